@@ -1,0 +1,198 @@
+/* abi.h: what host and device agree on. #define only: read by C and, through cpp, by PTX.
+ *
+ * Every kernel takes ONE by-value argument struct; the offsets of its fields stand here, and
+ * kernels/ref/args.h holds the C structs with a static assert for each offset.
+ * Addresses are u64, counts u32, scalars f32. 0 as an address means "absent".
+ *
+ * Notation: [a,b] row-major; R = 32 rows of a tile; K = n_cols. All shapes have K % 32 == 0.
+ */
+#ifndef QM_ABI_H
+#define QM_ABI_H
+
+/* ---- Packed weights ("tile layout") -------------------------------------------------------
+ * A weight matrix [n_rows, K] of quantised blocks (QK weights, B bytes each; nb = K / QK blocks a
+ * row) is stored on the device in tiles of 32 rows, so that lane r of a warp owns row r and every
+ * 16-byte load of a warp is one contiguous 512-byte run. A block is cut into P = B / 16 pieces of
+ * 16 bytes and a tail of B % 16 bytes. Tile t, block b starts at ((t * nb) + b) * 32 * B:
+ *   piece p of row r at   p * 512 + r * 16
+ *   tail    of row r at   P * 512 + r * tail
+ * Rows beyond n_rows (in the last tile) are zero. Packing is a permutation: nothing is lost.
+ *   type   QK   B   P tail   piece order within the block
+ *   Q4_K  256 144   9   0    0 = d,dmin,scales[12]; 1..8 = qs
+ *   Q5_K  256 176  11   0    0 = d,dmin,scales[12]; 1..2 = qh; 3..10 = qs
+ *   Q6_K  256 210  13   2    0..7 = ql; 8..11 = qh; 12 = scales; tail = d
+ *   Q8_0   32  34   2   2    0..1 = qs (block bytes 2..33); tail = d (block bytes 0..1)
+ *   F16/BF16 8 16   1   0    8 weights
+ *   F32    4  16    1   0    4 weights
+ * An expert tensor [n_expert, n_rows, K] is n_expert packed matrices, one behind the other, each of
+ * ceil(n_rows / 32) tiles. */
+#define QM_TILE_ROWS 32
+
+/* ---- Quantised activations ("q8a") --------------------------------------------------------
+ * A vector of K floats in groups of 32: K bytes of s8 q, then K/32 words of u32 ds:
+ *   bits 31..16: d as bfloat16, amax/127 rounded UP to bf16;  bits 15..0: s16 sum of the group's q.
+ * x[i] ~ d * q[i], q = rint(x / d) (round half to even, clamped to +-127; d == 0 -> q = 0).
+ * Decoding needs no conversion: d = as_float(ds & 0xffff0000), isum = (s16)ds. NaN or inf in a group
+ * makes its d NaN or inf, so that nothing is hidden. */
+#define QM_Q8A_GROUP 32
+#define QM_Q8A_BYTES(k) ((k) + (k) / 8)
+
+/* ---- KV cache pages -----------------------------------------------------------------------
+ * A page holds 32 tokens of one layer and one kv head; f16.
+ *   K page: [head_dim/8][32 tokens][8]   (lane = token: coalesced 16-byte loads)
+ *   V page: [32 tokens][head_dim]        (lane = dims)
+ * A layer's pool: [n_pages][n_kv][page]. table[i] = page index that holds tokens 32i..32i+31. */
+#define QM_PAGE_TOKENS 32
+
+/* ---- RoPE table ---------------------------------------------------------------------------
+ * f32 pairs {cos, sin}: fine [256][head_dim/2] for positions 0..255, then coarse
+ * [ceil(n_ctx/256)][head_dim/2] for positions 256*j. The angle of position p is the sum of the two:
+ * cos(a+b) = cos a cos b - sin a sin b. Exact to f32 rounding at any position, and small. */
+#define QM_ROPE_FINE 256
+
+/* ---- Sequence state (device memory, one per sequence) -------------------------------------- */
+#define QM_STATE_POS       0   /* u32: position of the token being computed; embed adds 1 at step begin,
+                                  so the host sets it to first position - 1 (0xffffffff for an empty one) */
+#define QM_STATE_FLAGS     4   /* u32: QM_FLAG_* raised by kernels, cleared by the host */
+#define QM_STATE_SIZE     64
+#define QM_FLAG_NONFINITE  1   /* a NaN or inf among the logits */
+#define QM_FLAG_BAD_TOKEN  2   /* a token id outside the embedding: row 0 was used */
+
+/* ---- embed: y[K] = row tokens[pos] of W; begins a step: pos += 1. grid 1 ------------------- */
+#define QM_EMBED_W         0   /* packed [n_rows, K] */
+#define QM_EMBED_STATE     8
+#define QM_EMBED_TOKENS   16   /* u32[n_ctx + 1], by position */
+#define QM_EMBED_Y        24   /* f32 [K] */
+#define QM_EMBED_N_COLS   32
+#define QM_EMBED_N_ROWS   36
+#define QM_EMBED_SIZE     40
+
+/* ---- rmsnorm: r = x + sum_s partials[s]; x_out = r; y = yq = r / rms(r) * w. grid 1 -------- */
+#define QM_RMSNORM_X           0   /* f32 [n] residual stream */
+#define QM_RMSNORM_PARTIALS    8   /* f32 [n_partials, n], added in order s = 0.. */
+#define QM_RMSNORM_X_OUT      16   /* f32 [n]; may equal X; 0 = not wanted */
+#define QM_RMSNORM_W          24   /* f32 [n] */
+#define QM_RMSNORM_Y          32   /* f32 [n] or 0 */
+#define QM_RMSNORM_YQ         40   /* q8a [n] or 0 */
+#define QM_RMSNORM_N          48
+#define QM_RMSNORM_N_PARTIALS 52
+#define QM_RMSNORM_EPS        56
+#define QM_RMSNORM_SIZE       64
+
+/* ---- matvec: y[s, row] = W[row, slice s] . x[slice s] (+ bias if s == 0) --------------------
+ * grid (ceil(tiles / T), k_splits), block 32 * T * S; warp w: tile blockIdx.x*T + w % T, k-slice w / T.
+ * A step is one block for K-quants (256 weights), else 32 weights. CTA split s covers steps
+ * [s*n/k_splits, (s+1)*n/k_splits); its S warps share them; partial sums meet in shared memory in
+ * a fixed order. x is q8a for quantised weights, f32 for F16, BF16, F32. */
+#define QM_MATVEC_W         0
+#define QM_MATVEC_X         8
+#define QM_MATVEC_BIAS     16   /* f32 [n_rows] or 0 */
+#define QM_MATVEC_Y        24   /* f32 [k_splits, n_rows] */
+#define QM_MATVEC_N_ROWS   32
+#define QM_MATVEC_N_COLS   36
+#define QM_MATVEC_TILES    40   /* T, row tiles per CTA: a power of two */
+#define QM_MATVEC_SIZE     48
+
+/* ---- moe_up: h[e, i] = silu(Wgate[id_e] x)[i] * (Wup[id_e] x)[i], e = 0..k-1 ----------------
+ * grid (ceil(tiles / T), k), block 32 * T * S, as matvec without k_splits. */
+#define QM_MOE_UP_W_GATE        0   /* packed [n_expert, n_ff, K] */
+#define QM_MOE_UP_W_UP          8
+#define QM_MOE_UP_X            16   /* q8a or f32 [K] */
+#define QM_MOE_UP_IDS          24   /* u32 [k] */
+#define QM_MOE_UP_H            32   /* f32 [k, n_ff] or 0 */
+#define QM_MOE_UP_HQ           40   /* q8a per expert, QM_Q8A_BYTES(n_ff) apart, or 0 */
+#define QM_MOE_UP_EXPERT_BYTES 48   /* u64: bytes of one packed expert */
+#define QM_MOE_UP_N_FF         56   /* a multiple of 32 */
+#define QM_MOE_UP_N_COLS       60
+#define QM_MOE_UP_TILES        64
+#define QM_MOE_UP_SIZE         72
+
+/* ---- moe_matvec: y[e, row] = scale[e] * (W[id_e] x_e)[row]. grid (ceil(tiles / T), k) ------- */
+#define QM_MOE_MATVEC_W            0   /* packed [n_expert, n_rows, K] */
+#define QM_MOE_MATVEC_X            8
+#define QM_MOE_MATVEC_IDS         16   /* u32 [k] */
+#define QM_MOE_MATVEC_SCALE       24   /* f32 [k] or 0 (= 1): the router's weights */
+#define QM_MOE_MATVEC_Y           32   /* f32 [k, n_rows] */
+#define QM_MOE_MATVEC_EXPERT_BYTES 40  /* u64 */
+#define QM_MOE_MATVEC_X_STRIDE    48   /* u64: bytes from x_e to x_e+1; 0 = one x for all */
+#define QM_MOE_MATVEC_N_ROWS      56
+#define QM_MOE_MATVEC_N_COLS      60
+#define QM_MOE_MATVEC_TILES       64
+#define QM_MOE_MATVEC_SIZE        72
+
+/* ---- swiglu: h = silu(gate) * up, elementwise over [k, n]. Used where gate and up differ in type.
+ * grid ceil(k*n / 256), block 256 */
+#define QM_SWIGLU_GATE   0   /* f32 [k, n] */
+#define QM_SWIGLU_UP     8   /* f32 [k, n] */
+#define QM_SWIGLU_H     16   /* f32 [k, n] or 0 */
+#define QM_SWIGLU_HQ    24   /* q8a per row of n, or 0 */
+#define QM_SWIGLU_N     32   /* a multiple of 32 */
+#define QM_SWIGLU_K     36
+#define QM_SWIGLU_SIZE  40
+
+/* ---- qkrope: per-head RMSNorm of q and k, NeoX RoPE at pos, append k and v to the cache ------
+ * qkv = sum over n_partials of f32 [n_partials, (n_head + 2 n_kv) * hd]. One warp a head:
+ * grid n_head + 2 n_kv, block 32. */
+#define QM_QKROPE_QKV         0
+#define QM_QKROPE_Q_NORM      8   /* f32 [hd] or 0 (no norm) */
+#define QM_QKROPE_K_NORM     16   /* f32 [hd] or 0 */
+#define QM_QKROPE_ROPE       24   /* RoPE table, above */
+#define QM_QKROPE_STATE      32
+#define QM_QKROPE_TABLE      40   /* u32 block table */
+#define QM_QKROPE_K_POOL     48   /* this layer's */
+#define QM_QKROPE_V_POOL     56
+#define QM_QKROPE_Q_OUT      64   /* f32 [n_head, hd] */
+#define QM_QKROPE_N_HEAD     72
+#define QM_QKROPE_N_KV       76
+#define QM_QKROPE_N_PARTIALS 80
+#define QM_QKROPE_EPS        84
+#define QM_QKROPE_SIZE       88
+
+/* ---- attn: split-KV paged GQA attention over positions 0..pos -------------------------------
+ * n_pages = pos/32 + 1 pages are dealt to n_splits CTAs: split s takes pages
+ * [s*n_pages/n_splits, (s+1)*n_pages/n_splits), possibly none (then m = -inf, l = 0, acc = 0).
+ * grid (n_kv, n_splits, ceil(G/8)), G = n_head/n_kv query heads share each KV read (8 at a time).
+ * acc[h, s, hd] = sum_t exp(score_t - m) v_t, unnormalised; ml[h, s] = {m, l}. */
+#define QM_ATTN_Q        0   /* f32 [n_head, hd] */
+#define QM_ATTN_K_POOL   8
+#define QM_ATTN_V_POOL  16
+#define QM_ATTN_TABLE   24
+#define QM_ATTN_STATE   32
+#define QM_ATTN_ACC     40   /* f32 [n_head, n_splits, hd] */
+#define QM_ATTN_ML      48   /* f32 [n_head, n_splits, 2] */
+#define QM_ATTN_N_HEAD  56
+#define QM_ATTN_N_KV    60
+#define QM_ATTN_N_SPLITS 64
+#define QM_ATTN_SCALE   68   /* 1/sqrt(hd) */
+#define QM_ATTN_SIZE    72
+
+/* ---- combine: y[h, :] = sum_s exp(m_s - M) acc_s / sum_s exp(m_s - M) l_s. grid n_head, block hd */
+#define QM_COMBINE_ACC       0
+#define QM_COMBINE_ML        8
+#define QM_COMBINE_Y        16   /* f32 [n_head * hd] or 0 */
+#define QM_COMBINE_YQ       24   /* q8a [n_head * hd] or 0 */
+#define QM_COMBINE_N_HEAD   32
+#define QM_COMBINE_N_SPLITS 36
+#define QM_COMBINE_SIZE     40
+
+/* ---- router: softmax over all experts, top-k (ties: lowest id), weights / max(sum, 2^-14).
+ * logits = sum over n_partials of f32 [n_partials, n_expert]. grid 1, block 32 */
+#define QM_ROUTER_LOGITS      0
+#define QM_ROUTER_IDS         8   /* u32 [k], by falling weight */
+#define QM_ROUTER_WEIGHTS    16   /* f32 [k] */
+#define QM_ROUTER_N_EXPERT   24   /* <= 512 */
+#define QM_ROUTER_N_USED     28   /* k <= 32 */
+#define QM_ROUTER_N_PARTIALS 32
+#define QM_ROUTER_SIZE       40
+
+/* ---- argmax: tokens[pos + 1] = argmax(logits), ties: lowest id; a non-finite logit raises
+ * QM_FLAG_NONFINITE. One pass; the last CTA to finish (counter wraps by itself) reduces. */
+#define QM_ARGMAX_LOGITS   0   /* f32 [n] */
+#define QM_ARGMAX_PART     8   /* u64 [gridDim.x] scratch */
+#define QM_ARGMAX_COUNTER 16   /* u32, zero before the first launch; returns to zero by itself */
+#define QM_ARGMAX_STATE   24
+#define QM_ARGMAX_TOKENS  32
+#define QM_ARGMAX_N       40
+#define QM_ARGMAX_SIZE    48
+
+#endif

@@ -1,0 +1,33 @@
+/* ref.h: the C meaning of every op. Addresses in the argument structs are host addresses; weights
+ * are raw GGUF rows (unpacked), [n_rows, n_cols] or [n_expert, n_rows, n_cols], `expert_bytes` the
+ * raw bytes of one expert. Accumulation is in double; outputs are rounded once. Activations that the
+ * device quantises (q8a) are quantised here by the same rule, so only rounding can differ. */
+#ifndef QM_REF_H
+#define QM_REF_H
+#include "args.h"
+
+/* How an op was specialised and launched: what its meaning depends on besides its arguments. */
+typedef struct {
+    int wtype;        /* qm_type of the weights (runtime/file/quant.h); ops without weights: 0 */
+    int head_dim;     /* qkrope, attn, combine */
+    uint32_t grid[3]; /* the device's launch grid: k_splits of matvec is grid[1] */
+    uint32_t block;   /* threads per CTA */
+} qm_ref_env;
+
+#define QM_REF_DECL(op) void qm_ref_##op(const qm_##op##_args *a, const qm_ref_env *env)
+QM_REF_DECL(embed);
+QM_REF_DECL(rmsnorm);
+QM_REF_DECL(matvec);
+QM_REF_DECL(moe_up);
+QM_REF_DECL(moe_matvec);
+QM_REF_DECL(swiglu);
+QM_REF_DECL(qkrope);
+QM_REF_DECL(attn);
+QM_REF_DECL(combine);
+QM_REF_DECL(router);
+QM_REF_DECL(argmax);
+
+/* Host-side RoPE table in the layout of abi.h; table holds 2 * (256 + ceil(n_ctx/256)) * head_dim/2
+ * floats. inv_freq [head_dim/2] is the angle per position of each pair (radians), in double. */
+void qm_rope_table(float *table, const double *inv_freq, int head_dim, uint32_t n_ctx);
+#endif

@@ -1,0 +1,40 @@
+/* kernels.h: the registry: from an op and its variant to a loaded kernel. The PTX texts are part of
+ * the program (preprocessed from kernels/ptx at build time), one module per file, loaded on first use. */
+#ifndef QM_KERNELS_H
+#define QM_KERNELS_H
+#include "cuda.h"
+
+typedef enum {
+    QM_OP_EMBED, QM_OP_RMSNORM, QM_OP_MATVEC, QM_OP_MOE_UP, QM_OP_MOE_MATVEC, QM_OP_SWIGLU,
+    QM_OP_QKROPE, QM_OP_ATTN, QM_OP_COMBINE, QM_OP_ROUTER, QM_OP_ARGMAX, QM_N_OPS
+} qm_op_kind;
+
+typedef struct {
+    qm_op_kind op;
+    const char *file;   /* "matvec" */
+    int wtype;          /* -1: none */
+    int head_dim;
+    const char *entry;
+    int max_block;
+    double tolerance;
+    int args_bytes;     /* size of the argument struct */
+} qm_kernel_info;
+
+extern const qm_kernel_info qm_kernel_table[];
+extern const int qm_n_kernels;
+/* Index into the table, or -1. wtype -1 / head_dim 0 where the op has none. */
+int qm_kernel_find(qm_op_kind op, int wtype, int head_dim);
+const char *qm_op_name(qm_op_kind op);
+
+/* The preprocessed PTX of one file ("matvec"), NUL-terminated; NULL if there is none. */
+const char *qm_ptx_text(const char *file);
+
+typedef struct qm_kernels qm_kernels;
+int qm_kernels_open(qm_kernels **out, qm_device *d, qm_err *e);
+void qm_kernels_close(qm_kernels *k);
+/* The loaded function of table entry i. */
+int qm_kernels_get(qm_kernels *k, int i, CUfunction *f, qm_err *e);
+/* Launches entry i with its argument struct; grid and block as abi.h says. */
+int qm_kernels_launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, const void *args,
+                      CUstream s, qm_err *e);
+#endif

@@ -1,0 +1,36 @@
+/* tokenizer.h: byte-level BPE as in GPT-2, with the qwen2 pre-tokenizer, from a GGUF's metadata. */
+#ifndef QM_TOKENIZER_H
+#define QM_TOKENIZER_H
+#include <stddef.h>
+#include <stdint.h>
+#include "gguf.h"
+
+typedef struct qm_tokenizer qm_tokenizer;
+
+int qm_tokenizer_open(qm_tokenizer **out, const qm_gguf *g, qm_err *e);
+void qm_tokenizer_close(qm_tokenizer *t);
+
+enum {
+    QM_TOK_SPECIAL = 1, /* match control tokens in the text (trusted text: a template's own) */
+    QM_TOK_NO_NFC = 2   /* skip NFC normalisation, as llama.cpp does */
+};
+typedef struct { uint32_t *ids; size_t n, cap; } qm_ids; /* grown with realloc; free with qm_ids_free */
+void qm_ids_free(qm_ids *ids);
+/* Appends the ids of text[0..n). Any bytes are accepted: invalid UTF-8 is tokenised bytewise as the
+ * Hugging Face library would after its own lossy decoding is ruled out (documented in tokenizer.c). */
+int qm_tokenize(const qm_tokenizer *t, const char *text, size_t n, int flags, qm_ids *ids, qm_err *e);
+
+uint32_t qm_tokenizer_n(const qm_tokenizer *t); /* vocabulary entries, specials included */
+/* The raw bytes of a token; control tokens give their text (callers drop them if they must). */
+qm_str qm_token_bytes(const qm_tokenizer *t, uint32_t id);
+int qm_token_is_control(const qm_tokenizer *t, uint32_t id);
+int qm_token_is_eog(const qm_tokenizer *t, uint32_t id); /* ends generation: eos, eot, <|endoftext|>, <|im_end|> */
+int64_t qm_token_find(const qm_tokenizer *t, const char *text); /* exact token text; -1 if none */
+
+/* Streaming UTF-8: bytes go in token by token, only whole characters come out. */
+typedef struct { uint8_t hold[4]; uint8_t n_hold; } qm_utf8_stream;
+/* Appends to out (capacity at least n + 4) and returns the bytes written. Malformed bytes are
+ * replaced by U+FFFD only when flush is set or a following byte proves them malformed.
+ * Worst case a held prefix and each input byte become U+FFFD: capacity 3 * (n + 4). */
+size_t qm_utf8_push(qm_utf8_stream *s, const void *bytes, size_t n, int flush, char *out);
+#endif

@@ -1,0 +1,108 @@
+/* qmoe.h: the whole public surface of qmoe-gpu. Programs in host/ see only this.
+ *
+ * An engine is a model on a device: immutable once open, one per process is usual. A session is one
+ * sequence: its tokens and its KV cache. Functions return 0 or a negative QM_ERR_* and fill *e. Nothing
+ * here prints or exits. An engine and its sessions belong to one thread at a time. */
+#ifndef QMOE_H
+#define QMOE_H
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "base/log.h"
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define QM_VERSION "0.1.0"
+
+/* ---- engine ---- */
+typedef struct qm_engine qm_engine;
+typedef struct {
+    const char *device;   /* "auto" (NULL), "cuda:N", "sim" */
+    const char *executor; /* "graph" (NULL): one CUDA graph node per op; "ref": the C reference on the host */
+    uint32_t n_ctx;       /* KV cache positions to make room for; 0 = min(model's limit, 4096) */
+    float rope_base;      /* > 0 overrides the file's */
+    /* Loading progress in bytes; non-zero return cancels. May be NULL. */
+    int (*progress)(void *user, uint64_t done, uint64_t total);
+    void *user;
+} qm_engine_opts;
+int qm_engine_open(qm_engine **out, const char *gguf_path, const qm_engine_opts *o, qm_err *e);
+void qm_engine_close(qm_engine *g);
+
+typedef struct {
+    char arch[32], name[96], device[16], device_name[128], device_why[256], executor[16];
+    uint32_t n_layers, n_embd, n_head, n_kv_head, head_dim, n_expert, n_expert_used, n_ff_exp, n_vocab;
+    uint32_t n_ctx_train, n_ctx;
+    uint64_t weight_bytes;     /* on the device, packed */
+    uint64_t bytes_per_token;  /* weight bytes a decode step reads */
+    uint64_t kv_bytes, scratch_bytes;
+    double load_s;
+} qm_engine_info;
+void qm_engine_get_info(const qm_engine *g, qm_engine_info *i);
+
+/* ---- text ---- */
+typedef struct { uint32_t *v; size_t n, cap; } qm_tokens; /* free(v) when done */
+/* special != 0: control tokens in the text are matched (trusted text only). Appends. */
+int qm_engine_tokenize(const qm_engine *g, const char *text, size_t n, int special, qm_tokens *out, qm_err *e);
+/* ChatML: an optional system message and one user message, then the assistant's turn opened. */
+int qm_engine_chat(const qm_engine *g, const char *system, const char *user, size_t user_n, qm_tokens *out, qm_err *e);
+
+/* ---- generation ---- */
+typedef struct qm_session qm_session;
+int qm_session_open(qm_session **out, qm_engine *g, qm_err *e);
+void qm_session_close(qm_session *s);
+/* Forgets all tokens from position n on (n <= length). */
+int qm_session_truncate(qm_session *s, uint32_t n, qm_err *e);
+uint32_t qm_session_length(const qm_session *s);
+
+typedef enum { QM_FINISH_NONE, QM_FINISH_EOG, QM_FINISH_STOP, QM_FINISH_LENGTH, QM_FINISH_CONTEXT,
+               QM_FINISH_CALLBACK } qm_finish;
+const char *qm_finish_name(qm_finish f); /* "eog" "stop" "length" "context" "callback" */
+
+typedef struct {
+    uint32_t max_tokens;        /* 0 = until the context is full */
+    int ignore_eos;
+    const char *const *stop;    /* stop strings, n_stop of them; never emitted */
+    size_t n_stop;
+    /* Called per token in order. text: whole UTF-8 characters only, possibly empty (held back).
+     * Non-zero return stops after this token. After the last token it may be called once more with
+     * id = UINT32_MAX for text that was held back. */
+    int (*on_token)(void *user, uint32_t id, const char *text, size_t n);
+    void *user;
+} qm_gen_opts;
+typedef struct {
+    qm_finish finish;
+    uint32_t n_prompt, n_generated;
+    double prefill_s, decode_s;  /* decode: from the first token to the last */
+    double first_token_s;
+    uint64_t logits_hash;        /* FNV-1a over the f32 logits of the last prompt position */
+} qm_gen_stats;
+/* Prefills the prompt after what the session holds, then decodes greedily. */
+int qm_generate(qm_session *s, const uint32_t *prompt, size_t n_prompt, const qm_gen_opts *o,
+                qm_gen_stats *st, qm_err *e);
+/* The logits [n_vocab] of the last computed position (blocks until they are there). */
+int qm_session_logits(qm_session *s, float *out, qm_err *e);
+/* Teacher forcing: appends one token and computes its logits. */
+int qm_session_eval(qm_session *s, uint32_t token, qm_err *e);
+
+/* ---- reports: text is handed to w piece by piece; a non-zero return stops ---- */
+typedef int (*qm_write_fn)(void *user, const char *s, size_t n);
+enum { QM_INSPECT_META = 1, QM_INSPECT_TENSORS = 2, QM_INSPECT_PLAN = 4, QM_INSPECT_JSON = 8 };
+int qm_inspect(const char *gguf_path, int what, qm_write_fn w, void *user, qm_err *e);
+int qm_doctor(int json, qm_write_fn w, void *user, qm_err *e); /* 0 also when things are missing */
+
+/* ---- synthetic models ---- */
+typedef struct {
+    const char *preset;   /* "tiny", "qwen3-30b-a3b" */
+    uint64_t seed;
+    /* each 0 = the preset's */
+    uint32_t n_layers, n_embd, n_head, n_kv_head, head_dim, n_expert, n_expert_used, n_ff_exp, n_vocab, n_ctx;
+    const char *types;    /* NULL = preset's mix ("q4_k_m"); or one type for all matrices: "f32" "f16" "q8_0" ... */
+    int (*progress)(void *user, uint64_t done, uint64_t total);
+    void *user;
+} qm_synth_opts;
+int qm_synth(const char *out_path, const qm_synth_opts *o, qm_err *e);
+#ifdef __cplusplus
+}
+#endif
+#endif

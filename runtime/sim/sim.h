@@ -1,0 +1,43 @@
+/* sim.h: the software CUDA device's own controls: for tests, benches and developers. The runtime
+ * reaches sim only through the driver table (contracts/cuda.def). All of it is process-wide. */
+#ifndef QM_SIM_H
+#define QM_SIM_H
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    int n_sm;             /* declared multiprocessors (default 4; env QMOE_SIM_SMS) */
+    int threads;          /* host worker threads for one launch (default: the host's cores) */
+    int check_races;      /* same word, different threads, a write, no ordering between */
+    int check_uninit;     /* reads of never-written global and shared bytes */
+    int count;            /* fill the counters below (costs time) */
+    uint64_t sched_seed;  /* 0 = fixed order; else a seeded permutation of CTA and warp order */
+    size_t mem_bytes;     /* declared device memory (default: half the host's) */
+} qm_sim_options;
+void qm_sim_get_options(qm_sim_options *o);
+void qm_sim_set_options(const qm_sim_options *o); /* between launches only */
+
+/* Counters since the last reset, summed over launches; exact whatever the number of threads. */
+typedef struct {
+    uint64_t launches;
+    uint64_t warp_insts;      /* instructions issued by warps */
+    uint64_t thread_insts;    /* the same times active lanes (predicated-off lanes excluded) */
+    uint64_t gld_bytes;       /* global bytes requested by loads, per lane (a broadcast of one address
+                                 within a warp instruction counts once) */
+    uint64_t gst_bytes;
+    uint64_t gld_sectors;     /* distinct 32-byte sectors per warp instruction */
+    uint64_t gst_sectors;
+    uint64_t shared_wavefronts; /* shared-memory passes incl. bank conflicts */
+    uint64_t shared_insts;    /* shared-memory instructions: wavefronts beyond ideal = conflicts */
+    uint64_t atomics;
+    uint64_t barriers;        /* bar.sync & co, per CTA arrival */
+} qm_sim_counters;
+void qm_sim_counters_get(qm_sim_counters *c);       /* needs options.count; warp_insts always counts */
+void qm_sim_counters_reset(void);
+/* The same per kernel entry name; 1 if that kernel has run since the reset. */
+int qm_sim_counters_kernel(const char *entry, qm_sim_counters *c);
+
+/* The full report behind the last error (file, line, instruction, lane, address, PCs of a deadlock).
+ * cuGetErrorString returns the same text, so nothing above the table needs this header. */
+const char *qm_sim_last_report(void);
+#endif

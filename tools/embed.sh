@@ -1,0 +1,19 @@
+#!/bin/sh
+# embed.sh BUILD FILE...: an assembler file whose table qm_embedded[] holds each file's text,
+# NUL-terminated, under its base name. The struct is declared in runtime/device/kernels.c:
+#   struct { const char *name, *text; }, ended by a NULL name.
+B=$1; shift
+echo '.section .rodata'
+i=0
+for f in "$@"; do
+    printf 'n%d: .asciz "%s"\nt%d: .incbin "%s"\n.byte 0\n' $i "$(basename "$f")" $i "$f"
+    i=$((i + 1))
+done
+echo '.section .data.rel.ro,"aw"'
+echo '.balign 8'
+echo '.globl qm_embedded'
+echo 'qm_embedded:'
+j=0
+while [ $j -lt $i ]; do echo ".quad n$j, t$j"; j=$((j + 1)); done
+echo '.quad 0, 0'
+echo '.section .note.GNU-stack,"",%progbits'
