@@ -34,7 +34,8 @@ int qm_kernels_open(qm_kernels **out, qm_device *d, qm_err *e);
 void qm_kernels_close(qm_kernels *k);
 /* The loaded function of table entry i. */
 int qm_kernels_get(qm_kernels *k, int i, CUfunction *f, qm_err *e);
-/* Launches entry i with its argument struct; grid and block as abi.h says. */
-int qm_kernels_launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, const void *args,
-                      CUstream s, qm_err *e);
+/* Launches entry i with its argument struct; grid and block as abi.h says; shared: bytes of dynamic
+ * shared memory (0 for most). */
+int qm_kernels_launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared,
+                      const void *args, CUstream s, qm_err *e);
 #endif
