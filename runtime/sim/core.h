@@ -1,6 +1,7 @@
 /* core.h: the joint inside the software device. Two halves meet here and nowhere else:
  *   front: parse.c decode.c exec*.c math.c  - PTX text to pre-decoded code; runs a grid
- *   back:  driver.c mem.c graph.c check.c count.c - the driver table, memory, shadows, counters
+ *   back:  driver.c mem.c graph.c check.c count.c report.c - the driver table, memory, shadows,
+ *          counters, sim_report and the controls of sim.h
  * A device address IS a host address inside a live allocation, so a checked access is a plain load. */
 #ifndef QM_SIM_CORE_H
 #define QM_SIM_CORE_H
@@ -50,9 +51,12 @@ typedef struct {
 } sim_launch;
 enum { SIM_OK = 0, SIM_ILLEGAL_ADDRESS, SIM_MISALIGNED, SIM_LAUNCH_FAILED, SIM_TRAP, SIM_ILLEGAL_INSTRUCTION,
        SIM_DEADLOCK };
-/* Runs to the end or to the first fault; a fault fills the report (sim_report). Adds to *c (never NULL). */
+/* Runs to the end or to the first fault; a fault fills the report (sim_report). Adds to *c (never NULL):
+ * warp_insts, thread_insts, barriers and what sim_count_access adds; the driver counts launches. It
+ * calls sim_check_launch_begin/_end itself when a check is on. */
 int sim_run(const sim_launch *l, qm_sim_counters *c);
-/* printf into the process-wide last report (thread-safe; first fault of a launch wins). */
+/* printf into the process-wide last report (report.c; thread-safe; first fault of a launch wins, until
+ * sim_report_clear, which the driver calls before each launch). */
 void sim_report(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void sim_report_clear(void);
 
@@ -61,7 +65,9 @@ enum { SIM_SPACE_GLOBAL, SIM_SPACE_SHARED };
 enum { SIM_READ, SIM_WRITE, SIM_ATOMIC };
 enum { SIM_WEAK, SIM_RELAXED, SIM_ACQUIRE, SIM_RELEASE, SIM_ACQ_REL };
 typedef struct {
-    int space, kind, order;
+    int space, kind, order;       /* volatile is SIM_RELAXED; an mbarrier arrive is a SIM_ATOMIC with
+                                     SIM_RELEASE, a try_wait that succeeds one with SIM_ACQUIRE */
+    int cta_scope;                /* 1: .cta; 0: .gpu, .sys (and .cluster) */
     uint32_t bytes;               /* per lane: 1..16 */
     uint32_t mask;                /* lanes that access */
     const uint64_t *addr;         /* [32]; shared: byte offset in the CTA's shared memory */
@@ -77,7 +83,10 @@ void sim_check_cta_end(void *shadow);
 /* 0, or a SIM_* fault after sim_report(). */
 int sim_check_access(const sim_launch *l, const sim_access *a);
 /* Ordering edges: a CTA barrier completed; a fence; (release/acquire come through sim_access.order). */
-void sim_check_barrier(const sim_launch *l, uint64_t cta, void *cta_shadow);
+void sim_check_barrier(const sim_launch *l, uint64_t cta, void *cta_shadow); /* all warps of the CTA */
+/* A barrier of some warps: bit w of arrive = warp w came (bar.arrive or bar.sync), of wait = it waited. */
+void sim_check_barrier_part(const sim_launch *l, uint64_t cta, void *cta_shadow, uint32_t arrive, uint32_t wait);
+/* bar.warp.sync only: shfl, vote and match order no memory. */
 void sim_check_warp_sync(const sim_launch *l, uint64_t cta, void *cta_shadow, uint32_t warp, uint32_t mask);
 void sim_check_fence(const sim_launch *l, uint64_t cta, uint32_t thread, int gpu_scope);
 void sim_check_launch_begin(const sim_launch *l);
