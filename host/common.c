@@ -1,0 +1,89 @@
+/* common.c: messages, logging and small formatting shared by the commands. */
+#include "host.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static void say(const char *fmt, va_list ap) {
+    fflush(stdout); /* keep the order right where both go to one place */
+    fputs("qmoe-gpu: ", stderr);
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+}
+
+void qm_host_say(const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    say(fmt, ap);
+    va_end(ap);
+}
+
+int qm_host_usage(const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    say(fmt, ap);
+    va_end(ap);
+    return QM_EXIT_USAGE;
+}
+
+int qm_host_fail(const qm_err *e) {
+    qm_host_say("%s", e->msg[0] ? e->msg : "failed without a message");
+    return QM_EXIT_FAIL;
+}
+
+static void to_stderr(void *user, int level, const char *line) {
+    const int *most = user;
+    if (level > *most) return;
+    fprintf(stderr, "qmoe-gpu: %s%s\n", level == QM_LOG_WARN ? "warning: " : "", line);
+}
+
+void qm_host_log(int level) {
+    static int most;
+    most = level;
+    qm_log_set(to_stderr, &most);
+}
+
+int qm_host_write(void *file, const char *s, size_t n) { return fwrite(s, 1, n, file) != n; }
+
+/* Edits between a and b: insert, delete, replace, swap of neighbours (optimal string alignment). */
+static int edits(const char *a, const char *b) {
+    enum { N = 40 };
+    int d[N + 1][N + 1];
+    int na = (int)strnlen(a, N), nb = (int)strnlen(b, N);
+    for (int i = 0; i <= na; i++) d[i][0] = i;
+    for (int j = 0; j <= nb; j++) d[0][j] = j;
+    for (int i = 1; i <= na; i++)
+        for (int j = 1; j <= nb; j++) {
+            int best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+            if (d[i - 1][j] + 1 < best) best = d[i - 1][j] + 1;
+            if (d[i][j - 1] + 1 < best) best = d[i][j - 1] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best)
+                best = d[i - 2][j - 2] + 1;
+            d[i][j] = best;
+        }
+    return d[na][nb];
+}
+
+const char *qm_host_nearest(const char *word, const char *const *list, int n) {
+    const char *best = NULL;
+    int least = (int)strlen(word) / 3 + 1; /* more than a third wrong is not a slip */
+    for (int i = 0; i < n; i++) {
+        int e = edits(word, list[i]);
+        /* An abbreviation is one edit's worth: "gen" means generate. */
+        if (strlen(word) >= 3 && !strncmp(word, list[i], strlen(word)) && e > 1) e = 1;
+        if (e < least || (e == least && !best)) {
+            best = list[i];
+            least = e;
+        }
+    }
+    return best;
+}
+
+const char *qm_host_bytes(char *buf, size_t n, uint64_t bytes) {
+    static const char *const unit[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
+    double v = (double)bytes;
+    int u = 0;
+    while (v >= 999.5 && u < 6) v /= 1000, u++;
+    snprintf(buf, n, u ? (v < 9.995 ? "%.2f %s" : v < 99.95 ? "%.1f %s" : "%.0f %s") : "%.0f %s", v, unit[u]);
+    return buf;
+}

@@ -1,0 +1,94 @@
+/* main.c: qmoe-gpu <command> ...: finds the command, or says which one was perhaps meant. */
+#include "host.h"
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct {
+    const char *name, *arguments, *help;
+    int (*run)(int argc, char **argv);
+} command;
+
+static int cmd_help(int argc, char **argv);
+static int cmd_version(int argc, char **argv);
+
+static const command commands[] = {
+#define QM_CMD(name, arguments, help) {#name, arguments, help, qm_cmd_##name},
+#include "commands.def"
+#undef QM_CMD
+    {"help", "[COMMAND]", "show this text, or the options of a command", cmd_help},
+    {"version", "", "show the version", cmd_version},
+};
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
+
+static void print_help(FILE *f) {
+    fprintf(f, "qmoe-gpu %s: Qwen3-MoE GGUF models on one NVIDIA GPU\n\nusage: qmoe-gpu COMMAND ...\n\n", QM_VERSION);
+    for (int i = 0; i < N_COMMANDS; i++) {
+        int n = fprintf(f, "  %s %s", commands[i].name, commands[i].arguments);
+        fprintf(f, "%*s%s\n", n < 26 ? 26 - n : 1, "", commands[i].help);
+    }
+    fprintf(f, "\n`qmoe-gpu COMMAND --help` shows a command's options.\n"
+               "exit status: 0 done, 1 failed, 2 called wrongly\n");
+}
+
+static int unknown(const char *what, const char *word) {
+    const char *names[N_COMMANDS];
+    for (int i = 0; i < N_COMMANDS; i++) names[i] = commands[i].name;
+    const char *near = qm_host_nearest(word, names, N_COMMANDS);
+    if (near) return qm_host_usage("there is no %s '%s'; did you mean '%s'?", what, word, near);
+    return qm_host_usage("there is no %s '%s'; `qmoe-gpu help` lists them", what, word);
+}
+
+static int run(int argc, char **argv) {
+    char name[64];
+    for (int i = 0; i < N_COMMANDS; i++)
+        if (!strcmp(argv[0], commands[i].name)) {
+            snprintf(name, sizeof name, "qmoe-gpu %s", commands[i].name);
+            argv[0] = name;
+            return commands[i].run(argc, argv);
+        }
+    return unknown("command", argv[0]);
+}
+
+static int cmd_help(int argc, char **argv) {
+    if (argc == 1) {
+        print_help(stdout);
+        return QM_EXIT_OK;
+    }
+    if (argc > 2) return qm_host_usage("help takes one command");
+    if (!strcmp(argv[1], "help") || !strcmp(argv[1], "version")) return qm_host_usage("'%s' has no options", argv[1]);
+    char flag[] = "--help";
+    char *args[] = {argv[1], flag, NULL};
+    return run(2, args);
+}
+
+static int cmd_version(int argc, char **argv) {
+    (void)argv;
+    if (argc > 1) return qm_host_usage("version takes no arguments");
+    printf("qmoe-gpu %s\n", QM_VERSION);
+    return QM_EXIT_OK;
+}
+
+int main(int argc, char **argv) {
+    /* A reader that goes away (`| head`) must be an error of the write, not a silent death. */
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2) {
+        print_help(stderr);
+        return QM_EXIT_USAGE;
+    }
+    int rc;
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
+        print_help(stdout);
+        rc = QM_EXIT_OK;
+    } else if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V"))
+        rc = cmd_version(1, NULL);
+    else if (argv[1][0] == '-')
+        rc = qm_host_usage("options follow a command: qmoe-gpu COMMAND %s ...", argv[1]);
+    else
+        rc = run(argc - 1, argv + 1);
+    if (fflush(stdout) && rc == QM_EXIT_OK) {
+        qm_host_say("writing to the standard output failed");
+        rc = QM_EXIT_FAIL;
+    }
+    return rc;
+}
