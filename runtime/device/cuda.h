@@ -12,7 +12,8 @@ typedef struct {
 #undef QM_CU
 } qm_cuda;
 
-/* Fills t from libcuda.so.1. Fails (QM_ERR_DEVICE, saying what is missing) where there is none. */
+/* Fills t from libcuda.so.1, or from the library that the environment names in QMOE_LIBCUDA. Fails
+ * (QM_ERR_DEVICE, saying what is missing) where there is none. */
 int qm_cuda_driver(qm_cuda *t, qm_err *e);
 /* Fills t from the software device (defined in runtime/sim/driver.c). */
 int qm_sim_driver(qm_cuda *t, qm_err *e);
@@ -31,14 +32,16 @@ typedef struct {
 } qm_device;
 
 /* spec: "auto", "cuda:N", "cuda" (= cuda:0) or "sim". auto takes the first GPU that works (sm_80 or
- * later, context opens), else sim; `why` (may be NULL) receives one line that says which and why. */
+ * later, context opens, a probe kernel loads and runs), else sim; `why` (may be NULL) receives one line
+ * that says which and why. The device's context becomes current in the calling thread; any other thread
+ * that calls the driver does cu.CtxSetCurrent(d->ctx) first. */
 int qm_device_open(qm_device **out, const char *spec, char *why, size_t why_n, qm_err *e);
 void qm_device_close(qm_device *d);
 /* Bytes that can be allocated now. On an integrated GPU this counts what the kernel can reclaim
  * (MemAvailable of /proc/meminfo), since cuMemGetInfo there reports only free pages. */
 int qm_device_mem(qm_device *d, size_t *avail, size_t *total, qm_err *e);
 
-/* Turns a CUresult into an error with the driver's own name and text. */
+/* Turns a CUresult into an error with the driver's own name and text; `what` names the call. */
 int qm_cu_fail(qm_device *d, CUresult r, const char *what, qm_err *e);
 #define QM_CU_TRY(d, call)                                                       \
     do {                                                                         \

@@ -28,6 +28,10 @@ const char *qm_op_name(qm_op_kind op);
 
 /* The preprocessed PTX of one file ("matvec"), NUL-terminated; NULL if there is none. */
 const char *qm_ptx_text(const char *file);
+/* The CUDA C of one file ("repack"), likewise: compiled at run time (nvrtc.h). */
+const char *qm_cu_text(const char *file);
+/* Loads a PTX text or a cubin; a failure carries the JIT's own log. name: for messages. */
+int qm_module_load(qm_device *d, const char *name, const void *image, CUmodule *mod, qm_err *e);
 
 typedef struct qm_kernels qm_kernels;
 int qm_kernels_open(qm_kernels **out, qm_device *d, qm_err *e);
