@@ -5,6 +5,7 @@
 #ifndef QM_REF_H
 #define QM_REF_H
 #include "args.h"
+#include "launch.h"
 
 /* How an op was specialised and launched: what its meaning depends on besides its arguments. */
 typedef struct {
@@ -26,6 +27,10 @@ QM_REF_DECL(attn);
 QM_REF_DECL(combine);
 QM_REF_DECL(router);
 QM_REF_DECL(argmax);
+
+/* matvec with an explicit stride (in floats) between the k_splits of y: a fused region (q,k,v) is
+ * several tensors in the file, and each writes its rows of one output. qm_ref_matvec: stride n_rows. */
+void qm_ref_matvec_strided(const qm_matvec_args *a, const qm_ref_env *env, uint32_t y_stride);
 
 /* Host-side RoPE table in the layout of abi.h; table holds 2 * (256 + ceil(n_ctx/256)) * head_dim/2
  * floats. inv_freq [head_dim/2] is the angle per position of each pair (radians), in double. */

@@ -1,0 +1,17 @@
+/* launch.h: launch geometry of the weight-streaming ops: how a matrix is dealt to CTAs, warps and
+ * K-splits (contracts/abi.h, "matvec"), so that the grid fills n_sm multiprocessors, a CTA has at
+ * most 512 threads, and activations plus partial sums stay under 5% of the weight bytes. */
+#ifndef QM_LAUNCH_H
+#define QM_LAUNCH_H
+#include <stdint.h>
+typedef struct {
+    uint32_t grid[3], block;
+    uint32_t shared;  /* dynamic shared memory, bytes */
+    uint32_t tiles;   /* T of the argument struct */
+} qm_launch;
+/* grid[1] = k_splits, at most max_splits (1: no split). */
+qm_launch qm_launch_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_sm, uint32_t max_splits);
+/* grid[1] = n_used */
+qm_launch qm_launch_moe_up(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
+qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
+#endif

@@ -1,0 +1,375 @@
+/* build.c: the ops of one decode step, in order, and the scratch buffers between them. The graph is
+ * Qwen3-MoE's (docs/walk.md); each function below appends what its name says. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "../../kernels/ref/ref.h"
+#include "plan.h"
+
+/* Scratch buffers of a step: offsets. Nothing is aliased: the whole is small, and any op's output can
+ * be looked at after the step. */
+typedef struct {
+    qm_ref x, xn, xq;            /* residual stream; normalised, f32 and q8a */
+    qm_ref qkv, q, acc, ml;      /* attention */
+    qm_ref att, attq, o;         /* heads' output; o: partial sums of attn_output */
+    qm_ref rlogits, ids, rw;     /* router */
+    qm_ref gate, up, h, hq, down; /* experts; down: one partial sum per chosen expert */
+    qm_ref logits, part, counter;
+} buffers;
+
+typedef struct {
+    qm_plan *p;
+    const qm_hparams *hp;
+    buffers b;
+    int layer;
+    int failed;
+    qm_err *e;
+    /* partial sums waiting to be added to the residual by the next rmsnorm */
+    qm_ref pending;
+    uint32_t n_pending;
+} builder;
+
+static qm_ref scratch(builder *s, uint64_t bytes) {
+    qm_ref r = QM_REF(QM_SPACE_SCRATCH, s->p->scratch_bytes);
+    s->p->scratch_bytes += (bytes + 255) & ~(uint64_t)255;
+    return r;
+}
+
+static qm_ref region(int i) { return i < 0 ? 0 : QM_REF(QM_SPACE_REGION, i); }
+static const qm_region *region_at(builder *s, int i) { return &s->p->place->regions[i]; }
+static qm_ref seq(uint64_t off) { return QM_REF(QM_SPACE_SEQ, off); }
+
+static qm_op *push(builder *s, qm_op_kind kind, int wtype, int head_dim, const char *slot) {
+    qm_plan *p = s->p;
+    if (p->n_ops == p->cap_ops) {
+        int cap = p->cap_ops ? 2 * p->cap_ops : 256;
+        qm_op *ops = realloc(p->ops, (size_t)cap * sizeof *ops);
+        if (!ops) {
+            s->failed = qm_fail(s->e, QM_ERR_NOMEM, "plan: out of memory");
+            return NULL;
+        }
+        p->ops = ops;
+        p->cap_ops = cap;
+    }
+    qm_op *op = &p->ops[p->n_ops];
+    memset(op, 0, sizeof *op);
+    op->kind = kind;
+    op->kernel = qm_kernel_find(kind, wtype, head_dim);
+    if (op->kernel < 0) {
+        const qm_type_info *t = wtype >= 0 ? qm_type_get((uint32_t)wtype) : NULL;
+        s->failed = qm_fail(s->e, QM_ERR_UNSUPPORTED, "plan: no %s kernel for %s, head_dim %d", qm_op_name(kind),
+                            t ? t->name : "-", head_dim);
+        return NULL;
+    }
+    op->layer = s->layer;
+    op->slot = slot;
+    op->grid[0] = op->grid[1] = op->grid[2] = 1;
+    op->out_parts = 1;
+    p->n_ops++;
+    return op;
+}
+
+static void output(qm_op *op, qm_ref out, uint32_t n, uint32_t parts, qm_out_kind kind) {
+    op->out = out;
+    op->out_n = n;
+    op->out_parts = parts;
+    op->out_kind = kind;
+}
+
+/* used: experts read out of the region (1 where it has none) */
+static void weights_read(builder *s, qm_op *op, const qm_region *r, uint32_t used) {
+    op->weights += (uint64_t)r->n_rows * r->n_cols * used;
+    op->weight_bytes += r->expert_bytes * used;
+    s->p->weight_bytes += r->expert_bytes * used;
+}
+
+static void embed(builder *s) {
+    const qm_region *r = region_at(s, s->p->place->token_embd);
+    qm_op *op = push(s, QM_OP_EMBED, r->type->type, 0, "embed");
+    if (!op) return;
+    op->block = (uint32_t)qm_kernel_table[op->kernel].max_block;
+    op->args.embed = (qm_embed_args){.w = region(s->p->place->token_embd),
+                                     .state = seq(s->p->seq.state_off),
+                                     .tokens = seq(s->p->seq.tokens_off),
+                                     .y = s->b.x,
+                                     .n_cols = r->n_cols,
+                                     .n_rows = r->n_rows};
+    op->weights = r->n_cols;
+    op->weight_bytes = qm_row_bytes(r->type, r->n_cols);
+    s->p->weight_bytes += op->weight_bytes;
+    output(op, s->b.x, r->n_cols, 1, QM_OUT_F32);
+}
+
+/* Adds what is pending to the residual, then normalises: xn (f32) and xq (q8a). */
+static void rmsnorm(builder *s, int weight, const char *slot) {
+    uint32_t n = s->hp->n_embd;
+    qm_op *op = push(s, QM_OP_RMSNORM, -1, 0, slot);
+    if (!op) return;
+    op->block = (uint32_t)qm_kernel_table[op->kernel].max_block;
+    op->args.rmsnorm = (qm_rmsnorm_args){.x = s->b.x,
+                                         .partials = s->pending,
+                                         .x_out = s->n_pending ? s->b.x : 0,
+                                         .w = region(weight),
+                                         .y = s->b.xn,
+                                         .yq = s->b.xq,
+                                         .n = n,
+                                         .n_partials = s->n_pending,
+                                         .eps = s->hp->eps};
+    s->pending = 0;
+    s->n_pending = 0;
+    output(op, s->b.xn, n, 1, QM_OUT_F32);
+}
+
+/* The activation a weight type wants of a pair of buffers. */
+static qm_ref activation(const qm_type_info *t, qm_ref f32, qm_ref q8a) { return t->q8a ? q8a : f32; }
+
+/* y [k_splits, n_rows]; returns k_splits. */
+static uint32_t matvec(builder *s, int reg, int bias, qm_ref f32, qm_ref q8a, qm_ref y, uint32_t max_splits,
+                       const char *slot) {
+    const qm_region *r = region_at(s, reg);
+    qm_op *op = push(s, QM_OP_MATVEC, r->type->type, 0, slot);
+    if (!op) return 1;
+    qm_launch l = qm_launch_matvec(r->type->type, r->n_rows, r->n_cols, s->p->limits.n_sm, max_splits);
+    op->grid[0] = l.grid[0];
+    op->grid[1] = l.grid[1];
+    op->block = l.block;
+    op->shared = l.shared;
+    op->args.matvec = (qm_matvec_args){.w = region(reg),
+                                       .x = activation(r->type, f32, q8a),
+                                       .bias = region(bias),
+                                       .y = y,
+                                       .n_rows = r->n_rows,
+                                       .n_cols = r->n_cols,
+                                       .tiles = l.tiles};
+    weights_read(s, op, r, 1);
+    output(op, y, r->n_rows, l.grid[1], QM_OUT_F32);
+    return l.grid[1];
+}
+
+static void qkv(builder *s, const qm_layer_place *l) {
+    uint64_t off = 0;
+    uint32_t parts = 1;
+    for (int i = 0; i < l->n_qkv; i++) {
+        /* partial sums of several ops would not share one stride: split K only when all is one op */
+        parts = matvec(s, l->qkv[i], l->qkv_bias[i], s->b.xn, s->b.xq, s->b.qkv + off, l->n_qkv == 1 ? 8 : 1, "qkv");
+        off += (uint64_t)region_at(s, l->qkv[i])->n_rows * 4;
+    }
+    qm_op *op = push(s, QM_OP_QKROPE, -1, (int)s->hp->head_dim, "qkrope");
+    if (!op) return;
+    uint64_t pool = qm_kv_page_bytes(s->hp) * s->p->limits.n_pages;
+    uint64_t k = 2 * pool * (uint64_t)s->layer;
+    op->grid[0] = s->hp->n_head + 2 * s->hp->n_kv;
+    op->block = (uint32_t)qm_kernel_table[op->kernel].max_block;
+    op->args.qkrope = (qm_qkrope_args){.qkv = s->b.qkv,
+                                       .q_norm = region(l->q_norm),
+                                       .k_norm = region(l->k_norm),
+                                       .rope = QM_REF(QM_SPACE_ROPE, 0),
+                                       .state = seq(s->p->seq.state_off),
+                                       .table = seq(s->p->seq.table_off),
+                                       .k_pool = QM_REF(QM_SPACE_KV, k),
+                                       .v_pool = QM_REF(QM_SPACE_KV, k + pool),
+                                       .q_out = s->b.q,
+                                       .n_head = s->hp->n_head,
+                                       .n_kv = s->hp->n_kv,
+                                       .n_partials = parts,
+                                       .eps = s->hp->eps};
+    output(op, s->b.q, s->hp->n_head * s->hp->head_dim, 1, QM_OUT_F32);
+}
+
+static void attention(builder *s) {
+    const qm_hparams *hp = s->hp;
+    uint32_t n = s->p->shape.n_splits, group = hp->n_head / hp->n_kv;
+    uint64_t pool = qm_kv_page_bytes(hp) * s->p->limits.n_pages;
+    uint64_t k = 2 * pool * (uint64_t)s->layer;
+    qm_op *op = push(s, QM_OP_ATTN, -1, (int)hp->head_dim, "attn");
+    if (!op) return;
+    op->grid[0] = hp->n_kv;
+    op->grid[1] = n;
+    op->grid[2] = (group + 7) / 8;
+    op->block = (uint32_t)qm_kernel_table[op->kernel].max_block;
+    op->args.attn = (qm_attn_args){.q = s->b.q,
+                                   .k_pool = QM_REF(QM_SPACE_KV, k),
+                                   .v_pool = QM_REF(QM_SPACE_KV, k + pool),
+                                   .table = seq(s->p->seq.table_off),
+                                   .state = seq(s->p->seq.state_off),
+                                   .acc = s->b.acc,
+                                   .ml = s->b.ml,
+                                   .n_head = hp->n_head,
+                                   .n_kv = hp->n_kv,
+                                   .n_splits = n,
+                                   .scale = (float)(1 / sqrt(hp->head_dim))};
+    output(op, s->b.acc, hp->n_head * n * hp->head_dim, 1, QM_OUT_F32);
+    op = push(s, QM_OP_COMBINE, -1, (int)hp->head_dim, "attn_heads");
+    if (!op) return;
+    op->grid[0] = hp->n_head;
+    op->block = hp->head_dim;
+    op->args.combine = (qm_combine_args){.acc = s->b.acc, .ml = s->b.ml, .y = s->b.att, .yq = s->b.attq,
+                                         .n_head = hp->n_head, .n_splits = n};
+    output(op, s->b.att, hp->n_head * hp->head_dim, 1, QM_OUT_F32);
+}
+
+static void router(builder *s, const qm_layer_place *l) {
+    uint32_t parts = matvec(s, l->router, -1, s->b.xn, s->b.xq, s->b.rlogits, 8, "router_logits");
+    qm_op *op = push(s, QM_OP_ROUTER, -1, 0, "router");
+    if (!op) return;
+    op->block = 32;
+    op->args.router = (qm_router_args){.logits = s->b.rlogits, .ids = s->b.ids, .weights = s->b.rw,
+                                       .n_expert = s->hp->n_expert, .n_used = s->hp->n_used, .n_partials = parts};
+    output(op, s->b.rw, s->hp->n_used, 1, QM_OUT_F32);
+}
+
+/* One grouped matvec over the chosen experts: y [n_used, n_rows]. x_stride 0: one input for all. */
+static void experts(builder *s, int reg, qm_ref x, uint64_t x_stride, qm_ref scale, qm_ref y, const char *slot) {
+    const qm_region *r = region_at(s, reg);
+    qm_op *op = push(s, QM_OP_MOE_MATVEC, r->type->type, 0, slot);
+    if (!op) return;
+    qm_launch l = qm_launch_moe_matvec(r->type->type, r->n_rows, r->n_cols, s->hp->n_used, s->p->limits.n_sm);
+    memcpy(op->grid, l.grid, sizeof op->grid);
+    op->block = l.block;
+    op->shared = l.shared;
+    op->args.moe_matvec = (qm_moe_matvec_args){.w = region(reg), .x = x, .ids = s->b.ids, .scale = scale, .y = y,
+                                               .expert_bytes = r->expert_bytes, .x_stride = x_stride,
+                                               .n_rows = r->n_rows, .n_cols = r->n_cols, .tiles = l.tiles};
+    weights_read(s, op, r, s->hp->n_used);
+    output(op, y, r->n_rows * s->hp->n_used, 1, QM_OUT_F32);
+}
+
+static void experts_up(builder *s, const qm_layer_place *l) {
+    const qm_hparams *hp = s->hp;
+    const qm_region *g = region_at(s, l->gate), *u = region_at(s, l->up);
+    qm_op *op;
+    if (g->type == u->type) {
+        if (!(op = push(s, QM_OP_MOE_UP, g->type->type, 0, "ffn_up"))) return;
+        qm_launch la = qm_launch_moe_up(g->type->type, hp->n_ff, hp->n_embd, hp->n_used, s->p->limits.n_sm);
+        memcpy(op->grid, la.grid, sizeof op->grid);
+        op->block = la.block;
+        op->shared = la.shared;
+        op->args.moe_up = (qm_moe_up_args){.w_gate = region(l->gate), .w_up = region(l->up),
+                                           .x = activation(g->type, s->b.xn, s->b.xq), .ids = s->b.ids,
+                                           .h = s->b.h, .hq = s->b.hq, .expert_bytes = g->expert_bytes,
+                                           .n_ff = hp->n_ff, .n_cols = hp->n_embd, .tiles = la.tiles};
+        weights_read(s, op, g, hp->n_used);
+        weights_read(s, op, u, hp->n_used);
+    } else { /* gate and up of different types: three ops instead of one */
+        experts(s, l->gate, activation(g->type, s->b.xn, s->b.xq), 0, 0, s->b.gate, "ffn_gate");
+        experts(s, l->up, activation(u->type, s->b.xn, s->b.xq), 0, 0, s->b.up, "ffn_up");
+        if (!(op = push(s, QM_OP_SWIGLU, -1, 0, "ffn_act"))) return;
+        op->block = 256;
+        op->grid[0] = (hp->n_used * hp->n_ff + 255) / 256;
+        op->args.swiglu = (qm_swiglu_args){.gate = s->b.gate, .up = s->b.up, .h = s->b.h, .hq = s->b.hq,
+                                           .n = hp->n_ff, .k = hp->n_used};
+    }
+    output(op, s->b.h, hp->n_used * hp->n_ff, 1, QM_OUT_F32);
+}
+
+static void experts_down(builder *s, const qm_layer_place *l) {
+    const qm_region *d = region_at(s, l->down);
+    uint64_t stride = d->type->q8a ? QM_Q8A_BYTES((uint64_t)s->hp->n_ff) : (uint64_t)s->hp->n_ff * 4;
+    experts(s, l->down, activation(d->type, s->b.h, s->b.hq), stride, s->b.rw, s->b.down, "ffn_out");
+    s->pending = s->b.down;
+    s->n_pending = s->hp->n_used;
+}
+
+static void layer(builder *s, int last_and_no_logits) {
+    const qm_layer_place *l = &s->p->place->layers[s->layer];
+    rmsnorm(s, l->attn_norm, "attn_norm");
+    qkv(s, l);
+    if (last_and_no_logits) return; /* the cache is complete: nobody needs the rest */
+    attention(s);
+    s->n_pending = matvec(s, l->o, -1, s->b.att, s->b.attq, s->b.o, 8, "attn_out");
+    s->pending = s->b.o;
+    rmsnorm(s, l->ffn_norm, "ffn_norm");
+    router(s, l);
+    experts_up(s, l);
+    experts_down(s, l);
+}
+
+enum { ARGMAX_CTAS = 64 };
+
+static void head(builder *s) {
+    qm_plan *p = s->p;
+    s->layer = -1;
+    rmsnorm(s, p->place->output_norm, "output_norm");
+    matvec(s, p->place->output, -1, s->b.xn, s->b.xq, s->b.logits, 1, "logits");
+    qm_op *op = push(s, QM_OP_ARGMAX, -1, 0, "argmax");
+    if (!op) return;
+    uint32_t need = (s->hp->n_vocab + 4095) / 4096;
+    op->grid[0] = need < ARGMAX_CTAS ? need : ARGMAX_CTAS;
+    op->block = 256;
+    op->args.argmax = (qm_argmax_args){.logits = s->b.logits, .part = s->b.part, .counter = s->b.counter,
+                                       .state = seq(p->seq.state_off), .tokens = seq(p->seq.tokens_off),
+                                       .n = s->hp->n_vocab};
+    output(op, s->b.logits, s->hp->n_vocab, 1, QM_OUT_F32);
+}
+
+enum { MAX_K_SPLITS = 8 };
+
+static void allocate(builder *s) {
+    const qm_hparams *hp = s->hp;
+    buffers *b = &s->b;
+    uint64_t nq = (uint64_t)hp->n_head * hp->head_dim, nqkv = nq + 2ull * hp->n_kv * hp->head_dim;
+    uint64_t ff = (uint64_t)hp->n_used * hp->n_ff, splits = s->p->shape.n_splits;
+    b->x = scratch(s, 4ull * hp->n_embd);
+    b->xn = scratch(s, 4ull * hp->n_embd);
+    b->xq = scratch(s, QM_Q8A_BYTES((uint64_t)hp->n_embd));
+    b->qkv = scratch(s, 4 * nqkv * MAX_K_SPLITS);
+    b->q = scratch(s, 4 * nq);
+    b->att = scratch(s, 4 * nq);
+    b->attq = scratch(s, QM_Q8A_BYTES(nq));
+    b->o = scratch(s, 4ull * hp->n_embd * MAX_K_SPLITS);
+    b->rlogits = scratch(s, 4ull * hp->n_expert * MAX_K_SPLITS);
+    b->ids = scratch(s, 4ull * hp->n_used);
+    b->rw = scratch(s, 4ull * hp->n_used);
+    b->gate = scratch(s, 4 * ff);
+    b->up = scratch(s, 4 * ff);
+    b->h = scratch(s, 4 * ff);
+    b->hq = scratch(s, QM_Q8A_BYTES(ff));
+    b->down = scratch(s, 4ull * hp->n_used * hp->n_embd);
+    b->part = scratch(s, 8 * ARGMAX_CTAS);
+    b->counter = scratch(s, 4);
+    b->logits = scratch(s, 4ull * hp->n_vocab);
+    /* last, since only these depend on the step's shape: the others keep their place in every plan */
+    b->acc = scratch(s, 4 * nq * splits);
+    b->ml = scratch(s, 8 * (uint64_t)hp->n_head * splits);
+    s->p->logits_off = QM_REF_VALUE(b->logits);
+    s->p->x_off = QM_REF_VALUE(b->x);
+}
+
+int qm_plan_build(qm_plan **out, const qm_place *place, qm_shape shape, qm_limits limits, qm_err *e) {
+    *out = NULL;
+    qm_plan *p = calloc(1, sizeof *p);
+    if (!p) return qm_fail(e, QM_ERR_NOMEM, "plan: out of memory");
+    p->place = place;
+    p->shape = shape;
+    p->limits = limits;
+    p->seq = qm_seq_layout_of(limits);
+    builder s = {.p = p, .hp = &place->model->hp, .layer = -1, .e = e};
+    allocate(&s);
+    embed(&s);
+    int n = (int)s.hp->n_layers;
+    for (int i = 0; i < n && !s.failed; i++) {
+        s.layer = i;
+        layer(&s, i == n - 1 && !shape.logits);
+    }
+    if (shape.logits && !s.failed) head(&s);
+    if (s.failed) {
+        qm_plan_free(p);
+        return s.failed;
+    }
+    *out = p;
+    return 0;
+}
+
+void qm_plan_free(qm_plan *p) {
+    if (!p) return;
+    free(p->ops);
+    free(p);
+}
+
+/* About 8 pages (256 tokens) a split, as many splits as fill the device twice. A power of two that
+ * depends on the position alone, so that a token's arithmetic never depends on how it was reached. */
+uint32_t qm_plan_splits(const qm_hparams *hp, qm_limits limits, uint32_t pos) {
+    uint32_t ctas = hp->n_kv * ((hp->n_head / hp->n_kv + 7) / 8), n = 1;
+    while (n < 64 && n * ctas < 2 * limits.n_sm && n * 8 < pos / QM_PAGE_TOKENS + 1) n *= 2;
+    return n;
+}

@@ -1,0 +1,129 @@
+/* plan.h: a model as data. Three steps, each pure C with no device at hand:
+ *   place  where every weight lives on the device (regions), shared by all plans of a model
+ *   build  the ops of one decode step and the scratch buffers between them
+ *   ref    runs a plan on the host: the meaning of it all (run_ref)
+ * A plan is immutable once built; executors resolve its references against their own base addresses. */
+#ifndef QM_PLAN_H
+#define QM_PLAN_H
+#include "../../kernels/ref/args.h"
+#include "../device/kernels.h"
+#include "../model/model.h"
+
+/* ---- regions: weights on the device ---- */
+enum { QM_REGION_SEGMENTS = 3 };
+typedef struct {
+    int weight[QM_REGION_SEGMENTS]; /* model weights, in order: rows concatenated (q,k,v of one type) */
+    int n_segments;
+    const qm_type_info *type;
+    int packed;            /* 1: tile layout; 0: F32 vectors, copied as they are */
+    uint32_t n_expert, n_rows, n_cols; /* n_rows: over all segments, each padded to whole tiles but the last */
+    uint64_t bytes;        /* on the device */
+    uint64_t expert_bytes; /* bytes of one expert; == bytes where n_expert is 1 */
+    uint64_t off;          /* in the weight arena, 256-byte aligned */
+} qm_region;
+
+typedef struct {
+    /* region indices; -1 = absent or fused into another */
+    int attn_norm, qkv[3], qkv_bias[3], n_qkv, q_norm, k_norm, o;
+    int ffn_norm, router, gate, up, down;
+} qm_layer_place;
+
+typedef struct {
+    const qm_model *model;
+    qm_region *regions;      /* [n_regions] */
+    int n_regions;
+    qm_layer_place *layers;  /* [n_layers] */
+    int token_embd, output_norm, output;
+    uint64_t bytes;          /* of the weight arena */
+} qm_place;
+int qm_place_build(qm_place **out, const qm_model *m, qm_err *e);
+void qm_place_free(qm_place *p);
+
+/* ---- references: what an address field of an op's arguments holds until it is resolved ---- */
+typedef uint64_t qm_ref; /* space << 56 | value; 0 = absent */
+typedef enum {
+    QM_SPACE_NONE,
+    QM_SPACE_REGION,   /* value: region index */
+    QM_SPACE_SCRATCH,  /* value: byte offset, as in the rest */
+    QM_SPACE_KV,       /* the KV page pool of all layers */
+    QM_SPACE_SEQ,      /* one sequence: state, tokens, block table */
+    QM_SPACE_ROPE,     /* RoPE table */
+    QM_N_SPACES
+} qm_space;
+#define QM_REF(space, value) ((qm_ref)(space) << 56 | (qm_ref)(value))
+#define QM_REF_SPACE(r) ((qm_space)((r) >> 56))
+#define QM_REF_VALUE(r) ((r) & 0x00ffffffffffffffu)
+
+/* ---- the step's shape and the plan ---- */
+/* What a captured graph depends on: everything else is read from device memory by the kernels. */
+typedef struct {
+    int logits;          /* 0: a prompt token whose logits nobody needs; ends after the last KV append */
+    uint32_t n_splits;   /* of attention; a power of two */
+} qm_shape;
+
+typedef struct {
+    uint32_t n_sm;       /* the launch geometry's only knowledge of the device */
+    uint32_t n_ctx;      /* positions of a sequence */
+    uint32_t n_pages;    /* of the KV pool, shared by all sequences */
+} qm_limits;
+
+typedef enum { QM_OUT_F32, QM_OUT_Q8A, QM_OUT_U32 } qm_out_kind;
+typedef struct {
+    qm_op_kind kind;
+    int kernel;               /* index into qm_kernel_table */
+    int layer;                /* -1 outside the layers */
+    const char *slot;         /* what the op computes: "attn_norm", "qkv", ... */
+    uint32_t grid[3], block, shared;
+    qm_op_args args;          /* address fields hold qm_ref */
+    qm_ref out;               /* the main output, for tracing and comparing */
+    uint32_t out_n, out_parts; /* elements; partial sums to be added: [out_parts, out_n] */
+    qm_out_kind out_kind;
+    uint64_t weights, weight_bytes; /* weights used and their bytes in one step */
+} qm_op;
+
+/* Byte offsets in a sequence's block and in scratch that the executors need. */
+typedef struct {
+    uint64_t state_off, tokens_off, table_off, bytes;
+} qm_seq_layout;
+
+typedef struct {
+    const qm_place *place;
+    qm_shape shape;
+    qm_limits limits;
+    qm_op *ops;               /* [n_ops] */
+    int n_ops, cap_ops;
+    uint64_t scratch_bytes;
+    uint64_t logits_off;      /* f32 [n_vocab] in scratch */
+    uint64_t x_off;           /* f32 [n_embd]: the residual stream */
+    qm_seq_layout seq;
+    uint64_t weight_bytes;    /* sum over the ops */
+} qm_plan;
+int qm_plan_build(qm_plan **out, const qm_place *p, qm_shape shape, qm_limits limits, qm_err *e);
+void qm_plan_free(qm_plan *p);
+/* The number of attention splits for a step at position pos. */
+uint32_t qm_plan_splits(const qm_hparams *hp, qm_limits limits, uint32_t pos);
+
+/* KV pool: per layer K pages then V pages. */
+uint64_t qm_kv_page_bytes(const qm_hparams *hp);   /* one page, all kv heads, K or V of one layer */
+uint64_t qm_kv_pool_bytes(const qm_hparams *hp, uint32_t n_pages);
+qm_seq_layout qm_seq_layout_of(qm_limits limits);
+/* RoPE table: bytes, and the fill (host memory). */
+uint64_t qm_rope_bytes(const qm_hparams *hp, uint32_t n_ctx);
+void qm_rope_fill(float *table, const qm_hparams *hp, uint32_t n_ctx);
+
+/* ---- resolving ---- */
+typedef struct {
+    uint64_t base[QM_N_SPACES]; /* REGION: the weight arena's base */
+} qm_bases;
+/* out: the op's arguments with real addresses; regions resolve to base + region.off. */
+void qm_op_resolve(const qm_plan *p, const qm_op *op, const qm_bases *b, qm_op_args *out);
+/* Address of a reference. */
+uint64_t qm_ref_resolve(const qm_plan *p, qm_ref r, const qm_bases *b);
+/* Number of leading u64 address fields in the argument struct of an op. */
+int qm_op_n_addresses(qm_op_kind kind);
+int qm_op_args_bytes(qm_op_kind kind);
+
+/* ---- run_ref: host memory; weights are read raw from the mapped file (bases REGION is not used) ---- */
+int qm_run_ref_op(const qm_plan *p, int i, const qm_bases *b, qm_err *e);
+int qm_run_ref(const qm_plan *p, const qm_bases *b, qm_err *e);
+#endif
