@@ -1,5 +1,7 @@
 /* gguf.h: a GGUF v2/v3 file (or split set), mapped read-only and fully checked at open.
- * Format: ggml docs/gguf.md. Nothing returned here outlives qm_gguf_close. */
+ * Format: ggml docs/gguf.md. Nothing returned here outlives qm_gguf_close. The file must not shrink
+ * while it is mapped (the kernel would raise SIGBUS). Tensor data is aligned as the file aligns it:
+ * at least 8 bytes in a mapped file, nothing in particular in a buffer given to qm_gguf_open_mem. */
 #ifndef QM_GGUF_H
 #define QM_GGUF_H
 #include <stddef.h>
@@ -66,6 +68,15 @@ int qm_gguf_get_str(const qm_gguf *g, const char *key, qm_str *v, qm_err *e);
 typedef struct { const uint8_t *p; uint64_t left; } qm_str_iter;
 int qm_gguf_get_str_array(const qm_gguf *g, const char *key, qm_str_iter *it, uint64_t *n, qm_err *e);
 int qm_str_iter_next(qm_str_iter *it, qm_str *s); /* 1, or 0 at the end */
+/* Element i of an array of integers (bool counts as one) or of any numbers; 0 for other arrays or
+ * i >= arr_n. */
+int64_t qm_kv_arr_i64(const qm_kv *kv, uint64_t i);
+double qm_kv_arr_f64(const qm_kv *kv, uint64_t i);
+const char *qm_kv_type_name(uint32_t type);   /* "u32", "arr" ...; "?" if unknown */
+const char *qm_ggml_type_name(uint32_t type); /* also of types we do not read; "unknown" otherwise */
+/* Weights and bytes per block of a type we read, as the file format counts them (F32: 1 and 4);
+ * returns 0 for other types. */
+int qm_ggml_type_size(uint32_t type, uint32_t *block, uint32_t *bytes);
 
 size_t qm_gguf_n_tensors(const qm_gguf *g);
 const qm_tensor *qm_gguf_tensor_at(const qm_gguf *g, size_t i);
