@@ -296,6 +296,7 @@ int qm_gguf_parse(qm_gguf *g, uint32_t shard, qm_kv_list *kvs, qm_err *e) {
         p[g->n_tensors].shard = shard;
         g->n_tensors++;
     }
+    if (!n_tensors) return 0; /* a file of metadata only; g->tensors may be NULL */
     return place_tensors(&r, g->tensors + s->tensor_first, n_tensors, r.off, s->alignment);
 }
 
