@@ -1,0 +1,35 @@
+/* combine: merges the splits of op attn: y = sum_s e^(m_s - M) acc_s / sum_s e^(m_s - M) l_s. */
+#include "ref.h"
+#include <math.h>
+#include "../../runtime/file/quant.h"
+
+enum { MAX_HD = 256 };
+
+void qm_ref_combine(const qm_combine_args *a, const qm_ref_env *env)
+{
+    const uint32_t hd = (uint32_t)env->head_dim, n = a->n_head * hd;
+    const float *acc = (const float *)(uintptr_t)a->acc, *ml = (const float *)(uintptr_t)a->ml;
+    float *y = (float *)(uintptr_t)a->y;
+    uint8_t *yq = (uint8_t *)(uintptr_t)a->yq;
+    if (hd > MAX_HD) return;
+    for (uint32_t h = 0; h < a->n_head; h++) {
+        double m = -INFINITY, l = 0, v[MAX_HD] = {0};
+        float out[MAX_HD];
+        unsigned char q[QM_Q8A_BYTES(MAX_HD)];
+        for (uint32_t s = 0; s < a->n_splits; s++) m = fmax(m, ml[2 * ((size_t)h * a->n_splits + s)]);
+        for (uint32_t s = 0; s < a->n_splits; s++) {
+            size_t o = (size_t)h * a->n_splits + s;
+            double f = exp((double)ml[2 * o] - m);
+            l += f * ml[2 * o + 1];
+            for (uint32_t d = 0; d < hd; d++) v[d] += f * acc[o * hd + d];
+        }
+        for (uint32_t d = 0; d < hd; d++) {
+            out[d] = (float)(v[d] / l);
+            if (y) y[h * hd + d] = out[d];
+        }
+        if (!yq) continue;
+        qm_q8a_quantize(q, out, hd);
+        for (uint32_t d = 0; d < hd; d++) yq[h * hd + d] = q[d];
+        for (uint32_t j = 0; j < hd / 8; j++) yq[n + h * hd / 8 + j] = q[hd + j];
+    }
+}

@@ -1,0 +1,51 @@
+/* qkrope: per-head RMSNorm of q and k, NeoX RoPE (pairs i, i + head_dim/2), k and v into the cache. */
+#include "ref.h"
+#include <math.h>
+#include "../../runtime/file/quant.h"
+
+enum { MAX_HD = 256 };
+
+void qm_ref_qkrope(const qm_qkrope_args *a, const qm_ref_env *env)
+{
+    const uint32_t hd = (uint32_t)env->head_dim, half = hd / 2, heads = a->n_head + 2 * a->n_kv;
+    const float *qkv = (const float *)(uintptr_t)a->qkv, *rope = (const float *)(uintptr_t)a->rope;
+    const uint32_t *table = (const uint32_t *)(uintptr_t)a->table;
+    const uint32_t pos = *(const uint32_t *)((const char *)(uintptr_t)a->state + QM_STATE_POS);
+    const size_t page = (size_t)table[pos / QM_PAGE_TOKENS] * a->n_kv; /* of kv head 0 */
+    const uint32_t t = pos % QM_PAGE_TOKENS;
+    double x[MAX_HD];
+    if (hd > MAX_HD) return;
+    for (uint32_t h = 0; h < heads; h++) {
+        double ss = 0;
+        for (uint32_t d = 0; d < hd; d++) {
+            x[d] = 0;
+            for (uint32_t s = 0; s < a->n_partials; s++) x[d] += qkv[((size_t)s * heads + h) * hd + d];
+            ss += x[d] * x[d];
+        }
+        if (h >= a->n_head + a->n_kv) { /* v: neither norm nor rotation */
+            uint32_t kv = h - a->n_head - a->n_kv;
+            uint16_t *v = (uint16_t *)(uintptr_t)a->v_pool + (page + kv) * QM_PAGE_TOKENS * hd;
+            for (uint32_t d = 0; d < hd; d++) v[t * hd + d] = qm_f32_to_f16((float)x[d]);
+            continue;
+        }
+        const float *w = (const float *)(uintptr_t)(h < a->n_head ? a->q_norm : a->k_norm);
+        double scale = 1.0 / sqrt(ss / hd + (double)a->eps);
+        for (uint32_t d = 0; w && d < hd; d++) x[d] *= scale * w[d];
+        for (uint32_t i = 0; i < half; i++) {
+            const float *f = rope + 2 * ((size_t)(pos % QM_ROPE_FINE) * half + i);
+            const float *g = rope + 2 * ((size_t)(QM_ROPE_FINE + pos / QM_ROPE_FINE) * half + i);
+            double c = (double)f[0] * g[0] - (double)f[1] * g[1], s = (double)f[1] * g[0] + (double)f[0] * g[1];
+            double lo = x[i], hi = x[i + half];
+            x[i] = lo * c - hi * s;
+            x[i + half] = hi * c + lo * s;
+        }
+        if (h < a->n_head) {
+            float *q = (float *)(uintptr_t)a->q_out + (size_t)h * hd;
+            for (uint32_t d = 0; d < hd; d++) q[d] = (float)x[d];
+        } else {
+            uint16_t *k = (uint16_t *)(uintptr_t)a->k_pool + (page + h - a->n_head) * QM_PAGE_TOKENS * hd;
+            for (uint32_t d = 0; d < hd; d++)
+                k[(d / 8 * QM_PAGE_TOKENS + t) * 8 + d % 8] = qm_f32_to_f16((float)x[d]);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+/* rmsnorm: r = x + sum of partials; y = r / sqrt(mean(r^2) + eps) * w, as f32 and as q8a.
+ * Formula: Zhang and Sennrich, "Root Mean Square Layer Normalization" (2019). */
+#include "ref.h"
+#include <math.h>
+#include "../../runtime/file/quant.h"
+
+/* r[i] in double, rounded to f32: what x_out carries and what the norm sees. */
+static float residual(const qm_rmsnorm_args *a, uint32_t i)
+{
+    const float *x = (const float *)(uintptr_t)a->x, *p = (const float *)(uintptr_t)a->partials;
+    double r = x[i];
+    for (uint32_t s = 0; s < a->n_partials; s++) r += p[(size_t)s * a->n + i];
+    return (float)r;
+}
+
+void qm_ref_rmsnorm(const qm_rmsnorm_args *a, const qm_ref_env *env)
+{
+    const float *w = (const float *)(uintptr_t)a->w;
+    float *x_out = (float *)(uintptr_t)a->x_out, *y = (float *)(uintptr_t)a->y;
+    uint8_t *yq = (uint8_t *)(uintptr_t)a->yq;
+    double ss = 0;
+    (void)env;
+    for (uint32_t i = 0; i < a->n; i++) {
+        double r = residual(a, i);
+        ss += r * r;
+    }
+    double scale = 1.0 / sqrt(ss / a->n + (double)a->eps);
+    for (uint32_t g = 0; g < a->n; g += QM_Q8A_GROUP) {
+        float v[QM_Q8A_GROUP];
+        unsigned char q[QM_Q8A_BYTES(QM_Q8A_GROUP)];
+        for (uint32_t j = 0; j < QM_Q8A_GROUP; j++) {
+            uint32_t i = g + j;
+            float r = residual(a, i); /* x_out may be x: read before written */
+            if (x_out) x_out[i] = r;
+            v[j] = (float)(r * scale * w[i]);
+            if (y) y[i] = v[j];
+        }
+        if (!yq) continue;
+        qm_q8a_quantize(q, v, QM_Q8A_GROUP);
+        for (uint32_t j = 0; j < QM_Q8A_GROUP; j++) yq[g + j] = q[j];
+        for (uint32_t j = 0; j < 4; j++) yq[a->n + g / 8 + j] = q[QM_Q8A_GROUP + j];
+    }
+}
