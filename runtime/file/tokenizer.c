@@ -1,0 +1,103 @@
+/* Text into ids and ids into bytes. The reference is the Hugging Face `tokenizers` library with the
+ * model's own tokenizer.json; the order is its order:
+ *   1. control and added tokens are cut out of the text as it stands (QM_TOK_SPECIAL only);
+ *   2. what lies between is normalised to NFC, each stretch alone (unless QM_TOK_NO_NFC);
+ *   3. the qwen2 expression cuts it into pieces (tokenizer_split.c);
+ *   4. each piece is merged by rank (tokenizer_bpe.c).
+ *
+ * Text is bytes and need not be UTF-8, while the reference takes only Unicode: there is nothing to
+ * compare with. Ill-formed bytes pass through NFC, are "other" to the expression, one character each,
+ * and become the tokens of their bytes; they are never replaced, so that tokenising with QM_TOK_NO_NFC
+ * and joining qm_token_bytes gives back any input, byte for byte. */
+#include "tokenizer_impl.h"
+#include "unicode.h"
+#include <stdlib.h>
+#include <string.h>
+
+void qm_ids_free(qm_ids *ids) {
+    free(ids->ids);
+    *ids = (qm_ids){0};
+}
+
+static int plain(const qm_tokenizer *t, const char *text, size_t n, int flags, tok_scratch *s, qm_ids *ids,
+                 qm_err *e) {
+    if (!n) return 0;
+    char *nfc = NULL;
+    size_t m = n;
+    if (!(flags & QM_TOK_NO_NFC)) {
+        int rc = qm_unicode_nfc(text, n, &nfc, &m, e);
+        if (rc < 0) return rc;
+    }
+    int rc = tok_split(t, nfc ? nfc : text, m, s, ids, e);
+    free(nfc);
+    return rc;
+}
+
+/* The longest added token that text[0..n) starts with; its length, or 0. */
+static size_t added_at(const qm_tokenizer *t, const char *text, size_t n, uint32_t *id) {
+    size_t best = 0;
+    uint32_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t c = t->node[at].child;
+        while (c && t->node[c].byte != (uint8_t)text[i]) c = t->node[c].sibling;
+        if (!c) break;
+        at = c;
+        if (t->node[c].id >= 0) {
+            best = i + 1;
+            *id = (uint32_t)t->node[c].id;
+        }
+    }
+    return best;
+}
+
+int qm_tokenize(const qm_tokenizer *t, const char *text, size_t n, int flags, qm_ids *ids, qm_err *e) {
+    /* NFC can make text up to three times longer; positions in a piece are 32 bits. */
+    if (n > (size_t)1 << 30)
+        return qm_fail(e, QM_ERR_LIMIT, "%zu bytes of text to tokenise; the limit is %zu", n, (size_t)1 << 30);
+    tok_scratch s = {0};
+    size_t n_before = ids->n, from = 0;
+    int rc = 0;
+    if (flags & QM_TOK_SPECIAL) {
+        for (size_t i = 0; i < n;) {
+            uint32_t id = 0;
+            size_t len = added_at(t, text + i, n - i, &id);
+            if (!len) {
+                i++;
+                continue;
+            }
+            if ((rc = plain(t, text + from, i - from, flags, &s, ids, e))) goto out;
+            if (tok_ids_put(ids, id)) {
+                rc = qm_fail(e, QM_ERR_NOMEM, "no memory for %zu ids", ids->n + 1);
+                goto out;
+            }
+            i += len;
+            from = i;
+        }
+    }
+    rc = plain(t, text + from, n - from, flags, &s, ids, e);
+out:
+    tok_scratch_free(&s);
+    if (rc) ids->n = n_before; /* all or nothing */
+    return rc;
+}
+
+uint32_t qm_tokenizer_n(const qm_tokenizer *t) {
+    return t->n;
+}
+
+qm_str qm_token_bytes(const qm_tokenizer *t, uint32_t id) {
+    if (id >= t->n) return (qm_str){"", 0};
+    return (qm_str){t->raw + t->raw_off[id], t->raw_off[id + 1] - t->raw_off[id]};
+}
+
+int qm_token_is_control(const qm_tokenizer *t, uint32_t id) {
+    return id < t->n && t->type[id] == TT_CONTROL;
+}
+
+int qm_token_is_eog(const qm_tokenizer *t, uint32_t id) {
+    return id < t->n && t->eog[id];
+}
+
+int64_t qm_token_find(const qm_tokenizer *t, const char *text) {
+    return tok_find(t, text, strlen(text), "", 0);
+}

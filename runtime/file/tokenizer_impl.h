@@ -1,0 +1,79 @@
+/* tokenizer_impl.h: what the tokenizer's own files share. Nobody else includes it.
+ *
+ *   tokenizer_open.c   a GGUF's metadata, checked, into a qm_tokenizer
+ *   tokenizer_bpe.c    one piece of bytes into ids, by merge rank
+ *   tokenizer_split.c  text into pieces (the qwen2 regex)
+ *   tokenizer.c        text into ids: control tokens, NFC, pieces, merges; and the way back */
+#ifndef QM_TOKENIZER_IMPL_H
+#define QM_TOKENIZER_IMPL_H
+#include "tokenizer.h"
+
+/* tokenizer.ggml.token_type */
+enum { TT_NORMAL = 1, TT_UNKNOWN = 2, TT_CONTROL = 3, TT_USER = 4, TT_UNUSED = 5, TT_BYTE = 6 };
+
+/* left and right, side by side, become id; of two merges the one of lower rank goes first. */
+typedef struct { uint32_t left, right, id, rank; } tok_merge;
+
+/* A node of the trie of added tokens, by bytes. Children are a list of siblings. */
+typedef struct { uint32_t child, sibling; int32_t id; uint8_t byte; } tok_node;
+
+struct qm_tokenizer {
+    char *name;           /* the file's, for messages */
+    uint32_t n;           /* tokens */
+    char *text;           /* the texts, end to end */
+    uint32_t *text_off;   /* [n + 1] into text */
+    char *raw;            /* the bytes that each token stands for, end to end */
+    uint32_t *raw_off;    /* [n + 1] into raw */
+    uint8_t *type;        /* [n] TT_* */
+    uint8_t *eog;         /* [n] ends generation */
+    uint32_t *hash;       /* [hash_mask + 1] id + 1 by text, 0 = empty; linear probing */
+    uint32_t hash_mask;
+    tok_merge *merge;     /* [merge_mask + 1] by (left, right), rank UINT32_MAX = empty */
+    uint32_t merge_mask, n_merges;
+    uint32_t byte_id[256]; /* the token of each single byte */
+    tok_node *node;       /* [n_nodes] node 0 is the root; child and sibling 0 = none */
+    uint32_t n_nodes;
+    void *regex;          /* pcre2_code */
+};
+
+static inline uint32_t tok_merge_slot(const qm_tokenizer *t, uint32_t left, uint32_t right) {
+    uint64_t h = ((uint64_t)left << 32 | right) * 0x9e3779b97f4a7c15u;
+    h ^= h >> 29;
+    h *= 0xbf58476d1ce4e5b9u;
+    return (uint32_t)(h >> 32) & t->merge_mask;
+}
+/* NULL when the two do not merge. */
+static inline const tok_merge *tok_merge_find(const qm_tokenizer *t, uint32_t left, uint32_t right) {
+    for (uint32_t i = tok_merge_slot(t, left, right);; i = (i + 1) & t->merge_mask) {
+        const tok_merge *m = &t->merge[i];
+        if (m->rank == UINT32_MAX) return NULL;
+        if (m->left == left && m->right == right) return m;
+    }
+}
+/* The token whose text is a followed by b; -1 if none. */
+int64_t tok_find(const qm_tokenizer *t, const char *a, size_t na, const char *b, size_t nb);
+
+/* Scratch that lives for one qm_tokenize call. */
+typedef struct { uint32_t rank, pos, id; } tok_cand;
+typedef struct { uint32_t id, prev, next; } tok_sym;
+typedef struct {
+    tok_sym *sym;         /* [sym_cap] */
+    tok_cand *heap;       /* [heap_cap] */
+    size_t sym_cap, heap_cap, heap_n;
+    char *shadow;         /* [shadow_cap] */
+    size_t shadow_cap;
+    void *match, *jit_stack; /* pcre2_match_data, pcre2_jit_stack, pcre2_match_context */
+    void *match_ctx;
+} tok_scratch;
+void tok_scratch_free(tok_scratch *s);
+
+int tok_ids_put(qm_ids *ids, uint32_t id); /* 0, or -1: no memory */
+/* Appends the ids of one piece. 0 or QM_ERR_NOMEM (no message). */
+int tok_bpe(const qm_tokenizer *t, const uint8_t *p, size_t n, tok_scratch *s, qm_ids *ids);
+
+/* The compiled pre-tokenizer. */
+int tok_split_compile(qm_tokenizer *t, qm_err *e);
+void tok_split_free(qm_tokenizer *t);
+/* Cuts text[0..n) into pieces and appends their ids. */
+int tok_split(const qm_tokenizer *t, const char *text, size_t n, tok_scratch *s, qm_ids *ids, qm_err *e);
+#endif

@@ -1,0 +1,31 @@
+/* unicode.h: the parts of Unicode that the tokenizer needs: UTF-8, character classes, NFC. */
+#ifndef QM_UNICODE_H
+#define QM_UNICODE_H
+#include <stddef.h>
+#include <stdint.h>
+#include "../base/err.h"
+
+/* Decodes one character of p[0..n), n > 0. Returns its length 1..4 and sets *cp; or -k when the
+ * first k bytes are a maximal ill-formed subpart (Unicode 3.9, table 3-7: no overlong forms, no
+ * surrogates, nothing above U+10FFFF); or 0 when all n <= 3 bytes are the start of a character. */
+int qm_utf8_decode(const uint8_t *p, size_t n, uint32_t *cp);
+
+typedef enum { QM_UC_OTHER, QM_UC_LETTER, QM_UC_NUMBER, QM_UC_SPACE } qm_uc_class;
+/* \p{L}, \p{N}, \s or none of them, as the reference tokenizer's regex engine sees the code point.
+ * From our own table: the ids must not depend on the Unicode version of an installed library. */
+qm_uc_class qm_unicode_class(uint32_t cp);
+
+/* NFC of text[0..n) as the reference tokenizer does it: code points that Unicode 9.0 does not know
+ * are inert (they neither compose nor reorder) and so are ill-formed bytes, which stay as they are.
+ * Returns 1 when the text is unchanged (*out is then NULL), 0 with *out malloc'ed, or negative.
+ * Linear time, also for long runs of combining marks. */
+int qm_unicode_nfc(const char *text, size_t n, char **out, size_t *out_n, qm_err *e);
+
+/* Tables, in code point order (unicode_tables.c). */
+typedef struct { uint32_t first, last; uint8_t class; } qm_uc_run;
+typedef struct { uint32_t first, last; } qm_uc_span;
+extern const qm_uc_run qm_uc_class_runs[];
+extern const size_t qm_uc_class_runs_n;
+extern const qm_uc_span qm_uc_unnormalised[];
+extern const size_t qm_uc_unnormalised_n;
+#endif
