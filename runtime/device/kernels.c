@@ -53,6 +53,7 @@ static const char *text_of(const char *file, const char *ext) {
 }
 const char *qm_ptx_text(const char *file) { return text_of(file, ".ptx"); }
 const char *qm_cu_text(const char *file) { return text_of(file, ".cu"); }
+const char *qm_header_text(const char *name) { return text_of(name, ""); }
 
 int qm_module_load(qm_device *d, const char *name, const void *image, CUmodule *mod, qm_err *e) {
     /* The JIT writes its diagnosis here; without it a failed load says only "invalid PTX". */

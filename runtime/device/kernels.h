@@ -30,6 +30,8 @@ const char *qm_op_name(qm_op_kind op);
 const char *qm_ptx_text(const char *file);
 /* The CUDA C of one file ("repack"), likewise: compiled at run time (nvrtc.h). */
 const char *qm_cu_text(const char *file);
+/* A header that such a text may include ("abi.h"), where the build embedded it; else NULL. */
+const char *qm_header_text(const char *name);
 /* Loads a PTX text or a cubin; a failure carries the JIT's own log. name: for messages. */
 int qm_module_load(qm_device *d, const char *name, const void *image, CUmodule *mod, qm_err *e);
 

@@ -1,0 +1,19 @@
+/* cache.h: small files kept between runs under ${QMOE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/qmoe-gpu}.
+ * A cache never fails its caller: what cannot be read is a miss, what cannot be written is a debug log. */
+#ifndef QM_CACHE_H
+#define QM_CACHE_H
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct { uint64_t a, b; } qm_hash; /* 128 bits: two FNV-1a sums of different start */
+qm_hash qm_hash_begin(void);
+void qm_hash_add(qm_hash *h, const void *p, size_t n);
+void qm_hash_add_str(qm_hash *h, const char *s); /* with its NUL, so that "ab","c" differs from "a","bc" */
+
+/* The folder, 0; or -1 where the environment names none (or the path is longer than n). */
+int qm_cache_dir(char *dir, size_t n);
+/* The entry's bytes, malloc'd with a NUL behind them, or NULL: absent, or damaged (then removed). */
+void *qm_cache_get(const qm_hash *key, size_t *bytes);
+/* Keeps a copy; atomic (a temporary file, renamed). */
+void qm_cache_put(const qm_hash *key, const void *p, size_t bytes);
+#endif
