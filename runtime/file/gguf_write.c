@@ -1,0 +1,245 @@
+/* gguf_write.c: see gguf_write.h. The counts in the header are filled in at the end, when they are
+ * known; offsets follow from the declared sizes, so nothing but the tensor sizes is held in memory. */
+#include "gguf_write.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { ALIGN = 32, BUF = 1 << 20 };
+
+struct qm_gguf_writer {
+    char *path, *tmp;
+    int fd, finished;
+    qm_err err;             /* the first one; code 0 = none */
+    uint8_t *buf;           /* [BUF] */
+    size_t n_buf;
+    uint64_t off;           /* bytes handed over so far */
+    uint64_t n_kv, n_tensors;
+    uint64_t arr_left;      /* elements still owed to the open array */
+    qm_kv_type arr_type;
+    uint64_t *sizes;        /* [n_tensors] bytes without padding */
+    size_t cap_sizes;
+    uint64_t data_bytes;    /* sum of the padded sizes */
+    uint64_t tensor, left;  /* the one being written, and its bytes still owed */
+    int in_data;
+};
+
+/* Only the first error is kept. */
+#define FAIL(w, what, ...) ((w)->err.code ? (w)->err.code : qm_fail(&(w)->err, what, __VA_ARGS__))
+
+static int write_all(qm_gguf_writer *w, const uint8_t *p, size_t n) {
+    while (n) {
+        ssize_t k = write(w->fd, p, n);
+        if (k < 0 && errno == EINTR) continue;
+        if (k <= 0) return FAIL(w, QM_ERR_IO, "%s: writing failed: %s", w->tmp, strerror(k ? errno : ENOSPC));
+        p += k;
+        n -= (size_t)k;
+    }
+    return 0;
+}
+
+static int put(qm_gguf_writer *w, const void *p, size_t n) {
+    if (w->err.code) return w->err.code;
+    w->off += n;
+    if (w->n_buf + n > BUF) {
+        if (write_all(w, w->buf, w->n_buf)) return w->err.code;
+        w->n_buf = 0;
+        if (n >= BUF) return write_all(w, p, n);
+    }
+    if (n) memcpy(w->buf + w->n_buf, p, n);
+    w->n_buf += n;
+    return 0;
+}
+
+static int put_le(qm_gguf_writer *w, uint64_t v, int n) {
+    uint8_t b[8];
+    for (int i = 0; i < n; i++) b[i] = (uint8_t)(v >> 8 * i);
+    return put(w, b, (size_t)n);
+}
+
+static int put_str(qm_gguf_writer *w, const char *s, size_t n) {
+    put_le(w, n, 8);
+    return put(w, s, n);
+}
+
+static int pad(qm_gguf_writer *w) {
+    static const uint8_t zero[ALIGN];
+    return put(w, zero, (size_t)(-w->off % ALIGN));
+}
+
+int qm_gguf_writer_open(qm_gguf_writer **out, const char *path, qm_err *e) {
+    *out = NULL;
+    qm_gguf_writer *w = calloc(1, sizeof *w);
+    if (!w) return qm_fail(e, QM_ERR_NOMEM, "%s: no memory for a writer", path);
+    w->fd = -1;
+    size_t n = strlen(path);
+    w->path = strdup(path);
+    w->tmp = malloc(n + 13);
+    w->buf = malloc(BUF);
+    if (!w->path || !w->tmp || !w->buf) {
+        qm_gguf_writer_close(w);
+        return qm_fail(e, QM_ERR_NOMEM, "%s: no memory for a writer", path);
+    }
+    snprintf(w->tmp, n + 13, "%s.tmp-XXXXXX", path);
+    w->fd = mkstemp(w->tmp);
+    if (w->fd < 0) {
+        qm_fail(e, QM_ERR_IO, "%s: cannot create: %s", w->tmp, strerror(errno));
+        qm_gguf_writer_close(w);
+        return QM_ERR_IO;
+    }
+    put(w, "GGUF", 4);
+    put_le(w, 3, 4);
+    put_le(w, 0, 8); /* n_tensors and n_kv: at finish */
+    put_le(w, 0, 8);
+    *out = w;
+    return 0;
+}
+
+void qm_gguf_writer_close(qm_gguf_writer *w) {
+    if (!w) return;
+    if (w->fd >= 0) {
+        close(w->fd);
+        if (!w->finished) unlink(w->tmp);
+    }
+    free(w->path);
+    free(w->tmp);
+    free(w->buf);
+    free(w->sizes);
+    free(w);
+}
+
+static int start_kv(qm_gguf_writer *w, const char *key, qm_kv_type type) {
+    if (w->arr_left || w->n_tensors)
+        return FAIL(w, QM_ERR_ARG, "%s: key '%s' written inside an array or after a tensor", w->path, key);
+    w->n_kv++;
+    put_str(w, key, strlen(key));
+    return put_le(w, type, 4);
+}
+
+int qm_gguf_write_u32(qm_gguf_writer *w, const char *key, uint32_t v) {
+    start_kv(w, key, QM_KV_U32);
+    return put_le(w, v, 4);
+}
+int qm_gguf_write_f32(qm_gguf_writer *w, const char *key, float v) {
+    uint32_t u;
+    memcpy(&u, &v, 4);
+    start_kv(w, key, QM_KV_F32);
+    return put_le(w, u, 4);
+}
+int qm_gguf_write_bool(qm_gguf_writer *w, const char *key, int v) {
+    start_kv(w, key, QM_KV_BOOL);
+    return put_le(w, v != 0, 1);
+}
+int qm_gguf_write_str(qm_gguf_writer *w, const char *key, const char *s) {
+    start_kv(w, key, QM_KV_STR);
+    return put_str(w, s, strlen(s));
+}
+
+int qm_gguf_write_array(qm_gguf_writer *w, const char *key, qm_kv_type type, uint64_t n) {
+    if (type != QM_KV_STR && type != QM_KV_I32)
+        return FAIL(w, QM_ERR_ARG, "%s: key '%s': arrays of %s are not written", w->path, key, qm_kv_type_name(type));
+    start_kv(w, key, QM_KV_ARR);
+    w->arr_type = type;
+    w->arr_left = n;
+    put_le(w, type, 4);
+    return put_le(w, n, 8);
+}
+
+static int take_element(qm_gguf_writer *w, qm_kv_type type) {
+    if (!w->arr_left || w->arr_type != type)
+        return FAIL(w, QM_ERR_ARG, "%s: array element too many or of another type", w->path);
+    w->arr_left--;
+    return 0;
+}
+int qm_gguf_push_str(qm_gguf_writer *w, const char *s, size_t n) {
+    return take_element(w, QM_KV_STR) ? w->err.code : put_str(w, s, n);
+}
+int qm_gguf_push_i32(qm_gguf_writer *w, int32_t v) {
+    return take_element(w, QM_KV_I32) ? w->err.code : put_le(w, (uint32_t)v, 4);
+}
+
+int qm_gguf_write_tensor(qm_gguf_writer *w, const char *name, uint32_t type, uint32_t n_dims, const uint64_t *ne) {
+    uint32_t block, block_bytes;
+    uint64_t n = 1;
+    if (w->arr_left || w->in_data)
+        return FAIL(w, QM_ERR_ARG, "%s: tensor '%s' declared inside an array or after data", w->path, name);
+    if (!qm_ggml_type_size(type, &block, &block_bytes) || n_dims < 1 || n_dims > 4 || ne[0] % block)
+        return FAIL(w, QM_ERR_ARG, "%s: tensor '%s': type %s with rows of %llu and %u dimensions is not writable",
+                    w->path, name, qm_ggml_type_name(type), (unsigned long long)ne[0], n_dims);
+    for (uint32_t d = 0; d < n_dims; d++)
+        if (ne[d] == 0 || __builtin_mul_overflow(n, ne[d], &n) || n >> 50)
+            return FAIL(w, QM_ERR_ARG, "%s: tensor '%s': extent ne[%u] = %llu is out of range", w->path, name, d,
+                        (unsigned long long)ne[d]);
+    if (w->n_tensors == w->cap_sizes) {
+        size_t cap = w->cap_sizes ? w->cap_sizes * 2 : 64;
+        uint64_t *p = realloc(w->sizes, cap * sizeof *p);
+        if (!p) return FAIL(w, QM_ERR_NOMEM, "%s: no memory for %zu tensors", w->path, cap);
+        w->sizes = p;
+        w->cap_sizes = cap;
+    }
+    uint64_t bytes = n / block * block_bytes;
+    w->sizes[w->n_tensors++] = bytes;
+    put_str(w, name, strlen(name));
+    put_le(w, n_dims, 4);
+    for (uint32_t d = 0; d < n_dims; d++) put_le(w, ne[d], 8);
+    put_le(w, type, 4);
+    put_le(w, w->data_bytes, 8);
+    w->data_bytes += (bytes + ALIGN - 1) / ALIGN * ALIGN;
+    return w->err.code;
+}
+
+uint64_t qm_gguf_writer_data_bytes(const qm_gguf_writer *w) { return w->data_bytes; }
+
+int qm_gguf_write_data(qm_gguf_writer *w, const void *p, size_t n) {
+    if (!w->in_data) {
+        w->in_data = 1;
+        pad(w);
+        w->left = w->n_tensors ? w->sizes[0] : 0;
+    }
+    const uint8_t *b = p;
+    while (n) {
+        if (w->tensor >= w->n_tensors)
+            return FAIL(w, QM_ERR_ARG, "%s: %zu bytes of data after the last tensor", w->path, n);
+        size_t k = n < w->left ? n : (size_t)w->left;
+        if (put(w, b, k)) return w->err.code;
+        b += k;
+        n -= k;
+        if ((w->left -= k) == 0) {
+            pad(w);
+            if (++w->tensor < w->n_tensors) w->left = w->sizes[w->tensor];
+        }
+    }
+    return w->err.code;
+}
+
+int qm_gguf_writer_finish(qm_gguf_writer *w, qm_err *e) {
+    if (w->arr_left || w->tensor < w->n_tensors)
+        FAIL(w, QM_ERR_ARG, "%s: %llu of %llu tensors written, %llu array elements missing", w->path,
+             (unsigned long long)w->tensor, (unsigned long long)w->n_tensors, (unsigned long long)w->arr_left);
+    if (!w->err.code) write_all(w, w->buf, w->n_buf);
+    w->n_buf = 0;
+    uint8_t counts[16];
+    for (int i = 0; i < 8; i++) {
+        counts[i] = (uint8_t)(w->n_tensors >> 8 * i);
+        counts[8 + i] = (uint8_t)(w->n_kv >> 8 * i);
+    }
+    if (!w->err.code && pwrite(w->fd, counts, 16, 8) != 16)
+        FAIL(w, QM_ERR_IO, "%s: writing the header failed: %s", w->tmp, strerror(errno));
+    /* mkstemp makes the file private; give it the permissions any new file would have. */
+    mode_t mask = umask(0);
+    umask(mask);
+    if (!w->err.code && (fchmod(w->fd, 0666 & ~mask) || fsync(w->fd)))
+        FAIL(w, QM_ERR_IO, "%s: flushing failed: %s", w->tmp, strerror(errno));
+    if (!w->err.code && rename(w->tmp, w->path))
+        FAIL(w, QM_ERR_IO, "%s: cannot rename to %s: %s", w->tmp, w->path, strerror(errno));
+    if (w->err.code) {
+        if (e) *e = w->err;
+        return w->err.code;
+    }
+    w->finished = 1;
+    return 0;
+}
