@@ -1,0 +1,142 @@
+/* engine.c: opens a model on a device. */
+#include "engine.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "../device/prof.h"
+#include "../file/chat.h"
+
+/* Launch geometry for the host reference: any figure will do, this one keeps partial sums few. */
+enum { REF_SM = 4, DEFAULT_CTX = 4096 };
+
+void qm_engine_close(qm_engine *g) {
+    if (!g) return;
+    if (g->exec) g->exec->close(g);
+    for (int i = 0; i < g->n_plans; i++) qm_plan_free(g->plans[i]);
+    qm_pages_close(&g->kv);
+    qm_tokenizer_close(g->tok);
+    qm_place_free(g->place);
+    qm_model_close(g->model);
+    qm_gguf_close(g->gguf);
+    if (g->dev) qm_device_close(g->dev);
+    free(g);
+}
+
+int qm_engine_plan(qm_engine *g, uint32_t pos, int logits, const qm_plan **out, qm_err *e) {
+    qm_shape shape = {logits != 0, qm_plan_splits(&g->model->hp, g->limits, pos)};
+    for (int i = 0; i < g->n_plans; i++)
+        if (g->plans[i]->shape.logits == shape.logits && g->plans[i]->shape.n_splits == shape.n_splits) {
+            *out = g->plans[i];
+            return 0;
+        }
+    int rc = qm_plan_build(&g->plans[g->n_plans], g->place, shape, g->limits, e);
+    if (!rc) *out = g->plans[g->n_plans++]; /* splits are powers of two up to 64: 14 shapes in all */
+    return rc;
+}
+
+static int open_files(qm_engine *g, const char *path, const qm_engine_opts *o, qm_err *e) {
+    int rc = qm_gguf_open(&g->gguf, path, e);
+    if (!rc) rc = qm_model_open(&g->model, g->gguf, o->rope_base, e);
+    if (!rc) rc = qm_place_build(&g->place, g->model, e);
+    if (!rc) rc = qm_tokenizer_open(&g->tok, g->gguf, e);
+    if (!rc && qm_tokenizer_n(g->tok) != g->model->hp.n_vocab)
+        rc = qm_fail(e, QM_ERR_FORMAT, "%s: tokenizer.ggml.tokens has %u entries, token_embd.weight %u rows", path,
+                     qm_tokenizer_n(g->tok), g->model->hp.n_vocab);
+    return rc;
+}
+
+static int set_limits(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
+    const qm_hparams *hp = &g->model->hp;
+    uint32_t n = o->n_ctx;
+    if (n > hp->n_ctx_train)
+        return qm_fail(e, QM_ERR_LIMIT, "a context of %u exceeds the model's limit of %u", n, hp->n_ctx_train);
+    if (!n) n = hp->n_ctx_train < DEFAULT_CTX ? hp->n_ctx_train : DEFAULT_CTX;
+    g->limits.n_ctx = n;
+    g->limits.n_pages = (n + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS;
+    g->limits.n_sm = g->dev ? (uint32_t)g->dev->n_sm : REF_SM;
+    return qm_pages_open(&g->kv, g->limits.n_pages, e);
+}
+
+static void fill_info(qm_engine *g, const qm_plan *decode, const char *why) {
+    const qm_hparams *hp = &g->model->hp;
+    qm_engine_info *i = &g->info;
+    snprintf(i->arch, sizeof i->arch, "%s", hp->arch);
+    snprintf(i->name, sizeof i->name, "%s", hp->name);
+    snprintf(i->executor, sizeof i->executor, "%s", g->exec->name);
+    snprintf(i->device, sizeof i->device, "%s", g->dev ? g->dev->spec : "host");
+    snprintf(i->device_name, sizeof i->device_name, "%s", g->dev ? g->dev->name : "C reference");
+    snprintf(i->device_why, sizeof i->device_why, "%s", why);
+    i->n_layers = hp->n_layers;
+    i->n_embd = hp->n_embd;
+    i->n_head = hp->n_head;
+    i->n_kv_head = hp->n_kv;
+    i->head_dim = hp->head_dim;
+    i->n_expert = hp->n_expert;
+    i->n_expert_used = hp->n_used;
+    i->n_ff_exp = hp->n_ff;
+    i->n_vocab = hp->n_vocab;
+    i->n_ctx_train = hp->n_ctx_train;
+    i->n_ctx = g->limits.n_ctx;
+    i->weight_bytes = g->place->bytes;
+    i->bytes_per_token = decode->weight_bytes;
+    i->kv_bytes = qm_kv_pool_bytes(hp, g->limits.n_pages);
+    i->scratch_bytes = g->scratch_bytes;
+}
+
+int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, qm_err *e) {
+    static const qm_engine_opts none;
+    *out = NULL;
+    if (!o) o = &none;
+    double start = qm_now();
+    char why[256] = "";
+    const qm_plan *decode, *deepest;
+    int rc;
+    qm_engine *g = calloc(1, sizeof *g);
+    if (!g) return qm_fail(e, QM_ERR_NOMEM, "engine: out of memory");
+    const char *x = o->executor ? o->executor : "graph";
+    if (strcmp(x, "graph") && strcmp(x, "ref")) {
+        rc = qm_fail(e, QM_ERR_ARG, "executor '%s' is not one of: graph, ref", x);
+        goto out;
+    }
+    int ref = !strcmp(x, "ref");
+    if ((rc = open_files(g, path, o, e))) goto out;
+    if (!ref && (rc = qm_device_open(&g->dev, o->device ? o->device : "auto", why, sizeof why, e))) goto out;
+    if ((rc = set_limits(g, o, e))) goto out;
+    if ((rc = qm_engine_plan(g, 0, 1, &decode, e))) goto out;
+    if ((rc = qm_engine_plan(g, g->limits.n_ctx - 1, 1, &deepest, e))) goto out;
+    g->scratch_bytes = deepest->scratch_bytes;
+    g->exec = ref ? &qm_executor_ref : &qm_executor_graph;
+    fill_info(g, decode, why);
+    qm_prof_push(QM_PROF_LOAD, "engine_open");
+    rc = g->exec->open(g, o, e);
+    qm_prof_pop();
+    g->info.load_s = qm_now() - start;
+out:
+    if (rc) qm_engine_close(g);
+    else *out = g;
+    return rc;
+}
+
+void qm_engine_get_info(const qm_engine *g, qm_engine_info *i) { *i = g->info; }
+
+/* qm_tokens (public) and qm_ids (tokenizer) are the same three words. */
+int qm_engine_tokenize(const qm_engine *g, const char *text, size_t n, int special, qm_tokens *out, qm_err *e) {
+    qm_ids ids = {out->v, out->n, out->cap};
+    qm_prof_push(QM_PROF_TOKENIZE, "tokenize");
+    int rc = qm_tokenize(g->tok, text, n, special ? QM_TOK_SPECIAL : 0, &ids, e);
+    qm_prof_pop();
+    *out = (qm_tokens){ids.ids, ids.n, ids.cap};
+    return rc;
+}
+
+int qm_engine_chat(const qm_engine *g, const char *system, const char *user, size_t user_n, qm_tokens *out,
+                   qm_err *e) {
+    qm_ids ids = {out->v, out->n, out->cap};
+    qm_message m[2];
+    size_t n = 0;
+    if (system) m[n++] = (qm_message){"system", system, strlen(system)};
+    m[n++] = (qm_message){"user", user, user_n};
+    int rc = qm_chatml(g->tok, m, n, 0, &ids, e);
+    *out = (qm_tokens){ids.ids, ids.n, ids.cap};
+    return rc;
+}

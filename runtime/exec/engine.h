@@ -1,0 +1,81 @@
+/* engine.h: inside the engine: what the executors, sessions and generation share. */
+#ifndef QM_ENGINE_H
+#define QM_ENGINE_H
+#include "../device/cuda.h"
+#include "../file/tokenizer.h"
+#include "../plan/plan.h"
+#include "../qmoe.h"
+#include "pages.h"
+
+/* An executor: one way to run plans. All calls on one sequence are in order; step only enqueues.
+ *   graph  one CUDA graph per step shape, captured once (graph.c)
+ *   ref    the C references on the host (refexec.c) */
+typedef struct qm_seq qm_seq; /* one sequence in an executor's own memory; each executor has its own kind */
+typedef struct qm_executor {
+    const char *name;
+    /* Loads the weights, makes room for KV pool and scratch. g->place, g->limits are set. */
+    int (*open)(qm_engine *g, const qm_engine_opts *o, qm_err *e);
+    void (*close)(qm_engine *g);
+    int (*seq_open)(qm_engine *g, qm_seq **out, qm_err *e);
+    void (*seq_close)(qm_engine *g, qm_seq *s);
+    /* tokens[pos ..] = ids; block table entry i = page; the next step computes position pos. */
+    int (*put_tokens)(qm_engine *g, qm_seq *s, uint32_t pos, const uint32_t *ids, uint32_t n, qm_err *e);
+    int (*put_page)(qm_engine *g, qm_seq *s, uint32_t i, uint32_t page, qm_err *e);
+    int (*set_pos)(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e);
+    /* Computes the next position; with logits it also writes tokens[pos + 1]. */
+    int (*step)(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e);
+    /* Waits for the step that computed position pos (with logits, at most QM_RUN_AHEAD steps ago) and
+     * returns the token it chose, and the QM_FLAG_* raised so far. */
+    int (*result)(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e);
+    /* Logits of the last enqueued step, [n_vocab]. Waits. */
+    int (*logits)(qm_engine *g, qm_seq *s, const qm_plan *p, float *out, qm_err *e);
+} qm_executor;
+extern const qm_executor qm_executor_graph, qm_executor_ref;
+
+/* For looking inside a step (tests, tracing): one op of a plan on the device, enqueued; the device
+ * address behind a reference; the host bases of a ref sequence. */
+int qm_graph_launch_op(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_err *e);
+CUdeviceptr qm_graph_address(qm_engine *g, qm_seq *s, const qm_plan *p, qm_ref r);
+qm_bases qm_ref_bases(qm_engine *g, qm_seq *s);
+
+/* Steps that may be enqueued before the first of them has been looked at: enough that the device
+ * never waits for the host, few enough that little is thrown away when the text ends. */
+enum { QM_RUN_AHEAD = 2 };
+
+enum { QM_MAX_PLANS = 16 };
+struct qm_engine {
+    qm_gguf *gguf;
+    qm_model *model;
+    qm_place *place;
+    qm_tokenizer *tok;
+    qm_limits limits;
+    qm_pages kv;
+    qm_plan *plans[QM_MAX_PLANS];
+    int n_plans;
+    uint64_t scratch_bytes;    /* of the largest plan */
+    qm_device *dev;            /* NULL for ref */
+    const qm_executor *exec;
+    void *exec_state;
+    qm_engine_info info;
+};
+/* The plan for a step at position pos; built on first use. */
+int qm_engine_plan(qm_engine *g, uint32_t pos, int logits, const qm_plan **out, qm_err *e);
+
+struct qm_session {
+    qm_engine *g;
+    qm_seq *seq;
+    uint32_t *ids;      /* [n_ctx + 1] tokens by position */
+    uint32_t n;         /* tokens the sequence has */
+    uint32_t n_cached;  /* of these, how many have their keys and values in the cache (<= n) */
+    uint32_t *pages;    /* [n_pages] block table */
+    uint32_t n_pages;
+    const qm_plan *last; /* plan of the last step with logits */
+};
+/* Enqueues the step for position pos: takes pages as needed. */
+int qm_session_step(qm_session *s, uint32_t pos, int logits, qm_err *e);
+/* Computes everything up to n; the last step with logits. Needs n > n_cached. */
+int qm_session_prefill(qm_session *s, qm_err *e);
+/* result() with its flags turned into errors. */
+int qm_session_result(qm_session *s, uint32_t pos, uint32_t *id, qm_err *e);
+double qm_now(void); /* seconds, monotonic */
+#endif

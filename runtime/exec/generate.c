@@ -1,0 +1,158 @@
+/* generate.c: prompt in, tokens and text out. The device feeds itself (argmax writes the next token
+ * where embed reads it); the host keeps QM_RUN_AHEAD steps enqueued and only looks at results. */
+#include <stdlib.h>
+#include <string.h>
+#include "engine.h"
+
+const char *qm_finish_name(qm_finish f) {
+    static const char *const names[] = {"none", "eog", "stop", "length", "context", "callback"};
+    return names[f];
+}
+
+/* Text on its way out: whole characters only, and never a part of a stop string. */
+typedef struct {
+    const qm_gen_opts *o;
+    qm_utf8_stream utf8;
+    char *held;        /* text not yet given out: it may be the beginning of a stop string */
+    size_t n, cap;
+} emitter;
+
+static int reserve(emitter *m, size_t more, qm_err *e) {
+    if (m->n + more <= m->cap) return 0;
+    size_t cap = 2 * (m->n + more);
+    char *p = realloc(m->held, cap);
+    if (!p) return qm_fail(e, QM_ERR_NOMEM, "generate: out of memory");
+    m->held = p;
+    m->cap = cap;
+    return 0;
+}
+
+/* Offset of the first stop string in the held text, or -1. */
+static long find_stop(const emitter *m) {
+    long best = -1;
+    for (size_t i = 0; i < m->o->n_stop; i++) {
+        size_t len = strlen(m->o->stop[i]);
+        if (!len) continue;
+        char *at = memmem(m->held, m->n, m->o->stop[i], len);
+        if (at && (best < 0 || at - m->held < best)) best = at - m->held;
+    }
+    return best;
+}
+
+/* Length of the longest tail of the held text that begins some stop string. */
+static size_t stop_prefix(const emitter *m) {
+    size_t longest = 0;
+    for (size_t i = 0; i < m->o->n_stop; i++) {
+        size_t len = strlen(m->o->stop[i]);
+        for (size_t k = len < m->n + 1 ? len - (len > 0) : m->n; k > longest; k--)
+            if (!memcmp(m->held + m->n - k, m->o->stop[i], k)) longest = k;
+    }
+    return longest;
+}
+
+/* Takes a token's bytes; gives out what is safe. Returns 1 to go on, 0 when stopped (*f says why). */
+static int emit(emitter *m, uint32_t id, qm_str bytes, int last, qm_finish *f, qm_err *e) {
+    if (reserve(m, 3 * (bytes.n + 4), e)) return QM_ERR_NOMEM;
+    m->n += qm_utf8_push(&m->utf8, bytes.s, bytes.n, last, m->held + m->n);
+    long stop = find_stop(m);
+    size_t out = stop >= 0 ? (size_t)stop : last ? m->n : m->n - stop_prefix(m);
+    int said_stop = m->o->on_token && (id != UINT32_MAX || out) ? m->o->on_token(m->o->user, id, m->held, out) : 0;
+    memmove(m->held, m->held + out, m->n - out);
+    m->n -= out;
+    if (stop >= 0) {
+        *f = QM_FINISH_STOP;
+        m->n = 0;
+        return 0;
+    }
+    if (said_stop && !last) *f = QM_FINISH_CALLBACK;
+    return !said_stop;
+}
+
+static uint64_t fnv1a(const void *p, size_t n) {
+    const unsigned char *c = p;
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < n; i++) h = (h ^ c[i]) * 0x100000001b3u;
+    return h;
+}
+
+static int check_prompt(const qm_session *s, const uint32_t *prompt, size_t n, const qm_gen_opts *o, qm_err *e) {
+    const qm_engine *g = s->g;
+    if (n == 0) return qm_fail(e, QM_ERR_ARG, "the prompt is empty");
+    uint64_t need = (uint64_t)s->n + n + o->max_tokens;
+    if (need > g->limits.n_ctx || (uint64_t)s->n + n + 1 > g->limits.n_ctx)
+        return qm_fail(e, QM_ERR_LIMIT, "%u tokens held + %zu of prompt + %u to generate exceed the context of %u",
+                       s->n, n, o->max_tokens, g->limits.n_ctx);
+    for (size_t i = 0; i < n; i++)
+        if (prompt[i] >= g->model->hp.n_vocab)
+            return qm_fail(e, QM_ERR_ARG, "prompt token %zu: id %u is outside the vocabulary of %u", i, prompt[i],
+                           g->model->hp.n_vocab);
+    return 0;
+}
+
+/* The decode loop. On entry the last prompt position is computed or on its way. */
+static int decode(qm_session *s, emitter *m, qm_gen_stats *st, double start, qm_err *e) {
+    const qm_engine *g = s->g;
+    const qm_gen_opts *o = m->o;
+    uint32_t first = s->n;              /* position of the first generated token */
+    uint32_t room = g->limits.n_ctx - first;
+    uint32_t want = o->max_tokens && o->max_tokens < room ? o->max_tokens : room;
+    uint32_t issued = 1;                /* results on their way: the prompt's last step gives token 0 */
+    double first_time = start;
+    int rc = 0;
+    for (uint32_t i = 0; i < want && st->finish == QM_FINISH_NONE; i++) {
+        while (issued < want && issued <= i + QM_RUN_AHEAD - 1) {
+            if ((rc = qm_session_step(s, first + issued - 1, 1, e))) return rc;
+            issued++;
+        }
+        uint32_t id;
+        if ((rc = qm_session_result(s, first + i - 1, &id, e))) return rc;
+        if (i == 0) {
+            first_time = qm_now();
+            st->first_token_s = first_time - start;
+        }
+        st->n_generated++;
+        s->ids[s->n++] = id;
+        s->n_cached = s->n - 1;
+        if (qm_token_is_eog(g->tok, id) && !o->ignore_eos) {
+            st->finish = QM_FINISH_EOG;
+            break;
+        }
+        qm_str bytes = qm_token_is_control(g->tok, id) ? (qm_str){"", 0} : qm_token_bytes(g->tok, id);
+        rc = emit(m, id, bytes, 0, &st->finish, e);
+        if (rc < 0) return rc;
+    }
+    st->decode_s = qm_now() - first_time;
+    if (st->finish == QM_FINISH_NONE) st->finish = want == room && want != o->max_tokens ? QM_FINISH_CONTEXT : QM_FINISH_LENGTH;
+    if (st->finish != QM_FINISH_STOP && st->finish != QM_FINISH_CALLBACK) {
+        qm_finish ignored = QM_FINISH_NONE;
+        rc = emit(m, UINT32_MAX, (qm_str){"", 0}, 1, &ignored, e);
+        if (ignored == QM_FINISH_STOP) st->finish = QM_FINISH_STOP;
+    }
+    return rc < 0 ? rc : 0;
+}
+
+int qm_generate(qm_session *s, const uint32_t *prompt, size_t n_prompt, const qm_gen_opts *o, qm_gen_stats *st,
+                qm_err *e) {
+    memset(st, 0, sizeof *st);
+    int rc = check_prompt(s, prompt, n_prompt, o, e);
+    if (rc) return rc;
+    uint32_t vocab = s->g->model->hp.n_vocab;
+    float *logits = malloc((size_t)vocab * sizeof *logits);
+    if (!logits) return qm_fail(e, QM_ERR_NOMEM, "generate: out of memory");
+    emitter m = {.o = o};
+    double start = qm_now();
+    st->n_prompt = (uint32_t)n_prompt;
+    memcpy(s->ids + s->n, prompt, n_prompt * sizeof *prompt);
+    s->n += (uint32_t)n_prompt;
+    uint32_t id;
+    if ((rc = qm_session_prefill(s, e))) goto out;
+    if ((rc = qm_session_result(s, s->n - 1, &id, e))) goto out;
+    if ((rc = qm_session_logits(s, logits, e))) goto out;
+    st->prefill_s = qm_now() - start;
+    st->logits_hash = fnv1a(logits, (size_t)vocab * sizeof *logits);
+    rc = decode(s, &m, st, start, e);
+out:
+    free(logits);
+    free(m.held);
+    return rc;
+}

@@ -1,0 +1,279 @@
+/* graph.c: the executor users get: one kernel node per op, captured once per step shape into a CUDA
+ * graph and replayed. Everything that changes from step to step (position, tokens, block table) lies
+ * in device memory, so a graph never goes stale. */
+#include <stdlib.h>
+#include <string.h>
+#include "../device/prof.h"
+#include "engine.h"
+#include "weights.h"
+
+typedef struct {
+    qm_kernels *kernels;
+    CUstream stream;
+    CUdeviceptr weights, kv, scratch, rope;
+} device_state;
+
+enum { RING = 4 }; /* results kept; > QM_RUN_AHEAD */
+typedef struct {
+    uint32_t token;
+    uint32_t state[QM_STATE_SIZE / 4];
+} result_slot;
+
+struct qm_seq {
+    CUdeviceptr block;          /* qm_seq_layout */
+    qm_seq_layout layout;
+    uint32_t pos;               /* the next step's */
+    const qm_plan *plan[QM_MAX_PLANS];
+    CUgraphExec graph[QM_MAX_PLANS]; /* captured from plan[i] */
+    int n_graphs;
+    result_slot *ring;          /* [RING], pinned */
+    CUevent done[RING];
+};
+
+static int alloc(qm_device *d, CUdeviceptr *p, uint64_t bytes, qm_err *e) {
+    int rc = 0;
+    QM_CU_TRY(d, MemAlloc(p, bytes ? bytes : 1));
+out:
+    return rc;
+}
+
+/* All or nothing, decided before any work: the sum must fit into 95% of the device's memory and into
+ * what is free of it. */
+static int check_memory(qm_engine *g, uint64_t rope_bytes, qm_err *e) {
+    size_t avail, total;
+    int rc = qm_device_mem(g->dev, &avail, &total, e);
+    if (rc) return rc;
+    uint64_t need = g->place->bytes + g->info.kv_bytes + g->scratch_bytes + rope_bytes +
+                    qm_seq_layout_of(g->limits).bytes;
+    uint64_t limit = (uint64_t)(0.95 * (double)total);
+    if (avail < limit) limit = avail;
+    if (need > limit)
+        return qm_fail(e, QM_ERR_NOMEM,
+                       "the model needs %.2f GB of device memory (weights %.2f, KV cache %.2f for %u positions, "
+                       "scratch %.2f), but %.2f GB of %.2f GB can be used on %s; a smaller --ctx needs less",
+                       1e-9 * (double)need, 1e-9 * (double)g->place->bytes, 1e-9 * (double)g->info.kv_bytes,
+                       g->limits.n_ctx, 1e-9 * (double)(g->scratch_bytes + rope_bytes), 1e-9 * (double)limit,
+                       1e-9 * (double)total, g->dev->spec);
+    return 0;
+}
+
+static int upload_rope(qm_engine *g, device_state *x, uint64_t bytes, qm_err *e) {
+    int rc = 0;
+    float *table = malloc(bytes);
+    if (!table) return qm_fail(e, QM_ERR_NOMEM, "rope table: out of memory");
+    qm_rope_fill(table, &g->model->hp, g->limits.n_ctx);
+    QM_CU_TRY(g->dev, MemcpyHtoD(x->rope, table, bytes));
+out:
+    free(table);
+    return rc;
+}
+
+static void graph_close(qm_engine *g) {
+    device_state *x = g->exec_state;
+    if (!x) return;
+    qm_cuda *cu = &g->dev->cu;
+    if (x->stream) {
+        cu->StreamSynchronize(x->stream);
+        cu->StreamDestroy(x->stream);
+    }
+    qm_kernels_close(x->kernels);
+    CUdeviceptr all[] = {x->weights, x->kv, x->scratch, x->rope};
+    for (int i = 0; i < 4; i++)
+        if (all[i]) cu->MemFree(all[i]);
+    free(x);
+    g->exec_state = NULL;
+}
+
+static int graph_open(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
+    qm_device *d = g->dev;
+    uint64_t rope_bytes = qm_rope_bytes(&g->model->hp, g->limits.n_ctx);
+    int rc = check_memory(g, rope_bytes, e);
+    if (rc) return rc;
+    device_state *x = calloc(1, sizeof *x);
+    if (!x) return qm_fail(e, QM_ERR_NOMEM, "executor: out of memory");
+    g->exec_state = x;
+    if ((rc = qm_kernels_open(&x->kernels, d, e))) goto out;
+    QM_CU_TRY(d, StreamCreate(&x->stream, CU_STREAM_NON_BLOCKING));
+    if ((rc = alloc(d, &x->weights, g->place->bytes, e)) || (rc = alloc(d, &x->kv, g->info.kv_bytes, e)) ||
+        (rc = alloc(d, &x->scratch, g->scratch_bytes, e)) || (rc = alloc(d, &x->rope, rope_bytes, e)))
+        goto out;
+    /* zero counters; and no uninitialised page is ever multiplied by a masked-out zero weight */
+    QM_CU_TRY(d, MemsetD8Async(x->scratch, 0, g->scratch_bytes, x->stream));
+    QM_CU_TRY(d, MemsetD8Async(x->kv, 0, g->info.kv_bytes, x->stream));
+    if ((rc = upload_rope(g, x, rope_bytes, e))) goto out;
+    rc = qm_weights_upload(g, x->weights, x->stream, o, e);
+out:
+    if (rc) graph_close(g);
+    return rc;
+}
+
+static void graph_seq_close(qm_engine *g, qm_seq *s) {
+    device_state *x = g->exec_state;
+    qm_cuda *cu = &g->dev->cu;
+    cu->StreamSynchronize(x->stream);
+    for (int i = 0; i < s->n_graphs; i++) cu->GraphExecDestroy(s->graph[i]);
+    for (int i = 0; i < RING; i++)
+        if (s->done[i]) cu->EventDestroy(s->done[i]);
+    if (s->ring) cu->MemFreeHost(s->ring);
+    if (s->block) cu->MemFree(s->block);
+    free(s);
+}
+
+static int graph_seq_open(qm_engine *g, qm_seq **out, qm_err *e) {
+    device_state *x = g->exec_state;
+    qm_device *d = g->dev;
+    int rc = 0;
+    void *ring = NULL;
+    qm_seq *s = calloc(1, sizeof *s);
+    if (!s) return qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
+    s->layout = qm_seq_layout_of(g->limits);
+    if ((rc = alloc(d, &s->block, s->layout.bytes, e))) goto out;
+    QM_CU_TRY(d, MemsetD8Async(s->block, 0, s->layout.bytes, x->stream));
+    QM_CU_TRY(d, MemHostAlloc(&ring, RING * sizeof *s->ring, 0));
+    s->ring = ring;
+    for (int i = 0; i < RING; i++) QM_CU_TRY(d, EventCreate(&s->done[i], CU_EVENT_DISABLE_TIMING));
+    *out = s;
+out:
+    if (rc) graph_seq_close(g, s);
+    return rc;
+}
+
+static int graph_put_tokens(qm_engine *g, qm_seq *s, uint32_t pos, const uint32_t *ids, uint32_t n, qm_err *e) {
+    device_state *x = g->exec_state;
+    qm_device *d = g->dev;
+    int rc = 0;
+    /* pageable memory: the driver has taken its copy when this returns */
+    QM_CU_TRY(d, MemcpyHtoDAsync(s->block + s->layout.tokens_off + 4ull * pos, ids, 4ull * n, x->stream));
+out:
+    return rc;
+}
+
+/* One word, in stream order, with no host buffer that must stay alive. */
+static int put_word(qm_engine *g, CUdeviceptr at, uint32_t v, qm_err *e) {
+    device_state *x = g->exec_state;
+    qm_device *d = g->dev;
+    int rc = 0;
+    QM_CU_TRY(d, MemsetD32Async(at, v, 1, x->stream));
+out:
+    return rc;
+}
+
+static int graph_put_page(qm_engine *g, qm_seq *s, uint32_t i, uint32_t page, qm_err *e) {
+    return put_word(g, s->block + s->layout.table_off + 4ull * i, page, e);
+}
+
+static int graph_set_pos(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
+    s->pos = pos;
+    /* embed adds 1 at the step's begin */
+    int rc = put_word(g, s->block + s->layout.state_off + QM_STATE_POS, pos - 1, e);
+    return rc ? rc : put_word(g, s->block + s->layout.state_off + QM_STATE_FLAGS, 0, e);
+}
+
+static qm_bases bases_of(const device_state *x, const qm_seq *s) {
+    qm_bases b = {{0}};
+    b.base[QM_SPACE_REGION] = x->weights;
+    b.base[QM_SPACE_SCRATCH] = x->scratch;
+    b.base[QM_SPACE_KV] = x->kv;
+    b.base[QM_SPACE_SEQ] = s->block;
+    b.base[QM_SPACE_ROPE] = x->rope;
+    return b;
+}
+
+int qm_graph_launch_op(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_err *e) {
+    device_state *x = g->exec_state;
+    const qm_op *op = &p->ops[i];
+    qm_bases b = bases_of(x, s);
+    qm_op_args args;
+    qm_op_resolve(p, op, &b, &args);
+    int rc = qm_kernels_launch(x->kernels, op->kernel, op->grid, op->block, op->shared, &args, x->stream, e);
+    if (rc) qm_err_prefix(e, "layer %d, %s", op->layer, op->slot);
+    return rc;
+}
+
+CUdeviceptr qm_graph_address(qm_engine *g, qm_seq *s, const qm_plan *p, qm_ref r) {
+    qm_bases b = bases_of(g->exec_state, s);
+    return qm_ref_resolve(p, r, &b);
+}
+
+/* Captures a plan's launches. Modules are loaded first: loading is not allowed during a capture. */
+static int capture(qm_engine *g, qm_seq *s, const qm_plan *p, CUgraphExec *out, qm_err *e) {
+    device_state *x = g->exec_state;
+    qm_device *d = g->dev;
+    int rc = 0;
+    CUgraph graph = NULL;
+    for (int i = 0; i < p->n_ops; i++) {
+        CUfunction f;
+        if ((rc = qm_kernels_get(x->kernels, p->ops[i].kernel, &f, e))) return rc;
+    }
+    QM_CU_TRY(d, StreamBeginCapture(x->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+    for (int i = 0; i < p->n_ops && !rc; i++) rc = qm_graph_launch_op(g, s, p, i, e);
+    CUresult end = d->cu.StreamEndCapture(x->stream, &graph); /* also after an error: ends the capture */
+    if (rc) goto out;
+    if (end) {
+        rc = qm_cu_fail(d, end, "StreamEndCapture", e);
+        goto out;
+    }
+    QM_CU_TRY(d, GraphInstantiate(out, graph, 0));
+out:
+    if (graph) d->cu.GraphDestroy(graph);
+    return rc;
+}
+
+static int graph_for(qm_engine *g, qm_seq *s, const qm_plan *p, CUgraphExec *out, qm_err *e) {
+    for (int i = 0; i < s->n_graphs; i++)
+        if (s->plan[i] == p) {
+            *out = s->graph[i];
+            return 0;
+        }
+    int rc = capture(g, s, p, out, e); /* at most one per plan, and plans are at most QM_MAX_PLANS */
+    if (rc) return rc;
+    s->plan[s->n_graphs] = p;
+    s->graph[s->n_graphs++] = *out;
+    return 0;
+}
+
+static int graph_step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
+    device_state *x = g->exec_state;
+    qm_device *d = g->dev;
+    CUgraphExec graph;
+    int rc = graph_for(g, s, p, &graph, e);
+    if (rc) return rc;
+    qm_prof_push(p->shape.logits ? QM_PROF_DECODE : QM_PROF_PREFILL, "step");
+    QM_CU_TRY(d, GraphLaunch(graph, x->stream));
+    if (p->shape.logits) {
+        result_slot *r = &s->ring[s->pos % RING];
+        QM_CU_TRY(d, MemcpyDtoHAsync(&r->token, s->block + s->layout.tokens_off + 4ull * (s->pos + 1), 4, x->stream));
+        QM_CU_TRY(d, MemcpyDtoHAsync(r->state, s->block + s->layout.state_off, QM_STATE_SIZE, x->stream));
+        QM_CU_TRY(d, EventRecord(s->done[s->pos % RING], x->stream));
+    }
+    s->pos++;
+out:
+    qm_prof_pop();
+    return rc;
+}
+
+static int graph_result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {
+    qm_device *d = g->dev;
+    int rc = 0;
+    QM_CU_TRY(d, EventSynchronize(s->done[pos % RING]));
+    *id = s->ring[pos % RING].token;
+    *flags = s->ring[pos % RING].state[QM_STATE_FLAGS / 4];
+out:
+    return rc;
+}
+
+static int graph_logits(qm_engine *g, qm_seq *s, const qm_plan *p, float *out, qm_err *e) {
+    (void)s;
+    device_state *x = g->exec_state;
+    qm_device *d = g->dev;
+    int rc = 0;
+    QM_CU_TRY(d, StreamSynchronize(x->stream));
+    QM_CU_TRY(d, MemcpyDtoH(out, x->scratch + p->logits_off, 4ull * g->model->hp.n_vocab));
+out:
+    return rc;
+}
+
+const qm_executor qm_executor_graph = {
+    "graph",        graph_open,    graph_close, graph_seq_open, graph_seq_close, graph_put_tokens,
+    graph_put_page, graph_set_pos, graph_step,  graph_result,   graph_logits,
+};

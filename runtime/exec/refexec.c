@@ -1,0 +1,115 @@
+/* refexec.c: the executor "ref": every plan run by run_ref in host memory. Slow and plain: what the
+ * others are held against. */
+#include <stdlib.h>
+#include <string.h>
+#include "engine.h"
+
+typedef struct {
+    void *kv, *scratch, *rope;
+} host_state;
+
+struct qm_seq {
+    unsigned char *block; /* qm_seq_layout */
+    qm_seq_layout layout;
+};
+
+static void ref_close(qm_engine *g) {
+    host_state *x = g->exec_state;
+    if (!x) return;
+    free(x->kv);
+    free(x->scratch);
+    free(x->rope);
+    free(x);
+    g->exec_state = NULL;
+}
+
+static int ref_open(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
+    (void)o;
+    host_state *x = calloc(1, sizeof *x);
+    if (!x) return qm_fail(e, QM_ERR_NOMEM, "executor: out of memory");
+    g->exec_state = x;
+    x->kv = calloc(1, g->info.kv_bytes);
+    x->scratch = calloc(1, g->scratch_bytes);
+    x->rope = malloc(qm_rope_bytes(&g->model->hp, g->limits.n_ctx));
+    if (!x->kv || !x->scratch || !x->rope) {
+        ref_close(g);
+        return qm_fail(e, QM_ERR_NOMEM, "reference: %.2f GB of host memory for the KV cache are not to be had",
+                       1e-9 * (double)g->info.kv_bytes);
+    }
+    qm_rope_fill(x->rope, &g->model->hp, g->limits.n_ctx);
+    return 0;
+}
+
+static void ref_seq_close(qm_engine *g, qm_seq *s) {
+    (void)g;
+    free(s->block);
+    free(s);
+}
+
+static int ref_seq_open(qm_engine *g, qm_seq **out, qm_err *e) {
+    qm_seq *s = calloc(1, sizeof *s);
+    if (!s) return qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
+    s->layout = qm_seq_layout_of(g->limits);
+    s->block = calloc(1, s->layout.bytes);
+    if (!s->block) {
+        free(s);
+        return qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
+    }
+    *out = s;
+    return 0;
+}
+
+static uint32_t *word(qm_seq *s, uint64_t off) { return (uint32_t *)(void *)(s->block + off); }
+
+static int ref_put_tokens(qm_engine *g, qm_seq *s, uint32_t pos, const uint32_t *ids, uint32_t n, qm_err *e) {
+    (void)g, (void)e;
+    memcpy(word(s, s->layout.tokens_off) + pos, ids, 4ull * n);
+    return 0;
+}
+
+static int ref_put_page(qm_engine *g, qm_seq *s, uint32_t i, uint32_t page, qm_err *e) {
+    (void)g, (void)e;
+    word(s, s->layout.table_off)[i] = page;
+    return 0;
+}
+
+static int ref_set_pos(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
+    (void)g, (void)e;
+    *word(s, s->layout.state_off + QM_STATE_POS) = pos - 1; /* embed adds 1 at the step's begin */
+    *word(s, s->layout.state_off + QM_STATE_FLAGS) = 0;
+    return 0;
+}
+
+qm_bases qm_ref_bases(qm_engine *g, qm_seq *s) {
+    const host_state *x = g->exec_state;
+    qm_bases b = {{0}};
+    b.base[QM_SPACE_SCRATCH] = (uint64_t)(uintptr_t)x->scratch;
+    b.base[QM_SPACE_KV] = (uint64_t)(uintptr_t)x->kv;
+    b.base[QM_SPACE_SEQ] = (uint64_t)(uintptr_t)s->block;
+    b.base[QM_SPACE_ROPE] = (uint64_t)(uintptr_t)x->rope;
+    return b;
+}
+
+static int ref_step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
+    qm_bases b = qm_ref_bases(g, s);
+    return qm_run_ref(p, &b, e);
+}
+
+static int ref_result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {
+    (void)g, (void)e;
+    *id = word(s, s->layout.tokens_off)[pos + 1];
+    *flags = *word(s, s->layout.state_off + QM_STATE_FLAGS);
+    return 0;
+}
+
+static int ref_logits(qm_engine *g, qm_seq *s, const qm_plan *p, float *out, qm_err *e) {
+    (void)s, (void)e;
+    const host_state *x = g->exec_state;
+    memcpy(out, (const char *)x->scratch + p->logits_off, 4ull * g->model->hp.n_vocab);
+    return 0;
+}
+
+const qm_executor qm_executor_ref = {
+    "ref",        ref_open,    ref_close, ref_seq_open, ref_seq_close, ref_put_tokens,
+    ref_put_page, ref_set_pos, ref_step,  ref_result,   ref_logits,
+};

@@ -1,0 +1,106 @@
+/* session.c: one sequence: its tokens, its pages, its steps. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "engine.h"
+
+double qm_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+int qm_session_open(qm_session **out, qm_engine *g, qm_err *e) {
+    *out = NULL;
+    qm_session *s = calloc(1, sizeof *s);
+    if (!s) return qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
+    s->g = g;
+    s->ids = malloc(((size_t)g->limits.n_ctx + 1) * sizeof *s->ids);
+    s->pages = malloc((size_t)g->limits.n_pages * sizeof *s->pages);
+    int rc = s->ids && s->pages ? g->exec->seq_open(g, &s->seq, e) : qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
+    if (rc) {
+        qm_session_close(s);
+        return rc;
+    }
+    *out = s;
+    return 0;
+}
+
+static void give_pages(qm_session *s, uint32_t keep) {
+    while (s->n_pages > keep) qm_pages_give(&s->g->kv, s->pages[--s->n_pages]);
+}
+
+void qm_session_close(qm_session *s) {
+    if (!s) return;
+    if (s->seq) s->g->exec->seq_close(s->g, s->seq); /* waits for what is in flight */
+    give_pages(s, 0);
+    free(s->ids);
+    free(s->pages);
+    free(s);
+}
+
+uint32_t qm_session_length(const qm_session *s) { return s->n; }
+
+int qm_session_truncate(qm_session *s, uint32_t n, qm_err *e) {
+    if (n > s->n) return qm_fail(e, QM_ERR_ARG, "session: cannot truncate %u tokens to %u", s->n, n);
+    s->n = n;
+    if (s->n_cached > n) s->n_cached = n;
+    s->last = NULL;
+    give_pages(s, (s->n_cached + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS);
+    return 0;
+}
+
+int qm_session_step(qm_session *s, uint32_t pos, int logits, qm_err *e) {
+    qm_engine *g = s->g;
+    const qm_plan *p;
+    int rc = qm_engine_plan(g, pos, logits, &p, e);
+    while (!rc && s->n_pages <= pos / QM_PAGE_TOKENS) {
+        uint32_t page;
+        if ((rc = qm_pages_take(&g->kv, &page, e))) break;
+        s->pages[s->n_pages] = page;
+        rc = g->exec->put_page(g, s->seq, s->n_pages++, page, e);
+    }
+    if (!rc) rc = g->exec->step(g, s->seq, p, e);
+    if (!rc && logits) s->last = p;
+    return rc;
+}
+
+int qm_session_prefill(qm_session *s, qm_err *e) {
+    qm_engine *g = s->g;
+    uint32_t from = s->n_cached, n = s->n - from;
+    int rc = g->exec->put_tokens(g, s->seq, from, s->ids + from, n, e);
+    if (!rc) rc = g->exec->set_pos(g, s->seq, from, e);
+    for (uint32_t i = 0; i < n && !rc; i++) {
+        rc = qm_session_step(s, from + i, i == n - 1, e);
+        if (!rc) s->n_cached = from + i + 1;
+    }
+    return rc;
+}
+
+int qm_session_result(qm_session *s, uint32_t pos, uint32_t *id, qm_err *e) {
+    uint32_t flags = 0;
+    int rc = s->g->exec->result(s->g, s->seq, pos, id, &flags, e);
+    if (rc) return rc;
+    if (flags & QM_FLAG_NONFINITE)
+        return qm_fail(e, QM_ERR_DEVICE, "the logits at position %u are not finite (NaN or infinity): the model file "
+                       "is damaged or does not fit this architecture", pos);
+    if (flags & QM_FLAG_BAD_TOKEN)
+        return qm_fail(e, QM_ERR_DEVICE, "a token id outside the embedding reached the device by position %u", pos);
+    return 0;
+}
+
+int qm_session_eval(qm_session *s, uint32_t token, qm_err *e) {
+    if (s->n >= s->g->limits.n_ctx)
+        return qm_fail(e, QM_ERR_LIMIT, "the context is full: %u positions", s->g->limits.n_ctx);
+    if (token >= s->g->model->hp.n_vocab)
+        return qm_fail(e, QM_ERR_ARG, "token %u is outside the vocabulary of %u", token, s->g->model->hp.n_vocab);
+    s->ids[s->n++] = token;
+    int rc = qm_session_prefill(s, e);
+    uint32_t id;
+    return rc ? rc : qm_session_result(s, s->n - 1, &id, e);
+}
+
+int qm_session_logits(qm_session *s, float *out, qm_err *e) {
+    if (!s->last) return qm_fail(e, QM_ERR_ARG, "session: no logits have been computed");
+    return s->g->exec->logits(s->g, s->seq, s->last, out, e);
+}
