@@ -13,6 +13,8 @@ typedef struct {
     int head_dim;     /* qkrope, attn, combine */
     uint32_t grid[3]; /* the device's launch grid: k_splits of matvec is grid[1] */
     uint32_t block;   /* threads per CTA */
+    int f32_act;      /* 1: x is f32 even where the kernel takes q8a (matvec, moe_up, moe_matvec): what
+                         quantised activations cost is measured against this */
 } qm_ref_env;
 
 #define QM_REF_DECL(op) void qm_ref_##op(const qm_##op##_args *a, const qm_ref_env *env)

@@ -121,7 +121,10 @@ static void rmsnorm(builder *s, int weight, const char *slot) {
 }
 
 /* The activation a weight type wants of a pair of buffers. */
-static qm_ref activation(const qm_type_info *t, qm_ref f32, qm_ref q8a) { return t->q8a ? q8a : f32; }
+static int quantised(builder *s, const qm_type_info *t) { return t->q8a && !s->p->limits.f32_act; }
+static qm_ref activation(builder *s, const qm_type_info *t, qm_ref f32, qm_ref q8a) {
+    return quantised(s, t) ? q8a : f32;
+}
 
 /* y [k_splits, n_rows]; returns k_splits. */
 static uint32_t matvec(builder *s, int reg, int bias, qm_ref f32, qm_ref q8a, qm_ref y, uint32_t max_splits,
@@ -135,7 +138,7 @@ static uint32_t matvec(builder *s, int reg, int bias, qm_ref f32, qm_ref q8a, qm
     op->block = l.block;
     op->shared = l.shared;
     op->args.matvec = (qm_matvec_args){.w = region(reg),
-                                       .x = activation(r->type, f32, q8a),
+                                       .x = activation(s, r->type, f32, q8a),
                                        .bias = region(bias),
                                        .y = y,
                                        .n_rows = r->n_rows,
@@ -245,14 +248,14 @@ static void experts_up(builder *s, const qm_layer_place *l) {
         op->block = la.block;
         op->shared = la.shared;
         op->args.moe_up = (qm_moe_up_args){.w_gate = region(l->gate), .w_up = region(l->up),
-                                           .x = activation(g->type, s->b.xn, s->b.xq), .ids = s->b.ids,
+                                           .x = activation(s, g->type, s->b.xn, s->b.xq), .ids = s->b.ids,
                                            .h = s->b.h, .hq = s->b.hq, .expert_bytes = g->expert_bytes,
                                            .n_ff = hp->n_ff, .n_cols = hp->n_embd, .tiles = la.tiles};
         weights_read(s, op, g, hp->n_used);
         weights_read(s, op, u, hp->n_used);
     } else { /* gate and up of different types: three ops instead of one */
-        experts(s, l->gate, activation(g->type, s->b.xn, s->b.xq), 0, 0, s->b.gate, "ffn_gate");
-        experts(s, l->up, activation(u->type, s->b.xn, s->b.xq), 0, 0, s->b.up, "ffn_up");
+        experts(s, l->gate, activation(s, g->type, s->b.xn, s->b.xq), 0, 0, s->b.gate, "ffn_gate");
+        experts(s, l->up, activation(s, u->type, s->b.xn, s->b.xq), 0, 0, s->b.up, "ffn_up");
         if (!(op = push(s, QM_OP_SWIGLU, -1, 0, "ffn_act"))) return;
         op->block = 256;
         op->grid[0] = (hp->n_used * hp->n_ff + 255) / 256;
@@ -264,8 +267,8 @@ static void experts_up(builder *s, const qm_layer_place *l) {
 
 static void experts_down(builder *s, const qm_layer_place *l) {
     const qm_region *d = region_at(s, l->down);
-    uint64_t stride = d->type->q8a ? QM_Q8A_BYTES((uint64_t)s->hp->n_ff) : (uint64_t)s->hp->n_ff * 4;
-    experts(s, l->down, activation(d->type, s->b.h, s->b.hq), stride, s->b.rw, s->b.down, "ffn_out");
+    uint64_t stride = quantised(s, d->type) ? QM_Q8A_BYTES((uint64_t)s->hp->n_ff) : (uint64_t)s->hp->n_ff * 4;
+    experts(s, l->down, activation(s, d->type, s->b.h, s->b.hq), stride, s->b.rw, s->b.down, "ffn_out");
     s->pending = s->b.down;
     s->n_pending = s->hp->n_used;
 }

@@ -65,6 +65,7 @@ typedef struct {
     uint32_t n_sm;       /* the launch geometry's only knowledge of the device */
     uint32_t n_ctx;      /* positions of a sequence */
     uint32_t n_pages;    /* of the KV pool, shared by all sequences */
+    int f32_act;         /* 1: no quantised activations; for run_ref only, as the yardstick */
 } qm_limits;
 
 typedef enum { QM_OUT_F32, QM_OUT_Q8A, QM_OUT_U32 } qm_out_kind;
