@@ -82,6 +82,11 @@ static int check_prompt(const qm_session *s, const uint32_t *prompt, size_t n, c
     if (need > g->limits.n_ctx || (uint64_t)s->n + n + 1 > g->limits.n_ctx)
         return qm_fail(e, QM_ERR_LIMIT, "%u tokens held + %zu of prompt + %u to generate exceed the context of %u",
                        s->n, n, o->max_tokens, g->limits.n_ctx);
+    uint64_t pages = (need + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS;
+    if (pages > (uint64_t)s->n_pages + g->kv.n_free)
+        return qm_fail(e, QM_ERR_LIMIT, "%llu tokens need %llu pages of KV cache, but this sequence holds %u and only "
+                       "%u of %u pages are free", (unsigned long long)need, (unsigned long long)pages, s->n_pages,
+                       g->kv.n_free, g->kv.n_pages);
     for (size_t i = 0; i < n; i++)
         if (prompt[i] >= g->model->hp.n_vocab)
             return qm_fail(e, QM_ERR_ARG, "prompt token %zu: id %u is outside the vocabulary of %u", i, prompt[i],
