@@ -154,7 +154,7 @@ static void show_op(out *o, const qm_op *op, json_t *list) {
                             "weights", (json_int_t)op->weights, "weight_bytes", (json_int_t)op->weight_bytes));
         return;
     }
-    char layer[8] = "-";
+    char layer[12] = "-";
     if (op->layer >= 0) snprintf(layer, sizeof layer, "%d", op->layer);
     say(o, "  %4s %-14s %-28s %5u x%3u x%2u CTAs of %4u %12llu bytes\n", layer, op->slot, k->entry, op->grid[0],
         op->grid[1], op->grid[2], op->block, (unsigned long long)op->weight_bytes);
@@ -198,7 +198,7 @@ int qm_inspect(const char *path, int what, qm_write_fn w, void *user, qm_err *e)
     if (what & QM_INSPECT_PLAN) { /* needs a model we can run; the rest shows any readable file */
         if ((rc = qm_model_open(&m, g, 0, e)) || (rc = qm_place_build(&place, m, e))) goto done;
         uint32_t ctx = m->hp.n_ctx_train < SHOW_CTX ? m->hp.n_ctx_train : SHOW_CTX;
-        qm_limits limits = {SHOW_SM, ctx, (ctx + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS};
+        qm_limits limits = {SHOW_SM, ctx, (ctx + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS, 0};
         qm_shape shape = {1, qm_plan_splits(&m->hp, limits, ctx - 1)};
         if ((rc = qm_plan_build(&plan, place, shape, limits, e))) goto done;
     }
