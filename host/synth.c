@@ -1,0 +1,72 @@
+/* synth.c: qmoe-gpu synth: writes a random model of any shape. */
+#include "host.h"
+#include <stdio.h>
+#include <unistd.h>
+
+typedef struct { int tty, shown; } meter;
+
+/* A line that rewrites itself, only where a person watches. */
+static int show(void *user, uint64_t done, uint64_t total) {
+    meter *m = user;
+    int per_mille = (int)((double)done * 1000 / (double)total);
+    char a[32], b[32];
+    if (!m->tty || per_mille == m->shown) return 0;
+    m->shown = per_mille;
+    fprintf(stderr, "\r%5.1f%%  %s of %s ", per_mille / 10.0, qm_host_bytes(a, sizeof a, done),
+            qm_host_bytes(b, sizeof b, total));
+    return 0;
+}
+
+int qm_cmd_synth(int argc, char **argv) {
+    static char *out, *preset, *types;
+    static long long seed = 1;
+    static int layers, embd, heads, kv_heads, head_dim, experts, used, ff, vocab, ctx;
+    static const struct { const char *name; const int *v; } counts[] = {
+        { "layers", &layers }, { "embd", &embd }, { "heads", &heads }, { "kv-heads", &kv_heads },
+        { "head-dim", &head_dim }, { "experts", &experts }, { "experts-used", &used }, { "ff", &ff },
+        { "vocab", &vocab }, { "ctx", &ctx },
+    };
+    static const struct poptOption table[] = {
+        { "output", 'o', POPT_ARG_STRING, &out, 0, "the file to write (required)", "FILE" },
+        { "preset", 'p', POPT_ARG_STRING, &preset, 0, "tiny (35 MB, the default) or qwen3-30b-a3b (18.6 GB, the true shape)", "NAME" },
+        { "seed", 's', POPT_ARG_LONGLONG, &seed, 0, "same seed, same bytes (default 1)", "N" },
+        { "types", 't', POPT_ARG_STRING, &types, 0, "q4_k_m (default), q5_k_m, or one for all matrices: f32 f16 bf16 q8_0 q4_k q5_k q6_k", "MIX" },
+        { "layers", 0, POPT_ARG_INT, &layers, 0, "number of layers", "N" },
+        { "embd", 0, POPT_ARG_INT, &embd, 0, "embedding length, a multiple of 32", "N" },
+        { "heads", 0, POPT_ARG_INT, &heads, 0, "query heads", "N" },
+        { "kv-heads", 0, POPT_ARG_INT, &kv_heads, 0, "key and value heads", "N" },
+        { "head-dim", 0, POPT_ARG_INT, &head_dim, 0, "length of a head, a multiple of 32", "N" },
+        { "experts", 0, POPT_ARG_INT, &experts, 0, "experts per layer", "N" },
+        { "experts-used", 0, POPT_ARG_INT, &used, 0, "experts per token", "N" },
+        { "ff", 0, POPT_ARG_INT, &ff, 0, "feed-forward length of an expert, a multiple of 32", "N" },
+        { "vocab", 0, POPT_ARG_INT, &vocab, 0, "tokens, at least 512", "N" },
+        { "ctx", 0, POPT_ARG_INT, &ctx, 0, "context length that the file states", "N" },
+        POPT_TABLEEND,
+    };
+    poptContext con;
+    int rc = qm_host_options(&con, argc, argv, table,
+                             "-o FILE [options]\n\n"
+                             "Writes a random Qwen3-MoE model: its text is nonsense, its shape and speed are real.\n"
+                             "Counts left out are the preset's.\n"
+                             "  example: qmoe-gpu synth -o tiny.gguf --layers 2 --experts 64 --seed 7");
+    if (rc >= 0) return rc;
+    if ((rc = qm_host_args(&con, NULL, 0, "")) >= 0) return rc;
+    poptFreeContext(con);
+    if (!out) return qm_host_usage("synth: give the file to write: -o FILE");
+    if (seed < 0) return qm_host_usage("synth: --seed %lld: must not be negative", seed);
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        if (*counts[i].v < 0) return qm_host_usage("synth: --%s %d: must not be negative", counts[i].name, *counts[i].v);
+    meter m = { isatty(STDERR_FILENO), -1 };
+    qm_synth_opts o = {
+        .preset = preset, .seed = (uint64_t)seed, .types = types, .n_layers = (uint32_t)layers, .n_embd = (uint32_t)embd,
+        .n_head = (uint32_t)heads, .n_kv_head = (uint32_t)kv_heads, .head_dim = (uint32_t)head_dim,
+        .n_expert = (uint32_t)experts, .n_expert_used = (uint32_t)used, .n_ff_exp = (uint32_t)ff,
+        .n_vocab = (uint32_t)vocab, .n_ctx = (uint32_t)ctx, .progress = show, .user = &m,
+    };
+    qm_err e;
+    rc = qm_synth(out, &o, &e);
+    if (m.shown >= 0) fprintf(stderr, "\r\033[K");
+    if (rc) return rc == QM_ERR_ARG ? qm_host_usage("synth: %s", e.msg) : qm_host_fail(&e);
+    printf("%s\n", out);
+    return QM_EXIT_OK;
+}
