@@ -44,7 +44,7 @@ static int check_memory(qm_engine *g, uint64_t rope_bytes, qm_err *e) {
     int rc = qm_device_mem(g->dev, &avail, &total, e);
     if (rc) return rc;
     uint64_t need = g->place->bytes + g->info.kv_bytes + g->scratch_bytes + rope_bytes +
-                    qm_seq_layout_of(g->limits).bytes;
+                    qm_seq_layout_of(g->limits).bytes + QM_LOAD_BYTES;
     uint64_t limit = (uint64_t)(0.95 * (double)total);
     if (avail < limit) limit = avail;
     if (need > limit)

@@ -1,12 +1,14 @@
 #include "weights.h"
 #include <string.h>
+#include "../base/log.h"
 #include "../device/mem.h"
 #include "../device/prof.h"
+#include "../device/repack.h"
 
 /* Bytes in flight: two buffers, so that packing the next overlaps with copying the last. */
 enum { STAGING_BYTES = 32 << 20, STAGING_BUFFERS = 2 };
 
-/* One segment of a region on its way: tiles of one matrix, or a plain F32 vector. */
+/* One matrix (or expert tensor) on its way. */
 typedef struct {
     const qm_weight *w;
     uint64_t tile_bytes, tiles_per_expert;
@@ -33,50 +35,103 @@ static int fill_tiles(void *user, void *dst, uint64_t off, uint64_t n, qm_err *e
     return 0;
 }
 
-static int fill_vector(void *user, void *dst, uint64_t off, uint64_t n, qm_err *e) {
+/* The device's own packing, where NVRTC is at hand: raw rows go over the bus into a staging buffer and
+ * kernels/cu/repack.cu deals them into tiles, so that the host only copies. Without NVRTC the host's
+ * threads pack while they fill the pinned buffers: the same bytes either way. */
+typedef struct {
+    qm_engine *g;
+    qm_uploader *u;
+    CUstream stream;
+    qm_repack *repack;   /* NULL: the host packs */
+    CUdeviceptr staging; /* QM_LOAD_BYTES */
+} loader;
+
+static int fill_raw(void *user, void *dst, uint64_t off, uint64_t n, qm_err *e) {
     (void)e;
-    const segment *s = user;
-    memcpy(dst, (const char *)s->w->t->data + off, n);
+    memcpy(dst, (const char *)user + off, n);
     return 0;
 }
 
-static int put_region(qm_engine *g, qm_uploader *u, const qm_region *r, CUdeviceptr base, qm_err *e) {
-    CUdeviceptr at = base + r->off;
+/* One matrix of n_rows raw rows, a staging buffer at a time; the next fill waits on the stream for the
+ * repack before it. */
+static int put_matrix_on_device(loader *l, CUdeviceptr at, const qm_weight *w, const unsigned char *raw,
+                                uint64_t n_rows, qm_err *e) {
+    uint64_t row_bytes = qm_row_bytes(w->type, w->n_cols), tile_bytes = QM_TILE_ROWS * row_bytes;
+    uint64_t tiles = (n_rows + QM_TILE_ROWS - 1) / QM_TILE_ROWS, step = QM_LOAD_BYTES / tile_bytes;
+    for (uint64_t t = 0; t < tiles; t += step) {
+        uint64_t t1 = t + step < tiles ? t + step : tiles, row = t * QM_TILE_ROWS;
+        uint64_t rows = (t1 * QM_TILE_ROWS < n_rows ? t1 * QM_TILE_ROWS : n_rows) - row;
+        int rc = qm_uploader_put(l->u, l->staging, rows * row_bytes, row_bytes, fill_raw,
+                                 (void *)(uintptr_t)(raw + row * row_bytes), e);
+        if (!rc)
+            rc = qm_repack_run(l->repack, at + t * tile_bytes, l->staging, (uint32_t)w->type->type, n_rows, w->n_cols, t,
+                               t1, l->stream, e);
+        if (rc) return rc;
+    }
+    return 0;
+}
+
+static int put_packed(loader *l, CUdeviceptr at, const qm_weight *w, uint64_t *bytes, qm_err *e) {
+    segment s = {w, QM_TILE_ROWS * qm_row_bytes(w->type, w->n_cols), (w->n_rows + QM_TILE_ROWS - 1) / QM_TILE_ROWS};
+    *bytes = s.tile_bytes * s.tiles_per_expert * w->n_expert;
+    if (!l->repack || s.tile_bytes > QM_LOAD_BYTES)
+        return qm_uploader_put(l->u, at, *bytes, s.tile_bytes, fill_tiles, &s, e);
+    const unsigned char *raw = w->t->data;
+    /* experts of whole tiles are one tall matrix */
+    if (w->n_rows % QM_TILE_ROWS == 0)
+        return put_matrix_on_device(l, at, w, raw, (uint64_t)w->n_rows * w->n_expert, e);
+    int rc = 0;
+    for (uint32_t i = 0; i < w->n_expert && !rc; i++)
+        rc = put_matrix_on_device(l, at + i * s.tile_bytes * s.tiles_per_expert, w,
+                                  raw + (uint64_t)i * w->n_rows * qm_row_bytes(w->type, w->n_cols), w->n_rows, e);
+    return rc;
+}
+
+static int put_region(loader *l, const qm_region *r, CUdeviceptr at, qm_err *e) {
     for (int i = 0; i < r->n_segments; i++) {
-        const qm_weight *w = &g->model->weights[r->weight[i]];
-        segment s = {w, 0, 0};
-        uint64_t bytes;
-        int rc;
-        if (r->packed) {
-            s.tiles_per_expert = (w->n_rows + QM_TILE_ROWS - 1) / QM_TILE_ROWS;
-            s.tile_bytes = QM_TILE_ROWS * qm_row_bytes(w->type, w->n_cols);
-            bytes = s.tile_bytes * s.tiles_per_expert * w->n_expert;
-            rc = qm_uploader_put(u, at, bytes, s.tile_bytes, fill_tiles, &s, e);
-        } else {
-            bytes = (uint64_t)w->n_cols * 4;
-            rc = qm_uploader_put(u, at, bytes, 4, fill_vector, &s, e);
+        const qm_weight *w = &l->g->model->weights[r->weight[i]];
+        uint64_t bytes = (uint64_t)w->n_cols * 4;
+        int rc = r->packed ? put_packed(l, at, w, &bytes, e)
+                           : qm_uploader_put(l->u, at, bytes, 4, fill_raw, (void *)(uintptr_t)w->t->data, e);
+        if (rc) {
+            qm_err_prefix(e, "uploading %.*s", (int)w->t->name.n, w->t->name.s);
+            return rc;
         }
-        if (rc) return qm_err_prefix(e, "uploading %.*s", (int)w->t->name.n, w->t->name.s);
-        if (g->dev->integrated) qm_gguf_drop(g->gguf, w->t);
+        if (l->g->dev->integrated) qm_gguf_drop(l->g->gguf, w->t);
         at += bytes;
     }
     return 0;
 }
 
+static void choose_packing(loader *l) {
+    qm_err e;
+    if (qm_repack_open(&l->repack, l->g->dev, &e)) {
+        qm_log(QM_LOG_DEBUG, "weights are packed by the host: %s", e.msg);
+        l->repack = NULL;
+    } else if (l->g->dev->cu.MemAlloc(&l->staging, QM_LOAD_BYTES)) {
+        qm_log(QM_LOG_DEBUG, "weights are packed by the host: no room for a staging buffer on the device");
+        qm_repack_close(l->repack);
+        l->repack = NULL;
+    }
+}
+
 int qm_weights_upload(qm_engine *g, CUdeviceptr base, CUstream stream, const qm_engine_opts *o, qm_err *e) {
-    qm_uploader *u;
-    int rc = qm_uploader_open(&u, g->dev, stream, STAGING_BYTES, STAGING_BUFFERS, e);
+    loader l = {.g = g, .stream = stream};
+    QM_PROF_SCOPE(QM_PROF_LOAD, "weights");
+    int rc = qm_uploader_open(&l.u, g->dev, stream, STAGING_BYTES, STAGING_BUFFERS, e);
     if (rc) return rc;
-    qm_prof_push(QM_PROF_LOAD, "weights");
+    choose_packing(&l);
     uint64_t done = 0;
     for (int i = 0; i < g->place->n_regions && !rc; i++) {
-        rc = put_region(g, u, &g->place->regions[i], base, e);
+        rc = put_region(&l, &g->place->regions[i], base + g->place->regions[i].off, e);
         done += g->place->regions[i].bytes;
         if (!rc && o->progress && o->progress(o->user, done, g->place->bytes))
             rc = qm_fail(e, QM_ERR_CANCELLED, "loading was cancelled");
     }
-    if (!rc) rc = qm_uploader_flush(u, e);
-    qm_uploader_close(u);
-    qm_prof_pop();
+    if (!rc) rc = qm_uploader_flush(l.u, e);
+    g->dev->cu.StreamSynchronize(stream); /* the last repack reads the staging buffer */
+    qm_uploader_close(l.u);
+    qm_repack_close(l.repack);
+    if (l.staging) g->dev->cu.MemFree(l.staging);
     return rc;
 }
