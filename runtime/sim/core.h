@@ -39,6 +39,8 @@ int sim_func_param(const sim_func *f, int i, size_t *off, size_t *bytes);
 uint32_t sim_func_static_shared(const sim_func *f);
 uint32_t sim_func_max_threads(const sim_func *f);       /* .maxntid, or 1024 */
 uint32_t sim_func_n_regs(const sim_func *f);            /* 32-bit registers declared: a rough figure */
+/* CTAs that one SM holds at a time (driver.c); 0: not even one */
+int sim_occupancy(const sim_func *f, uint32_t block_threads, uint32_t dyn_shared);
 
 /* ---- running a grid (exec.c) ---- */
 typedef struct {
@@ -73,14 +75,14 @@ typedef struct {
     const uint64_t *addr;         /* [32]; shared: byte offset in the CTA's shared memory */
     const sim_alloc *alloc;       /* global: of the first lane; other lanes may differ */
     uint64_t cta, thread0;        /* linear CTA id; linear id in the CTA of lane 0 */
-    void *cta_shadow;             /* shared memory's shadow, from sim_check_cta_begin */
+    void *cta_shadow;             /* from sim_check_cta_begin; for global accesses too */
     uint32_t line;                /* PTX source line, for reports */
     const sim_func *func;
 } sim_access;
 /* Per CTA shadow of its shared memory (NULL if no check is on). */
 void *sim_check_cta_begin(const sim_launch *l, uint64_t cta, uint32_t shared_bytes);
 void sim_check_cta_end(void *shadow);
-/* 0, or a SIM_* fault after sim_report(). */
+/* 0, or a SIM_* fault after sim_report(). Call it before the access, and after the bounds check. */
 int sim_check_access(const sim_launch *l, const sim_access *a);
 /* Ordering edges: a CTA barrier completed; a fence; (release/acquire come through sim_access.order). */
 void sim_check_barrier(const sim_launch *l, uint64_t cta, void *cta_shadow); /* all warps of the CTA */

@@ -1,0 +1,478 @@
+/* race.c: two accesses race if they touch a common byte, come from different threads, one writes, they
+ * are not both strong (atomic, relaxed, acquire, release, volatile) within a scope that holds both
+ * threads, and neither happens before the other. Happens-before is the PTX memory model's causality
+ * order as far as a kernel can build it: program order, bar.sync, bar.warp.sync, and release patterns
+ * that acquire patterns observe, where a pattern is the instruction's own qualifier or a fence beside a
+ * strong access. How sim ordered the two does not matter; warps do not run in lockstep for this check.
+ *
+ * State per 4-byte word: the last write, and the reads since that no later read is known to follow
+ * (FastTrack; Flanagan and Freund, PLDI 2009). A word touched by narrower accesses gets a state per
+ * byte. Known to be missed: unordered strong writes older than the last one, and readers beyond
+ * READ_MAX warps of one word. Each launch starts afresh: launches are ordered. */
+#include "race.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include "back.h"
+#include "vc.h"
+
+enum { READ_MAX = 512, WEAK = 0, STRONG_CTA = 1, STRONG_GPU = 2 };
+
+typedef struct {
+    uint32_t cta, stamp, line;
+    uint16_t thread;
+    uint8_t strong;
+    uint8_t set;              /* 0: nothing; 1: this thread; 2: several lanes of its warp */
+} epoch;
+typedef struct {
+    epoch e;
+    uint32_t next;            /* index + 1 into g_read */
+} read_entry;
+typedef struct {
+    uint32_t gen;             /* launch it belongs to; others count as empty */
+    uint32_t split;           /* index + 1 of four byte cells in g_split, or 0 */
+    uint32_t reads;           /* index + 1 into g_read, or 0 */
+    epoch w;
+} cell;
+
+typedef struct sync_var {
+    struct sync_var *next;
+    uint64_t space, addr;     /* space: 0 global, else CTA + 1 */
+    uint32_t version;
+    uint32_t cta;             /* of local */
+    vc *global, *local;       /* released at gpu scope; at any scope by CTA cta */
+} sync_var;
+
+typedef struct {
+    uint32_t stamp;
+    vc *know;                 /* beyond the thread itself, its warp's and its CTA's base */
+    vc *pend_gpu, *pend_cta;  /* seen by strong reads, known once a fence follows */
+    vc *snap_gpu, *snap_cta;  /* known at the last fence: what later strong writes release */
+    const sync_var *last;     /* a spin re-reads one variable: nothing new if version == last_version */
+    uint32_t last_version;
+} race_thread;
+
+struct race_cta {
+    race_cta *next;
+    uint32_t id, n_threads, count;  /* count: synchronising events so far */
+    uint32_t base;                  /* stamps below are known to all threads of the CTA */
+    uint32_t warp_base[32];         /* ... to all lanes of the warp, of that warp */
+    race_thread *t;                 /* [n_threads] */
+    cell *shared;                   /* [shared_bytes / 4 + 1] */
+};
+
+enum { N_HASH = 4096 };
+static uint32_t g_gen;
+static const sim_launch *g_launch;
+static int g_oom;
+static sync_var *g_vars[N_HASH];
+static race_cta *g_ctas[N_HASH];
+static read_entry *g_read;
+static uint32_t g_read_n, g_read_cap, g_read_free;
+static cell *g_split;         /* groups of four */
+static uint32_t g_split_n, g_split_cap;
+
+static void join(vc **to, const vc *from) { if (vc_join(to, from)) g_oom = 1; }
+
+/* ---- life ---- */
+static void thread_clear(race_thread *t) {
+    vc_drop(t->know);
+    vc_drop(t->pend_gpu);
+    vc_drop(t->pend_cta);
+    vc_drop(t->snap_gpu);
+    vc_drop(t->snap_cta);
+}
+
+int race_launch_begin(const sim_launch *l) {
+    g_launch = l;
+    g_gen++;
+    g_oom = 0;
+    g_read_n = g_read_free = g_split_n = 0;
+    return 0;
+}
+
+void race_launch_end(void) {
+    for (int i = 0; i < N_HASH; i++) {
+        while (g_vars[i]) {
+            sync_var *v = g_vars[i];
+            g_vars[i] = v->next;
+            vc_drop(v->global);
+            vc_drop(v->local);
+            free(v);
+        }
+        while (g_ctas[i]) race_cta_free(g_ctas[i]);
+    }
+    free(g_read);
+    free(g_split);
+    g_read = NULL;
+    g_split = NULL;
+    g_read_n = g_read_cap = g_read_free = g_split_n = g_split_cap = 0;
+}
+
+static race_cta **cta_slot(uint32_t id) {
+    race_cta **p = &g_ctas[id % N_HASH];
+    while (*p && (*p)->id != id) p = &(*p)->next;
+    return p;
+}
+
+race_cta *race_cta_new(const sim_launch *l, uint64_t cta, uint32_t shared_bytes) {
+    race_cta *c = calloc(1, sizeof *c);
+    if (!c) return NULL;
+    c->id = (uint32_t)cta;
+    c->n_threads = l->block[0] * l->block[1] * l->block[2];
+    c->t = calloc(c->n_threads, sizeof *c->t);
+    c->shared = calloc(shared_bytes / 4 + 1, sizeof *c->shared);
+    if (!c->t || !c->shared) {
+        free(c->t);
+        free(c->shared);
+        free(c);
+        return NULL;
+    }
+    c->count = c->base = 1;
+    for (uint32_t i = 0; i < c->n_threads; i++) c->t[i].stamp = 1;
+    c->next = g_ctas[c->id % N_HASH];
+    g_ctas[c->id % N_HASH] = c;
+    return c;
+}
+
+void race_cta_free(race_cta *c) {
+    race_cta **p = cta_slot(c->id);
+    if (*p == c) *p = c->next;
+    for (uint32_t i = 0; i < c->n_threads; i++) thread_clear(&c->t[i]);
+    free(c->t);
+    free(c->shared);
+    free(c);
+}
+
+void sim_race_shadow_free(void *shadow, size_t alloc_bytes) { munmap(shadow, (alloc_bytes / 4 + 1) * sizeof(cell)); }
+
+static cell *global_cell(const sim_alloc *a, uint64_t addr) {
+    if (!a->race) {
+        void *p = mmap(NULL, (a->size / 4 + 1) * sizeof(cell), PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (p == MAP_FAILED) {
+            g_oom = 1;
+            return NULL;
+        }
+        ((sim_alloc *)(uintptr_t)a)->race = p; /* the table is ours; exec sees it as const */
+    }
+    return (cell *)a->race + (addr - a->base) / 4;
+}
+
+/* ---- clocks ---- */
+/* Joins into *to all that thread t knows, its own doings up to now included. */
+static void publish(const race_cta *c, uint32_t t, vc **to) {
+    const uint32_t w = t / 32;
+    const vc_entry own[3] = {{VC_KEY(c->id, 0, 0), c->base},
+                             {VC_KEY(c->id, w + 1, 0), c->warp_base[w]},
+                             {VC_KEY(c->id, w + 1, t % 32 + 1), c->t[t].stamp + 1}};
+    join(to, c->t[t].know);
+    if (vc_join_entries(to, own, 3)) g_oom = 1;
+}
+
+static void tick(race_cta *c, uint32_t t) { c->t[t].stamp = ++c->count; }
+
+void race_barrier(race_cta *c) {
+    vc *all = NULL;
+    for (uint32_t i = 0; i < c->n_threads; i++)
+        if (c->t[i].know && (!i || c->t[i].know != c->t[i - 1].know)) join(&all, c->t[i].know);
+    c->base = ++c->count;
+    for (uint32_t i = 0; i < c->n_threads; i++) {
+        vc_drop(c->t[i].know);
+        c->t[i].know = vc_share(all);
+        c->t[i].stamp = c->base;
+    }
+    vc_drop(all);
+}
+
+void race_barrier_part(race_cta *c, uint32_t arrive, uint32_t wait) {
+    vc *all = NULL;
+    const uint32_t now = ++c->count;
+    for (uint32_t i = 0; i < c->n_threads; i++)
+        if (arrive >> (i / 32) & 1) {
+            join(&all, c->t[i].know);
+            const vc_entry own = {VC_KEY(c->id, i / 32 + 1, 0), now};
+            if (i % 32 == 0 && vc_join_entries(&all, &own, 1)) g_oom = 1;
+            c->t[i].stamp = now;
+        }
+    for (uint32_t i = 0; i < c->n_threads; i++)
+        if (wait >> (i / 32) & 1) join(&c->t[i].know, all);
+    vc_drop(all);
+}
+
+void race_warp_sync(race_cta *c, uint32_t warp, uint32_t mask) {
+    vc *all = NULL;
+    const uint32_t first = warp * 32, n = c->n_threads - first < 32 ? c->n_threads - first : 32;
+    const uint32_t full = n == 32 ? 0xffffffffu : (1u << n) - 1;
+    mask &= full;
+    for (uint32_t l = 0; l < n; l++)
+        if (mask >> l & 1) {
+            join(&all, c->t[first + l].know);
+            const vc_entry own = {VC_KEY(c->id, warp + 1, l + 1), c->t[first + l].stamp + 1};
+            if (mask != full && vc_join_entries(&all, &own, 1)) g_oom = 1;
+        }
+    const uint32_t now = ++c->count;
+    if (mask == full) c->warp_base[warp] = now;
+    for (uint32_t l = 0; l < n; l++)
+        if (mask >> l & 1) {
+            join(&c->t[first + l].know, all);
+            c->t[first + l].stamp = now;
+        }
+    vc_drop(all);
+}
+
+void race_fence(uint64_t cta, uint32_t thread, int gpu_scope) {
+    race_cta *c = *cta_slot((uint32_t)cta);
+    if (!c || thread >= c->n_threads) return;
+    race_thread *t = &c->t[thread];
+    join(&t->know, t->pend_cta);
+    if (gpu_scope) join(&t->know, t->pend_gpu);
+    vc_drop(t->snap_cta);
+    t->snap_cta = NULL;
+    publish(c, thread, &t->snap_cta);
+    if (gpu_scope) {
+        vc_drop(t->snap_gpu);
+        t->snap_gpu = vc_share(t->snap_cta);
+    }
+    tick(c, thread);
+}
+
+/* ---- synchronising variables: any place that strong accesses use ---- */
+static sync_var *var_at(uint64_t space, uint64_t addr, int make) {
+    sync_var **head = &g_vars[(addr / 4 * 0x9e3779b97f4a7c15u + space) >> 52], *v = *head;
+    while (v && (v->addr != addr || v->space != space)) v = v->next;
+    if (v || !make) return v;
+    if (!(v = calloc(1, sizeof *v))) {
+        g_oom = 1;
+        return NULL;
+    }
+    v->space = space;
+    v->addr = addr;
+    v->next = *head;
+    return *head = v;
+}
+
+static void strong_read(race_cta *c, uint32_t thread, const sync_var *v, int acquire, int cta_scope) {
+    race_thread *t = &c->t[thread];
+    if (!v || (t->last == v && t->last_version == v->version)) return;
+    t->last = v;
+    t->last_version = v->version;
+    const int mine = v->local && v->cta == c->id;
+    if (mine) join(acquire ? &t->know : &t->pend_cta, v->local);
+    if (!cta_scope) join(acquire ? &t->know : &t->pend_gpu, v->global);
+}
+
+static void strong_write(race_cta *c, uint32_t thread, uint64_t space, uint64_t addr, int release, int cta_scope,
+                         int rmw) {
+    race_thread *t = &c->t[thread];
+    vc *local = NULL, *global = NULL;
+    if (release) {
+        publish(c, thread, &local);
+        if (!cta_scope) global = vc_share(local);
+        else global = vc_share(t->snap_gpu);
+        tick(c, thread);
+    } else {
+        local = vc_share(t->snap_cta);
+        if (!cta_scope) global = vc_share(t->snap_gpu);
+    }
+    sync_var *v = var_at(space, addr, local || global);
+    if (v) {
+        if (!rmw) { /* a plain store starts anew; a read-modify-write carries on what was released before */
+            vc_drop(v->global);
+            v->global = NULL;
+        }
+        if (!rmw || v->cta != c->id) {
+            vc_drop(v->local);
+            v->local = NULL;
+        }
+        v->cta = c->id;
+        join(&v->local, local);
+        join(&v->global, global);
+        v->version++;
+    }
+    vc_drop(local);
+    vc_drop(global);
+}
+
+/* ---- accesses ---- */
+static int known(const race_cta *c, uint32_t thread, const epoch *e) {
+    const uint32_t w = e->thread / 32;
+    if (e->cta == c->id) {
+        if (e->set == 1 && e->thread == thread) return 1;
+        if (e->stamp < c->base || (w == thread / 32 && e->stamp < c->warp_base[w])) return 1;
+    }
+    return vc_knows(c->t[thread].know, e->cta, w, e->thread % 32, e->set == 2, e->stamp);
+}
+
+static int both_strong(const epoch *a, const epoch *b) {
+    return a->strong && b->strong && (a->cta == b->cta || (a->strong == STRONG_GPU && b->strong == STRONG_GPU));
+}
+
+static const char *verb(int kind) { return kind == SIM_READ ? "read" : kind == SIM_WRITE ? "write" : "atomic"; }
+
+static int report(const sim_access *a, const epoch *now, uint64_t addr, const epoch *old, int old_kind) {
+    char where[160];
+    const sim_alloc *m = a->space == SIM_SPACE_GLOBAL ? sim_mem_find(addr) : NULL;
+    if (m) snprintf(where, sizeof where, "0x%llx (offset %llu of allocation #%u, %s, %llu bytes)",
+                    (unsigned long long)addr, (unsigned long long)(addr - m->base), m->id, m->what,
+                    (unsigned long long)m->size);
+    else snprintf(where, sizeof where, "shared offset %llu", (unsigned long long)addr);
+    const int same = old->cta == now->cta && old->line == now->line && old->thread / 32 == now->thread / 32;
+    sim_report("race in %s at %s: %s%s at line %u by CTA %u thread %u%s, and %s%s at line %u by CTA %u thread %u, "
+               "with nothing that orders the two%s", sim_func_name(a->func), where, old->strong ? "strong " : "",
+               verb(old_kind), old->line, old->cta, old->thread, old->set == 2 ? " (and more lanes of its warp)" : "",
+               now->strong ? "strong " : "", verb(a->kind), now->line, now->cta, now->thread,
+               same ? " (lanes of one warp instruction, or of one loop without bar.warp.sync)" : "");
+    return SIM_LAUNCH_FAILED;
+}
+
+static uint32_t read_new(void) {
+    if (g_read_free) {
+        uint32_t i = g_read_free;
+        g_read_free = g_read[i - 1].next;
+        return i;
+    }
+    if (g_read_n == g_read_cap) {
+        uint32_t cap = g_read_cap ? g_read_cap * 2 : 4096;
+        read_entry *p = realloc(g_read, (size_t)cap * sizeof *p);
+        if (!p) return 0;
+        g_read = p;
+        g_read_cap = cap;
+    }
+    return ++g_read_n;
+}
+
+static void reads_clear(cell *k) {
+    while (k->reads) {
+        uint32_t i = k->reads;
+        k->reads = g_read[i - 1].next;
+        g_read[i - 1].next = g_read_free;
+        g_read_free = i;
+    }
+}
+
+/* Adds a read. Lanes of one warp share an entry. Reads that this one is known to follow go: a write that
+ * races with them races with this one too (only if this one is weak: strong ones excuse each other). */
+static void read_add(const race_cta *c, cell *k, const epoch *now) {
+    uint32_t *p = &k->reads, n = 0;
+    int placed = 0;
+    while (*p) {
+        read_entry *r = &g_read[*p - 1];
+        if (!placed && r->e.cta == now->cta && r->e.thread / 32 == now->thread / 32 && r->e.strong == now->strong) {
+            const int old = known(c, now->thread, &r->e);
+            const uint32_t stamp = r->e.stamp;
+            const uint8_t set = r->e.set;
+            const uint16_t thread = r->e.thread;
+            r->e = *now;
+            if (!old) {
+                r->e.set = set == 2 || thread != now->thread ? 2 : 1;
+                if (stamp > r->e.stamp) r->e.stamp = stamp;
+            }
+            placed = 1;
+        } else if (now->strong == WEAK && known(c, now->thread, &r->e)) {
+            uint32_t gone = *p;
+            *p = r->next;
+            g_read[gone - 1].next = g_read_free;
+            g_read_free = gone;
+            continue;
+        }
+        n++;
+        p = &g_read[*p - 1].next;
+    }
+    if (placed || n >= READ_MAX) return;
+    uint32_t i = read_new();
+    if (!i) {
+        g_oom = 1;
+        return;
+    }
+    g_read[i - 1] = (read_entry){.e = *now, .next = k->reads};
+    k->reads = i;
+}
+
+static int touch(const sim_access *a, race_cta *c, cell *k, const epoch *now, uint64_t addr) {
+    if (k->gen != g_gen) *k = (cell){.gen = g_gen};
+    if (k->w.set && !both_strong(&k->w, now) && !known(c, now->thread, &k->w))
+        return report(a, now, addr, &k->w, k->w.strong ? SIM_ATOMIC : SIM_WRITE);
+    if (a->kind == SIM_READ) {
+        read_add(c, k, now);
+        return 0;
+    }
+    for (uint32_t i = k->reads; i; i = g_read[i - 1].next)
+        if (!both_strong(&g_read[i - 1].e, now) && !known(c, now->thread, &g_read[i - 1].e))
+            return report(a, now, addr, &g_read[i - 1].e, SIM_READ);
+    reads_clear(k);
+    k->w = *now;
+    return 0;
+}
+
+/* Four byte cells in place of a word's one. */
+static int split(cell *k) {
+    if (k->gen != g_gen) *k = (cell){.gen = g_gen};
+    if (k->split) return 0;
+    if (g_split_n + 4 > g_split_cap) {
+        uint32_t cap = g_split_cap ? g_split_cap * 2 : 4096;
+        cell *p = realloc(g_split, (size_t)cap * sizeof *p);
+        if (!p) return -1;
+        g_split = p;
+        g_split_cap = cap;
+    }
+    for (int b = 0; b < 4; b++) {
+        cell *s = &g_split[g_split_n + (uint32_t)b];
+        *s = (cell){.gen = g_gen, .w = k->w};
+        for (uint32_t i = k->reads; i; i = g_read[i - 1].next) {
+            uint32_t r = read_new();
+            if (!r) return -1;
+            g_read[r - 1] = (read_entry){.e = g_read[i - 1].e, .next = s->reads};
+            s->reads = r;
+        }
+    }
+    k->split = g_split_n + 1;
+    g_split_n += 4;
+    reads_clear(k);
+    return 0;
+}
+
+static int lane_access(const sim_access *a, race_cta *c, uint32_t thread, uint64_t addr, const sim_alloc *m) {
+    const int acquire = a->order == SIM_ACQUIRE || a->order == SIM_ACQ_REL;
+    const int release = a->order == SIM_RELEASE || a->order == SIM_ACQ_REL;
+    const int strong = a->kind == SIM_ATOMIC || a->order != SIM_WEAK;
+    const epoch now = {.cta = c->id, .stamp = c->t[thread].stamp, .line = a->line, .thread = (uint16_t)thread, .set = 1,
+                       .strong = (uint8_t)(!strong ? WEAK : a->cta_scope ? STRONG_CTA : STRONG_GPU)};
+    for (uint32_t b = 0; b < a->bytes;) {
+        const uint64_t at = addr + b;
+        cell *k = m ? global_cell(m, at) : &c->shared[at / 4];
+        const uint32_t in_word = (uint32_t)(at & 3), n = a->bytes - b < 4 - in_word ? a->bytes - b : 4 - in_word;
+        int rc = 0;
+        if (!k || (n < 4 && split(k))) {
+            g_oom = 1;
+            return 0;
+        }
+        if (k->gen == g_gen && k->split)
+            for (uint32_t i = 0; i < n && !rc; i++) rc = touch(a, c, &g_split[k->split - 1 + in_word + i], &now, at + i);
+        else rc = touch(a, c, k, &now, at);
+        if (rc) return rc;
+        b += n;
+    }
+    if (!strong) return 0;
+    const uint64_t space = m ? 0 : (uint64_t)c->id + 1;
+    if (a->kind != SIM_WRITE) strong_read(c, thread, var_at(space, addr, 0), acquire, a->cta_scope);
+    if (a->kind != SIM_READ) strong_write(c, thread, space, addr, release, a->cta_scope, a->kind == SIM_ATOMIC);
+    return 0;
+}
+
+int race_access(const sim_access *a, race_cta *c) {
+    const sim_alloc *m = a->space == SIM_SPACE_GLOBAL ? a->alloc : NULL;
+    for (uint32_t l = 0; l < 32; l++) {
+        if (!(a->mask >> l & 1)) continue;
+        const uint64_t addr = a->addr[l];
+        if (a->space == SIM_SPACE_GLOBAL && (!m || addr - m->base >= m->size) && !(m = sim_mem_find(addr))) continue;
+        int rc = lane_access(a, c, (uint32_t)a->thread0 + l, addr, m);
+        if (rc) return rc;
+    }
+    if (g_oom) {
+        sim_report("race check of %s: out of host memory", sim_func_name(g_launch->func));
+        return SIM_LAUNCH_FAILED;
+    }
+    return 0;
+}
