@@ -105,6 +105,7 @@
 #define QM_MOE_UP_N_FF         56   /* a multiple of 32 */
 #define QM_MOE_UP_N_COLS       60
 #define QM_MOE_UP_TILES        64
+#define QM_MOE_UP_N_EXPERT     68   /* ids are clamped below it; 0 = trusted */
 #define QM_MOE_UP_SIZE         72
 
 /* ---- moe_matvec: y[e, row] = scale[e] * (W[id_e] x_e)[row]. grid (ceil(tiles / T), k) ------- */
@@ -118,6 +119,7 @@
 #define QM_MOE_MATVEC_N_ROWS      56
 #define QM_MOE_MATVEC_N_COLS      60
 #define QM_MOE_MATVEC_TILES       64
+#define QM_MOE_MATVEC_N_EXPERT    68   /* ids are clamped below it; 0 = trusted */
 #define QM_MOE_MATVEC_SIZE        72
 
 /* ---- swiglu: h = silu(gate) * up, elementwise over [k, n]. Used where gate and up differ in type.

@@ -51,7 +51,7 @@ typedef struct {
     uint32_t n_ff;
     uint32_t n_cols;
     uint32_t tiles;
-    uint32_t pad_;
+    uint32_t n_expert;
 } qm_moe_up_args;
 
 typedef struct {
@@ -65,7 +65,7 @@ typedef struct {
     uint32_t n_rows;
     uint32_t n_cols;
     uint32_t tiles;
-    uint32_t pad_;
+    uint32_t n_expert;
 } qm_moe_matvec_args;
 
 typedef struct {
@@ -172,6 +172,7 @@ static_assert(offsetof(qm_moe_up_args, expert_bytes) == QM_MOE_UP_EXPERT_BYTES, 
 static_assert(offsetof(qm_moe_up_args, n_ff) == QM_MOE_UP_N_FF, "abi");
 static_assert(offsetof(qm_moe_up_args, n_cols) == QM_MOE_UP_N_COLS, "abi");
 static_assert(offsetof(qm_moe_up_args, tiles) == QM_MOE_UP_TILES, "abi");
+static_assert(offsetof(qm_moe_up_args, n_expert) == QM_MOE_UP_N_EXPERT, "abi");
 static_assert(sizeof(qm_moe_up_args) == QM_MOE_UP_SIZE, "abi");
 static_assert(offsetof(qm_moe_matvec_args, w) == QM_MOE_MATVEC_W, "abi");
 static_assert(offsetof(qm_moe_matvec_args, x) == QM_MOE_MATVEC_X, "abi");
@@ -183,6 +184,7 @@ static_assert(offsetof(qm_moe_matvec_args, x_stride) == QM_MOE_MATVEC_X_STRIDE, 
 static_assert(offsetof(qm_moe_matvec_args, n_rows) == QM_MOE_MATVEC_N_ROWS, "abi");
 static_assert(offsetof(qm_moe_matvec_args, n_cols) == QM_MOE_MATVEC_N_COLS, "abi");
 static_assert(offsetof(qm_moe_matvec_args, tiles) == QM_MOE_MATVEC_TILES, "abi");
+static_assert(offsetof(qm_moe_matvec_args, n_expert) == QM_MOE_MATVEC_N_EXPERT, "abi");
 static_assert(sizeof(qm_moe_matvec_args) == QM_MOE_MATVEC_SIZE, "abi");
 static_assert(offsetof(qm_swiglu_args, gate) == QM_SWIGLU_GATE, "abi");
 static_assert(offsetof(qm_swiglu_args, up) == QM_SWIGLU_UP, "abi");

@@ -35,9 +35,9 @@ void qm_pack(void *packed, const void *raw, const qm_type_info *t, uint64_t n_ro
     qm_pack_tiles(packed, raw, t, n_rows, n_cols, 0, (n_rows + R - 1) / R);
 }
 
-/* The rule, in f32, as the kernels do it (QM_Q8A_WARP in kernels/ptx/qm.inc):
+/* The rule, in f32, as the kernels do it (QM_Q8A_PUT in kernels/ptx/warp.inc):
  *   a = max |x| by its bits, so that a NaN beats inf and inf beats the rest;
- *   d = a / 127 rounded to f32, then up to bf16 (inf and NaN: d = inf, 0x7fc0);
+ *   d = a / 127 rounded to f32, then up to bf16 (inf stays inf, a NaN becomes 0x7fff);
  *   q = rint(x / d), or 0 where d is 0, inf or NaN. |x / d| <= 127 (1 + 2^-15), so no clamp bites. */
 void qm_q8a_quantize(void *dst, const float *x, size_t n) {
     int8_t *q = dst;
@@ -50,7 +50,7 @@ void qm_q8a_quantize(void *dst, const float *x, size_t n) {
             if (u > amax) amax = u;
         }
         if (amax >= 0x7f800000) {
-            d = amax > 0x7f800000 ? 0x7fc00000 : 0x7f800000;
+            d = amax > 0x7f800000 ? 0x7fff0000 : 0x7f800000;
         } else {
             float a;
             memcpy(&a, &amax, 4);

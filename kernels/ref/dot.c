@@ -1,0 +1,27 @@
+/* dot.c: see dot.h. */
+#include "dot.h"
+#include <string.h>
+
+uint32_t qm_ref_step(int wtype) {
+    const qm_type_info *t = qm_type_get((uint32_t)wtype);
+    return t && t->qk == 256 ? 256 : 32;
+}
+
+double qm_ref_dot(const qm_type_info *t, const void *row, const float *x, uint32_t k0, uint32_t k1) {
+    float w[256];
+    double sum = 0;
+    for (uint32_t k = k0, n; k < k1; k += n) {
+        n = k1 - k < 256 ? k1 - k : 256;
+        t->to_f32(w, (const uint8_t *)row + qm_row_bytes(t, k), n);
+        for (uint32_t i = 0; i < n; i++) sum += (double)w[i] * (double)x[k + i];
+    }
+    return sum;
+}
+
+float *qm_ref_activation(const qm_type_info *t, uint64_t x, uint32_t n, int f32_act) {
+    float *v = malloc(n * sizeof *v);
+    if (!v) return NULL;
+    if (t->q8a && !f32_act) qm_q8a_dequantize(v, qm_ref_ptr(x), n);
+    else memcpy(v, qm_ref_ptr(x), n * sizeof *v);
+    return v;
+}

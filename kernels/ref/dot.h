@@ -1,0 +1,23 @@
+/* dot.h: what the references of embed, matvec, moe_up, moe_matvec and swiglu share. */
+#ifndef QM_REF_DOT_H
+#define QM_REF_DOT_H
+#include <math.h>
+#include <stdlib.h>
+#include "../../runtime/file/quant.h"
+#include "ref.h"
+
+static inline void *qm_ref_ptr(uint64_t a) { return (void *)(uintptr_t)a; }
+
+/* Weights per step: what K-splits are counted in (abi.h, matvec). */
+uint32_t qm_ref_step(int wtype);
+/* sum over [k0, k1) of row * x, in double. k0 and k1 are multiples of t->qk. */
+double qm_ref_dot(const qm_type_info *t, const void *row, const float *x, uint32_t k0, uint32_t k1);
+/* The n activations at host address x as floats, in the form that weights of type t take. The caller
+ * frees them. NULL without memory: the op then does nothing, and its output stays what it was. */
+float *qm_ref_activation(const qm_type_info *t, uint64_t x, uint32_t n, int f32_act);
+/* An expert id as the kernels clamp it; n_expert 0: trusted. */
+static inline uint32_t qm_ref_expert(uint32_t id, uint32_t n_expert) {
+    return n_expert && id >= n_expert ? n_expert - 1 : id;
+}
+static inline float qm_ref_silu_mul(double g, double u) { return (float)(g / (1 + exp(-g)) * u); }
+#endif

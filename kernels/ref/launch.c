@@ -1,0 +1,73 @@
+/* launch.c: see launch.h. The figures per type restate kernels/ptx/dot_*.inc and stage.inc. */
+#include "launch.h"
+#include "../../contracts/abi.h"
+#include "../../runtime/file/quant.h"
+
+enum { MAX_WARPS = 16, WARPS_PER_SM = 16, SHARED_MAX = 48 * 1024 };
+
+typedef struct {
+    uint32_t step;         /* weights of a row in a step */
+    uint32_t chunk;        /* steps that a warp has in flight */
+    uint32_t tile_bytes;   /* of 32 rows, a step */
+    uint32_t x_bytes;      /* activations, a step, as read from global memory */
+    uint32_t shared_bytes; /* activations, a step, as they lie in shared memory */
+} stream_type;
+
+static stream_type stream_of(int wtype) {
+    switch (wtype) {
+    case QM_TYPE_F16:
+    case QM_TYPE_BF16: return (stream_type){32, 2, 2048, 128, 128};
+    case QM_TYPE_Q8_0: return (stream_type){32, 4, 1088, 36, 36};
+    case QM_TYPE_Q4_K: return (stream_type){256, 1, 4608, 288, 320};
+    case QM_TYPE_Q5_K: return (stream_type){256, 1, 5632, 288, 320};
+    case QM_TYPE_Q6_K: return (stream_type){256, 1, 6720, 288, 352};
+    default: return (stream_type){32, 1, 4096, 128, 128}; /* F32 */
+    }
+}
+
+static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
+static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+static uint32_t max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
+
+/* copies: matrices side by side in the grid (experts); streams: matrices that share a read of x. */
+static qm_launch deal(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t copies, uint32_t streams,
+                      uint32_t n_sm, uint32_t max_splits) {
+    stream_type s = stream_of(wtype);
+    uint32_t tiles = div_up(n_rows, QM_TILE_ROWS), steps = n_cols / s.step;
+    n_sm = max_u32(n_sm, 1);
+    copies = max_u32(copies, 1);
+
+    /* T: the activations that a CTA reads are at most 3.5% of its weights; more where the grid is large */
+    uint32_t t = 1;
+    while (s.x_bytes * 1000 > 35 * t * streams * s.tile_bytes && t < tiles) t *= 2;
+    while (t < 4 && (uint64_t)div_up(tiles, 2 * t) * copies >= 8 * (uint64_t)n_sm) t *= 2;
+    uint64_t ctas = (uint64_t)div_up(tiles, t) * copies;
+
+    /* k_splits: enough CTAs for every multiprocessor, at least a chunk for each split, activations that fit */
+    uint32_t chunks = max_u32(div_up(steps, s.chunk), 1), splits = 1;
+    if (ctas < n_sm) splits = div_up(n_sm, (uint32_t)ctas);
+    splits = max_u32(splits, div_up(steps * s.shared_bytes, SHARED_MAX));
+    splits = max_u32(min_u32(splits, min_u32(max_splits, chunks)), 1);
+
+    /* S: enough warps to keep the memory busy, each with two chunks or more where there are so many */
+    uint32_t per_split = div_up(chunks, splits);
+    uint64_t tile_warps = ctas * splits * t, wanted = (WARPS_PER_SM * (uint64_t)n_sm + tile_warps - 1) / tile_warps;
+    uint32_t slices = min_u32(MAX_WARPS / t, max_u32(per_split / 2, 1));
+    if (wanted < slices) slices = (uint32_t)wanted;
+
+    /* copies and splits never meet: the expert ops do not split K */
+    qm_launch l = {{div_up(tiles, t), splits * copies, 1}, 32 * t * slices, 0, t};
+    l.shared = div_up(steps, splits) * s.shared_bytes;
+    if (slices > 1) l.shared += streams * t * slices * 32 * 4;
+    return l;
+}
+
+qm_launch qm_launch_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_sm, uint32_t max_splits) {
+    return deal(wtype, n_rows, n_cols, 1, 1, n_sm, max_u32(max_splits, 1));
+}
+qm_launch qm_launch_moe_up(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t n_used, uint32_t n_sm) {
+    return deal(wtype, n_ff, n_cols, n_used, 2, n_sm, 1);
+}
+qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, uint32_t n_sm) {
+    return deal(wtype, n_rows, n_cols, n_used, 1, n_sm, 1);
+}
