@@ -62,8 +62,7 @@ typedef struct {
     size_t sym_cap, heap_cap, heap_n;
     char *shadow;         /* [shadow_cap] */
     size_t shadow_cap;
-    void *match, *jit_stack; /* pcre2_match_data, pcre2_jit_stack, pcre2_match_context */
-    void *match_ctx;
+    void *match, *match_ctx; /* pcre2_match_data, pcre2_match_context */
 } tok_scratch;
 void tok_scratch_free(tok_scratch *s);
 

@@ -89,8 +89,6 @@ static int make_matcher(const qm_tokenizer *t, tok_scratch *s) {
     /* The expression needs about one step for each character of a piece: let long runs through. */
     pcre2_set_match_limit(s->match_ctx, UINT32_MAX);
     pcre2_set_depth_limit(s->match_ctx, UINT32_MAX);
-    s->jit_stack = pcre2_jit_stack_create(32 << 10, 4 << 20, NULL);
-    if (s->jit_stack) pcre2_jit_stack_assign(s->match_ctx, NULL, s->jit_stack);
     return 0;
 }
 
@@ -98,7 +96,9 @@ int tok_split(const qm_tokenizer *t, const char *text, size_t n, tok_scratch *s,
     if (make_shadow(text, n, s) || make_matcher(t, s)) goto nomem;
     for (size_t at = 0; at < n;) {
         int rc = pcre2_match(t->regex, (PCRE2_SPTR)s->shadow, n, at, PCRE2_NO_UTF_CHECK, s->match, s->match_ctx);
-        if (rc == PCRE2_ERROR_JIT_STACKLIMIT) /* the interpreter keeps its stack on the heap */
+        /* Repeats of one class need none of the JIT's own 32 KiB of stack, however long; should a PCRE2
+         * see it otherwise, the interpreter keeps its stack on the heap. */
+        if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
             rc = pcre2_match(t->regex, (PCRE2_SPTR)s->shadow, n, at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, s->match,
                              s->match_ctx);
         if (rc == PCRE2_ERROR_NOMEMORY) goto nomem;
@@ -121,6 +121,5 @@ void tok_scratch_free(tok_scratch *s) {
     free(s->shadow);
     pcre2_match_data_free(s->match);
     pcre2_match_context_free(s->match_ctx);
-    pcre2_jit_stack_free(s->jit_stack);
     memset(s, 0, sizeof *s);
 }
