@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifndef QM_NVRTC_HINT
-#define QM_NVRTC_HINT "" /* the Makefile passes the folder where the build found libnvrtc */
+#ifndef QM_NVRTC_LIB
+#define QM_NVRTC_LIB "" /* the Makefile passes the file that the build found (in a wheel, say) */
 #endif
 
 typedef int nvrtc_result; /* nvrtcResult: 0 = success, 6 = the source does not compile */
@@ -74,12 +74,12 @@ static int load_from(qm_nvrtc *n, const char *name, char *missing, size_t missin
 }
 
 int qm_nvrtc_open(qm_nvrtc **out, qm_err *e) {
-    static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so"};
-    static const char *const folders[] = {"", "/usr/local/cuda/lib64/", QM_NVRTC_HINT "/"};
+    static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so", "/usr/local/cuda/lib64/libnvrtc.so.13",
+                                        "/usr/local/cuda/lib64/libnvrtc.so", QM_NVRTC_LIB};
     *out = NULL;
     qm_nvrtc *n = calloc(1, sizeof *n);
     if (!n) return qm_fail(e, QM_ERR_NOMEM, "nvrtc: out of host memory");
-    char missing[200] = "", path[1024];
+    char missing[200] = "";
     const char *own = getenv("QMOE_NVRTC");
     if (own && *own) {
         if (load_from(n, own, missing, sizeof missing) == 0) goto found;
@@ -87,12 +87,8 @@ int qm_nvrtc_open(qm_nvrtc **out, qm_err *e) {
         return qm_fail(e, QM_ERR_UNSUPPORTED, "no NVRTC at %.200s, which QMOE_NVRTC names%s%s", own, missing[0] ? ": " : "",
                        missing);
     }
-    for (size_t f = 0; f < sizeof folders / sizeof folders[0]; f++)
-        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-            if (!strcmp(folders[f], "/")) continue; /* no hint */
-            snprintf(path, sizeof path, "%s%s", folders[f], names[i]);
-            if (load_from(n, path, missing, sizeof missing) == 0) goto found;
-        }
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (names[i][0] && load_from(n, names[i], missing, sizeof missing) == 0) goto found;
     free(n);
     return qm_fail(e, QM_ERR_UNSUPPORTED, "no NVRTC: libnvrtc.so.13 is not on the loader's path, in /usr/local/cuda/lib64 or "
                    "where the build found it%s%s", missing[0] ? ": " : "", missing);
