@@ -1,0 +1,121 @@
+/* check_qkrope: norm, rotation and cache append against the reference, at page borders and through
+ * shuffled block tables; every other byte of the cache must stay as it was. */
+#include "check.h"
+#include <math.h>
+#include <string.h>
+
+static const double theta = 1e6;
+
+static void one(int checked, int hd, uint32_t n_head, uint32_t n_kv, uint32_t parts, uint32_t pos, int norm)
+{
+    (checked ? chk_begin_checked : chk_begin)("qkrope hd=%d heads=%u+2*%u partials=%u pos=%u norm=%d", hd, n_head,
+                                              n_kv, parts, pos, norm);
+    const uint32_t n_ctx = pos + 1, n_pages = pos / 32 + 3, width = (n_head + 2 * n_kv) * (uint32_t)hd;
+    const size_t page = (size_t)32 * (size_t)hd, pool = n_pages * n_kv * page;
+    int k = chk_kernel(QM_OP_QKROPE, -1, hd);
+    const size_t rope_n = 2 * (size_t)(QM_ROPE_FINE + (n_ctx + 255) / 256) * (size_t)hd / 2;
+    float *rope = chk_tmp(4 * rope_n);
+    double *freq = chk_tmp(sizeof *freq * (size_t)hd / 2);
+    for (int i = 0; i < hd / 2; i++) freq[i] = pow(theta, -2.0 * i / hd);
+    qm_rope_table(rope, freq, hd, n_ctx);
+    uint32_t *table = chk_tmp(4 * n_pages), st[QM_STATE_SIZE / 4] = {pos};
+    for (uint32_t i = 0; i < n_pages; i++) table[i] = i;
+    for (uint32_t i = n_pages - 1; i; i--) {
+        uint32_t j = qm_rng_below(chk_rng(), i + 1), t = table[i];
+        table[i] = table[j];
+        table[j] = t;
+    }
+    uint16_t *old = chk_tmp(2 * pool);
+    for (size_t i = 0; i < pool; i++) old[i] = (uint16_t)qm_rng_u32(chk_rng()) & 0x7bff; /* finite */
+    float *nq = chk_normal((size_t)hd, 1), *nk = chk_normal((size_t)hd, 1), *qkv = chk_normal(width * parts, 2);
+
+    qm_qkrope_args a = {.n_head = n_head, .n_kv = n_kv, .n_partials = parts, .eps = 1e-6f}, r;
+    a.qkv = chk_in("qkv", qkv, 4 * (size_t)width * parts);
+    if (norm & 1) a.q_norm = chk_in("q_norm", nq, 4 * (size_t)hd);
+    if (norm & 2) a.k_norm = chk_in("k_norm", nk, 4 * (size_t)hd);
+    a.rope = chk_in("rope", rope, 4 * rope_n);
+    a.state = chk_in("state", st, sizeof st);
+    a.table = chk_in("table", table, 4 * n_pages);
+    a.k_pool = chk_inout("k_pool", old, 2 * pool);
+    a.v_pool = chk_inout("v_pool", old, 2 * pool);
+    a.q_out = chk_out("q_out", 4 * (size_t)n_head * (size_t)hd);
+    chk_launch(k, n_head + 2 * n_kv, 1, 1, 32, 0, &a);
+    chk_ref_args(&r, &a, sizeof a);
+    qm_ref_qkrope(&r, &(qm_ref_env){.head_dim = hd, .grid = {n_head + 2 * n_kv, 1, 1}, .block = 32});
+    chk_f32(a.q_out, (size_t)n_head * (size_t)hd, chk_tolerance(k));
+
+    /* the new token's f16 values are within one step of the reference's, the rest is untouched */
+    const uint16_t *kd = chk_get(a.k_pool), *vd = chk_get(a.v_pool);
+    for (uint32_t pg = 0; pg < n_pages; pg++)
+        for (uint32_t kv = 0; kv < n_kv; kv++)
+            for (size_t i = 0; i < page; i++) {
+                size_t at = (pg * n_kv + kv) * page + i;
+                int mine = pg == table[pos / 32];
+                if ((!mine || i / 8 % 32 != pos % 32) && kd[at] != old[at])
+                    chk_fail("K page %u head %u element %zu was changed", pg, kv, i);
+                if ((!mine || i / (size_t)hd != pos % 32) && vd[at] != old[at])
+                    chk_fail("V page %u head %u element %zu was changed", pg, kv, i);
+            }
+    chk_f16(a.k_pool, pool, 0);
+    chk_f16(a.v_pool, pool, 0);
+    chk_end();
+}
+
+static void positions(void **state)
+{
+    static const uint32_t pos[] = {0, 1, 7, 31, 32, 33, 63, 64, 255, 256, 257, 1000, 5119};
+    (void)state;
+    for (size_t i = 0; i < sizeof pos / sizeof *pos; i++) {
+        one(0, 64, 4, 2, 1, pos[i], 3);
+        one(0, 128, 8, 1, 1, pos[i], 3);
+    }
+    one(0, 128, 2, 1, 1, 40959, 3);
+}
+
+static void shapes(void **state)
+{
+    (void)state;
+    for (int hd = 64; hd <= 128; hd += 64) {
+        one(0, hd, 1, 1, 1, 40, 3);
+        one(0, hd, 32, 4, 2, 40, 3);
+        one(0, hd, 16, 1, 4, 40, 3);
+        for (int norm = 0; norm < 4; norm++) one(0, hd, 4, 2, 3, 95, norm);
+    }
+}
+
+static void checked(void **state)
+{
+    (void)state;
+    one(1, 64, 4, 2, 2, 33, 3);
+    one(1, 128, 4, 2, 1, 31, 0);
+}
+
+/* The table's two levels against the angle itself, computed in double. */
+static void rope_table(void **state)
+{
+    enum { HD = 128, N = 1 << 16 };
+    (void)state;
+    chk_begin("rope table");
+    float *t = chk_tmp(sizeof *t * 2 * (256 + N / 256) * HD / 2);
+    double freq[HD / 2], worst = 0;
+    for (int i = 0; i < HD / 2; i++) freq[i] = pow(theta, -2.0 * i / HD);
+    qm_rope_table(t, freq, HD, N);
+    for (int n = 0; n < 20000; n++) {
+        uint32_t p = n < 600 ? (uint32_t)n : qm_rng_below(chk_rng(), N), i = qm_rng_below(chk_rng(), HD / 2);
+        const float *f = t + 2 * (p % 256 * HD / 2 + i), *g = t + 2 * ((256 + p / 256) * HD / 2 + i);
+        double c = (double)f[0] * g[0] - (double)f[1] * g[1], s = (double)f[1] * g[0] + (double)f[0] * g[1];
+        double e = hypot(c - cos(p * freq[i]), s - sin(p * freq[i]));
+        if (e > worst) worst = e;
+    }
+    if (!(worst < 1.3e-7)) chk_fail("worst error of (cos, sin): %.3e", worst);
+    chk_end();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rope_table), cmocka_unit_test(positions), cmocka_unit_test(shapes),
+        cmocka_unit_test(checked),
+    };
+    return chk_main(tests);
+}

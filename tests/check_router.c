@@ -1,0 +1,127 @@
+/* check_router: ids exactly, weights within the tolerance; ties, one expert, NaN and inf. */
+#include "check.h"
+#include <math.h>
+#include <string.h>
+
+typedef void (*fill_fn)(float *x, size_t n);
+static void fill_normal(float *x, size_t n) { for (size_t i = 0; i < n; i++) x[i] = 3 * qm_rng_normal(chk_rng()); }
+static void fill_equal(float *x, size_t n) { for (size_t i = 0; i < n; i++) x[i] = 0.75f; }
+static void fill_few(float *x, size_t n) { for (size_t i = 0; i < n; i++) x[i] = (float)qm_rng_below(chk_rng(), 4) - 2; }
+static void fill_zeros(float *x, size_t n) { for (size_t i = 0; i < n; i++) x[i] = i % 2 ? 0.0f : -0.0f; }
+static void fill_hot(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) x[i] = -90;
+    x[qm_rng_below(chk_rng(), (uint32_t)n)] = 90;
+}
+static void fill_wide(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) x[i] = ldexpf(qm_rng_unit(chk_rng()), (int)qm_rng_below(chk_rng(), 40) - 20);
+}
+static const struct { const char *name; fill_fn fill; } fills[] = {
+    {"normal", fill_normal}, {"equal", fill_equal}, {"few", fill_few}, {"zeros", fill_zeros},
+    {"hot", fill_hot}, {"wide", fill_wide},
+};
+enum { N_FILLS = sizeof fills / sizeof *fills };
+
+static void one(int checked, uint32_t n, uint32_t used, uint32_t parts, int f)
+{
+    (checked ? chk_begin_checked : chk_begin)("router n=%u used=%u partials=%u %s", n, used, parts, fills[f].name);
+    int k = chk_kernel(QM_OP_ROUTER, -1, 0);
+    float *x = chk_tmp(4 * n * parts);
+    for (uint32_t s = 0; s < parts; s++) fills[f].fill(x + s * n, n);
+    qm_router_args a = {.n_expert = n, .n_used = used, .n_partials = parts}, r;
+    a.logits = chk_in("logits", x, 4 * n * parts);
+    a.ids = chk_out("ids", 4 * used);
+    a.weights = chk_out("weights", 4 * used);
+    chk_launch(k, 1, 1, 1, 32, 0, &a);
+    chk_ref_args(&r, &a, sizeof a);
+    qm_ref_router(&r, &(qm_ref_env){.grid = {1, 1, 1}, .block = 32});
+    chk_u32(a.ids, used);
+    chk_f32(a.weights, used, chk_tolerance(k));
+    chk_end();
+}
+
+static void shapes(void **state)
+{
+    static const uint32_t ns[] = {1, 2, 8, 31, 32, 33, 60, 64, 127, 128, 129, 256, 257, 384, 385, 511, 512};
+    static const uint32_t ks[] = {1, 2, 8, 31, 32};
+    (void)state;
+    for (size_t i = 0; i < sizeof ns / sizeof *ns; i++)
+        for (size_t j = 0; j < sizeof ks / sizeof *ks; j++)
+            if (ks[j] <= ns[i]) one(0, ns[i], ks[j], 1 + (uint32_t)((i + j) % 3), 0);
+}
+
+static void ties(void **state)
+{
+    (void)state;
+    for (int f = 1; f < N_FILLS; f++) {
+        one(0, 128, 8, 1, f);
+        one(0, 100, 32, 1, f);
+        one(0, 512, 8, 1, f);
+        one(0, 8, 8, 1, f);
+    }
+}
+
+static void checked(void **state)
+{
+    (void)state;
+    one(1, 8, 2, 2, 0);
+    one(1, 128, 8, 1, 0);
+}
+
+/* Whatever the logits, ids are distinct and in range; a NaN makes the weights NaN. */
+static void nonfinite(void **state)
+{
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    (void)state;
+    for (int b = 0; b < 3; b++)
+        for (uint32_t many = 0; many < 3; many++) { /* one, half, all */
+            const uint32_t n = 40, used = 8;
+            chk_begin("router %g many=%u", bad[b], many);
+            int k = chk_kernel(QM_OP_ROUTER, -1, 0);
+            float *x = chk_normal(n, 1);
+            for (uint32_t i = 0; i < n; i++)
+                if (many == 2 || (many == 1 && i % 2) || i == 17) x[i] = bad[b];
+            qm_router_args a = {.n_expert = n, .n_used = used, .n_partials = 1}, r;
+            a.logits = chk_in("logits", x, 4 * n);
+            a.ids = chk_out("ids", 4 * used);
+            a.weights = chk_out("weights", 4 * used);
+            chk_launch(k, 1, 1, 1, 32, 0, &a);
+            chk_ref_args(&r, &a, sizeof a);
+            qm_ref_router(&r, &(qm_ref_env){.grid = {1, 1, 1}, .block = 32});
+            const uint32_t *id = chk_get(a.ids);
+            for (uint32_t i = 0; i < used; i++)
+                for (uint32_t j = 0; j <= i; j++)
+                    if (id[i] >= n || (j < i && id[j] == id[i])) chk_fail("id %u of pick %u", id[i], i);
+            chk_u32(a.ids, used);
+            chk_f32(a.weights, used, chk_tolerance(k));
+            chk_end();
+        }
+}
+
+static void ledger(void **state)
+{
+    qm_sim_counters c;
+    (void)state;
+    chk_begin_counted("router ledger");
+    int k = chk_kernel(QM_OP_ROUTER, -1, 0);
+    qm_router_args a = {.n_expert = 128, .n_used = 8, .n_partials = 1};
+    a.logits = chk_in("logits", chk_normal(128, 1), 4 * 128);
+    a.ids = chk_out("ids", 4 * 8);
+    a.weights = chk_out("weights", 4 * 8);
+    chk_launch(k, 1, 1, 1, 32, 0, &a);
+    if (chk_counters(k, &c)) {
+        print_message("router 128 experts, 8 used: %llu warp instructions\n", (unsigned long long)c.warp_insts);
+        if (c.warp_insts > 700) chk_fail("%llu warp instructions", (unsigned long long)c.warp_insts);
+    }
+    chk_end();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shapes), cmocka_unit_test(ties), cmocka_unit_test(nonfinite), cmocka_unit_test(checked),
+        cmocka_unit_test(ledger),
+    };
+    return chk_main(tests);
+}
