@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+"""Logits of a Qwen3-MoE GGUF as Hugging Face transformers computes them, in float32, from the weights
+that the gguf package dequantises: an oracle that shares no code with this project.
+
+    python3 tools/hf_logits.py MODEL.gguf --ids '[1, 2, 3]' --keep 0,2 --out tests/golden/hf_tiny
+
+writes OUT.json (the file's hash, the ids, and for every position the arg max, its logit and the
+log-sum-exp) and OUT.f32 (the full logits of the kept positions, little-endian f32 [kept, vocabulary]).
+--note adds words to the manifest: how the model was made.
+
+The first run makes a virtual environment in build/hf-venv and installs torch, transformers and gguf
+there (any torch will do; a CPU one is enough). HF_PYTHON=path names an interpreter that has them.
+"""
+import argparse
+import hashlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGES = ["torch", "transformers", "gguf", "numpy"]
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def in_venv():
+    """Runs this script again under an interpreter that has the packages."""
+    if all(importlib.util.find_spec(p) for p in PACKAGES):
+        return
+    python = os.environ.get("HF_PYTHON")
+    if not python:
+        venv = ROOT / "build" / "hf-venv"
+        python = str(venv / "bin" / "python")
+        if not Path(python).exists():
+            subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+    if os.environ.get("HF_LOGITS_AGAIN"):
+        sys.exit("hf_logits: the interpreter lacks one of " + " ".join(PACKAGES))
+    os.environ["HF_LOGITS_AGAIN"] = "1"
+    os.execv(python, [python, *sys.argv])
+
+
+def config(reader):
+    from transformers import Qwen3MoeConfig
+    import inspect
+
+    def key(name):
+        return reader.fields["qwen3moe." + name].contents()
+
+    theta = float(key("rope.freq_base"))
+    args = dict(
+        vocab_size=len(reader.fields["tokenizer.ggml.tokens"].data),
+        hidden_size=key("embedding_length"),
+        intermediate_size=key("feed_forward_length"),
+        num_hidden_layers=key("block_count"),
+        num_attention_heads=key("attention.head_count"),
+        num_key_value_heads=key("attention.head_count_kv"),
+        head_dim=key("attention.key_length"),
+        max_position_embeddings=key("context_length"),
+        rms_norm_eps=float(key("attention.layer_norm_rms_epsilon")),
+        num_experts=key("expert_count"),
+        num_experts_per_tok=key("expert_used_count"),
+        moe_intermediate_size=key("expert_feed_forward_length"),
+        hidden_act="silu", norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[],
+        attention_bias=False, use_sliding_window=False,
+        tie_word_embeddings=not any(t.name == "output.weight" for t in reader.tensors),
+    )
+    # transformers 5 keeps the rope settings in a dictionary; 4 had one argument
+    if "rope_parameters" in inspect.signature(Qwen3MoeConfig.__init__).parameters or hasattr(Qwen3MoeConfig(), "rope_parameters"):
+        args["rope_parameters"] = {"rope_type": "default", "rope_theta": theta}
+    else:
+        args["rope_theta"] = theta
+    return Qwen3MoeConfig(**args)
+
+
+PER_LAYER = {
+    "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj", "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm",
+    "attn_output": "self_attn.o_proj", "ffn_norm": "post_attention_layernorm", "ffn_gate_inp": "mlp.gate",
+}
+
+
+def state(reader, wanted):
+    """The state dictionary; `wanted` are the model's own names, which tell how it stores its experts."""
+    import gguf
+    import torch
+
+    w = {t.name: torch.from_numpy(gguf.dequantize(t.data, t.tensor_type).copy()) for t in reader.tensors}
+    out = {"model.embed_tokens.weight": w["token_embd.weight"], "model.norm.weight": w["output_norm.weight"],
+           "lm_head.weight": w.get("output.weight", w["token_embd.weight"])}
+    layers = 1 + max(int(n.split(".")[1]) for n in w if n.startswith("blk."))
+    for i in range(layers):
+        for ours, theirs in PER_LAYER.items():
+            out[f"model.layers.{i}.{theirs}.weight"] = w[f"blk.{i}.{ours}.weight"]
+        gate, up, down = (w[f"blk.{i}.ffn_{k}_exps.weight"] for k in ("gate", "up", "down"))
+        at = f"model.layers.{i}.mlp.experts"
+        if f"{at}.gate_up_proj" in wanted:  # [experts, 2 * ff, hidden] and [experts, hidden, ff]
+            out[f"{at}.gate_up_proj"] = torch.cat([gate, up], dim=1)
+            out[f"{at}.down_proj"] = down
+        else:
+            for x in range(gate.shape[0]):
+                out[f"{at}.{x}.gate_proj.weight"] = gate[x]
+                out[f"{at}.{x}.up_proj.weight"] = up[x]
+                out[f"{at}.{x}.down_proj.weight"] = down[x]
+    return out
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("model")
+    a.add_argument("--ids", required=True, help="a JSON list of token ids, or the name of a file that holds one")
+    a.add_argument("--keep", default="", help="positions whose full logits are written; default: the last")
+    a.add_argument("--out", required=True, help="OUT.json and OUT.f32 are written")
+    a.add_argument("--note", default="")
+    a = a.parse_args()
+    in_venv()
+    import torch
+    import transformers
+    from gguf import GGUFReader
+    from transformers import Qwen3MoeForCausalLM
+
+    ids = json.loads(Path(a.ids).read_text() if os.path.exists(a.ids) else a.ids)
+    keep = [int(x) for x in a.keep.split(",")] if a.keep else [len(ids) - 1]
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
+    torch.manual_seed(0)
+    reader = GGUFReader(a.model)
+    cfg = config(reader)
+    cfg._attn_implementation = "eager"
+    with torch.no_grad():
+        model = Qwen3MoeForCausalLM(cfg).to(torch.float32).eval()
+        own = model.state_dict()
+        got = state(reader, own)
+        for name, v in got.items():
+            if name in own and own[name].shape != v.shape:
+                sys.exit(f"hf_logits: {name} is {tuple(own[name].shape)} in the model, {tuple(v.shape)} in the file")
+        model.load_state_dict(got, strict=True)
+        logits = model(torch.tensor([ids])).logits[0].to(torch.float32)
+    top, arg = logits.max(dim=-1)
+    lse = torch.logsumexp(logits.double(), dim=-1)
+    out = {
+        "about": "logits by Hugging Face transformers from the same dequantised weights; tools/hf_logits.py",
+        "model": a.note, "gguf_sha256": hashlib.sha256(Path(a.model).read_bytes()).hexdigest(),
+        "transformers": transformers.__version__, "torch": torch.__version__.split("+")[0],
+        "n_vocab": logits.shape[1], "ids": ids, "keep": keep,
+        "arg_max": arg.tolist(), "max": [round(x, 5) for x in top.tolist()],
+        "log_sum_exp": [round(x, 5) for x in lse.tolist()],
+    }
+    # one key a line: readable, and small changes stay small in a diff
+    body = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in out.items())
+    Path(a.out + ".json").write_text("{\n" + body + "\n}\n")
+    Path(a.out + ".f32").write_bytes(logits[keep].numpy().astype("<f4").tobytes())
+    print(f"{a.out}.json, {a.out}.f32: {len(ids)} positions, {len(keep)} kept, standard deviation of the logits "
+          f"{logits.std().item():.3f}")
+
+
+if __name__ == "__main__":
+    main()
