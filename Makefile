@@ -1,63 +1,111 @@
-# qmoe-gpu. `make demo` and `make check` are all a newcomer needs; both run `make setup` by themselves.
-B      ?= build
-CC     ?= gcc
+# qmoe-gpu. `make demo` and `make check` are all a newcomer needs; what is missing gets installed.
+#   make            the program, $(B)/qmoe-gpu        make SAN=1 check   all tests under ASan and UBSan
+#   make demo       a small model says something      make fuzz          build the fuzzers (clang)
+#   make check      every test and check              make install PREFIX=/usr/local DESTDIR=
+B      ?= $(if $(SAN),build-san,build)
 PREFIX ?= /usr/local
--include $(B)/config.mk
+ifeq ($(origin CC),default)
+CC     := gcc
+endif
+CFLAGS ?= -O2 -g
+WARN    = -Wall -Wextra -Werror
+Q       = $(if $(V),,@echo "  $(1)	$(2)";)
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
 
-CFLAGS  ?= -O2 -g
-WARN     = -Wall -Wextra -Werror
-ALL_C    = -std=c11 -D_GNU_SOURCE $(WARN) -MMD -MP -I. -Iruntime -isystem $(CUDA_INC) $(CFLAGS) $(SANFLAGS)
-LDLIBS   = -lpcre2-8 -lutf8proc -ljansson -lpopt -lm -ldl -lpthread
+# setup.sh runs every time (a tenth of a second) and rewrites config.mk only when something changed.
+.DEFAULT_GOAL := all
+GOALS := $(or $(MAKECMDGOALS),all)
+ifneq ($(filter-out clean,$(GOALS)),)
+LEVEL := $(if $(filter-out all demo install clean,$(GOALS)),all,build)
+-include $(B)/config.mk
+$(B)/config.mk: FORCE
+	@B=$(B) sh tools/setup.sh $(LEVEL)
+endif
+
 ifdef SAN
 SANFLAGS = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 endif
+ifdef FUZZ
+SANFLAGS = -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+endif
+# No fused multiply-add unless the source says fma(): the software device is exact to the bit.
+ALL_C   = -std=c11 -D_GNU_SOURCE -ffp-contract=off $(WARN) -MMD -MP -I. -Iruntime -isystem $(CUDA_INC) $(CFLAGS) $(SANFLAGS)
+LDLIBS  = -lpcre2-8 -lutf8proc -ljansson -lpopt -lm -ldl -lpthread
 
-LIB_C   := $(wildcard runtime/*/*.c kernels/ref/*.c)
-HOST_C  := $(wildcard host/*.c)
-TEST_C  := $(wildcard tests/unit_*.c tests/check_*.c)
-HELP_C  := $(filter-out $(TEST_C) $(wildcard tests/fuzz_*.c),$(wildcard tests/*.c))
-PTX     := $(wildcard kernels/ptx/*.ptx)
-CU      := $(wildcard kernels/cu/*.cu)
-LIB_O   := $(LIB_C:%.c=$(B)/o/%.o) $(B)/o/embed.o
-TESTS   := $(TEST_C:tests/%.c=$(B)/tests/%)
+LIB_C  := $(wildcard runtime/*/*.c kernels/ref/*.c)
+HOST_C := $(wildcard host/*.c)
+TEST_C := $(wildcard tests/unit_*.c tests/check_*.c)
+FUZZ_C := $(wildcard tests/fuzz_*.c)
+HELP_C := $(filter-out $(TEST_C) $(FUZZ_C),$(wildcard tests/*.c))
+PTX    := $(wildcard kernels/ptx/*.ptx)
+CU     := $(wildcard kernels/cu/*.cu)
+LIB_O  := $(LIB_C:%.c=$(B)/o/%.o) $(B)/o/embed.o
+TESTS  := $(TEST_C:tests/%.c=$(B)/tests/%)
+FUZZERS := $(FUZZ_C:tests/%.c=$(B)/tests/%)
 
 all: $(B)/qmoe-gpu
 
-$(B)/config.mk: tools/setup.sh
-	@B=$(B) sh tools/setup.sh
-
 $(B)/qmoe-gpu: $(HOST_C:%.c=$(B)/o/%.o) $(B)/libqmoe.a
-	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
+	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
 
 $(B)/libqmoe.a: $(LIB_O)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call Q,AR,$@)ar rcs $@ $^
 
 $(B)/o/%.o: %.c | $(B)/config.mk
 	@mkdir -p $(@D)
-	$(CC) $(ALL_C) -c -o $@ $<
+	$(call Q,CC,$<)$(CC) $(ALL_C) -c -o $@ $<
 
 # The preprocessed PTX and the CUDA C texts are part of the program.
-$(B)/ptx/%.ptx: kernels/ptx/%.ptx $(wildcard kernels/ptx/*.inc) contracts/abi.h
+$(B)/ptx/%.ptx: kernels/ptx/%.ptx $(wildcard kernels/ptx/*.inc) contracts/abi.h | $(B)/config.mk
 	@mkdir -p $(@D)
-	cpp -P -undef -nostdinc -x assembler-with-cpp -I kernels/ptx -I contracts -o $@ $<
+	$(call Q,PTX,$<)cpp -P -undef -nostdinc -x assembler-with-cpp -I kernels/ptx -I contracts -o $@ $<
 
-$(B)/embed.S: $(PTX:kernels/ptx/%.ptx=$(B)/ptx/%.ptx) $(CU) tools/embed.sh
-	sh tools/embed.sh $(B) $(PTX:kernels/ptx/%.ptx=$(B)/ptx/%.ptx) $(CU) > $@
+PTX_B := $(PTX:kernels/ptx/%.ptx=$(B)/ptx/%.ptx)
+$(B)/embed.S: $(PTX_B) $(CU) tools/embed.sh Makefile | $(B)/config.mk
+	@sh tools/embed.sh $(B) $(PTX_B) $(CU) > $@
 
 $(B)/o/embed.o: $(B)/embed.S
 	@mkdir -p $(@D)
-	$(CC) -c -o $@ $<
+	$(call Q,AS,$<)$(CC) -c -o $@ $<
 
 $(B)/tests/%: $(B)/o/tests/%.o $(HELP_C:%.c=$(B)/o/%.o) $(B)/libqmoe.a
 	@mkdir -p $(@D)
-	$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
+$(B)/tests/fuzz_%: $(B)/o/tests/fuzz_%.o $(B)/libqmoe.a
+	@mkdir -p $(@D)
+	$(call Q,LD,$@)$(CC) $(SANFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
 
 tests: $(TESTS)
+
+# Fuzzers are built apart, by clang: instrumented code cannot share objects with the rest.
+fuzzers: $(FUZZERS)
+fuzz:
+	@+$(if $(FUZZ_C),$(if $(shell command -v clang),$(MAKE) --no-print-directory FUZZ=1 SAN= CC=clang B=$(B)/fuzz CFLAGS="-O1 -g" fuzzers,echo "no clang: fuzzers not built"),:)
+
+check: all tests $(PTX_B) $(if $(SAN),,fuzz)
+	@B=$(B) SAN=$(SAN) PTXAS=$(PTXAS) $(PYTHON) tests/run $(TESTS)
+
+# Until a small trained model is at hand the demo runs one that we make up.
+$(B)/tiny.gguf: $(B)/qmoe-gpu
+	$(B)/qmoe-gpu synth --preset tiny --seed 1 $@
+
+demo: $(B)/qmoe-gpu $(B)/tiny.gguf
+	@echo "This model is synthetic: its weights are random, so its text is noise. What is real is every step"
+	@echo "from the file to the text: the GGUF reader, tokenizer, plan, kernels (PTX) and the device that runs them."
+	$(B)/qmoe-gpu generate $(B)/tiny.gguf --prompt "Once upon a time" -n 32
+
+install: $(B)/qmoe-gpu
+	install -D -m 755 $(B)/qmoe-gpu $(DESTDIR)$(PREFIX)/bin/qmoe-gpu
+	install -D -m 644 docs/qmoe-gpu.1 $(DESTDIR)$(PREFIX)/share/man/man1/qmoe-gpu.1
+
+setup: $(B)/config.mk
 
 clean:
 	rm -rf $(B)
 
-.PHONY: all tests clean
+FORCE:
+.PHONY: all tests fuzz fuzzers check demo install setup clean FORCE
 .SECONDARY:
 -include $(shell find $(B)/o -name '*.d' 2>/dev/null)
