@@ -52,6 +52,9 @@ $(B)/libqmoe.a: $(LIB_O)
 	@rm -f $@
 	$(call Q,AR,$@)ar rcs $@ $^
 
+# Where this build found NVRTC is where the program looks when the loader knows of none.
+$(B)/o/runtime/device/nvrtc.o: CFLAGS += -DQM_NVRTC_HINT='"$(patsubst %/,%,$(dir $(NVRTC_LIB)))"'
+
 $(B)/o/%.o: %.c | $(B)/config.mk
 	@mkdir -p $(@D)
 	$(call Q,CC,$<)$(CC) $(ALL_C) -c -o $@ $<
@@ -89,7 +92,7 @@ check: all tests $(PTX_B) $(if $(SAN),,fuzz)
 
 # Until a small trained model is at hand the demo runs one that we make up.
 $(B)/tiny.gguf: $(B)/qmoe-gpu
-	$(B)/qmoe-gpu synth --preset tiny --seed 1 $@
+	$(B)/qmoe-gpu synth --preset tiny --seed 1 -o $@
 
 demo: $(B)/qmoe-gpu $(B)/tiny.gguf
 	@echo "This model is synthetic: its weights are random, so its text is noise. What is real is every step"

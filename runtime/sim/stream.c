@@ -316,7 +316,7 @@ CUresult CUDAAPI sim_cu_EventCreate(CUevent *e, unsigned int flags) {
 }
 
 CUresult CUDAAPI sim_cu_EventDestroy(CUevent e) {
-    sim_event *ev;
+    sim_event *ev = NULL;
     sim_lock();
     CUresult r = sim_ready();
     if (!r) r = event_of(e, &ev);
@@ -327,7 +327,7 @@ CUresult CUDAAPI sim_cu_EventDestroy(CUevent e) {
 }
 
 CUresult CUDAAPI sim_cu_EventRecord(CUevent e, CUstream s) {
-    sim_event *ev;
+    sim_event *ev = NULL;
     sim_stream *st;
     sim_lock();
     CUresult r = sim_ready();
@@ -348,7 +348,7 @@ CUresult CUDAAPI sim_cu_EventRecord(CUevent e, CUstream s) {
 }
 
 static CUresult event_wait(CUevent e, const char *call) {
-    sim_event *ev;
+    sim_event *ev = NULL;
     sim_lock();
     CUresult r = sim_ready();
     if (!r) r = event_of(e, &ev);
@@ -361,7 +361,7 @@ CUresult CUDAAPI sim_cu_EventQuery(CUevent e) { return event_wait(e, "cuEventQue
 CUresult CUDAAPI sim_cu_EventSynchronize(CUevent e) { return event_wait(e, "cuEventSynchronize"); }
 
 CUresult CUDAAPI sim_cu_EventElapsedTime(float *ms, CUevent a, CUevent b) {
-    sim_event *ea, *eb;
+    sim_event *ea = NULL, *eb = NULL;
     sim_lock();
     CUresult r = sim_ready();
     if (!r) r = event_of(a, &ea);
@@ -379,7 +379,7 @@ CUresult CUDAAPI sim_cu_EventElapsedTime(float *ms, CUevent a, CUevent b) {
 /* Work is done in call order anyway; what matters here is captures: waiting for an event of a capture
  * pulls the stream into it. */
 CUresult CUDAAPI sim_cu_StreamWaitEvent(CUstream s, CUevent e, unsigned int flags) {
-    sim_event *ev;
+    sim_event *ev = NULL;
     sim_stream *st;
     sim_lock();
     CUresult r = sim_ready();
