@@ -185,6 +185,7 @@ int qm_graph_launch_op(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_err 
     qm_bases b = bases_of(x, s);
     qm_op_args args;
     qm_op_resolve(p, op, &b, &args);
+    QM_PROF_SCOPE(QM_PROF_OP, op->slot);
     int rc = qm_kernels_launch(x->kernels, op->kernel, op->grid, op->block, op->shared, &args, x->stream, e);
     if (rc) qm_err_prefix(e, "layer %d, %s", op->layer, op->slot);
     return rc;

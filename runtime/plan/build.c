@@ -232,7 +232,8 @@ static void experts(builder *s, int reg, qm_ref x, uint64_t x_stride, qm_ref sca
     op->shared = l.shared;
     op->args.moe_matvec = (qm_moe_matvec_args){.w = region(reg), .x = x, .ids = s->b.ids, .scale = scale, .y = y,
                                                .expert_bytes = r->expert_bytes, .x_stride = x_stride,
-                                               .n_rows = r->n_rows, .n_cols = r->n_cols, .tiles = l.tiles};
+                                               .n_rows = r->n_rows, .n_cols = r->n_cols, .tiles = l.tiles,
+                                               .n_expert = s->hp->n_expert};
     weights_read(s, op, r, s->hp->n_used);
     output(op, y, r->n_rows * s->hp->n_used, 1, QM_OUT_F32);
 }
@@ -250,7 +251,8 @@ static void experts_up(builder *s, const qm_layer_place *l) {
         op->args.moe_up = (qm_moe_up_args){.w_gate = region(l->gate), .w_up = region(l->up),
                                            .x = activation(s, g->type, s->b.xn, s->b.xq), .ids = s->b.ids,
                                            .h = s->b.h, .hq = s->b.hq, .expert_bytes = g->expert_bytes,
-                                           .n_ff = hp->n_ff, .n_cols = hp->n_embd, .tiles = la.tiles};
+                                           .n_ff = hp->n_ff, .n_cols = hp->n_embd, .tiles = la.tiles,
+                                           .n_expert = hp->n_expert};
         weights_read(s, op, g, hp->n_used);
         weights_read(s, op, u, hp->n_used);
     } else { /* gate and up of different types: three ops instead of one */
