@@ -65,8 +65,8 @@ $(B)/ptx/%.ptx: kernels/ptx/%.ptx $(wildcard kernels/ptx/*.inc) contracts/abi.h 
 	$(call Q,PTX,$<)cpp -P -undef -nostdinc -x assembler-with-cpp -I kernels/ptx -I contracts -o $@ $<
 
 PTX_B := $(PTX:kernels/ptx/%.ptx=$(B)/ptx/%.ptx)
-$(B)/embed.S: $(PTX_B) $(CU) tools/embed.sh Makefile | $(B)/config.mk
-	@sh tools/embed.sh $(B) $(PTX_B) $(CU) > $@
+$(B)/embed.S: $(PTX_B) $(CU) contracts/abi.h tools/embed.sh Makefile | $(B)/config.mk
+	@sh tools/embed.sh $(B) $(PTX_B) $(CU) contracts/abi.h > $@
 
 $(B)/o/embed.o: $(B)/embed.S
 	@mkdir -p $(@D)
@@ -75,6 +75,13 @@ $(B)/o/embed.o: $(B)/embed.S
 $(B)/tests/%: $(B)/o/tests/%.o $(HELP_C:%.c=$(B)/o/%.o) $(B)/libqmoe.a
 	@mkdir -p $(@D)
 	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
+# Shared libraries that tests load: a stand-in for the driver, a profiler.
+FIXTURES := $(patsubst tests/fixtures/%.c,$(B)/fixtures/%.so,$(wildcard tests/fixtures/*.c))
+$(B)/fixtures/%.so: tests/fixtures/%.c $(wildcard tests/fixtures/*.h) contracts/cuda.def | $(B)/config.mk
+	@mkdir -p $(@D)
+	$(call Q,SO,$<)$(CC) $(filter-out $(SANFLAGS) -MMD -MP,$(ALL_C)) -fPIC -shared -o $@ $<
+$(TESTS): | $(FIXTURES)
 
 $(B)/tests/fuzz_%: $(B)/o/tests/fuzz_%.o $(B)/libqmoe.a
 	@mkdir -p $(@D)

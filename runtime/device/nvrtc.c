@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifndef QM_NVRTC_LIB
-#define QM_NVRTC_LIB "" /* the Makefile passes the file that the build found (in a wheel, say) */
+#ifndef QM_NVRTC_HINT
+#define QM_NVRTC_HINT "" /* the Makefile passes the folder where the build found NVRTC (in a wheel, say) */
 #endif
 
 typedef int nvrtc_result; /* nvrtcResult: 0 = success, 6 = the source does not compile */
@@ -74,8 +74,9 @@ static int load_from(qm_nvrtc *n, const char *name, char *missing, size_t missin
 }
 
 int qm_nvrtc_open(qm_nvrtc **out, qm_err *e) {
-    static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so", "/usr/local/cuda/lib64/libnvrtc.so.13",
-                                        "/usr/local/cuda/lib64/libnvrtc.so", QM_NVRTC_LIB};
+    const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so", "/usr/local/cuda/lib64/libnvrtc.so.13",
+                                 "/usr/local/cuda/lib64/libnvrtc.so",
+                                 *QM_NVRTC_HINT ? QM_NVRTC_HINT "/libnvrtc.so.13" : ""};
     *out = NULL;
     qm_nvrtc *n = calloc(1, sizeof *n);
     if (!n) return qm_fail(e, QM_ERR_NOMEM, "nvrtc: out of host memory");

@@ -11,7 +11,7 @@
 typedef struct qm_nvrtc qm_nvrtc;
 
 /* Looks for the library: the path in QMOE_NVRTC (and then nowhere else), the loader's own path,
- * /usr/local/cuda/lib64, the file that the build recorded. */
+ * /usr/local/cuda/lib64, the folder that the build recorded. */
 int qm_nvrtc_open(qm_nvrtc **out, qm_err *e);
 void qm_nvrtc_close(qm_nvrtc *n);
 const char *qm_nvrtc_path(const qm_nvrtc *n); /* the file that was loaded */
