@@ -1,4 +1,5 @@
-/* tokenizer.h: byte-level BPE as in GPT-2, with the qwen2 pre-tokenizer, from a GGUF's metadata. */
+/* tokenizer.h: byte-level BPE as in GPT-2, with the qwen2 pre-tokenizer, from a GGUF's metadata. The ids
+ * are those of the Hugging Face `tokenizers` library (docs/tokenizer.md). */
 #ifndef QM_TOKENIZER_H
 #define QM_TOKENIZER_H
 #include <stddef.h>
@@ -7,17 +8,18 @@
 
 typedef struct qm_tokenizer qm_tokenizer;
 
+/* Checks everything; keeps nothing of g. Errors name the file, the key and its offset. */
 int qm_tokenizer_open(qm_tokenizer **out, const qm_gguf *g, qm_err *e);
 void qm_tokenizer_close(qm_tokenizer *t);
 
 enum {
-    QM_TOK_SPECIAL = 1, /* match control tokens in the text (trusted text: a template's own) */
+    QM_TOK_SPECIAL = 1, /* match control and user-defined tokens (trusted text: a template's own) */
     QM_TOK_NO_NFC = 2   /* skip NFC normalisation, as llama.cpp does */
 };
 typedef struct { uint32_t *ids; size_t n, cap; } qm_ids; /* grown with realloc; free with qm_ids_free */
 void qm_ids_free(qm_ids *ids);
-/* Appends the ids of text[0..n). Any bytes are accepted: invalid UTF-8 is tokenised bytewise as the
- * Hugging Face library would after its own lossy decoding is ruled out (documented in tokenizer.c). */
+/* Appends the ids of text[0..n), or nothing on failure. Any bytes are accepted: those that are no UTF-8
+ * become the tokens of their bytes (tokenizer.c says how), and come back as they were. Up to 1 GiB. */
 int qm_tokenize(const qm_tokenizer *t, const char *text, size_t n, int flags, qm_ids *ids, qm_err *e);
 
 uint32_t qm_tokenizer_n(const qm_tokenizer *t); /* vocabulary entries, specials included */
