@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""ptxas_budget.py: every kernel through ptxas for every architecture, against kernels/budgets.txt.
+
+A budget line is `entry sm registers`. More registers than the budget, any spill, a kernel without a
+budget, a budget without a kernel, or a ptxas error is a failure. Fewer registers pass (and are
+mentioned); --update writes what was measured. Results are cached by the text's hash and ptxas' version
+in BUILD/ptxas, so that an unchanged kernel costs nothing."""
+import argparse, glob, hashlib, os, re, subprocess, sys
+from concurrent.futures import ThreadPoolExecutor
+
+ARCHS = (80, 86, 89, 90, 120, 121)
+HEAD = """# Registers per thread of each kernel entry, by architecture: the most that ptxas may use. Zero spills.
+# Written by tools/ptxas_budget.py --update; a change here is a change of occupancy: say why.
+# entry sm registers
+"""
+
+
+def target_of(text):
+    m = re.search(r"^\s*\.target\s+sm_(\d+)", text, re.M)
+    return int(m.group(1)) if m else 0
+
+
+def assemble(ptxas, version, path, sm, cache):
+    """[(entry, registers, spill bytes)] of one file for one architecture; raises RuntimeError."""
+    with open(path, encoding="utf-8") as f:
+        text = f.read()
+    key = hashlib.sha256(f"{version}\n{sm}\n{text}".encode()).hexdigest()[:32]
+    memo = os.path.join(cache, key)
+    if os.path.exists(memo):
+        with open(memo) as f:
+            return [(e, int(r), int(s)) for e, r, s in (x.split() for x in f)]
+    p = subprocess.run([ptxas, "-v", f"-arch=sm_{sm}", "-o", os.devnull, path], stdin=subprocess.DEVNULL,
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if p.returncode:
+        raise RuntimeError(f"{path} for sm_{sm}: ptxas failed:\n{p.stdout.strip()}")
+    found, name, spill = [], None, 0
+    for line in p.stdout.splitlines():
+        m = re.search(r"Compiling entry function '(\w+)'", line)
+        if m:
+            name, spill = m.group(1), 0
+        m = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", line)
+        if m:
+            spill += int(m.group(1)) + int(m.group(2))
+        m = re.search(r"Used (\d+) registers", line)
+        if m and name:
+            found.append((name, int(m.group(1)), spill))
+            name = None
+    if len(found) != len(re.findall(r"^\s*(?:\.visible\s+)?\.entry\b", text, re.M)):
+        raise RuntimeError(f"{path} for sm_{sm}: ptxas reported {len(found)} entries, the file has others")
+    with open(memo + f".{os.getpid()}", "w") as f:
+        f.writelines(f"{e} {r} {s}\n" for e, r, s in found)
+    os.replace(memo + f".{os.getpid()}", memo)
+    return found
+
+
+def read_budgets(path):
+    out = {}
+    if os.path.exists(path):
+        with open(path) as f:
+            for no, line in enumerate(f, 1):
+                w = line.split("#")[0].split()
+                if not w:
+                    continue
+                if len(w) != 3 or not (w[1].isdigit() and w[2].isdigit()) or (w[0], int(w[1])) in out:
+                    raise RuntimeError(f"{path}:{no}: not `entry sm registers`, or twice: {line.strip()}")
+                out[w[0], int(w[1])] = int(w[2])
+    return out
+
+
+def compare(measured, budgets):
+    """Breaches, and notes on budgets that could be tightened."""
+    faults, notes = [], []
+    for (entry, sm), (regs, spill) in sorted(measured.items()):
+        if spill:
+            faults.append(f"{entry} sm_{sm}: spills {spill} bytes")
+        if (entry, sm) not in budgets:
+            faults.append(f"{entry} sm_{sm}: no budget (uses {regs}; --update writes it)")
+        elif regs > budgets[entry, sm]:
+            faults.append(f"{entry} sm_{sm}: {regs} registers, budget {budgets[entry, sm]}")
+        elif regs < budgets[entry, sm]:
+            notes.append(f"{entry} sm_{sm}: {regs} registers, budget {budgets[entry, sm]}")
+    for entry, sm in sorted(set(budgets) - set(measured)):
+        faults.append(f"{entry} sm_{sm}: a budget for a kernel that does not exist")
+    return faults, notes
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    a.add_argument("--build", default="build")
+    a.add_argument("--ptxas", default="/usr/local/cuda/bin/ptxas")
+    a.add_argument("--budgets", default="kernels/budgets.txt")
+    a.add_argument("--update", action="store_true")
+    o = a.parse_args()
+    cache = os.path.join(o.build, "ptxas")
+    os.makedirs(cache, exist_ok=True)
+    version = subprocess.run([o.ptxas, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    jobs = []
+    # Only files that the source tree has: the build folder may hold older ones.
+    for src in sorted(glob.glob("kernels/ptx/*.ptx")):
+        path = os.path.join(o.build, "ptx", os.path.basename(src))
+        with open(path, encoding="utf-8") as f:
+            lowest = target_of(f.read())
+        jobs += [(path, sm) for sm in ARCHS if sm >= lowest]
+    measured, faults = {}, []
+    with ThreadPoolExecutor(2) as pool:
+        for (path, sm), r in [(j, pool.submit(assemble, o.ptxas, version, *j, cache)) for j in jobs]:
+            try:
+                for entry, regs, spill in r.result():
+                    measured[entry, sm] = (regs, spill)
+            except RuntimeError as e:
+                faults.append(str(e))
+    if o.update and not faults:
+        with open(o.budgets, "w") as f:
+            f.write(HEAD)
+            f.writelines(f"{e} {sm} {r}\n" for (e, sm), (r, _) in sorted(measured.items()))
+    more, notes = compare(measured, read_budgets(o.budgets))
+    faults += more
+    print("\n".join(faults + [f"could be tightened: {n}" for n in notes]))
+    print(f"{len(measured)} budgets, {len(faults)} breaches")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as e:
+        print(f"ptxas_budget: {e}", file=sys.stderr)
+        sys.exit(1)
