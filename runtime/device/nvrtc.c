@@ -66,10 +66,14 @@ static int load_from(qm_nvrtc *n, const char *name, char *missing, size_t missin
     /* NVRTC opens libnvrtc-builtins by its bare name. Where libnvrtc itself did not come from the
      * loader's path, that name is found only if the library is in the process already. */
     const char *slash = strrchr(n->path, '/');
+    int folder = slash ? (int)(slash - n->path) + 1 : 0; /* with its slash */
     char builtins[1200];
-    snprintf(builtins, sizeof builtins, "%.*slibnvrtc-builtins.so.%d.%d", slash ? (int)(slash - n->path) + 1 : 0, n->path,
-             n->major, n->minor);
-    if (!dlopen(builtins, RTLD_NOW | RTLD_LOCAL)) qm_log(QM_LOG_DEBUG, "nvrtc: %s not preloaded", builtins);
+    snprintf(builtins, sizeof builtins, "%.*slibnvrtc-builtins.so.%d.%d", folder, n->path, n->major, n->minor);
+    if (!dlopen(builtins, RTLD_NOW | RTLD_LOCAL) && !dlopen(builtins + folder, RTLD_NOW | RTLD_LOCAL)) {
+        snprintf(missing, missing_n, "%s without its libnvrtc-builtins", name);
+        dlclose(lib);
+        return -1;
+    }
     return 0;
 }
 
