@@ -17,7 +17,7 @@
 /* ---- the machine that the fake driver shows: each device is the software device in a costume ---- */
 static struct {
     int n_gpus, cc_major[4], load_fails[4], wrong_answer[4], integrated;
-    int retained, released, current;
+    int retained, released, current, jit_log;
 } fake;
 static qm_cuda sim;
 
@@ -54,6 +54,11 @@ static CUresult CUDAAPI fake_release(CUdevice d) {
 }
 static CUresult CUDAAPI fake_load(CUmodule *m, const void *image, unsigned n, CUjit_option *opt, void **val) {
     if (fake.load_fails[fake.current]) return CUDA_ERROR_UNSUPPORTED_PTX_VERSION;
+    if (fake.jit_log) { /* what ptxas says goes where the options point */
+        for (unsigned i = 0; i < n; i++)
+            if (opt[i] == CU_JIT_ERROR_LOG_BUFFER) strcpy(val[i], "ptxas: no such thing as sm_79");
+        return CUDA_ERROR_INVALID_PTX;
+    }
     return sim.ModuleLoadDataEx(m, image, n, opt, val);
 }
 static CUresult CUDAAPI fake_dtoh(void *p, CUdeviceptr d, size_t n) {
@@ -269,6 +274,18 @@ static void broken_module_brings_the_jit_log(void **state) {
     qm_device_close(d);
 }
 
+static void jit_log_is_in_the_error(void **state) {
+    (void)state;
+    qm_device *d;
+    qm_err e = {0};
+    CUmodule m;
+    assert_int_equal(qm_device_open(&d, "cuda", NULL, 0, &e), 0);
+    fake.jit_log = 1;
+    assert_int_equal(qm_module_load(d, "matvec", "", &m, &e), QM_ERR_DEVICE);
+    assert_string_equal(e.msg, "cuda:0: module matvec does not load: CUDA_ERROR_INVALID_PTX: ptxas: no such thing as sm_79");
+    qm_device_close(d);
+}
+
 static void launches_are_checked(void **state) {
     (void)state;
     qm_device *d;
@@ -331,6 +348,7 @@ int main(void) {
         cmocka_unit_test_setup(memory_figures, healthy),
         cmocka_unit_test_setup(registry_is_consistent, no_driver),
         cmocka_unit_test_setup(broken_module_brings_the_jit_log, no_driver),
+        cmocka_unit_test_setup(jit_log_is_in_the_error, healthy),
         cmocka_unit_test_setup(launches_are_checked, no_driver),
         cmocka_unit_test_setup(timer_measures, no_driver),
     };
