@@ -110,13 +110,18 @@ out:
     return rc;
 }
 
+/* "cuda:N"; ordinals have at most four digits (parse_ordinal). */
+static void name_ordinal(qm_device *d, int ordinal) {
+    snprintf(d->spec, sizeof d->spec, "cuda:%u", (unsigned)ordinal % 10000);
+}
+
 static int open_cuda(qm_device *d, int ordinal, qm_err *e) {
     int n = 0, rc = cuda_count(d, &n, e);
     if (rc) return rc;
     if (ordinal >= n)
         return qm_fail(e, QM_ERR_ARG, "cuda:%d: there %s only %d GPU%s", ordinal, n == 1 ? "is" : "are", n,
                        n == 1 ? "" : "s");
-    snprintf(d->spec, sizeof d->spec, "cuda:%d", ordinal);
+    name_ordinal(d, ordinal);
     return open_ordinal(d, ordinal, e);
 }
 
@@ -126,7 +131,7 @@ static int open_auto(qm_device *d, char *why, size_t why_n, qm_err *e) {
     int n = 0;
     if (cuda_count(d, &n, &first)) n = 0;
     for (int i = 0; i < n; i++) {
-        snprintf(d->spec, sizeof d->spec, "cuda:%d", i);
+        name_ordinal(d, i);
         if (open_ordinal(d, i, &err) == 0) {
             if (why)
                 snprintf(why, why_n, "%s: %s, sm_%d%d%s%s", d->spec, d->name, d->cc_major, d->cc_minor,

@@ -109,7 +109,7 @@ static json_t *driver_report(json_t *gpus) {
         json_object_set_new(o, "why_not", json_string(s));
     }
     for (int i = 0; i < n; i++) {
-        char spec[16];
+        char spec[24];
         snprintf(spec, sizeof spec, "cuda:%d", i);
         json_array_append_new(gpus, device_report(spec));
     }
