@@ -41,6 +41,7 @@ PTX    := $(wildcard kernels/ptx/*.ptx)
 CU     := $(wildcard kernels/cu/*.cu)
 LIB_O  := $(LIB_C:%.c=$(B)/o/%.o) $(B)/o/embed.o
 TESTS  := $(TEST_C:tests/%.c=$(B)/tests/%)
+SCRIPTS := $(wildcard tests/test_*.py)
 FUZZERS := $(FUZZ_C:tests/%.c=$(B)/tests/%)
 
 all: $(B)/qmoe-gpu
@@ -95,7 +96,7 @@ fuzz:
 	@+$(if $(FUZZ_C),$(if $(shell command -v clang),$(MAKE) --no-print-directory FUZZ=1 SAN= CC=clang B=$(B)/fuzz CFLAGS="-O1 -g" fuzzers,echo "no clang: fuzzers not built"),:)
 
 check: all tests $(PTX_B) $(if $(SAN),,fuzz)
-	@B=$(B) SAN=$(SAN) PTXAS=$(PTXAS) $(PYTHON) tests/run $(TESTS)
+	@B=$(B) SAN=$(SAN) PTXAS=$(PTXAS) $(PYTHON) tests/run $(TESTS) $(SCRIPTS)
 
 # Until a small trained model is at hand the demo runs one that we make up.
 $(B)/tiny.gguf: $(B)/qmoe-gpu

@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""contracts.py [--root DIR] [--ran FILE]: checks contracts/*.yaml and that every claim's test exists and,
+given the list of what ran and passed (tests/run writes B/tests.ran), that it did.
+
+A claim that this machine cannot decide says so: `needs: gpu`, `needs: model` (real weights). It is
+listed as unproven, never counted as passed; only such a claim may have `test: none`.
+Unknown keys, missing keys, keys or ids that occur twice and wrong values are errors: a misspelt key
+must not leave a gate silently open. Exit status 1 with one line per fault."""
+import argparse, glob, os, re, sys
+import yaml
+
+STATUS = ["DRAFT", "ACTIVE_ALGORITHM_LEVEL", "ACTIVE_RUNTIME"]
+NEEDS = ("gpu", "model")
+TOP = {"metadata": dict, "equations": dict, "proof_obligations": list, "falsification_tests": list, "status": str,
+       "status_history": list, "evidence": list}
+# section: (required keys, allowed besides)
+META = ({"version", "created", "author", "description", "references"}, set())
+EQUATION = ({"formula"}, {"domain", "invariants", "source"})
+OBLIGATION = ({"property", "checked_by"}, {"formal"})
+CLAIM = ({"id", "rule", "prediction", "test", "if_fails"}, {"needs"})
+HISTORY = ({"status", "date", "why"}, set())
+EVIDENCE = ({"command", "machine", "commit", "numbers"}, {"date"})
+
+
+class Loader(yaml.SafeLoader):
+    """YAML in which a key that occurs twice is an error (the library would keep the last)."""
+
+
+def mapping(loader, node, deep=False):
+    seen = set()
+    for k, _ in node.value:
+        key = loader.construct_object(k, deep=True)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"key '{key}' occurs twice", k.start_mark)
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+# Dates and numbers like 1.0 stay the text they are.
+Loader.yaml_implicit_resolvers = {k: [(t, r) for t, r in v if "timestamp" not in t]
+                                  for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+
+
+def keys(where, d, spec, say):
+    """Whether d is a mapping with exactly the keys that spec allows and values that say something."""
+    required, more = spec
+    if not isinstance(d, dict):
+        say(f"{where}: not a mapping")
+        return False
+    for k in sorted(map(str, set(d) - required - more)):
+        say(f"{where}: unknown key '{k}'")
+    for k in sorted(required - set(d)):
+        say(f"{where}: key '{k}' is missing")
+    for k, v in d.items():
+        if v is None or v == "" or v == [] and k != "references":
+            say(f"{where}: '{k}' is empty")
+    return required <= set(d)
+
+
+def known_tests(root):
+    """Every test name that the sources define: program:test, and the steps of tests/run."""
+    names = set()
+    for path in glob.glob(os.path.join(root, "tests", "*.c")):
+        prog = os.path.basename(path)[:-2]
+        with open(path, encoding="utf-8") as f:
+            text = re.sub(r"/\*.*?\*/|//[^\n]*", "", f.read(), flags=re.S)
+        names |= {f"{prog}:{t}" for t in re.findall(r"\bcmocka_unit_test\w*\(\s*(\w+)", text)}
+    for path in glob.glob(os.path.join(root, "tests", "test_*.py")):
+        with open(path, encoding="utf-8") as f:
+            names |= {f"{os.path.basename(path)[:-3]}:{t}" for t in re.findall(r"^\s*def (test_\w+)", f.read(), re.M)}
+    run = os.path.join(root, "tests", "run")
+    if os.path.exists(run):
+        with open(run, encoding="utf-8") as f:
+            names |= set(re.findall(r'"((?:tools|bench):\w+)"', f.read()))
+    names |= {f"fuzz:{os.path.basename(p)[:-2]}" for p in glob.glob(os.path.join(root, "tests", "fuzz_*.c"))}
+    return names
+
+
+def check_file(name, doc, known, ran, ids, say, unproven):
+    if not keys(name, doc, (set(TOP), set()), lambda m: None if "'evidence' is empty" in m else say(m)):
+        return 0
+    for k, kind in TOP.items():
+        if not isinstance(doc[k], kind):
+            say(f"{name}: '{k}' must be a {'mapping' if kind is dict else 'list' if kind is list else 'word'}")
+            return 0
+    keys(f"{name}: metadata", doc["metadata"], META, say)
+    for k, eq in doc["equations"].items():
+        keys(f"{name}: equation {k}", eq, EQUATION, say)
+
+    here, used = set(), set()
+    for i, claim in enumerate(doc["falsification_tests"]):
+        where = f"{name}: claim {claim.get('id', i + 1) if isinstance(claim, dict) else i + 1}"
+        if not keys(where, claim, CLAIM, say):
+            continue
+        if claim["id"] in ids:
+            say(f"{where}: the id is taken by {ids[claim['id']]}")
+        ids[claim["id"]] = name
+        here.add(claim["id"])
+        needs = claim.get("needs")
+        if needs is not None and needs not in NEEDS:
+            say(f"{where}: needs: '{needs}' is none of {', '.join(NEEDS)}")
+        tests = claim["test"] if isinstance(claim["test"], list) else [claim["test"]]
+        if tests == ["none"]:
+            if needs is None:
+                say(f"{where}: has no test; only a claim that needs gpu or model may")
+            tests = []
+        for t in tests:
+            if t not in known:
+                say(f"{where}: test '{t}' does not exist")
+            elif ran is not None and t not in ran and needs is None:
+                say(f"{where}: test '{t}' did not run and pass")
+        if needs:
+            unproven.append(f"{claim['id']} (needs {needs}{'' if tests else '; no test yet'})")
+    for i, ob in enumerate(doc["proof_obligations"]):
+        where = f"{name}: proof obligation {i + 1}"
+        if not keys(where, ob, OBLIGATION, say):
+            continue
+        for c in ob["checked_by"] if isinstance(ob["checked_by"], list) else [ob["checked_by"]]:
+            used.add(c)
+            if c not in here:
+                say(f"{where}: checked_by names '{c}', which is no claim of this file")
+
+    history = []
+    for i, h in enumerate(doc["status_history"]):
+        if keys(f"{name}: status_history {i + 1}", h, HISTORY, say):
+            history.append((str(h["date"]), h["status"]))
+            if h["status"] not in STATUS:
+                say(f"{name}: status_history {i + 1}: '{h['status']}' is none of {', '.join(STATUS)}")
+    if doc["status"] not in STATUS:
+        say(f"{name}: status '{doc['status']}' is none of {', '.join(STATUS)}")
+    if not history or history[-1][1] != doc["status"]:
+        say(f"{name}: status_history does not end in the status, {doc['status']}")
+    if [d for d, _ in history] != sorted(d for d, _ in history):
+        say(f"{name}: status_history is not in the order of its dates")
+    for i, ev in enumerate(doc["evidence"]):
+        if keys(f"{name}: evidence {i + 1}", ev, EVIDENCE, say) and not isinstance(ev["numbers"], dict):
+            say(f"{name}: evidence {i + 1}: numbers must be a mapping")
+    if doc["status"] == "ACTIVE_RUNTIME" and not doc["evidence"]:
+        say(f"{name}: ACTIVE_RUNTIME without evidence")
+    return len(here)
+
+
+def check(root, ran=None):
+    """(faults, number of claims, unproven claims)"""
+    faults, ids, unproven, n = [], {}, [], 0
+    known = known_tests(root)
+    paths = sorted(glob.glob(os.path.join(root, "contracts", "*.yaml")))
+    if not paths:
+        faults.append("contracts: no *.yaml")
+    for path in paths:
+        name = os.path.relpath(path, root)
+        try:
+            with open(path, encoding="utf-8") as f:
+                doc = yaml.load(f, Loader)
+        except yaml.YAMLError as e:
+            faults.append(f"{name}: " + " ".join(str(e).split()))
+            continue
+        n += check_file(name, doc, known, ran, ids, faults.append, unproven)
+    return faults, n, unproven
+
+
+if __name__ == "__main__":
+    a = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    a.add_argument("--root", default=".")
+    a.add_argument("--ran")
+    o = a.parse_args()
+    ran_names = None
+    if o.ran:
+        with open(o.ran) as fh:
+            ran_names = {x.strip() for x in fh}
+    bad, count, open_claims = check(o.root, ran_names)
+    for line in bad:
+        print(line)
+    for line in open_claims:
+        print(f"unproven on this machine: {line}")
+    print(f"{count} claims, {len(open_claims)} unproven here, {len(bad)} faults" + ("" if o.ran else " (names only)"))
+    sys.exit(1 if bad else 0)
