@@ -58,7 +58,7 @@ static int resolve(shape *s, const mix **m, const qm_synth_opts *o, qm_err *e) {
         { "experts used", &s->n_expert_used, o->n_expert_used, 1, 4096, 1 },
         { "expert feed-forward length", &s->n_ff_exp, o->n_ff_exp, 32, 1 << 16, 32 },
         { "vocabulary", &s->n_vocab, o->n_vocab, QM_SYNTH_MIN_VOCAB, 1 << 20, 1 },
-        { "context", &s->n_ctx, o->n_ctx, 1, 1 << 24, 1 },
+        { "context", &s->n_ctx, o->n_ctx, 1, 1 << 30, 1 },
     };
     for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
         if (dims[i].from) *dims[i].to = dims[i].from;
@@ -125,16 +125,18 @@ static tensor vector(uint64_t n, float spread) {
 enum { PER_LAYER = 12, OUTSIDE = 3 };
 static uint32_t n_tensors(const shape *s) { return OUTSIDE + PER_LAYER * s->n_layers; }
 
-/* Tensor i of the file. Gains: the embedding is small enough that layers matter for the next token,
- * router logits spread by two so that the order of experts is rarely a near tie, output logits by three. */
+/* Tensor i of the file. Gains: a layer adds about a third of the embedding's size to the residual stream,
+ * so that every part shows in the logits and yet an expert that two implementations choose differently
+ * on a near tie (rounding; there are always some) does not drown them. Router logits spread by two,
+ * which keeps the last expert's weight small for the same reason; output logits by three. */
 static tensor tensor_at(const shape *s, const mix *m, uint32_t i) {
     uint32_t il = (i - 1) / PER_LAYER, q = s->n_head * s->head_dim, kv = s->n_kv_head * s->head_dim;
     uint32_t d = s->n_embd, ff = s->n_ff_exp, ne = s->n_expert, n = s->n_layers;
     const char *name;
     tensor t;
     if (i == 0) {
-        t = matrix(m, 0, 0.7f, d, s->n_vocab, 0);
-        t.sigma = 0.7f;
+        t = matrix(m, 0, 1.0f, d, s->n_vocab, 0);
+        t.sigma = 1.0f;
         snprintf(t.name, sizeof t.name, "token_embd.weight");
         return t;
     }
@@ -152,12 +154,12 @@ static tensor tensor_at(const shape *s, const mix *m, uint32_t i) {
     case 3: name = "attn_v"; t = matrix(m, more, 1.0f, d, kv, 0); break;
     case 4: name = "attn_q_norm"; t = vector(s->head_dim, 0.3f); break;
     case 5: name = "attn_k_norm"; t = vector(s->head_dim, 0.3f); break;
-    case 6: name = "attn_output"; t = matrix(m, 0, 1.5f, q, d, 0); break;
+    case 6: name = "attn_output"; t = matrix(m, 0, 1.0f, q, d, 0); break;
     case 7: name = "ffn_norm"; t = vector(d, 0.15f); break;
     case 8: name = "ffn_gate_inp"; t = matrix(m, 0, 2.0f, d, ne, 0); t.type = QM_TYPE_F32; break;
     case 9: name = "ffn_gate_exps"; t = matrix(m, 0, 1.4f, d, ff, ne); break;
     case 10: name = "ffn_up_exps"; t = matrix(m, 0, 1.4f, d, ff, ne); break;
-    default: name = "ffn_down_exps"; t = matrix(m, more, 1.5f, ff, d, ne); break;
+    default: name = "ffn_down_exps"; t = matrix(m, more, 0.5f, ff, d, ne); break;
     }
     snprintf(t.name, sizeof t.name, "blk.%u.%s.weight", il, name);
     return t;
