@@ -1,0 +1,7 @@
+/* exec_base.c: the interpreter's hot handlers for any CPU. Contracted multiply-adds would change
+ * results; math errno and traps would keep loops from vectorising. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("O3,fp-contract=off,no-math-errno,no-trapping-math,no-strict-aliasing")
+#endif
+#define SIM_TABLE sim_ops_base
+#include "exec_body.inc"

@@ -1,0 +1,101 @@
+/* exec_table.c: the handlers by number: the hot ones in the build that suits this CPU, then the slow ones. */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include "exec_slow.h"
+#include "parse.h"
+
+#define OP(name) {#name, h_##name},
+const sim_op sim_slow_ops[] = {
+#include "slow.def"
+    {0, 0}
+};
+#undef OP
+
+static sim_handler fast[SIM_MAX_OPS], checked[SIM_MAX_OPS];
+static const char *names[SIM_MAX_OPS];
+static int n_ops;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* The hooks first, then the plain handler. The access is described as the hardware would see it. */
+static int h_checked(sim_warp *w, const sim_inst *in, uint32_t m) {
+    uint64_t addr[32];
+    int sp = -1;
+    for (uint32_t q = m; q; q &= q - 1) {
+        int l = __builtin_ctz(q);
+        uint64_t a = sim_addr_of(w, in, 0, l);
+        int s = in->space;
+        if (s == PS_GENERIC) {
+            uint64_t win = a & SIM_WIN_MASK;
+            s = win == SIM_WIN_SHARED ? PS_SHARED : win == 0 ? PS_GLOBAL : PS_LOCAL;
+            a &= ~SIM_WIN_MASK;
+        }
+        addr[l] = a;
+        if (sp < 0) sp = s;
+        else if (sp != s) sp = PS_LOCAL; /* mixed spaces: lanes are not looked at */
+    }
+    /* Bounds first: the hooks may trust the addresses. */
+    if (sp == PS_GLOBAL || sp == PS_SHARED) {
+        sim_access a = {.space = sp == PS_GLOBAL ? SIM_SPACE_GLOBAL : SIM_SPACE_SHARED, .order = in->order,
+                        .bytes = (uint32_t)in->esz * in->n, .mask = m, .addr = addr, .cta = w->cta->id, .thread0 = (uint64_t)w->id * 32,
+                        .cta_shadow = w->cta->shadow, .line = in->line, .func = w->cta->f};
+        const char *op = names[in->op];
+        a.kind = op[0] == 'a' ? SIM_ATOMIC : op[0] == 's' ? SIM_WRITE : SIM_READ;
+        if (in->mod & F_VOLATILE && !a.order) a.order = SIM_RELAXED;
+        for (uint32_t q = m; q; q &= q - 1) {
+            int l = __builtin_ctz(q);
+            if (!sim_resolve(w, in, l, sp, addr[l], a.bytes, a.kind == SIM_READ ? "read" : a.kind == SIM_WRITE ? "write" : "atomic")) return X_FAULT;
+        }
+        if (sp == PS_GLOBAL) a.alloc = sim_mem_find(addr[__builtin_ctz(m)]);
+        const qm_sim_options *o = &w->cta->l->opt;
+        if (o->check_races || o->check_uninit) {
+            int rc = sim_check_access(w->cta->l, &a);
+            if (rc) {
+                w->wk->fault = rc;
+                return X_FAULT;
+            }
+        }
+        if (o->count) sim_count_access(&w->wk->c, &a);
+    }
+    return fast[in->op](w, in, m);
+}
+
+static int is_mem(const char *n) {
+    return !strncmp(n, "ldg_", 4) || !strncmp(n, "lds_", 4) || !strncmp(n, "stg_", 4) || !strncmp(n, "sts_", 4) ||
+           !strcmp(n, "ld_any") || !strcmp(n, "st_any") || !strcmp(n, "atom");
+}
+
+static void init(void) {
+    const sim_op *hot = sim_ops_base;
+#if defined(__x86_64__)
+    const char *force = getenv("QMOE_SIM_ISA"); /* base, avx2: for tests and measurements */
+    int level = !force ? 2 : !strcmp(force, "base") ? 0 : !strcmp(force, "avx2") ? 1 : 2;
+    __builtin_cpu_init();
+    if (level >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) hot = sim_ops_avx2;
+    if (level >= 2 && hot == sim_ops_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        hot = sim_ops_avx512;
+#endif
+    const sim_op *part[2] = {hot, sim_slow_ops};
+    for (int p = 0; p < 2; p++)
+        for (const sim_op *o = part[p]; o->name && n_ops < SIM_MAX_OPS; o++, n_ops++) {
+            names[n_ops] = o->name;
+            fast[n_ops] = o->fn;
+            checked[n_ops] = is_mem(o->name) ? h_checked : o->fn;
+        }
+}
+
+int sim_op_find(const char *name) {
+    pthread_once(&once, init);
+    for (int i = 0; i < n_ops; i++)
+        if (!strcmp(names[i], name)) return i;
+    return -1;
+}
+const sim_handler *sim_op_table(void) {
+    pthread_once(&once, init);
+    return fast;
+}
+const sim_handler *sim_op_table_checked(void) {
+    pthread_once(&once, init);
+    return checked;
+}
