@@ -350,7 +350,7 @@ TEST(every_flipped_byte_is_survived) {
     free(whole.p);
 }
 
-/* ---- what keys say of each other ---- */
+/* ---- what keys say of each other (merges of unknown tokens: unit_tokenizer.c, which has the table) ---- */
 static void blocks(buf *b) { kv_u32(b, "qwen3moe.block_count", 5000); }
 static void blocks_0(buf *b) { kv_u32(b, "qwen3moe.block_count", 0); }
 static void blocks_str(buf *b) { key(b, "qwen3moe.block_count", QM_KV_STR); str(b, "2"); }
