@@ -22,7 +22,7 @@ static int bpe_short(const qm_tokenizer *t, const uint8_t *p, size_t n, qm_ids *
     uint32_t id[SHORT];
     const tok_merge *pair[SHORT]; /* pair[i]: the merge of id[i] and id[i+1] */
     for (size_t i = 0; i < n; i++) id[i] = t->byte_id[p[i]];
-    for (size_t i = 0; i + 1 < n; i++) pair[i] = tok_merge_find(t, id[i], id[i + 1]);
+    for (size_t i = 0; i < n; i++) pair[i] = i + 1 < n ? tok_merge_find(t, id[i], id[i + 1]) : NULL;
     for (;;) {
         size_t best = n;
         uint32_t rank = UINT32_MAX;
