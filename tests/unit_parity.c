@@ -65,6 +65,37 @@ static void output(const qm_op *op, const unsigned char *base, float *y) {
     }
 }
 
+/* The quantised activations an op leaves beside its main output: where, vectors, values in each. */
+static qm_ref quantised_output(const qm_op *op, uint32_t *n_vec, uint32_t *n) {
+    *n_vec = 1;
+    switch (op->kind) {
+    case QM_OP_RMSNORM: *n = op->args.rmsnorm.n; return op->args.rmsnorm.yq;
+    case QM_OP_COMBINE: *n = op->out_n; return op->args.combine.yq;
+    case QM_OP_MOE_UP: *n_vec = op->grid[1], *n = op->args.moe_up.n_ff; return op->args.moe_up.hq;
+    case QM_OP_SWIGLU: *n_vec = op->args.swiglu.k, *n = op->args.swiglu.n; return op->args.swiglu.hq;
+    default: return 0;
+    }
+}
+
+static double compare_q8a(twin *t, const qm_plan *p, const qm_op *op) {
+    uint32_t n_vec, n;
+    qm_ref r = quantised_output(op, &n_vec, &n);
+    if (!r) return 1;
+    double worst = 1;
+    unsigned char *got = malloc(QM_Q8A_BYTES((size_t)n) * n_vec);
+    float *a = malloc(4ull * n), *b = malloc(4ull * n);
+    download(t, got, qm_graph_address(t->g, t->s->seq, p, r), QM_Q8A_BYTES((uint64_t)n) * n_vec);
+    for (uint32_t v = 0; v < n_vec; v++) {
+        qm_q8a_dequantize(a, got + QM_Q8A_BYTES((size_t)n) * v, n);
+        qm_q8a_dequantize(b, t->scratch + QM_REF_VALUE(r) + QM_Q8A_BYTES((size_t)n) * v, n);
+        worst = fmin(worst, fix_cosine(a, b, n));
+    }
+    free(got);
+    free(a);
+    free(b);
+    return worst;
+}
+
 static double compare_op(twin *t, const qm_plan *p, int i, double *rel) {
     const qm_op *op = &p->ops[i];
     qm_err e;
@@ -79,7 +110,7 @@ static double compare_op(twin *t, const qm_plan *p, int i, double *rel) {
     download(t, got, qm_graph_address(t->g, t->s->seq, p, op->out), n);
     output(op, got, a);
     output(op, t->scratch + off, b);
-    double cos = fix_cosine(a, b, op->out_n);
+    double cos = fmin(fix_cosine(a, b, op->out_n), compare_q8a(t, p, op));
     *rel = fix_rel_l2(a, b, op->out_n);
     if (op->kind == QM_OP_ROUTER) { /* ids on their own */
         uint32_t ids[32];
