@@ -4,7 +4,7 @@
  * their manifests say with which options. The gate: a cosine of at least 0.999 at every position whose
  * full logits are kept (both sides of page borders among them).
  *
- * QMOE_TEST_HF_DEVICE=cuda:0 (or sim) runs the same prompt on a device instead of the host reference. */
+ * Both executors are held to it: the host reference, and the kernels on QMOE_TEST_DEVICE (default sim). */
 #include "runtime/file/gguf.h"
 #include "runtime/qmoe.h"
 #include <jansson.h>
@@ -92,10 +92,10 @@ typedef struct {
 } verdict;
 
 
-/* Runs the prompt, up to n_max positions, and compares; no judgement here. */
-static verdict compare(const loaded *d, float rope_base, size_t n_max) {
-    const char *dev = getenv("QMOE_TEST_HF_DEVICE");
-    qm_engine_opts o = { .device = dev ? dev : "sim", .executor = dev ? "graph" : "ref", .n_ctx = 128, .rope_base = rope_base };
+/* Runs the prompt, up to n_max positions, and compares; no judgement here. executor: "ref" or "graph". */
+static verdict compare(const loaded *d, const char *executor, float rope_base, size_t n_max) {
+    const char *dev = getenv("QMOE_TEST_DEVICE");
+    qm_engine_opts o = { .device = dev ? dev : "sim", .executor = executor, .n_ctx = 128, .rope_base = rope_base };
     qm_engine *g;
     qm_session *s;
     qm_err e;
@@ -140,14 +140,14 @@ static void unload(loaded *d) {
     json_decref(d->manifest);
 }
 
-static void parity(const fixture *x, verdict *v) {
+static void parity(const fixture *x, const char *executor, verdict *v) {
     loaded d;
     load(&d, x);
-    *v = compare(&d, 0, SIZE_MAX);
+    *v = compare(&d, executor, 0, SIZE_MAX);
     size_t n_keep = d.n_keep;
     unload(&d);
-    print_message("%s: worst cosine %.7f, mean KL %.6f over %zu positions; log-sum-exp within %.4f, same arg max at "
-                  "%zu of %zu\n", x->file, v->cosine, v->kl, v->n_kept, v->lse, v->same, v->n);
+    print_message("%s, %s: worst cosine %.7f, mean KL %.6f over %zu positions; log-sum-exp within %.4f, same arg max at "
+                  "%zu of %zu\n", x->file, executor, v->cosine, v->kl, v->n_kept, v->lse, v->same, v->n);
     assert_int_equal(v->n_kept, n_keep);
     assert_true(v->cosine >= x->cosine);
     assert_true(v->lse <= x->lse);
@@ -176,16 +176,19 @@ static void llama_agrees(const verdict *v) {
     assert_int_equal(other, 0);
 }
 
+static const char *const executors[] = { "ref", "graph" };
 static void test_hf_parity(void **state) {
     (void)state;
     verdict v;
-    parity(&fixtures[0], &v);
-    llama_agrees(&v);
+    for (int i = 0; i < 2; i++) {
+        parity(&fixtures[0], executors[i], &v);
+        llama_agrees(&v);
+    }
 }
 static void test_hf_parity_f16(void **state) {
     (void)state;
     verdict v;
-    parity(&fixtures[1], &v);
+    for (int i = 0; i < 2; i++) parity(&fixtures[1], executors[i], &v);
 }
 
 /* ---- faults: the gate must see each of them ---- */
@@ -250,7 +253,7 @@ static void rejected(const fixture *x, const char *what, const char *suffix, voi
     load(&d, x);
     if (fn) mutate(&d, suffix, fn);
     if (drop) used_less_one(&d);
-    verdict v = compare(&d, rope_base, ENOUGH);
+    verdict v = compare(&d, "ref", rope_base, ENOUGH);
     unload(&d);
     print_message("%s, %s: cosine %.7f\n", x->file, what, v.cosine);
     if (v.cosine >= x->cosine) fail_msg("%s: not noticed", what);
