@@ -267,7 +267,7 @@ static void broken_module_brings_the_jit_log(void **state) {
     CUmodule m;
     assert_int_equal(qm_device_open(&d, "sim", NULL, 0, &e), 0);
     assert_int_equal(qm_module_load(d, "broken", ".version 7.4\n.target sm_80\n.address_size 64\n"
-                                    ".visible .entry f()\n{\n    frobnicate.u32 %r1;\n    ret;\n}\n", &m, &e), QM_ERR_DEVICE);
+                                    ".visible .entry f()\n{\n    .reg .b32 %r1;\n    frobnicate.u32 %r1;\n    ret;\n}\n", &m, &e), QM_ERR_DEVICE);
     assert_null(m);
     assert_in(e.msg, "module broken does not load");
     assert_in(e.msg, "frobnicate");
