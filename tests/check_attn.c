@@ -24,7 +24,9 @@ static size_t v_at(const attn_case *c, uint32_t t, uint32_t kv, uint32_t d)
     return ((size_t)c->table[t / 32] * c->n_kv + kv) * 32 * c->hd + t % 32 * c->hd + d;
 }
 
-static void make(attn_case *c)
+/* sparse: the cache slots of no token stay unwritten (for the device's check of such reads) instead of
+ * holding NaN. */
+static void make(attn_case *c, int sparse)
 {
     const uint32_t pos = c->pos, hd = c->hd;
     const size_t n = (size_t)(pos + 1) * c->n_kv * hd;
@@ -57,8 +59,14 @@ static void make(attn_case *c)
     qm_attn_args a = {.n_head = c->n_head, .n_kv = c->n_kv, .n_splits = c->n_splits};
     a.scale = (float)(1 / sqrt((double)hd));
     a.q = chk_in("q", c->q, 4 * (size_t)c->n_head * hd);
-    a.k_pool = chk_in("k_pool", kp, 2 * pool);
-    a.v_pool = chk_in("v_pool", vp, 2 * pool);
+    a.k_pool = sparse ? chk_out("k_pool", 2 * pool) : chk_in("k_pool", kp, 2 * pool);
+    a.v_pool = sparse ? chk_out("v_pool", 2 * pool) : chk_in("v_pool", vp, 2 * pool);
+    for (uint32_t t = 0; sparse && t <= pos; t++)
+        for (uint32_t kv = 0; kv < c->n_kv; kv++) {
+            for (uint32_t d = 0; d < hd; d += 8)
+                chk_write(a.k_pool + 2 * k_at(c, t, kv, d), kp + k_at(c, t, kv, d), 16);
+            chk_write(a.v_pool + 2 * v_at(c, t, kv, 0), vp + v_at(c, t, kv, 0), 2 * hd);
+        }
     a.table = chk_in("table", perm, 4 * c->n_pages);
     a.state = chk_in("state", st, sizeof st);
     a.acc = chk_out("acc", 4 * (size_t)c->n_head * c->n_splits * hd);
@@ -82,7 +90,7 @@ static void one(int checked, shape s)
                    .q_scale = s.q_scale};
     qm_attn_args r;
     double tol = s.tol != 0 ? s.tol : chk_tolerance(chk_kernel(QM_OP_ATTN, -1, (int)s.hd));
-    make(&c);
+    make(&c, checked);
     launch(&c, s.block);
     chk_ref_args(&r, &c.a, sizeof r);
     qm_ref_attn(&r, &(qm_ref_env){.head_dim = (int)s.hd,
@@ -131,12 +139,12 @@ static void blocks(void **state)
         }
 }
 
-/* Scores of several hundred: one token takes all. f32 scores are then off by 1e-5 in the exponent. */
+/* Scores of several hundred: one token takes all. An f32 score is then off by some 1e-5. */
 static void sharp(void **state)
 {
     (void)state;
     for (uint32_t hd = 64; hd <= 128; hd += 64) {
-        one(0, (shape){hd, 8, 1, 3, 200, 256, 100, 2e-4});
+        one(0, (shape){hd, 8, 1, 3, 200, 256, 100, 1e-5});
         one(0, (shape){hd, 8, 1, 3, 200, 256, 0, 0});
     }
 }
@@ -157,7 +165,7 @@ static void whole(void **state)
         for (uint32_t splits = 1; splits <= 16; splits += 5) {
             chk_begin("attn + combine hd=%u splits=%u", hd, splits);
             attn_case c = {.hd = hd, .n_head = 6, .n_kv = 2, .n_splits = splits, .pos = 133, .q_scale = 2};
-            make(&c);
+            make(&c, 0);
             launch(&c, 256);
             qm_combine_args a = {.acc = c.a.acc, .ml = c.a.ml, .n_head = c.n_head, .n_splits = splits};
             a.y = chk_out("y", 4 * c.n_head * hd);
@@ -191,14 +199,14 @@ static void ledger(void **state)
         qm_sim_counters n;
         chk_begin_counted("attn ledger hd=%u", hd);
         attn_case c = {.hd = hd, .n_head = 8, .n_kv = 1, .n_splits = 2, .pos = 4095, .q_scale = 1};
-        make(&c);
+        make(&c, 0);
         launch(&c, 256);
         if (chk_counters(chk_kernel(QM_OP_ATTN, -1, (int)hd), &n)) {
             double per = (double)n.warp_insts / 4096, bytes = (double)n.gld_bytes / (4096.0 * 4 * hd);
             print_message("attn hd=%u: %.1f warp instructions a token and kv head, %.3f of the cache's bytes, "
                           "%.2f shared passes an access\n", hd, per, bytes,
                           (double)n.shared_wavefronts / (double)n.shared_insts);
-            if (per > (hd == 128 ? 100 : 58)) chk_fail("%.1f warp instructions a token", per);
+            if (per > (hd == 128 ? 100 : 56)) chk_fail("%.1f warp instructions a token", per);
             if (bytes > 1.03) chk_fail("%.3f of the cache's bytes were read", bytes);
         }
         chk_end();

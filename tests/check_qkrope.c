@@ -56,6 +56,12 @@ static void one(int checked, int hd, uint32_t n_head, uint32_t n_kv, uint32_t pa
                 if ((!mine || i / (size_t)hd != pos % 32) && vd[at] != old[at])
                     chk_fail("V page %u head %u element %zu was changed", pg, kv, i);
             }
+    /* rounding to nearest: the reference's own f32 differs in the last bits, so few elements may fall to
+     * the other neighbour */
+    const uint16_t *kr = chk_twin(a.k_pool), *vr = chk_twin(a.v_pool);
+    uint32_t other = 0;
+    for (size_t i = 0; i < pool; i++) other += (kd[i] != kr[i]) + (vd[i] != vr[i]);
+    if (other > 2 + n_kv * (uint32_t)hd / 50) chk_fail("%u of %u cache elements differ", other, 2 * n_kv * (uint32_t)hd);
     chk_f16(a.k_pool, pool, 0);
     chk_f16(a.v_pool, pool, 0);
     chk_end();

@@ -17,9 +17,10 @@ static void fill_wide(float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++) x[i] = ldexpf(qm_rng_unit(chk_rng()), (int)qm_rng_below(chk_rng(), 40) - 20);
 }
+static void fill_rising(float *x, size_t n) { for (size_t i = 0; i < n; i++) x[i] = (float)i / 64; }
 static const struct { const char *name; fill_fn fill; } fills[] = {
     {"normal", fill_normal}, {"equal", fill_equal}, {"few", fill_few}, {"zeros", fill_zeros},
-    {"hot", fill_hot}, {"wide", fill_wide},
+    {"hot", fill_hot}, {"wide", fill_wide}, {"rising", fill_rising},
 };
 enum { N_FILLS = sizeof fills / sizeof *fills };
 
@@ -48,7 +49,10 @@ static void shapes(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof ns / sizeof *ns; i++)
         for (size_t j = 0; j < sizeof ks / sizeof *ks; j++)
-            if (ks[j] <= ns[i]) one(0, ns[i], ks[j], 1 + (uint32_t)((i + j) % 3), 0);
+            if (ks[j] <= ns[i]) {
+                one(0, ns[i], ks[j], 1 + (uint32_t)((i + j) % 3), 0);
+                one(0, ns[i], ks[j], 1, N_FILLS - 1); /* the last experts win */
+            }
 }
 
 static void ties(void **state)
@@ -112,7 +116,7 @@ static void ledger(void **state)
     chk_launch(k, 1, 1, 1, 32, 0, &a);
     if (chk_counters(k, &c)) {
         print_message("router 128 experts, 8 used: %llu warp instructions\n", (unsigned long long)c.warp_insts);
-        if (c.warp_insts > 700) chk_fail("%llu warp instructions", (unsigned long long)c.warp_insts);
+        if (c.warp_insts > 540) chk_fail("%llu warp instructions", (unsigned long long)c.warp_insts);
     }
     chk_end();
 }
