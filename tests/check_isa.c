@@ -176,6 +176,7 @@ static int agrees(const elementwise *c, const u8 *got, const u8 *d) {
             memcpy(&w, d + i, 2);
             const f64 x = c->how == C_BHALF ? BV(g) : HV(g), y = c->how == C_BHALF ? BV(w) : HV(w);
             if (isnan(x) && isnan(y)) continue;
+            if (x == 0 && y == 0 && strstr(c->entry, "relu")) continue; /* the ISA leaves the sign of a clamped -0 open */
             if (g == w || (c->how == C_HNEAR && near(x, y, c->rel, c->tiny))) continue;
             return 0;
         }
@@ -254,14 +255,29 @@ static char *read_text(const char *path) {
 
 static int chosen(const char *file, const char *entry) { return !g_only || !strcmp(g_only, file) || !strcmp(g_only, entry); }
 
-/* One test: a file, and all cases of its entries. */
+static const struct { const char *form, *test; } k_forms[] = {
+#define ISA(form, operands, handler, test) {form, #test},
+#include "../contracts/isa.def"
+#undef ISA
+};
+/* Does a line of isa.def name the file (or the part of it before _sm90)? */
+static int named(const char *file) {
+    for (size_t i = 0; i < N(k_forms); i++) {
+        const size_t n = strlen(k_forms[i].test);
+        if (!strncmp(file, k_forms[i].test, n) && (!file[n] || !strcmp(file + n, "_sm90"))) return 1;
+    }
+    return !strcmp(file, "special"); /* %laneid and others: operands of mov */
+}
+
+/* One test: a file, and all cases of its entries. A file that isa.def does not name is a form that the
+ * software device does not have; a GPU runs it all the same. */
 static void check_file(void **state) {
     const char *file = *state, *entry = file;
     char path[256], log[2048] = "";
     int any = !g_only || !strcmp(g_only, file);
     for (int i = 0; i < N_CASES && !any; i++) any = !strcmp(k_cases[i].file, file) && chosen(file, k_cases[i].entry);
     for (int i = 0; i < N_WHOLE && !any; i++) any = !strcmp(k_whole[i].file, file) && chosen(file, k_whole[i].entry);
-    if (!any) skip();
+    if (!any || (!strcmp(g_dev->spec, "sim") && !named(file))) skip();
     snprintf(path, sizeof path, "tests/isa/%s.ptx", file);
     char *text = read_text(path);
     if (!text) fail_msg("%s cannot be read", path);
@@ -295,27 +311,18 @@ static void check_file(void **state) {
 /* Every form of contracts/isa.def names a test that is there. */
 static void check_forms(void **state) {
     (void)state;
-#if __has_include("../contracts/isa.def")
-    static const struct { const char *form, *test; } forms[] = {
-#define ISA(form, operands, handler, test) {form, #test},
-#include "../contracts/isa.def"
-#undef ISA
-    };
     int missing = 0;
-    for (size_t i = 0; i < N(forms); i++) {
+    for (size_t i = 0; i < N(k_forms); i++) {
         char path[256];
-        snprintf(path, sizeof path, "tests/isa/%s.ptx", forms[i].test);
+        snprintf(path, sizeof path, "tests/isa/%s.ptx", k_forms[i].test);
         FILE *f = fopen(path, "rb");
         if (f) fclose(f);
         else {
-            print_error("%s: no %s\n", forms[i].form, path);
+            print_error("%s: no %s\n", k_forms[i].form, path);
             missing++;
         }
     }
     assert_int_equal(missing, 0);
-#else
-    skip();
-#endif
 }
 
 /* The case tables name only files that are there. */

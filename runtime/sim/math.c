@@ -42,8 +42,10 @@ static const struct { double lo; double hi; } irange[] = {
 static double round_int(double x, uint32_t mod) {
     return mod & F_RZ ? trunc(x) : mod & F_RM ? floor(x) : mod & F_RP ? ceil(x) : rint(x);
 }
-static uint64_t f2i(double x, ptx_type t, uint32_t mod) {
-    if (x != x) return 0;
+/* NaN gives 0, or 1 << (bits - 1) where either side has 64 bits (PTX ISA, cvt). */
+static uint64_t f2i(double x, ptx_type t, int src_bytes, uint32_t mod) {
+    const int bytes = ptx_types[t].bytes;
+    if (x != x) return src_bytes == 8 || bytes == 8 ? 1ull << (8 * bytes - 1) : 0;
     x = round_int(x, mod);
     if (t == PT_U64) return x <= 0 ? 0 : x >= irange[t].hi ? ~0ull : (uint64_t)x;
     if (t == PT_S64) return x >= irange[t].hi ? (uint64_t)INT64_MAX : x < irange[t].lo ? (uint64_t)INT64_MIN : (uint64_t)(int64_t)x;
@@ -130,7 +132,7 @@ static uint64_t cvt_one(const sim_inst *in, uint64_t v) {
     }
     double x = ts == PT_F16 ? (double)h2f((u32)v & 0xffff) : ts == PT_BF16 ? (double)b2f((u32)v & 0xffff) : ts == PT_F32 ? (double)u2f((u32)v) : u2d(v);
     if (mod & F_FTZ && ts == PT_F32) x = (double)fz(u2f((u32)v));
-    if (kd != PK_FLOAT) return f2i(x, td, mod);
+    if (kd != PK_FLOAT) return f2i(x, td, bs, mod);
     if (mod & F_INT) x = round_int(x, mod);
     if (mod & F_RELU && x < 0) x = 0;
     if (mod & F_SAT) x = x > 0 ? (x < 1 ? x : 1) : 0;

@@ -435,14 +435,14 @@ st.global.v2.b32 [%out64], {%r5, %r6};
 setp.ge.u32 %p0, %tx, 64;
 @%p0 bra L_end;
 add.u32 %r5, %r5, 1;
-st.shared.b32 [%r2], %r5;
+st.shared.b32 [%r2+512], %r5;
 bar.sync 3, 64;
 xor.b32 %r3, %tx, 63;
 mad.lo.u32 %r4, %r3, 4, %r1;
-ld.shared.b32 %r6, [%r4];
+ld.shared.b32 %r6, [%r4+512];
 st.global.b32 [%out64+8], %r6;
 L_end:
-""", before=".shared .align 4 .b8 bar_words[512];\n")
+""", before=".shared .align 4 .b8 bar_words[1024];\n")
 whole("bar_arrive", "bar_arrive", """
 mov.u32 %r1, arrive_words;
 and.b32 %r2, %tx, 31;
