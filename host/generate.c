@@ -221,8 +221,9 @@ out:
 
 int qm_cmd_generate(int argc, char **argv) {
     poptContext con;
-    int rc = qm_host_options(&con, argc, argv, table, "-m FILE -p TEXT [options]");
+    int rc = qm_host_options(&con, argc, argv, table, "[-m] FILE -p TEXT [options]");
     if (rc >= 0) return rc;
+    if (!opt.model && poptPeekArg(con)) opt.model = strdup(poptGetArg(con)); /* `generate MODEL` means -m MODEL */
     rc = qm_host_args(&con, NULL, 0, "");
     if (rc >= 0) return rc;
     poptFreeContext(con);
