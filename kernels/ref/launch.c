@@ -29,6 +29,14 @@ static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
 static uint32_t max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
+uint32_t qm_launch_shared(int wtype, uint32_t n_cols, uint32_t n_splits, uint32_t n_streams, uint32_t tiles,
+                          uint32_t slices) {
+    stream_type s = stream_of(wtype);
+    uint32_t bytes = div_up(n_cols / s.step, n_splits) * s.shared_bytes;
+    if (slices > 1) bytes += n_streams * tiles * slices * 32 * 4; /* partial sums */
+    return bytes;
+}
+
 /* copies: matrices side by side in the grid (experts); streams: matrices that share a read of x. */
 static qm_launch deal(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t copies, uint32_t streams,
                       uint32_t n_sm, uint32_t max_splits) {
@@ -57,8 +65,7 @@ static qm_launch deal(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t copi
 
     /* copies and splits never meet: the expert ops do not split K */
     qm_launch l = {{div_up(tiles, t), splits * copies, 1}, 32 * t * slices, 0, t};
-    l.shared = div_up(steps, splits) * s.shared_bytes;
-    if (slices > 1) l.shared += streams * t * slices * 32 * 4;
+    l.shared = qm_launch_shared(wtype, n_cols, splits, streams, t, slices);
     return l;
 }
 

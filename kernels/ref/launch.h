@@ -14,4 +14,9 @@ qm_launch qm_launch_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t
 /* grid[1] = n_used */
 qm_launch qm_launch_moe_up(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
 qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
+
+/* Dynamic shared memory of any other geometry: T tiles x S slices (block / 32 / T), n_splits K-splits,
+ * n_streams 2 for moe_up, else 1. */
+uint32_t qm_launch_shared(int wtype, uint32_t n_cols, uint32_t n_splits, uint32_t n_streams, uint32_t tiles,
+                          uint32_t slices);
 #endif

@@ -1,0 +1,61 @@
+/* check_embed: every weight type, tokens in every part of a tile, positions, bad ids; the floats are the
+ * reference's (ggml's) bit for bit. */
+#include "weights.h"
+#include <string.h>
+
+static void one(int checked, int wtype, uint32_t rows, uint32_t cols, uint32_t pos, uint32_t token, unsigned block) {
+    const qm_type_info *ty = qm_type_get((uint32_t)wtype);
+    if (cols % wt_unit(ty)) return;
+    (checked ? chk_begin_checked : chk_begin)("embed %s rows=%u cols=%u pos=%u token=%u block=%u", ty->name, rows, cols,
+                                              pos, token, block);
+    int k = chk_kernel(QM_OP_EMBED, wtype, 0);
+    uint32_t tokens[8], st[QM_STATE_SIZE / 4];
+    memset(tokens, 0xff, sizeof tokens);
+    memset(st, 0, sizeof st);
+    tokens[pos] = token;
+    st[QM_STATE_POS / 4] = pos - 1;
+    st[QM_STATE_FLAGS / 4] = 0x40; /* others' flags stay */
+    qm_embed_args a = {.n_cols = cols, .n_rows = rows}, r;
+    a.w = wt_in("w", ty, 1, rows, cols);
+    a.state = chk_inout("state", st, sizeof st);
+    a.tokens = chk_in("tokens", tokens, sizeof tokens);
+    a.y = chk_out("y", 4 * (size_t)cols);
+    chk_launch(k, 1, 1, 1, block, 0, &a);
+    chk_ref_args(&r, &a, sizeof a);
+    qm_ref_embed(&r, &(qm_ref_env){.wtype = wtype, .grid = {1, 1, 1}, .block = block});
+    chk_u32(a.state, QM_STATE_SIZE / 4);
+    chk_bytes(a.y, 4 * (size_t)cols);
+    const uint32_t *s = chk_get(a.state);
+    if (s[0] != pos || (token >= rows) != !!(s[1] & QM_FLAG_BAD_TOKEN)) chk_fail("pos %u, flags %x", s[0], s[1]);
+    chk_end();
+}
+
+static void shapes(void **state) {
+    static const uint32_t cols[] = {32, 96, 256, 768, 2048}, tokens[] = {0, 1, 31, 32, 63, 69};
+    (void)state;
+    for (int i = 0; i < WT_N; i++)
+        for (size_t c = 0; c < sizeof cols / sizeof *cols; c++)
+            for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++)
+                one(0, wt_types[i], 70, cols[c], (uint32_t)(t + c) % 8, tokens[t], t & 1 ? 256 : 64);
+}
+
+static void bad_tokens(void **state) {
+    (void)state;
+    for (int i = 0; i < WT_N; i++) {
+        one(0, wt_types[i], 70, 256, 0, 70, 256);
+        one(0, wt_types[i], 33, 512, 7, 0xffffffff, 256);
+    }
+}
+
+static void checked(void **state) {
+    (void)state;
+    for (int i = 0; i < WT_N; i++) {
+        one(1, wt_types[i], 33, 512, 3, 32, 256);
+        one(1, wt_types[i], 1, 256, 0, 0, 32);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest t[] = {cmocka_unit_test(shapes), cmocka_unit_test(bad_tokens), cmocka_unit_test(checked)};
+    return chk_main(t);
+}

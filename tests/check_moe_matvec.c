@@ -1,0 +1,79 @@
+/* check_moe_matvec: every weight type; one expert in every slot, one slot, ids past the end, one vector for
+ * all, no scale, vectors aligned to 4 bytes only. */
+#include "weights.h"
+
+enum { SAME_EXPERT = 1, ONE_X = 2, NO_SCALE = 4, BAD_ID = 8 };
+
+static void one(int checked, int wtype, uint32_t rows, uint32_t cols, uint32_t slots, uint32_t t, uint32_t s, int how) {
+    const qm_type_info *ty = qm_type_get((uint32_t)wtype);
+    if (cols % wt_unit(ty)) return;
+    enum { EXPERTS = 5 };
+    qm_launch l = {{((rows + 31) / 32 + t - 1) / (t ? t : 1), slots, 1}, 32 * t * s, 0, t};
+    if (!t) l = qm_launch_moe_matvec(wtype, rows, cols, slots, s);
+    else l.shared = qm_launch_shared(wtype, cols, 1, 1, t, s);
+    (checked ? chk_begin_checked : chk_begin)("moe_matvec %s rows=%u cols=%u slots=%u T=%u S=%u how=%d", ty->name, rows,
+                                              cols, slots, t, s, how);
+    int k = chk_kernel(QM_OP_MOE_MATVEC, wtype, 0);
+    uint32_t *ids = chk_tmp(4 * slots);
+    for (uint32_t e = 0; e < slots; e++) ids[e] = how & SAME_EXPERT ? 3 : qm_rng_below(chk_rng(), EXPERTS);
+    if (how & BAD_ID) ids[0] = 0xffffffff;
+    qm_moe_matvec_args a = {.n_rows = rows, .n_cols = cols, .tiles = l.tiles, .n_expert = EXPERTS}, r;
+    a.expert_bytes = qm_pack_bytes(ty, rows, cols);
+    a.x_stride = how & ONE_X ? 0 : wt_act_bytes(ty, cols);
+    a.w = wt_in("w", ty, EXPERTS, rows, cols);
+    a.x = wt_act_in("x", ty, how & ONE_X ? 1 : slots, cols);
+    a.ids = chk_in("ids", ids, 4 * (size_t)slots);
+    if (!(how & NO_SCALE)) a.scale = chk_in("scale", chk_normal(slots, 1), 4 * (size_t)slots);
+    a.y = chk_out("y", 4 * (size_t)rows * slots);
+    chk_launch(k, l.grid[0], l.grid[1], 1, l.block, l.shared, &a);
+    chk_ref_args(&r, &a, sizeof a);
+    r.expert_bytes = rows * qm_row_bytes(ty, cols);
+    qm_ref_moe_matvec(&r, &(qm_ref_env){.wtype = wtype, .grid = {l.grid[0], l.grid[1], 1}, .block = l.block});
+    for (uint32_t e = 0; e < slots; e++) chk_f32_part(a.y, (size_t)e * rows, rows, chk_tolerance(k));
+    chk_end();
+}
+
+static void shapes(void **state) {
+    static const uint32_t rows[] = {1, 33, 64, 90}, cols[] = {32, 96, 256, 768, 2048};
+    (void)state;
+    for (int i = 0; i < WT_N; i++)
+        for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+            for (size_t c = 0; c < sizeof cols / sizeof *cols; c++) {
+                one(0, wt_types[i], rows[r], cols[c], 3, 1, 1, 0);
+                one(0, wt_types[i], rows[r], cols[c], 8, 2, 2, NO_SCALE);
+            }
+}
+
+static void choices(void **state) {
+    (void)state;
+    for (int i = 0; i < WT_N; i++)
+        for (int how = 0; how < 16; how++) {
+            one(0, wt_types[i], 70, 512, 8, 2, 1, how);
+            one(0, wt_types[i], 33, 256, 1, 1, 2, how);
+            one(0, wt_types[i], 40, 288, 4, 4, 4, how);
+        }
+}
+
+static void planned(void **state) {
+    (void)state;
+    for (int i = 0; i < WT_N; i++) {
+        one(0, wt_types[i], 512, 768, 8, 0, 128, 0);
+        one(0, wt_types[i], 96, 1536, 8, 0, 4, 0);
+        one(0, wt_types[i], 96, 96, 2, 0, 4, 0);
+    }
+}
+
+static void checked(void **state) {
+    (void)state;
+    for (int i = 0; i < WT_N; i++) {
+        one(1, wt_types[i], 40, 768, 3, 2, 3, 0);
+        one(1, wt_types[i], 33, 32, 3, 1, 2, SAME_EXPERT);
+        one(1, wt_types[i], 1, 256, 2, 1, 1, BAD_ID | NO_SCALE);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest t[] = {cmocka_unit_test(shapes), cmocka_unit_test(choices), cmocka_unit_test(planned),
+                                   cmocka_unit_test(checked)};
+    return chk_main(t);
+}

@@ -1,0 +1,92 @@
+/* check_moe_up: every weight type; which outputs are wanted, one expert in every slot, one slot, ids past the
+ * end, activations large enough to saturate silu. */
+#include "weights.h"
+#include <string.h>
+
+enum { WANT_H = 1, WANT_HQ = 2, SAME_EXPERT = 4, BAD_ID = 8 };
+
+static void one(int checked, int wtype, uint32_t n_ff, uint32_t cols, uint32_t slots, uint32_t t, uint32_t s, int how) {
+    const qm_type_info *ty = qm_type_get((uint32_t)wtype);
+    if (cols % wt_unit(ty)) return;
+    enum { EXPERTS = 5 };
+    qm_launch l = {{(n_ff / 32 + t - 1) / (t ? t : 1), slots, 1}, 32 * t * s, 0, t};
+    if (!t) l = qm_launch_moe_up(wtype, n_ff, cols, slots, s);
+    else l.shared = qm_launch_shared(wtype, cols, 1, 2, t, s);
+    (checked ? chk_begin_checked : chk_begin)("moe_up %s n_ff=%u cols=%u slots=%u T=%u S=%u how=%d", ty->name, n_ff,
+                                              cols, slots, t, s, how);
+    int k = chk_kernel(QM_OP_MOE_UP, wtype, 0);
+    uint32_t *ids = chk_tmp(4 * slots);
+    for (uint32_t e = 0; e < slots; e++) ids[e] = how & SAME_EXPERT ? 2 : qm_rng_below(chk_rng(), EXPERTS);
+    if (how & BAD_ID) ids[slots - 1] = 0x80000000;
+    qm_moe_up_args a = {.n_ff = n_ff, .n_cols = cols, .tiles = l.tiles, .n_expert = EXPERTS}, r;
+    size_t h_bytes = 4 * (size_t)n_ff * slots, hq_bytes = (size_t)QM_Q8A_BYTES(n_ff) * slots;
+    a.expert_bytes = qm_pack_bytes(ty, n_ff, cols);
+    a.w_gate = wt_in("gate", ty, EXPERTS, n_ff, cols);
+    a.w_up = wt_in("up", ty, EXPERTS, n_ff, cols);
+    a.x = wt_act_in("x", ty, 1, cols);
+    a.ids = chk_in("ids", ids, 4 * (size_t)slots);
+    if (how & WANT_H) a.h = chk_out("h", h_bytes);
+    if (how & WANT_HQ) a.hq = chk_out("hq", hq_bytes);
+    chk_launch(k, l.grid[0], l.grid[1], 1, l.block, l.shared, &a);
+    chk_ref_args(&r, &a, sizeof a);
+    r.expert_bytes = n_ff * qm_row_bytes(ty, cols);
+    qm_ref_moe_up(&r, &(qm_ref_env){.wtype = wtype, .grid = {l.grid[0], l.grid[1], 1}, .block = l.block});
+    for (uint32_t e = 0; e < slots; e++) {
+        if (a.h) chk_f32_part(a.h, (size_t)e * n_ff, n_ff, chk_tolerance(k));
+        if (!a.hq) continue;
+        chk_q8a(a.hq + e * QM_Q8A_BYTES(n_ff), 0, n_ff, chk_tolerance(k));
+        if (!a.h) continue;
+        /* bit for bit the rule on the device's own h */
+        unsigned char *want = chk_tmp(QM_Q8A_BYTES(n_ff));
+        qm_q8a_quantize(want, (const float *)chk_get(a.h) + (size_t)e * n_ff, n_ff);
+        if (memcmp(want, (const unsigned char *)chk_get(a.hq) + e * QM_Q8A_BYTES(n_ff), QM_Q8A_BYTES(n_ff)))
+            chk_fail("slot %u: hq is not h by the rule", e);
+    }
+    chk_end();
+}
+
+static void shapes(void **state) {
+    static const uint32_t ff[] = {32, 64, 96}, cols[] = {32, 96, 160, 256, 768, 2048};
+    (void)state;
+    for (int i = 0; i < WT_N; i++)
+        for (size_t r = 0; r < sizeof ff / sizeof *ff; r++)
+            for (size_t c = 0; c < sizeof cols / sizeof *cols; c++) {
+                one(0, wt_types[i], ff[r], cols[c], 3, 1, 1, WANT_H | WANT_HQ);
+                one(0, wt_types[i], ff[r], cols[c], 2, 2, 3, WANT_H | WANT_HQ);
+            }
+}
+
+static void choices(void **state) {
+    (void)state;
+    for (int i = 0; i < WT_N; i++)
+        for (int how = 0; how < 16; how++)
+            if (how & 3) {
+                one(0, wt_types[i], 64, 512, 8, 2, 2, how);
+                one(0, wt_types[i], 32, 256, 1, 1, 1, how);
+                one(0, wt_types[i], 160, 288, 4, 4, 4, how);
+            }
+}
+
+static void planned(void **state) {
+    (void)state;
+    for (int i = 0; i < WT_N; i++) {
+        one(0, wt_types[i], 256, 2048, 8, 0, 128, WANT_H | WANT_HQ);
+        one(0, wt_types[i], 96, 512, 8, 0, 4, WANT_H | WANT_HQ);
+        one(0, wt_types[i], 32, 96, 2, 0, 4, WANT_H | WANT_HQ);
+    }
+}
+
+static void checked(void **state) {
+    (void)state;
+    for (int i = 0; i < WT_N; i++) {
+        one(1, wt_types[i], 96, 768, 2, 2, 3, WANT_H | WANT_HQ);
+        one(1, wt_types[i], 32, 96, 2, 1, 2, WANT_H | WANT_HQ);
+        one(1, wt_types[i], 32, 256, 1, 1, 1, WANT_HQ);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest t[] = {cmocka_unit_test(shapes), cmocka_unit_test(choices), cmocka_unit_test(planned),
+                                   cmocka_unit_test(checked)};
+    return chk_main(t);
+}
