@@ -88,6 +88,13 @@ $(B)/tests/fuzz_%: $(B)/o/tests/fuzz_%.o $(B)/libqmoe.a
 	@mkdir -p $(@D)
 	$(call Q,LD,$@)$(CC) $(SANFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
 
+# What the kernels cost, counted on the software device; figures may only improve.
+$(B)/bench/%: $(B)/o/bench/%.o $(B)/libqmoe.a
+	@mkdir -p $(@D)
+	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
+counters: $(B)/bench/counters
+	$< --check bench/results/counters.json
+
 tests: $(TESTS)
 
 # Fuzzers are built apart, by clang: instrumented code cannot share objects with the rest.
@@ -117,6 +124,6 @@ clean:
 	rm -rf $(B)
 
 FORCE:
-.PHONY: all tests fuzz fuzzers check demo install setup clean FORCE
+.PHONY: all counters tests fuzz fuzzers check demo install setup clean FORCE
 .SECONDARY:
 -include $(shell find $(B)/o -name '*.d' 2>/dev/null)

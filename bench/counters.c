@@ -193,8 +193,8 @@ int main(int argc, char **argv) {
            "shared/kw", "bar", "Mwi/s");
     bad = 0;
     for (int i = 0; i < N_JOBS; i++) {
-        figures f;
-        double speed;
+        figures f = {0};
+        double speed = 0;
         char key[96];
         if (run(d, ks, &jobs[i], &f, &speed, &e)) goto failed;
         bad += judge(&jobs[i], &f, root);
