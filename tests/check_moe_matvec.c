@@ -1,6 +1,7 @@
 /* check_moe_matvec: every weight type; one expert in every slot, one slot, ids past the end, one vector for
  * all, no scale, vectors aligned to 4 bytes only. */
 #include "weights.h"
+#include <math.h>
 
 enum { SAME_EXPERT = 1, ONE_X = 2, NO_SCALE = 4, BAD_ID = 8 };
 
@@ -29,7 +30,13 @@ static void one(int checked, int wtype, uint32_t rows, uint32_t cols, uint32_t s
     chk_ref_args(&r, &a, sizeof a);
     r.expert_bytes = rows * qm_row_bytes(ty, cols);
     qm_ref_moe_matvec(&r, &(qm_ref_env){.wtype = wtype, .grid = {l.grid[0], l.grid[1], 1}, .block = l.block});
-    for (uint32_t e = 0; e < slots; e++) chk_f32_part(a.y, (size_t)e * rows, rows, chk_tolerance(k));
+    const float *scale = chk_twin(a.scale);
+    double norm = 0;
+    for (uint32_t e = 0; e < slots; e++) {
+        double v = (scale ? (double)scale[e] : 1) * wt_act_norm(ty, a.x + e * a.x_stride, cols);
+        norm += rows * v * v;
+    }
+    wt_compare(a.y, (size_t)rows * slots, sqrt(norm), chk_tolerance(k));
     chk_end();
 }
 

@@ -1,5 +1,6 @@
 /* weights.c: see weights.h. */
 #include "weights.h"
+#include <math.h>
 #include <string.h>
 
 const int wt_types[WT_N] = {QM_TYPE_F32,  QM_TYPE_F16,  QM_TYPE_BF16, QM_TYPE_Q8_0,
@@ -59,4 +60,21 @@ uint64_t wt_act_in(const char *name, const qm_type_info *t, size_t n_vec, size_t
     unsigned char *q = chk_tmp(n_vec * bytes);
     for (size_t v = 0; v < n_vec; v++) qm_q8a_quantize(q + v * bytes, x + v * n_cols, n_cols);
     return chk_in(name, q, n_vec * bytes);
+}
+
+double wt_act_norm(const qm_type_info *t, uint64_t d, size_t n_cols) {
+    float *x = chk_tmp(4 * n_cols);
+    double sum = 0;
+    if (t->q8a) qm_q8a_dequantize(x, chk_twin(d), n_cols);
+    else memcpy(x, chk_twin(d), 4 * n_cols);
+    for (size_t i = 0; i < n_cols; i++) sum += (double)x[i] * (double)x[i];
+    return sqrt(sum);
+}
+
+void wt_compare(uint64_t d, size_t n, double norm, double tol) {
+    const float *ref = chk_twin(d);
+    double own = 0;
+    for (size_t i = 0; i < n; i++) own += (double)ref[i] * (double)ref[i];
+    own = sqrt(own);
+    chk_f32(d, n, own > 0 && own < norm / 2 ? tol * norm / 2 / own : tol);
 }

@@ -16,4 +16,9 @@ uint64_t wt_in(const char *name, const qm_type_info *t, size_t n_expert, size_t 
 /* n_vec activation vectors in the form type t takes, wt_act_bytes apart. */
 uint64_t wt_act_in(const char *name, const qm_type_info *t, size_t n_vec, size_t n_cols);
 size_t wt_act_bytes(const qm_type_info *t, size_t n_cols);
+/* The L2 norm of the activations at device address d (inside a buffer of wt_act_in). */
+double wt_act_norm(const qm_type_info *t, uint64_t d, size_t n_cols);
+/* chk_f32 of n values, but relative to at least half of `norm`, which random weights of unit variance give
+ * on average: one or few outputs may cancel to almost nothing, their rounding does not. */
+void wt_compare(uint64_t d, size_t n, double norm, double tol);
 #endif

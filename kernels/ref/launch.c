@@ -57,11 +57,14 @@ static qm_launch deal(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t copi
     splits = max_u32(splits, div_up(steps * s.shared_bytes, SHARED_MAX));
     splits = max_u32(min_u32(splits, min_u32(max_splits, chunks)), 1);
 
-    /* S: enough warps to keep the memory busy, each with two chunks or more where there are so many */
+    /* S: enough warps to keep the memory busy, each with two chunks (about 9 kB) or more where there are so
+     * many: less would not pay for a warp's way in and out, much more would wait for memory too often.
+     * No more of them than the longest-working one needs. */
     uint32_t per_split = div_up(chunks, splits);
     uint64_t tile_warps = ctas * splits * t, wanted = (WARPS_PER_SM * (uint64_t)n_sm + tile_warps - 1) / tile_warps;
     uint32_t slices = min_u32(MAX_WARPS / t, max_u32(per_split / 2, 1));
     if (wanted < slices) slices = (uint32_t)wanted;
+    slices = div_up(per_split, div_up(per_split, slices));
 
     /* copies and splits never meet: the expert ops do not split K */
     qm_launch l = {{div_up(tiles, t), splits * copies, 1}, 32 * t * slices, 0, t};
