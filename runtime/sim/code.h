@@ -89,7 +89,10 @@ typedef struct {
     uint32_t pred;        /* BAR with a reduction: the lanes' predicate */
 } sim_group;
 
-typedef struct { uint64_t src; uint32_t dst; uint8_t bytes, zero; uint32_t group; uint8_t lane; } sim_async;
+/* kind 0: cp.async, global src to shared dst, take bytes read and the rest zeroed; 1: bulk store, shared src
+ * to global dst */
+typedef struct { uint64_t src, dst; uint32_t bytes, take, group; uint8_t lane, kind; } sim_async;
+typedef struct { uint64_t src, dst, mbar; uint32_t bytes; } sim_bulk; /* global to shared, signals mbar */
 
 #define SIM_N_BAR 16
 typedef struct {
@@ -109,9 +112,8 @@ typedef struct sim_cta {
     void *shadow;
     sim_warp *warps;      /* [n_warps] */
     sim_bar bar[SIM_N_BAR];
-    struct { uint32_t addr, expect; } mbar[1]; /* kept in shared memory itself; see exec_async.c */
-    uint64_t progress;    /* rises with barriers completed, stores, exits */
-    uint32_t next_warp;
+    sim_bulk *bulk;       /* [n_bulk] copies under way */
+    uint32_t n_bulk, cap_bulk;
 } sim_cta;
 
 struct sim_warp {
@@ -128,7 +130,7 @@ struct sim_warp {
     uint32_t id, back_edges, polls;
     uint8_t *local;       /* [32][local_bytes] */
     sim_async *async;     /* cp.async issued, not yet waited for */
-    uint32_t n_async, cap_async, commits[32];
+    uint32_t n_async, cap_async, commits[32], bulk_commits[32];
     int done, blocked;
 };
 
@@ -153,6 +155,7 @@ uint8_t *sim_resolve(sim_warp *w, const sim_inst *in, int lane, int space, uint6
 uint64_t sim_addr_of(const sim_warp *w, const sim_inst *in, int operand, int lane);
 int sim_fault(sim_warp *w, const sim_inst *in, int lane, int code, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
-uint32_t sim_expand_cmp(int cmp, int lt, int eq, int unordered);
+/* exec_table.c: tells the checks and counters of one access, if they are on. X_NEXT or X_FAULT. */
+int sim_hook(sim_warp *w, const sim_inst *in, uint32_t m, int space, int kind, int order, uint32_t bytes, const uint64_t *addr);
 #define SIM_FULL 0xffffffffu
 #endif

@@ -37,6 +37,7 @@ typedef struct {
     uint32_t *aux, n_aux, cap_aux;
     dec_fix *fix;
     int n_fix, cap_fix;
+    uint32_t cc;          /* the carry flag: a predicate of the entry's block */
     uint32_t shared_at, shared_align, local_at;
 } decoder;
 

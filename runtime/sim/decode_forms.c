@@ -79,8 +79,8 @@ static void prmt(decoder *d) {
 static void set(decoder *d) {
     ptx_type t0 = d->k.ty[0], t1 = d->k.ty[1];
     count(d, d->k.bop ? 4 : 3, d->k.bop ? 4 : 3);
-    if (ptx_types[t0].bytes == 2 && t0 != t1) dec_fail(d, "the two types differ");
-    if ((t0 == PT_F16X2 || t0 == PT_BF16X2) && t1 != t0) dec_fail(d, "the two types differ");
+    int pair = t1 == PT_F16X2 || t1 == PT_BF16X2;
+    if ((t0 == PT_F16 || t0 == PT_BF16 || t0 == PT_F16X2 || t0 == PT_BF16X2) && t0 != t1) dec_fail(d, "the two types differ");
     char name[32];
     snprintf(name, sizeof name, "set_%s%s", ptx_types[t1].name, t1 == PT_F32 && d->k.mod & F_FTZ ? "x" : "");
     uint32_t r = dec_dst(d, dec_opnd(d, 0), t0, 0), a = dec_src(d, dec_opnd(d, 1), t1, 0), b = dec_src(d, dec_opnd(d, 2), t1, 0);
@@ -90,7 +90,26 @@ static void set(decoder *d) {
     in->o[1] = a;
     in->o[2] = b;
     in->o[3] = c;
-    in->imm = t0 == PT_F32 ? 0x3f800000 : t0 == PT_F16 || t0 == PT_F16X2 ? 0x3c00 : t0 == PT_BF16 || t0 == PT_BF16X2 ? 0x3f80 : 0xffffffff;
+    in->imm = t0 == PT_F32 ? 0x3f800000 : t0 == PT_F16 || t0 == PT_F16X2 ? 0x3c00 : t0 == PT_BF16 || t0 == PT_BF16X2 ? 0x3f80
+            : pair || ptx_types[t0].bytes == 2 ? 0xffff : 0xffffffff;
+}
+
+/* Extended precision: sub 0 add, 1 sub, 2 mad.lo, 3 mad.hi; bit 0 of cmp = carry in, bit 1 = carry out. */
+static void carry(decoder *d) {
+    const char *op = d->k.tok[0];
+    ptx_type t = d->k.ty[0];
+    int mad = op[0] == 'm', n = mad ? 4 : 3;
+    count(d, n, n);
+    uint32_t o[5] = {0};
+    o[0] = dec_dst(d, dec_opnd(d, 0), t, 0);
+    for (int i = 1; i < n; i++) o[i] = dec_src(d, dec_opnd(d, i), t, 0);
+    if (!d->cc) d->cc = dec_temp(d, OC_PRED);
+    o[4] = d->cc;
+    sim_inst *in = dec_emit(d, "carry");
+    memcpy(in->o, o, sizeof o);
+    in->esz = ptx_types[t].bytes;
+    in->sub = (uint8_t)(mad ? (isa_has(&d->k, "hi") ? 3 : 2) : op[0] == 's');
+    in->cmp = (uint8_t)((op[strlen(op) - 1] == 'c') | isa_has(&d->k, "cc") << 1);
 }
 
 /* ---- cvt ---- */
@@ -407,6 +426,7 @@ void dec_named(decoder *d, const char *name) {
     else if (!strcmp(name, "cvta")) cvta(d);
     else if (!strcmp(name, "prmt")) prmt(d);
     else if (!strcmp(name, "set")) set(d);
+    else if (!strcmp(name, "carry")) carry(d);
     else if (!strcmp(name, "cvt")) cvt(d);
     else if (!strcmp(name, "cvt2")) cvt2(d);
     else if (!strcmp(name, "bra")) bra(d);
@@ -417,5 +437,5 @@ void dec_named(decoder *d, const char *name) {
     else if (!strcmp(name, "st")) mem(d, 0);
     else if (!strcmp(name, "atom")) atom(d);
     else if (!strcmp(name, "bar")) bar(d);
-    else dec_fail(d, "no routine %s", name);
+    else dec_async_named(d, name);
 }

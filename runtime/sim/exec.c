@@ -185,6 +185,7 @@ static void cta_free(sim_cta *c) {
     free(c->warps[0].local);
     free(c->warps);
     free(c->shared);
+    free(c->bulk);
     free(c);
 }
 
@@ -227,6 +228,7 @@ static void cta_start(sim_cta *c, uint64_t id) {
     c->ctaid[1] = (uint32_t)(id / c->l->grid[0] % c->l->grid[1]);
     c->ctaid[2] = (uint32_t)(id / ((uint64_t)c->l->grid[0] * c->l->grid[1]));
     c->live_threads = c->n_threads;
+    c->n_bulk = 0;
     for (int i = 0; i < SIM_N_BAR; i++) c->bar[i] = (sim_bar){.red_and = 1};
     memset(c->shared, 0xa5, c->shared_bytes); /* the same garbage every time */
     for (uint32_t i = 0; i < c->n_warps; i++) {
@@ -241,6 +243,7 @@ static void cta_start(sim_cta *c, uint64_t id) {
         w->back_edges = 0;
         w->n_async = 0;
         memset(w->commits, 0, sizeof w->commits);
+        memset(w->bulk_commits, 0, sizeof w->bulk_commits);
         for (int k = 0; k < f->n_sreg; k++) fill_special(w, &f->sreg[k]);
     }
     const qm_sim_options *o = &c->l->opt;

@@ -9,7 +9,5 @@ int sim_st_any(sim_warp *w, const sim_inst *in, uint32_t m);
 float qm_sim_sqrt_dir(float a, uint32_t mod);
 float qm_sim_div_dir(float a, float b, uint32_t mod);
 /* exec_async.c */
-int sim_mbar_ready(sim_warp *w, const sim_inst *in, uint32_t m);
 void sim_async_free(sim_warp *w);
-void sim_sync_done(sim_warp *w, sim_group *g, int32_t pc);
 #endif

@@ -36,28 +36,34 @@ static int h_checked(sim_warp *w, const sim_inst *in, uint32_t m) {
     }
     /* Bounds first: the hooks may trust the addresses. */
     if (sp == PS_GLOBAL || sp == PS_SHARED) {
-        sim_access a = {.space = sp == PS_GLOBAL ? SIM_SPACE_GLOBAL : SIM_SPACE_SHARED, .order = in->order,
-                        .bytes = (uint32_t)in->esz * in->n, .mask = m, .addr = addr, .cta = w->cta->id, .thread0 = (uint64_t)w->id * 32,
-                        .cta_shadow = w->cta->shadow, .line = in->line, .func = w->cta->f};
         const char *op = names[in->op];
-        a.kind = op[0] == 'a' ? SIM_ATOMIC : op[0] == 's' ? SIM_WRITE : SIM_READ;
-        if (in->mod & F_VOLATILE && !a.order) a.order = SIM_RELAXED;
+        int kind = op[0] == 'a' ? SIM_ATOMIC : op[0] == 's' ? SIM_WRITE : SIM_READ;
+        int order = in->mod & F_VOLATILE && !in->order ? SIM_RELAXED : in->order;
+        uint32_t bytes = (uint32_t)in->esz * in->n;
         for (uint32_t q = m; q; q &= q - 1) {
             int l = __builtin_ctz(q);
-            if (!sim_resolve(w, in, l, sp, addr[l], a.bytes, a.kind == SIM_READ ? "read" : a.kind == SIM_WRITE ? "write" : "atomic")) return X_FAULT;
+            if (!sim_resolve(w, in, l, sp, addr[l], bytes, kind == SIM_READ ? "read" : kind == SIM_WRITE ? "write" : "atomic")) return X_FAULT;
         }
-        if (sp == PS_GLOBAL) a.alloc = sim_mem_find(addr[__builtin_ctz(m)]);
-        const qm_sim_options *o = &w->cta->l->opt;
-        if (o->check_races || o->check_uninit) {
-            int rc = sim_check_access(w->cta->l, &a);
-            if (rc) {
-                w->wk->fault = rc;
-                return X_FAULT;
-            }
-        }
-        if (o->count) sim_count_access(&w->wk->c, &a);
+        if (sim_hook(w, in, m, sp == PS_GLOBAL ? SIM_SPACE_GLOBAL : SIM_SPACE_SHARED, kind, order, bytes, addr)) return X_FAULT;
     }
     return fast[in->op](w, in, m);
+}
+
+int sim_hook(sim_warp *w, const sim_inst *in, uint32_t m, int space, int kind, int order, uint32_t bytes, const uint64_t *addr) {
+    const qm_sim_options *o = &w->cta->l->opt;
+    if (!o->check_races && !o->check_uninit && !o->count) return X_NEXT;
+    sim_access a = {.space = space, .kind = kind, .order = order, .bytes = bytes, .mask = m, .addr = addr, .cta = w->cta->id,
+                    .thread0 = (uint64_t)w->id * 32, .cta_shadow = w->cta->shadow, .line = in->line, .func = w->cta->f};
+    if (space == SIM_SPACE_GLOBAL) a.alloc = sim_mem_find(addr[__builtin_ctz(m)]);
+    if (o->check_races || o->check_uninit) {
+        int rc = sim_check_access(w->cta->l, &a);
+        if (rc) {
+            w->wk->fault = rc;
+            return X_FAULT;
+        }
+    }
+    if (o->count) sim_count_access(&w->wk->c, &a);
+    return X_NEXT;
 }
 
 static int is_mem(const char *n) {

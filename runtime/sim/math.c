@@ -240,6 +240,41 @@ static int testp_any(sim_warp *w, const sim_inst *in, uint32_t m, int wide) {
 int h_testp_f32(sim_warp *w, const sim_inst *in, uint32_t m) { return testp_any(w, in, m, 0); }
 int h_testp_f64(sim_warp *w, const sim_inst *in, uint32_t m) { return testp_any(w, in, m, 1); }
 
+/* ---- extended precision ---- */
+int h_carry(sim_warp *w, const sim_inst *in, uint32_t m) {
+    int wide = in->esz == 8, sg = ptx_types[in->ty].kind == PK_SINT;
+    u32 *cc = (u32 *)(w->r + in->o[4]);
+    for (uint32_t q = m; q; q &= q - 1) {
+        int l = __builtin_ctz(q);
+        u64 x[3];
+        for (int i = 0; i < 3; i++) x[i] = wide ? ((const u64 *)(w->r + in->o[1 + i]))[l] : ((const u32 *)(w->r + in->o[1 + i]))[l];
+        u64 a = x[0], b = x[1], c = in->cmp & 1 ? *cc >> l & 1 : 0, hi = 0;
+        if (in->sub >= 2) {
+            if (wide) {
+                unsigned __int128 p = (unsigned __int128)a * b;
+                if (sg) p = (unsigned __int128)((__int128)(int64_t)a * (int64_t)b);
+                a = in->sub == 3 ? (u64)(p >> 64) : (u64)p;
+            } else {
+                u64 p = sg ? (u64)((int64_t)(int32_t)a * (int32_t)b) : a * b;
+                a = in->sub == 3 ? p >> 32 : (u32)p;
+            }
+            b = x[2];
+        }
+        u64 r;
+        if (in->sub == 1) { /* the flag is a borrow */
+            r = a - b - c;
+            hi = wide ? a < b || (a == b && c) : (r >> 32) & 1;
+        } else {
+            r = a + b + c;
+            hi = wide ? (c ? r <= a : r < a) : r >> 32;
+        }
+        if (wide) ((u64 *)(w->r + in->o[0]))[l] = r;
+        else ((u32 *)(w->r + in->o[0]))[l] = (u32)r;
+        if (in->cmp & 2) *cc = (*cc & ~(1u << l)) | (u32)(hi & 1) << l;
+    }
+    return X_NEXT;
+}
+
 /* ---- atomics ---- */
 uint64_t sim_atom_apply(const sim_inst *in, uint64_t old, uint64_t b, uint64_t c);
 uint64_t sim_atom_apply(const sim_inst *in, uint64_t old, uint64_t b, uint64_t c) {
