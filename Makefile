@@ -10,7 +10,9 @@ endif
 CFLAGS ?= -O2 -g
 WARN    = -Wall -Wextra -Werror
 Q       = $(if $(V),,@echo "  $(1)	$(2)";)
+ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
+endif
 
 # setup.sh runs every time (a tenth of a second) and rewrites config.mk only when something changed.
 .DEFAULT_GOAL := all
