@@ -99,6 +99,7 @@ typedef struct {
     uint32_t arrived;     /* threads */
     uint32_t expect;      /* 0: all live threads */
     uint32_t red_popc, red_and, red_or, gen;
+    uint32_t came, waits; /* bit per warp, for the race check */
 } sim_bar;
 
 typedef struct sim_cta {

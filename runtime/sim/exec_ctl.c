@@ -109,11 +109,7 @@ int sim_sync_enter(sim_warp *w, const sim_inst *in, uint32_t m, uint32_t member)
         return sim_fault(w, in, __builtin_ctz(m & ~member), SIM_LAUNCH_FAILED,
                          "the lane executes it with member mask 0x%08x, which does not hold the lane", member);
     uint32_t need = member & w->live;
-    if (m == need) {
-        const qm_sim_options *o = &w->cta->l->opt;
-        if (o->check_races) sim_check_warp_sync(w->cta->l, w->cta->id, w->cta->shadow, w->id, m);
-        return X_NEXT;
-    }
+    if (m == need) return X_NEXT;
     /* the lanes whose guard is off go on; these wait here, together with whoever waits already */
     uint32_t rest = w->gmask & ~m;
     int at = w->cur;
@@ -139,20 +135,27 @@ int sim_sync_enter(sim_warp *w, const sim_inst *in, uint32_t m, uint32_t member)
     return X_RESCHED;
 }
 
+/* The only warp-wide meeting that orders memory: shfl, vote and the others do not. */
+static void order_lanes(const sim_warp *w, uint32_t m) {
+    if (w->cta->l->opt.check_races) sim_check_warp_sync(w->cta->l, w->cta->id, w->cta->shadow, w->id, m);
+}
+
 int h_warpsync(sim_warp *w, const sim_inst *in, uint32_t m) {
     uint32_t member = R32(0)[__builtin_ctz(m)];
     int rc = sim_sync_enter(w, in, m, member);
+    if (rc == X_NEXT) order_lanes(w, m);
     if (rc != X_RESCHED) return rc;
     /* unlike the others it may be met at different instructions */
     uint32_t all = 0, need = member & w->live;
     for (int i = 0; i < w->ng; i++)
         if (w->g[i].state == G_SYNC && w->g[i].member == member && w->cta->f->code[w->g[i].pc].op == in->op) all |= w->g[i].mask;
-    if (all == need)
-        for (int i = 0; i < w->ng; i++)
-            if (w->g[i].state == G_SYNC && w->g[i].member == member && w->cta->f->code[w->g[i].pc].op == in->op) {
-                w->g[i].state = G_RUN;
-                w->g[i].pc++;
-            }
+    if (all != need) return X_RESCHED;
+    order_lanes(w, need);
+    for (int i = 0; i < w->ng; i++)
+        if (w->g[i].state == G_SYNC && w->g[i].member == member && w->cta->f->code[w->g[i].pc].op == in->op) {
+            w->g[i].state = G_RUN;
+            w->g[i].pc++;
+        }
     return X_RESCHED;
 }
 
@@ -178,9 +181,12 @@ int sim_bar_try(sim_cta *c, int id) {
         }
         w->blocked = 0;
     }
+    if (c->l->opt.check_races) {
+        if (b->expect) sim_check_barrier_part(c->l, c->id, c->shadow, b->came, b->waits);
+        else sim_check_barrier(c->l, c->id, c->shadow);
+    }
     *b = (sim_bar){.red_and = 1, .gen = b->gen + 1};
     c->wk->progress++;
-    if (c->l->opt.check_races) sim_check_barrier(c->l, c->id, c->shadow);
     return 1;
 }
 
@@ -194,6 +200,8 @@ int h_bar(sim_warp *w, const sim_inst *in, uint32_t m) {
         return sim_fault(w, in, f, SIM_LAUNCH_FAILED, "barrier %u is met with different thread counts (%u and %u)", id, b->expect, count);
     b->expect = count;
     b->arrived += count && m == w->live ? 32 : (uint32_t)__builtin_popcount(m);
+    b->came |= 1u << w->id;
+    if (in->sub != 4) b->waits |= 1u << w->id;
     if (w->cta->l->opt.count) w->wk->c.barriers++;
     if (in->sub >= 1 && in->sub <= 3) {
         uint32_t p = *(uint32_t *)(w->r + in->o[3]) & m;
