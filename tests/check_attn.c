@@ -139,12 +139,12 @@ static void blocks(void **state)
         }
 }
 
-/* Scores of several hundred: one token takes all. An f32 score is then off by some 1e-5. */
+/* Scores of several hundred: one token takes all. An f32 score of 400 is off by up to some 1e-4. */
 static void sharp(void **state)
 {
     (void)state;
     for (uint32_t hd = 64; hd <= 128; hd += 64) {
-        one(0, (shape){hd, 8, 1, 3, 200, 256, 100, 1e-5});
+        one(0, (shape){hd, 8, 1, 3, 200, 256, 100, 2e-4});
         one(0, (shape){hd, 8, 1, 3, 200, 256, 0, 0});
     }
 }

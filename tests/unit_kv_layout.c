@@ -72,9 +72,9 @@ static void sequence(uint32_t hd)
             want[h * hd + d] = (float)y;
         }
     }
-    /* a K element may round to the other f16 neighbour (its f32 differs in the last bits): 2^-11 of one
-     * term in hd of a score, so a few 1e-6 of an output */
-    chk_f32(c.y, N_HEAD * hd, 2e-5);
+    /* a K element may round to the other f16 neighbour, since its f32 differs in the last bits: 2^-11 of a
+     * term of a score, up to some 1e-4 of a weight */
+    chk_f32(c.y, N_HEAD * hd, 2e-4);
     chk_end();
 }
 
