@@ -38,11 +38,9 @@ size_t sim_func_param_bytes(const sim_func *f);
 int sim_func_param(const sim_func *f, int i, size_t *off, size_t *bytes);
 uint32_t sim_func_static_shared(const sim_func *f);
 uint32_t sim_func_max_threads(const sim_func *f);       /* .maxntid, or 1024 */
-/* CTAs of this shape that one declared SM holds (0: the shape cannot be launched); the same figure rules
- * the waves of an ordinary grid and the limit of a cooperative one. */
-int sim_func_occupancy(const sim_func *f, uint32_t threads, uint32_t dyn_shared);
 uint32_t sim_func_n_regs(const sim_func *f);            /* 32-bit registers declared: a rough figure */
-/* CTAs that one SM holds at a time (driver.c); 0: not even one */
+/* CTAs of this shape that one SM holds (driver.c; 0: not even one): the figure behind the waves of an
+ * ordinary grid and the limit of a cooperative one. */
 int sim_occupancy(const sim_func *f, uint32_t block_threads, uint32_t dyn_shared);
 
 /* ---- running a grid (exec.c) ---- */

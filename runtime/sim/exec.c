@@ -462,15 +462,6 @@ static void *worker_main(void *p) {
     return NULL;
 }
 
-int sim_func_occupancy(const sim_func *f, uint32_t threads, uint32_t dyn_shared) {
-    /* a modest machine of the sm_80 line: 1536 threads, 100 KiB shared memory, 16 CTAs and 64 K registers
-     * an SM, 1 KiB of shared memory kept back per CTA */
-    if (!threads || threads > 1024 || threads > f->max_threads) return 0;
-    uint32_t warps = (threads + 31) / 32, sh = f->shared_bytes + dyn_shared + 1024, n = 48 / warps;
-    if (n > 102400 / sh) n = 102400 / sh;
-    return (int)(n > 16 ? 16 : n);
-}
-
 static int launch_ok(const sim_launch *l) {
     const sim_func *f = l->func;
     uint64_t threads = (uint64_t)l->block[0] * l->block[1] * l->block[2];
@@ -491,7 +482,7 @@ int sim_run(const sim_launch *l, qm_sim_counters *out) {
     const qm_sim_options *o = &l->opt;
     run_state rs = {.l = l, .n_cta = (uint64_t)l->grid[0] * l->grid[1] * l->grid[2]};
     uint32_t threads = l->block[0] * l->block[1] * l->block[2];
-    int occ = sim_func_occupancy(l->func, threads, l->dyn_shared), sms = o->n_sm > 0 ? o->n_sm : 4;
+    int occ = sim_occupancy(l->func, threads, l->dyn_shared), sms = o->n_sm > 0 ? o->n_sm : 4;
     rs.max_resident = (uint64_t)(occ > 0 ? occ : 1) * (uint64_t)sms;
     if (l->cooperative && rs.n_cta > rs.max_resident) {
         sim_report("%s: a cooperative grid of %llu CTAs does not fit: %d SMs hold %d each", l->func->name, (unsigned long long)rs.n_cta, sms, occ);
