@@ -45,24 +45,28 @@ static qm_launch deal(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t copi
     n_sm = max_u32(n_sm, 1);
     copies = max_u32(copies, 1);
 
-    /* T: the activations that a CTA reads are at most 3.5% of its weights; more where the grid is large */
-    uint32_t t = 1;
-    while (s.x_bytes * 1000 > 35 * t * streams * s.tile_bytes && t < tiles) t *= 2;
+    /* T: the activations that a CTA reads are at most 3.5% of its weights (4.5% where there are few tiles);
+     * more tiles where the grid is large */
+    uint32_t t = 1, permille = (uint64_t)tiles * copies * 2 <= n_sm ? 45 : 35;
+    while (s.x_bytes * 1000 > permille * t * streams * s.tile_bytes && t < tiles) t *= 2;
     while (t < 4 && (uint64_t)div_up(tiles, 2 * t) * copies >= 8 * (uint64_t)n_sm) t *= 2;
     uint64_t ctas = (uint64_t)div_up(tiles, t) * copies;
 
-    /* k_splits: enough CTAs for every multiprocessor, at least a chunk for each split, activations that fit */
+    /* k_splits: enough CTAs for every multiprocessor, at least a chunk for each split, partial results of at
+     * most 1.8% of the weights, activations that fit */
     uint32_t chunks = max_u32(div_up(steps, s.chunk), 1), splits = 1;
     if (ctas < n_sm) splits = div_up(n_sm, (uint32_t)ctas);
+    splits = min_u32(splits, (uint32_t)((uint64_t)steps * s.tile_bytes / QM_TILE_ROWS * 18 / 4000));
     splits = max_u32(splits, div_up(steps * s.shared_bytes, SHARED_MAX));
     splits = max_u32(min_u32(splits, min_u32(max_splits, chunks)), 1);
 
     /* S: enough warps to keep the memory busy, each with two chunks (about 9 kB) or more where there are so
-     * many: less would not pay for a warp's way in and out, much more would wait for memory too often.
-     * No more of them than the longest-working one needs. */
+     * many: less would not pay for a warp's way in and out, much more would wait for memory too often. Where
+     * most multiprocessors stay idle, latency is all that counts: one chunk a warp, everything in flight.
+     * No more slices than the longest-working one needs. */
     uint32_t per_split = div_up(chunks, splits);
     uint64_t tile_warps = ctas * splits * t, wanted = (WARPS_PER_SM * (uint64_t)n_sm + tile_warps - 1) / tile_warps;
-    uint32_t slices = min_u32(MAX_WARPS / t, max_u32(per_split / 2, 1));
+    uint32_t slices = min_u32(MAX_WARPS / t, max_u32(per_split / (ctas * splits * 2 <= n_sm ? 1 : 2), 1));
     if (wanted < slices) slices = (uint32_t)wanted;
     slices = div_up(per_split, div_up(per_split, slices));
 
