@@ -52,11 +52,13 @@ static qm_launch deal(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t copi
     while (t < 4 && (uint64_t)div_up(tiles, 2 * t) * copies >= 8 * (uint64_t)n_sm) t *= 2;
     uint64_t ctas = (uint64_t)div_up(tiles, t) * copies;
 
-    /* k_splits: enough CTAs for every multiprocessor, at least a chunk for each split, partial results of at
-     * most 1.8% of the weights, activations that fit */
+    /* k_splits: enough CTAs for every multiprocessor, at least a chunk for each split, activations and
+     * partial results together below 5% of the weights, activations that fit */
     uint32_t chunks = max_u32(div_up(steps, s.chunk), 1), splits = 1;
     if (ctas < n_sm) splits = div_up(n_sm, (uint32_t)ctas);
-    splits = min_u32(splits, (uint32_t)((uint64_t)steps * s.tile_bytes / QM_TILE_ROWS * 18 / 4000));
+    uint32_t x_permille = s.x_bytes * 1000 / (t * streams * s.tile_bytes);
+    if (x_permille < 49)
+        splits = min_u32(splits, (uint32_t)((uint64_t)steps * s.tile_bytes / QM_TILE_ROWS * (49 - x_permille) / 4000));
     splits = max_u32(splits, div_up(steps * s.shared_bytes, SHARED_MAX));
     splits = max_u32(min_u32(splits, min_u32(max_splits, chunks)), 1);
 
