@@ -104,7 +104,7 @@ fuzzers: $(FUZZERS)
 fuzz:
 	@+$(if $(FUZZ_C),$(if $(shell command -v clang),$(MAKE) --no-print-directory FUZZ=1 SAN= CC=clang B=$(B)/fuzz CFLAGS="-O1 -g" fuzzers,echo "no clang: fuzzers not built"),:)
 
-check: all tests $(PTX_B) $(if $(SAN),,fuzz)
+check: all tests $(PTX_B) $(if $(SAN),,fuzz $(B)/bench/counters)
 	@B=$(B) SAN=$(SAN) PTXAS=$(PTXAS) $(PYTHON) tests/run $(TESTS) $(SCRIPTS)
 
 # Until a small trained model is at hand the demo runs one that we make up.
