@@ -129,3 +129,10 @@ CASE(cvt_int, cvt_sat_s16_s64, "l", s64, s16, clamp(a, -32768, 32767)) CASE(cvt_
 CASE(cvt_int, cvt_sat_u32_s64, "l", s64, u32, clamp(a, 0, UINT32_MAX)) CASE(cvt_int, cvt_sat_s32_u32, "i", u32, s32, clamp(a, 0, INT32_MAX))
 CASE(cvt_int, cvt_sat_u32_s32, "i", s32, u32, clamp(a, 0, UINT32_MAX))
 CASE(cvt_int, cvt_wide_s8, "i", s32, s32, (s8)a) CASE(cvt_int, cvt_wide_u8, "i", u32, u32, (u8)a)
+
+CASE(carry, add_cc_u32, "ll", u64, u64, a + b) CASE(carry, add_cc_s32, "ll", u64, u64, a + b)
+CASE(carry, sub_cc_u32, "ll", u64, u64, a - b) CASE(carry, sub_cc_s32, "ll", u64, u64, a - b)
+CASE(carry, addc_cc_u32, "ll", u64, u32, a + b < a) CASE(carry, subc_cc_u32, "ll", u64, u32, a < b ? ~0u : 0)
+CASE(carry, add_cc_u64, "lll", u64, u64, c + (a + b < a)) CASE(carry, sub_cc_s64, "lll", u64, u64, c - (a < b))
+CASE(carry, mad_cc_u32, "iil", u32, u64, (u64)a * b + x[2]) CASE(carry, madc_cc_u32, "iil", u32, u32, (u64)a * b + x[2] < x[2])
+CASE(carry, mad_hi_cc_u32, "iii", u32, u32, (u64)a * b + ((((u64)a * b >> 32) + c) >> 32))

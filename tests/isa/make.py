@@ -70,6 +70,17 @@ for a in ("u32", "s32"):
         for h in ("lo", "hi"):
             add("dp2a", f"dp2a_{h}_{a}_{b} | {a} {b} {r} > {r} | dp2a.{h}.{a}.{b} %d, %a, %b, %c")
 
+A4 = "mov.b64 {%r0, %r1}, %a; mov.b64 {%r2, %r3}, %b; "
+for t in ("u32", "s32"):
+    add("carry", f"add_cc_{t} | b64 b64 > b64 | {A4}add.cc.{t} %r0, %r0, %r2; addc.{t} %r1, %r1, %r3; mov.b64 %d, {{%r0, %r1}}",
+        f"sub_cc_{t} | b64 b64 > b64 | {A4}sub.cc.{t} %r0, %r0, %r2; subc.{t} %r1, %r1, %r3; mov.b64 %d, {{%r0, %r1}}")
+add("carry", f"addc_cc_u32 | b64 b64 > b32 | {A4}add.cc.u32 %r0, %r0, %r2; addc.cc.u32 %r1, %r1, %r3; addc.u32 %d, 0, 0",
+    f"subc_cc_u32 | b64 b64 > b32 | {A4}sub.cc.u32 %r0, %r0, %r2; subc.cc.u32 %r1, %r1, %r3; subc.u32 %d, 0, 0",
+    "add_cc_u64 | u64 u64 u64 > u64 | add.cc.u64 %l0, %a, %b; addc.u64 %d, %c, 0", "sub_cc_s64 | s64 s64 s64 > s64 | sub.cc.s64 %l0, %a, %b; subc.s64 %d, %c, 0",
+    "mad_cc_u32 | u32 u32 b64 > b64 | mov.b64 {%r0, %r1}, %c; mad.lo.cc.u32 %r2, %a, %b, %r0; madc.hi.u32 %r3, %a, %b, %r1; mov.b64 %d, {%r2, %r3}",
+    "madc_cc_u32 | u32 u32 b64 > b32 | mov.b64 {%r0, %r1}, %c; mad.lo.cc.u32 %r2, %a, %b, %r0; madc.hi.cc.u32 %r3, %a, %b, %r1; addc.u32 %d, 0, 0",
+    "mad_hi_cc_u32 | u32 u32 u32 > b32 | mad.hi.cc.u32 %r0, %a, %b, %c; madc.lo.u32 %d, %a, %b, 0")
+
 RND = ("rn", "rz", "rm", "rp")
 for op in ("add", "sub"):
     add("add_f32", *[f"{op}_{m.replace('.', '_')}_f32 | f32 f32 > f32 | {op}.{m}.f32 %d, %a, %b" for m in RND + ("ftz", "sat", "rn.ftz.sat")])
@@ -187,7 +198,7 @@ def entry(row):
         regs.append(f"    .reg .{reg_type(t)} %{v};")
         body.append(f"    ld.global.{t} %{v}, [%in{'+%d' % (8 * 'abc'.index(v)) if v != 'a' else ''}];")
     regs.append(f"    .reg .{reg_type(dst)} %d;")
-    for k, t in (("p", "pred"), ("q", "pred"), ("r0", "b32"), ("r1", "b32"), ("h0", "b16"), ("h1", "b16"), ("h2", "b16")):
+    for k, t in (("p", "pred"), ("q", "pred"), ("r0", "b32"), ("r1", "b32"), ("r2", "b32"), ("r3", "b32"), ("r4", "b32"), ("r5", "b32"), ("l0", "b64"), ("h0", "b16"), ("h1", "b16"), ("h2", "b16")):
         if re.search(r"%" + k + r"\b", code):
             regs.append(f"    .reg .{t} %{k};")
     body += [f"    {c.strip()};" for c in code.split(";")]

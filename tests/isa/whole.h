@@ -238,47 +238,66 @@ static void w_bar_red(const u8 *in, u8 *out) {
 }
 
 /* ---- tensor cores: A [16, k] at 0, B [8 columns, k] at 1024, C [16, 8] at 2048; D [16, 8] ---- */
+static u16 rd16(const u8 *p) { u16 v; memcpy(&v, p, 2); return v; }
+static void wr16(u8 *p, u16 v) { memcpy(p, &v, 2); }
+/* Small values, so that sums are of size 1 and the tolerance means something; C as f32 */
 static void p_f16(u8 *in) {
-    for (u32 i = 0; i < 1024; i++) { /* small values: the tolerance is then one of sums of size ~1 */
-        u16 h, b;
-        memcpy(&h, in + 2 * i, 2);
-        b = H(((s32)(h & 0xff) - 128) / 256.0);
-        memcpy(in + 2 * i, &b, 2);
-    }
-    for (u32 i = 0; i < 128; i++) wr32(in + 2048 + 4 * i, f_bits((f32)((s32)(rd32(in + 2048 + 4 * i) & 0xff) - 128) / 64.0f));
+    for (u32 i = 0; i < 1024; i++) wr16(in + 2 * i, H(((s32)in[2 * i] - 128) / 256.0));
+    for (u32 i = 0; i < 128; i++) wr32(in + 2048 + 4 * i, f_bits((f32)((s32)in[2048 + 4 * i] - 128) / 64.0f));
 }
 static void p_bf16(u8 *in) {
     p_f16(in);
-    for (u32 i = 0; i < 1024; i++) {
-        u16 h, b;
-        memcpy(&h, in + 2 * i, 2);
-        b = BF(HV(h));
-        memcpy(in + 2 * i, &b, 2);
-    }
+    for (u32 i = 0; i < 1024; i++) wr16(in + 2 * i, BF(HV(rd16(in + 2 * i))));
 }
-static void mma(const u8 *in, u8 *out, int bf) {
+static void p_tf32(u8 *in) {
+    for (u32 i = 0; i < 640; i++) wr32(in + 4 * i, f_bits((f32)((s32)in[4 * i] - 128) / 64.0f));
+}
+/* Small integers: every sum is exact in f16 */
+static void p_half_ints(u8 *in) {
+    for (u32 i = 0; i < 1280; i++) wr16(in + 2 * i, H((s32)(in[2 * i] % 9) - 4));
+}
+static f64 mma_value(const u8 *row, u32 k, int type) {
+    return type == 0 ? HV(rd16(row + 2 * k)) : type == 1 ? BV(rd16(row + 2 * k)) : (f64)bits_f(rd32(row + 4 * k));
+}
+/* type 0 f16, 1 bf16, 2 tf32; half: C and D are f16 */
+static void mma(const u8 *in, u8 *out, int type, u32 k_n, int half) {
+    const u32 row = k_n * (type == 2 ? 4 : 2);
     for (u32 r = 0; r < 16; r++)
         for (u32 c = 0; c < 8; c++) {
-            f64 s = bits_f(rd32(in + 2048 + 32 * r + 4 * c));
-            for (u32 k = 0; k < 16; k++) {
-                u16 a, b;
-                memcpy(&a, in + 32 * r + 2 * k, 2);
-                memcpy(&b, in + 1024 + 32 * c + 2 * k, 2);
-                s += bf ? BV(a) * BV(b) : HV(a) * HV(b);
+            const u32 at = r * 8 + c;
+            f64 s = half ? HV(rd16(in + 2048 + 2 * at)) : (f64)bits_f(rd32(in + 2048 + 4 * at));
+            for (u32 k = 0; k < k_n; k++) s += mma_value(in + r * row, k, type) * mma_value(in + 1024 + c * row, k, type);
+            if (half) wr16(out + 2 * at, H(s));
+            else wr32(out + 4 * at, f_bits((f32)s));
+        }
+}
+static void w_mma_k16_f16(const u8 *in, u8 *out) { mma(in, out, 0, 16, 0); }
+static void w_mma_k8_f16(const u8 *in, u8 *out) { mma(in, out, 0, 8, 0); }
+static void w_mma_k16_bf16(const u8 *in, u8 *out) { mma(in, out, 1, 16, 0); }
+static void w_mma_k8_bf16(const u8 *in, u8 *out) { mma(in, out, 1, 8, 0); }
+static void w_mma_k16_f16_f16(const u8 *in, u8 *out) { mma(in, out, 0, 16, 1); }
+static void w_mma_k8_f16_f16(const u8 *in, u8 *out) { mma(in, out, 0, 8, 1); }
+static void w_mma_k8_tf32(const u8 *in, u8 *out) { mma(in, out, 2, 8, 0); }
+static void mma8(const u8 *in, u8 *out, u32 k_n, int a_signed, int b_signed, int saturate) {
+    for (u32 r = 0; r < 16; r++)
+        for (u32 c = 0; c < 8; c++) {
+            s64 s = (s32)rd32(in + 2048 + 32 * r + 4 * c);
+            for (u32 k = 0; k < k_n; k++) {
+                const u8 a = in[k_n * r + k], b = in[1024 + k_n * c + k];
+                s += (a_signed ? (s32)(s8)a : (s32)a) * (b_signed ? (s32)(s8)b : (s32)b);
             }
-            wr32(out + 32 * r + 4 * c, f_bits((f32)s));
+            wr32(out + 32 * r + 4 * c, (u32)(saturate ? clamp(s, INT32_MIN, INT32_MAX) : s));
         }
 }
-static void w_mma_f16(const u8 *in, u8 *out) { mma(in, out, 0); }
-static void w_mma_bf16(const u8 *in, u8 *out) { mma(in, out, 1); }
-static void w_mma_s8(const u8 *in, u8 *out) {
-    for (u32 r = 0; r < 16; r++)
-        for (u32 c = 0; c < 8; c++) {
-            u32 s = rd32(in + 2048 + 32 * r + 4 * c);
-            for (u32 k = 0; k < 32; k++) s += (u32)((s32)(s8)in[32 * r + k] * (s8)in[1024 + 32 * c + k]);
-            wr32(out + 32 * r + 4 * c, s);
-        }
+static void p_extreme_sums(u8 *in) {
+    for (u32 i = 0; i < 128; i++) wr32(in + 2048 + 4 * i, i & 1 ? 0x7ffffff0u + (i & 15) : 0x80000010u - (i & 15));
 }
+static void w_mma_k32_s8_s8(const u8 *in, u8 *out) { mma8(in, out, 32, 1, 1, 0); }
+static void w_mma_k32_s8_u8(const u8 *in, u8 *out) { mma8(in, out, 32, 1, 0, 0); }
+static void w_mma_k32_u8_s8(const u8 *in, u8 *out) { mma8(in, out, 32, 0, 1, 0); }
+static void w_mma_k32_u8_u8(const u8 *in, u8 *out) { mma8(in, out, 32, 0, 0, 0); }
+static void w_mma_k32_sat_s8(const u8 *in, u8 *out) { mma8(in, out, 32, 1, 1, 1); }
+static void w_mma_k16_s8_s8(const u8 *in, u8 *out) { mma8(in, out, 16, 1, 1, 0); }
 /* Matrix m's row j is the 16 bytes that lane 8m + j points to; lane i gets words i%4 of row i/4. */
 static void w_ldmatrix(const u8 *in, u8 *out) {
     THREADS(32) {
@@ -304,10 +323,21 @@ static void w_cp_async(const u8 *in, u8 *out) {
 }
 static void w_mbarrier(const u8 *in, u8 *out) { THREADS(64) OUT4(i, W(i ^ 63, 0)); }
 static void w_bulk_in(const u8 *in, u8 *out) { THREADS(32) for (u32 k = 0; k < 4; k++) O(i, k, W(i, 3 - k)); }
-static void w_griddep(const u8 *in, u8 *out) { THREADS(32) OUT4(i, W(i, 0)); }
+static void w_griddepcontrol(const u8 *in, u8 *out) { THREADS(32) OUT4(i, W(i, 0)); }
+
+static void w_cp_mbarrier(const u8 *in, u8 *out) { THREADS(32) for (u32 k = 0; k < 4; k++) O(i, k, W(i ^ 31, k)); }
+static void w_mbarrier_state(const u8 *in, u8 *out) { (void)in; O(0, 0, 0); O(0, 1, 1); O(0, 2, 0); O(0, 3, 1); }
+static void w_mbarrier_tx(const u8 *in, u8 *out) { (void)in; O(0, 0, 0); O(0, 1, 1); O(0, 2, 0); O(0, 3, 1); }
+static void w_bulk_store(const u8 *in, u8 *out) {
+    THREADS(32) for (u32 k = 0; k < 4; k++) wr32(out + 16 * i + 4 * k, W(i, 3 - k));
+    memcpy(out + 1024, out + 256, 16);
+}
+static void w_bulk_prefetch(const u8 *in, u8 *out) { (void)in; THREADS(32) OUT4(i, 5); }
+static void w_fence_proxy(const u8 *in, u8 *out) { THREADS(32) OUT4(i, W(i, 0) + 1); }
 
 #define WIDE(file, n, block) {#file, #n, 1, block, 16 * block, 64 * block, NULL, w_##n, 0},
 #define WORD(file, n, block) {#file, #n, 1, block, 16 * block, 4 * block, NULL, w_##n, 0},
+#define MMA(file, n, prepare, bytes, rel) {#file, #n, 1, 32, 2560, bytes, prepare, w_##n, rel},
 static const whole k_whole[] = {
     WIDE(ld, ld_types, 32) WIDE(ld, ld_vec, 32) WIDE(ld, ld_cache, 32) WIDE(ld, ld_spaces, 32) WIDE(ld_nc, ld_nc, 32)
     WIDE(ld_ordered, ld_ordered, 32) WIDE(st, st_types, 32) WIDE(st, st_cache, 32) WIDE(st_ordered, st_ordered, 32)
@@ -322,7 +352,15 @@ static const whole k_whole[] = {
     WORD(branch, branch_loop, 64) WORD(branch, predicated, 64) WORD(brx, brx, 64) WIDE(call, call, 64) WORD(exit, exit, 64)
     WORD(trap, trap_not_taken, 64) {"nanosleep", "nanosleep", 1, 64, 1024, 256, NULL, w_one, 0},
     WIDE(barrier, barrier, 128) WORD(bar_arrive, bar_arrive, 64) WIDE(bar_red, bar_red, 128)
-    {"mma", "mma_f16", 1, 32, 2560, 512, p_f16, w_mma_f16, 1e-5}, {"mma", "mma_bf16", 1, 32, 2560, 512, p_bf16, w_mma_bf16, 1e-5},
-    {"mma", "mma_s8", 1, 32, 2560, 512, NULL, w_mma_s8, 0}, WIDE(ldmatrix, ldmatrix, 32) WIDE(cp_async, cp_async, 32)
-    WORD(mbarrier, mbarrier, 64) WIDE(bulk, bulk_in, 32) WORD(griddep, griddep, 32)
+    MMA(mma_f16, mma_k16_f16, p_f16, 512, 1e-5) MMA(mma_f16, mma_k8_f16, p_f16, 512, 1e-5)
+    MMA(mma_bf16, mma_k16_bf16, p_bf16, 512, 1e-5) MMA(mma_bf16, mma_k8_bf16, p_bf16, 512, 1e-5)
+    MMA(mma_f16, mma_k16_f16_f16, p_half_ints, 256, 0) MMA(mma_f16, mma_k8_f16_f16, p_half_ints, 256, 0)
+    MMA(mma_tf32, mma_k8_tf32, p_tf32, 512, 1e-5)
+    MMA(mma_s8, mma_k32_s8_s8, NULL, 512, 0) MMA(mma_s8, mma_k32_s8_u8, NULL, 512, 0) MMA(mma_s8, mma_k32_u8_s8, NULL, 512, 0)
+    MMA(mma_s8, mma_k32_u8_u8, NULL, 512, 0) MMA(mma_s8, mma_k32_sat_s8, p_extreme_sums, 512, 0) MMA(mma_s8, mma_k16_s8_s8, NULL, 512, 0)
+    WIDE(ldmatrix, ldmatrix, 32) WIDE(cp_async, cp_async, 32)
+    WIDE(cp_mbarrier, cp_mbarrier, 32) {"mbarrier", "mbarrier_state", 1, 32, 512, 64, NULL, w_mbarrier_state, 0},
+    {"mbarrier_tx", "mbarrier_tx", 1, 32, 512, 64, NULL, w_mbarrier_tx, 0}, WIDE(bulk_store, bulk_store, 32)
+    WORD(bulk_prefetch, bulk_prefetch, 32) WORD(fence_proxy, fence_proxy, 32)
+    WORD(mbarrier, mbarrier, 64) WIDE(bulk, bulk_in, 32) WORD(griddepcontrol, griddepcontrol, 32)
 };

@@ -478,27 +478,39 @@ st.global.b32 [%out64+8], %r4;
 """)
 
 # ---- tensor cores: one warp; A row-major at in, B (columns of k) at in + 1024, C after it; D row-major to out
-def mma(name, shape, types, a_regs, b_regs, acc, kbytes):
-    """A row of A and a column of B are kbytes long; lane = 4 * group + t."""
-    b = "shr.u32 %r20, %tx, 2;\nand.b32 %r21, %tx, 3;\n"
-    b += f"mad.lo.u32 %r22, %r20, {kbytes}, 0;\nmad.lo.u32 %r22, %r21, 4, %r22;\ncvt.u64.u32 %l0, %r22;\nadd.u64 %l0, %in, %l0;\n"
-    for i in range(a_regs):  # a0: row g, k 4t.., a1: row g + 8, a2: k + half, a3: both
+def mma(file, name, shape, types, halves, acc, kbytes):
+    """A row of A and a column of B are kbytes long; lane = 4 * group + t. halves: 16-byte pieces of a row."""
+    b = f"shr.u32 %r20, %tx, 2;\nand.b32 %r21, %tx, 3;\nmul.lo.u32 %r22, %r20, {kbytes};\nmad.lo.u32 %r22, %r21, 4, %r22;\n"
+    b += "cvt.u64.u32 %l0, %r22;\nadd.u64 %l0, %in, %l0;\nadd.u64 %l1, %l0, 1024;\n"
+    for i in range(2 * halves):  # a0: row g, a1: row g + 8, a2 and a3: the same, half a row on
         b += f"ld.global.b32 %r{i}, [%l0+{(i & 1) * 8 * kbytes + (i >> 1) * 16}];\n"
-    b += f"add.u64 %l1, %l0, 1024;\n"
-    for i in range(b_regs):
+    for i in range(halves):
         b += f"ld.global.b32 %r{8 + i}, [%l1+{16 * i}];\n"
-    b += "mad.lo.u32 %r23, %r20, 32, 0;\nmad.lo.u32 %r23, %r21, 8, %r23;\ncvt.u64.u32 %l2, %r23;\nadd.u64 %l3, %in, %l2;\nadd.u64 %l4, %out, %l2;\n"
-    r = "%f" if acc == "f32" else "%r1"
-    c, d = [f"{r}{i}" for i in range(4)], ([f"%f{4 + i}" for i in range(4)] if acc == "f32" else [f"%r1{4 + i}" for i in range(4)])
-    b += f"ld.global.v2.{acc} {{{c[0]}, {c[1]}}}, [%l3+2048];\nld.global.v2.{acc} {{{c[2]}, {c[3]}}}, [%l3+2304];\n"
-    A = ", ".join(f"%r{i}" for i in range(a_regs))
-    Bs = ", ".join(f"%r{8 + i}" for i in range(b_regs))
-    b += f"mma.sync.aligned.{shape}.row.col.{types} {{{', '.join(d)}}}, {{{A}}}, {{{Bs}}}, {{{', '.join(c)}}};\n"
-    b += f"st.global.v2.{acc} [%l4], {{{d[0]}, {d[1]}}};\nst.global.v2.{acc} [%l4+256], {{{d[2]}, {d[3]}}};\n"
-    whole("mma", name, b)
-mma("mma_f16", "m16n8k16", "f32.f16.f16.f32", 4, 2, "f32", 32)
-mma("mma_bf16", "m16n8k16", "f32.bf16.bf16.f32", 4, 2, "f32", 32)
-mma("mma_s8", "m16n8k32", "s32.s8.s8.s32", 4, 2, "s32", 32)
+    A, B = ", ".join(f"%r{i}" for i in range(2 * halves)), ", ".join(f"%r{8 + i}" for i in range(halves))
+    row = 16 if acc == "f16" else 32
+    b += f"mul.lo.u32 %r23, %r20, {row};\nmad.lo.u32 %r23, %r21, {row // 4}, %r23;\ncvt.u64.u32 %l2, %r23;\nadd.u64 %l3, %in, %l2;\nadd.u64 %l4, %out, %l2;\n"
+    if acc == "f16":
+        b += "ld.global.b32 %r10, [%l3+2048];\nld.global.b32 %r11, [%l3+2176];\n"
+        b += f"mma.sync.aligned.{shape}.row.col.{types} {{%r12, %r13}}, {{{A}}}, {{{B}}}, {{%r10, %r11}};\n"
+        b += "st.global.b32 [%l4], %r12;\nst.global.b32 [%l4+128], %r13;\n"
+    else:
+        r = "%f" if acc == "f32" else "%r1"
+        c, d = [f"{r}{i}" for i in range(4)], [f"{r}{4 + i}" for i in range(4)]
+        b += f"ld.global.v2.{acc} {{{c[0]}, {c[1]}}}, [%l3+2048];\nld.global.v2.{acc} {{{c[2]}, {c[3]}}}, [%l3+2304];\n"
+        b += f"mma.sync.aligned.{shape}.row.col.{types} {{{', '.join(d)}}}, {{{A}}}, {{{B}}}, {{{', '.join(c)}}};\n"
+        b += f"st.global.v2.{acc} [%l4], {{{d[0]}, {d[1]}}};\nst.global.v2.{acc} [%l4+256], {{{d[2]}, {d[3]}}};\n"
+    whole(file, name, b)
+for t in ("f16", "bf16"):
+    mma(f"mma_{t}", f"mma_k16_{t}", "m16n8k16", f"f32.{t}.{t}.f32", 2, "f32", 32)
+    mma(f"mma_{t}", f"mma_k8_{t}", "m16n8k8", f"f32.{t}.{t}.f32", 1, "f32", 16)
+mma("mma_f16", "mma_k16_f16_f16", "m16n8k16", "f16.f16.f16.f16", 2, "f16", 32)
+mma("mma_f16", "mma_k8_f16_f16", "m16n8k8", "f16.f16.f16.f16", 1, "f16", 16)
+mma("mma_tf32", "mma_k8_tf32", "m16n8k8", "f32.tf32.tf32.f32", 2, "f32", 32)
+for x in ("s8", "u8"):
+    for y in ("s8", "u8"):
+        mma("mma_s8", f"mma_k32_{x}_{y}", "m16n8k32", f"s32.{x}.{y}.s32", 2, "s32", 32)
+mma("mma_s8", "mma_k32_sat_s8", "m16n8k32", "satfinite.s32.s8.s8.s32", 2, "s32", 32)
+mma("mma_s8", "mma_k16_s8_s8", "m16n8k16", "s32.s8.s8.s32", 1, "s32", 16)
 LDM = """
 mov.u32 %r0, ldm_words;
 mad.lo.u32 %r1, %tx, 16, %r0;
@@ -577,4 +589,92 @@ mad.lo.u32 %r2, %tx, 16, %r1;
 ld.shared.v4.b32 {%r3, %r4, %r5, %r6}, [%r2];
 st.global.v4.b32 [%out64], {%r6, %r5, %r4, %r3};
 """, before=".shared .align 8 .b64 bulk_bar;\n.shared .align 128 .b8 bulk_words[512];\n", sm=90)
-whole("griddep", "griddep", "griddepcontrol.wait;\nld.global.b32 %r0, [%in16];\ngriddepcontrol.launch_dependents;\nst.global.b32 [%out4], %r0;", sm=90)
+whole("griddepcontrol", "griddepcontrol", "griddepcontrol.wait;\nld.global.b32 %r0, [%in16];\ngriddepcontrol.launch_dependents;\nst.global.b32 [%out4], %r0;", sm=90)
+
+whole("cp_mbarrier", "cp_mbarrier", """
+mov.u32 %r0, cpm_bar;
+mov.u32 %r1, cpm_words;
+setp.eq.u32 %p0, %tx, 0;
+@%p0 mbarrier.init.shared.b64 [%r0], 32;
+bar.sync 0;
+mad.lo.u32 %r2, %tx, 16, %r1;
+cp.async.cg.shared.global [%r2], [%in16], 16;
+cp.async.mbarrier.arrive.noinc.shared.b64 [%r0];
+L_wait:
+mbarrier.test_wait.parity.shared.b64 %p1, [%r0], 0;
+@!%p1 bra L_wait;
+xor.b32 %r3, %tx, 31;
+mad.lo.u32 %r3, %r3, 16, %r1;
+ld.shared.v4.b32 {%r4, %r5, %r6, %r7}, [%r3];
+st.global.v4.b32 [%out64], {%r4, %r5, %r6, %r7};
+""", before=".shared .align 8 .b64 cpm_bar;\n.shared .align 16 .b8 cpm_words[512];\n")
+whole("mbarrier", "mbarrier_state", """
+mov.u32 %r0, mbs_bar;
+setp.ne.u32 %p0, %tx, 0;
+@%p0 bra L_end;
+mbarrier.init.shared.b64 [%r0], 3;
+mbarrier.arrive.shared.b64 %l0, [%r0];
+mbarrier.test_wait.shared.b64 %p1, [%r0], %l0;
+selp.b32 %r1, 1, 0, %p1;
+mbarrier.arrive.shared.b64 %l1, [%r0], 2;
+mbarrier.test_wait.shared.b64 %p1, [%r0], %l0;
+selp.b32 %r2, 1, 0, %p1;
+mbarrier.test_wait.parity.shared.b64 %p1, [%r0], 1;
+selp.b32 %r3, 1, 0, %p1;
+mbarrier.arrive.shared.b64 %l1, [%r0], 3;
+mbarrier.test_wait.parity.shared.b64 %p1, [%r0], 1;
+selp.b32 %r4, 1, 0, %p1;
+st.global.v4.b32 [%out], {%r1, %r2, %r3, %r4};
+mbarrier.inval.shared.b64 [%r0];
+L_end:
+""", before=".shared .align 8 .b64 mbs_bar;\n", sm=90)
+whole("mbarrier_tx", "mbarrier_tx", """
+mov.u32 %r0, mbt_bar;
+setp.ne.u32 %p0, %tx, 0;
+@%p0 bra L_end;
+mbarrier.init.shared.b64 [%r0], 1;
+mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%r0], 16;
+mbarrier.arrive.shared.b64 %l0, [%r0];
+mbarrier.test_wait.parity.shared.b64 %p1, [%r0], 0;
+selp.b32 %r1, 1, 0, %p1;
+mbarrier.complete_tx.relaxed.cta.shared::cta.b64 [%r0], 16;
+mbarrier.test_wait.parity.shared.b64 %p1, [%r0], 0;
+selp.b32 %r2, 1, 0, %p1;
+mbarrier.arrive.expect_tx.shared.b64 %l0, [%r0], 8;
+mbarrier.test_wait.parity.shared.b64 %p1, [%r0], 1;
+selp.b32 %r3, 1, 0, %p1;
+mbarrier.complete_tx.relaxed.cta.shared::cta.b64 [%r0], 8;
+mbarrier.test_wait.parity.shared.b64 %p1, [%r0], 1;
+selp.b32 %r4, 1, 0, %p1;
+st.global.v4.b32 [%out], {%r1, %r2, %r3, %r4};
+L_end:
+""", before=".shared .align 8 .b64 mbt_bar;\n", sm=90)
+whole("bulk_store", "bulk_store", """
+mov.u32 %r0, bs_words;
+mad.lo.u32 %r1, %tx, 16, %r0;
+ld.global.v4.b32 {%r2, %r3, %r4, %r5}, [%in16];
+st.shared.v4.b32 [%r1], {%r5, %r4, %r3, %r2};
+fence.proxy.async.shared::cta;
+bar.sync 0;
+setp.ne.u32 %p0, %tx, 0;
+@%p0 bra L_end;
+cp.async.bulk.global.shared::cta.bulk_group [%out], [%r0], 512;
+cp.async.bulk.commit_group;
+cp.async.bulk.wait_group.read 0;
+cp.async.bulk.global.shared::cta.bulk_group [%out+1024], [%r0+256], 16;
+cp.async.bulk.commit_group;
+cp.async.bulk.wait_group 0;
+L_end:
+""", before=".shared .align 128 .b8 bs_words[512];\n", sm=90)
+whole("bulk_prefetch", "bulk_prefetch", "cp.async.bulk.prefetch.L2.global [%in], 512;\nst.global.b32 [%out4], 5;", sm=90)
+whole("fence_proxy", "fence_proxy", """
+ld.global.b32 %r0, [%in16];
+st.global.b32 [%out4], %r0;
+fence.proxy.async;
+fence.proxy.async.global;
+fence.proxy.async.shared::cta;
+fence.mbarrier_init.release.cluster;
+ld.global.b32 %r1, [%out4];
+add.u32 %r1, %r1, 1;
+st.global.b32 [%out4], %r1;
+""", sm=90)
