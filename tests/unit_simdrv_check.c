@@ -118,6 +118,7 @@ static void test_last_cta(void **state) {
     quiet("acq_rel atomic", RACE(LAST_DONE("", "atom.acq_rel.gpu.global.add.u32", ""), 4, 32));
     says("no fence before", RACE(LAST_DONE("", "atom.global.add.u32", "fence.acq_rel.gpu;\n"), 4, 32), "write at line", "read at line");
     says("no fence after", RACE(LAST_DONE("fence.acq_rel.gpu;\n", "atom.global.add.u32", ""), 4, 32), "write at line", "read at line");
+    says("atomics of one CTA's scope", RACE(LAST_DONE("", "atom.acq_rel.cta.global.add.u32", ""), 4, 32), "CTA", "with nothing that orders");
     says("fences of one CTA's scope", RACE(LAST_DONE("fence.acq_rel.cta;\n", "atom.global.add.u32", "fence.acq_rel.cta;\n"), 4, 32), "CTA 0", "CTA 3");
 }
 
@@ -157,6 +158,28 @@ static void test_named_barrier(void **state) {
     says("different barriers", RACE(NAMED("", ""), 1, 64), "race", "shared offset");
     says("arriving does not wait", RACE(BEGIN(256) "setp.ge.u32 %x, %t, 32;\n@%x bra L_take;\nbar.arrive 1, 64;\nld.shared.u32 %a, [%s+128];\nbra L_end;\nL_take:\n"
          "st.shared.u32 [%s], %t;\nbar.sync 1, 64;\nL_end:\n" END, 1, 64), "race", "shared offset");
+}
+
+/* 64 threads meet at an mbarrier instead of bar.sync. */
+#define MBARRIER(meet)                                                                                            \
+    BEGIN(264) "setp.eq.u32 %x, %t, 0;\n@%x mbarrier.init.shared.b64 [sh+256], 64;\nbar.sync 0;\nst.shared.u32 [%s], %t;\n" meet \
+    "xor.b32 %a, %t, 63;\nmov.u32 %b, sh;\nmad.lo.u32 %b, %a, 4, %b;\nld.shared.u32 %d, [%b];\nst.global.u32 [%q], %d;\n" END
+#define MEET(order) "mbarrier.arrive.shared.b64 %z, [sh+256];\nL_wait:\nmbarrier.test_wait" order ".shared.b64 %y, [sh+256], %z;\n@!%y bra L_wait;\n"
+static void test_mbarrier(void **state) {
+    (void)state;
+    quiet("arrive and wait", run(MBARRIER(MEET("")), 2, 64, 4096, 1, 1, 1));
+    says("arrive alone", RACE(MBARRIER("mbarrier.arrive.shared.b64 %z, [sh+256];\n"), 1, 64), "race", "shared offset");
+}
+
+/* cp.async: the copy counts as made by its thread at its wait. */
+#define COPY(wait) \
+    BEGIN(1024) "mad.lo.u32 %s, %t, 16, 0;\nmad.wide.u32 %q, %i, 16, %p;\ncp.async.cg.shared.global [%s], [%q], 16;\ncp.async.commit_group;\n" wait \
+    "xor.b32 %a, %t, 63;\nmad.lo.u32 %a, %a, 16, 0;\nld.shared.u32 %d, [%a];\nst.global.u32 [%q+2048], %d;\n" END
+static void test_cp_async(void **state) {
+    (void)state;
+    quiet("wait, then barrier", run(COPY("cp.async.wait_all;\nbar.sync 0;\n"), 1, 64, 8192, 1, 1, 1));
+    says("no wait: read of what is not there yet", run(COPY("bar.sync 0;\n"), 1, 64, 8192, 1, 0, 1), "never written", "shared offset");
+    says("no barrier", RACE(COPY("cp.async.wait_all;\n"), 1, 64), "race", "shared offset");
 }
 
 /* Different launches are ordered; a launch must not be judged by the last one's accesses. */
@@ -272,7 +295,7 @@ int main(void) {
     const struct CMUnitTest t[] = {
         cmocka_unit_test(test_barrier_reduction), cmocka_unit_test(test_warp), cmocka_unit_test(test_same_instruction),
         cmocka_unit_test(test_last_cta), cmocka_unit_test(test_message), cmocka_unit_test(test_grid_barrier),
-        cmocka_unit_test(test_named_barrier), cmocka_unit_test(test_launches), cmocka_unit_test(test_uninit),
+        cmocka_unit_test(test_named_barrier), cmocka_unit_test(test_mbarrier), cmocka_unit_test(test_cp_async), cmocka_unit_test(test_launches), cmocka_unit_test(test_uninit),
         cmocka_unit_test(test_counters), cmocka_unit_test(test_banks),
     };
     return cmocka_run_group_tests(t, setup, teardown);

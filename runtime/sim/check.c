@@ -107,3 +107,10 @@ void sim_check_warp_sync(const sim_launch *l, uint64_t cta, void *shadow, uint32
 void sim_check_fence(const sim_launch *l, uint64_t cta, uint32_t thread, int gpu_scope) {
     if (l->opt.check_races) race_fence(cta, thread, gpu_scope);
 }
+
+void sim_check_async_write(void *shadow, int space, uint64_t addr, uint64_t bytes) {
+    cta_shadow *s = shadow;
+    if (!s) return;
+    if (space == SIM_SPACE_GLOBAL) sim_mem_mark_init(addr, bytes);
+    else if (addr <= s->shared_bytes && bytes <= s->shared_bytes - addr) memset(s->shared_init + addr, 1, bytes);
+}

@@ -92,6 +92,8 @@ void sim_check_barrier_part(const sim_launch *l, uint64_t cta, void *cta_shadow,
 /* bar.warp.sync only: shfl, vote and match order no memory. */
 void sim_check_warp_sync(const sim_launch *l, uint64_t cta, void *cta_shadow, uint32_t warp, uint32_t mask);
 void sim_check_fence(const sim_launch *l, uint64_t cta, uint32_t thread, int gpu_scope);
+/* Bytes that an asynchronous copy has written: initialised. The race check leaves bulk copies out. */
+void sim_check_async_write(void *cta_shadow, int space, uint64_t addr, uint64_t bytes);
 void sim_check_launch_begin(const sim_launch *l);
 void sim_check_launch_end(const sim_launch *l);
 /* Bytes, sectors, bank conflicts of one warp instruction into c. */

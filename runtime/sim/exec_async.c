@@ -56,7 +56,7 @@ int h_cp_async(sim_warp *w, const sim_inst *in, uint32_t m) {
 
 /* Performs what fits: kind, lane in m, and group older than the newest `keep` committed ones of its lane. */
 static int complete(sim_warp *w, const sim_inst *in, uint32_t m, int kind, uint32_t keep, int all) {
-    uint32_t k = 0, wrote = 0;
+    uint32_t k = 0, wrote = 0, bytes = 0;
     uint64_t at[32];
     for (uint32_t i = 0; i < w->n_async; i++) {
         sim_async *a = &w->async[i];
@@ -68,20 +68,21 @@ static int complete(sim_warp *w, const sim_inst *in, uint32_t m, int kind, uint3
         if (kind == 0) {
             memcpy(w->shared + a->dst, (const void *)(uintptr_t)a->src, a->take);
             memset(w->shared + a->dst + a->take, 0, a->bytes - a->take);
-            if (wrote >> a->lane & 1) { /* the hook takes one access a lane: hand over what is gathered */
-                if (sim_hook(w, in, wrote, SIM_SPACE_SHARED, SIM_WRITE, SIM_WEAK, a->bytes, at)) return X_FAULT;
+            if (wrote && (wrote >> a->lane & 1 || a->bytes != bytes)) { /* the hook takes one access a lane, of one size */
+                if (sim_hook(w, in, wrote, SIM_SPACE_SHARED, SIM_WRITE, SIM_WEAK, bytes, at)) return X_FAULT;
                 wrote = 0;
             }
+            bytes = a->bytes;
             wrote |= 1u << a->lane;
             at[a->lane] = a->dst;
         } else {
             memcpy((void *)(uintptr_t)a->dst, w->shared + a->src, a->bytes);
+            sim_check_async_write(w->cta->shadow, SIM_SPACE_GLOBAL, a->dst, a->bytes);
             w->wk->progress++;
         }
     }
     w->n_async = k;
-    (void)at;
-    return X_NEXT;
+    return wrote ? sim_hook(w, in, wrote, SIM_SPACE_SHARED, SIM_WRITE, SIM_WEAK, bytes, at) : X_NEXT;
 }
 int h_cp_commit(sim_warp *w, const sim_inst *in, uint32_t m) {
     (void)in;
@@ -130,14 +131,28 @@ static int land_bulk(sim_warp *w, const sim_inst *in, uint64_t off) {
             continue;
         }
         memcpy(w->shared + b->dst, (const void *)(uintptr_t)b->src, b->bytes);
+        sim_check_async_write(c->shadow, SIM_SPACE_SHARED, b->dst, b->bytes);
         if (mb_step(w, (u64a *)(w->shared + off), 0, -(int64_t)b->bytes)) rc = sim_fault(w, in, 0, SIM_LAUNCH_FAILED, "mbarrier transaction count");
     }
     c->n_bulk = k;
     return rc;
 }
 
+/* What the checks see of an mbarrier operation: an arrival releases, a wait that succeeds acquires. */
+static int hook_mbar(sim_warp *w, const sim_inst *in, uint32_t m, uint32_t yes, const uint64_t *off) {
+    const int op = in->cmp;
+    int rc = X_NEXT;
+    if (op == MB_INIT || op == MB_INVAL) return sim_hook(w, in, m, SIM_SPACE_SHARED, SIM_WRITE, SIM_WEAK, 8, off);
+    if (op < MB_TEST || op == MB_CP_ARRIVE)
+        return sim_hook(w, in, m, SIM_SPACE_SHARED, SIM_ATOMIC, op == MB_EXPECT || op == MB_COMPLETE ? SIM_RELAXED : SIM_ACQ_REL, 8, off);
+    if (yes) rc = sim_hook(w, in, yes, SIM_SPACE_SHARED, SIM_READ, SIM_ACQUIRE, 8, off);
+    if (rc == X_NEXT && m & ~yes) rc = sim_hook(w, in, m & ~yes, SIM_SPACE_SHARED, SIM_READ, SIM_RELAXED, 8, off);
+    return rc;
+}
+
 int h_mbar(sim_warp *w, const sim_inst *in, uint32_t m) {
     uint32_t yes = 0;
+    uint64_t offs[32];
     int waiting = 0;
     EACH(l) {
         uint64_t addr = sim_addr_of(w, in, 0, (int)l);
@@ -145,6 +160,7 @@ int h_mbar(sim_warp *w, const sim_inst *in, uint32_t m) {
         if (!p) return X_FAULT;
         uint64_t off = (uint64_t)((uint8_t *)p - w->shared), token = *p;
         if (off >= w->shared_bytes) return sim_fault(w, in, (int)l, SIM_ILLEGAL_ADDRESS, "an mbarrier lies in shared memory");
+        offs[l] = off;
         uint32_t count = in->n ? R32(2)[l] : 1;
         if (in->cmp != MB_INIT && (*p == MB_NONE || *p == 0xa5a5a5a5a5a5a5a5ull)) return sim_fault(w, in, (int)l, SIM_LAUNCH_FAILED, "the mbarrier is not initialised");
         int bad = 0;
@@ -175,6 +191,7 @@ int h_mbar(sim_warp *w, const sim_inst *in, uint32_t m) {
         if (bad) return sim_fault(w, in, (int)l, SIM_LAUNCH_FAILED, "more arrivals than the mbarrier expects in this phase");
         if ((in->cmp == MB_ARRIVE || in->cmp == MB_ARRIVE_TX) && in->o[1]) R64(1)[l] = token;
     }
+    if (hook_mbar(w, in, m, yes, offs) != X_NEXT) return X_FAULT;
     if (in->cmp >= MB_TEST && in->cmp <= MB_TRY_PARITY) {
         uint32_t *d = R32(1);
         *d = (*d & ~m) | yes;

@@ -87,7 +87,7 @@ static const struct { const char *s; uint32_t mod; } mods[] = {
     {"rni", F_INT | F_RN}, {"rzi", F_INT | F_RZ}, {"rmi", F_INT | F_RM}, {"rpi", F_INT | F_RP},
     {"approx", F_APPROX}, {"NaN", F_NAN}, {"wrap", F_WRAP}, {"trans", F_TRANS}, {"volatile", F_VOLATILE},
     {"uni", F_UNI}, {"aligned", F_ALIGNED}, {"relu", F_RELU}, {"noftz", F_NOFTZ}, {"shiftamt", F_SHIFTAMT},
-    {"gpu", F_SCOPE_GPU}, {"sys", F_SCOPE_GPU}, {"gl", F_SCOPE_GPU}, {"cluster", F_SCOPE_GPU}, {"const", F_CONST},
+    {"cta", F_SCOPE_CTA}, {"gpu", F_SCOPE_GPU}, {"sys", F_SCOPE_GPU}, {"gl", F_SCOPE_GPU}, {"cluster", F_SCOPE_GPU}, {"const", F_CONST},
     {"noinc", F_NOINC}, {"satfinite", F_SAT},
 };
 static const char *const cmps[] = {"eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"};
