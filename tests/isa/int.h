@@ -136,3 +136,16 @@ CASE(carry, addc_cc_u32, "ll", u64, u32, a + b < a) CASE(carry, subc_cc_u32, "ll
 CASE(carry, add_cc_u64, "lll", u64, u64, c + (a + b < a)) CASE(carry, sub_cc_s64, "lll", u64, u64, c - (a < b))
 CASE(carry, mad_cc_u32, "iil", u32, u64, (u64)a * b + x[2]) CASE(carry, madc_cc_u32, "iil", u32, u32, (u64)a * b + x[2] < x[2])
 CASE(carry, mad_hi_cc_u32, "iii", u32, u32, (u64)a * b + ((((u64)a * b >> 32) + c) >> 32))
+
+CASE(selp, selp_s16, "HHi", u16, u16, NEG2 ? a : b) CASE(selp, selp_s64, "lli", u64, u64, NEG2 ? a : b)
+CASE(setp_int, setp_le_u16, "HH", u16, u32, a <= b) CASE(setp_int, setp_le_u32, "ii", u32, u32, a <= b) CASE(setp_int, setp_le_u64, "ll", u64, u32, a <= b)
+CASE(setp_int, setp_gt_u16, "HH", u16, u32, a > b) CASE(setp_int, setp_gt_u32, "ii", u32, u32, a > b) CASE(setp_int, setp_gt_u64, "ll", u64, u32, a > b)
+/* compare, then combine with a predicate; a NaN makes every ordered comparison false (float.h has the rest) */
+#define SB(c, T, t, k, expr)                                                                        \
+    CASE(setp_bool, setp_##c##_and_##t, k, T, u32, (expr) & NEG2) CASE(setp_bool, setp_##c##_or_##t, k, T, u32, (expr) | NEG2) \
+    CASE(setp_bool, setp_##c##_xor_##t, k, T, u32, (expr) ^ NEG2)
+#define SB_EQ(T, t, k) SB(eq, T, t, k, a == b) SB(ne, T, t, k, a != b)
+#define SB_S(T, k) SB_EQ(T, T, k) SB(le, T, T, k, a <= b) SB(gt, T, T, k, a > b) SB(ge, T, T, k, a >= b)
+#define SB_U(T, k) SB_EQ(T, T, k) SB(ge, T, T, k, a >= b) SB(lo, T, T, k, a < b) SB(ls, T, T, k, a <= b) SB(hi, T, T, k, a > b) SB(hs, T, T, k, a >= b)
+SB_S(s16, "HHi") SB_S(s32, "iii") SB_S(s64, "lli") SB_U(u16, "HHi") SB_U(u32, "iii") SB_U(u64, "lli")
+SB_EQ(u16, b16, "HHi") SB_EQ(u32, b32, "iii") SB_EQ(u64, b64, "lli")

@@ -171,6 +171,32 @@ add("cvt_f16", "cvt_f32_f16 | b16 > f32 | cvt.f32.f16 %d, %a", "cvt_f64_f16 | b1
 add("cvt_f16_sm90", "cvt_f32_bf16 | b16 > f32 | cvt.f32.bf16 %d, %a", sm=90)
 add("cvt_pair", *[f"cvt_{m.replace('.', '_')}_{t}_f32 | f32 f32 > b32 | cvt.{m}.{t}.f32 %d, %a, %b" for t in ("f16x2", "bf16x2") for m in ("rn", "rz", "rn.relu")])
 
+# ---- the rest of each form's modifiers
+for o in ("and", "or", "xor"):
+    add("setp_bool", *[f"setp_{c}_{o}_{t} | {t} {t} s32 > b32 | setp.lt.s32 %q, %c, 0; setp.{c}.{o}.{t} %p, %a, %b, %q" + SEL
+                       for t, cs in (("s16", SC), ("b16", SC[:2]), ("s32", SC), ("b32", SC[:2]), ("s64", SC), ("b64", SC[:2]), ("u16", UC), ("u32", UC), ("u64", UC),
+                                     ("f32", FC), ("f64", FC)) for c in cs if c != "lt"],
+        f"setp_lt_{o}_ftz_f32 | f32 f32 s32 > b32 | setp.lt.s32 %q, %c, 0; setp.lt.{o}.ftz.f32 %p, %a, %b, %q" + SEL)
+add("setp_int", *[f"setp_{c}_{t} | {t} {t} > b32 | setp.{c}.{t} %p, %a, %b" + SEL for c in ("le", "gt") for t in ("u16", "u32", "u64")])
+add("selp", *[f"selp_{t} | {r} {r} b32 > {r} | setp.lt.s32 %p, %c, 0; selp.{t} %d, %a, %b, %p" for t, r in (("s16", "s16"), ("s64", "s64"))])
+add("f64", "mad_rn_f64 | f64 f64 f64 > f64 | mad.rn.f64 %d, %a, %b, %c", *[f"{o}_rn_f64 | f64 f64 > f64 | {o}.rn.f64 %d, %a, %b" for o in ("add", "sub", "mul")])
+add("fma_f32", "mad_rz_ftz_f32 | f32 f32 f32 > f32 | mad.rz.ftz.f32 %d, %a, %b, %c", "mad_rp_sat_f32 | f32 f32 f32 > f32 | mad.rp.sat.f32 %d, %a, %b, %c")
+for t, r in HALF:
+    add("f16", *[f"{o}_ftz_{t} | {r} {r} > {r} | {o}.ftz.{t} %d, %a, %b" for o in ("add", "sub")],
+        *[f"{o}_sat_{t} | {r} {r} > {r} | {o}.sat.{t} %d, %a, %b" for o in ("sub", "mul")], f"add_rn_{t} | {r} {r} > {r} | add.rn.{t} %d, %a, %b",
+        f"fma_rn_ftz_{t} | {r} {r} {r} > {r} | fma.rn.ftz.{t} %d, %a, %b, %c", f"abs_ftz_{t} | {r} > {r} | abs.ftz.{t} %d, %a", f"neg_ftz_{t} | {r} > {r} | neg.ftz.{t} %d, %a")
+    add("f16_minmax", *[f"{o}_ftz_{t} | {r} {r} > {r} | {o}.ftz.{t} %d, %a, %b" for o in ("min", "max")])
+add("cvt_f2f", *[f"cvt_{m.replace('.', '_')}_f32_f64 | f64 > f32 | cvt.{m}.f32.f64 %d, %a" for m in ("rn.ftz", "rn.sat")],
+    "cvt_ftz_f64_f32 | f32 > f64 | cvt.ftz.f64.f32 %d, %a", "cvt_sat_f64_f32 | f32 > f64 | cvt.sat.f64.f32 %d, %a",
+    *[f"cvt_{m}_f64_f64 | f64 > f64 | cvt.{m}.f64.f64 %d, %a" for m in ("rni", "rzi", "rpi", "sat")],
+    *[f"cvt_{m}_f16_f16 | b16 > b16 | cvt.{m}.f16.f16 %d, %a" for m in ("rzi", "rmi", "rpi", "sat")], "cvt_rzi_sat_f32_f32 | f32 > f32 | cvt.rzi.sat.f32.f32 %d, %a")
+add("cvt_f16", "cvt_sat_f32_f16 | b16 > f32 | cvt.sat.f32.f16 %d, %a", "cvt_rn_sat_f16_f32 | f32 > b16 | cvt.rn.sat.f16.f32 %d, %a",
+    "cvt_rn_ftz_f16_f32 | f32 > b16 | cvt.rn.ftz.f16.f32 %d, %a", "cvt_rm_f16_f32 | f32 > b16 | cvt.rm.f16.f32 %d, %a", "cvt_rp_f16_f32 | f32 > b16 | cvt.rp.f16.f32 %d, %a")
+add("cvt_f16_sm90", "cvt_rn_bf16_f16 | b16 > b16 | cvt.rn.bf16.f16 %d, %a", "cvt_rz_bf16_f64 | f64 > b16 | cvt.rz.bf16.f64 %d, %a", sm=90)
+add("cvt_f2i_sm90", *[f"cvt_{m}_{d}_bf16 | b16 > {d} | cvt.{m}.{d}.bf16 %d, %a" for m in ("rni", "rzi") for d in ("s32", "u32")], sm=90)
+add("cvt_i2f_sm90", *[f"cvt_rn_bf16_{d} | {d} > b16 | cvt.rn.bf16.{d} %d, %a" for d in ("s32", "u16")], sm=90)
+add("cvt_i2f", "cvt_rn_sat_f32_s32 | s32 > f32 | cvt.rn.sat.f32.s32 %d, %a")
+
 FRAME = """.visible .entry {name}(.param .u64 {name}_in, .param .u64 {name}_out)
 {{
 {regs}    ld.param.u64 %in, [{name}_in];
@@ -230,7 +256,7 @@ WFRAME = """{before}.visible .entry {name}(.param .u64 {name}_in, .param .u64 {n
 """
 def whole_entry(name, before, body):
     regs = ""
-    for k, t in (("r", "b32"), ("l", "b64"), ("f", "f32"), ("h", "b16"), ("p", "pred")):
+    for k, t in (("r", "b32"), ("l", "b64"), ("f", "f32"), ("g", "f64"), ("h", "b16"), ("p", "pred")):
         used = [int(x) for x in re.findall(r"%" + k + r"(\d+)\b", body)]
         if used:
             regs += f"    .reg .{t} %{k}<{max(used) + 1}>;\n"
@@ -247,7 +273,7 @@ for f, (sm, rows) in FILES.items():
     names = [r.split('|')[0].strip() for r in rows] + [m[0] for m in more]
     with open(f"tests/isa/{f}.ptx", "w") as out:
         out.write(f"// {f}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}; written by make.py; expected values in the headers here\n")
-        out.write(f".version {'7.4' if sm == 80 else '8.0'}\n.target sm_{sm}\n.address_size 64\n")
+        out.write(f".version {'8.0' if sm == 90 or f.startswith('bar') else '7.4'}\n.target sm_{sm}\n.address_size 64\n")
         for r in rows:
             out.write("\n" + entry(r))
         for m in more:

@@ -42,6 +42,13 @@ MAYBE f64 small_value(u32 h, int eb, int mb) {
 #define BF(v) ((u16)small_bits((v), 8, 7, 0))     /* to bf16 */
 #define BV(h) small_value((u16)(h), 8, 7)
 
+/* To f16 toward -inf or, if up, toward +inf: toward zero, then one up in magnitude if that lost something. */
+MAYBE u16 h_directed(f64 v, int up) {
+    const u16 z = (u16)small_bits(v, 5, 10, 1);
+    if (isnan(v) || HV(z) == v || !signbit(v) == !up) return z;
+    return (u16)(z + 1);
+}
+
 /* a + b rounded to odd, so that one more rounding to a much narrower format is right. */
 MAYBE f64 add_odd(f64 a, f64 b) {
     f64 s = a + b;

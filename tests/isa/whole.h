@@ -335,6 +335,70 @@ static void w_bulk_store(const u8 *in, u8 *out) {
 static void w_bulk_prefetch(const u8 *in, u8 *out) { (void)in; THREADS(32) OUT4(i, 5); }
 static void w_fence_proxy(const u8 *in, u8 *out) { THREADS(32) OUT4(i, W(i, 0) + 1); }
 
+/* the rest of each form's modifiers */
+static void w_barrier_cta(const u8 *in, u8 *out) { THREADS(128) { O(i, 0, W(i ^ 127, 0)); O(i, 1, W(i, 0)); } }
+static void w_ldu(const u8 *in, u8 *out) { THREADS(32) { O(i, 0, W(i, 0)); O(i, 1, W(i, 3)); } }
+static void w_ld_ordered_types(const u8 *in, u8 *out) {
+    THREADS(32) {
+        O(i, 0, W(i, 1)); O(i, 1, W(i, 0)); O(i, 2, IN(i)[3]); O(i, 3, (u32)(s32)(s16)rd16(IN(i) + 6));
+        wr64(OUT64(i) + 16, rd64(IN(i) + 8));
+        O(i, 6, W(i, 0)); O(i, 7, W(i, 0));
+    }
+}
+static void w_st_ordered_types(const u8 *in, u8 *out) {
+    THREADS(32) {
+        O(i, 0, W(i, 1)); O(i, 1, W(i, 0));
+        wr64(OUT64(i) + 8, rd64(IN(i) + 8));
+        OUT64(i)[16] = IN(i)[8];
+        wr16(OUT64(i) + 18, rd16(IN(i) + 12));
+    }
+}
+static void w_match_all_b64(const u8 *in, u8 *out) {
+    int same = 1;
+    THREADS(32) same &= W(i, 0) == W(0, 0);
+    THREADS(32) { O(i, 0, same ? ~0u : 0); O(i, 1, ~0u); O(i, 2, (u32)same); O(i, 3, 1); }
+}
+static void w_ldmatrix_trans(const u8 *in, u8 *out) {
+    THREADS(32) {
+        const u32 row = i / 4, col = i % 4;
+        for (u32 m = 0; m < 2; m++) {
+            const u32 v = (u32)rd16(IN(8 * m + 2 * col + 1) + 2 * row) << 16 | rd16(IN(8 * m + 2 * col) + 2 * row);
+            O(i, 2 + m, v);
+            if (!m) O(i, 0, v);
+        }
+    }
+}
+static void w_mma_k16_u8_s8(const u8 *in, u8 *out) { mma8(in, out, 16, 0, 1, 0); }
+static void w_mma_k16_sat_s8(const u8 *in, u8 *out) { mma8(in, out, 16, 1, 1, 1); }
+static void w_atom_shared(const u8 *in, u8 *out) {
+    THREADS(32) {
+        const u32 a = W(i, 0), b = W(i, 1), c = W(i, 2), d = W(i, 3);
+        const u64 la = rd64(IN(i)), lb = rd64(IN(i) + 8);
+        u32 v = a;
+        O(i, 0, v); v ^= c;
+        O(i, 1, v); v &= d;
+        O(i, 2, v); v = v > b ? v : b;
+        O(i, 3, v); v = (s32)v < (s32)c ? v : c;
+        const u32 before = v;
+        O(i, 4, v); v = inc(v, d);
+        if (v == before) v = c; /* the cas expects what the inc saw */
+        O(i, 5, v);
+        O(i, 6, a);
+        const u64 m = (s64)la > (s64)lb ? la : lb;
+        wr64(OUT64(i) + 32, m);
+        wr64(OUT64(i) + 40, (m + lb) | la);
+        O(i, 12, dec(b, c));
+    }
+}
+static void w_atom_add_f64(const u8 *in, u8 *out) {
+    THREADS(32) {
+        const f64 a = (s32)W(i, 0), b = (s32)W(i, 1);
+        wr64(OUT64(i), d_bits(a + b + b));
+        wr64(OUT64(i) + 8, d_bits(a));
+    }
+}
+static void w_mbarrier_more(const u8 *in, u8 *out) { (void)in; O(0, 0, 1); O(0, 1, 1); }
+
 #define WIDE(file, n, block) {#file, #n, 1, block, 16 * block, 64 * block, NULL, w_##n, 0},
 #define WORD(file, n, block) {#file, #n, 1, block, 16 * block, 4 * block, NULL, w_##n, 0},
 #define MMA(file, n, prepare, bytes, rel) {#file, #n, 1, 32, 2560, bytes, prepare, w_##n, rel},
@@ -362,5 +426,12 @@ static const whole k_whole[] = {
     WIDE(cp_mbarrier, cp_mbarrier, 32) {"mbarrier", "mbarrier_state", 1, 32, 512, 64, NULL, w_mbarrier_state, 0},
     {"mbarrier_tx", "mbarrier_tx", 1, 32, 512, 64, NULL, w_mbarrier_tx, 0}, WIDE(bulk_store, bulk_store, 32)
     WORD(bulk_prefetch, bulk_prefetch, 32) WORD(fence_proxy, fence_proxy, 32)
+    WIDE(barrier, barrier_cta, 128)
+    {"bar_arrive", "bar_arrive_0", 1, 64, 1024, 256, NULL, w_bar_arrive, 0}, {"bar_arrive", "bar_arrive_1", 1, 64, 1024, 256, NULL, w_bar_arrive, 0},
+    {"bar_arrive", "bar_arrive_2", 1, 64, 1024, 256, NULL, w_bar_arrive, 0}, {"bar_red", "bar_red_0", 1, 128, 2048, 8192, NULL, w_bar_red, 0},
+    {"bar_red", "bar_red_1", 1, 128, 2048, 8192, NULL, w_bar_red, 0}, WIDE(ld_nc, ldu, 32) WIDE(ld_ordered, ld_ordered_types, 32)
+    WIDE(st_ordered, st_ordered_types, 32) WIDE(match, match_all_b64, 32) WIDE(ldmatrix, ldmatrix_trans, 32)
+    MMA(mma_s8, mma_k16_u8_s8, NULL, 512, 0) MMA(mma_s8, mma_k16_sat_s8, p_extreme_sums, 512, 0) WIDE(atom_bits, atom_shared, 32)
+    WIDE(atom_add, atom_add_f64, 32) {"mbarrier", "mbarrier_more", 1, 32, 512, 64, NULL, w_mbarrier_more, 0},
     WORD(mbarrier, mbarrier, 64) WIDE(bulk, bulk_in, 32) WORD(griddepcontrol, griddepcontrol, 32)
 };

@@ -678,3 +678,128 @@ ld.global.b32 %r1, [%out4];
 add.u32 %r1, %r1, 1;
 st.global.b32 [%out4], %r1;
 """, sm=90)
+
+# ---- the rest of each form's modifiers
+whole("barrier", "barrier_cta", """
+ld.global.b32 %r0, [%in16];
+mov.u32 %r1, barc_words;
+mad.lo.u32 %r2, %tx, 4, %r1;
+st.shared.b32 [%r2], %r0;
+bar.cta.sync 0;
+xor.b32 %r3, %tx, 127;
+mad.lo.u32 %r4, %r3, 4, %r1;
+ld.shared.b32 %r5, [%r4];
+barrier.cta.sync 1;
+st.shared.b32 [%r2], %r5;
+barrier.cta.sync.aligned 2, 128;
+ld.shared.b32 %r6, [%r4];
+st.global.v2.b32 [%out64], {%r5, %r6};
+""", before=".shared .align 4 .b8 barc_words[512];\n")
+for j, k in enumerate(("bar.cta.arrive", "barrier.arrive", "barrier.cta.arrive.aligned")):
+    whole("bar_arrive", f"bar_arrive_{j}", WHOLE["bar_arrive"][1][0][2].replace("bar.arrive", k).replace("arrive_words", f"arrive_words_{j}"),
+          before=f".shared .align 4 .b8 arrive_words_{j}[128];\n")
+for j, k in enumerate(("barrier.red", "barrier.cta.red")):
+    whole("bar_red", f"bar_red_{j}", WHOLE["bar_red"][1][0][2].replace("bar.red", k))
+whole("ld_nc", "ldu", """
+ldu.global.b32 %r0, [%in16];
+ldu.global.v2.u32 {%r1, %r2}, [%in16+8];
+st.global.v2.b32 [%out64], {%r0, %r2};
+""")
+whole("ld_ordered", "ld_ordered_types", """
+mov.u32 %r9, ldo_words;
+mad.lo.u32 %r9, %tx, 4, %r9;
+ld.relaxed.gpu.global.v2.b32 {%r0, %r1}, [%in16];
+ld.acquire.sys.global.u64 %l0, [%in16+8];
+ld.relaxed.gpu.global.u8 %r2, [%in16+3];
+ld.acquire.gpu.global.s16 %r3, [%in16+6];
+st.relaxed.cta.shared.b32 [%r9], %r0;
+ld.acquire.cta.shared.b32 %r4, [%r9];
+ld.relaxed.gpu.global.L1::no_allocate.b32 %r5, [%in16];
+st.global.v4.b32 [%out64], {%r1, %r0, %r2, %r3};
+st.global.b64 [%out64+16], %l0;
+st.global.v2.b32 [%out64+24], {%r4, %r5};
+""", before=".shared .align 4 .b8 ldo_words[128];\n")
+whole("st_ordered", "st_ordered_types", """
+ld.global.v4.b32 {%r0, %r1, %r2, %r3}, [%in16];
+mov.b64 %l0, {%r2, %r3};
+st.relaxed.gpu.global.v2.b32 [%out64], {%r1, %r0};
+st.release.sys.global.u64 [%out64+8], %l0;
+st.relaxed.gpu.global.u8 [%out64+16], %r2;
+st.release.gpu.global.u16 [%out64+18], %r3;
+""")
+whole("match", "match_all_b64", """
+ld.global.b32 %r0, [%in16];
+cvt.u64.u32 %l0, %r0;
+match.all.sync.b64 %r1|%p0, %l0, -1;
+mov.b64 %l1, 0x700000007;
+match.all.sync.b64 %r2|%p1, %l1, -1;
+selp.b32 %r3, 1, 0, %p0;
+selp.b32 %r4, 1, 0, %p1;
+st.global.v4.b32 [%out64], {%r1, %r2, %r3, %r4};
+""")
+whole("ldmatrix", "ldmatrix_trans", LDM.replace("ldm_words", "ldt_words") + """
+ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%r6}, [%r1];
+st.global.b32 [%out64], %r6;
+ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%r6, %r7}, [%r1];
+st.global.v2.b32 [%out64+8], {%r6, %r7};
+""", before=".shared .align 16 .b8 ldt_words[512];\n")
+mma("mma_s8", "mma_k16_u8_s8", "m16n8k16", "s32.u8.s8.s32", 1, "s32", 16)
+mma("mma_s8", "mma_k16_sat_s8", "m16n8k16", "satfinite.s32.s8.s8.s32", 1, "s32", 16)
+# atomics on shared memory, by 32 threads on words of their own, with orders and scopes in turn
+whole("atom_bits", "atom_shared", """
+ld.global.v4.b32 {%r0, %r1, %r2, %r3}, [%in16];
+mov.u32 %r4, ats_words;
+mad.lo.u32 %r4, %tx, 32, %r4;
+mov.b64 %l0, {%r0, %r1};
+mov.b64 %l1, {%r2, %r3};
+st.shared.b32 [%r4], %r0;
+atom.acquire.cta.shared.xor.b32 %r5, [%r4], %r2;
+st.global.b32 [%out64], %r5;
+atom.release.gpu.shared.and.b32 %r5, [%r4], %r3;
+st.global.b32 [%out64+4], %r5;
+atom.relaxed.sys.shared.max.u32 %r5, [%r4], %r1;
+st.global.b32 [%out64+8], %r5;
+atom.acq_rel.cta.shared.min.s32 %r5, [%r4], %r2;
+st.global.b32 [%out64+12], %r5;
+atom.shared.inc.u32 %r5, [%r4], %r3;
+st.global.b32 [%out64+16], %r5;
+atom.acq_rel.gpu.shared.cas.b32 %r5, [%r4], %r5, %r2;
+atom.shared.exch.b32 %r5, [%r4], %r0;
+st.global.b32 [%out64+20], %r5;
+ld.shared.b32 %r5, [%r4];
+st.global.b32 [%out64+24], %r5;
+st.shared.b64 [%r4+8], %l0;
+atom.shared.max.s64 %l2, [%r4+8], %l1;
+atom.relaxed.gpu.shared.add.u64 %l3, [%r4+8], %l1;
+red.shared.or.b64 [%r4+8], %l0;
+red.relaxed.cta.shared.add.s32 [%r4+16], %r1;
+st.shared.b32 [%r4+16], %r1;
+red.release.gpu.shared.dec.u32 [%r4+16], %r2;
+ld.shared.b64 %l4, [%r4+8];
+st.global.v2.b64 [%out64+32], {%l3, %l4};
+ld.shared.b32 %r5, [%r4+16];
+st.global.b32 [%out64+48], %r5;
+""", before=".shared .align 8 .b8 ats_words[1024];\n")
+whole("atom_add", "atom_add_f64", """
+ld.global.v2.b32 {%r0, %r1}, [%in16];
+cvt.rn.f64.s32 %g0, %r0;
+cvt.rn.f64.s32 %g1, %r1;
+st.global.f64 [%out64], %g0;
+atom.global.add.f64 %g2, [%out64], %g1;
+st.global.f64 [%out64+8], %g2;
+red.relaxed.gpu.global.add.f64 [%out64], %g1;
+""")
+whole("mbarrier", "mbarrier_more", """
+mov.u32 %r0, mbm_bar;
+setp.ne.u32 %p0, %tx, 0;
+@%p0 bra L_end;
+mbarrier.init.shared::cta.b64 [%r0], 2;
+mbarrier.arrive.noComplete.release.cta.shared::cta.b64 %l0, [%r0], 1;
+mbarrier.arrive.release.cta.shared::cta.b64 %l1, [%r0];
+mbarrier.try_wait.shared.b64 %p1, [%r0], %l0;
+selp.b32 %r1, 1, 0, %p1;
+mbarrier.test_wait.acquire.cta.shared::cta.b64 %p1, [%r0], %l1;
+selp.b32 %r2, 1, 0, %p1;
+st.global.v2.b32 [%out], {%r1, %r2};
+L_end:
+""", before=".shared .align 8 .b64 mbm_bar;\n", sm=90)
