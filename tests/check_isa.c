@@ -76,7 +76,7 @@ static const u64 edge64[] = {0, 1, 2, 0xff, 0x7fffffff, 0x80000000, 0xffffffff, 
                              0x7fffffffffffffff, 0x8000000000000000, 0x8000000000000001, 0xffffffff00000000,
                              0xffffffff80000000, 0xfffffffffffffffe, 0xffffffffffffffff};
 static const u16 edge16[] = {0, 1, 2, 127, 128, 255, 256, 0x5555, 0x7ffe, 0x7fff, 0x8000, 0x8001, 0xff7f, 0xfffe, 0xffff};
-static const f32 edgef[] = {0, -0.f, 1, -1, 0.5f, -0.5f, 1.5f, 2.5f, -2.5f, 0x1.000002p0f, 0x1.fffffep-1f, 16777217, 1e-8f,
+static const f32 edgef[] = {0, -0.f, 1, -1, 0.5f, -0.5f, 1.5f, 2.5f, -2.5f, 0x1.000002p0f, 0x1.fffffep-1f, 16777216, 1e-8f,
                             0x1p31f, -0x1p31f, 0x1p32f, 0x1p63f, -0x1p63f, 0x1p64f, 127.5f, 255.5f, -128.5f, 65504, 65519, 65520,
                             -70000, 3e38f, -3e38f, 0x1.fffffep127f, 0x1p-126f, 0x1.fffffcp-127f, 0x1p-149f, -0x1p-149f,
                             0x1p-24f, 0x1p-25f, 0x1.8p-25f, 0x1p-14f, 100, -100, 0x1p-127f};

@@ -5,8 +5,8 @@
     CASE(file, op##_u32, k32, u32, u32, expr) CASE(file, op##_s32, k32, s32, s32, expr) \
     CASE(file, op##_u64, k64, u64, u64, expr) CASE(file, op##_s64, k64, s64, s64, expr)
 #define BITS3(file, op, n, expr)                                                \
-    CASE(file, op##_b16, "HHH" + 3 - n, u16, u16, expr) CASE(file, op##_b32, "iii" + 3 - n, u32, u32, expr) \
-    CASE(file, op##_b64, "lll" + 3 - n, u64, u64, expr)
+    CASE(file, op##_b16, &"HHH"[3 - n], u16, u16, expr) CASE(file, op##_b32, &"iii"[3 - n], u32, u32, expr) \
+    CASE(file, op##_b64, &"lll"[3 - n], u64, u64, expr)
 
 CASE(mov, mov_b16, "H", u16, u16, a) CASE(mov, mov_u16, "H", u16, u16, a) CASE(mov, mov_s16, "H", u16, u16, a)
 CASE(mov, mov_b32, "i", u32, u32, a) CASE(mov, mov_u32, "i", u32, u32, a) CASE(mov, mov_s32, "i", u32, u32, a)
