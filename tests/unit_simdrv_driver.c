@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include "../runtime/device/cuda.h"
 #include "../runtime/sim/sim.h"
 
@@ -60,6 +62,34 @@ static const char *text(CUresult r) {
     const char *s;
     OK(cu.GetErrorString(r, &s));
     return s;
+}
+
+/* The environment is read once, before anything else: a child process for each setting. */
+static void test_environment(void **state) {
+    (void)state;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (!pid) {
+        qm_sim_options o;
+        int major = 0, minor = 0, sms = 0;
+        setenv("QMOE_SIM_SMS", "7", 1);
+        setenv("QMOE_SIM_THREADS", "3", 1);
+        setenv("QMOE_SIM_CHECK", "races,uninit", 1);
+        setenv("QMOE_SIM_COUNT", "1", 1);
+        setenv("QMOE_SIM_SEED", "99", 1);
+        setenv("QMOE_SIM_MEM", "64M", 1);
+        setenv("QMOE_SIM_CC", "121", 1);
+        qm_sim_get_options(&o);
+        cu.Init(0);
+        cu.DeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, 0);
+        cu.DeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, 0);
+        cu.DeviceGetAttribute(&sms, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 0);
+        _exit(o.n_sm != 7 || o.threads != 3 || !o.check_races || !o.check_uninit || !o.count || o.sched_seed != 99 ||
+              o.mem_bytes != (size_t)64 << 20 || major != 12 || minor != 1 || sms != 7);
+    }
+    int status = -1;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
 }
 
 static void test_before_init(void **state) {
@@ -549,7 +579,7 @@ int main(void) {
     qm_err e;
     if (qm_sim_driver(&cu, &e)) return 2;
     const struct CMUnitTest t[] = {
-        cmocka_unit_test(test_before_init),
+        cmocka_unit_test(test_environment), cmocka_unit_test(test_before_init),
 #define EACH(t) cmocka_unit_test_setup_teardown(t, each_setup, each_teardown)
         EACH(test_device), EACH(test_memory), EACH(test_modules), EACH(test_launch_arguments), EACH(test_shared_and_occupancy),
         EACH(test_sticky_fault), EACH(test_context), EACH(test_current_is_per_thread), EACH(test_events), EACH(test_graph),

@@ -83,7 +83,8 @@ static CUresult run_kernel(const sim_op *op) {
     if (!fault) return CUDA_SUCCESS;
     CUresult r = fault_code(fault);
     const char *why = qm_sim_last_report();
-    sim_say(r, "%s: %s", sim_func_name(l.func), *why ? why : "no report");
+    if (*why) sim_say(r, "%s", why);
+    else sim_say(r, "%s", sim_func_name(l.func));
     sim_poison(r);
     return r;
 }
