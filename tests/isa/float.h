@@ -164,6 +164,7 @@ BCASE(cvt_pair, cvt_rn_relu_bf16x2_f32, "ff", f32, u32, (u32)BF(relu(a)) << 16 |
 
 /* the rest of each form's modifiers */
 #define SB_F(T, k)                                                                                  \
+    CASE(setp_bool, setp_eq_or_##T, k, T, u32, (a == b) | NEG2) CASE(setp_bool, setp_eq_xor_##T, k, T, u32, (a == b) ^ NEG2)  \
     SB(eq, T, T, k, a == b) SB(ne, T, T, k, a < b || a > b) SB(le, T, T, k, a <= b) SB(gt, T, T, k, a > b) SB(ge, T, T, k, a >= b) \
     SB(equ, T, T, k, !(a < b || a > b)) SB(neu, T, T, k, a != b) SB(ltu, T, T, k, !(a >= b)) SB(leu, T, T, k, !(a > b))           \
     SB(gtu, T, T, k, !(a <= b)) SB(geu, T, T, k, !(a < b)) SB(num, T, T, k, !isnan(a) && !isnan(b)) SB(nan, T, T, k, isnan(a) || isnan(b))

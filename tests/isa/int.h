@@ -140,11 +140,12 @@ CASE(carry, mad_hi_cc_u32, "iii", u32, u32, (u64)a * b + ((((u64)a * b >> 32) + 
 CASE(selp, selp_s16, "HHi", u16, u16, NEG2 ? a : b) CASE(selp, selp_s64, "lli", u64, u64, NEG2 ? a : b)
 CASE(setp_int, setp_le_u16, "HH", u16, u32, a <= b) CASE(setp_int, setp_le_u32, "ii", u32, u32, a <= b) CASE(setp_int, setp_le_u64, "ll", u64, u32, a <= b)
 CASE(setp_int, setp_gt_u16, "HH", u16, u32, a > b) CASE(setp_int, setp_gt_u32, "ii", u32, u32, a > b) CASE(setp_int, setp_gt_u64, "ll", u64, u32, a > b)
-/* compare, then combine with a predicate; a NaN makes every ordered comparison false (float.h has the rest) */
+/* compare, then combine with a predicate: every comparison with and, eq and lt with or and xor (float.h has the rest) */
 #define SB(c, T, t, k, expr)                                                                        \
-    CASE(setp_bool, setp_##c##_and_##t, k, T, u32, (expr) & NEG2) CASE(setp_bool, setp_##c##_or_##t, k, T, u32, (expr) | NEG2) \
-    CASE(setp_bool, setp_##c##_xor_##t, k, T, u32, (expr) ^ NEG2)
-#define SB_EQ(T, t, k) SB(eq, T, t, k, a == b) SB(ne, T, t, k, a != b)
+    CASE(setp_bool, setp_##c##_and_##t, k, T, u32, (expr) & NEG2)
+#define SB_EQ(T, t, k)                                                                              \
+    CASE(setp_bool, setp_eq_or_##t, k, T, u32, (a == b) | NEG2) CASE(setp_bool, setp_eq_xor_##t, k, T, u32, (a == b) ^ NEG2) \
+    SB(eq, T, t, k, a == b) SB(ne, T, t, k, a != b)
 #define SB_S(T, k) SB_EQ(T, T, k) SB(le, T, T, k, a <= b) SB(gt, T, T, k, a > b) SB(ge, T, T, k, a >= b)
 #define SB_U(T, k) SB_EQ(T, T, k) SB(ge, T, T, k, a >= b) SB(lo, T, T, k, a < b) SB(ls, T, T, k, a <= b) SB(hi, T, T, k, a > b) SB(hs, T, T, k, a >= b)
 SB_S(s16, "HHi") SB_S(s32, "iii") SB_S(s64, "lli") SB_U(u16, "HHi") SB_U(u32, "iii") SB_U(u64, "lli")

@@ -175,7 +175,7 @@ add("cvt_pair", *[f"cvt_{m.replace('.', '_')}_{t}_f32 | f32 f32 > b32 | cvt.{m}.
 for o in ("and", "or", "xor"):
     add("setp_bool", *[f"setp_{c}_{o}_{t} | {t} {t} s32 > b32 | setp.lt.s32 %q, %c, 0; setp.{c}.{o}.{t} %p, %a, %b, %q" + SEL
                        for t, cs in (("s16", SC), ("b16", SC[:2]), ("s32", SC), ("b32", SC[:2]), ("s64", SC), ("b64", SC[:2]), ("u16", UC), ("u32", UC), ("u64", UC),
-                                     ("f32", FC), ("f64", FC)) for c in cs if c != "lt"],
+                                     ("f32", FC), ("f64", FC)) for c in cs if c != "lt" and (o == "and" or c == "eq")],
         f"setp_lt_{o}_ftz_f32 | f32 f32 s32 > b32 | setp.lt.s32 %q, %c, 0; setp.lt.{o}.ftz.f32 %p, %a, %b, %q" + SEL)
 add("setp_int", *[f"setp_{c}_{t} | {t} {t} > b32 | setp.{c}.{t} %p, %a, %b" + SEL for c in ("le", "gt") for t in ("u16", "u32", "u64")])
 add("selp", *[f"selp_{t} | {r} {r} b32 > {r} | setp.lt.s32 %p, %c, 0; selp.{t} %d, %a, %b, %p" for t, r in (("s16", "s16"), ("s64", "s64"))])
