@@ -29,13 +29,15 @@
 #define QM_TILE_ROWS 32
 
 /* ---- Quantised activations ("q8a") --------------------------------------------------------
- * A vector of K floats in groups of 32: K bytes of s8 q, then K/32 words of u32 ds:
- *   bits 31..16: d as bfloat16, amax/127 rounded UP to bf16;  bits 15..0: s16 sum of the group's q.
- * x[i] ~ d * q[i], q = rint(x / d) (round half to even, clamped to +-127; d == 0 -> q = 0).
- * Decoding needs no conversion: d = as_float(ds & 0xffff0000), isum = (s16)ds. NaN or inf in a group
- * makes its d NaN or inf, so that nothing is hidden. */
+ * A vector of K floats in groups of 32, 16 bits a value, as two planes of bytes for dp4a:
+ *   K bytes s8 hi, K bytes s8 lo, K/32 words f32 d.   x[i] ~ d * (256 * hi[i] + lo[i])
+ * d = amax / 32512, q = rint(x / d) (IEEE division, round half to even) clamped to +-32512,
+ * lo = the low byte of q as s8, hi = (q - lo) / 256, in +-127; d == 0 -> q = 0. NaN or inf in a group makes
+ * its d NaN or inf and its q 0, so that nothing is hidden. 8 bits would cost fewer instructions, but one
+ * rounding that falls the other way then changes every later layer by 1%: docs/activations.md. */
 #define QM_Q8A_GROUP 32
-#define QM_Q8A_BYTES(k) ((k) + (k) / 8)
+#define QM_Q8A_BYTES(k) (2 * (k) + (k) / 8)
+#define QM_Q8A_MAX 32512
 
 /* ---- KV cache pages -----------------------------------------------------------------------
  * A page holds 32 tokens of one layer and one kv head; f16.

@@ -1,6 +1,7 @@
 /* combine: merges the splits of op attn: y = sum_s e^(m_s - M) acc_s / sum_s e^(m_s - M) l_s. */
 #include "ref.h"
 #include <math.h>
+#include <string.h>
 #include "../../runtime/file/quant.h"
 
 enum { MAX_HD = 256 };
@@ -29,7 +30,8 @@ void qm_ref_combine(const qm_combine_args *a, const qm_ref_env *env)
         }
         if (!yq) continue;
         qm_q8a_quantize(q, out, hd);
-        for (uint32_t d = 0; d < hd; d++) yq[h * hd + d] = q[d];
-        for (uint32_t j = 0; j < hd / 8; j++) yq[n + h * hd / 8 + j] = q[hd + j];
+        memcpy(yq + h * hd, q, hd);
+        memcpy(yq + n + h * hd, q + hd, hd);
+        memcpy(yq + 2 * n + h * hd / 8, q + 2 * hd, hd / 8);
     }
 }

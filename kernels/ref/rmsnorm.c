@@ -2,6 +2,7 @@
  * Formula: Zhang and Sennrich, "Root Mean Square Layer Normalization" (2019). */
 #include "ref.h"
 #include <math.h>
+#include <string.h>
 #include "../../runtime/file/quant.h"
 
 /* r[i] in double, rounded to f32: what x_out carries and what the norm sees. */
@@ -37,7 +38,8 @@ void qm_ref_rmsnorm(const qm_rmsnorm_args *a, const qm_ref_env *env)
         }
         if (!yq) continue;
         qm_q8a_quantize(q, v, QM_Q8A_GROUP);
-        for (uint32_t j = 0; j < QM_Q8A_GROUP; j++) yq[g + j] = q[j];
-        for (uint32_t j = 0; j < 4; j++) yq[a->n + g / 8 + j] = q[QM_Q8A_GROUP + j];
+        memcpy(yq + g, q, QM_Q8A_GROUP);
+        memcpy(yq + a->n + g, q + QM_Q8A_GROUP, QM_Q8A_GROUP);
+        memcpy(yq + 2 * a->n + g / 8, q + 2 * QM_Q8A_GROUP, 4);
     }
 }

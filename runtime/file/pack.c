@@ -37,48 +37,42 @@ void qm_pack(void *packed, const void *raw, const qm_type_info *t, uint64_t n_ro
 
 /* The rule, in f32, as the kernels do it (QM_Q8A_PUT in kernels/ptx/warp.inc):
  *   a = max |x| by its bits, so that a NaN beats inf and inf beats the rest;
- *   d = a / 127 rounded to f32, then up to bf16 (inf stays inf, a NaN becomes 0x7fff);
- *   q = rint(x / d), or 0 where d is 0, inf or NaN. |x / d| <= 127 (1 + 2^-15), so no clamp bites. */
+ *   d = a / 32512 (inf stays inf, a NaN becomes 0x7fffffff);
+ *   q = rint(x / d), or 0 where d is 0, inf or NaN. The clamp bites only where d is subnormal. */
+static float group_scale(const float *x) {
+    uint32_t amax = 0;
+    for (int i = 0; i < QM_Q8A_GROUP; i++) {
+        uint32_t u;
+        memcpy(&u, &x[i], 4);
+        u &= 0x7fffffff;
+        if (u > amax) amax = u;
+    }
+    if (amax > 0x7f800000) amax = 0x7fffffff;
+    float a;
+    memcpy(&a, &amax, 4);
+    return amax >= 0x7f800000 ? a : a / (float)QM_Q8A_MAX;
+}
+
 void qm_q8a_quantize(void *dst, const float *x, size_t n) {
-    int8_t *q = dst;
-    for (size_t g = 0; g < n / QM_Q8A_GROUP; g++, x += QM_Q8A_GROUP, q += QM_Q8A_GROUP) {
-        uint32_t amax = 0, d;
-        for (int i = 0; i < QM_Q8A_GROUP; i++) {
-            uint32_t u;
-            memcpy(&u, &x[i], 4);
-            u &= 0x7fffffff;
-            if (u > amax) amax = u;
+    int8_t *hi = dst, *lo = hi + n;
+    for (size_t g = 0; g < n / QM_Q8A_GROUP; g++, x += QM_Q8A_GROUP) {
+        float d = group_scale(x);
+        for (int i = 0; i < QM_Q8A_GROUP; i++, hi++, lo++) {
+            float v = d > 0 && d <= 3.4028235e38f ? rintf(x[i] / d) : 0;
+            int q = v > QM_Q8A_MAX ? QM_Q8A_MAX : v < -QM_Q8A_MAX ? -QM_Q8A_MAX : (int)v;
+            int h = (q + 128 + 32768) / 256 - 128; /* floor((q + 128) / 256) */
+            *hi = (int8_t)h;
+            *lo = (int8_t)(q - 256 * h);
         }
-        if (amax >= 0x7f800000) {
-            d = amax > 0x7f800000 ? 0x7fff0000 : 0x7f800000;
-        } else {
-            float a;
-            memcpy(&a, &amax, 4);
-            a /= 127.0f;
-            memcpy(&d, &a, 4);
-            d = (d + 0xffff) & 0xffff0000;
-        }
-        float df;
-        memcpy(&df, &d, 4);
-        int sum = 0;
-        for (int i = 0; i < QM_Q8A_GROUP; i++) {
-            int v = d == 0 || d >= 0x7f800000 ? 0 : (int)rintf(x[i] / df);
-            q[i] = (int8_t)v;
-            sum += v;
-        }
-        uint32_t ds = d | (uint16_t)sum;
-        memcpy((uint8_t *)dst + n + 4 * g, &ds, 4);
+        memcpy((uint8_t *)dst + 2 * n + 4 * g, &d, 4);
     }
 }
 
 void qm_q8a_dequantize(float *x, const void *src, size_t n) {
-    const int8_t *q = src;
+    const int8_t *hi = src, *lo = hi + n;
     for (size_t i = 0; i < n; i++) {
-        uint32_t ds;
-        memcpy(&ds, (const uint8_t *)src + n + i / QM_Q8A_GROUP * 4, 4);
-        ds &= 0xffff0000;
         float d;
-        memcpy(&d, &ds, 4);
-        x[i] = d * (float)q[i];
+        memcpy(&d, (const uint8_t *)src + 2 * n + i / QM_Q8A_GROUP * 4, 4);
+        x[i] = d * (float)(256 * hi[i] + lo[i]);
     }
 }
