@@ -96,7 +96,7 @@ static void nonfinite(void **state)
         if (!isnan(y[70])) chk_fail("y[70] = %g", y[70]);
         const unsigned char *q = chk_get(a.yq);
         uint32_t ds;
-        memcpy(&ds, q + n + 4 * (70 / 32), 4);
+        memcpy(&ds, q + 2 * n + 4 * (70 / 32), 4);
         if ((ds & 0x7f800000) != 0x7f800000) chk_fail("ds = %08x", ds);
         chk_end();
     }

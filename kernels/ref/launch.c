@@ -17,10 +17,10 @@ static stream_type stream_of(int wtype) {
     switch (wtype) {
     case QM_TYPE_F16:
     case QM_TYPE_BF16: return (stream_type){32, 2, 2048, 128, 128};
-    case QM_TYPE_Q8_0: return (stream_type){32, 4, 1088, 36, 36};
-    case QM_TYPE_Q4_K: return (stream_type){256, 1, 4608, 288, 320};
-    case QM_TYPE_Q5_K: return (stream_type){256, 1, 5632, 288, 320};
-    case QM_TYPE_Q6_K: return (stream_type){256, 1, 6720, 288, 352};
+    case QM_TYPE_Q8_0: return (stream_type){32, 4, 1088, 68, 68};
+    case QM_TYPE_Q4_K: return (stream_type){256, 1, 4608, 544, 640};
+    case QM_TYPE_Q5_K: return (stream_type){256, 1, 5632, 544, 640};
+    case QM_TYPE_Q6_K: return (stream_type){256, 1, 6720, 544, 608};
     default: return (stream_type){32, 1, 4096, 128, 128}; /* F32 */
     }
 }
