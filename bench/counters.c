@@ -76,7 +76,7 @@ static int run(qm_device *d, qm_kernels *ks, const job *j, figures *f, double *s
     const uint32_t rows = j->rows_run ? j->rows_run : j->n_rows;
     const int moe = j->op != QM_OP_MATVEC, up = j->op == QM_OP_MOE_UP, k = qm_kernel_find(j->op, j->wtype, 0);
     const size_t matrix = qm_pack_bytes(t, rows, j->n_cols);
-    const size_t x_bytes = t->q8a ? QM_Q8A_BYTES(j->n_cols) : 4 * (size_t)j->n_cols;
+    const size_t x_bytes = t->q16a ? QM_Q16A_BYTES(j->n_cols) : 4 * (size_t)j->n_cols;
     qm_launch l = up    ? qm_launch_moe_up(j->wtype, j->n_rows, j->n_cols, SLOTS, N_SM)
                   : moe ? qm_launch_moe_matvec(j->wtype, j->n_rows, j->n_cols, SLOTS, N_SM)
                         : qm_launch_matvec(j->wtype, j->n_rows, j->n_cols, N_SM, j->max_splits);
@@ -90,7 +90,7 @@ static int run(qm_device *d, qm_kernels *ks, const job *j, figures *f, double *s
     int rc = 0;
     if ((rc = upload(d, &w, matrix * (moe ? SLOTS : 1), 1, e)) || (rc = upload(d, &x, x_bytes * SLOTS, 2, e)) ||
         (rc = upload(d, &y, (size_t)rows * 4 * (moe ? SLOTS : l.grid[1]), 3, e)) ||
-        (rc = upload(d, &yq, (size_t)QM_Q8A_BYTES(rows) * SLOTS, 4, e)) || (rc = upload(d, &scale, 4 * SLOTS, 5, e)))
+        (rc = upload(d, &yq, (size_t)QM_Q16A_BYTES(rows) * SLOTS, 4, e)) || (rc = upload(d, &scale, 4 * SLOTS, 5, e)))
         goto out;
     if (up && (rc = upload(d, &w2, matrix * SLOTS, 6, e))) goto out;
     QM_CU_TRY(d, MemAlloc(&d_ids, sizeof ids));
@@ -98,7 +98,7 @@ static int run(qm_device *d, qm_kernels *ks, const job *j, figures *f, double *s
 
     qm_op_args a = {0};
     if (up)
-        a.moe_up = (qm_moe_up_args){.w_gate = w, .w_up = w2, .x = x, .ids = d_ids, .h = t->q8a ? 0 : y, .hq = t->q8a ? yq : 0,
+        a.moe_up = (qm_moe_up_args){.w_gate = w, .w_up = w2, .x = x, .ids = d_ids, .h = t->q16a ? 0 : y, .hq = t->q16a ? yq : 0,
                                     .expert_bytes = matrix, .n_ff = rows, .n_cols = j->n_cols, .tiles = l.tiles, .n_expert = SLOTS};
     else if (moe)
         a.moe_matvec = (qm_moe_matvec_args){.w = w, .x = x, .ids = d_ids, .scale = scale, .y = y, .expert_bytes = matrix,

@@ -28,16 +28,16 @@
  * ceil(n_rows / 32) tiles. */
 #define QM_TILE_ROWS 32
 
-/* ---- Quantised activations ("q8a") --------------------------------------------------------
+/* ---- Quantised activations ("q16a") --------------------------------------------------------
  * A vector of K floats in groups of 32, 16 bits a value, as two planes of bytes for dp4a:
  *   K bytes s8 hi, K bytes s8 lo, K/32 words f32 d.   x[i] ~ d * (256 * hi[i] + lo[i])
  * d = amax / 32512, q = rint(x / d) (IEEE division, round half to even) clamped to +-32512,
  * lo = the low byte of q as s8, hi = (q - lo) / 256, in +-127; d == 0 -> q = 0. NaN or inf in a group makes
  * its d NaN or inf and its q 0, so that nothing is hidden. 8 bits would cost fewer instructions, but one
  * rounding that falls the other way then changes every later layer by 1%: docs/activations.md. */
-#define QM_Q8A_GROUP 32
-#define QM_Q8A_BYTES(k) (2 * (k) + (k) / 8)
-#define QM_Q8A_MAX 32512
+#define QM_Q16A_GROUP 32
+#define QM_Q16A_BYTES(k) (2 * (k) + (k) / 8)
+#define QM_Q16A_MAX 32512
 
 /* ---- KV cache pages -----------------------------------------------------------------------
  * A page holds 32 tokens of one layer and one kv head; f16.
@@ -75,7 +75,7 @@
 #define QM_RMSNORM_X_OUT      16   /* f32 [n]; may equal X; 0 = not wanted */
 #define QM_RMSNORM_W          24   /* f32 [n] */
 #define QM_RMSNORM_Y          32   /* f32 [n] or 0 */
-#define QM_RMSNORM_YQ         40   /* q8a [n] or 0 */
+#define QM_RMSNORM_YQ         40   /* q16a [n] or 0 */
 #define QM_RMSNORM_N          48
 #define QM_RMSNORM_N_PARTIALS 52
 #define QM_RMSNORM_EPS        56
@@ -85,7 +85,7 @@
  * grid (ceil(tiles / T), k_splits), block 32 * T * S; warp w: tile blockIdx.x*T + w % T, k-slice w / T.
  * A step is one block for K-quants (256 weights), else 32 weights. CTA split s covers steps
  * [s*n/k_splits, (s+1)*n/k_splits); its S warps share them; partial sums meet in shared memory in
- * a fixed order. x is q8a for quantised weights, f32 for F16, BF16, F32. */
+ * a fixed order. x is q16a for quantised weights, f32 for F16, BF16, F32. */
 #define QM_MATVEC_W         0
 #define QM_MATVEC_X         8
 #define QM_MATVEC_BIAS     16   /* f32 [n_rows] or 0 */
@@ -99,10 +99,10 @@
  * grid (ceil(tiles / T), k), block 32 * T * S, as matvec without k_splits. */
 #define QM_MOE_UP_W_GATE        0   /* packed [n_expert, n_ff, K] */
 #define QM_MOE_UP_W_UP          8
-#define QM_MOE_UP_X            16   /* q8a or f32 [K] */
+#define QM_MOE_UP_X            16   /* q16a or f32 [K] */
 #define QM_MOE_UP_IDS          24   /* u32 [k] */
 #define QM_MOE_UP_H            32   /* f32 [k, n_ff] or 0 */
-#define QM_MOE_UP_HQ           40   /* q8a per expert, QM_Q8A_BYTES(n_ff) apart, or 0 */
+#define QM_MOE_UP_HQ           40   /* q16a per expert, QM_Q16A_BYTES(n_ff) apart, or 0 */
 #define QM_MOE_UP_EXPERT_BYTES 48   /* u64: bytes of one packed expert */
 #define QM_MOE_UP_N_FF         56   /* a multiple of 32 */
 #define QM_MOE_UP_N_COLS       60
@@ -129,7 +129,7 @@
 #define QM_SWIGLU_GATE   0   /* f32 [k, n] */
 #define QM_SWIGLU_UP     8   /* f32 [k, n] */
 #define QM_SWIGLU_H     16   /* f32 [k, n] or 0 */
-#define QM_SWIGLU_HQ    24   /* q8a per row of n, or 0 */
+#define QM_SWIGLU_HQ    24   /* q16a per row of n, or 0 */
 #define QM_SWIGLU_N     32   /* a multiple of 32 */
 #define QM_SWIGLU_K     36
 #define QM_SWIGLU_SIZE  40
@@ -174,7 +174,7 @@
 #define QM_COMBINE_ACC       0
 #define QM_COMBINE_ML        8
 #define QM_COMBINE_Y        16   /* f32 [n_head * hd] or 0 */
-#define QM_COMBINE_YQ       24   /* q8a [n_head * hd] or 0 */
+#define QM_COMBINE_YQ       24   /* q16a [n_head * hd] or 0 */
 #define QM_COMBINE_N_HEAD   32
 #define QM_COMBINE_N_SPLITS 36
 #define QM_COMBINE_SIZE     40

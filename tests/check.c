@@ -398,7 +398,7 @@ void chk_u32(uint64_t d, size_t n)
         if (got[i] != ref[i]) chk_fail("%s[%zu]: ref %u, got %u (of %zu)", b->name, i, ref[i], got[i], n);
 }
 
-void chk_q8a(uint64_t d, uint64_t y, size_t n, double tol)
+void chk_q16a(uint64_t d, uint64_t y, size_t n, double tol)
 {
     buf *b = need(d);
     char name[64];
@@ -407,9 +407,9 @@ void chk_q8a(uint64_t d, uint64_t y, size_t n, double tol)
     name_at(d, b, name, sizeof name);
     if (y) {
         const float *gy = chk_get(y);
-        unsigned char *want = chk_tmp(QM_Q8A_BYTES(n));
-        qm_q8a_quantize(want, gy, n);
-        for (size_t i = 0; i < QM_Q8A_BYTES(n); i++)
+        unsigned char *want = chk_tmp(QM_Q16A_BYTES(n));
+        qm_q16a_quantize(want, gy, n);
+        for (size_t i = 0; i < QM_Q16A_BYTES(n); i++)
             if (want[i] != got[i]) {
                 size_t g = i < 2 * n ? i % n / 32 : (i - 2 * n) / 4;
                 uint32_t dw, dg;
@@ -421,8 +421,8 @@ void chk_q8a(uint64_t d, uint64_t y, size_t n, double tol)
         free(C.tmp[--C.n_tmp]);
     }
     double *r = chk_tmp(3 * n * sizeof *r), *g = r + n, *s = g + n;
-    qm_q8a_dequantize(x, got, n);
-    qm_q8a_dequantize(xr, ref, n);
+    qm_q16a_dequantize(x, got, n);
+    qm_q16a_dequantize(xr, ref, n);
     for (size_t i = 0; i < n / 32; i++) {
         float gd, rd;
         memcpy(&gd, got + 2 * n + 4 * i, 4);

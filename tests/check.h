@@ -79,10 +79,10 @@ void chk_f32_part(uint64_t d, size_t first, size_t n, double tol);
 void chk_bytes(uint64_t d, size_t bytes);  /* bit for bit */
 void chk_u32(uint64_t d, size_t n);        /* likewise, reported as integers */
 void chk_f16(uint64_t d, size_t n, double tol); /* as chk_f32 plus one f16 ulp at each element */
-/* q8a vector of n values: each within tol * ||ref|| plus one quantisation step of the reference's. With
+/* q16a vector of n values: each within tol * ||ref|| plus one quantisation step of the reference's. With
  * y != 0 (the same vector as f32, written by the same launch) the bytes must be those of
- * qm_q8a_quantize(y). */
-void chk_q8a(uint64_t d, uint64_t y, size_t n, double tol);
+ * qm_q16a_quantize(y). */
+void chk_q16a(uint64_t d, uint64_t y, size_t n, double tol);
 
 /* Fails the test with the case's name and seed before the message. */
 void chk_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -1,4 +1,4 @@
-/* check_combine: merging of attention splits, empty ones among them, f32 and q8a out. */
+/* check_combine: merging of attention splits, empty ones among them, f32 and q16a out. */
 #include "check.h"
 #include <math.h>
 
@@ -23,12 +23,12 @@ static void one(int checked, uint32_t hd, uint32_t n_head, uint32_t n_splits, in
     a.acc = chk_in("acc", acc, 4 * n * hd);
     a.ml = chk_in("ml", ml, 8 * n);
     if (want & 1) a.y = chk_out("y", 4 * out);
-    if (want & 2) a.yq = chk_out("yq", QM_Q8A_BYTES(out));
+    if (want & 2) a.yq = chk_out("yq", QM_Q16A_BYTES(out));
     chk_launch(k, n_head, 1, 1, hd, 0, &a);
     chk_ref_args(&r, &a, sizeof a);
     qm_ref_combine(&r, &(qm_ref_env){.head_dim = (int)hd, .grid = {n_head, 1, 1}, .block = hd});
     if (a.y) chk_f32(a.y, out, chk_tolerance(k));
-    if (a.yq) chk_q8a(a.yq, a.y, out, chk_tolerance(k));
+    if (a.yq) chk_q16a(a.yq, a.y, out, chk_tolerance(k));
     chk_end();
 }
 

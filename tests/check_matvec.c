@@ -77,11 +77,11 @@ static void nonfinite(void **state) {
             int k = chk_kernel(QM_OP_MATVEC, wt_types[i], 0);
             float *x = chk_normal(512, 1);
             x[300] = inf ? __builtin_inff() : __builtin_nanf("");
-            unsigned char *q = chk_tmp(QM_Q8A_BYTES(512));
-            qm_q8a_quantize(q, x, 512);
+            unsigned char *q = chk_tmp(QM_Q16A_BYTES(512));
+            qm_q16a_quantize(q, x, 512);
             qm_matvec_args a = {.n_rows = 40, .n_cols = 512, .tiles = 1};
             a.w = wt_in("w", ty, 1, 40, 512);
-            a.x = ty->q8a ? chk_in("x", q, QM_Q8A_BYTES(512)) : chk_in("x", x, 4 * 512);
+            a.x = ty->q16a ? chk_in("x", q, QM_Q16A_BYTES(512)) : chk_in("x", x, 4 * 512);
             a.y = chk_out("y", 4 * 40);
             chk_launch(k, 2, 1, 1, 64, qm_launch_shared(wt_types[i], 512, 1, 1, 1, 2), &a);
             const float *y = chk_get(a.y);

@@ -19,7 +19,7 @@ static void one(int checked, int wtype, uint32_t n_ff, uint32_t cols, uint32_t s
     for (uint32_t e = 0; e < slots; e++) ids[e] = how & SAME_EXPERT ? 2 : qm_rng_below(chk_rng(), EXPERTS);
     if (how & BAD_ID) ids[slots - 1] = 0x80000000;
     qm_moe_up_args a = {.n_ff = n_ff, .n_cols = cols, .tiles = l.tiles, .n_expert = EXPERTS}, r;
-    size_t h_bytes = 4 * (size_t)n_ff * slots, hq_bytes = (size_t)QM_Q8A_BYTES(n_ff) * slots;
+    size_t h_bytes = 4 * (size_t)n_ff * slots, hq_bytes = (size_t)QM_Q16A_BYTES(n_ff) * slots;
     a.expert_bytes = qm_pack_bytes(ty, n_ff, cols);
     a.w_gate = wt_in("gate", ty, EXPERTS, n_ff, cols);
     a.w_up = wt_in("up", ty, EXPERTS, n_ff, cols);
@@ -34,12 +34,12 @@ static void one(int checked, int wtype, uint32_t n_ff, uint32_t cols, uint32_t s
     for (uint32_t e = 0; e < slots; e++) {
         if (a.h) chk_f32_part(a.h, (size_t)e * n_ff, n_ff, chk_tolerance(k));
         if (!a.hq) continue;
-        chk_q8a(a.hq + e * QM_Q8A_BYTES(n_ff), 0, n_ff, chk_tolerance(k));
+        chk_q16a(a.hq + e * QM_Q16A_BYTES(n_ff), 0, n_ff, chk_tolerance(k));
         if (!a.h) continue;
         /* bit for bit the rule on the device's own h */
-        unsigned char *want = chk_tmp(QM_Q8A_BYTES(n_ff));
-        qm_q8a_quantize(want, (const float *)chk_get(a.h) + (size_t)e * n_ff, n_ff);
-        if (memcmp(want, (const unsigned char *)chk_get(a.hq) + e * QM_Q8A_BYTES(n_ff), QM_Q8A_BYTES(n_ff)))
+        unsigned char *want = chk_tmp(QM_Q16A_BYTES(n_ff));
+        qm_q16a_quantize(want, (const float *)chk_get(a.h) + (size_t)e * n_ff, n_ff);
+        if (memcmp(want, (const unsigned char *)chk_get(a.hq) + e * QM_Q16A_BYTES(n_ff), QM_Q16A_BYTES(n_ff)))
             chk_fail("slot %u: hq is not h by the rule", e);
     }
     chk_end();

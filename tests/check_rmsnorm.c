@@ -22,13 +22,13 @@ static void one(int checked, uint32_t n, uint32_t parts, unsigned block, int wan
     a.w = chk_in("w", w, 4 * n);
     if (want & WANT_XOUT) a.x_out = want & IN_PLACE ? a.x : chk_out("x_out", 4 * n);
     if (want & WANT_Y) a.y = chk_out("y", 4 * n);
-    if (want & WANT_YQ) a.yq = chk_out("yq", QM_Q8A_BYTES(n));
+    if (want & WANT_YQ) a.yq = chk_out("yq", QM_Q16A_BYTES(n));
     chk_launch(k, 1, 1, 1, block, 0, &a);
     chk_ref_args(&r, &a, sizeof a);
     qm_ref_rmsnorm(&r, &(qm_ref_env){.grid = {1, 1, 1}, .block = block});
     if (a.x_out) chk_f32(a.x_out, n, parts < 2 ? 1e-7 : 4e-7);
     if (a.y) chk_f32(a.y, n, chk_tolerance(k));
-    if (a.yq) chk_q8a(a.yq, a.y, n, chk_tolerance(k));
+    if (a.yq) chk_q16a(a.yq, a.y, n, chk_tolerance(k));
     chk_end();
 }
 
@@ -90,7 +90,7 @@ static void nonfinite(void **state)
         a.x = chk_in("x", x, 4 * n);
         a.w = chk_in("w", w, 4 * n);
         a.y = chk_out("y", 4 * n);
-        a.yq = chk_out("yq", QM_Q8A_BYTES(n));
+        a.yq = chk_out("yq", QM_Q16A_BYTES(n));
         chk_launch(k, 1, 1, 1, 128, 0, &a);
         const float *y = chk_get(a.y);
         if (!isnan(y[70])) chk_fail("y[70] = %g", y[70]);
@@ -114,7 +114,7 @@ static void ledger(void **state)
     a.partials = chk_in("p", chk_normal(n * parts, 1), 4 * n * parts);
     a.w = chk_in("w", chk_normal(n, 1), 4 * n);
     a.x_out = chk_out("x_out", 4 * n);
-    a.yq = chk_out("yq", QM_Q8A_BYTES(n));
+    a.yq = chk_out("yq", QM_Q16A_BYTES(n));
     chk_launch(k, 1, 1, 1, 1024, 0, &a);
     if (chk_counters(k, &c)) {
         print_message("rmsnorm n=2048: %.1f warp instructions a warp, %llu bytes loaded\n",

@@ -13,17 +13,17 @@ static void one(int checked, uint32_t n, uint32_t rows, unsigned block, int want
     a.gate = chk_in("gate", chk_normal(all, scale), 4 * all);
     a.up = chk_in("up", chk_normal(all, scale), 4 * all);
     if (want & 1) a.h = chk_out("h", 4 * all);
-    if (want & 2) a.hq = chk_out("hq", (size_t)rows * QM_Q8A_BYTES(n));
+    if (want & 2) a.hq = chk_out("hq", (size_t)rows * QM_Q16A_BYTES(n));
     chk_launch(k, (unsigned)((all + block - 1) / block), 1, 1, block, 0, &a);
     chk_ref_args(&r, &a, sizeof a);
     qm_ref_swiglu(&r, &(qm_ref_env){.grid = {1, 1, 1}, .block = block});
     if (a.h) chk_f32(a.h, all, chk_tolerance(k));
     for (uint32_t e = 0; a.hq && e < rows; e++) {
-        chk_q8a(a.hq + (uint64_t)e * QM_Q8A_BYTES(n), 0, n, chk_tolerance(k));
+        chk_q16a(a.hq + (uint64_t)e * QM_Q16A_BYTES(n), 0, n, chk_tolerance(k));
         if (!a.h) continue;
-        unsigned char *q = chk_tmp(QM_Q8A_BYTES(n));
-        qm_q8a_quantize(q, (const float *)chk_get(a.h) + (size_t)e * n, n);
-        if (memcmp(q, (const unsigned char *)chk_get(a.hq) + (size_t)e * QM_Q8A_BYTES(n), QM_Q8A_BYTES(n)))
+        unsigned char *q = chk_tmp(QM_Q16A_BYTES(n));
+        qm_q16a_quantize(q, (const float *)chk_get(a.h) + (size_t)e * n, n);
+        if (memcmp(q, (const unsigned char *)chk_get(a.hq) + (size_t)e * QM_Q16A_BYTES(n), QM_Q16A_BYTES(n)))
             chk_fail("row %u: hq is not h by the rule", e);
     }
     chk_end();
@@ -55,13 +55,13 @@ static void nonfinite(void **state) {
     a.gate = chk_in("gate", g, sizeof g);
     a.up = chk_in("up", u, sizeof u);
     a.h = chk_out("h", sizeof g);
-    a.hq = chk_out("hq", QM_Q8A_BYTES(64));
+    a.hq = chk_out("hq", QM_Q16A_BYTES(64));
     chk_launch(chk_kernel(QM_OP_SWIGLU, -1, 0), 1, 1, 1, 64, 0, &a);
     chk_ref_args(&r, &a, sizeof a);
     qm_ref_swiglu(&r, &(qm_ref_env){.grid = {1, 1, 1}, .block = 64});
     chk_f32(a.h, 64, 2e-6);
     chk_bytes(a.hq, 32); /* a group with a NaN: q = 0, d = NaN; the other group is whole */
-    chk_q8a(a.hq, 0, 64, 2e-6);
+    chk_q16a(a.hq, 0, 64, 2e-6);
     chk_end();
 }
 

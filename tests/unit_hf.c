@@ -25,10 +25,10 @@ typedef struct {
     double same;           /* least share of equal arg maxes: near ties may break either way */
 } fixture;
 
-/* Quantised weights take activations in 8 bits, and a near tie of two experts may break differently:
- * the project's gate. With f16 weights the activations stay f32, and the two must be alike. */
+/* Quantised weights take activations in 16 bits, f16 weights take them in f32: either way only rounding is
+ * left between us and an f32 implementation. The project's gate is 0.999; this is what we hold. */
 static const fixture fixtures[] = {
-    { "hf_tiny", { .preset = "tiny", .seed = 1 }, 0x4b07498715de480b, 0.999, 0.25, 0.9 },
+    { "hf_tiny", { .preset = "tiny", .seed = 1 }, 0x4b07498715de480b, 0.999999, 0.005, 0.95 },
     { "hf_tiny_f16", { .preset = "tiny", .seed = 1, .n_layers = 2, .n_expert = 16, .types = "f16" }, 0x0882d6f84f7e431c, 0.999999, 0.005, 0.95 },
 };
 

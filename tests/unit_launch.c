@@ -62,7 +62,7 @@ static void overhead(void **state) {
                           : copies > 1 ? qm_launch_moe_matvec(types[i], rows, cols, copies, 128)
                                        : qm_launch_matvec(types[i], rows, cols, 128, shape[k].max_splits);
             uint32_t splits = limits(&l, types[i], rows, cols, copies, streams, shape[k].max_splits);
-            double x = (t->q8a ? 1.125 : 4) * cols * l.grid[0] * copies, y = 4.0 * rows * splits * copies;
+            double x = (t->q16a ? 2.125 : 4) * cols * l.grid[0] * copies, y = 4.0 * rows * splits * copies;
             double w = (double)qm_pack_bytes(t, rows, cols) * copies * streams;
             if ((x + y) / w > 0.05) fail_msg("%s [%u,%u]: %.3f of the weights", t->name, rows, cols, (x + y) / w);
             if (shape[k].max_splits > 1 && rows >= 2048) assert_true(l.grid[0] * l.grid[1] >= 128);

@@ -1,5 +1,5 @@
 /* unit_quant: block decoding against the Python `gguf` package's floats (fixtures/quant.bin) and against
- * hand-made blocks, the half floats, the packing against abi.h's address formula, the q8a rule. */
+ * hand-made blocks, the half floats, the packing against abi.h's address formula, the q16a rule. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -205,10 +205,10 @@ static void packing(void **state) {
 }
 
 /* The rule restated with other means: double division, exact comparisons. */
-static void q8a_group(const float *x) {
-    unsigned char out[QM_Q8A_BYTES(32)];
+static void q16a_group(const float *x) {
+    unsigned char out[QM_Q16A_BYTES(32)];
     float back[32], d, amax = 0;
-    qm_q8a_quantize(out, x, 32);
+    qm_q16a_quantize(out, x, 32);
     memcpy(&d, out + 64, 4);
     int nan = 0, inf = 0;
     for (int i = 0; i < 32; i++) {
@@ -216,7 +216,7 @@ static void q8a_group(const float *x) {
         inf |= isinf(x[i]) != 0;
         amax = fmaxf(amax, fabsf(x[i]));
     }
-    qm_q8a_dequantize(back, out, 32);
+    qm_q16a_dequantize(back, out, 32);
     if (nan || inf) {
         assert_true(nan ? isnan(d) : isinf(d));
         for (int i = 0; i < 32; i++) assert_true(isnan(back[i])); /* nothing is hidden */
@@ -232,34 +232,34 @@ static void q8a_group(const float *x) {
     }
 }
 
-static void q8a(void **state) {
+static void q16a(void **state) {
     (void)state;
     qm_rng rng = {11};
     float x[32];
     for (int round = 0; round < 2000; round++) {
         float scale = ldexpf(1, (int)qm_rng_below(&rng, 280) - 150);
         for (int i = 0; i < 32; i++) x[i] = scale * qm_rng_normal(&rng);
-        q8a_group(x);
+        q16a_group(x);
     }
     memset(x, 0, sizeof x);
-    q8a_group(x);
+    q16a_group(x);
     static const float odd[] = {1e-45f, -1e-45f, 1e-40f, 1.1754944e-38f, 3.4028235e38f, -3.4028235e38f,
                                 127, -127, 1, 0x1.02p0f, 0x1.020002p0f, NAN, -NAN, INFINITY, -INFINITY};
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
         memset(x, 0, sizeof x);
         x[i % 32] = odd[i];
-        q8a_group(x);
+        q16a_group(x);
         for (int j = 0; j < 32; j++) x[j] = odd[i];
-        q8a_group(x);
+        q16a_group(x);
     }
     x[0] = NAN;
     x[1] = INFINITY;
-    q8a_group(x);
+    q16a_group(x);
     /* by hand: amax 65024 -> d = 2 exactly; halves go to even; both planes and their signs */
-    unsigned char out[QM_Q8A_BYTES(32)];
+    unsigned char out[QM_Q16A_BYTES(32)];
     memset(x, 0, sizeof x);
     x[0] = -65024; x[1] = 1; x[2] = 3; x[3] = 5; x[4] = -5; x[5] = 256; x[6] = 254; x[7] = -258; x[8] = 65024;
-    qm_q8a_quantize(out, x, 32);
+    qm_q16a_quantize(out, x, 32);
     static const int8_t hi[] = {-127, 0, 0, 0, 0, 1, 0, -1, 127, 0}, lo[] = {0, 0, 2, 2, -2, -128, 127, 127, 0, 0};
     assert_memory_equal(out, hi, sizeof hi);
     assert_memory_equal(out + 32, lo, sizeof lo);
@@ -271,6 +271,6 @@ static void q8a(void **state) {
 int main(void) {
     const struct CMUnitTest t[] = {cmocka_unit_test(fixture),     cmocka_unit_test(fields),
                                    cmocka_unit_test(table),       cmocka_unit_test(half_floats),
-                                   cmocka_unit_test(packing),     cmocka_unit_test(q8a)};
+                                   cmocka_unit_test(packing),     cmocka_unit_test(q16a)};
     return cmocka_run_group_tests(t, NULL, NULL);
 }

@@ -17,7 +17,7 @@ void *wt_random(const qm_type_info *t, size_t n_rows, size_t n_cols) {
     qm_rng *r = chk_rng();
     size_t n = n_rows * n_cols, bytes = n_rows * qm_row_bytes(t, n_cols);
     unsigned char *raw = chk_tmp(bytes);
-    if (!t->q8a) {
+    if (!t->q16a) {
         for (size_t i = 0; i < n; i++) {
             float f = qm_rng_normal(r);
             uint16_t h = t->type == QM_TYPE_F16 ? qm_f32_to_f16(f) : qm_f32_to_bf16(f);
@@ -46,7 +46,7 @@ uint64_t wt_in(const char *name, const qm_type_info *t, size_t n_expert, size_t 
     return chk_in2(name, packed, n_expert * packed_bytes, raw, n_expert * raw_bytes);
 }
 
-size_t wt_act_bytes(const qm_type_info *t, size_t n_cols) { return t->q8a ? QM_Q8A_BYTES(n_cols) : 4 * n_cols; }
+size_t wt_act_bytes(const qm_type_info *t, size_t n_cols) { return t->q16a ? QM_Q16A_BYTES(n_cols) : 4 * n_cols; }
 
 uint64_t wt_act_in(const char *name, const qm_type_info *t, size_t n_vec, size_t n_cols) {
     size_t bytes = wt_act_bytes(t, n_cols);
@@ -56,16 +56,16 @@ uint64_t wt_act_in(const char *name, const qm_type_info *t, size_t n_vec, size_t
         float s = kind == 0 ? 0 : kind == 1 ? 30 : kind == 2 ? 0.01f : 1;
         for (int i = 0; i < 32; i++) x[32 * g + (size_t)i] *= s;
     }
-    if (!t->q8a) return chk_in(name, x, n_vec * bytes);
+    if (!t->q16a) return chk_in(name, x, n_vec * bytes);
     unsigned char *q = chk_tmp(n_vec * bytes);
-    for (size_t v = 0; v < n_vec; v++) qm_q8a_quantize(q + v * bytes, x + v * n_cols, n_cols);
+    for (size_t v = 0; v < n_vec; v++) qm_q16a_quantize(q + v * bytes, x + v * n_cols, n_cols);
     return chk_in(name, q, n_vec * bytes);
 }
 
 double wt_act_norm(const qm_type_info *t, uint64_t d, size_t n_cols) {
     float *x = chk_tmp(4 * n_cols);
     double sum = 0;
-    if (t->q8a) qm_q8a_dequantize(x, chk_twin(d), n_cols);
+    if (t->q16a) qm_q16a_dequantize(x, chk_twin(d), n_cols);
     else memcpy(x, chk_twin(d), 4 * n_cols);
     for (size_t i = 0; i < n_cols; i++) sum += (double)x[i] * (double)x[i];
     return sqrt(sum);

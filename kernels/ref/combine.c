@@ -16,7 +16,7 @@ void qm_ref_combine(const qm_combine_args *a, const qm_ref_env *env)
     for (uint32_t h = 0; h < a->n_head; h++) {
         double m = -INFINITY, l = 0, v[MAX_HD] = {0};
         float out[MAX_HD];
-        unsigned char q[QM_Q8A_BYTES(MAX_HD)];
+        unsigned char q[QM_Q16A_BYTES(MAX_HD)];
         for (uint32_t s = 0; s < a->n_splits; s++) m = fmax(m, ml[2 * ((size_t)h * a->n_splits + s)]);
         for (uint32_t s = 0; s < a->n_splits; s++) {
             size_t o = (size_t)h * a->n_splits + s;
@@ -29,7 +29,7 @@ void qm_ref_combine(const qm_combine_args *a, const qm_ref_env *env)
             if (y) y[h * hd + d] = out[d];
         }
         if (!yq) continue;
-        qm_q8a_quantize(q, out, hd);
+        qm_q16a_quantize(q, out, hd);
         memcpy(yq + h * hd, q, hd);
         memcpy(yq + n + h * hd, q + hd, hd);
         memcpy(yq + 2 * n + h * hd / 8, q + 2 * hd, hd / 8);

@@ -21,7 +21,7 @@ double qm_ref_dot(const qm_type_info *t, const void *row, const float *x, uint32
 float *qm_ref_activation(const qm_type_info *t, uint64_t x, uint32_t n, int f32_act) {
     float *v = malloc(n * sizeof *v);
     if (!v) return NULL;
-    if (t->q8a && !f32_act) qm_q8a_dequantize(v, qm_ref_ptr(x), n);
+    if (t->q16a && !f32_act) qm_q16a_dequantize(v, qm_ref_ptr(x), n);
     else memcpy(v, qm_ref_ptr(x), n * sizeof *v);
     return v;
 }

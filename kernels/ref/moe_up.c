@@ -1,4 +1,4 @@
-/* moe_up.c: h[e, i] = silu(Wgate[id_e] x)[i] * (Wup[id_e] x)[i]; hq is h rounded to f32, then q8a. */
+/* moe_up.c: h[e, i] = silu(Wgate[id_e] x)[i] * (Wup[id_e] x)[i]; hq is h rounded to f32, then q16a. */
 #include "dot.h"
 
 void qm_ref_moe_up(const qm_moe_up_args *a, const qm_ref_env *env) {
@@ -15,7 +15,7 @@ void qm_ref_moe_up(const qm_moe_up_args *a, const qm_ref_env *env) {
             h[r] = qm_ref_silu_mul(qm_ref_dot(t, gate + r * row_bytes, x, 0, a->n_cols),
                                    qm_ref_dot(t, up + r * row_bytes, x, 0, a->n_cols));
         if (a->hq && !env->f32_act)
-            qm_q8a_quantize((uint8_t *)qm_ref_ptr(a->hq) + (size_t)e * QM_Q8A_BYTES(a->n_ff), h, a->n_ff);
+            qm_q16a_quantize((uint8_t *)qm_ref_ptr(a->hq) + (size_t)e * QM_Q16A_BYTES(a->n_ff), h, a->n_ff);
     }
     free(own);
     free(x);

@@ -1,7 +1,7 @@
 /* ref.h: the C meaning of every op. Addresses in the argument structs are host addresses; weights
  * are raw GGUF rows (unpacked), [n_rows, n_cols] or [n_expert, n_rows, n_cols], `expert_bytes` the
  * raw bytes of one expert. Accumulation is in double; outputs are rounded once. Activations that the
- * device quantises (q8a) are quantised here by the same rule, so only rounding can differ. */
+ * device quantises (q16a) are quantised here by the same rule, so only rounding can differ. */
 #ifndef QM_REF_H
 #define QM_REF_H
 #include "args.h"
@@ -13,7 +13,7 @@ typedef struct {
     int head_dim;     /* qkrope, attn, combine */
     uint32_t grid[3]; /* the device's launch grid: k_splits of matvec is grid[1] */
     uint32_t block;   /* threads per CTA */
-    int f32_act;      /* 1: x is f32 even where the kernel takes q8a (matvec, moe_up, moe_matvec): what
+    int f32_act;      /* 1: x is f32 even where the kernel takes q16a (matvec, moe_up, moe_matvec): what
                          quantised activations cost is measured against this */
 } qm_ref_env;
 

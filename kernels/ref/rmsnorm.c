@@ -1,4 +1,4 @@
-/* rmsnorm: r = x + sum of partials; y = r / sqrt(mean(r^2) + eps) * w, as f32 and as q8a.
+/* rmsnorm: r = x + sum of partials; y = r / sqrt(mean(r^2) + eps) * w, as f32 and as q16a.
  * Formula: Zhang and Sennrich, "Root Mean Square Layer Normalization" (2019). */
 #include "ref.h"
 #include <math.h>
@@ -26,10 +26,10 @@ void qm_ref_rmsnorm(const qm_rmsnorm_args *a, const qm_ref_env *env)
         ss += r * r;
     }
     double scale = 1.0 / sqrt(ss / a->n + (double)a->eps);
-    for (uint32_t g = 0; g < a->n; g += QM_Q8A_GROUP) {
-        float v[QM_Q8A_GROUP];
-        unsigned char q[QM_Q8A_BYTES(QM_Q8A_GROUP)];
-        for (uint32_t j = 0; j < QM_Q8A_GROUP; j++) {
+    for (uint32_t g = 0; g < a->n; g += QM_Q16A_GROUP) {
+        float v[QM_Q16A_GROUP];
+        unsigned char q[QM_Q16A_BYTES(QM_Q16A_GROUP)];
+        for (uint32_t j = 0; j < QM_Q16A_GROUP; j++) {
             uint32_t i = g + j;
             float r = residual(a, i); /* x_out may be x: read before written */
             if (x_out) x_out[i] = r;
@@ -37,9 +37,9 @@ void qm_ref_rmsnorm(const qm_rmsnorm_args *a, const qm_ref_env *env)
             if (y) y[i] = v[j];
         }
         if (!yq) continue;
-        qm_q8a_quantize(q, v, QM_Q8A_GROUP);
-        memcpy(yq + g, q, QM_Q8A_GROUP);
-        memcpy(yq + a->n + g, q + QM_Q8A_GROUP, QM_Q8A_GROUP);
-        memcpy(yq + 2 * a->n + g / 8, q + 2 * QM_Q8A_GROUP, 4);
+        qm_q16a_quantize(q, v, QM_Q16A_GROUP);
+        memcpy(yq + g, q, QM_Q16A_GROUP);
+        memcpy(yq + a->n + g, q + QM_Q16A_GROUP, QM_Q16A_GROUP);
+        memcpy(yq + 2 * a->n + g / 8, q + 2 * QM_Q16A_GROUP, 4);
     }
 }

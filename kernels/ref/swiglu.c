@@ -1,4 +1,4 @@
-/* swiglu.c: h = silu(gate) * up over [k, n]; hq is h rounded to f32, then q8a. */
+/* swiglu.c: h = silu(gate) * up over [k, n]; hq is h rounded to f32, then q16a. */
 #include "dot.h"
 
 void qm_ref_swiglu(const qm_swiglu_args *a, const qm_ref_env *env) {
@@ -10,7 +10,7 @@ void qm_ref_swiglu(const qm_swiglu_args *a, const qm_ref_env *env) {
             size_t at = (size_t)e * a->n + i;
             h[i] = qm_ref_silu_mul((double)gate[at], (double)up[at]);
         }
-        if (a->hq) qm_q8a_quantize((uint8_t *)qm_ref_ptr(a->hq) + (size_t)e * QM_Q8A_BYTES(a->n), h, a->n);
+        if (a->hq) qm_q16a_quantize((uint8_t *)qm_ref_ptr(a->hq) + (size_t)e * QM_Q16A_BYTES(a->n), h, a->n);
     }
     (void)env;
     free(own);

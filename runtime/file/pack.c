@@ -1,4 +1,4 @@
-/* pack.c: the tile layout of weights and the q8a layout of activations (contracts/abi.h). */
+/* pack.c: the tile layout of weights and the q16a layout of activations (contracts/abi.h). */
 #include <math.h>
 #include <string.h>
 #include "../../contracts/abi.h"
@@ -35,13 +35,13 @@ void qm_pack(void *packed, const void *raw, const qm_type_info *t, uint64_t n_ro
     qm_pack_tiles(packed, raw, t, n_rows, n_cols, 0, (n_rows + R - 1) / R);
 }
 
-/* The rule, in f32, as the kernels do it (QM_Q8A_PUT in kernels/ptx/warp.inc):
+/* The rule, in f32, as the kernels do it (QM_Q16A_PUT in kernels/ptx/warp.inc):
  *   a = max |x| by its bits, so that a NaN beats inf and inf beats the rest;
  *   d = a / 32512 (inf stays inf, a NaN becomes 0x7fffffff);
  *   q = rint(x / d), or 0 where d is 0, inf or NaN. The clamp bites only where d is subnormal. */
 static float group_scale(const float *x) {
     uint32_t amax = 0;
-    for (int i = 0; i < QM_Q8A_GROUP; i++) {
+    for (int i = 0; i < QM_Q16A_GROUP; i++) {
         uint32_t u;
         memcpy(&u, &x[i], 4);
         u &= 0x7fffffff;
@@ -50,16 +50,16 @@ static float group_scale(const float *x) {
     if (amax > 0x7f800000) amax = 0x7fffffff;
     float a;
     memcpy(&a, &amax, 4);
-    return amax >= 0x7f800000 ? a : a / (float)QM_Q8A_MAX;
+    return amax >= 0x7f800000 ? a : a / (float)QM_Q16A_MAX;
 }
 
-void qm_q8a_quantize(void *dst, const float *x, size_t n) {
+void qm_q16a_quantize(void *dst, const float *x, size_t n) {
     int8_t *hi = dst, *lo = hi + n;
-    for (size_t g = 0; g < n / QM_Q8A_GROUP; g++, x += QM_Q8A_GROUP) {
+    for (size_t g = 0; g < n / QM_Q16A_GROUP; g++, x += QM_Q16A_GROUP) {
         float d = group_scale(x);
-        for (int i = 0; i < QM_Q8A_GROUP; i++, hi++, lo++) {
+        for (int i = 0; i < QM_Q16A_GROUP; i++, hi++, lo++) {
             float v = d > 0 && d <= 3.4028235e38f ? rintf(x[i] / d) : 0;
-            int q = v > QM_Q8A_MAX ? QM_Q8A_MAX : v < -QM_Q8A_MAX ? -QM_Q8A_MAX : (int)v;
+            int q = v > QM_Q16A_MAX ? QM_Q16A_MAX : v < -QM_Q16A_MAX ? -QM_Q16A_MAX : (int)v;
             int h = (q + 128 + 32768) / 256 - 128; /* floor((q + 128) / 256) */
             *hi = (int8_t)h;
             *lo = (int8_t)(q - 256 * h);
@@ -68,11 +68,11 @@ void qm_q8a_quantize(void *dst, const float *x, size_t n) {
     }
 }
 
-void qm_q8a_dequantize(float *x, const void *src, size_t n) {
+void qm_q16a_dequantize(float *x, const void *src, size_t n) {
     const int8_t *hi = src, *lo = hi + n;
     for (size_t i = 0; i < n; i++) {
         float d;
-        memcpy(&d, (const uint8_t *)src + 2 * n + i / QM_Q8A_GROUP * 4, 4);
+        memcpy(&d, (const uint8_t *)src + 2 * n + i / QM_Q16A_GROUP * 4, 4);
         x[i] = d * (float)(256 * hi[i] + lo[i]);
     }
 }

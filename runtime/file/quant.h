@@ -20,7 +20,7 @@ typedef struct {
     uint32_t piece_at;     /* offset in the block of piece 0 (pieces are contiguous) */
     uint32_t tail_bytes;   /* 0 or 2 */
     uint32_t tail_at;      /* offset of the tail in the block */
-    int q8a;               /* 1: the kernels take q8a activations; 0: f32 */
+    int q16a;               /* 1: the kernels take q16a activations; 0: f32 */
     void (*to_f32)(float *dst, const void *src, size_t n); /* n % qk == 0; exact in f32 as ggml computes it */
 } qm_type_info;
 
@@ -45,8 +45,8 @@ void qm_pack(void *packed, const void *raw, const qm_type_info *t, uint64_t n_ro
 void qm_pack_tiles(void *packed, const void *raw, const qm_type_info *t, uint64_t n_rows,
                    uint64_t n_cols, uint64_t t0, uint64_t t1);
 
-/* q8a activations (contracts/abi.h), the reference rule, bit for bit what the kernels do.
- * dst: QM_Q8A_BYTES(n) bytes; n % 32 == 0. */
-void qm_q8a_quantize(void *dst, const float *x, size_t n);
-void qm_q8a_dequantize(float *x, const void *src, size_t n);
+/* q16a activations (contracts/abi.h), the reference rule, bit for bit what the kernels do.
+ * dst: QM_Q16A_BYTES(n) bytes; n % 32 == 0. */
+void qm_q16a_quantize(void *dst, const float *x, size_t n);
+void qm_q16a_dequantize(float *x, const void *src, size_t n);
 #endif

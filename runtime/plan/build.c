@@ -9,7 +9,7 @@
 /* Scratch buffers of a step: offsets. Nothing is aliased: the whole is small, and any op's output can
  * be looked at after the step. */
 typedef struct {
-    qm_ref x, xn, xq;            /* residual stream; normalised, f32 and q8a */
+    qm_ref x, xn, xq;            /* residual stream; normalised, f32 and q16a */
     qm_ref qkv, q, acc, ml;      /* attention */
     qm_ref att, attq, o;         /* heads' output; o: partial sums of attn_output */
     qm_ref rlogits, ids, rw;     /* router */
@@ -100,7 +100,7 @@ static void embed(builder *s) {
     output(op, s->b.x, r->n_cols, 1, QM_OUT_F32);
 }
 
-/* Adds what is pending to the residual, then normalises: xn (f32) and xq (q8a). */
+/* Adds what is pending to the residual, then normalises: xn (f32) and xq (q16a). */
 static void rmsnorm(builder *s, int weight, const char *slot) {
     uint32_t n = s->hp->n_embd;
     qm_op *op = push(s, QM_OP_RMSNORM, -1, 0, slot);
@@ -121,13 +121,13 @@ static void rmsnorm(builder *s, int weight, const char *slot) {
 }
 
 /* The activation a weight type wants of a pair of buffers. */
-static int quantised(builder *s, const qm_type_info *t) { return t->q8a && !s->p->limits.f32_act; }
-static qm_ref activation(builder *s, const qm_type_info *t, qm_ref f32, qm_ref q8a) {
-    return quantised(s, t) ? q8a : f32;
+static int quantised(builder *s, const qm_type_info *t) { return t->q16a && !s->p->limits.f32_act; }
+static qm_ref activation(builder *s, const qm_type_info *t, qm_ref f32, qm_ref q16a) {
+    return quantised(s, t) ? q16a : f32;
 }
 
 /* y [k_splits, n_rows]; returns k_splits. */
-static uint32_t matvec(builder *s, int reg, int bias, qm_ref f32, qm_ref q8a, qm_ref y, uint32_t max_splits,
+static uint32_t matvec(builder *s, int reg, int bias, qm_ref f32, qm_ref q16a, qm_ref y, uint32_t max_splits,
                        const char *slot) {
     const qm_region *r = region_at(s, reg);
     qm_op *op = push(s, QM_OP_MATVEC, r->type->type, 0, slot);
@@ -138,7 +138,7 @@ static uint32_t matvec(builder *s, int reg, int bias, qm_ref f32, qm_ref q8a, qm
     op->block = l.block;
     op->shared = l.shared;
     op->args.matvec = (qm_matvec_args){.w = region(reg),
-                                       .x = activation(s, r->type, f32, q8a),
+                                       .x = activation(s, r->type, f32, q16a),
                                        .bias = region(bias),
                                        .y = y,
                                        .n_rows = r->n_rows,
@@ -269,7 +269,7 @@ static void experts_up(builder *s, const qm_layer_place *l) {
 
 static void experts_down(builder *s, const qm_layer_place *l) {
     const qm_region *d = region_at(s, l->down);
-    uint64_t stride = quantised(s, d->type) ? QM_Q8A_BYTES((uint64_t)s->hp->n_ff) : (uint64_t)s->hp->n_ff * 4;
+    uint64_t stride = quantised(s, d->type) ? QM_Q16A_BYTES((uint64_t)s->hp->n_ff) : (uint64_t)s->hp->n_ff * 4;
     experts(s, l->down, activation(s, d->type, s->b.h, s->b.hq), stride, s->b.rw, s->b.down, "ffn_out");
     s->pending = s->b.down;
     s->n_pending = s->hp->n_used;
@@ -316,11 +316,11 @@ static void allocate(builder *s) {
     uint64_t ff = (uint64_t)hp->n_used * hp->n_ff, splits = s->p->shape.n_splits;
     b->x = scratch(s, 4ull * hp->n_embd);
     b->xn = scratch(s, 4ull * hp->n_embd);
-    b->xq = scratch(s, QM_Q8A_BYTES((uint64_t)hp->n_embd));
+    b->xq = scratch(s, QM_Q16A_BYTES((uint64_t)hp->n_embd));
     b->qkv = scratch(s, 4 * nqkv * MAX_K_SPLITS);
     b->q = scratch(s, 4 * nq);
     b->att = scratch(s, 4 * nq);
-    b->attq = scratch(s, QM_Q8A_BYTES(nq));
+    b->attq = scratch(s, QM_Q16A_BYTES(nq));
     b->o = scratch(s, 4ull * hp->n_embd * MAX_K_SPLITS);
     b->rlogits = scratch(s, 4ull * hp->n_expert * MAX_K_SPLITS);
     b->ids = scratch(s, 4ull * hp->n_used);
@@ -328,7 +328,7 @@ static void allocate(builder *s) {
     b->gate = scratch(s, 4 * ff);
     b->up = scratch(s, 4 * ff);
     b->h = scratch(s, 4 * ff);
-    b->hq = scratch(s, QM_Q8A_BYTES(ff));
+    b->hq = scratch(s, QM_Q16A_BYTES(ff));
     b->down = scratch(s, 4ull * hp->n_used * hp->n_embd);
     b->part = scratch(s, 8 * ARGMAX_CTAS);
     b->counter = scratch(s, 4);

@@ -68,7 +68,7 @@ typedef struct {
     int f32_act;         /* 1: no quantised activations; for run_ref only, as the yardstick */
 } qm_limits;
 
-typedef enum { QM_OUT_F32, QM_OUT_Q8A, QM_OUT_U32 } qm_out_kind;
+typedef enum { QM_OUT_F32, QM_OUT_Q16A, QM_OUT_U32 } qm_out_kind;
 typedef struct {
     qm_op_kind kind;
     int kernel;               /* index into qm_kernel_table */
