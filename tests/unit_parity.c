@@ -213,8 +213,8 @@ static double lowest_cosine(const float *a, const float *b, uint32_t n, uint32_t
 static double kl(const float *p, const float *q, uint32_t n) {
     double mp = -INFINITY, mq = -INFINITY, sp = 0, sq = 0, d = 0;
     for (uint32_t i = 0; i < n; i++) {
-        mp = fmax(mp, p[i]);
-        mq = fmax(mq, q[i]);
+        mp = p[i] > mp ? p[i] : mp;
+        mq = q[i] > mq ? q[i] : mq;
     }
     for (uint32_t i = 0; i < n; i++) {
         sp += exp(p[i] - mp);

@@ -17,7 +17,10 @@ void qm_ref_combine(const qm_combine_args *a, const qm_ref_env *env)
         double m = -INFINITY, l = 0, v[MAX_HD] = {0};
         float out[MAX_HD];
         unsigned char q[QM_Q16A_BYTES(MAX_HD)];
-        for (uint32_t s = 0; s < a->n_splits; s++) m = fmax(m, ml[2 * ((size_t)h * a->n_splits + s)]);
+        for (uint32_t s = 0; s < a->n_splits; s++) { /* not fmax: GCC 12 for aarch64 dies vectorizing it at -O3 */
+            double x = ml[2 * ((size_t)h * a->n_splits + s)];
+            if (x > m) m = x;
+        }
         for (uint32_t s = 0; s < a->n_splits; s++) {
             size_t o = (size_t)h * a->n_splits + s;
             double f = exp((double)ml[2 * o] - m);
