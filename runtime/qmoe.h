@@ -17,27 +17,30 @@ extern "C" {
 
 /* ---- engine ---- */
 typedef struct qm_engine qm_engine;
+typedef struct qm_engine_info qm_engine_info;
 typedef struct {
     const char *device;   /* "auto" (NULL), "cuda:N", "sim" */
     const char *executor; /* "graph" (NULL): one CUDA graph node per op; "ref": the C reference on the host */
     uint32_t n_ctx;       /* KV cache positions to make room for; 0 = min(model's limit, 4096) */
     float rope_base;      /* > 0 overrides the file's */
-    /* Loading progress in bytes; non-zero return cancels. May be NULL. */
+    /* What will run, once it is known and before any weight is loaded. Then loading progress in bytes. A
+     * non-zero return cancels. Either may be NULL. */
+    int (*before_load)(void *user, const qm_engine_info *i);
     int (*progress)(void *user, uint64_t done, uint64_t total);
     void *user;
 } qm_engine_opts;
 int qm_engine_open(qm_engine **out, const char *gguf_path, const qm_engine_opts *o, qm_err *e);
 void qm_engine_close(qm_engine *g);
 
-typedef struct {
+struct qm_engine_info {
     char arch[32], name[96], device[16], device_name[128], device_why[256], executor[16];
     uint32_t n_layers, n_embd, n_head, n_kv_head, head_dim, n_expert, n_expert_used, n_ff_exp, n_vocab;
     uint32_t n_ctx_train, n_ctx;
     uint64_t weight_bytes;     /* on the device, packed */
     uint64_t bytes_per_token;  /* weight bytes a decode step reads */
     uint64_t kv_bytes, scratch_bytes;
-    double load_s;
-} qm_engine_info;
+    double load_s;             /* 0 before the load */
+};
 void qm_engine_get_info(const qm_engine *g, qm_engine_info *i);
 
 /* ---- text ---- */

@@ -107,6 +107,10 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
     g->scratch_bytes = deepest->scratch_bytes;
     g->exec = ref ? &qm_executor_ref : &qm_executor_graph;
     fill_info(g, decode, why);
+    if (o->before_load && o->before_load(o->user, &g->info)) {
+        rc = qm_fail(e, QM_ERR_CANCELLED, "loading was cancelled");
+        goto out;
+    }
     qm_prof_push(QM_PROF_LOAD, "engine_open");
     rc = g->exec->open(g, o, e);
     qm_prof_pop();

@@ -50,10 +50,11 @@ static int check_memory(qm_engine *g, uint64_t rope_bytes, qm_err *e) {
     if (need > limit)
         return qm_fail(e, QM_ERR_NOMEM,
                        "the model needs %.2f GB of device memory (weights %.2f, KV cache %.2f for %u positions, "
-                       "scratch %.2f), but %.2f GB of %.2f GB can be used on %s; a smaller --ctx needs less",
+                       "scratch %.2f), but %.2f GB of %.2f GB can be used on %s%s",
                        1e-9 * (double)need, 1e-9 * (double)g->place->bytes, 1e-9 * (double)g->info.kv_bytes,
                        g->limits.n_ctx, 1e-9 * (double)(g->scratch_bytes + rope_bytes), 1e-9 * (double)limit,
-                       1e-9 * (double)total, g->dev->spec);
+                       1e-9 * (double)total, g->dev->spec,
+                       g->place->bytes < limit ? "; a smaller --ctx needs less" : "");
     return 0;
 }
 
