@@ -12,7 +12,7 @@
 static struct {
     char *model, *prompt, *file, *system, *device, *executor;
     char **stop;
-    int n, ctx, raw, json, ignore_eos, verbose, quiet;
+    int n, ctx, raw, special, no_nfc, json, ignore_eos, verbose, quiet;
     float rope_base;
 } opt = {.n = -1};
 
@@ -22,6 +22,9 @@ static const struct poptOption table[] = {
     {"file", 'f', POPT_ARG_STRING, &opt.file, 0, "read the prompt from FILE, - is standard input", "FILE"},
     {"system", 0, POPT_ARG_STRING, &opt.system, 0, "a system message before the prompt", "TEXT"},
     {"raw", 0, POPT_ARG_NONE, &opt.raw, 0, "continue the prompt as plain text, without the chat format", NULL},
+    {"special", 0, POPT_ARG_NONE, &opt.special, 0, "with --raw: match control tokens such as <|im_start|> in the prompt",
+     NULL},
+    {"no-nfc", 0, POPT_ARG_NONE, &opt.no_nfc, 0, "do not normalise the text to NFC (llama.cpp's ids)", NULL},
     {"n-predict", 'n', POPT_ARG_INT, &opt.n, 0, "tokens at most; -1: until the answer ends or the context is full",
      "N"},
     {"ctx", 'c', POPT_ARG_INT, &opt.ctx, 0, "context: positions to make room for (default: 4096 or the model's limit)",
@@ -190,7 +193,7 @@ static int run(text prompt) {
     sink k = {.out = opt.json ? NULL : stdout, .ids = json_array()};
     int show = !opt.quiet && isatty(2), status = QM_EXIT_FAIL;
     qm_engine_opts eo = {.device = opt.device, .executor = opt.executor, .n_ctx = (uint32_t)opt.ctx,
-                         .rope_base = opt.rope_base, .before_load = opt.quiet ? NULL : before_load,
+                         .rope_base = opt.rope_base, .no_nfc = opt.no_nfc, .before_load = opt.quiet ? NULL : before_load,
                          .progress = show ? progress : NULL};
     qm_gen_opts go = {.max_tokens = opt.n < 0 ? 0 : (uint32_t)opt.n, .ignore_eos = opt.ignore_eos,
                       .stop = (const char *const *)opt.stop, .n_stop = count(opt.stop), .on_token = on_token,
@@ -198,7 +201,7 @@ static int run(text prompt) {
     if (qm_engine_open(&g, opt.model, &eo, &e)) goto failed;
     qm_engine_get_info(g, &info);
     if (opt.verbose) describe(&info);
-    if (opt.raw ? qm_engine_tokenize(g, prompt.s, prompt.n, 0, &ids, &e)
+    if (opt.raw ? qm_engine_tokenize(g, prompt.s, prompt.n, opt.special, &ids, &e)
                 : qm_engine_chat(g, opt.system, prompt.s, prompt.n, &ids, &e))
         goto failed;
     if (qm_session_open(&s, g, &e) || qm_generate(s, ids.v, ids.n, &go, &st, &e)) goto failed;
@@ -234,6 +237,7 @@ int qm_cmd_generate(int argc, char **argv) {
     if (opt.n == 0 || opt.n < -1) return qm_host_usage("--n-predict %d: expected -1, or 1 and above", opt.n);
     if (opt.ctx < 0) return qm_host_usage("--ctx %d: expected 1 and above", opt.ctx);
     if (opt.raw && opt.system) return qm_host_usage("--system has no place with --raw");
+    if (opt.special && !opt.raw) return qm_host_usage("--special goes with --raw: a chat message is never trusted");
     qm_host_log(opt.verbose ? QM_LOG_DEBUG : opt.quiet ? -1 : QM_LOG_WARN);
     text prompt = {0};
     rc = read_prompt(&prompt);

@@ -23,6 +23,7 @@ typedef struct {
     const char *executor; /* "graph" (NULL): one CUDA graph node per op; "ref": the C reference on the host */
     uint32_t n_ctx;       /* KV cache positions to make room for; 0 = min(model's limit, 4096) */
     float rope_base;      /* > 0 overrides the file's */
+    int no_nfc;           /* tokenise text as it stands, as llama.cpp does; the model's own tokenizer normalises to NFC */
     /* What will run, once it is known and before any weight is loaded. Then loading progress in bytes. A
      * non-zero return cancels. Either may be NULL. */
     int (*before_load)(void *user, const qm_engine_info *i);

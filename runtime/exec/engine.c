@@ -99,6 +99,7 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
         goto out;
     }
     int ref = !strcmp(x, "ref");
+    g->tok_flags = o->no_nfc ? QM_TOK_NO_NFC : 0;
     if ((rc = open_files(g, path, o, e))) goto out;
     if (!ref && (rc = qm_device_open(&g->dev, o->device ? o->device : "auto", why, sizeof why, e))) goto out;
     if ((rc = set_limits(g, o, e))) goto out;
@@ -127,7 +128,7 @@ void qm_engine_get_info(const qm_engine *g, qm_engine_info *i) { *i = g->info; }
 int qm_engine_tokenize(const qm_engine *g, const char *text, size_t n, int special, qm_tokens *out, qm_err *e) {
     qm_ids ids = {out->v, out->n, out->cap};
     qm_prof_push(QM_PROF_TOKENIZE, "tokenize");
-    int rc = qm_tokenize(g->tok, text, n, special ? QM_TOK_SPECIAL : 0, &ids, e);
+    int rc = qm_tokenize(g->tok, text, n, g->tok_flags | (special ? QM_TOK_SPECIAL : 0), &ids, e);
     qm_prof_pop();
     *out = (qm_tokens){ids.ids, ids.n, ids.cap};
     return rc;
@@ -140,7 +141,7 @@ int qm_engine_chat(const qm_engine *g, const char *system, const char *user, siz
     size_t n = 0;
     if (system) m[n++] = (qm_message){"system", system, strlen(system)};
     m[n++] = (qm_message){"user", user, user_n};
-    int rc = qm_chatml(g->tok, m, n, 0, &ids, e);
+    int rc = qm_chatml(g->tok, m, n, g->tok_flags, &ids, e);
     *out = (qm_tokens){ids.ids, ids.n, ids.cap};
     return rc;
 }

@@ -1,6 +1,7 @@
 /* engine.h: inside the engine: what the executors, sessions and generation share. */
 #ifndef QM_ENGINE_H
 #define QM_ENGINE_H
+#include "../base/clock.h"
 #include "../device/cuda.h"
 #include "../file/tokenizer.h"
 #include "../plan/plan.h"
@@ -48,6 +49,7 @@ struct qm_engine {
     qm_model *model;
     qm_place *place;
     qm_tokenizer *tok;
+    int tok_flags;             /* QM_TOK_NO_NFC or 0 */
     qm_limits limits;
     qm_pages kv;
     qm_plan *plans[QM_MAX_PLANS];
@@ -77,5 +79,4 @@ int qm_session_step(qm_session *s, uint32_t pos, int logits, qm_err *e);
 int qm_session_prefill(qm_session *s, qm_err *e);
 /* result() with its flags turned into errors. */
 int qm_session_result(qm_session *s, uint32_t pos, uint32_t *id, qm_err *e);
-double qm_now(void); /* seconds, monotonic */
 #endif

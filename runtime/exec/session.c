@@ -1,14 +1,7 @@
 /* session.c: one sequence: its tokens, its pages, its steps. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include "engine.h"
-
-double qm_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 int qm_session_open(qm_session **out, qm_engine *g, qm_err *e) {
     *out = NULL;
