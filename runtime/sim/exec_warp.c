@@ -5,9 +5,32 @@
 #define R32(i) ((uint32_t *)(w->r + in->o[i]))
 #define PRED(i) (*(uint32_t *)(w->r + in->o[i]))
 #define EACH(l) for (uint32_t q_ = m, l; q_ && (l = (uint32_t)__builtin_ctz(q_), 1); q_ &= q_ - 1)
+/* Parts of a warp may meet at one instruction with member masks of their own, as tiles of cooperative
+ * groups do: then each part runs by itself. GO_ON: all of m has one mask and is complete. */
+enum { GO_ON = -1 };
+static int enter(sim_warp *w, const sim_inst *in, uint32_t m, const uint32_t *member) {
+    uint32_t mine = member[__builtin_ctz(m)], others = 0;
+    EACH(l) if (member[l] != mine) others |= 1u << l;
+    if (!others) {
+        int rc = sim_sync_enter(w, in, m, mine);
+        return rc == X_NEXT ? GO_ON : rc;
+    }
+    for (uint32_t left = m; left;) {
+        uint32_t part = 0, lane = (uint32_t)__builtin_ctz(left), of = member[lane];
+        EACH(l) if (member[l] == of) part |= 1u << l;
+        if (part != (of & w->live))
+            return sim_fault(w, in, (int)lane, SIM_LAUNCH_FAILED,
+                             "lanes 0x%08x come with member mask 0x%08x beside lanes with others: parts of a warp "
+                             "with masks of their own must be complete here", part, of);
+        int rc = w->wk->tab[in->op](w, in, part);
+        if (rc != X_NEXT) return rc;
+        left &= ~part;
+    }
+    return X_NEXT;
+}
 #define ENTER(mask_at) do { \
-    int rc = sim_sync_enter(w, in, m, R32(mask_at)[__builtin_ctz(m)]); \
-    if (rc) return rc; } while (0)
+    int rc = enter(w, in, m, R32(mask_at)); \
+    if (rc != GO_ON) return rc; } while (0)
 
 /* shfl: operands d, p, a, b, c, member. PTX ISA, "shfl.sync": segments by c[12:8], clamp c[4:0]. */
 enum { UP, DOWN, BFLY, IDX };

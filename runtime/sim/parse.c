@@ -56,6 +56,7 @@ typedef struct {
     sim_module *m;
     scope *sc;
     ptx_func *f;
+    int depth; /* of blocks and braces */
     ptx_reg *special[sizeof sregs / sizeof sregs[0]];
 } parser;
 
@@ -70,32 +71,25 @@ static sym *scope_add(parser *p, const char *name) {
     return p->sc->syms = s;
 }
 
+/* name is stem0 .. stem(count-1)? The number has no leading zero. */
+static int in_range(const sym *s, const char *name, size_t n, uint32_t *index) {
+    size_t k = strlen(s->name);
+    if (k >= n || n - k > 7 || strncmp(s->name, name, k) || (name[k] == '0' && n - k > 1)) return 0;
+    uint32_t v = 0;
+    for (size_t j = k; j < n; j++) {
+        if (!isdigit((unsigned char)name[j])) return 0;
+        v = v * 10 + (uint32_t)(name[j] - '0');
+    }
+    *index = v;
+    return v < s->count;
+}
+
 static sym *scope_find(const scope *sc, const char *name, uint32_t *index) {
-    size_t n = strlen(name), stem = n;
-    while (stem > 0 && isdigit((unsigned char)name[stem - 1])) stem--;
-    /* the number after a range's name has no leading zero */
-    uint32_t num = n - stem > 9 || n == stem || (name[stem] == '0' && n - stem > 1)
-                       ? UINT32_MAX : (uint32_t)atoi(name + stem);
+    size_t n = strlen(name);
     for (; sc; sc = sc->up)
         for (sym *s = sc->syms; s; s = s->next) {
             *index = 0;
-            if (!s->count) {
-                if (!strcmp(s->name, name)) return s;
-                continue;
-            }
-            size_t k = strlen(s->name);
-            /* a range's stem may itself end in digits: compare by its own length */
-            if (k >= n || strncmp(s->name, name, k)) continue;
-            if (k != stem) {
-                num = 0;
-                size_t j = k;
-                for (; j < n && isdigit((unsigned char)name[j]) && n - k < 10; j++) num = num * 10 + (uint32_t)(name[j] - '0');
-                if (j < n || (name[k] == '0' && n - k > 1)) continue;
-            } else num = (uint32_t)strtoul(name + k, NULL, 10);
-            if (num < s->count) {
-                *index = num;
-                return s;
-            }
+            if (s->count ? in_range(s, name, n, index) : !strcmp(s->name, name)) return s;
         }
     return NULL;
 }
@@ -174,9 +168,14 @@ static int name_to_opnd(parser *p, const char *name, ptx_opnd *o) {
 
 static void parse_opnd(parser *p, ptx_opnd *o);
 
+static void deeper(parser *p) {
+    if (++p->depth > 64) ptx_fail(p->m, p->x.line, "nested too deeply");
+}
+
 static void parse_list(parser *p, ptx_opnd *o, int close) {
     ptx_opnd tmp[32];
     int n = 0;
+    deeper(p);
     lex_skip(&p->x);
     if (*p->x.p != close)
         for (;;) {
@@ -190,6 +189,7 @@ static void parse_list(parser *p, ptx_opnd *o, int close) {
     o->n = n;
     o->list = ptx_alloc(p->m, sizeof *o * (size_t)(n ? n : 1));
     memcpy(o->list, tmp, sizeof *o * (size_t)n);
+    p->depth--;
 }
 
 static void const_opnd(parser *p, ptx_opnd *o) {
@@ -319,12 +319,14 @@ static void parse_init(parser *p, ptx_var *v, size_t *at) {
     lexer *x = &p->x;
     size_t es = ptx_types[v->type].bytes;
     if (lex_accept(x, '{')) {
+        deeper(p);
         do {
             lex_skip(x);
             if (*x->p == '}') break;
             parse_init(p, v, at);
         } while (lex_accept(x, ','));
         lex_expect(x, '}');
+        p->depth--;
         return;
     }
     if (*at + es > v->bytes) ptx_fail(p->m, x->line, "too many initialisers for `%s`", v->name);
@@ -556,6 +558,7 @@ static void parse_statement(parser *p) {
 }
 
 static void parse_block(parser *p) {
+    deeper(p);
     scope_push(p);
     for (;;) {
         lex_skip(&p->x);
@@ -564,6 +567,7 @@ static void parse_block(parser *p) {
         parse_statement(p);
     }
     scope_pop(p);
+    p->depth--;
 }
 
 /* ---- functions ---- */
