@@ -92,6 +92,28 @@ static void test_environment(void **state) {
     assert_int_equal(status, 0);
 }
 
+/* A setting that cannot be meant is refused by name. */
+static void test_bad_environment(void **state) {
+    (void)state;
+    static const char *const bad[][2] = {
+        {"QMOE_SIM_SMS", "0"}, {"QMOE_SIM_SMS", "four"}, {"QMOE_SIM_THREADS", "-1"}, {"QMOE_SIM_MEM", "12X"},
+        {"QMOE_SIM_MEM", "1GG"}, {"QMOE_SIM_CHECK", "race"}, {"QMOE_SIM_CHECK", "races;uninit"}, {"QMOE_SIM_COUNT", "2"},
+        {"QMOE_SIM_SEED", "99999999999G"}, {"QMOE_SIM_CC", "75"}, {"QMOE_SIM_ISA", "sse9"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        const char *was = getenv(bad[i][0]);
+        char *keep = was ? strdup(was) : NULL;
+        qm_cuda t;
+        qm_err e = {0};
+        setenv(bad[i][0], bad[i][1], 1);
+        int rc = qm_sim_driver(&t, &e);
+        if (keep) setenv(bad[i][0], keep, 1);
+        else unsetenv(bad[i][0]);
+        free(keep);
+        if (rc != QM_ERR_ARG || !strstr(e.msg, bad[i][0])) fail_msg("%s=%s: code %d, '%s'", bad[i][0], bad[i][1], rc, e.msg);
+    }
+}
+
 static void test_before_init(void **state) {
     (void)state;
     int n;
@@ -579,7 +601,7 @@ int main(void) {
     qm_err e;
     if (qm_sim_driver(&cu, &e)) return 2;
     const struct CMUnitTest t[] = {
-        cmocka_unit_test(test_environment), cmocka_unit_test(test_before_init),
+        cmocka_unit_test(test_environment), cmocka_unit_test(test_bad_environment), cmocka_unit_test(test_before_init),
 #define EACH(t) cmocka_unit_test_setup_teardown(t, each_setup, each_teardown)
         EACH(test_device), EACH(test_memory), EACH(test_modules), EACH(test_launch_arguments), EACH(test_shared_and_occupancy),
         EACH(test_sticky_fault), EACH(test_context), EACH(test_current_is_per_thread), EACH(test_events), EACH(test_graph),

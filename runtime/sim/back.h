@@ -19,6 +19,10 @@ void sim_mem_free_all(void);               /* the context ends: live and quarant
 /* ---- check.c ---- */
 void sim_race_shadow_free(void *shadow, size_t alloc_bytes);
 
+/* ---- env.c ---- */
+/* Options and compute capability as the environment (QMOE_SIM_*) sets them; why: the first mistake in it, or "". */
+void sim_env_read(qm_sim_options *o, int *cc, char *why, size_t why_n);
+
 /* ---- report.c ---- */
 int sim_env_cc(void);                      /* 80, or env QMOE_SIM_CC */
 void sim_counters_add(const char *entry, const qm_sim_counters *c);

@@ -575,7 +575,11 @@ CUresult CUDAAPI sim_cu_MemcpyDtoH(void *d, CUdeviceptr s, size_t n) {
 
 /* ---- the table ---- */
 int qm_sim_driver(qm_cuda *t, qm_err *e) {
-    (void)e; /* cannot fail: it is part of the program */
+    qm_sim_options o;
+    int cc;
+    char why[256];
+    sim_env_read(&o, &cc, why, sizeof why); /* nothing else can fail: it is part of the program */
+    if (why[0]) return qm_fail(e, QM_ERR_ARG, "%s", why);
     *t = (qm_cuda){
 #define QM_CU(field, symbol, params) .field = sim_cu_##field,
 #include "../../contracts/cuda.def"

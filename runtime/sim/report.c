@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include "back.h"
 
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -21,35 +20,9 @@ typedef struct counted {
 static qm_sim_counters g_sum;
 static counted *g_kernels;
 
-/* A number with an optional K, M or G; 0 if there is none. */
-static uint64_t env_size(const char *name) {
-    const char *s = getenv(name);
-    if (!s || !*s) return 0;
-    char *end;
-    uint64_t v = strtoull(s, &end, 0);
-    switch (*end) {
-    case 'G': case 'g': return v << 30;
-    case 'M': case 'm': return v << 20;
-    case 'K': case 'k': return v << 10;
-    default: return v;
-    }
-}
-
 static void init_options(void) {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN), pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    g_default.n_sm = 4;
-    g_default.threads = cores > 0 ? (int)cores : 1;
-    g_default.mem_bytes = pages > 0 && page > 0 ? (size_t)pages / 2 * (size_t)page : (size_t)2 << 30;
-    uint64_t v;
-    if ((v = env_size("QMOE_SIM_SMS")) && v <= 1024) g_default.n_sm = (int)v;
-    if ((v = env_size("QMOE_SIM_THREADS")) && v <= 1024) g_default.threads = (int)v;
-    if ((v = env_size("QMOE_SIM_MEM"))) g_default.mem_bytes = v;
-    g_default.sched_seed = env_size("QMOE_SIM_SEED");
-    g_default.count = env_size("QMOE_SIM_COUNT") != 0;
-    const char *check = getenv("QMOE_SIM_CHECK");
-    g_default.check_races = check && strstr(check, "race") != NULL;
-    g_default.check_uninit = check && strstr(check, "uninit") != NULL;
-    if ((v = env_size("QMOE_SIM_CC")) >= 80 && v <= 129) g_cc = (int)v;
+    char why[256]; /* a mistake has been reported by qm_sim_driver */
+    sim_env_read(&g_default, &g_cc, why, sizeof why);
     g_opt = g_default;
 }
 
