@@ -137,7 +137,7 @@ static void report(const qm_engine_info *i, const qm_gen_stats *s) {
     char a[32];
     double tps = rate(s->n_generated > 1 ? s->n_generated - 1 : 0, s->decode_s);
     fprintf(stderr, "\ndevice  %s (%s), executor %s\n", i->device, i->device_name, i->executor);
-    if (opt.verbose) fprintf(stderr, "        %s\n", i->device_why);
+    if (i->device_why[0]) fprintf(stderr, "        %s\n", i->device_why);
     fprintf(stderr, "load    %.2f s, %s of weights, %.2f GB/s\n", i->load_s,
             qm_host_bytes(a, sizeof a, i->weight_bytes), rate(1e-9 * (double)i->weight_bytes, i->load_s));
     fprintf(stderr, "prompt  %u tokens, %.2f s, %.1f tok/s\n", s->n_prompt, s->prefill_s,
