@@ -250,17 +250,28 @@ static void cta_start(sim_cta *c, uint64_t id) {
     c->shadow = o->check_races || o->check_uninit ? sim_check_cta_begin(c->l, id, c->shared_bytes) : NULL;
 }
 
+/* Who stands where: first the groups that run or wait within their warp, then the CTA barriers by place. */
 static void describe_cta(const sim_cta *c, char *out, size_t n) {
     size_t k = 0;
+    static const char *const st[] = {"runs", "sleeps", "waits in warp"};
     for (uint32_t i = 0; i < c->n_warps && k + 120 < n; i++) {
         const sim_warp *w = &c->warps[i];
         for (int j = 0; j < w->ng && k + 120 < n; j++) {
             const sim_group *g = &w->g[j];
             const sim_inst *in = &c->f->code[g->pc];
-            static const char *const st[] = {"runs", "sleeps", "waits in warp", "waits in CTA"};
+            if (g->state == G_BAR) continue;
             k += (size_t)snprintf(out + k, n - k, "; CTA %llu warp %u lanes 0x%08x %s at line %u `%.*s`", (unsigned long long)c->id, i,
                                   g->mask, st[g->state], in->line, c->f->text_n[g->pc] > 60 ? 60 : c->f->text_n[g->pc], c->f->text[g->pc]);
         }
+    }
+    for (int pc = 0; pc < c->f->n_code && k + 120 < n; pc++) {
+        uint32_t threads = 0, first = 0;
+        for (uint32_t i = c->n_warps; i-- > 0;)
+            for (int j = 0; j < c->warps[i].ng; j++)
+                if (c->warps[i].g[j].state == G_BAR && c->warps[i].g[j].pc == pc) threads += (uint32_t)__builtin_popcount(c->warps[i].g[j].mask), first = i;
+        if (threads)
+            k += (size_t)snprintf(out + k, n - k, "; CTA %llu: a group of %u threads, the first in warp %u, waits in CTA at line %u `%.*s`", (unsigned long long)c->id, threads,
+                                  first, c->f->code[pc].line, c->f->text_n[pc] > 60 ? 60 : c->f->text_n[pc], c->f->text[pc]);
     }
 }
 
