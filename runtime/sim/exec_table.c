@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include "exec.h"
 #include "exec_slow.h"
 #include "parse.h"
 
@@ -74,9 +75,10 @@ static int is_mem(const char *n) {
 
 static void init(void) {
     const sim_op *hot = sim_ops_base;
+    int level = 0;
 #if defined(__x86_64__)
     const char *force = getenv("QMOE_SIM_ISA"); /* base, avx2: for tests and measurements */
-    int level = !force ? 2 : !strcmp(force, "base") ? 0 : !strcmp(force, "avx2") ? 1 : 2;
+    level = !force ? 2 : !strcmp(force, "base") ? 0 : !strcmp(force, "avx2") ? 1 : 2;
     __builtin_cpu_init();
     if (level >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) hot = sim_ops_avx2;
     if (level >= 2 && hot == sim_ops_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -87,8 +89,9 @@ static void init(void) {
     for (int p = 0; p < 2; p++)
         for (const sim_op *o = part[p]; o->name && n_ops < SIM_MAX_OPS; o++, n_ops++) {
             names[n_ops] = o->name;
-            fast[n_ops] = o->fn;
-            checked[n_ops] = is_mem(o->name) ? h_checked : o->fn;
+            sim_handler better = sim_dot_better(o->name, level);
+            fast[n_ops] = better ? better : o->fn;
+            checked[n_ops] = is_mem(o->name) ? h_checked : fast[n_ops];
         }
 }
 
