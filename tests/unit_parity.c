@@ -127,8 +127,7 @@ static double compare_op(twin *t, const qm_plan *p, int i, double *rel) {
     return cos;
 }
 
-/* kv pages differ by less than one f16 step per element: after a qkrope the host's cache is the
- * device's, which ATTN downloads anyway; here the appended row itself is compared. */
+/* Every op of the step at position `depth`. What qkrope appends to the cache is check_qkrope's to compare. */
 enum { MAX_DEPTH = 300 };
 static void per_op(const char *kind, uint32_t depth) {
     twin t;

@@ -44,7 +44,7 @@ static size_t stop_prefix(const emitter *m) {
     size_t longest = 0;
     for (size_t i = 0; i < m->o->n_stop; i++) {
         size_t len = strlen(m->o->stop[i]);
-        for (size_t k = len < m->n + 1 ? len - (len > 0) : m->n; k > longest; k--)
+        for (size_t k = len > m->n ? m->n : len ? len - 1 : 0; k > longest; k--) /* a whole one is find_stop's */
             if (!memcmp(m->held + m->n - k, m->o->stop[i], k)) longest = k;
     }
     return longest;

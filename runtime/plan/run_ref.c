@@ -21,13 +21,11 @@ static uint64_t raw_expert_bytes(const qm_plan *p, qm_ref ref) {
 }
 
 /* A fused region is several tensors in the file: one reference call each. The partial sums of all
- * segments share the fused op's stride, so with k_splits > 1 each split is its own call too. */
-static void run_matvec(const qm_plan *p, const qm_op *op, const qm_matvec_args *a, const qm_bases *b,
-                       const qm_ref_env *env) {
+ * segments share the fused op's stride. */
+static void run_matvec(const qm_plan *p, const qm_op *op, const qm_matvec_args *a, const qm_ref_env *env) {
     const qm_place *pl = p->place;
     const qm_region *r = &pl->regions[QM_REF_VALUE(op->args.matvec.w)];
     int bias = op->args.matvec.bias ? (int)QM_REF_VALUE(op->args.matvec.bias) : -1;
-    (void)b;
     uint64_t row = 0;
     for (int i = 0; i < r->n_segments; i++) {
         const qm_weight *w = &pl->model->weights[r->weight[i]];
@@ -56,7 +54,7 @@ int qm_run_ref_op(const qm_plan *p, int i, const qm_bases *b, qm_err *e) {
     switch (op->kind) {
     case QM_OP_EMBED: qm_ref_embed(&a.embed, &env); break;
     case QM_OP_RMSNORM: qm_ref_rmsnorm(&a.rmsnorm, &env); break;
-    case QM_OP_MATVEC: run_matvec(p, op, &a.matvec, b, &env); break;
+    case QM_OP_MATVEC: run_matvec(p, op, &a.matvec, &env); break;
     case QM_OP_MOE_UP:
         a.moe_up.expert_bytes = raw_expert_bytes(p, op->args.moe_up.w_gate);
         qm_ref_moe_up(&a.moe_up, &env);

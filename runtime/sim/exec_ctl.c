@@ -103,6 +103,21 @@ int h_trap(sim_warp *w, const sim_inst *in, uint32_t m) {
     return sim_fault(w, in, __builtin_ctz(m), SIM_TRAP, "trap");
 }
 
+/* The lanes m of the current group wait at this instruction; those whose guard is off go on. Returns the
+ * group of the waiting ones. */
+static int park(sim_warp *w, uint32_t m, int state) {
+    uint32_t rest = w->gmask & ~m;
+    int at = w->cur;
+    if (rest) {
+        w->g[at].mask = rest;
+        w->g[at].pc = w->pc + 1;
+        at = add_group(w, w->pc, m);
+    } else w->g[at].pc = w->pc;
+    w->g[at].mask = m;
+    w->g[at].state = state;
+    return at;
+}
+
 /* ---- warp-wide meetings ---- */
 int sim_sync_enter(sim_warp *w, const sim_inst *in, uint32_t m, uint32_t member) {
     if (m & ~member)
@@ -110,16 +125,7 @@ int sim_sync_enter(sim_warp *w, const sim_inst *in, uint32_t m, uint32_t member)
                          "the lane executes it with member mask 0x%08x, which does not hold the lane", member);
     uint32_t need = member & w->live;
     if (m == need) return X_NEXT;
-    /* the lanes whose guard is off go on; these wait here, together with whoever waits already */
-    uint32_t rest = w->gmask & ~m;
-    int at = w->cur;
-    if (rest) {
-        w->g[w->cur].mask = rest;
-        w->g[w->cur].pc = w->pc + 1;
-        at = add_group(w, w->pc, m);
-    } else w->g[at].pc = w->pc;
-    w->g[at].mask = m;
-    w->g[at].state = G_SYNC;
+    int at = park(w, m, G_SYNC); /* together with whoever waits already */
     w->g[at].member = member;
     for (int i = 0; i < w->ng; i++) {
         sim_group *g = &w->g[i];
@@ -213,15 +219,7 @@ int h_bar(sim_warp *w, const sim_inst *in, uint32_t m) {
         sim_bar_try(w->cta, (int)id);
         return X_NEXT;
     }
-    uint32_t rest = w->gmask & ~m;
-    int at = w->cur;
-    if (rest) {
-        w->g[w->cur].mask = rest;
-        w->g[w->cur].pc = w->pc + 1;
-        at = add_group(w, w->pc, m);
-    } else w->g[at].pc = w->pc;
-    w->g[at].mask = m;
-    w->g[at].state = G_BAR;
+    int at = park(w, m, G_BAR);
     w->g[at].bar = (uint8_t)id;
     sim_bar_try(w->cta, (int)id);
     return X_RESCHED;
