@@ -19,6 +19,10 @@ static inline uint32_t qm_rng_below(qm_rng *r, uint32_t n) {
 static inline float qm_rng_unit(qm_rng *r) { return (float)(int32_t)qm_rng_u32(r) * 0x1p-31f; }
 /* Near-normal with unit variance: sum of four uniforms (variance 4/3). Bounded by 3.47. */
 static inline float qm_rng_normal(qm_rng *r) {
-    return (qm_rng_unit(r) + qm_rng_unit(r) + qm_rng_unit(r) + qm_rng_unit(r)) * 0.8660254f;
+    float s = qm_rng_unit(r); /* one draw a statement: C does not say which operand of + comes first */
+    s += qm_rng_unit(r);
+    s += qm_rng_unit(r);
+    s += qm_rng_unit(r);
+    return s * 0.8660254f;
 }
 #endif
