@@ -1,0 +1,29 @@
+/* bench.h: what the files of `qmoe-gpu bench` share: the options as they were given, and who does what.
+ * bench.c reads the options and runs the tests, bench_out.c writes the four formats, bench_ops.c is
+ * --per-op and --predict. */
+#ifndef QM_HOST_BENCH_H
+#define QM_HOST_BENCH_H
+#include "host.h"
+
+typedef enum { QM_BENCH_MD, QM_BENCH_CSV, QM_BENCH_JSON, QM_BENCH_JSONL } qm_bench_format;
+
+enum { QM_BENCH_LIST_MAX = 32 };
+typedef struct {
+    uint32_t v[QM_BENCH_LIST_MAX];
+    int n;
+} qm_bench_list;
+
+typedef struct {
+    const char *model, *device, *executor; /* device and executor may be NULL: the default */
+    qm_bench_list n_prompt, n_gen, depth;  /* -p, -n, -d; a 0 in -p or -n means no such test */
+    uint32_t reps, n_ctx;                  /* n_ctx 0: what the tests need */
+    uint64_t seed;
+    int warmup, prefill;                   /* prefill: depth is reached by computing it, not by random keys and values */
+    qm_bench_format format;
+} qm_bench_options;
+
+/* --per-op: every op of the decode step at the first depth of -d. Returns the exit status. */
+int qm_bench_per_op(const qm_bench_options *o);
+/* --predict CHIP: an estimate for a chip that is not here. Returns the exit status. */
+int qm_bench_predict(const qm_bench_options *o, const char *chip);
+#endif
