@@ -9,13 +9,14 @@ import unicodedata
 import book as book_
 import exchanges
 import prose
+import stories
 
 SEED = 20260101
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 SYSTEMS = ["You are a helpful assistant.", "You are a small demo model. Answer briefly.", "Answer in one sentence.",
            "You are a friendly assistant.", "Be short and correct."]
 GOLDENS = ["What is 2+2?", "Capital of France:", "Translate to Spanish: Hello world", "Count to 5:", "List 3 colors:"]
-OPTIONAL = ("about", "definitions", "code", "talk", "yesno", "stories")
+OPTIONAL = ("about", "definitions", "code", "talk", "yesno")
 
 
 def load(name):
@@ -131,14 +132,13 @@ def build(out, cache):
         module = load(name)
         if module and hasattr(module, "fill"):
             module.fill(book, rng)
+    stories.examples(book, rng)
     train, held = shots(book, goldens(), rng)
     records = assemble(train, rng, follow_ups(rng))
     held_records = [{"source": "exchange/" + c, "messages": [message("user", q), message("assistant", ans)]}
                     for c, q, ans in held]
-    stories = load("stories")
     docs, packages = prose.collect(cache, rng)
-    if stories:
-        docs += stories.collect(rng)
+    docs += stories.collect(rng)
     more, more_held = split_docs(docs, rng)
     records += more
     held_records += more_held

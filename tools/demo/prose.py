@@ -44,7 +44,7 @@ class Paragraphs(html.parser.HTMLParser):
                                             r"screen|headerlink|footer|copyright|toc\b", cls)
         if bad or (self.skip and self.skip[-1][0] == tag):
             self.skip.append((tag, bool(bad)))
-        elif tag == "p" and not self.skip:
+        elif (tag == "p" or tag == "div" and cls == "para") and not self.skip:
             self.flush()
             self.text = []
         elif tag in ("ul", "ol", "dl", "div", "li", "h1", "h2", "h3", "h4") and not self.skip:
@@ -54,7 +54,7 @@ class Paragraphs(html.parser.HTMLParser):
         if self.skip:
             if self.skip[-1][0] == tag:
                 self.skip.pop()
-        elif tag == "p":
+        elif tag in ("p", "div"):
             self.flush()
 
     def handle_data(self, data):
