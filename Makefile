@@ -58,6 +58,13 @@ $(B)/libqmoe.a: $(LIB_O)
 # Where this build found NVRTC is where the program looks when the loader knows of none.
 $(B)/o/runtime/device/nvrtc.o: CFLAGS += -DQM_NVRTC_HINT='"$(patsubst %/,%,$(dir $(NVRTC_LIB)))"'
 
+# Results name the commit they were made from. A tree without git says COMMIT=... or "unknown".
+COMMIT ?= $(or $(shell git describe --always --dirty --exclude '*' --abbrev=12 2>/dev/null),unknown)
+$(B)/commit.h: FORCE
+	@mkdir -p $(@D); echo '#define QM_COMMIT "$(COMMIT)"' | cmp -s - $@ || echo '#define QM_COMMIT "$(COMMIT)"' > $@
+$(B)/o/runtime/exec/machine.o: $(B)/commit.h
+$(B)/o/runtime/exec/machine.o: CFLAGS += -include $(B)/commit.h
+
 $(B)/o/%.o: %.c | $(B)/config.mk
 	@mkdir -p $(@D)
 	$(call Q,CC,$<)$(CC) $(ALL_C) -c -o $@ $<

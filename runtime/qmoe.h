@@ -95,6 +95,21 @@ enum { QM_INSPECT_META = 1, QM_INSPECT_TENSORS = 2, QM_INSPECT_PLAN = 4, QM_INSP
 int qm_inspect(const char *gguf_path, int what, qm_write_fn w, void *user, qm_err *e);
 int qm_doctor(int json, qm_write_fn w, void *user, qm_err *e); /* 0 also when things are missing */
 
+/* ---- measuring ---- */
+/* What ran. What cannot be read is 0 or "". Clocks are the device's own peak figures, not those of the moment. */
+typedef struct {
+    char device[16], device_name[128]; /* "cuda:0" or "sim" */
+    int simulated;                     /* 1: times say nothing about a GPU */
+    char driver[32], cuda[16];         /* of the kernel module, "580.65.06"; of the driver's interface, "13.0" */
+    uint32_t cc, n_sm, clock_khz, mem_clock_khz, mem_bus_bits; /* cc 89 = 8.9 */
+    uint64_t mem_bytes, l2_bytes;
+    char cpu[128], os[128], arch[32], version[16], commit[48], date[24]; /* date: ISO 8601, UTC */
+    uint32_t n_cpu;
+} qm_machine;
+void qm_engine_machine(const qm_engine *g, qm_machine *m);
+struct json_t;
+struct json_t *qm_machine_json(const qm_machine *m); /* jansson; null where unknown; the "machine" of every result */
+
 /* ---- synthetic models ---- */
 typedef struct {
     const char *preset;   /* "tiny", "qwen3-30b-a3b" */
