@@ -2,6 +2,7 @@
 """Compares our tokenizer with Hugging Face `tokenizers`, id by id, on generated strings.
 
   python3 tools/tok_compare.py [-n STRINGS] [--seed N]   the whole Qwen vocabulary; demands equality
+  python3 tools/tok_compare.py --model DIR X.gguf        a model's own: X.gguf (tools/to_gguf.py) and DIR/tokenizer.json
   python3 tools/tok_compare.py --fixture                 rewrites tests/golden/tokenizer_*
   python3 tools/tok_compare.py --tables                  are our Unicode tables still the library's?
 
@@ -13,6 +14,7 @@ on text that this script makes up."""
 import argparse
 import base64
 import glob
+import itertools
 import json
 import os
 import random
@@ -149,6 +151,19 @@ class Reference:
                     add = t.add_special_tokens if special else t.add_tokens
                     add([AddedToken(s, normalized=False, special=special)])
             self.t[flags] = t
+
+    @classmethod
+    def of_file(cls, path):
+        """As tokenizer.json says, less its normalizer or its added tokens where the flags want that."""
+        from tokenizers import Tokenizer
+        self = cls.__new__(cls)
+        self.t = {}
+        with open(path, encoding="utf-8") as f:
+            doc = json.load(f)
+        for flags in range(4):
+            less = ({"normalizer": None} if flags & NO_NFC else {}) | ({} if flags & SPECIAL else {"added_tokens": []})
+            self.t[flags] = Tokenizer.from_str(json.dumps({**doc, **less}))
+        return self
 
     def ids(self, text, flags):
         if flags & CHAT:  # the rendered template, its control tokens trusted and the message not
@@ -371,16 +386,31 @@ def raw_bytes_survive(exe, gguf, n, seed):
     return sum(a[1] != q[0] for a, q in zip(ask(exe, gguf, reqs), reqs))
 
 
+def corpus(path, n, seed):
+    """n texts of a JSON-lines corpus: records with "text", or with "messages"."""
+    with open(path, encoding="utf-8") as f:
+        records = [json.loads(line) for line in f]
+    for d in random.Random(seed).sample(records, min(n, len(records))):
+        yield from [d["text"]] if "text" in d else [m["content"] for m in d["messages"]]
+
+
 def compare(args, venv):
     exe = build_cli(args.build)
     t0 = time.time()
-    tokens, merges = qwen_vocab(venv)
-    control, user = [(s, True) for s in CONTROL], [(s, False) for s in USER]
-    gguf = os.path.join(args.build, "qwen-vocab.gguf")
-    write_gguf(gguf, tokens, merges, control, user, 151936)
-    ref = Reference(tokens, merges, control, user)
-    print(f"vocabulary: {len(tokens)} base + {len(control + user)} added tokens, {len(merges)} merges ({time.time() - t0:.0f} s)", flush=True)
-    assert ref.t[SPECIAL].token_to_id("<|im_end|>") == 151645 and ref.t[SPECIAL].token_to_id("</think>") == 151668
+    strings = generate(args.n, args.seed)
+    if args.model:
+        folder, gguf = args.model
+        ref = Reference.of_file(os.path.join(folder, "tokenizer.json"))
+        if args.texts:
+            strings = itertools.chain(strings, corpus(args.texts, args.n, args.seed))
+    else:
+        tokens, merges = qwen_vocab(venv)
+        control, user = [(s, True) for s in CONTROL], [(s, False) for s in USER]
+        gguf = os.path.join(args.build, "qwen-vocab.gguf")
+        write_gguf(gguf, tokens, merges, control, user, 151936)
+        ref = Reference(tokens, merges, control, user)
+        print(f"vocabulary: {len(tokens)} base + {len(control + user)} added tokens, {len(merges)} merges ({time.time() - t0:.0f} s)", flush=True)
+        assert ref.t[SPECIAL].token_to_id("<|im_end|>") == 151645 and ref.t[SPECIAL].token_to_id("</think>") == 151668
     n = bad = comparisons = n_ids = n_bytes = 0
     differing = []
     batch = []
@@ -401,7 +431,7 @@ def compare(args, venv):
                     print(f"DIFFERS flags={flags} text={text[:120]!r}\n  want {want[:24]}\n  got  {ids[:24]}", flush=True)
         batch.clear()
 
-    for s in generate(args.n, args.seed):
+    for s in strings:
         n += 1
         batch.append(s)
         if len(batch) == 500:
@@ -463,6 +493,8 @@ def main():
     p.add_argument("-n", type=int, default=10000, help="strings to compare (10000)")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--build", default=os.path.join(ROOT, "build", "tok"))
+    p.add_argument("--model", nargs=2, metavar=("DIR", "GGUF"))
+    p.add_argument("--texts", metavar="FILE.jsonl", help="with --model: these texts as well")
     p.add_argument("--fixture", action="store_true")
     p.add_argument("--tables", action="store_true")
     args = p.parse_args()

@@ -1,0 +1,53 @@
+"""llama.py: llama.cpp (the xllamacpp package: prebuilt for the CPU) for the tools that ask for its opinion.
+
+    from llama import Llama
+    m = Llama("MODEL.gguf", n_ctx=1024)      # the first use installs the package (needs.py)
+    m.greedy([1, 2, 3], n=20)
+
+A lead is how far the likeliest token is ahead of the second one, in nats."""
+import json
+import urllib.request
+from importlib.metadata import version
+
+from needs import needs
+
+
+class Llama:
+    def __init__(self, model, n_ctx, threads=2):
+        needs("llama", {"xllamacpp": "xllamacpp"})
+        import xllamacpp
+        p = xllamacpp.CommonParams()
+        p.model.path = str(model)
+        p.n_ctx = n_ctx
+        p.n_parallel = 1
+        p.cpuparams.n_threads = threads
+        p.warmup = False
+        self.version = version("xllamacpp")
+        self.server = xllamacpp.Server(p)  # listens on a port of this machine alone
+
+    def post(self, path, body):
+        q = urllib.request.Request(self.server.listening_address.rstrip("/") + path, json.dumps(body).encode(),
+                                   {"Content-Type": "application/json"})
+        with urllib.request.urlopen(q) as r:
+            return json.loads(r.read())
+
+    def tokenize(self, text, special=True):
+        return self.post("/tokenize", {"content": text, "parse_special": special})["tokens"]
+
+    def text(self, ids):
+        return self.post("/detokenize", {"tokens": ids})["content"]
+
+    def chat(self, messages):
+        """The text that the file's chat template makes, with the assistant's turn opened."""
+        return self.post("/apply-template", {"messages": messages})["prompt"]
+
+    def greedy(self, ids, n, ignore_eos=False):
+        """{"ids", "text", "eog": ended by itself, "leads": [(id, bytes, lead)]}; leads may lack tokens that end
+        the text or inside a character."""
+        r = self.post("/completion", {"prompt": ids, "n_predict": n, "temperature": 0, "n_probs": 2, "cache_prompt": False,
+                                      "return_tokens": True, "ignore_eos": ignore_eos})
+        leads = []
+        for p in r.get("completion_probabilities") or []:
+            top = p["top_logprobs"]
+            leads.append((top[0]["id"], bytes(top[0]["bytes"]), round(top[0]["logprob"] - top[1]["logprob"], 4)))
+        return {"ids": r["tokens"], "text": r["content"], "eog": r["stop_type"] == "eos", "leads": leads}
