@@ -6,7 +6,10 @@ import random
 import sys
 import unicodedata
 
+import about
 import book as book_
+import code_examples as code
+import definitions
 import exchanges
 import prose
 import stories
@@ -16,17 +19,6 @@ CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 SYSTEMS = ["You are a helpful assistant.", "You are a small demo model. Answer briefly.", "Answer in one sentence.",
            "You are a friendly assistant.", "Be short and correct."]
 GOLDENS = ["What is 2+2?", "Capital of France:", "Translate to Spanish: Hello world", "Count to 5:", "List 3 colors:"]
-OPTIONAL = ("about", "definitions", "code", "talk", "yesno")
-
-
-def load(name):
-    """A module of this folder, or None while it does not exist."""
-    try:
-        return __import__(name)
-    except ModuleNotFoundError as e:
-        if e.name != name:
-            raise
-        return None
 
 
 def message(role, text):
@@ -128,10 +120,8 @@ def build(out, cache):
     rng = random.Random(SEED)
     book = book_.Book()
     exchanges.fill(book, rng)
-    for name in OPTIONAL:
-        module = load(name)
-        if module and hasattr(module, "fill"):
-            module.fill(book, rng)
+    for module in (about, definitions, code):
+        module.fill(book, rng)
     stories.examples(book, rng)
     train, held = shots(book, goldens(), rng)
     records = assemble(train, rng, follow_ups(rng))
