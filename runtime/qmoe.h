@@ -121,6 +121,28 @@ typedef struct {
     void *user;
 } qm_synth_opts;
 int qm_synth(const char *out_path, const qm_synth_opts *o, qm_err *e);
+
+/* ---- quantising: one GGUF into another, in other types ---- */
+typedef struct {          /* one tensor, done */
+    const char *name, *from, *to; /* types by name: "F16", "Q4_K" */
+    const char *note;     /* NULL, or why `to` is not what the mix asks for */
+    uint32_t n_dims;
+    uint64_t ne[4];       /* row length first */
+    uint64_t bytes_from, bytes;
+    double rms, rmse;     /* root mean squares: of the weights, of what they lost */
+} qm_quantize_tensor;
+typedef struct {
+    const char *type;     /* NULL = "q4_k_m"; q4_k_s q5_k_m q5_k_s q6_k q8_0 bf16 f16 f32 ... */
+    uint32_t threads;     /* 0 = the processors there are; the bytes written do not depend on it */
+    /* After each tensor; then progress in source bytes. A non-zero return cancels. Either may be NULL. */
+    int (*on_tensor)(void *user, const qm_quantize_tensor *t);
+    int (*progress)(void *user, uint64_t done, uint64_t total);
+    void *user;
+} qm_quantize_opts;
+/* in: any part of a split set will do; out: one file, which appears only when it is complete. All keys are
+ * kept but those of the split and the alignment; general.file_type and quantization_version are set. A
+ * weight that is not finite or that its type cannot hold is an error that names it. */
+int qm_quantize(const char *in_path, const char *out_path, const qm_quantize_opts *o, qm_err *e);
 #ifdef __cplusplus
 }
 #endif

@@ -1,12 +1,14 @@
 /* gguf_write.c: see gguf_write.h. The counts in the header are filled in at the end, when they are
  * known; offsets follow from the declared sizes, so nothing but the tensor sizes is held in memory. */
 #include "gguf_write.h"
+#include "gguf_impl.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum { ALIGN = 32, BUF = 1 << 20 };
@@ -112,12 +114,41 @@ void qm_gguf_writer_close(qm_gguf_writer *w) {
     free(w);
 }
 
-static int start_kv(qm_gguf_writer *w, const char *key, qm_kv_type type) {
+static int start_kv_n(qm_gguf_writer *w, const char *key, size_t n, qm_kv_type type) {
     if (w->arr_left || w->n_tensors)
-        return FAIL(w, QM_ERR_ARG, "%s: key '%s' written inside an array or after a tensor", w->path, key);
+        return FAIL(w, QM_ERR_ARG, "%s: key '%.*s' written inside an array or after a tensor", w->path, (int)n, key);
     w->n_kv++;
-    put_str(w, key, strlen(key));
+    put_str(w, key, n);
     return put_le(w, type, 4);
+}
+static int start_kv(qm_gguf_writer *w, const char *key, qm_kv_type type) {
+    return start_kv_n(w, key, strlen(key), type);
+}
+
+/* Bytes of the elements of an array as they stand in the file. */
+static size_t array_bytes(const qm_kv *kv) {
+    if (kv->arr_type != QM_KV_STR) return (size_t)kv->arr_n * qm_kv_scalar_bytes(kv->arr_type);
+    qm_str_iter it = { kv->arr, kv->arr_n };
+    for (qm_str s; qm_str_iter_next(&it, &s);) {}
+    return (size_t)(it.p - kv->arr);
+}
+
+int qm_gguf_write_kv(qm_gguf_writer *w, const qm_kv *kv) {
+    uint64_t u = kv->v.u;
+    uint32_t w32;
+    float f = kv->type == QM_KV_F32 ? (float)kv->v.f : 0;
+    start_kv_n(w, kv->key.s, kv->key.n, kv->type);
+    switch (kv->type) {
+    case QM_KV_STR: return put_str(w, kv->v.str.s, kv->v.str.n);
+    case QM_KV_ARR:
+        put_le(w, kv->arr_type, 4);
+        put_le(w, kv->arr_n, 8);
+        return put(w, kv->arr, array_bytes(kv));
+    case QM_KV_F32: memcpy(&w32, &f, 4); u = w32; break; /* the union holds a double */
+    case QM_KV_F64: memcpy(&u, &kv->v.f, 8); break;
+    default: break;
+    }
+    return put_le(w, u, (int)qm_kv_scalar_bytes(kv->type));
 }
 
 int qm_gguf_write_u32(qm_gguf_writer *w, const char *key, uint32_t v) {
@@ -190,6 +221,16 @@ int qm_gguf_write_tensor(qm_gguf_writer *w, const char *name, uint32_t type, uin
     put_le(w, w->data_bytes, 8);
     w->data_bytes += (bytes + ALIGN - 1) / ALIGN * ALIGN;
     return w->err.code;
+}
+
+int qm_gguf_writer_room(const qm_gguf_writer *w, uint64_t more, qm_err *e) {
+    uint64_t need = w->data_bytes + more;
+    struct statvfs st;
+    if (fstatvfs(w->fd, &st)) return qm_fail(e, QM_ERR_IO, "%s: cannot ask for free room: %s", w->path, strerror(errno));
+    if ((uint64_t)st.f_bavail * st.f_frsize < need)
+        return qm_fail(e, QM_ERR_LIMIT, "%s: needs %.3f GB (%llu bytes), the disk has %.3f GB free", w->path,
+                       (double)need / 1e9, (unsigned long long)need, (double)st.f_bavail * (double)st.f_frsize / 1e9);
+    return 0;
 }
 
 uint64_t qm_gguf_writer_data_bytes(const qm_gguf_writer *w) { return w->data_bytes; }

@@ -13,6 +13,8 @@ int qm_gguf_writer_open(qm_gguf_writer **out, const char *path, qm_err *e);
 /* Removes the temporary file if finish did not succeed. NULL is fine. */
 void qm_gguf_writer_close(qm_gguf_writer *w);
 
+/* Any key of a read file, arrays included, under its own name. */
+int qm_gguf_write_kv(qm_gguf_writer *w, const qm_kv *kv);
 int qm_gguf_write_u32(qm_gguf_writer *w, const char *key, uint32_t v);
 int qm_gguf_write_f32(qm_gguf_writer *w, const char *key, float v);
 int qm_gguf_write_bool(qm_gguf_writer *w, const char *key, int v);
@@ -26,6 +28,8 @@ int qm_gguf_push_i32(qm_gguf_writer *w, int32_t v);
 int qm_gguf_write_tensor(qm_gguf_writer *w, const char *name, uint32_t type, uint32_t n_dims, const uint64_t *ne);
 /* Bytes of data of all tensors declared so far, padding included. */
 uint64_t qm_gguf_writer_data_bytes(const qm_gguf_writer *w);
+/* QM_ERR_LIMIT when the folder has less room than those and `more` bytes. */
+int qm_gguf_writer_room(const qm_gguf_writer *w, uint64_t more, qm_err *e);
 /* The next n bytes of the current tensor; moves on by itself when a tensor is complete. */
 int qm_gguf_write_data(qm_gguf_writer *w, const void *p, size_t n);
 /* Checks that everything declared was written, flushes to disk, renames. Fills e with the first error. */

@@ -40,25 +40,30 @@ static void q8_0(uint8_t *dst, const float *x) {
     for (int i = 0; i < 32; i++) dst[2 + i] = (uint8_t)(int8_t)near(x[i] * inv);
 }
 
+/* F32, F16, BF16: any number of weights. */
+static void floats(int type, uint8_t *p, const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        uint32_t u;
+        memcpy(&u, x + i, 4);
+        if (type == QM_TYPE_F16) put16(p + 2 * i, qm_f32_to_f16(x[i]));
+        else if (type == QM_TYPE_BF16) put16(p + 2 * i, qm_f32_to_bf16(x[i]));
+        else put16(p + 4 * i, u & 0xffff), put16(p + 4 * i + 2, u >> 16);
+    }
+}
+
 void qm_quantize_blocks(const qm_type_info *t, void *dst, const float *x, size_t n) {
     uint8_t *p = dst;
-    for (size_t i = 0; i < n; i += t->qk, p += t->bytes) {
+    if (!t->q16a) {
+        floats(t->type, p, x, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i += t->qk, p += t->bytes)
         switch (t->type) {
-        case QM_TYPE_Q8_0: q8_0(p, x + i); break;
         case QM_TYPE_Q4_K: qm_quantize_q4_k(p, x + i); break;
         case QM_TYPE_Q5_K: qm_quantize_q5_k(p, x + i); break;
         case QM_TYPE_Q6_K: qm_quantize_q6_k(p, x + i); break;
-        default:
-            for (size_t j = i; j < i + t->qk; j++) { /* F32, F16, BF16: qk weights a block */
-                uint8_t *q = p + (j - i) * (t->bytes / t->qk);
-                uint32_t u;
-                memcpy(&u, x + j, 4);
-                if (t->type == QM_TYPE_F16) put16(q, qm_f32_to_f16(x[j]));
-                else if (t->type == QM_TYPE_BF16) put16(q, qm_f32_to_bf16(x[j]));
-                else put16(q, u & 0xffff), put16(q + 2, u >> 16);
-            }
+        default: q8_0(p, x + i); break;
         }
-    }
 }
 
 /* The largest magnitude that cannot overflow the f16 scale: for Q4_K and Q5_K the negative end,

@@ -4,7 +4,7 @@
 #define QM_QUANTIZE_H
 #include "quant.h"
 
-/* n weights, n % t->qk == 0, into n / t->qk blocks at dst. The weights are finite and in range: ask
+/* n weights, n % t->qk == 0 (F32, F16, BF16: any n), into blocks at dst. The weights are finite and in range: ask
  * qm_quantize_bad first. */
 void qm_quantize_blocks(const qm_type_info *t, void *dst, const float *x, size_t n);
 

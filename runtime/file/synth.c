@@ -1,16 +1,14 @@
 /* synth.c: a random Qwen3-MoE model of any shape as a GGUF that any reader of the architecture accepts:
  * for tests, for speed on the true shape, and for trying the program without a download. Its text is
  * nonsense; its activations stay of order one through all layers, and its routing is spread. */
+#include "mix.h"
 #include "quant.h"
 #include "synth.h"
 #include "../qmoe.h"
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/statvfs.h>
 
 enum { CHUNK = 1 << 20 };
 
@@ -25,29 +23,15 @@ static const shape presets[] = {
     { "qwen3-30b-a3b", 48, 2048, 32, 4, 128, 128, 8, 768, 151936, 40960, "q4_k_m" },
 };
 
-/* A mix: what most matrices are, and what the more sensitive ones are. file_type is llama.cpp's number. */
-typedef struct { const char *name; uint32_t base, more, file_type; } mix;
-static const mix mixes[] = {
-    { "q4_k_m", QM_TYPE_Q4_K, QM_TYPE_Q6_K, 15 }, { "q5_k_m", QM_TYPE_Q5_K, QM_TYPE_Q6_K, 17 },
-    { "f32", QM_TYPE_F32, QM_TYPE_F32, 0 },       { "f16", QM_TYPE_F16, QM_TYPE_F16, 1 },
-    { "bf16", QM_TYPE_BF16, QM_TYPE_BF16, 32 },   { "q8_0", QM_TYPE_Q8_0, QM_TYPE_Q8_0, 7 },
-    { "q4_k", QM_TYPE_Q4_K, QM_TYPE_Q4_K, 14 },   { "q5_k", QM_TYPE_Q5_K, QM_TYPE_Q5_K, 16 },
-    { "q6_k", QM_TYPE_Q6_K, QM_TYPE_Q6_K, 18 },
-};
-
-static int resolve(shape *s, const mix **m, const qm_synth_opts *o, qm_err *e) {
+static int resolve(shape *s, const qm_mix **m, const qm_synth_opts *o, qm_err *e) {
     const char *want = o->preset ? o->preset : presets[0].name;
     *s = (shape){ 0 };
     for (size_t i = 0; i < sizeof presets / sizeof *presets; i++)
         if (!strcmp(presets[i].name, want)) *s = presets[i];
     if (!s->name) return qm_fail(e, QM_ERR_ARG, "there is no preset '%s'; there are tiny and qwen3-30b-a3b", want);
     if (o->types) s->types = o->types;
-    *m = NULL;
-    for (size_t i = 0; i < sizeof mixes / sizeof *mixes; i++)
-        if (!strcasecmp(mixes[i].name, s->types)) *m = &mixes[i];
-    if (!*m)
-        return qm_fail(e, QM_ERR_ARG, "there is no mix of types '%s'; there are q4_k_m q5_k_m f32 f16 bf16 q8_0 q4_k "
-                       "q5_k q6_k", s->types);
+    *m = qm_mix_find(s->types);
+    if (!*m) return qm_fail(e, QM_ERR_ARG, "there is no mix of types '%s'; there are %s", s->types, qm_mix_names);
     const struct { const char *name; uint32_t *to, from, lo, hi, multiple; } dims[] = {
         { "layers", &s->n_layers, o->n_layers, 1, 1024, 1 },
         { "embedding length", &s->n_embd, o->n_embd, 32, 1 << 16, 32 },
@@ -74,7 +58,7 @@ static int resolve(shape *s, const mix **m, const qm_synth_opts *o, qm_err *e) {
     return 0;
 }
 
-static int write_keys(qm_gguf_writer *w, const shape *s, const mix *m, const char *preset, uint64_t seed) {
+static int write_keys(qm_gguf_writer *w, const shape *s, const qm_mix *m, const char *preset, uint64_t seed) {
     char name[128];
     snprintf(name, sizeof name, "qmoe-gpu synthetic %s, seed %llu", preset, (unsigned long long)seed);
     qm_gguf_write_str(w, "general.architecture", "qwen3moe");
@@ -107,19 +91,13 @@ typedef struct {
     int norm;
 } tensor;
 
-/* llama.cpp's rule for which layers' attn_v and ffn_down get the better type in the _M mixes. */
-static int use_more_bits(uint32_t i, uint32_t n) { return i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2; }
-
-static tensor matrix(const mix *m, int more, float gain, uint64_t k, uint64_t rows, uint64_t experts) {
+static tensor matrix(float gain, uint64_t k, uint64_t rows, uint64_t experts) {
     tensor t = { .n_dims = experts ? 3 : 2, .ne = { k, rows, experts ? experts : 1 } };
-    uint32_t block = 1, bytes;
-    t.type = more ? m->more : m->base;
-    if (qm_ggml_type_size(t.type, &block, &bytes) && k % block) t.type = QM_TYPE_Q8_0; /* rows too short for super-blocks */
     t.sigma = gain / sqrtf((float)k);
     return t;
 }
 static tensor vector(uint64_t n, float spread) {
-    return (tensor){ .type = QM_TYPE_F32, .n_dims = 1, .ne = { n, 1, 1 }, .sigma = spread, .norm = 1 };
+    return (tensor){ .n_dims = 1, .ne = { n, 1, 1 }, .sigma = spread, .norm = 1 };
 }
 
 enum { PER_LAYER = 12, OUTSIDE = 3 };
@@ -129,59 +107,48 @@ static uint32_t n_tensors(const shape *s) { return OUTSIDE + PER_LAYER * s->n_la
  * so that every part shows in the logits and yet an expert that two implementations choose differently
  * on a near tie (rounding; there are always some) does not drown them. Router logits spread by two,
  * which keeps the last expert's weight small for the same reason; output logits by three. */
-static tensor tensor_at(const shape *s, const mix *m, uint32_t i) {
+static tensor shape_at(const shape *s, uint32_t i) {
     uint32_t il = (i - 1) / PER_LAYER, q = s->n_head * s->head_dim, kv = s->n_kv_head * s->head_dim;
     uint32_t d = s->n_embd, ff = s->n_ff_exp, ne = s->n_expert, n = s->n_layers;
     const char *name;
     tensor t;
     if (i == 0) {
-        t = matrix(m, 0, 1.0f, d, s->n_vocab, 0);
+        t = matrix(1.0f, d, s->n_vocab, 0);
         t.sigma = 1.0f;
         snprintf(t.name, sizeof t.name, "token_embd.weight");
         return t;
     }
     if (il >= n) {
         int last = i == 2 + PER_LAYER * n;
-        t = last ? matrix(m, 1, 3.0f, d, s->n_vocab, 0) : vector(d, 0.15f);
+        t = last ? matrix(3.0f, d, s->n_vocab, 0) : vector(d, 0.15f);
         snprintf(t.name, sizeof t.name, last ? "output.weight" : "output_norm.weight");
         return t;
     }
-    int more = use_more_bits(il, n);
     switch ((i - 1) % PER_LAYER) {
     case 0: name = "attn_norm"; t = vector(d, 0.15f); break;
-    case 1: name = "attn_q"; t = matrix(m, 0, 1.0f, d, q, 0); break;
-    case 2: name = "attn_k"; t = matrix(m, 0, 1.0f, d, kv, 0); break;
-    case 3: name = "attn_v"; t = matrix(m, more, 1.0f, d, kv, 0); break;
+    case 1: name = "attn_q"; t = matrix(1.0f, d, q, 0); break;
+    case 2: name = "attn_k"; t = matrix(1.0f, d, kv, 0); break;
+    case 3: name = "attn_v"; t = matrix(1.0f, d, kv, 0); break;
     case 4: name = "attn_q_norm"; t = vector(s->head_dim, 0.3f); break;
     case 5: name = "attn_k_norm"; t = vector(s->head_dim, 0.3f); break;
-    case 6: name = "attn_output"; t = matrix(m, 0, 1.0f, q, d, 0); break;
+    case 6: name = "attn_output"; t = matrix(1.0f, q, d, 0); break;
     case 7: name = "ffn_norm"; t = vector(d, 0.15f); break;
-    case 8: name = "ffn_gate_inp"; t = matrix(m, 0, 2.0f, d, ne, 0); t.type = QM_TYPE_F32; break;
-    case 9: name = "ffn_gate_exps"; t = matrix(m, 0, 1.4f, d, ff, ne); break;
-    case 10: name = "ffn_up_exps"; t = matrix(m, 0, 1.4f, d, ff, ne); break;
-    default: name = "ffn_down_exps"; t = matrix(m, more, 0.5f, ff, d, ne); break;
+    case 8: name = "ffn_gate_inp"; t = matrix(2.0f, d, ne, 0); break;
+    case 9: name = "ffn_gate_exps"; t = matrix(1.4f, d, ff, ne); break;
+    case 10: name = "ffn_up_exps"; t = matrix(1.4f, d, ff, ne); break;
+    default: name = "ffn_down_exps"; t = matrix(0.5f, ff, d, ne); break;
     }
     snprintf(t.name, sizeof t.name, "blk.%u.%s.weight", il, name);
     return t;
 }
 
-/* Refuses when the folder of `path` has less room than the file needs. */
-static int check_room(const char *path, uint64_t need, qm_err *e) {
-    char *dir = strdup(path);
-    if (!dir) return qm_fail(e, QM_ERR_NOMEM, "%s: no memory for a path", path);
-    char *slash = strrchr(dir, '/');
-    if (slash) slash[slash == dir] = 0;
-    struct statvfs st;
-    int rc = statvfs(slash ? dir : ".", &st);
-    if (rc) rc = qm_fail(e, QM_ERR_IO, "%s: cannot look at its folder: %s", path, strerror(errno));
-    else if ((uint64_t)st.f_bavail * st.f_frsize < need)
-        rc = qm_fail(e, QM_ERR_LIMIT, "%s: needs %.3f GB (%llu bytes), the disk has %.3f GB free", path,
-                     (double)need / 1e9, (unsigned long long)need, (double)st.f_bavail * (double)st.f_frsize / 1e9);
-    free(dir);
-    return rc;
+static tensor tensor_at(const shape *s, const qm_mix *m, uint32_t i) {
+    tensor t = shape_at(s, i);
+    t.type = qm_mix_type(m, t.name, t.n_dims, t.ne[0], s->n_layers, 0, NULL);
+    return t;
 }
 
-static int write_weights(qm_gguf_writer *w, const shape *s, const mix *m, const qm_synth_opts *o, qm_err *e) {
+static int write_weights(qm_gguf_writer *w, const shape *s, const qm_mix *m, const qm_synth_opts *o, qm_err *e) {
     uint64_t done = 0, total = qm_gguf_writer_data_bytes(w);
     uint8_t *buf = malloc(CHUNK);
     qm_synth_stream *st = malloc(sizeof *st);
@@ -210,7 +177,7 @@ static int write_weights(qm_gguf_writer *w, const shape *s, const mix *m, const 
 
 int qm_synth(const char *out_path, const qm_synth_opts *o, qm_err *e) {
     shape s;
-    const mix *m = NULL;
+    const qm_mix *m = NULL;
     qm_synth_vocab v = { 0 };
     qm_gguf_writer *w = NULL;
     static const qm_synth_opts none;
@@ -227,7 +194,7 @@ int qm_synth(const char *out_path, const qm_synth_opts *o, qm_err *e) {
         qm_gguf_write_tensor(w, t.name, t.type, t.n_dims, t.ne);
     }
     /* 64 bytes a token are more than the vocabulary takes; 4 KiB a layer more than the tensor list */
-    if ((rc = check_room(out_path, qm_gguf_writer_data_bytes(w) + 64ull * s.n_vocab + 4096ull * s.n_layers, e))) goto out;
+    if ((rc = qm_gguf_writer_room(w, 64ull * s.n_vocab + 4096ull * s.n_layers, e))) goto out;
     rc = write_weights(w, &s, m, o, e);
     if (rc != QM_ERR_CANCELLED && rc != QM_ERR_NOMEM) rc = qm_gguf_writer_finish(w, e);
 out:
