@@ -37,6 +37,8 @@ extern const qm_executor qm_executor_graph, qm_executor_ref;
  * address behind a reference; the host bases of a ref sequence. */
 int qm_graph_launch_op(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_err *e);
 CUdeviceptr qm_graph_address(qm_engine *g, qm_seq *s, const qm_plan *p, qm_ref r);
+void qm_graph_args(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_op_args *out); /* with real addresses */
+CUstream qm_graph_stream(qm_engine *g);
 qm_bases qm_ref_bases(qm_engine *g, qm_seq *s);
 
 /* Steps that may be enqueued before the first of them has been looked at: enough that the device

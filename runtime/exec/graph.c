@@ -197,6 +197,13 @@ CUdeviceptr qm_graph_address(qm_engine *g, qm_seq *s, const qm_plan *p, qm_ref r
     return qm_ref_resolve(p, r, &b);
 }
 
+void qm_graph_args(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_op_args *out) {
+    qm_bases b = bases_of(g->exec_state, s);
+    qm_op_resolve(p, &p->ops[i], &b, out);
+}
+
+CUstream qm_graph_stream(qm_engine *g) { return ((device_state *)g->exec_state)->stream; }
+
 /* Captures a plan's launches. Modules are loaded first: loading is not allowed during a capture. */
 static int capture(qm_engine *g, qm_seq *s, const qm_plan *p, CUgraphExec *out, qm_err *e) {
     device_state *x = g->exec_state;

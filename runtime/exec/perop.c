@@ -1,0 +1,269 @@
+/* perop.c: see perop.h. */
+#include "perop.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "../base/rng.h"
+#include "../device/prof.h"
+#include "../device/stamp.h"
+
+const char *qm_bound_name(qm_bound b) {
+    static const char *const names[QM_N_BOUNDS] = {"", "dram", "issue", "l2", "latency"};
+    return (unsigned)b < QM_N_BOUNDS ? names[b] : "";
+}
+
+/* Attention reads K and V of positions 0..depth in f16; qkrope writes one position of both. */
+static uint64_t kv_bytes(const qm_plan *p, const qm_op *op, uint32_t depth) {
+    const qm_hparams *hp = &p->place->model->hp;
+    uint64_t one = 4ull * hp->n_kv * hp->head_dim;
+    return op->kind == QM_OP_ATTN ? one * (depth + 1ull) : op->kind == QM_OP_QKROPE ? one : 0;
+}
+
+int qm_perop_new(qm_perop **out, const qm_plan *p, uint32_t depth, qm_err *e) {
+    qm_perop *r = *out = calloc(1, sizeof *r);
+    if (r) r->op = calloc((size_t)p->n_ops, sizeof *r->op);
+    if (!r || !r->op) {
+        qm_perop_free(r);
+        *out = NULL;
+        return qm_fail(e, QM_ERR_NOMEM, "per op: out of memory");
+    }
+    r->plan = p;
+    r->depth = depth;
+    r->n_ops = p->n_ops;
+    r->step_ns = r->stamped_ns = r->tick_ns = -1;
+    for (int i = 0; i < p->n_ops; i++) {
+        uint64_t kv = kv_bytes(p, &p->ops[i], depth);
+        r->op[i] = (qm_op_record){.op = &p->ops[i], .kv_bytes = kv, .begin_ns = -1, .time_ns = -1, .gap_ns = -1};
+        r->kv_bytes += kv;
+    }
+    return 0;
+}
+
+void qm_perop_free(qm_perop *r) {
+    if (!r) return;
+    free(r->op);
+    free(r);
+}
+
+/* ---- a session at a depth ---- */
+typedef struct {
+    qm_engine *g;
+    qm_session *s;
+    const qm_plan *plan;
+    uint32_t depth;
+    qm_stamped *stamped;   /* NULL: the users' kernels */
+    CUdeviceptr stamps;    /* [n_ops] of QM_STAMP_BYTES */
+    CUgraphExec graph;
+    qm_timer timer;
+} bench;
+
+static int set(bench *b, uint32_t token, qm_err *e) {
+    const qm_executor *x = b->g->exec;
+    int rc = x->put_tokens(b->g, b->s->seq, b->depth, &token, 1, e);
+    return rc ? rc : x->set_pos(b->g, b->s->seq, b->depth, e);
+}
+
+static void bench_close(bench *b) {
+    if (b->g && b->g->dev) {
+        if (b->graph) b->g->dev->cu.GraphExecDestroy(b->graph);
+        if (b->stamps) b->g->dev->cu.MemFree(b->stamps);
+        qm_stamped_close(b->stamped);
+        if (b->timer.d) qm_timer_close(&b->timer);
+    }
+    qm_session_close(b->s);
+    memset(b, 0, sizeof *b);
+}
+
+static int bench_open(bench *b, qm_engine *g, uint32_t depth, qm_err *e) {
+    memset(b, 0, sizeof *b);
+    if (g->exec != &qm_executor_graph)
+        return qm_fail(e, QM_ERR_UNSUPPORTED, "per op: the executor %s runs no kernels", g->exec->name);
+    if (depth >= g->limits.n_ctx)
+        return qm_fail(e, QM_ERR_LIMIT, "per op: depth %u needs a context of %u, it is %u", depth, depth + 1, g->limits.n_ctx);
+    b->g = g;
+    b->depth = depth;
+    int rc = qm_session_open(&b->s, g, e);
+    if (!rc) rc = qm_engine_plan(g, depth, 1, &b->plan, e);
+    while (!rc && b->s->n_pages <= depth / QM_PAGE_TOKENS) {
+        uint32_t page;
+        if ((rc = qm_pages_take(&g->kv, &page, e))) break;
+        b->s->pages[b->s->n_pages] = page;
+        rc = g->exec->put_page(g, b->s->seq, b->s->n_pages++, page, e);
+    }
+    if (rc) bench_close(b);
+    return rc;
+}
+
+/* ---- counts ---- */
+int qm_perop_count(qm_engine *g, uint32_t depth, qm_perop **out, qm_err *e) {
+    bench b;
+    int counting = 0;
+    qm_perop *r = NULL;
+    *out = NULL;
+    int rc = bench_open(&b, g, depth, e);
+    if (rc) return rc;
+    if ((rc = qm_perop_new(&r, b.plan, depth, e)) || (rc = set(&b, 0, e)) || (rc = qm_counters_begin(g->dev, e))) goto out;
+    counting = 1;
+    for (int i = 0; i < r->n_ops && !rc; i++) {
+        if ((rc = qm_graph_launch_op(g, b.s->seq, b.plan, i, e))) goto out;
+        QM_CU_TRY(g->dev, StreamSynchronize(qm_graph_stream(g)));
+        qm_counters_take(&r->op[i].count);
+        qm_counters_add(&r->total, &r->op[i].count);
+    }
+    r->counted = 1;
+    snprintf(r->device, sizeof r->device, "%s", g->dev->name);
+    *out = r;
+out:
+    if (counting) qm_counters_end();
+    if (rc) qm_perop_free(r);
+    bench_close(&b);
+    return rc;
+}
+
+/* ---- times ---- */
+static int launch(bench *b, int i, qm_err *e) {
+    if (!b->stamped) return qm_graph_launch_op(b->g, b->s->seq, b->plan, i, e);
+    const qm_op *op = &b->plan->ops[i];
+    qm_op_args args;
+    qm_graph_args(b->g, b->s->seq, b->plan, i, &args);
+    return qm_stamped_launch(b->stamped, op->kernel, op->grid, op->block, op->shared, &args,
+                             b->stamps + (uint64_t)i * QM_STAMP_BYTES, qm_graph_stream(b->g), e);
+}
+
+/* The step as a graph of its own: nothing but the ops. Everything is loaded before the capture begins. */
+static int capture(bench *b, qm_err *e) {
+    qm_device *d = b->g->dev;
+    CUstream st = qm_graph_stream(b->g);
+    CUgraph graph = NULL;
+    int rc = 0, i;
+    if (b->graph) {
+        CUgraphExec old = b->graph;
+        b->graph = NULL;
+        QM_CU_TRY(d, GraphExecDestroy(old));
+    }
+    for (i = 0; i < b->plan->n_ops; i++)
+        if (b->stamped ? (rc = qm_stamped_load(b->stamped, b->plan->ops[i].kernel, e)) : (rc = launch(b, i, e))) return rc;
+    QM_CU_TRY(d, StreamSynchronize(st));
+    QM_CU_TRY(d, StreamBeginCapture(st, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+    for (i = 0; i < b->plan->n_ops && !rc; i++) rc = launch(b, i, e);
+    CUresult end = d->cu.StreamEndCapture(st, &graph); /* also after an error: ends the capture */
+    if (rc) goto out;
+    if (end) {
+        rc = qm_cu_fail(d, end, "StreamEndCapture", e);
+        goto out;
+    }
+    QM_CU_TRY(d, GraphInstantiate(&b->graph, graph, 0));
+out:
+    if (graph) d->cu.GraphDestroy(graph);
+    return rc;
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Mean of the middle half. Sorts v. */
+static double middle(double *v, int n) {
+    qsort(v, (size_t)n, sizeof *v, by_value);
+    int from = n / 4, to = n - n / 4;
+    double sum = 0;
+    for (int i = from; i < to; i++) sum += v[i];
+    return sum / (to - from);
+}
+
+/* One timed run of the captured step. */
+static int one_run(bench *b, uint32_t token, double *ns, qm_err *e) {
+    CUstream st = qm_graph_stream(b->g);
+    qm_device *d = b->g->dev;
+    double ms = 0;
+    int rc = set(b, token, e);
+    if (rc) return rc;
+    if (b->stamped) {
+        QM_CU_TRY(d, MemsetD8Async(b->stamps, 0xff, (size_t)b->plan->n_ops * QM_STAMP_BYTES, st));
+        QM_CU_TRY(d, StreamSynchronize(st));
+    }
+    if ((rc = qm_timer_start(&b->timer, st, e))) return rc;
+    QM_CU_TRY(d, GraphLaunch(b->graph, st));
+    if ((rc = qm_timer_stop(&b->timer, st, e)) || (rc = qm_timer_ms(&b->timer, &ms, e))) return rc;
+    *ns = 1e6 * ms;
+out:
+    return rc;
+}
+
+/* The least positive value so far; negative: none yet. */
+static void least(double *so_far, double v) {
+    if (v > 0 && (*so_far < 0 || v < *so_far)) *so_far = v;
+}
+
+enum { WARM_RUNS = 3 };
+
+/* runs of the step: the whole into ns [runs]; with stamps, each op into time and gap [n_ops, runs]. */
+static int many_runs(bench *b, int runs, qm_rng *rng, double *ns, double *time, double *gap, double *tick, qm_err *e) {
+    const int n = b->plan->n_ops;
+    uint64_t *s = malloc((size_t)n * QM_STAMP_BYTES);
+    int rc = s ? 0 : qm_fail(e, QM_ERR_NOMEM, "per op: out of memory");
+    for (int r = -WARM_RUNS; r < runs && !rc; r++) {
+        double t = 0;
+        if ((rc = one_run(b, qm_rng_below(rng, b->g->model->hp.n_vocab), &t, e)) || r < 0) continue;
+        ns[r] = t;
+        if (!b->stamped) continue;
+        QM_CU_TRY(b->g->dev, MemcpyDtoH(s, b->stamps, (size_t)n * QM_STAMP_BYTES));
+        for (int i = 0; i < n; i++) {
+            const uint64_t from = s[2 * i], to = s[2 * i + 1], before = i ? s[2 * i - 1] : from;
+            if (from == UINT64_MAX || to == UINT64_MAX || to < from) {
+                rc = qm_fail(e, QM_ERR_DEVICE, "per op: op %d (%s) left no time stamp", i, b->plan->ops[i].slot);
+                goto out;
+            }
+            time[i * runs + r] = (double)(to - from);
+            gap[i * runs + r] = (double)(int64_t)(from - before);
+            least(tick, (double)(to - from));
+            least(tick, gap[i * runs + r]);
+        }
+    }
+out:
+    free(s);
+    return rc;
+}
+
+int qm_perop_time(qm_engine *g, uint32_t depth, int runs, uint64_t seed, qm_perop **out, qm_err *e) {
+    bench b;
+    qm_perop *r = NULL;
+    double *v = NULL;
+    qm_rng rng = {seed};
+    *out = NULL;
+    if (runs < 1 || runs > 10000) return qm_fail(e, QM_ERR_ARG, "per op: %d runs: 1 to 10000", runs);
+    int rc = bench_open(&b, g, depth, e);
+    if (rc) return rc;
+    const int n = b.plan->n_ops;
+    if ((rc = qm_perop_new(&r, b.plan, depth, e))) goto out;
+    if (!(v = malloc(sizeof *v * (size_t)runs * (2 * (size_t)n + 1)))) {
+        rc = qm_fail(e, QM_ERR_NOMEM, "per op: out of memory");
+        goto out;
+    }
+    double *ns = v, *time = v + runs, *gap = time + (size_t)n * runs;
+    if ((rc = qm_timer_open(&b.timer, g->dev, e)) || (rc = set(&b, 0, e)) || (rc = capture(&b, e)) ||
+        (rc = many_runs(&b, runs, &rng, ns, NULL, NULL, NULL, e)))
+        goto out;
+    r->step_ns = middle(ns, runs);
+    if ((rc = qm_stamped_open(&b.stamped, g->dev, e))) goto out;
+    QM_CU_TRY(g->dev, MemAlloc(&b.stamps, (size_t)n * QM_STAMP_BYTES));
+    if ((rc = capture(&b, e)) || (rc = many_runs(&b, runs, &rng, ns, time, gap, &r->tick_ns, e))) goto out;
+    r->stamped_ns = middle(ns, runs);
+    double at = 0;
+    for (int i = 0; i < n; i++) {
+        r->op[i].time_ns = middle(time + (size_t)i * runs, runs);
+        r->op[i].gap_ns = middle(gap + (size_t)i * runs, runs);
+        r->op[i].begin_ns = at += r->op[i].gap_ns;
+        at += r->op[i].time_ns;
+    }
+    r->timed = 1;
+    r->runs = runs;
+    snprintf(r->device, sizeof r->device, "%s", g->dev->name);
+    *out = r;
+out:
+    free(v);
+    if (rc) qm_perop_free(r);
+    bench_close(&b);
+    return rc;
+}
