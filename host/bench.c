@@ -1,8 +1,12 @@
 /* bench.c: qmoe-gpu bench: how fast a model runs here, in the tests and names of llama-bench: ppN is a
  * prompt of N tokens, tgN the generation of N tokens, "@ dN" behind N positions that the cache holds. */
 #include "bench.h"
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 static struct {
     char *model, *device, *executor, *output, *predict;
@@ -62,10 +66,103 @@ static int read_format(qm_bench_format *f) {
     return qm_host_usage("bench: --output %s: expected md, csv, json or jsonl", opt.output);
 }
 
+/* ---- the tests ---- */
+
+enum { TESTS_MAX = 2 * QM_BENCH_LIST_MAX * QM_BENCH_LIST_MAX };
+
+/* As llama-bench orders them: for each depth the prompts, then the generations. */
+static int list_tests(const qm_bench_options *o, qm_bench_test *t) {
+    int n = 0;
+    for (int d = 0; d < o->depth.n; d++)
+        for (int gen = 0; gen < 2; gen++) {
+            const qm_bench_list *l = gen ? &o->n_gen : &o->n_prompt;
+            for (int i = 0; i < l->n; i++)
+                if (l->v[i])
+                    t[n++] = (qm_bench_test){.n_prompt = gen ? 0 : l->v[i], .n_gen = gen ? l->v[i] : 0,
+                                             .depth = o->depth.v[d], .reps = o->reps, .seed = o->seed,
+                                             .warmup = o->warmup, .prefill = o->prefill};
+        }
+    return n;
+}
+
+/* The test that needs the longest context, and how long. */
+static uint64_t longest(const qm_bench_test *t, int n, int *which) {
+    uint64_t most = 0;
+    for (int i = 0; i < n; i++) {
+        uint64_t need = (uint64_t)t[i].depth + t[i].n_prompt + t[i].n_gen;
+        if (need > most) {
+            most = need;
+            *which = i;
+        }
+    }
+    return most;
+}
+
+/* A line that is written over by the next, only where a person watches. "" clears it. */
+static void say_where(const char *what, int index, int n) {
+    if (opt.quiet || !isatty(2)) return;
+    fprintf(stderr, "\r\033[K%s", what);
+    if (n) fprintf(stderr, " (%d of %d)", index, n);
+}
+
+/* Opens the engine and measures what is measured once. */
+static int prepare(const qm_bench_options *o, uint64_t n_ctx, qm_engine **g, qm_bench_facts *f, qm_err *e) {
+    qm_engine_opts eo = {.device = o->device, .executor = o->executor, .n_ctx = (uint32_t)n_ctx};
+    f->file_cached = qm_file_cached(o->model);
+    say_where("loading", 0, 0);
+    int rc = qm_engine_open(g, o->model, &eo, e);
+    if (rc) return rc;
+    qm_engine_get_info(*g, &f->info);
+    qm_engine_machine(*g, &f->machine);
+    say_where("measuring storage, bus and memory", 0, 0);
+    if ((rc = qm_engine_memory(*g, &f->used, &f->total, e)) ||
+        (rc = qm_engine_load_limits(*g, o->model, &f->limits, e)))
+        return rc;
+    rc = qm_engine_bandwidth(*g, &f->bandwidth, e);
+    return rc == QM_ERR_UNSUPPORTED ? 0 : rc;
+}
+
 static int run(const qm_bench_options *o) {
-    (void)o;
-    qm_host_say("bench: the tests are not part of this build yet");
-    return QM_EXIT_FAIL;
+    static qm_bench_test tests[TESTS_MAX];
+    static qm_bench_record r;
+    qm_bench_facts f = {0};
+    qm_engine *g = NULL;
+    qm_err e = {0};
+    int worst = 0, status = QM_EXIT_FAIL, n = list_tests(o, tests);
+    if (!n) return qm_host_usage("bench: nothing to do: every number of -p and -n is 0");
+    uint64_t need = longest(tests, n, &worst);
+    qm_bench_name(r.name, sizeof r.name, &tests[worst]);
+    if (need > INT32_MAX || (o->n_ctx && o->n_ctx < need))
+        return qm_host_usage("bench: %s needs a context of %" PRIu64 ", which is more than %s %u", r.name, need,
+                             o->n_ctx ? "--ctx" : "the most there is,", o->n_ctx ? o->n_ctx : INT32_MAX);
+    int rc = prepare(o, o->n_ctx ? o->n_ctx : need, &g, &f, &e);
+    say_where("", 0, 0);
+    if (rc) {
+        if (rc == QM_ERR_LIMIT || rc == QM_ERR_NOMEM) qm_err_prefix(&e, "%s does not fit", r.name);
+        qm_host_fail(&e);
+        goto out;
+    }
+    if (qm_bench_out_begin(o, &f)) goto out;
+    for (int i = 0; i < n; i++) {
+        time_t now = time(NULL);
+        struct tm tm;
+        r.test = tests[i];
+        qm_bench_name(r.name, sizeof r.name, &r.test);
+        if (gmtime_r(&now, &tm)) strftime(r.time, sizeof r.time, "%Y-%m-%dT%H:%M:%SZ", &tm);
+        say_where(r.name, i + 1, n);
+        rc = qm_bench_run(g, &r.test, r.samples_ns, &r.result, &e);
+        say_where("", 0, 0);
+        if (rc) {
+            qm_err_prefix(&e, "%s", r.name);
+            qm_host_fail(&e);
+            break;
+        }
+        if (qm_bench_out_record(o, &f, &r, i)) goto out;
+    }
+    status = qm_bench_out_end(o, &f) || rc ? QM_EXIT_FAIL : QM_EXIT_OK;
+out:
+    qm_engine_close(g);
+    return status;
 }
 
 int qm_cmd_bench(int argc, char **argv) {
@@ -81,7 +178,8 @@ int qm_cmd_bench(int argc, char **argv) {
     if ((rc = qm_host_args(&con, NULL, 0, "")) >= 0) return rc;
     poptFreeContext(con);
     if (!opt.model) return qm_host_usage("bench: no model: give --model FILE");
-    if (opt.reps < 1 || opt.reps > 1000) return qm_host_usage("bench: --repetitions %d: expected 1 to 1000", opt.reps);
+    if (opt.reps < 1 || opt.reps > QM_BENCH_REPS_MAX)
+        return qm_host_usage("bench: --repetitions %d: expected 1 to %d", opt.reps, QM_BENCH_REPS_MAX);
     if (opt.ctx < 0) return qm_host_usage("bench: --ctx %d: expected 1 and above", opt.ctx);
     if (opt.seed < 0) return qm_host_usage("bench: --seed %lld: must not be negative", opt.seed);
     if ((rc = read_list(opt.n_prompt, 512, "n-prompt", &o.n_prompt)) >= 0 ||

@@ -22,6 +22,31 @@ typedef struct {
     qm_bench_format format;
 } qm_bench_options;
 
+enum { QM_BENCH_REPS_MAX = 1000 };
+/* Everything measured once, before the tests. */
+typedef struct {
+    qm_engine_info info;
+    qm_machine machine;
+    qm_bandwidth bandwidth; /* all 0: not measured */
+    qm_load_limits limits;
+    double file_cached;     /* before the load */
+    uint64_t used, total;   /* device memory */
+} qm_bench_facts;
+
+typedef struct {
+    qm_bench_test test;
+    char name[32], time[24]; /* "tg128 @ d4096"; when it began */
+    uint64_t samples_ns[QM_BENCH_REPS_MAX]; /* [test.reps] */
+    qm_bench_result result;
+} qm_bench_record;
+
+/* Name of a test: "pp512", "tg128 @ d4096". */
+void qm_bench_name(char *s, size_t n, const qm_bench_test *t);
+/* The output: begin once, a record as each test ends, end once. Non-zero: writing failed. */
+int qm_bench_out_begin(const qm_bench_options *o, const qm_bench_facts *f);
+int qm_bench_out_record(const qm_bench_options *o, const qm_bench_facts *f, const qm_bench_record *r, int index);
+int qm_bench_out_end(const qm_bench_options *o, const qm_bench_facts *f);
+
 /* --per-op: every op of the decode step at the first depth of -d. Returns the exit status. */
 int qm_bench_per_op(const qm_bench_options *o);
 /* --predict CHIP: an estimate for a chip that is not here. Returns the exit status. */

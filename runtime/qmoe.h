@@ -110,6 +110,45 @@ void qm_engine_machine(const qm_engine *g, qm_machine *m);
 struct json_t;
 struct json_t *qm_machine_json(const qm_machine *m); /* jansson; null where unknown; the "machine" of every result */
 
+/* One test in llama-bench's terms: a prompt of n_prompt tokens, or n_gen generated ones (one of the two is 0),
+ * behind depth positions that the cache holds. Tokens are random, the same in every run. */
+typedef struct {
+    uint32_t n_prompt, n_gen, depth, reps; /* reps >= 1 */
+    uint64_t seed;
+    int warmup;   /* one run before, not counted */
+    int prefill;  /* 1: the depth is computed; 0: random keys and values stand in for it, in no time */
+} qm_bench_test;
+/* A run lasts until its last token has been sampled and has reached the host. */
+typedef struct {
+    double avg_ns, stddev_ns, avg_ts, stddev_ts; /* of the runs; ts: tokens a second; stddev of n - 1 */
+    double first_token_ns;                       /* average over the runs: until the first sampled token is here */
+    double weight_bytes, kv_bytes;               /* read for a token, averaged over the test's tokens */
+} qm_bench_result;
+/* samples_ns: [reps], one a run. */
+int qm_bench_run(qm_engine *g, const qm_bench_test *t, uint64_t *samples_ns, qm_bench_result *r, qm_err *e);
+
+/* What the device's memory gives, in bytes a second; best and median of several passes over `bytes`, far more
+ * than its L2 holds. read: 16-byte loads by every multiprocessor. copy: device to device; a byte copied
+ * counts twice, as read and as written. QM_ERR_UNSUPPORTED for the executor "ref". */
+typedef struct {
+    double read_best, read_median, copy_best, copy_median;
+    uint64_t bytes;
+    uint32_t passes;
+} qm_bandwidth;
+int qm_engine_bandwidth(qm_engine *g, qm_bandwidth *b, qm_err *e);
+/* What loading is held against, in bytes a second. storage: reading the file past the page cache; where the file
+ * system does not allow that (direct = 0) through it, which may flatter. bus: pinned host memory to the device,
+ * 0 for "ref". */
+typedef struct {
+    double storage, bus;
+    int direct;
+} qm_load_limits;
+int qm_engine_load_limits(qm_engine *g, const char *path, qm_load_limits *l, qm_err *e);
+/* How much of a file is in the page cache, 0 to 1; negative where it cannot be told. Of a split set: of that part. */
+double qm_file_cached(const char *path);
+/* Device memory in use now, by whomever, and all there is. 0 and 0 for "ref". */
+int qm_engine_memory(qm_engine *g, uint64_t *used, uint64_t *total, qm_err *e);
+
 /* ---- synthetic models ---- */
 typedef struct {
     const char *preset;   /* "tiny", "qwen3-30b-a3b" */
