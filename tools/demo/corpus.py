@@ -49,7 +49,7 @@ def shots(book, gold, rng):
             # each phrasing in turn, the first (canonical) one a little more often
             train.append((category, keep[i % len(keep)] if rng.random() > 0.1 else keep[0], answer))
     for q in gold:
-        train += [("golden", q, book.answer[q])] * 20
+        train += [("golden", q, book.answer[q])] * 30
     shown = {q for _, q, _ in train}
     return train, [h for h in dict.fromkeys(held) if h[1] not in shown]
 

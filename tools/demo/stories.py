@@ -106,7 +106,7 @@ def description(rng):
     return " ".join(out)
 
 
-def collect(rng, n_stories=3600, n_descriptions=500):
+def collect(rng, n_stories=4800, n_descriptions=600):
     """[(source, text)]: distinct stories and descriptions."""
     seen, out = set(), []
     for count, source, make in ((n_stories, "story", story), (n_descriptions, "description", description)):
