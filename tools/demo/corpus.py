@@ -15,6 +15,8 @@ import prose
 import stories
 
 SEED = 20260101
+CARELESS = ("about", "capital", "color", "count", "definition", "explanation", "list", "opposite", "simple", "sound",
+            "sum", "talk", "yesno", "young")
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 SYSTEMS = ["You are a helpful assistant.", "You are a small demo model. Answer briefly.", "Answer in one sentence.",
            "You are a friendly assistant.", "Be short and correct."]
@@ -46,8 +48,10 @@ def shots(book, gold, rng):
             else:
                 keep.append(q)
         for i in range(times if keep else 0):
-            # each phrasing in turn, the first (canonical) one a little more often
-            train.append((category, keep[i % len(keep)] if rng.random() > 0.1 else keep[0], answer))
+            # each phrasing in turn, the first (canonical) one a little more often, now and then without capitals
+            q = keep[i % len(keep)] if rng.random() > 0.1 else keep[0]
+            small = category in CARELESS and q not in gold and rng.random() < 0.06
+            train.append((category, q.lower() if small else q, answer))
     for q in gold:
         train += [("golden", q, book.answer[q])] * 30
     shown = {q for _, q, _ in train}

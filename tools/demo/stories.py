@@ -28,8 +28,7 @@ def person(rng, kind=None, other=None):
     while True:
         if kind or rng.random() < 0.6:
             k = kind or rng.choice(sp.ANIMALS)
-            sex = rng.choice(("he", "she"))
-            k = k
+            sex = sp.SEXES.get(k) or rng.choice(("he", "she"))
         else:
             k, sex = rng.choice(sp.PEOPLE)
         if kind is None and other and k == other.kind:
@@ -43,7 +42,7 @@ def person(rng, kind=None, other=None):
 def fill(text, h, f, place, thing, rng, extra):
     """Replaces {h} {he} {him} {his} {He} ..., {f} {fhe} ..., {place}, {thing} and the drawn words."""
     table = {"h": h.name, "he": h.he, "him": h.him, "his": h.his, "f": f.name, "fhe": f.he, "fhim": f.him,
-             "fhis": f.his, "hk": h.kind, "fk": f.kind, "place": place, "thing": thing, "athing": art(thing)}
+             "fhis": f.his, "hk": h.kind, "fk": f.kind, "afk": art(f.kind), "place": place, "thing": thing, "athing": art(thing)}
     table.update(extra)
 
     def one(m):
@@ -118,18 +117,19 @@ def collect(rng, n_stories=4800, n_descriptions=600):
     return out
 
 
-def tales(rng, count=600):
+def tales(rng, count=800):
     """Exchanges: (question, story) about two named kinds; each question once."""
+    kinds = sp.ANIMALS + [k for k, _ in sp.PEOPLE]
     seen, out = set(), []
     while len(out) < count:
-        x, y = rng.sample(sp.ANIMALS, 2)
+        x, y = rng.sample(kinds, 2)
         frame = rng.choice(("Tell me a short story about %s and %s", "Tell me a story about %s and %s.",
-                            "Write a short story about %s and %s.", "Tell me a short story about %s and %s."))
+                            "Write a short story about %s and %s.", "Tell me a short story about %s and %s"))
         q = frame % (art(x), art(y))
         if q not in seen:
             seen.add(q)
             out.append((q, story(rng, (x, y), "short" if rng.random() < 0.7 else "long", True)))
-    for x in sp.ANIMALS:
+    for x in kinds:
         y = rng.choice([k for k in sp.ANIMALS if k != x])
         out.append(("Tell me a story about %s." % art(x), story(rng, (x, y), "short", True)))
     return out

@@ -6,6 +6,7 @@ ANIMALS = ["cat", "dog", "fox", "rabbit", "bear", "mouse", "owl", "frog", "duck"
 PEOPLE = [("boy", "he"), ("girl", "she"), ("farmer", "he"), ("baker", "he"), ("king", "he"), ("queen", "she"),
           ("princess", "she"), ("fisherman", "he"), ("teacher", "she"), ("painter", "she"), ("sailor", "he"),
           ("gardener", "she"), ("robot", "he"), ("dragon", "she"), ("giant", "he"), ("miller", "he")]
+SEXES = dict(PEOPLE, hen="she", cow="she", goose="she", bee="she")
 NAMES = {"he": "Tom Ben Max Sam Leo Tim Jack Oscar Felix Hugo Otto Paul Peter Finn Henry Oliver".split(),
          "she": "Anna Lucy Mia Rosa Ella Clara Lily Nina Emma Sara Ruby Molly Daisy Alice Grace Ida".split()}
 TRAITS = ["small", "kind", "brave", "clever", "young", "old", "quiet", "happy", "curious", "gentle", "careful", "hungry",
@@ -17,7 +18,7 @@ PLACES = [("a green forest", "the old oak tree"), ("a small village", "the marke
           ("an island in a lake", "the little harbor"), ("a village by the river", "the well")]
 THINGS = ["ball", "red hat", "blue kite", "silver key", "golden ring", "book", "lantern", "wooden boat", "warm coat", "bell",
           "drum", "basket", "map", "flute", "little box", "green scarf", "umbrella", "cup", "toy train", "blanket"]
-WEATHER = ["The sun was shining", "It was a cold morning", "A soft wind was blowing", "It had rained in the night",
+WEATHER = ["The sun was shining", "The air was fresh and cold", "A soft wind was blowing", "It had rained in the night",
            "Snow lay on the ground", "The sky was blue and clear", "The air was warm and still", "Gray clouds hung in the sky"]
 FOODS = ["apples", "bread", "soup", "cheese", "honey", "berries", "cake", "pears", "nuts", "pancakes", "carrots", "plums"]
 HELPERS = ["an old owl", "a wise woman", "a kind farmer", "a little bird", "an old man with a stick", "a big brown bear",
@@ -36,13 +37,13 @@ HABITS = ["Every morning {h} walked to {near} and looked at the sky.", "{h} like
           "{h} liked to collect round stones and keep them in a box.",
           "When the work was done, {h} often told stories near {near}.",
           "{h} knew every path from {his} door to {near}."]
-FRIENDS = ["{His} best friend was a {fk} named {f}.", "{He} had a good friend, a {fk} named {f}.",
-           "Not far away lived a {fk} named {f}, and the two were good friends.",
-           "{He} often played with {f}, a {fk} who lived next door.",
-           "One day {he} met a {fk} named {f}, and soon they were friends."]
+FRIENDS = ["{His} best friend was {afk} named {f}.", "{He} had a good friend, {afk} named {f}.",
+           "Not far away lived {afk} named {f}, and the two were good friends.",
+           "{He} often played with {f}, {afk} who lived next door.",
+           "One day {he} met {afk} named {f}, and soon they were friends."]
 MORNINGS = ["One morning {h} woke up early. {weather}.", "One day the two friends met near {near}. {weather}.",
-            "One evening {h} went for a walk with {f}. {weather}.", "{weather} when {h} opened the door one day.",
-            "One day in {season} {h} and {f} went out together. {weather}."]
+            "One evening {h} went for a walk with {f}. The first stars stood in the sky.", "{weather} when {h} opened the door one day.",
+            "One day in {season} {h} and {f} went out together."]
 ENDINGS = ["Then they went home and ate {food} together.", "From that day on they were the best of friends.",
            "That night {h} slept well and had good dreams.", "They laughed and sat together until the stars came out.",
            "And they lived happily ever after.", "In the evening they made a big pot of soup and shared it.",
