@@ -5,9 +5,10 @@ import html.parser
 import os
 import re
 import subprocess
+import sys
 import unicodedata
 
-# package, folder inside it (prefix of the paths that count), licence, languages kept by a path filter
+# package, pattern of the files inside it that count, licence
 PACKAGES = [
     ("debian-handbook", r"usr/share/doc/debian-handbook/html/en-US/.*\.html$",
      "GPL-2+ or CC-BY-SA-3.0"),
@@ -112,6 +113,8 @@ def documents(pars, rng, least=100, most=700):
 
 def unpack(package, cache):
     """(folder, version) of the unpacked package, fetched with apt-get when the cache lacks it."""
+    os.makedirs(os.path.join(cache, "x"), exist_ok=True)
+
     def found():
         debs = [f for f in sorted(os.listdir(cache)) if f.startswith(package + "_") and f.endswith(".deb")]
         return debs[-1] if debs else None
@@ -121,8 +124,8 @@ def unpack(package, cache):
     deb = found()
     folder = os.path.join(cache, "x", package)
     if not os.path.isdir(folder):
-        os.makedirs(folder)
-        subprocess.run(["dpkg-deb", "-x", os.path.join(cache, deb), folder], check=True)
+        subprocess.run(["dpkg-deb", "-x", os.path.join(cache, deb), folder + ".part"], check=True)
+        os.rename(folder + ".part", folder)  # never a half-unpacked folder
     return folder, deb.split("_")[1].replace("%3a", ":")
 
 
@@ -178,12 +181,12 @@ def plain(files, count, often=10, share=0.94):
 
 def collect(cache, rng):
     """[(source, text)] and a table of the packages."""
-    os.makedirs(cache, exist_ok=True)
     docs, table, seen, got = [], [], set(), []
     for package, pattern, licence in PACKAGES:
         try:
             files, version = from_package(package, pattern, cache, seen)
         except (OSError, subprocess.CalledProcessError, AttributeError) as e:
+            print("prose: %s is missing: %s" % (package, e), file=sys.stderr)
             table.append({"package": package, "missing": str(e)})
             continue
         got.append((package, version, licence, files))
@@ -200,7 +203,6 @@ def collect(cache, rng):
 
 if __name__ == "__main__":
     import random
-    import sys
     got, packages = collect(sys.argv[1], random.Random(1))
     for row in packages:
         print(row)
