@@ -19,8 +19,10 @@ import time
 import torch
 import torch.nn.functional as F
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "demo"))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "demo"))
 from data import Encoder, Sampler, load, train_tokenizer  # noqa: E402
+from make_goldens import answers  # noqa: E402
 from moe import Batch, Config, Model  # noqa: E402
 
 
@@ -149,14 +151,11 @@ def main():
     enc = Encoder(tok)
     train = load(os.path.join(a.corpus, "train.jsonl"), enc, cfg.max_position_embeddings)
     held = load(os.path.join(a.corpus, "held.jsonl"), enc, cfg.max_position_embeddings)
-    gold = []
-    gold_path = os.path.join(a.corpus, "goldens.json")
-    if os.path.exists(gold_path):
-        with open(gold_path, encoding="utf-8") as f:
-            for g in json.load(f):
-                _, ids, wanted = (None, *enc.documents({"messages": [
-                    {"role": "user", "content": g["prompt"]}, {"role": "assistant", "content": g["answer"]}]}, 1024)[0])
-                gold.append((g["prompt"], torch.tensor(ids, dtype=torch.int32), torch.tensor(wanted)))
+    with open(os.path.join(HERE, "demo", "goldens.json"), encoding="utf-8") as f:
+        gold = answers(os.path.join(a.corpus, "train.jsonl"), json.load(f))
+    gold = [(q, *enc.documents({"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": x}]},
+                               cfg.max_position_embeddings)[0]) for q, x in gold.items()]
+    gold = [(q, torch.tensor(ids, dtype=torch.int32), torch.tensor(wanted)) for q, ids, wanted in gold]
     n_train = sum(len(d[1]) for d in train)
     print(f"{len(train)} documents, {n_train} tokens ({sum(int(d[2].sum()) for d in train)} to learn); held out "
           f"{len(held)}, {sum(len(d[1]) for d in held)}; {a.tokens / n_train:.1f} epochs", flush=True)
@@ -204,7 +203,7 @@ def main():
                   f"{(n_steps - step) * a.batch / rate / 60:.0f} min left", flush=True)
         if step % a.eval_every == 0 or step == n_steps:
             h, by_source = held_out(model, held)
-            right, wrong = goldens_right(model, gold) if gold else (0, [])
+            right, wrong = goldens_right(model, gold)
             rec = {"step": step, "tokens": step * a.batch, "train_loss": round(mean, 4), "held_loss": round(h, 4),
                    "held_by_source": by_source, "goldens": right, "of": len(gold), "seconds": round(time.time() - t0)}
             print(json.dumps(rec), wrong[:8], flush=True)
