@@ -244,6 +244,27 @@ static void edges(void **state) {
         assert_int_equal(qm_quantize_bad(t, x, 256), 30);
         assert_int_equal(qm_quantize_bad(t, x, 30), 30);
     }
+    /* sub-blocks of very different sizes, some of them of denormals alone: every weight within a step of
+     * what its block's largest asks for */
+    for (int round = 0; round < 3000; round++)
+        for (int c = 3; c < N_TYPES; c++) {
+            const qm_type_info *t = qm_type_get((uint32_t)types[c]);
+            qm_rng q = { (uint64_t)round };
+            float x[256], y[256], most = 0;
+            unsigned char b[8 * 34];
+            for (int i = 0, e = 0; i < 256; i++) {
+                if (i % 16 == 0 && !qm_rng_below(&q, 2)) e = (int)qm_rng_below(&q, 150) - 149;
+                x[i] = ldexpf(qm_rng_unit(&q), e);
+            }
+            qm_quantize_blocks(t, b, x, 256);
+            t->to_f32(y, b, 256);
+            for (int j = 0; j < 256; j += (int)t->qk) {
+                most = 0;
+                for (int i = j; i < j + (int)t->qk; i++) most = fmaxf(most, fabsf(x[i]));
+                for (int i = j; i < j + (int)t->qk; i++)
+                    if (!(fabsf(x[i] - y[i]) <= most * 0.15f + 0x1p-25f)) fail_msg("%s, round %d: %.9g became %.9g beside %.9g", t->name, round, (double)x[i], (double)y[i], (double)most);
+            }
+        }
     /* whatever is let through stays finite */
     qm_rng r = { 3 };
     for (int round = 0; round < 4000; round++)

@@ -33,14 +33,18 @@ static void put16(uint8_t *p, uint32_t v) {
 }
 
 /* y = x * 2^-e with the largest |y| in [0.5, 1); 0 when no block could tell the weights from zero: below
- * 2^-25, half of the least product of an f16 scale and integers. */
+ * 2^-25, half of the least product of an f16 scale and integers. Beside a weight of 0.5 those below 2^-40
+ * are zero for every block too; made so here, or their reciprocals would overflow. */
 static int normalise(float *y, const float *x, int *e) {
     float amax = 0;
     for (int i = 0; i < SB; i++) amax = fabsf(x[i]) > amax ? fabsf(x[i]) : amax;
     if (amax < 0x1p-25f) return 0;
     frexpf(amax, e);
     float f = ldexpf(1, -*e);
-    for (int i = 0; i < SB; i++) y[i] = x[i] * f;
+    for (int i = 0; i < SB; i++) {
+        y[i] = x[i] * f;
+        if (fabsf(y[i]) < 0x1p-40f) y[i] = 0;
+    }
     return 1;
 }
 
