@@ -199,4 +199,12 @@
 #define QM_ARGMAX_N       40
 #define QM_ARGMAX_SIZE    48
 
+/* ---- probe: reads a buffer once, as fast as it can be read; out[w] = sum (mod 2^32) of the words that warp w
+ * read. Not an op of a model: it measures memory. Unit i of 16 bytes belongs to thread i mod S, S = threads of
+ * the grid. */
+#define QM_PROBE_SRC   0   /* u32 [n, 4], 16-byte aligned */
+#define QM_PROBE_OUT   8   /* u32 [grid * block / 32] */
+#define QM_PROBE_N    16   /* 16-byte units; n + 8 S < 2^32 */
+#define QM_PROBE_SIZE 24
+
 #endif

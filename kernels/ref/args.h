@@ -136,6 +136,13 @@ typedef struct {
     uint32_t pad_;
 } qm_argmax_args;
 
+typedef struct {
+    uint64_t src;
+    uint64_t out;
+    uint32_t n;
+    uint32_t pad_;
+} qm_probe_args;
+
 #include <assert.h>
 static_assert(offsetof(qm_embed_args, w) == QM_EMBED_W, "abi");
 static_assert(offsetof(qm_embed_args, state) == QM_EMBED_STATE, "abi");
@@ -240,6 +247,10 @@ static_assert(offsetof(qm_argmax_args, state) == QM_ARGMAX_STATE, "abi");
 static_assert(offsetof(qm_argmax_args, tokens) == QM_ARGMAX_TOKENS, "abi");
 static_assert(offsetof(qm_argmax_args, n) == QM_ARGMAX_N, "abi");
 static_assert(sizeof(qm_argmax_args) == QM_ARGMAX_SIZE, "abi");
+static_assert(offsetof(qm_probe_args, src) == QM_PROBE_SRC, "abi");
+static_assert(offsetof(qm_probe_args, out) == QM_PROBE_OUT, "abi");
+static_assert(offsetof(qm_probe_args, n) == QM_PROBE_N, "abi");
+static_assert(sizeof(qm_probe_args) == QM_PROBE_SIZE, "abi");
 
 /* The largest of them: what a plan reserves for an op. */
 typedef union {
@@ -254,6 +265,7 @@ typedef union {
     qm_combine_args combine;
     qm_router_args router;
     qm_argmax_args argmax;
+    qm_probe_args probe;
     unsigned char bytes[96];
 } qm_op_args;
 #endif

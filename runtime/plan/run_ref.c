@@ -69,6 +69,7 @@ int qm_run_ref_op(const qm_plan *p, int i, const qm_bases *b, qm_err *e) {
     case QM_OP_COMBINE: qm_ref_combine(&a.combine, &env); break;
     case QM_OP_ROUTER: qm_ref_router(&a.router, &env); break;
     case QM_OP_ARGMAX: qm_ref_argmax(&a.argmax, &env); break;
+    case QM_OP_PROBE: qm_ref_probe(&a.probe, &env); break;
     default: return qm_fail(e, QM_ERR_ARG, "run_ref: op %d has no reference", (int)op->kind);
     }
     return 0;
