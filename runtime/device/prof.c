@@ -12,6 +12,7 @@ static void open_domain(void) {
     static const char *const names[QM_PROF_N] = {
         [QM_PROF_LOAD] = "load",     [QM_PROF_PREFILL] = "prefill",   [QM_PROF_DECODE] = "decode",
         [QM_PROF_OP] = "op",         [QM_PROF_TOKENIZE] = "tokenize",
+        [QM_PROF_SAMPLE] = "sample", [QM_PROF_BENCH] = "bench",
     };
     domain = nvtxDomainCreateA("qmoe-gpu");
     if (!domain) return;
@@ -28,6 +29,7 @@ void qm_prof_push(qm_prof_category c, const char *name) {
     static const uint32_t colour[QM_PROF_N] = {
         [QM_PROF_LOAD] = 0xff4e79a7,     [QM_PROF_PREFILL] = 0xfff28e2b,  [QM_PROF_DECODE] = 0xff59a14f,
         [QM_PROF_OP] = 0xff9c9c9c,       [QM_PROF_TOKENIZE] = 0xffb07aa1,
+        [QM_PROF_SAMPLE] = 0xffe15759,   [QM_PROF_BENCH] = 0xffedc948,
     };
     if (!qm_prof_on()) return;
     nvtxEventAttributes_t a;

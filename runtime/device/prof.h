@@ -6,7 +6,8 @@
 #include "cuda.h"
 
 typedef enum {
-    QM_PROF_LOAD = 1, QM_PROF_PREFILL, QM_PROF_DECODE, QM_PROF_OP, QM_PROF_TOKENIZE, QM_PROF_N
+    QM_PROF_LOAD = 1, QM_PROF_PREFILL, QM_PROF_DECODE, QM_PROF_OP, QM_PROF_TOKENIZE, QM_PROF_SAMPLE,
+    QM_PROF_BENCH, QM_PROF_N
 } qm_prof_category;
 
 /* Ranges of one thread nest: each push is closed by one pop in the same thread. */

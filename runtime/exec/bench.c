@@ -112,6 +112,7 @@ int qm_session_fill(qm_session *s, uint32_t n, uint64_t seed, qm_err *e) {
 }
 
 static int reach(qm_session *s, const qm_bench_test *t, qm_err *e) {
+    QM_PROF_SCOPE(QM_PROF_BENCH, "depth");
     if (!t->prefill || !t->depth) return qm_session_fill(s, t->depth, t->seed, e);
     uint32_t id;
     random_ids(s, 0, t->depth, t->seed);
@@ -157,7 +158,7 @@ static int run_gen(qm_session *s, const qm_bench_test *t, uint64_t *ns, uint64_t
 static int run_once(qm_session *s, const qm_bench_test *t, uint64_t *ns, uint64_t *first_ns, qm_err *e) {
     int rc = qm_session_truncate(s, t->depth, e);
     if (rc) return rc;
-    QM_PROF_SCOPE(t->n_prompt ? QM_PROF_PREFILL : QM_PROF_DECODE, t->n_prompt ? "bench pp" : "bench tg");
+    QM_PROF_SCOPE(QM_PROF_BENCH, t->n_prompt ? "pp" : "tg");
     return t->n_prompt ? run_prompt(s, t, ns, first_ns, e) : run_gen(s, t, ns, first_ns, e);
 }
 

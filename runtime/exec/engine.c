@@ -35,10 +35,13 @@ int qm_engine_plan(qm_engine *g, uint32_t pos, int logits, const qm_plan **out, 
 }
 
 static int open_files(qm_engine *g, const char *path, const qm_engine_opts *o, qm_err *e) {
+    QM_PROF_SCOPE(QM_PROF_LOAD, "files");
     int rc = qm_gguf_open(&g->gguf, path, e);
     if (!rc) rc = qm_model_open(&g->model, g->gguf, o->rope_base, e);
     if (!rc) rc = qm_place_build(&g->place, g->model, e);
+    qm_prof_push(QM_PROF_TOKENIZE, "vocabulary");
     if (!rc) rc = qm_tokenizer_open(&g->tok, g->gguf, e);
+    qm_prof_pop();
     if (!rc && qm_tokenizer_n(g->tok) != g->model->hp.n_vocab)
         rc = qm_fail(e, QM_ERR_FORMAT, "%s: tokenizer.ggml.tokens has %u entries, token_embd.weight %u rows", path,
                      qm_tokenizer_n(g->tok), g->model->hp.n_vocab);
@@ -88,6 +91,7 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
     *out = NULL;
     if (!o) o = &none;
     double start = qm_now();
+    QM_PROF_SCOPE(QM_PROF_LOAD, "engine_open");
     char why[256] = "";
     const qm_plan *decode, *deepest;
     int rc;
@@ -101,7 +105,12 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
     int ref = !strcmp(x, "ref");
     g->tok_flags = o->no_nfc ? QM_TOK_NO_NFC : 0;
     if ((rc = open_files(g, path, o, e))) goto out;
-    if (!ref && (rc = qm_device_open(&g->dev, o->device ? o->device : "auto", why, sizeof why, e))) goto out;
+    if (!ref) {
+        qm_prof_push(QM_PROF_LOAD, "device");
+        rc = qm_device_open(&g->dev, o->device ? o->device : "auto", why, sizeof why, e);
+        qm_prof_pop();
+        if (rc) goto out;
+    }
     if ((rc = set_limits(g, o, e))) goto out;
     if ((rc = qm_engine_plan(g, 0, 1, &decode, e))) goto out;
     if ((rc = qm_engine_plan(g, g->limits.n_ctx - 1, 1, &deepest, e))) goto out;
@@ -112,7 +121,7 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
         rc = qm_fail(e, QM_ERR_CANCELLED, "loading was cancelled");
         goto out;
     }
-    qm_prof_push(QM_PROF_LOAD, "engine_open");
+    qm_prof_push(QM_PROF_LOAD, "executor");
     rc = g->exec->open(g, o, e);
     qm_prof_pop();
     g->info.load_s = qm_now() - start;
@@ -137,6 +146,7 @@ int qm_engine_tokenize(const qm_engine *g, const char *text, size_t n, int speci
 int qm_engine_chat(const qm_engine *g, const char *system, const char *user, size_t user_n, qm_tokens *out,
                    qm_err *e) {
     qm_ids ids = {out->v, out->n, out->cap};
+    QM_PROF_SCOPE(QM_PROF_TOKENIZE, "chat");
     qm_message m[2];
     size_t n = 0;
     if (system) m[n++] = (qm_message){"system", system, strlen(system)};

@@ -2,6 +2,7 @@
  * where embed reads it); the host keeps QM_RUN_AHEAD steps enqueued and only looks at results. */
 #include <stdlib.h>
 #include <string.h>
+#include "../device/prof.h"
 #include "engine.h"
 
 const char *qm_finish_name(qm_finish f) {
@@ -52,6 +53,7 @@ static size_t stop_prefix(const emitter *m) {
 
 /* Takes a token's bytes; gives out what is safe. Returns 1 to go on, 0 when stopped (*f says why). */
 static int emit(emitter *m, uint32_t id, qm_str bytes, int last, qm_finish *f, qm_err *e) {
+    QM_PROF_SCOPE(QM_PROF_TOKENIZE, "text");
     if (reserve(m, 3 * (bytes.n + 4), e)) return QM_ERR_NOMEM;
     m->n += qm_utf8_push(&m->utf8, bytes.s, bytes.n, last, m->held + m->n);
     long stop = find_stop(m);
@@ -104,6 +106,7 @@ static int decode(qm_session *s, emitter *m, qm_gen_stats *st, double start, qm_
     uint32_t issued = 1;                /* results on their way: the prompt's last step gives token 0 */
     double first_time = start;
     int rc = 0;
+    QM_PROF_SCOPE(QM_PROF_DECODE, "decode");
     for (uint32_t i = 0; i < want && st->finish == QM_FINISH_NONE; i++) {
         while (issued < want && issued <= i + QM_RUN_AHEAD - 1) {
             if ((rc = qm_session_step(s, first + issued - 1, 1, e))) return rc;

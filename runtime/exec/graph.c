@@ -210,6 +210,7 @@ static int capture(qm_engine *g, qm_seq *s, const qm_plan *p, CUgraphExec *out, 
     qm_device *d = g->dev;
     int rc = 0;
     CUgraph graph = NULL;
+    QM_PROF_SCOPE(QM_PROF_LOAD, "capture");
     for (int i = 0; i < p->n_ops; i++) {
         CUfunction f;
         if ((rc = qm_kernels_get(x->kernels, p->ops[i].kernel, &f, e))) return rc;
@@ -247,7 +248,6 @@ static int graph_step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
     CUgraphExec graph;
     int rc = graph_for(g, s, p, &graph, e);
     if (rc) return rc;
-    qm_prof_push(p->shape.logits ? QM_PROF_DECODE : QM_PROF_PREFILL, "step");
     QM_CU_TRY(d, GraphLaunch(graph, x->stream));
     if (p->shape.logits) {
         result_slot *r = &s->ring[s->pos % RING];
@@ -257,7 +257,6 @@ static int graph_step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
     }
     s->pos++;
 out:
-    qm_prof_pop();
     return rc;
 }
 

@@ -141,7 +141,7 @@ static int choose_bytes(probe *p, uint64_t bytes, qm_err *e) {
 int qm_probe_bandwidth(qm_device *d, uint64_t bytes, qm_bandwidth *b, qm_err *e) {
     probe p = {.d = d};
     memset(b, 0, sizeof *b);
-    QM_PROF_SCOPE(QM_PROF_LOAD, "bandwidth");
+    QM_PROF_SCOPE(QM_PROF_BENCH, "bandwidth");
     int rc = open_probe(&p, e);
     if (!rc) rc = choose_bytes(&p, bytes, e);
     if (!rc) rc = passes(&p, read_pass, (double)p.bytes, &b->read_best, &b->read_median, e);

@@ -1,6 +1,7 @@
 /* session.c: one sequence: its tokens, its pages, its steps. */
 #include <stdlib.h>
 #include <string.h>
+#include "../device/prof.h"
 #include "engine.h"
 
 int qm_session_open(qm_session **out, qm_engine *g, qm_err *e) {
@@ -46,6 +47,7 @@ int qm_session_truncate(qm_session *s, uint32_t n, qm_err *e) {
 int qm_session_step(qm_session *s, uint32_t pos, int logits, qm_err *e) {
     qm_engine *g = s->g;
     const qm_plan *p;
+    QM_PROF_SCOPE(logits ? QM_PROF_DECODE : QM_PROF_PREFILL, "step");
     int rc = qm_engine_plan(g, pos, logits, &p, e);
     while (!rc && s->n_pages <= pos / QM_PAGE_TOKENS) {
         uint32_t page;
@@ -61,6 +63,7 @@ int qm_session_step(qm_session *s, uint32_t pos, int logits, qm_err *e) {
 int qm_session_prefill(qm_session *s, qm_err *e) {
     qm_engine *g = s->g;
     uint32_t from = s->n_cached, n = s->n - from;
+    QM_PROF_SCOPE(QM_PROF_PREFILL, "prefill");
     int rc = g->exec->put_tokens(g, s->seq, from, s->ids + from, n, e);
     if (!rc) rc = g->exec->set_pos(g, s->seq, from, e);
     for (uint32_t i = 0; i < n && !rc; i++) {
@@ -72,6 +75,7 @@ int qm_session_prefill(qm_session *s, qm_err *e) {
 
 int qm_session_result(qm_session *s, uint32_t pos, uint32_t *id, qm_err *e) {
     uint32_t flags = 0;
+    QM_PROF_SCOPE(QM_PROF_SAMPLE, "sample"); /* the device samples: here the host waits for the token */
     int rc = s->g->exec->result(s->g, s->seq, pos, id, &flags, e);
     if (rc) return rc;
     if (flags & QM_FLAG_NONFINITE)

@@ -116,7 +116,7 @@ out:
 
 int qm_engine_load_limits(qm_engine *g, const char *path, qm_load_limits *l, qm_err *e) {
     int error = 0;
-    QM_PROF_SCOPE(QM_PROF_LOAD, "load limits");
+    QM_PROF_SCOPE(QM_PROF_BENCH, "storage and bus");
     memset(l, 0, sizeof *l);
     l->storage = read_file(path, O_DIRECT, &error);
     l->direct = l->storage > 0;
