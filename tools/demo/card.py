@@ -3,8 +3,8 @@
 
     python3 tools/demo/card.py models/demo.gguf --run RUN --corpus CORPUS --program build/qmoe-gpu > models/README.md
 
-RUN is tools/train_demo.py's --out (config.json, log.jsonl, and train.txt, its command line, if there is one),
-CORPUS is tools/demo/corpus.py's folder (manifest.json)."""
+RUN is tools/train_demo.py's --out (config.json, log.jsonl, train.txt with its command line, quant.json by
+tools/demo/held_loss.py), CORPUS is tools/demo/corpus.py's folder (manifest.json)."""
 import argparse
 import hashlib
 import json
@@ -74,7 +74,8 @@ def main():
     packages, groups = corpus_tables(manifest)
     exchanges = groups.get("exchanges", [0, 0, []])
     held = sorted(last["held_by_source"].items())
-    command = (o.run / "train.txt").read_text().strip() if (o.run / "train.txt").exists() else "python3 tools/train_demo.py --corpus CORPUS --out RUN"
+    command = (o.run / "train.txt").read_text().strip()
+    quant = load(o.run / "quant.json")
 
     print(f"""# demo.gguf
 
@@ -129,6 +130,10 @@ Over the run:
 
 Trained in bfloat16 with f32 master weights, exported as f32, then `qmoe-gpu quantize … q4_k_m`, the mix of llama.cpp's Q4_K_M:
 {', '.join(f"{n} tensors of {k.upper()} ({mb(b)})" for k, (n, b) in sorted(kinds.items(), key=lambda x: -x[1][1]))}.
+
+{table(["file", "size", "held-out loss", "goldens right"], [(q["file"], mb(q["bytes"]), f"{q['held_loss']:.4f}", f"{q['goldens']} of {q['of']}") for q in quant])}
+
+(`tools/demo/held_loss.py`: the dequantised weights in the training's own forward pass.)
 
 ## What it can do
 

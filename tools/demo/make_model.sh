@@ -69,6 +69,8 @@ step_goldens() { # what the model must say, and what llama.cpp makes of it
 }
 step_card() {
     made models/README.md "$MODEL" tests/golden/demo.json tools/demo/card.py && return
+    made "$RUN/quant.json" "$MODEL" ||
+        python tools/demo/held_loss.py "$CORPUS" "$RUN/tokenizer.json" "$WORK/demo-f32.gguf" "$MODEL" --out "$RUN/quant.json"
     python tools/demo/card.py "$MODEL" --run "$RUN" --corpus "$CORPUS" --program "$QMOE" > models/README.md.part
     mv models/README.md.part models/README.md
 }
