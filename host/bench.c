@@ -29,8 +29,8 @@ static const struct poptOption table[] = {
     {"seed", 0, POPT_ARG_LONGLONG, &opt.seed, 0, "of the random tokens (default: 1)", "N"},
     {"device", 0, POPT_ARG_STRING, &opt.device, 0, "auto, cuda:N, or sim (default: auto)", "DEVICE"},
     {"executor", 0, POPT_ARG_STRING, &opt.executor, 0, "graph, or ref: the C reference (default: graph)", "NAME"},
-    {"per-op", 0, POPT_ARG_NONE, &opt.per_op, 0, "the ops of one decode step, one by one, instead of the tests", NULL},
-    {"predict", 0, POPT_ARG_STRING, &opt.predict, 0, "estimate a GPU that is not here, e.g. rtx4090", "CHIP"},
+    {"per-op", 0, POPT_ARG_NONE, &opt.per_op, 0, "a decode step op by op instead of the tests; -v: each op, not each kind", NULL},
+    {"predict", 0, POPT_ARG_STRING, &opt.predict, 0, "estimate a GPU that is not here: rtx4090, gb10, h200, rtx5090, or all; with --per-op each kind of op;\nwithout FILE the 30B's shape", "CHIP"},
     {"verbose", 'v', POPT_ARG_NONE, &opt.verbose, 0, "more about what happens on stderr", NULL},
     {"quiet", 'q', POPT_ARG_NONE, &opt.quiet, 0, "nothing on stderr but errors", NULL},
     POPT_TABLEEND};
@@ -177,7 +177,7 @@ int qm_cmd_bench(int argc, char **argv) {
     if (!opt.model && poptPeekArg(con)) opt.model = strdup(poptGetArg(con));
     if ((rc = qm_host_args(&con, NULL, 0, "")) >= 0) return rc;
     poptFreeContext(con);
-    if (!opt.model) return qm_host_usage("bench: no model: give --model FILE");
+    if (!opt.model && !opt.predict) return qm_host_usage("bench: no model: give --model FILE");
     if (opt.reps < 1 || opt.reps > QM_BENCH_REPS_MAX)
         return qm_host_usage("bench: --repetitions %d: expected 1 to %d", opt.reps, QM_BENCH_REPS_MAX);
     if (opt.ctx < 0) return qm_host_usage("bench: --ctx %d: expected 1 and above", opt.ctx);
@@ -195,8 +195,9 @@ int qm_cmd_bench(int argc, char **argv) {
     o.seed = (uint64_t)opt.seed;
     o.warmup = !opt.no_warmup;
     o.prefill = opt.prefill;
-    if (opt.per_op && opt.predict) return qm_host_usage("bench: give --per-op or --predict, not both");
-    if (opt.per_op) return qm_bench_per_op(&o);
+    o.per_op = opt.per_op;
+    o.verbose = opt.verbose;
     if (opt.predict) return qm_bench_predict(&o, opt.predict);
+    if (opt.per_op) return qm_bench_per_op(&o);
     return run(&o);
 }

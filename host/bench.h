@@ -20,6 +20,7 @@ typedef struct {
     uint64_t seed;
     int warmup, prefill;                   /* prefill: depth is reached by computing it, not by random keys and values */
     qm_bench_format format;
+    int per_op, verbose;                   /* --predict with --per-op: its ops too; verbose: each op */
 } qm_bench_options;
 
 enum { QM_BENCH_REPS_MAX = 1000 };
@@ -47,8 +48,8 @@ int qm_bench_out_begin(const qm_bench_options *o, const qm_bench_facts *f);
 int qm_bench_out_record(const qm_bench_options *o, const qm_bench_facts *f, const qm_bench_record *r, int index);
 int qm_bench_out_end(const qm_bench_options *o, const qm_bench_facts *f);
 
-/* --per-op: every op of the decode step at the first depth of -d. Returns the exit status. */
+/* --per-op: the ops of the decode step at each depth of -d. Returns the exit status. */
 int qm_bench_per_op(const qm_bench_options *o);
-/* --predict CHIP: an estimate for a chip that is not here. Returns the exit status. */
+/* --predict CHIP: an estimate for chips that are not here; o->model may be NULL. Returns the exit status. */
 int qm_bench_predict(const qm_bench_options *o, const char *chip);
 #endif

@@ -1,14 +1,31 @@
 /* bench_ops.c: qmoe-gpu bench --per-op and --predict: where a token's time goes, op by op. */
 #include "bench.h"
+#include <stdio.h>
+
+static qm_ops_opts opts_of(const qm_bench_options *o) {
+    /* the two enums name the same formats in the same order */
+    return (qm_ops_opts){.depth = o->depth.v, .n_depth = o->depth.n, .format = (qm_format)o->format, .by_kind = o->per_op, .every_op = o->verbose,
+                         .runs = (int)o->reps * 10, .seed = o->seed};
+}
 
 int qm_bench_per_op(const qm_bench_options *o) {
-    (void)o;
-    qm_host_say("bench: --per-op is not part of this build yet");
-    return QM_EXIT_FAIL;
+    qm_ops_opts w = opts_of(o);
+    uint32_t deepest = 0;
+    qm_engine *g;
+    qm_err e;
+    for (int i = 0; i < o->depth.n; i++)
+        if (o->depth.v[i] > deepest) deepest = o->depth.v[i];
+    qm_engine_opts eo = {.device = o->device, .executor = o->executor, .n_ctx = o->n_ctx ? o->n_ctx : deepest + 1};
+    if (qm_engine_open(&g, o->model, &eo, &e)) return qm_host_fail(&e);
+    int rc = qm_bench_ops(g, &w, qm_host_write, stdout, &e);
+    if (rc) rc = qm_host_fail(&e);
+    qm_engine_close(g);
+    return rc;
 }
 
 int qm_bench_predict(const qm_bench_options *o, const char *chip) {
-    (void)o;
-    qm_host_say("bench: --predict %s is not part of this build yet", chip);
-    return QM_EXIT_FAIL;
+    qm_ops_opts w = opts_of(o);
+    qm_err e;
+    int rc = qm_bench_predict_ops(o->model, chip, &w, qm_host_write, stdout, &e);
+    return !rc ? QM_EXIT_OK : rc == QM_ERR_ARG ? qm_host_usage("bench: %s", e.msg) : qm_host_fail(&e);
 }

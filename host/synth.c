@@ -20,7 +20,7 @@ static int show(void *user, uint64_t done, uint64_t total) {
 int qm_cmd_synth(int argc, char **argv) {
     static char *out, *preset, *types;
     static long long seed = 1;
-    static int layers, embd, heads, kv_heads, head_dim, experts, used, ff, vocab, ctx;
+    static int sparse, layers, embd, heads, kv_heads, head_dim, experts, used, ff, vocab, ctx;
     static const struct { const char *name; const int *v; } counts[] = {
         { "layers", &layers }, { "embd", &embd }, { "heads", &heads }, { "kv-heads", &kv_heads },
         { "head-dim", &head_dim }, { "experts", &experts }, { "experts-used", &used }, { "ff", &ff },
@@ -31,6 +31,7 @@ int qm_cmd_synth(int argc, char **argv) {
         { "preset", 'p', POPT_ARG_STRING, &preset, 0, "tiny (35 MB, the default) or qwen3-30b-a3b (18.6 GB, the true shape)", "NAME" },
         { "seed", 's', POPT_ARG_LONGLONG, &seed, 0, "same seed, same bytes (default 1)", "N" },
         { "types", 't', POPT_ARG_STRING, &types, 0, "q4_k_m (default), q5_k_m, or one for all matrices: f32 f16 bf16 q8_0 q4_k q5_k q6_k", "MIX" },
+        { "sparse", 0, POPT_ARG_NONE, &sparse, 0, "the shape alone: weights are zeros that take no disk (for inspect and bench --predict)", NULL },
         { "layers", 0, POPT_ARG_INT, &layers, 0, "number of layers", "N" },
         { "embd", 0, POPT_ARG_INT, &embd, 0, "embedding length, a multiple of 32", "N" },
         { "heads", 0, POPT_ARG_INT, &heads, 0, "query heads", "N" },
@@ -58,7 +59,7 @@ int qm_cmd_synth(int argc, char **argv) {
         if (*counts[i].v < 0) return qm_host_usage("synth: --%s %d: must not be negative", counts[i].name, *counts[i].v);
     meter m = { isatty(STDERR_FILENO), -1 };
     qm_synth_opts o = {
-        .preset = preset, .seed = (uint64_t)seed, .types = types, .n_layers = (uint32_t)layers, .n_embd = (uint32_t)embd,
+        .preset = preset, .seed = (uint64_t)seed, .types = types, .sparse = sparse, .n_layers = (uint32_t)layers, .n_embd = (uint32_t)embd,
         .n_head = (uint32_t)heads, .n_kv_head = (uint32_t)kv_heads, .head_dim = (uint32_t)head_dim,
         .n_expert = (uint32_t)experts, .n_expert_used = (uint32_t)used, .n_ff_exp = (uint32_t)ff,
         .n_vocab = (uint32_t)vocab, .n_ctx = (uint32_t)ctx, .progress = show, .user = &m,

@@ -149,6 +149,23 @@ double qm_file_cached(const char *path);
 /* Device memory in use now, by whomever, and all there is. 0 and 0 for "ref". */
 int qm_engine_memory(qm_engine *g, uint64_t *used, uint64_t *total, qm_err *e);
 
+typedef enum { QM_FORMAT_MD, QM_FORMAT_CSV, QM_FORMAT_JSON, QM_FORMAT_JSONL } qm_format;
+typedef struct {
+    const uint32_t *depth;  /* [n_depth] positions in the cache before the step */
+    int n_depth;
+    qm_format format;
+    int by_kind, every_op;  /* MD: a table of kinds of ops, or of each op. The other formats hold each op always. */
+    int runs;               /* on a GPU: timed runs, 0 = 50; on the software device nothing is timed */
+    uint64_t seed;
+} qm_ops_opts;
+/* One decode step op by op: weights, bytes, and what the device counts (software device) or how long it
+ * takes and how long the gaps are (GPU; by the device's own clock, from inside the kernels). */
+int qm_bench_ops(qm_engine *g, const qm_ops_opts *o, qm_write_fn w, void *user, qm_err *e);
+/* The same, estimated, for chips that are not here: "rtx4090", "rtx4090,gb10", "all". gguf_path NULL: the
+ * shape of Qwen3-30B-A3B in Q4_K_M. Reads a file's header, never its weights. MD with neither by_kind nor
+ * every_op: one line for each chip and depth. */
+int qm_bench_predict_ops(const char *gguf_path, const char *chips, const qm_ops_opts *o, qm_write_fn w, void *user, qm_err *e);
+
 /* ---- synthetic models ---- */
 typedef struct {
     const char *preset;   /* "tiny", "qwen3-30b-a3b" */
@@ -156,6 +173,7 @@ typedef struct {
     /* each 0 = the preset's */
     uint32_t n_layers, n_embd, n_head, n_kv_head, head_dim, n_expert, n_expert_used, n_ff_exp, n_vocab, n_ctx;
     const char *types;    /* NULL = preset's mix ("q4_k_m"); or one type for all matrices: "f32" "f16" "q8_0" ... */
+    int sparse;           /* 1: the shape alone: the weights are a hole in the file, all zero, and take no disk */
     int (*progress)(void *user, uint64_t done, uint64_t total);
     void *user;
 } qm_synth_opts;

@@ -257,6 +257,18 @@ int qm_gguf_write_data(qm_gguf_writer *w, const void *p, size_t n) {
     return w->err.code;
 }
 
+int qm_gguf_write_hole(qm_gguf_writer *w) {
+    if (w->in_data) return FAIL(w, QM_ERR_ARG, "%s: a hole behind data", w->path);
+    w->in_data = 1;
+    if (pad(w) || write_all(w, w->buf, w->n_buf)) return w->err.code;
+    w->n_buf = 0;
+    w->off += w->data_bytes;
+    w->tensor = w->n_tensors;
+    if (w->off > INT64_MAX || ftruncate(w->fd, (off_t)w->off))
+        return FAIL(w, QM_ERR_IO, "%s: cannot grow to %llu bytes: %s", w->tmp, (unsigned long long)w->off, strerror(errno));
+    return 0;
+}
+
 int qm_gguf_writer_finish(qm_gguf_writer *w, qm_err *e) {
     if (w->arr_left || w->tensor < w->n_tensors)
         FAIL(w, QM_ERR_ARG, "%s: %llu of %llu tensors written, %llu array elements missing", w->path,

@@ -32,6 +32,9 @@ uint64_t qm_gguf_writer_data_bytes(const qm_gguf_writer *w);
 int qm_gguf_writer_room(const qm_gguf_writer *w, uint64_t more, qm_err *e);
 /* The next n bytes of the current tensor; moves on by itself when a tensor is complete. */
 int qm_gguf_write_data(qm_gguf_writer *w, const void *p, size_t n);
+/* All the data as a hole in the file: zeros that take no room on the disk (where its file system can). In
+ * place of every qm_gguf_write_data. */
+int qm_gguf_write_hole(qm_gguf_writer *w);
 /* Checks that everything declared was written, flushes to disk, renames. Fills e with the first error. */
 int qm_gguf_writer_finish(qm_gguf_writer *w, qm_err *e);
 #endif

@@ -194,8 +194,8 @@ int qm_synth(const char *out_path, const qm_synth_opts *o, qm_err *e) {
         qm_gguf_write_tensor(w, t.name, t.type, t.n_dims, t.ne);
     }
     /* 64 bytes a token are more than the vocabulary takes; 4 KiB a layer more than the tensor list */
-    if ((rc = qm_gguf_writer_room(w, 64ull * s.n_vocab + 4096ull * s.n_layers, e))) goto out;
-    rc = write_weights(w, &s, m, o, e);
+    if (!o->sparse && (rc = qm_gguf_writer_room(w, 64ull * s.n_vocab + 4096ull * s.n_layers, e))) goto out;
+    rc = o->sparse ? qm_gguf_write_hole(w) : write_weights(w, &s, m, o, e);
     if (rc != QM_ERR_CANCELLED && rc != QM_ERR_NOMEM) rc = qm_gguf_writer_finish(w, e);
 out:
     qm_gguf_writer_close(w);

@@ -1,0 +1,75 @@
+/* bench_ops.c: qm_bench_ops and qm_bench_predict_ops: measure or estimate, then report. */
+#include <string.h>
+#include "perop_out.h"
+
+enum { DEFAULT_RUNS = 50 };
+
+int qm_bench_ops(qm_engine *g, const qm_ops_opts *o, qm_write_fn w, void *user, qm_err *e) {
+    qm_report *p = NULL;
+    qm_machine m;
+    if (!g->dev) return qm_fail(e, QM_ERR_UNSUPPORTED, "per op: the executor %s runs no kernels", g->exec->name);
+    qm_machine_of(g->dev, &m);
+    int rc = qm_report_open(&p, o, qm_gguf_path(g->gguf), &m, w, user, e);
+    qm_bandwidth reach = {0}; /* what rates are held against: measured, not the data sheet's */
+    if (!rc && !qm_counters_here(g->dev)) rc = qm_engine_bandwidth(g, &reach, e);
+    for (int i = 0; i < o->n_depth && !rc; i++) {
+        qm_perop *r = NULL;
+        rc = qm_counters_here(g->dev) ? qm_perop_count(g, o->depth[i], &r, e)
+                                      : qm_perop_time(g, o->depth[i], o->runs ? o->runs : DEFAULT_RUNS, o->seed, &r, e);
+        if (!rc) {
+            r->bandwidth = reach.read_best;
+            rc = qm_report_step(p, r, NULL, e);
+        }
+        qm_perop_free(r);
+    }
+    int end = qm_report_close(p, rc ? NULL : e);
+    return rc ? rc : end;
+}
+
+/* The next chip of a list: "all", or ids with commas between them. *s moves on. NULL at the end or, with *rc
+ * set, where a word is no chip. */
+static const qm_chip *next_chip(const char **s, int *all, int *rc, qm_err *e) {
+    if (*all) return *all < qm_n_chips ? &qm_chips[(*all)++] : NULL;
+    if (!**s) return NULL;
+    size_t n = strcspn(*s, ",");
+    if (n == 3 && !strncmp(*s, "all", 3)) {
+        *all = 1;
+        return &qm_chips[0];
+    }
+    const qm_chip *c = qm_chip_find(*s, n);
+    if (!c) {
+        char known[128] = "";
+        for (int i = 0; i < qm_n_chips; i++) {
+            if (i) strncat(known, ", ", sizeof known - strlen(known) - 1);
+            strncat(known, qm_chips[i].id, sizeof known - strlen(known) - 1);
+        }
+        *rc = qm_fail(e, QM_ERR_ARG, "there are no facts of a chip '%.*s'; there are %s, and all", (int)n, *s, known);
+        return NULL;
+    }
+    *s += n + ((*s)[n] == ',');
+    return c;
+}
+
+int qm_bench_predict_ops(const char *path, const char *chips, const qm_ops_opts *o, qm_write_fn w, void *user, qm_err *e) {
+    qm_predictor *pr = NULL;
+    qm_report *p = NULL;
+    qm_machine m;
+    const qm_chip *c;
+    int all = 0, rc = 0;
+    for (const char *s = chips; (c = next_chip(&s, &all, &rc, e));) {} /* a wrong word before any work */
+    if (rc) return rc;
+    if (!*chips) return qm_fail(e, QM_ERR_ARG, "no chip is named");
+    if ((rc = qm_predictor_open(&pr, path, e))) return rc;
+    qm_machine_of(NULL, &m);
+    rc = qm_report_open(&p, o, path, &m, w, user, e);
+    all = 0;
+    for (const char *s = chips; !rc && (c = next_chip(&s, &all, &rc, e));)
+        for (int i = 0; i < o->n_depth && !rc; i++) {
+            const qm_perop *r;
+            rc = qm_predictor_step(pr, c, o->depth[i], &r, e);
+            if (!rc) rc = qm_report_step(p, r, c, e);
+        }
+    int end = qm_report_close(p, rc ? NULL : e);
+    qm_predictor_close(pr);
+    return rc ? rc : end;
+}

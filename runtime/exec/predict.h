@@ -1,0 +1,40 @@
+/* predict.h: how long a decode step would take on a chip that is not here: an estimate. The plan is made for
+ * the chip's number of multiprocessors; its ops run one by one on the software device, over zeros, and are
+ * counted; the chip's facts (contracts/chips.def) turn counts into times. Needs a file's header only: no
+ * weight is read, and without a file the shape of Qwen3-30B-A3B in Q4_K_M is taken. docs/prediction.md. */
+#ifndef QM_PREDICT_H
+#define QM_PREDICT_H
+#include "perop.h"
+
+typedef enum { QM_FACT_SPEC, QM_FACT_MEASURED, QM_FACT_ALIKE, QM_FACT_ASSUMED } qm_fact_kind;
+const char *qm_fact_kind_name(qm_fact_kind k);
+typedef struct {
+    double v;
+    qm_fact_kind kind;
+    const char *source;
+} qm_fact;
+typedef struct {
+    const char *id, *name;
+    qm_fact sms, clock, bandwidth, reach, l2, issue, node, ramp, graph;
+} qm_chip;
+extern const qm_chip qm_chips[];
+extern const int qm_n_chips;
+const qm_chip *qm_chip_find(const char *id, size_t n); /* n bytes; NULL if unknown */
+
+/* Fills time, gap and bound of a counted record:
+ *   dram     (weights + KV) / (bandwidth * reach)
+ *   issue    warp instructions / (4 schedulers * busy multiprocessors * clock * issue)
+ *   l2       32-byte sectors / (busy multiprocessors * 64 bytes * clock)
+ *   time   = ramp + the longest of the three, gap = node; busy = the lesser of CTAs and multiprocessors
+ * bound is the longest of the three, or latency where ramp + node is longer still. */
+void qm_predict_op(const qm_chip *c, qm_op_record *r);
+/* All ops, one after another, and the whole: graph + sum of gaps and times. */
+void qm_predict_step(const qm_chip *c, qm_perop *r);
+
+typedef struct qm_predictor qm_predictor;
+/* path NULL: the shape of the 30B. */
+int qm_predictor_open(qm_predictor **out, const char *path, qm_err *e);
+void qm_predictor_close(qm_predictor *p);
+/* *out lives until the predictor is closed. */
+int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, const qm_perop **out, qm_err *e);
+#endif
