@@ -12,6 +12,7 @@
 
 #define SLICE 2000            /* warp instructions before another warp's turn */
 #define IDLE_ROUNDS 4000      /* rounds of nothing but waiting before a worker calls itself stuck */
+#define IDLE_BITS 16          /* more workers than the host could run */
 #define IDLE_INSTS 40000000ull /* or this many instructions without any effect */
 #define SPAWN_AFTER 40000ull  /* warp instructions that one thread runs before help is called */
 
@@ -21,7 +22,8 @@ typedef struct sim_run_state {
     _Atomic uint64_t next;    /* CTAs handed out, in launch order */
     _Atomic uint64_t resident, max_resident;
     _Atomic uint64_t epoch;   /* rises whenever any worker makes progress */
-    _Atomic int fault, idle, active;
+    _Atomic uint64_t idle;    /* epoch << IDLE_BITS | workers that have seen nothing change since that epoch */
+    _Atomic int fault, active;
     uint64_t seed_mul, seed_add;
     int n_workers;
 } run_state;
@@ -390,6 +392,21 @@ static void report_deadlock(sim_worker *wk, const cta_list *s) {
     wk->fault = SIM_DEADLOCK;
 }
 
+/* One more worker has found nothing to do since epoch `seen`. A count of an older epoch is void: its workers
+ * have not yet looked at what changed since. */
+static void call_idle(run_state *rs, uint64_t seen) {
+    uint64_t was = atomic_load(&rs->idle), now;
+    do {
+        if (was >> IDLE_BITS > seen) return;
+        now = was >> IDLE_BITS == seen ? was + 1 : seen << IDLE_BITS | 1;
+    } while (!atomic_compare_exchange_weak(&rs->idle, &was, now));
+}
+/* `active` is read first: who leaves has raised the epoch before, so that the count read after it is void too. */
+static int all_idle(run_state *rs, uint64_t seen) {
+    const uint64_t active = (uint64_t)atomic_load(&rs->active), idle = atomic_load(&rs->idle);
+    return atomic_load(&rs->epoch) == seen && idle >> IDLE_BITS == seen && (idle & ((1u << IDLE_BITS) - 1)) >= active;
+}
+
 static void worker_run(sim_worker *wk, uint64_t stop_after) {
     run_state *rs = wk->rs;
     cta_list s = {0};
@@ -436,8 +453,7 @@ static void worker_run(sim_worker *wk, uint64_t stop_after) {
             seen = now;
             waits = 0;
             idle_from = wk->n_insts;
-            if (is_idle) atomic_fetch_sub(&rs->idle, 1);
-            is_idle = 0;
+            is_idle = 0; /* what was counted for an older epoch no longer counts */
             if (moved) continue;
         }
         if (!moved) {
@@ -447,9 +463,9 @@ static void worker_run(sim_worker *wk, uint64_t stop_after) {
         }
         if (!is_idle && (waits > IDLE_ROUNDS || wk->n_insts - idle_from > IDLE_INSTS)) {
             is_idle = 1;
-            atomic_fetch_add(&rs->idle, 1);
+            call_idle(rs, seen);
         }
-        if (is_idle && atomic_load(&rs->idle) >= atomic_load(&rs->active)) {
+        if (is_idle && all_idle(rs, seen)) {
             report_deadlock(wk, &s);
             break;
         }
@@ -459,7 +475,6 @@ static void worker_run(sim_worker *wk, uint64_t stop_after) {
         atomic_compare_exchange_strong(&rs->fault, &none, wk->fault);
     }
     atomic_fetch_sub(&rs->active, 1);
-    if (is_idle) atomic_fetch_sub(&rs->idle, 1);
     for (int i = 0; i < s.n; i++) {
         if (s.v[i]->shadow) sim_check_cta_end(s.v[i]->shadow);
         cta_free(s.v[i]);
