@@ -316,6 +316,35 @@ static void launches_are_checked(void **state) {
     qm_device_close(d);
 }
 
+/* An entry point that only newer drivers have: its field is NULL and all else works. Any other: named. */
+static void entries_may_be_missing(void **state) {
+    (void)state;
+    char path[2304];
+    qm_device *d;
+    qm_err e = {0};
+    void *p, **(*get)(int *n);
+    int n;
+    assert_int_equal(solib_path("fake_libcuda", path, sizeof path), 0);
+    void *lib = dlopen(path, RTLD_NOW);
+    assert_non_null(lib);
+    p = dlsym(lib, "fake_libcuda_table");
+    memcpy(&get, &p, sizeof p);
+    void **optional = get(&n) + offsetof(qm_cuda, LaunchKernelEx) / sizeof(void *), *was = *optional;
+    void **needed = get(&n) + offsetof(qm_cuda, EventRecord) / sizeof(void *), *had = *needed;
+    *optional = NULL;
+    int rc = qm_device_open(&d, "cuda:0", NULL, 0, &e);
+    *optional = was;
+    if (rc) fail_msg("%s", e.msg);
+    assert_true(!d->cu.LaunchKernelEx && d->cu.LaunchKernel);
+    qm_device_close(d);
+    *needed = NULL;
+    rc = qm_device_open(&d, "cuda:0", NULL, 0, &e);
+    *needed = had;
+    assert_int_not_equal(rc, 0);
+    assert_in(e.msg, "lacks 1 entry points (cuEventRecord)");
+    dlclose(lib);
+}
+
 static void timer_measures(void **state) {
     (void)state;
     qm_device *d;
@@ -350,6 +379,7 @@ int main(void) {
         cmocka_unit_test_setup(broken_module_brings_the_jit_log, no_driver),
         cmocka_unit_test_setup(jit_log_is_in_the_error, healthy),
         cmocka_unit_test_setup(launches_are_checked, no_driver),
+        cmocka_unit_test_setup(entries_may_be_missing, healthy),
         cmocka_unit_test_setup(timer_measures, no_driver),
     };
     return cmocka_run_group_tests(t, group_setup, NULL);

@@ -330,6 +330,38 @@ static void test_shared_and_occupancy(void **state) {
     IS(cu.LaunchCooperativeKernel(f_add, 2 * (unsigned)o.n_sm + 1, 1, 1, 1024, 1, 1, 0, NULL, (void *[]){&p, &one}), COOPERATIVE_LAUNCH_TOO_LARGE);
 }
 
+/* By configuration: the same launch; dependent launch from compute capability 9.0 on, cooperative as an attribute. */
+static void test_launch_ex(void **state) {
+    (void)state;
+    CUdeviceptr p = new_word(1);
+    uint32_t two = 2, w = 0;
+    qm_sim_options o;
+    qm_sim_get_options(&o);
+    void *params[] = {&p, &two};
+    CUlaunchAttribute a[2] = {{.id = CU_LAUNCH_ATTRIBUTE_IGNORE}, {.id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE}};
+    CUlaunchConfig c = {.gridDimX = 1, .gridDimY = 1, .gridDimZ = 1, .blockDimX = 1, .blockDimY = 1, .blockDimZ = 1};
+    OK(cu.LaunchKernelEx(&c, f_add, params, NULL));
+    OK(cu.MemcpyDtoH(&w, p, 4));
+    assert_int_equal(w, 3);
+    IS(cu.LaunchKernelEx(NULL, f_add, params, NULL), INVALID_VALUE);
+    c.numAttrs = 2;
+    IS(cu.LaunchKernelEx(&c, f_add, params, NULL), INVALID_VALUE);
+    c.attrs = a;
+    OK(cu.LaunchKernelEx(&c, f_add, params, NULL));
+    a[1].value.cooperative = 1;
+    c.gridDimX = 2 * (unsigned)o.n_sm + 1;
+    c.blockDimX = 1024;
+    IS(cu.LaunchKernelEx(&c, f_add, params, NULL), COOPERATIVE_LAUNCH_TOO_LARGE);
+    c.gridDimX = c.blockDimX = 1;
+    a[1].id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+    IS(cu.LaunchKernelEx(&c, f_add, params, NULL), NOT_SUPPORTED);
+    a[1].id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+    a[1].value.programmaticStreamSerializationAllowed = 1;
+    int major = 0;
+    OK(cu.DeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, 0));
+    assert_int_equal(cu.LaunchKernelEx(&c, f_add, params, NULL), major < 9 ? CUDA_ERROR_NOT_SUPPORTED : CUDA_SUCCESS);
+}
+
 static void test_sticky_fault(void **state) {
     (void)state;
     CUdeviceptr p = new_word(1), q;
@@ -603,7 +635,7 @@ int main(void) {
     const struct CMUnitTest t[] = {
         cmocka_unit_test(test_environment), cmocka_unit_test(test_bad_environment), cmocka_unit_test(test_before_init),
 #define EACH(t) cmocka_unit_test_setup_teardown(t, each_setup, each_teardown)
-        EACH(test_device), EACH(test_memory), EACH(test_modules), EACH(test_launch_arguments), EACH(test_shared_and_occupancy),
+        EACH(test_device), EACH(test_memory), EACH(test_modules), EACH(test_launch_arguments), EACH(test_shared_and_occupancy), EACH(test_launch_ex),
         EACH(test_sticky_fault), EACH(test_context), EACH(test_current_is_per_thread), EACH(test_events), EACH(test_graph),
         EACH(test_capture_rules), EACH(test_fault_in_graph),
     };

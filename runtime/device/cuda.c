@@ -34,6 +34,7 @@ int qm_cuda_driver(qm_cuda *t, qm_err *e) {
         snprintf(missing + used_, sizeof missing - used_, "%s" symbol, n_missing ? ", " : ""); \
         n_missing++;                                                                          \
     }
+#define QM_CU_OPT(field, symbol, params) (void)load_symbol(lib, symbol, &t->field, sizeof t->field);
 #include "../../contracts/cuda.def"
 #undef QM_CU
     if (n_missing) {

@@ -194,3 +194,21 @@ CUresult CUDAAPI sim_cu_LaunchCooperativeKernel(CUfunction f, unsigned int gx, u
     sim_lock();
     return sim_unlock(launch(f, (unsigned[]){gx, gy, gz}, (unsigned[]){bx, by, bz}, shared, s, params, NULL, 1));
 }
+
+/* Dependent launch changes when a kernel may begin, never what it may rely on: here it begins after the last one. */
+CUresult CUDAAPI sim_cu_LaunchKernelEx(const CUlaunchConfig *c, CUfunction f, void **params, void **extra) {
+    sim_lock();
+    int coop = 0;
+    if (!c || (c->numAttrs && !c->attrs)) return sim_unlock(sim_say(CUDA_ERROR_INVALID_VALUE, "cuLaunchKernelEx: no configuration"));
+    for (unsigned i = 0; i < c->numAttrs; i++) {
+        const CUlaunchAttribute *a = &c->attrs[i];
+        if (a->id == CU_LAUNCH_ATTRIBUTE_IGNORE) continue;
+        if (a->id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE) coop = a->value.cooperative;
+        else if (a->id != CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION || sim_env_cc() < 90)
+            return sim_unlock(sim_say(CUDA_ERROR_NOT_SUPPORTED, "cuLaunchKernelEx: attribute %d on compute capability %d.%d",
+                                      (int)a->id, sim_env_cc() / 10, sim_env_cc() % 10));
+    }
+    return sim_unlock(launch(f, (unsigned[]){c->gridDimX, c->gridDimY, c->gridDimZ},
+                             (unsigned[]){c->blockDimX, c->blockDimY, c->blockDimZ}, c->sharedMemBytes, c->hStream, params,
+                             extra, coop));
+}
