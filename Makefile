@@ -97,12 +97,7 @@ $(B)/tests/fuzz_%: $(B)/o/tests/fuzz_%.o $(B)/libqmoe.a
 	@mkdir -p $(@D)
 	$(call Q,LD,$@)$(CC) $(SANFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
 
-# What the kernels cost, counted on the software device; figures may only improve.
-$(B)/bench/%: $(B)/o/bench/%.o $(B)/libqmoe.a
-	@mkdir -p $(@D)
-	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
-counters: $(B)/bench/counters
-	$< --check bench/results/counters.json
+include bench/bench.mk
 
 tests: $(TESTS)
 
@@ -111,7 +106,7 @@ fuzzers: $(FUZZERS)
 fuzz:
 	@+$(if $(FUZZ_C),$(if $(shell command -v clang),$(MAKE) --no-print-directory FUZZ=1 SAN= CC=clang B=$(B)/fuzz CFLAGS="-O1 -g" fuzzers,echo "no clang: fuzzers not built"),:)
 
-check: all tests $(PTX_B) $(if $(SAN),,fuzz $(B)/bench/counters)
+check: all tests $(PTX_B) $(if $(SAN),,fuzz $(BENCHES))
 	@B=$(B) SAN=$(SAN) PTXAS=$(PTXAS) $(PYTHON) tests/run $(TESTS) $(SCRIPTS)
 
 # Until a small trained model is at hand the demo runs one that we make up.
@@ -133,6 +128,6 @@ clean:
 	rm -rf $(B)
 
 FORCE:
-.PHONY: all counters tests fuzz fuzzers check demo install setup clean FORCE
+.PHONY: all tests fuzz fuzzers check demo install setup clean FORCE
 .SECONDARY:
 -include $(shell find $(B)/o -name '*.d' 2>/dev/null)

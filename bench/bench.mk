@@ -1,0 +1,27 @@
+# bench.mk: the benches (included by the Makefile). `make bench` builds them: g++ for gbench.cc alone.
+BENCH_PTX := $(patsubst bench/ptx/%.ptx,$(B)/bench/ptx/%.ptx,$(wildcard bench/ptx/*.ptx))
+BENCHES   := $(B)/bench/counters $(B)/bench/micro
+
+$(B)/bench/ptx/%.ptx: bench/ptx/%.ptx $(wildcard bench/ptx/*.inc) | $(B)/config.mk
+	@mkdir -p $(@D)
+	$(call Q,PTX,$<)cpp -P -undef -nostdinc -x assembler-with-cpp -I bench/ptx -o $@ $<
+
+# The texts are part of the program, as the kernels' are; the table has a name of its own.
+$(B)/bench/embed.S: $(BENCH_PTX) tools/embed.sh bench/bench.mk | $(B)/config.mk
+	@sh tools/embed.sh $(B) $(BENCH_PTX) | sed 's/qm_embedded/qm_bench_embedded/' > $@
+$(B)/o/bench/embed.o: $(B)/bench/embed.S
+	@mkdir -p $(@D)
+	$(call Q,AS,$<)$(CC) -c -o $@ $<
+
+BENCH_O := $(B)/o/bench/machine.o $(B)/o/bench/embed.o
+$(B)/bench/counters: $(B)/o/bench/counters.o $(B)/libqmoe.a
+$(B)/bench/micro: $(patsubst %.c,$(B)/o/%.o,$(wildcard bench/micro*.c)) $(BENCH_O) $(B)/libqmoe.a
+$(B)/bench/counters $(B)/bench/micro:
+	@mkdir -p $(@D)
+	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
+
+bench: $(BENCHES)
+# What the kernels cost, counted on the software device; figures may only improve.
+counters: $(B)/bench/counters
+	$< --check bench/results/counters.json
+.PHONY: bench counters

@@ -1,0 +1,147 @@
+/* micro.c: what the device's synchronisation and memory cost, measured apart from any model. The persistent
+ * kernel's design and `bench --predict` rest on these figures.
+ *
+ *   micro [--device SPEC] [-o FILE] [-r REPEATS] [--only TEXT]
+ *
+ * Names, units and checks are in micro_sync.c, micro_launch.c, micro_stream.c; what is expected, and why, in
+ * the heads of bench/ptx. Times are medians and minima of REPEATS (default 11) after a warm-up, from events on
+ * the device's clock. Every kernel's result is checked: a wrong kernel gives no time, and exit status 1. On the
+ * software device the sizes are tiny and times are null. */
+#include "micro.h"
+#include "../runtime/base/clock.h"
+#include "../runtime/device/kernels.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int micro_function(micro *m, int module, const char *entry, CUfunction *f, qm_err *e) {
+    static const char *const files[] = {"sync", "dependent", "stream", "bulk"};
+    int rc = 0;
+    if (!m->mod[module] && (rc = qm_module_load(m->d, files[module], qm_bench_ptx(files[module]), &m->mod[module], e))) return rc;
+    QM_CU_TRY(m->d, ModuleGetFunction(f, m->mod[module], entry));
+out:
+    return rc;
+}
+
+int micro_wanted(const micro *m, const char *name) { return !m->only || strstr(name, m->only); }
+
+int micro_time(micro *m, micro_go go, void *user, uint32_t n, double *ns, double *host_ns, qm_err *e) {
+    int rc = 0;
+    float ms = 0;
+    QM_CU_TRY(m->d, EventRecord(m->from, m->s));
+    double t0 = qm_now();
+    if ((rc = go(user, n, e))) goto out;
+    double t1 = qm_now();
+    QM_CU_TRY(m->d, EventRecord(m->to, m->s));
+    QM_CU_TRY(m->d, EventSynchronize(m->to));
+    QM_CU_TRY(m->d, EventElapsedTime(&ms, m->from, m->to));
+    *ns = 1e6 * (double)ms;
+    if (host_ns) *host_ns = 1e9 * (t1 - t0);
+out:
+    return rc;
+}
+
+void micro_report(micro *m, const char *name, json_t *params, double *ns, int n, double bytes, const char *wrong) {
+    json_t *o = json_object(), *v = json_array();
+    json_object_set_new(o, "name", json_string(name));
+    json_object_set_new(o, "params", params ? params : json_object());
+    double mid = n ? qm_bench_median(ns, n) : 0; /* sorts: ns[0] is the least */
+    int timed = n > 0 && !m->sim && !wrong;
+    for (int i = 0; timed && i < n; i++) json_array_append_new(v, json_real(ns[i]));
+    json_object_set_new(o, "ns_median", timed ? json_real(mid) : json_null());
+    json_object_set_new(o, "ns_min", timed ? json_real(ns[0]) : json_null());
+    json_object_set_new(o, "samples_ns", v);
+    if (bytes > 0) {
+        json_object_set_new(o, "bytes", json_real(bytes));
+        json_object_set_new(o, "bytes_per_s", timed ? json_real(1e9 * bytes / mid) : json_null());
+        json_object_set_new(o, "bytes_per_s_best", timed ? json_real(1e9 * bytes / ns[0]) : json_null());
+    }
+    json_object_set_new(o, "checked", json_boolean(!wrong));
+    if (wrong) json_object_set_new(o, "wrong", json_string(wrong));
+    json_array_append_new(m->results, o);
+    m->n_wrong += wrong != NULL;
+    printf("%-44s ", name);
+    if (wrong) printf("WRONG: %s\n", wrong);
+    else if (!timed) printf("%12s %12s right (sim: no times)\n", "-", "-");
+    else if (bytes > 0) printf("%12.1f %12.1f %8.1f GB/s (best %.1f)\n", mid / 1e3, ns[0] / 1e3, bytes / mid, bytes / ns[0]);
+    else printf("%12.3f %12.3f\n", mid / 1e3, ns[0] / 1e3);
+    fflush(stdout);
+}
+
+void micro_skip(micro *m, const char *name, const char *why) {
+    json_array_append_new(m->results, json_pack("{s:s,s:s}", "name", name, "skipped", why));
+    printf("%-44s skipped: %s\n", name, why);
+}
+
+static int usage(void) {
+    fprintf(stderr, "usage: micro [--device auto|cuda:N|sim] [-o FILE] [-r REPEATS] [--only TEXT]\n");
+    return 2;
+}
+
+int main(int argc, char **argv) {
+    micro m = {.repeats = 11};
+    const char *spec = "auto", *path = NULL;
+    qm_err e = {0};
+    char why[256] = "";
+    int rc = 1;
+    json_t *root = NULL;
+    for (int i = 1; i < argc; i++) {
+        if (i + 1 == argc) return usage();
+        if (!strcmp(argv[i], "--device")) spec = argv[++i];
+        else if (!strcmp(argv[i], "-o")) path = argv[++i];
+        else if (!strcmp(argv[i], "--only")) m.only = argv[++i];
+        else if (!strcmp(argv[i], "-r")) {
+            m.repeats = atoi(argv[++i]);
+            if (m.repeats < 1 || m.repeats > 1000) return usage();
+        } else return usage();
+    }
+    if (qm_device_open(&m.d, spec, why, sizeof why, &e)) goto failed;
+    m.sim = qm_bench_is_sim(m.d);
+    if (m.sim) m.repeats = 1;
+    m.l2_bytes = (size_t)qm_bench_attribute(m.d, CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, 4 << 20);
+    m.max_shared = qm_bench_attribute(m.d, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 48 << 10);
+    m.results = json_array();
+    if (m.d->cu.StreamCreate(&m.s, CU_STREAM_NON_BLOCKING) || m.d->cu.EventCreate(&m.from, 0) || m.d->cu.EventCreate(&m.to, 0)) {
+        qm_fail(&e, QM_ERR_DEVICE, "%s: no stream or event", m.d->spec);
+        goto failed;
+    }
+    printf("%s: %s, %d multiprocessors, L2 %.1f MiB; %s\n", m.d->spec, m.d->name, m.d->n_sm, (double)m.l2_bytes / 1048576, why);
+    printf("%-44s %12s %12s\n", "what", "median us", "min us");
+    if (micro_sync_all(&m, &e) || micro_launch_all(&m, &e) || micro_stream_all(&m, &e)) goto failed;
+    if (!json_array_size(m.results)) {
+        qm_fail(&e, QM_ERR_ARG, "no measurement's name contains '%s'", m.only);
+        goto failed;
+    }
+    rc = m.n_wrong != 0;
+    printf("%zu measurements, %d wrong\n", json_array_size(m.results), m.n_wrong);
+failed:
+    if (e.msg[0]) fprintf(stderr, "micro: %s\n", e.msg);
+    if (m.d && m.results && path) { /* also what there is before a failure */
+        root = json_object();
+        json_object_set_new(root, "tool", json_string("micro"));
+        json_object_set_new(root, "machine", qm_bench_machine(m.d));
+        json_object_set_new(root, "times", json_string(m.sim ? "none (software device)" : "device events, ns"));
+        json_object_set_new(root, "complete", json_boolean(!e.msg[0]));
+        if (e.msg[0]) json_object_set_new(root, "error", json_string(e.msg));
+        json_object_set_new(root, "summary",
+                            m.sim ? json_null()
+                                  : json_pack("{s:f,s:f,s:f}", "dram_read_bytes_per_s", m.best_dram, "l2_read_bytes_per_s",
+                                              m.best_l2, "copy_bytes_per_s", m.copy));
+        json_object_set(root, "results", m.results);
+        if (json_dump_file(root, path, JSON_INDENT(1) | JSON_REAL_PRECISION(9))) {
+            fprintf(stderr, "micro: %s: cannot write\n", path);
+            rc = 1;
+        }
+    }
+    if (m.d) {
+        for (int i = 0; i < 4; i++)
+            if (m.mod[i]) m.d->cu.ModuleUnload(m.mod[i]);
+        if (m.from) m.d->cu.EventDestroy(m.from);
+        if (m.to) m.d->cu.EventDestroy(m.to);
+        if (m.s) m.d->cu.StreamDestroy(m.s);
+    }
+    json_decref(m.results);
+    json_decref(root);
+    qm_device_close(m.d);
+    return rc;
+}
