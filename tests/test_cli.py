@@ -1,5 +1,5 @@
 """The program as a person or a script meets it: exit statuses, messages, the two streams."""
-import json, os, subprocess, sys
+import csv, io, json, os, statistics, subprocess, sys
 import tap
 
 BIN = os.environ.get("QMOE_BIN") or "build/qmoe-gpu"
@@ -141,6 +141,107 @@ def test_quantize_refuses():
         out, err = run("quantize", *args, status=status)
         assert not out and err.startswith("qmoe-gpu: ") and err.count("\n") == 1 and all(w in err for w in words), (args, err)
         assert not os.path.exists(out_path)
+
+
+BENCH = ("-p", "3", "-n", "4,2", "-d", "0,40", "-r", "3", "--device", "sim")
+NAMES = ["pp3", "tg4", "tg2", "pp3 @ d40", "tg4 @ d40", "tg2 @ d40"]
+
+
+def close(a, b, rel=1e-6):
+    return abs(a - b) <= rel * max(abs(a), abs(b), 1e-30)
+
+
+def check_record(r):
+    """One record of bench: what must be there, and the sums that must hold."""
+    tokens = r["n_prompt"] + r["n_gen"]
+    assert (r["n_prompt"] == 0) != (r["n_gen"] == 0) and tokens > 0
+    ns, ts = r["samples_ns"], r["samples_ts"]
+    assert len(ns) == len(ts) == 3 and all(isinstance(x, int) and x > 0 for x in ns)
+    assert all(close(t, tokens * 1e9 / n) for n, t in zip(ns, ts)), r
+    assert abs(r["avg_ns"] - statistics.mean(ns)) <= 1 and abs(r["stddev_ns"] - statistics.stdev(ns)) <= 1, r
+    assert close(r["avg_ts"], statistics.mean(ts)) and close(r["stddev_ts"], statistics.stdev(ts), 1e-4), r
+    assert abs(r["bytes_per_token"] - r["weight_bytes_per_token"] - r["kv_bytes_per_token"]) <= 1
+    assert close(r["bytes_per_s"], r["bytes_per_token"] * r["avg_ts"], 1e-5)
+    b, load, memory, machine = r["bandwidth"], r["load"], r["memory"], r["machine"]
+    assert b["read_bytes_per_s"] >= b["read_median_bytes_per_s"] > 0 and b["copy_bytes_per_s"] >= b["copy_median_bytes_per_s"] > 0
+    assert close(r["fraction_of_bandwidth"], r["bytes_per_s"] / b["read_bytes_per_s"], 1e-5)
+    slower = min(load["storage_bytes_per_s"], load["bus_bytes_per_s"])
+    assert load["slower"] in ("storage", "bus") and load[load["slower"] + "_bytes_per_s"] == slower
+    assert close(load["bytes_per_s"], load["bytes"] / load["seconds"], 1e-5)
+    assert close(load["fraction_of_slower"], load["bytes_per_s"] / slower, 1e-5) and 0 <= load["file_cached"] <= 1
+    assert memory["device_bytes"] > memory["device_used_bytes"] >= memory["weights_bytes"] + memory["kv_bytes"]
+    assert memory["weights_bytes"] == load["bytes"] == r["model_size"]
+    assert machine["device"] == "sim" == r["backends"] and machine["simulated"] is True and machine["commit"] == r["build_commit"]
+    assert r["sampling_timed"] is True and r["sampling"] == "argmax" and r["warmup"] is True
+    assert r["depth_filled_by"] == ("random" if r["n_depth"] else None)
+    assert r["first_token_ns"] > 0 and r["n_ctx"] == 44 and r["executor"] == "graph" and r["model_filename"] == MODEL
+    assert len(r["test_time"]) == 20 and r["seed"] == 1
+
+
+def test_bench_json_and_jsonl():
+    out, err = run("bench", model(), *BENCH, "-o", "json")
+    records = json.loads(out)
+    assert not err and [r["test"] for r in records] == NAMES
+    for r in records:
+        check_record(r)
+    by = {r["test"]: r for r in records}
+    per_position = by["tg2"]["kv_bytes_per_token"] / 1.5  # positions 1 and 2
+    assert per_position == by["tg4"]["kv_bytes_per_token"] / 2.5 == by["tg4 @ d40"]["kv_bytes_per_token"] / 42.5 > 0
+    assert by["tg4"]["weight_bytes_per_token"] == by["tg2 @ d40"]["weight_bytes_per_token"] > by["pp3"]["weight_bytes_per_token"]
+    lines = run("bench", model(), *BENCH, "-o", "jsonl")[0].splitlines()
+    assert [json.loads(x)["test"] for x in lines] == NAMES
+    for x in lines:
+        check_record(json.loads(x))
+        assert list(json.loads(x)) == list(records[0])
+
+
+def test_bench_csv_and_md():
+    rows = list(csv.reader(io.StringIO(run("bench", model(), *BENCH, "-o", "csv")[0])))
+    assert len(rows) == 7 and all(len(r) == len(rows[0]) for r in rows) and len(set(rows[0])) == len(rows[0])
+    table = [dict(zip(rows[0], r)) for r in rows[1:]]
+    assert [t["test"] for t in table] == NAMES and all(float(t["avg_ts"]) > 0 for t in table)
+    assert all(t["machine_device"] == "sim" and t["n_depth"] in ("0", "40") for t in table)
+    out, err = run("bench", model(), *BENCH)
+    lines = out.splitlines()
+    cells = [[c.strip() for c in x.strip("|").split("|")] for x in lines if x.startswith("|")]
+    assert cells[0][3:5] == ["test", "t/s"] and [c[3] for c in cells[2:]] == NAMES and not err
+    assert all(len(x) == len(lines[0]) for x in lines if x.startswith("|")), "the table's columns do not line up"
+    assert all(float(c[4].split("±")[0]) > 0 and c[2] == "sim" for c in cells[2:])
+    for said in ("no GPU: sim", "say nothing about a GPU", "sampling (argmax) is part of every time", "random keys and values",
+                 "slower of storage", "in use on the device"):
+        assert said in out, said
+
+
+def test_bench_options():
+    one = ("--device", "sim", "-r", "1", "-o", "json", "--no-warmup")
+    r, = json.loads(run("bench", "-m", model(), "-p", "0", "-n", "1", *one)[0])
+    assert r["test"] == "tg1" and r["warmup"] is False and r["stddev_ts"] == 0 and r["samples_ns"] == [r["avg_ns"]]
+    assert r["first_token_ns"] <= r["avg_ns"] and r["depth_filled_by"] is None and r["n_ctx"] == 1
+    r, = json.loads(run("bench", model(), "-p", "2", "-n", "0", "-d", "3", "--prefill", "-c", "64", "--seed", "9", *one)[0])
+    assert r["test"] == "pp2 @ d3" and r["depth_filled_by"] == "prefill" and r["n_ctx"] == 64 and r["seed"] == 9
+    assert r["first_token_ns"] == r["avg_ns"]
+    r, = json.loads(run("bench", model(), "-p", "1", "-n", "0", "--executor", "ref", *one)[0])
+    assert r["executor"] == "ref" and r["machine"]["device"] == "host" and r["bandwidth"] is None
+    assert r["fraction_of_bandwidth"] is None and r["load"]["bus_bytes_per_s"] is None and r["load"]["slower"] == "storage"
+
+
+def test_bench_refuses():
+    for args, said in ((("-p", "1,,2"), "--n-prompt 1,,2"), (("-n", "x"), "--n-gen x"), (("-d", "-4"), "--n-depth"),
+                       (("-d", "5000000000"), "--n-depth"), (("-r", "0"), "--repetitions 0"), (("-r", "1001"), "1 to 1000"),
+                       (("-o", "xml"), "md, csv, json or jsonl"), (("-p", "0", "-n", "0"), "nothing to do"),
+                       (("-c", "100"), "pp512 needs a context of 512"), (("--seed", "-1"), "--seed"),
+                       (("-d", "2147483647"), "pp512 @ d2147483647 needs a context"), (("--repetitons", "3"), "--repetitions")):
+        out, err = run("bench", model(), *args, status=2)
+        assert not out and said in err and err.count("\n") == 1, (args, err)
+    assert "give --model" in run("bench", status=2)[1]
+    out, err = run("bench", model(), "-d", "32768", "--device", "sim", status=1)
+    assert not out and "pp512 @ d32768 does not fit: a context of 33280 exceeds the model's limit" in err and err.count("\n") == 1
+    out, err = run("bench", model(), "-p", "0", "-n", "4", "-d", "1000", "--device", "sim", status=1, env={"QMOE_SIM_MEM": "64M"})
+    assert not out and "tg4 @ d1000 does not fit" in err and "device memory" in err and err.count("\n") == 1
+    assert "missing.gguf" in run("bench", os.path.join(TMP, "missing.gguf"), status=1)[1]
+    with open("/dev/full", "w") as full:
+        p = subprocess.run([BIN, "bench", model(), "-p", "1", "-n", "0", "-r", "1", "-o", "csv"], stdout=full, stderr=subprocess.PIPE)
+    assert p.returncode == 1 and b"standard output" in p.stderr
 
 
 if __name__ == "__main__":
