@@ -8,37 +8,16 @@ writes OUT.json (the file's hash, the ids, and for every position the arg max, i
 log-sum-exp) and OUT.f32 (the full logits of the kept positions, little-endian f32 [kept, vocabulary]).
 --note adds words to the manifest: how the model was made.
 
-The first run makes a virtual environment in build/hf-venv and installs torch, transformers and gguf
-there (any torch will do; a CPU one is enough). HF_PYTHON=path names an interpreter that has them.
+The first run installs torch, transformers and gguf (tools/needs.py; any torch will do, a CPU one is enough).
 """
 import argparse
 import hashlib
-import importlib.util
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
-PACKAGES = ["torch", "transformers", "gguf", "numpy"]
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def in_venv():
-    """Runs this script again under an interpreter that has the packages."""
-    if all(importlib.util.find_spec(p) for p in PACKAGES):
-        return
-    python = os.environ.get("HF_PYTHON")
-    if not python:
-        venv = ROOT / "build" / "hf-venv"
-        python = str(venv / "bin" / "python")
-        if not Path(python).exists():
-            subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-    if os.environ.get("HF_LOGITS_AGAIN"):
-        sys.exit("hf_logits: the interpreter lacks one of " + " ".join(PACKAGES))
-    os.environ["HF_LOGITS_AGAIN"] = "1"
-    os.execv(python, [python, *sys.argv])
+from needs import needs
 
 
 def config(reader):
@@ -114,7 +93,7 @@ def main():
     a.add_argument("--out", required=True, help="OUT.json and OUT.f32 are written")
     a.add_argument("--note", default="")
     a = a.parse_args()
-    in_venv()
+    needs("hf", {p: p for p in ("torch", "transformers", "gguf", "numpy")})
     import torch
     import transformers
     from gguf import GGUFReader
