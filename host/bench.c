@@ -24,7 +24,7 @@ static const struct poptOption table[] = {
     {"output", 'o', POPT_ARG_STRING, &opt.output, 0, "md, csv, json or jsonl (default: md)", "FORMAT"},
     {"no-warmup", 0, POPT_ARG_NONE, &opt.no_warmup, 0, "leave out the run before each test that is not counted", NULL},
     {"prefill", 0, POPT_ARG_NONE, &opt.prefill, 0,
-     "reach a depth by computing it, not by random keys and values (same speed, a long wait)", NULL},
+     "reach a depth by computing it: by default random keys and values stand in for it", NULL},
     {"ctx", 'c', POPT_ARG_INT, &opt.ctx, 0, "context: positions to make room for (default: what the tests need)", "N"},
     {"seed", 0, POPT_ARG_LONGLONG, &opt.seed, 0, "of the random tokens (default: 1)", "N"},
     {"device", 0, POPT_ARG_STRING, &opt.device, 0, "auto, cuda:N, or sim (default: auto)", "DEVICE"},
@@ -107,9 +107,9 @@ static void say_where(const char *what, int index, int n) {
 
 /* Opens the engine and measures what is measured once. */
 static int prepare(const qm_bench_options *o, uint64_t n_ctx, qm_engine **g, qm_bench_facts *f, qm_err *e) {
-    qm_engine_opts eo = {.device = o->device, .executor = o->executor, .n_ctx = (uint32_t)n_ctx};
+    qm_engine_opts eo = {.device = o->device, .executor = o->executor, .n_ctx = (uint32_t)n_ctx,
+                         .before_load = opt.quiet ? NULL : qm_host_before_load};
     f->file_cached = qm_file_cached(o->model);
-    say_where("loading", 0, 0);
     int rc = qm_engine_open(g, o->model, &eo, e);
     if (rc) return rc;
     qm_engine_get_info(*g, &f->info);

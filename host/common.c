@@ -87,3 +87,14 @@ const char *qm_host_bytes(char *buf, size_t n, uint64_t bytes) {
     snprintf(buf, n, u ? (v < 9.995 ? "%.2f %s" : v < 99.95 ? "%.1f %s" : "%.0f %s") : "%.0f %s", v, unit[u]);
     return buf;
 }
+
+/* On the software device a large model is an experiment, not a chat: say so before the load. About one and
+ * a half instructions per weight, and 100 million 32-lane instructions a second: two cores with AVX-512 were
+ * seen at up to three times that, older ones will be well under it. */
+int qm_host_before_load(void *user, const qm_engine_info *i) {
+    (void)user;
+    double s = (double)i->bytes_per_token / 0.57 * 1.5 / 32 / 100e6;
+    if (!strcmp(i->device, "sim") && s > 1)
+        qm_host_say("%s; expect roughly %.0f s per token of prompt and answer for this model there", i->device_why, s);
+    return 0;
+}

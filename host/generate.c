@@ -122,17 +122,6 @@ static int progress(void *user, uint64_t done, uint64_t total) {
 
 static double rate(double n, double s) { return s > 0 ? n / s : 0; }
 
-/* On the software device a large model is an experiment, not a chat: say so before the load. About one and
- * a half instructions per weight, and 100 million 32-lane instructions a second: two cores with AVX-512 were
- * seen at up to three times that, older ones will be well under it. */
-static int before_load(void *user, const qm_engine_info *i) {
-    (void)user;
-    double s = (double)i->bytes_per_token / 0.57 * 1.5 / 32 / 100e6;
-    if (!strcmp(i->device, "sim") && s > 1)
-        qm_host_say("%s; expect roughly %.0f s per token of prompt and answer for this model there", i->device_why, s);
-    return 0;
-}
-
 static void report(const qm_engine_info *i, const qm_gen_stats *s) {
     char a[32];
     double tps = rate(s->n_generated > 1 ? s->n_generated - 1 : 0, s->decode_s);
@@ -193,7 +182,7 @@ static int run(text prompt) {
     sink k = {.out = opt.json ? NULL : stdout, .ids = json_array()};
     int show = !opt.quiet && isatty(2), status = QM_EXIT_FAIL;
     qm_engine_opts eo = {.device = opt.device, .executor = opt.executor, .n_ctx = (uint32_t)opt.ctx,
-                         .rope_base = opt.rope_base, .no_nfc = opt.no_nfc, .before_load = opt.quiet ? NULL : before_load,
+                         .rope_base = opt.rope_base, .no_nfc = opt.no_nfc, .before_load = opt.quiet ? NULL : qm_host_before_load,
                          .progress = show ? progress : NULL};
     qm_gen_opts go = {.max_tokens = opt.n < 0 ? 0 : (uint32_t)opt.n, .ignore_eos = opt.ignore_eos,
                       .stop = (const char *const *)opt.stop, .n_stop = count(opt.stop), .on_token = on_token,
