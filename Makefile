@@ -31,7 +31,7 @@ ifdef FUZZ
 SANFLAGS = -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 endif
 # No fused multiply-add unless the source says fma(): the software device is exact to the bit.
-ALL_C   = -std=c11 -D_GNU_SOURCE -ffp-contract=off $(WARN) -MMD -MP -I. -Iruntime -isystem $(CUDA_INC) $(CFLAGS) $(SANFLAGS)
+ALL_C   = -std=c11 -D_GNU_SOURCE -ffp-contract=off $(WARN) -MMD -MP -I. -Iruntime -isystem $(CUDA_INC) $(CFLAGS) $(SANFLAGS) $(DEFS)
 LDLIBS  = -lpcre2-8 -lutf8proc -ljansson -lpopt -lm -ldl -lpthread
 
 LIB_C  := $(wildcard runtime/*/*.c kernels/ref/*.c)
@@ -55,15 +55,20 @@ $(B)/libqmoe.a: $(LIB_O)
 	@rm -f $@
 	$(call Q,AR,$@)ar rcs $@ $^
 
+# make dist packs test programs that share the library instead of each holding it.
+LIBQMOE ?= $(B)/libqmoe.a
+$(B)/libqmoe.so: $(LIB_O)
+	$(call Q,SO,$@)$(CC) -shared -Wl,-Bsymbolic,-soname,$(@F) -o $@ $^ $(LDLIBS)
+
 # Where this build found NVRTC is where the program looks when the loader knows of none.
-$(B)/o/runtime/device/nvrtc.o: CFLAGS += -DQM_NVRTC_HINT='"$(patsubst %/,%,$(dir $(NVRTC_LIB)))"'
+$(B)/o/runtime/device/nvrtc.o: DEFS = -DQM_NVRTC_HINT='"$(patsubst %/,%,$(dir $(NVRTC_LIB)))"'
 
 # Results name the commit they were made from. A tree without git says COMMIT=... or "unknown".
 COMMIT ?= $(or $(shell git describe --always --dirty --exclude '*' --abbrev=12 2>/dev/null),unknown)
 $(B)/commit.h: FORCE
 	@mkdir -p $(@D); echo '#define QM_COMMIT "$(COMMIT)"' | cmp -s - $@ || echo '#define QM_COMMIT "$(COMMIT)"' > $@
 $(B)/o/runtime/exec/machine.o: $(B)/commit.h
-$(B)/o/runtime/exec/machine.o: CFLAGS += -include $(B)/commit.h
+$(B)/o/runtime/exec/machine.o: DEFS = -include $(B)/commit.h
 
 $(B)/o/%.o: %.c | $(B)/config.mk
 	@mkdir -p $(@D)
@@ -82,7 +87,7 @@ $(B)/o/embed.o: $(B)/embed.S
 	@mkdir -p $(@D)
 	$(call Q,AS,$<)$(CC) -c -o $@ $<
 
-$(B)/tests/%: $(B)/o/tests/%.o $(HELP_C:%.c=$(B)/o/%.o) $(B)/libqmoe.a
+$(B)/tests/%: $(B)/o/tests/%.o $(HELP_C:%.c=$(B)/o/%.o) $(LIBQMOE)
 	@mkdir -p $(@D)
 	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
@@ -122,12 +127,16 @@ install: $(B)/qmoe-gpu
 	install -D -m 755 $(B)/qmoe-gpu $(DESTDIR)$(PREFIX)/bin/qmoe-gpu
 	install -D -m 644 docs/qmoe-gpu.1 $(DESTDIR)$(PREFIX)/share/man/man1/qmoe-gpu.1
 
+# A tarball for a GPU machine; `make dist-check` also runs its tests. ARCH=aarch64 cross-builds it.
+dist dist-check: $(B)/config.mk
+	@+B=$(B) ARCH=$(ARCH) COMMIT=$(COMMIT) CC=$(CC) MAKE=$(MAKE) sh tools/dist.sh $(@:dist%=%)
+
 setup: $(B)/config.mk
 
 clean:
 	rm -rf $(B)
 
 FORCE:
-.PHONY: all tests fuzz fuzzers check demo install setup clean FORCE
+.PHONY: all tests fuzz fuzzers check demo dist dist-check install setup clean FORCE
 .SECONDARY:
 -include $(shell find $(B)/o -name '*.d' 2>/dev/null)

@@ -14,8 +14,8 @@ $(B)/o/bench/embed.o: $(B)/bench/embed.S
 	$(call Q,AS,$<)$(CC) -c -o $@ $<
 
 BENCH_O := $(B)/o/bench/machine.o $(B)/o/bench/embed.o
-$(B)/bench/counters: $(B)/o/bench/counters.o $(B)/libqmoe.a
-$(B)/bench/micro: $(patsubst %.c,$(B)/o/%.o,$(wildcard bench/micro*.c)) $(BENCH_O) $(B)/libqmoe.a
+$(B)/bench/counters: $(B)/o/bench/counters.o $(LIBQMOE)
+$(B)/bench/micro: $(patsubst %.c,$(B)/o/%.o,$(wildcard bench/micro*.c)) $(BENCH_O) $(LIBQMOE)
 $(B)/bench/counters $(B)/bench/micro:
 	@mkdir -p $(@D)
 	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)

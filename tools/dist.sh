@@ -1,0 +1,177 @@
+#!/bin/sh
+# dist.sh [check]: packs $B/qmoe-gpu-VERSION-ARCH.tar.gz: the program, tests, benches and all they need, to
+# run unpacked on another Linux with glibc 2.36 or later, with nothing installed and no network.
+#   B      the build directory (default build); the parts are built in $B/dist/ARCH
+#   ARCH   x86_64 or aarch64 (default: this machine's); another one is cross-built with Debian's compiler
+#          and libraries, which are unpacked under $B and not installed, and tried with qemu-user
+#   COMMIT what the results will say they were made from
+# What can be verified without running is: the size, the newest glibc symbol, that every library needed
+# is glibc's or in lib/. The unpacked tarball then generates a few tokens on the software device; with
+# `check` every test program that needs no GPU runs from it too (minutes under qemu).
+#
+# The program links the small libraries statically: one file that can be copied anywhere. The test
+# programs share one libqmoe.so, else the same two megabytes would be in the tarball sixty times.
+set -eu
+B=${B:-build}
+ARCH=${ARCH:-$(uname -m)}
+COMMIT=${COMMIT:-unknown}
+MAKE=${MAKE:-make}
+MAX_BYTES=40000000
+MAX_GLIBC=2.36
+check=${1:-}
+
+say() { echo "dist: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+case $ARCH in
+x86_64) deb=amd64 ;;
+aarch64) deb=arm64 ;;
+*) die "ARCH=$ARCH: expected x86_64 or aarch64" ;;
+esac
+triple=$ARCH-linux-gnu
+D=$B/dist/$ARCH
+O=$D/build
+mkdir -p "$D"
+
+# ---- the compiler and where its libraries are -------------------------------------------------------
+packages="libpcre2-dev libpcre2-8-0 libutf8proc-dev libutf8proc2 libjansson-dev libjansson4 libpopt-dev libpopt0
+          libcmocka-dev libcmocka0 libbenchmark-dev libbenchmark1debian libstdc++6 libgcc-s1"
+cross=
+CC=${CC:-gcc} CXX=${CXX:-g++}
+emulator= sysroot= tool=
+if [ "$ARCH" != "$(uname -m)" ]; then
+    cross=1
+    tool=$triple-
+    emulator="qemu-$ARCH -L /usr/$triple"
+    sysroot=$D/sysroot
+    for c in "${tool}gcc" "${tool}g++" "qemu-$ARCH"; do
+        command -v "$c" >/dev/null 2>&1 ||
+            die "no $c; on Debian: apt-get install gcc-$(echo $triple | tr _ -) g++-$(echo $triple | tr _ -) qemu-user"
+    done
+    if [ ! -f "$sysroot/complete" ]; then
+        say "fetching Debian's $deb libraries into $sysroot"
+        rm -rf "$sysroot"
+        mkdir -p "$sysroot/deb" "$sysroot/lists/partial" "$sysroot/cache/archives/partial"
+        state=$(cd "$sysroot" && pwd)
+        : > "$state/status"
+        # Lists of their own: the machine's package state is not touched.
+        apt="apt-get -q -o APT::Architecture=$deb -o APT::Architectures=$deb -o Dir::State::Lists=$state/lists
+             -o Dir::Cache=$state/cache -o Dir::State::status=$state/status"
+        $apt update > "$state/apt.log" 2>&1 || { tail -n 5 "$state/apt.log" >&2; die "apt-get update failed"; }
+        (cd "$sysroot/deb" && $apt -o APT::Sandbox::User=root download $packages) >> "$state/apt.log" 2>&1 ||
+            { tail -n 5 "$state/apt.log" >&2; die "apt-get download failed"; }
+        for p in "$sysroot"/deb/*.deb; do dpkg-deb -x "$p" "$sysroot"; done
+        rm -rf "$sysroot/deb" "$sysroot/lists" "$sysroot/cache"
+        : > "$sysroot/complete"
+    fi
+    # The headers of these libraries do not depend on the architecture; the C library is the compiler's own.
+    flags="-isystem $sysroot/usr/include -isystem $sysroot/usr/include/$triple"
+    flags="$flags -L$sysroot/usr/lib/$triple -Wl,-rpath-link,$sysroot/usr/lib/$triple"
+    CC="${tool}gcc $flags"
+    CXX="${tool}g++ $flags"
+fi
+
+# ---- build -------------------------------------------------------------------------------------------
+# NVRTC_LIB is empty: the folder where this machine has NVRTC says nothing about the next one.
+build() {
+    $MAKE --no-print-directory B="$O" CC="$CC" CXX="$CXX" COMMIT="$COMMIT" NVRTC_LIB= SAN= \
+        CFLAGS="-O2 -g1 -fPIC -fno-semantic-interposition" LIBQMOE="$O/libqmoe.so" "$@"
+}
+system="-lm -ldl -lpthread"
+build LDLIBS="-Wl,-Bstatic -lpcre2-8 -lutf8proc -ljansson -lpopt -Wl,-Bdynamic $system" all
+# DT_RPATH and not DT_RUNPATH: it holds for the libraries of the libraries too.
+build LDLIBS='-Wl,--disable-new-dtags,-rpath,\$$ORIGIN/../lib -lpcre2-8 -lutf8proc -ljansson -lpopt '"$system" \
+    tests bench
+
+# ---- collect -----------------------------------------------------------------------------------------
+version=$(sed -n 's/^#define QM_VERSION "\(.*\)"/\1/p' runtime/qmoe.h)
+name=qmoe-gpu-$version-$ARCH
+T=$D/$name
+rm -rf "$T"
+mkdir -p "$T/build/tests" "$T/build/bench" "$T/build/lib" "$T/build/fixtures" "$T/tests" "$T/bench" "$T/tools" "$T/docs" "$T/licenses"
+
+put() { # put FILE FOLDER: a stripped copy
+    ${tool}strip -o "$2/$(basename "$1")" "$1" && chmod 755 "$2/$(basename "$1")"
+}
+put "$O/qmoe-gpu" "$T/build"
+ln -s build/qmoe-gpu "$T/qmoe-gpu"
+put "$O/libqmoe.so" "$T/build/lib"
+for c in tests/unit_*.c tests/check_*.c; do put "$O/${c%.c}" "$T/build/tests"; done
+for p in "$O"/bench/*; do if [ -f "$p" ] && [ -x "$p" ]; then put "$p" "$T/build/bench"; fi; done
+for f in "$O"/fixtures/*.so; do [ ! -f "$f" ] || put "$f" "$T/build/fixtures"; done
+cp -r tests/golden tests/isa "$T/tests/"
+mkdir -p "$T/tests/fixtures"
+find tests/fixtures -type f ! -name '*.c' ! -name '*.h' ! -name '*.py' -exec cp {} "$T/tests/fixtures/" \;
+cp -r bench/results "$T/bench/"
+for f in tools/gpu_check.sh tools/bench_diff.py tools/timeline.py bench/chips.json docs/gpu-check.md docs/qmoe-gpu.1; do
+    [ ! -f $f ] || cp $f "$T/$f"
+done
+if [ -f models/demo.gguf ]; then mkdir -p "$T/models" && cp models/demo.gguf "$T/models/"; fi
+cp LICENSE "$T/"
+printf 'qmoe-gpu %s for %s Linux, glibc %s or later\ncommit %s\n' "$version" "$ARCH" "$MAX_GLIBC" "$COMMIT" > "$T/VERSION"
+
+# The libraries needed, from the first folder that has them; glibc's own stay with the system.
+needed() { ${tool}objdump -p "$1" | sed -n 's/^ *NEEDED *//p'; }
+is_glibc() {
+    case $1 in libc.so.* | libm.so.* | libdl.so.* | libpthread.so.* | librt.so.* | ld-linux-*) return 0 ;; esac
+    return 1
+}
+where() { # where NAME: its path on this machine
+    for d in $sysroot/usr/lib/$triple $sysroot/lib/$triple; do
+        if [ -n "$cross" ] && [ -e "$d/$1" ]; then echo "$d/$1"; return; fi
+    done
+    ${tool}gcc -print-file-name="$1"
+}
+more=1
+while [ -n "$more" ]; do
+    more=
+    for f in "$T"/build/tests/* "$T"/build/bench/* "$T"/build/lib/* "$T"/build/fixtures/*; do
+        [ -f "$f" ] || continue
+        for n in $(needed "$f"); do
+            if is_glibc "$n" || [ -f "$T/build/lib/$n" ]; then continue; fi
+            from=$(where "$n")
+            [ -f "$from" ] || die "$f needs $n, which is not here"
+            ${tool}strip -o "$T/build/lib/$n" "$(readlink -f "$from")"
+            more=1
+        done
+    done
+done
+for p in libpcre2-8-0 libutf8proc2 libjansson4 libpopt0 libcmocka0 libbenchmark1debian libstdc++6 libgcc-s1; do
+    f=$sysroot/usr/share/doc/$p/copyright
+    [ ! -f "$f" ] || cp "$f" "$T/licenses/$p"
+done
+
+# ---- verify, without running -------------------------------------------------------------------------
+for n in $(needed "$T/build/qmoe-gpu"); do is_glibc "$n" || die "the program needs $n: it should be linked statically"; done
+newest=0
+for f in "$T"/build/qmoe-gpu "$T"/build/*/*; do
+    [ -f "$f" ] || continue
+    ${tool}objdump -p "$f" 2>/dev/null | grep -qE 'R(UN)?PATH +[^$]*/' && die "$f looks for libraries in this machine's folders"
+    v=$(${tool}objdump -T "$f" 2>/dev/null | sed -n 's/.*(\{0,1\}GLIBC_\([0-9.]*\).*/\1/p' | sort -uV | tail -n 1)
+    newest=$(printf '%s\n%s\n' "$newest" "${v:-0}" | sort -V | tail -n 1)
+    [ "$(printf '%s\n%s\n' "${v:-0}" $MAX_GLIBC | sort -V | tail -n 1)" = $MAX_GLIBC ] ||
+        die "$f needs glibc $v: build on a system with glibc $MAX_GLIBC (Debian 12)"
+done
+tar=$B/$name.tar.gz
+tar -C "$D" --sort=name --owner=0 --group=0 --numeric-owner -cf - "$name" | gzip -9n > "$tar"
+bytes=$(wc -c < "$tar")
+[ "$bytes" -lt $MAX_BYTES ] || die "$tar has $bytes bytes: more than $MAX_BYTES"
+
+# ---- verify, by running it somewhere else ------------------------------------------------------------
+X=$(mktemp -d)
+trap 'rm -rf "$X"' EXIT
+tar -C "$X" -xzf "$tar"
+(
+    cd "$X/$name"
+    export QMOE_TEST_TMP="$X" HOME="$X" CMOCKA_MESSAGE_OUTPUT=STDOUT
+    $emulator build/qmoe-gpu synth -o "$X/tiny.gguf" --seed 1 > "$X/log" 2>&1 &&
+        $emulator build/qmoe-gpu generate -m "$X/tiny.gguf" -p "Hi" -n 4 --device sim >> "$X/log" 2>&1 ||
+        { cat "$X/log" >&2; die "the unpacked program does not generate"; }
+    [ -n "$check" ] || exit 0
+    for p in build/tests/*; do
+        t0=$(date +%s)
+        $emulator "$p" > "$X/log" 2>&1 || { tail -n 60 "$X/log" >&2; die "$p failed"; }
+        say "$(basename "$p"): $(sed -n 's/^\[  PASSED  \] *//p' "$X/log" | head -n 1) $(($(date +%s) - t0)) s"
+    done
+)
+say "$tar: $bytes bytes, $(find "$T" -type f | wc -l) files, glibc $newest or later, commit $COMMIT"
