@@ -10,8 +10,8 @@ int qm_bench_ops(qm_engine *g, const qm_ops_opts *o, qm_write_fn w, void *user, 
     if (!g->dev) return qm_fail(e, QM_ERR_UNSUPPORTED, "per op: the executor %s runs no kernels", g->exec->name);
     qm_machine_of(g->dev, &m);
     int rc = qm_report_open(&p, o, qm_gguf_path(g->gguf), &m, w, user, e);
-    qm_bandwidth reach = {0}; /* what rates are held against: measured, not the data sheet's */
-    if (!rc && !qm_counters_here(g->dev)) rc = qm_engine_bandwidth(g, &reach, e);
+    qm_bandwidth reach = {0}; /* what rates are held against: measured, not the data sheet's; 0 = unknown */
+    if (!rc && !qm_counters_here(g->dev) && qm_engine_bandwidth(g, &reach, NULL)) reach.read_best = 0;
     for (int i = 0; i < o->n_depth && !rc; i++) {
         qm_perop *r = NULL;
         rc = qm_counters_here(g->dev) ? qm_perop_count(g, o->depth[i], &r, e)

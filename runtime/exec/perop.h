@@ -39,10 +39,10 @@ typedef struct {
 /* The plan of the step at depth and empty records. Free with qm_perop_free. */
 int qm_perop_new(qm_perop **out, const qm_plan *p, uint32_t depth, qm_err *e);
 void qm_perop_free(qm_perop *r);
-/* Opens a session whose cache claims `depth` positions (their keys and values are what the pool holds: time
- * and counts do not depend on them), runs the step's ops one by one and counts each. Software device only. */
+/* Opens a session of `depth` positions (qm_session_fill: every page of the pool is written), runs the step's
+ * ops one by one and counts each. Software device only. */
 int qm_perop_count(qm_engine *g, uint32_t depth, qm_perop **out, qm_err *e);
-/* Runs the step `runs` times as a graph, alone, then `runs` times with stamps; each run with another random
- * token. Times are means of the middle half of the runs: robust, and finer than the clock's tick. */
+/* Runs the step `runs` times as a graph, as users run it, then `runs` times with stamps; each run with another
+ * random token and right behind another step. Times are means of the middle half of the runs: robust, and finer than the clock's tick. */
 int qm_perop_time(qm_engine *g, uint32_t depth, int runs, uint64_t seed, qm_perop **out, qm_err *e);
 #endif
