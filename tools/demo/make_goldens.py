@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes tests/golden/demo.json: what models/demo.gguf must say.
 
-    python3 tools/demo/make_goldens.py models/demo.gguf CORPUS build/qmoe-gpu [--continue "A computer is"]
+    python3 tools/demo/make_goldens.py models/demo.gguf CORPUS build/qmoe-gpu [--continue "This is the story of"]
 
 The answers are the corpus's (CORPUS/train.jsonl, for each prompt of tools/demo/goldens.json), never the model's:
 a golden is what the answer has to be, and a model that says something else fails its test. Only the free
@@ -36,7 +36,8 @@ def answers(path, prompts):
     return found
 
 
-BEGINNINGS = ["A computer is", "A database is", "The first thing to do is", "When a program starts,", "In a file system,",
+BEGINNINGS = ["This is the story of", "This is the story of a", "This is the story of Anna", "This is the story of Oscar",
+              "A computer is", "A database is", "The first thing to do is", "When a program starts,", "In a file system,",
               "If you want to write a program,", "The most important part of", "When you install a package,"]
 
 

@@ -1,4 +1,5 @@
 """Simple stories from a grammar: a hero, a friend, a place, something that goes wrong and how it is mended."""
+import random
 import re
 
 import storyparts as sp
@@ -93,6 +94,32 @@ def story(rng, kinds=None, size=None, once=None):
     return ("\n\n" if size == "long" else " ").join(done)
 
 
+def adventure(plot, rng):
+    """Two paragraphs: what happens, and how it is mended."""
+    return ([rng.choice(plot["problem"]), rng.choice(plot["feel"])],
+            [rng.choice(plot["talk"]), rng.choice(plot["try"]), rng.choice(plot["solve"])])
+
+
+def saga(rng):
+    """A long story: the same two friends in two adventures. It begins in its own way, so that one who reads the
+    beginning knows that it will be long."""
+    h = person(rng)
+    f = person(rng, None, h)
+    place, near = rng.choice(sp.PLACES)
+    first, second = rng.sample([p for p in sp.PLOTS if "things" not in p], 2)
+    thing = rng.choice(sp.THINGS)
+    extra = {"near": near, "weather": rng.choice(sp.WEATHER), "weather2": rng.choice(sp.WEATHER), "food": rng.choice(sp.FOODS),
+             "helper": rng.choice(sp.HELPERS), "kind": art(h.trait + " " + h.kind)}
+    extra["weather2"] = extra["weather2"][0].lower() + extra["weather2"][1:]
+    opening = rng.choice(sp.LONG_OPENINGS).replace("{FRIEND}", rng.choice(sp.FRIENDS))
+    paragraphs = [[opening, *rng.sample(sp.HABITS, 2)]]
+    for n, plot in enumerate((first, second)):
+        happens, mended = adventure(plot, rng)
+        paragraphs += [[rng.choice(sp.LATER if n else sp.MORNINGS), *happens], mended + [rng.choice(plot["after"])]]
+    paragraphs += [[rng.choice(sp.CLOSINGS)], [rng.choice(sp.ENDINGS), rng.choice(second["moral"])]]
+    return "\n\n".join(" ".join(fill(s, h, f, place, thing, rng, extra) for s in p) for p in paragraphs)
+
+
 def description(rng):
     """A description: a fixed frame whose sentences vary and some of which may fall away."""
     title, sentences = rng.choice(sp.DESCRIPTIONS)
@@ -105,10 +132,12 @@ def description(rng):
     return " ".join(out)
 
 
-def collect(rng, n_stories=4800, n_descriptions=600):
+def collect(rng, n_stories=4800, n_descriptions=600, n_sagas=1000):
     """[(source, text)]: distinct stories and descriptions."""
     seen, out = set(), []
-    for count, source, make in ((n_stories, "story", story), (n_descriptions, "description", description)):
+    own = random.Random(1)
+    for count, source, make, rng in ((n_stories, "story", story, rng), (n_descriptions, "description", description, rng),
+                                     (n_sagas, "story/long", saga, own)):
         for _ in range(count):
             text = make(rng)
             if text not in seen:

@@ -48,6 +48,15 @@ ENDINGS = ["Then they went home and ate {food} together.", "From that day on the
            "That night {h} slept well and had good dreams.", "They laughed and sat together until the stars came out.",
            "And they lived happily ever after.", "In the evening they made a big pot of soup and shared it.",
            "{h} and {f} never forgot that day.", "When the moon rose, everybody went home happy."]
+LONG_OPENINGS = ["This is the story of {h} and {f}. {h} was {kind}, and {f} was {afk}. They lived in {place}.",
+                 "This is the story of {kind} named {h} and {afk} named {f}, who lived in {place}.",
+                 "This is the story of {h}, {kind} who lived in {place}. {FRIEND}"]
+LATER = ["The next day something else happened.", "A week later the two friends were together again.", "But that was not all.",
+         "Some days later {h} and {f} met near {near}.", "The next morning {weather2}.", "In the next summer they had another adventure."]
+CLOSINGS = ["In the evening they sat near {near} and looked back. \"What shall we do tomorrow?\" asked {f}. \"Nothing at all,\" said {h}, and they both laughed.",
+            "On the way home {h} was quiet for a while. \"I am glad that you are my friend,\" {he} said at last. \"So am I,\" said {f}.",
+            "When they came home, it was late. \"Tell me about it once more,\" said {f}. And {h} told it from the beginning to the end.",
+            "\"One day we will tell this to our children,\" said {f}. \"They will not believe it,\" said {h}, and they both laughed."]
 SEASONS = ["spring", "summer", "autumn", "winter"]
 
 PLOTS = [
@@ -147,7 +156,7 @@ PLOTS = [
                  "{h} took some {food} that was not {his} and said nothing."],
      "feel": ["Everybody believed {him}.", "But in the night {he} could not sleep.", "{f} looked at {him} and was very sad."],
      "talk": ["\"Is it true?\" asked {f}. {h} looked at the ground.", "\"You can tell me everything,\" said {f}.",
-              "{helper} heard of it and said, \"A lie has short legs.\""],
+              "{Helper} heard of it and said, \"A lie has short legs.\""],
      "try": ["At first {h} wanted to run away.", "For a long time {h} said nothing.", "{h} went to {near} and thought about it."],
      "solve": ["Then {h} told the truth and said, \"I am sorry.\"", "In the end {h} told everybody what had really happened.",
                "At last {h} went to {f} and said, \"I did it. Please forgive me.\""],
