@@ -197,6 +197,7 @@ int qm_cmd_bench(int argc, char **argv) {
     o.prefill = opt.prefill;
     o.per_op = opt.per_op;
     o.verbose = opt.verbose;
+    o.quiet = opt.quiet;
     if (opt.predict) return qm_bench_predict(&o, opt.predict);
     if (opt.per_op) return qm_bench_per_op(&o);
     return run(&o);

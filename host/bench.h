@@ -20,7 +20,7 @@ typedef struct {
     uint64_t seed;
     int warmup, prefill;                   /* prefill: depth is reached by computing it, not by random keys and values */
     qm_bench_format format;
-    int per_op, verbose;                   /* --predict with --per-op: its ops too; verbose: each op */
+    int per_op, verbose, quiet;            /* --predict with --per-op: its ops too; verbose: each op */
 } qm_bench_options;
 
 enum { QM_BENCH_REPS_MAX = 1000 };

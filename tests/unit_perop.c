@@ -1,10 +1,13 @@
 /* A step op by op: the stamped kernels, the counts, the times, and that they agree with the plan. */
+#include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "fixture.h"
 #include "../runtime/device/stamp.h"
-#include "../runtime/exec/perop.h"
+#include "../runtime/exec/perop_out.h"
 #include "../runtime/sim/sim.h"
 
 /* Two entries; `middle` stands in the second before its return. */
@@ -209,6 +212,85 @@ static void test_leaves_no_trace(void **state) {
     qm_engine_close(g);
 }
 
+/* NVIDIA's assembler takes every stamped text, where it is installed. */
+static void test_stamped_assembles(void **state) {
+    (void)state;
+    const char *ptxas = getenv("PTXAS"), *dir = getenv("QMOE_TEST_TMP");
+    if (!ptxas || access(ptxas, X_OK)) skip();
+    const char *before = "";
+    for (int i = 0; i < qm_n_kernels; i++) {
+        if (!strcmp(before, qm_kernel_table[i].file)) continue;
+        before = qm_kernel_table[i].file;
+        qm_err e;
+        char path[300], cmd[900], *with;
+        fix_ok(qm_stamp_text(&with, qm_ptx_text(before), &e), &e);
+        snprintf(path, sizeof path, "%s/qmoe-stamped-%ld.ptx", dir ? dir : "/tmp", (long)getpid());
+        FILE *f = fopen(path, "w");
+        assert_non_null(f);
+        assert_true(fputs(with, f) >= 0 && !fclose(f));
+        snprintf(cmd, sizeof cmd, "'%s' -arch=sm_89 -O1 -o /dev/null '%s'", ptxas, path);
+        int rc = system(cmd);
+        unlink(path);
+        free(with);
+        if (rc) fail_msg("%s.ptx with stamps: ptxas says no", before);
+    }
+}
+
+typedef struct {
+    char *s;
+    size_t n;
+} text_out;
+static int keep(void *user, const char *s, size_t n) {
+    text_out *t = user;
+    t->s = realloc(t->s, t->n + n + 1);
+    memcpy(t->s + t->n, s, n);
+    t->s[t->n += n] = 0;
+    return 0;
+}
+
+/* A timed step as the command writes it on a GPU: times in every format, and in the table what the stamps cost. */
+static void test_timed_report(void **state) {
+    (void)state;
+    qm_engine *g = fix_engine("small", "graph");
+    qm_err e;
+    qm_perop *r;
+    qm_machine m;
+    fix_ok(qm_perop_time(g, 3, 2, 1, &r, &e), &e);
+    r->bandwidth = 1e9;
+    qm_machine_of(g->dev, &m);
+    static const char *const words[] = {"with time stamps", "time_ns", "\"measured_by\":\"time stamps in the kernels\"",
+                                        "\"step_with_stamps_ns\":"};
+    for (int f = QM_FORMAT_MD; f <= QM_FORMAT_JSONL; f++) {
+        qm_report *p;
+        text_out t = {0};
+        qm_ops_opts o = {.format = (qm_format)f};
+        fix_ok(qm_report_open(&p, &o, "a.gguf", &m, keep, &t, &e), &e);
+        fix_ok(qm_report_step(p, r, NULL, &e), &e);
+        fix_ok(qm_report_close(p, &e), &e);
+        assert_non_null(strstr(t.s, words[f]));
+        assert_null(strstr(t.s, "ESTIMATE"));
+        if (f == QM_FORMAT_JSON) {
+            json_error_t je;
+            json_t *a = json_loads(t.s, 0, &je), *o1;
+            assert_non_null(a);
+            assert_int_equal(json_array_size(a), r->n_ops + 1);
+            double sum = 0;
+            for (int i = 0; i < r->n_ops; i++) {
+                o1 = json_array_get(a, (size_t)i + 1);
+                sum += json_number_value(json_object_get(o1, "time_ns")) + json_number_value(json_object_get(o1, "gap_ns"));
+                assert_true(json_is_null(json_object_get(o1, "thread_insts")) && json_is_null(json_object_get(o1, "bound")));
+            }
+            o1 = json_array_get(a, (size_t)r->n_ops);
+            double last = json_number_value(json_object_get(o1, "begin_ns")) + json_number_value(json_object_get(o1, "time_ns"));
+            assert_true(fabs(sum - last) < 0.2 * r->n_ops);
+            json_decref(a);
+        }
+        free(t.s);
+    }
+    qm_perop_free(r);
+    qm_engine_close(g);
+}
+
 static void test_refuses(void **state) {
     (void)state;
     qm_err e;
@@ -228,7 +310,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stamp_text),   cmocka_unit_test(test_stamp_refuses), cmocka_unit_test(test_stamped_load),
         cmocka_unit_test(test_counts),       cmocka_unit_test(test_counting_ends), cmocka_unit_test(test_times),
-        cmocka_unit_test(test_leaves_no_trace), cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_leaves_no_trace), cmocka_unit_test(test_timed_report), cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_stamped_assembles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
