@@ -185,6 +185,21 @@ static void test_times(void **state) {
     qm_engine_close(g);
 }
 
+/* The mean sees through a coarse clock, and not an outlier. */
+static void test_mean(void **state) {
+    (void)state;
+    double v[100];
+    for (int i = 0; i < 100; i++) v[i] = i % 10 < 3 ? 3000 : 2000; /* 2.3 us by a clock of 1 us */
+    assert_true(fabs(qm_perop_mean(v, 100, 1000) - 2300) < 1e-6);
+    for (int i = 0; i < 100; i++) v[i] = i % 20 ? 2000 : 3000; /* 2.05 us: the threes are no outliers */
+    assert_true(fabs(qm_perop_mean(v, 100, 1000) - 2050) < 1e-6);
+    for (int i = 0; i < 100; i++) v[i] = i == 50 ? 900000 : 1000 + i % 7; /* one run met something else */
+    double m = qm_perop_mean(v, 100, 32);
+    assert_true(m > 1002 && m < 1004);
+    v[0] = 5;
+    assert_true(qm_perop_mean(v, 1, -1) == 5);
+}
+
 /* A step measured is a step run: the next token is the one that the users' kernels choose, and the session's
  * pages come back. */
 static void test_leaves_no_trace(void **state) {
@@ -309,7 +324,7 @@ static void test_refuses(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stamp_text),   cmocka_unit_test(test_stamp_refuses), cmocka_unit_test(test_stamped_load),
-        cmocka_unit_test(test_counts),       cmocka_unit_test(test_counting_ends), cmocka_unit_test(test_times),
+        cmocka_unit_test(test_counts),       cmocka_unit_test(test_counting_ends), cmocka_unit_test(test_times), cmocka_unit_test(test_mean),
         cmocka_unit_test(test_leaves_no_trace), cmocka_unit_test(test_timed_report), cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_stamped_assembles),
     };

@@ -166,13 +166,18 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Mean of the middle half. Sorts v. */
-static double middle(double *v, int n) {
+/* Mean of what is no outlier (Tukey's fences, each a tick further out). Not of a middle half: where the clock's
+ * tick is as long as an op, times fall on two values, and it is their shares that tell the length. Sorts v. */
+double qm_perop_mean(double *v, int n, double tick) {
     qsort(v, (size_t)n, sizeof *v, by_value);
-    int from = n / 4, to = n - n / 4;
-    double sum = 0;
-    for (int i = from; i < to; i++) sum += v[i];
-    return sum / (to - from);
+    double q1 = v[n / 4], q3 = v[n - 1 - n / 4], reach = 1.5 * (q3 - q1) + (tick > 0 ? tick : 0), sum = 0;
+    int k = 0;
+    for (int i = 0; i < n; i++)
+        if (v[i] >= q1 - reach && v[i] <= q3 + reach) {
+            sum += v[i];
+            k++;
+        }
+    return sum / k;
 }
 
 /* One timed run of the captured step. The same step before it keeps the device busy while the host enqueues, so
@@ -249,15 +254,15 @@ int qm_perop_time(qm_engine *g, uint32_t depth, int runs, uint64_t seed, qm_pero
     if ((rc = qm_timer_open(&b.timer, g->dev, e)) || (rc = set(&b, 0, e)) || (rc = capture(&b, e)) ||
         (rc = many_runs(&b, runs, &rng, ns, NULL, NULL, NULL, e)))
         goto out;
-    r->step_ns = middle(ns, runs);
+    r->step_ns = qm_perop_mean(ns, runs, 0);
     if ((rc = qm_stamped_open(&b.stamped, g->dev, e))) goto out;
     QM_CU_TRY(g->dev, MemAlloc(&b.stamps, (size_t)n * QM_STAMP_BYTES));
     if ((rc = capture(&b, e)) || (rc = many_runs(&b, runs, &rng, ns, time, gap, &r->tick_ns, e))) goto out;
-    r->stamped_ns = middle(ns, runs);
+    r->stamped_ns = qm_perop_mean(ns, runs, 0);
     double at = 0;
     for (int i = 0; i < n; i++) {
-        r->op[i].time_ns = middle(time + (size_t)i * runs, runs);
-        r->op[i].gap_ns = middle(gap + (size_t)i * runs, runs);
+        r->op[i].time_ns = qm_perop_mean(time + (size_t)i * runs, runs, r->tick_ns);
+        r->op[i].gap_ns = qm_perop_mean(gap + (size_t)i * runs, runs, r->tick_ns);
         r->op[i].begin_ns = at += r->op[i].gap_ns;
         at += r->op[i].time_ns;
     }

@@ -43,6 +43,9 @@ void qm_perop_free(qm_perop *r);
  * ops one by one and counts each. Software device only. */
 int qm_perop_count(qm_engine *g, uint32_t depth, qm_perop **out, qm_err *e);
 /* Runs the step `runs` times as a graph, as users run it, then `runs` times with stamps; each run with another
- * random token and right behind another step. Times are means of the middle half of the runs: robust, and finer than the clock's tick. */
+ * random token and right behind another step. Times are means without
+ * the outliers: finer than the clock's tick. */
 int qm_perop_time(qm_engine *g, uint32_t depth, int runs, uint64_t seed, qm_perop **out, qm_err *e);
+/* The mean of v [n >= 1] without outliers: beyond 1.5 interquartile ranges and a tick outside the quartiles. */
+double qm_perop_mean(double *v, int n, double tick);
 #endif

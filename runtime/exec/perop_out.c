@@ -241,7 +241,7 @@ static void title(qm_report *p, const qm_perop *r) {
         say(p, "; ops %.1f us, gaps %.1f us\n", 1e-3 * s.time, 1e-3 * s.gap);
     }
     if (r->timed)
-        say(p, "with time stamps %.1f us (%+.2f%%), clock tick %.0f ns, middle half of %d runs\n", 1e-3 * r->stamped_ns,
+        say(p, "with time stamps %.1f us (%+.2f%%), clock tick %.0f ns, mean of %d runs without outliers\n", 1e-3 * r->stamped_ns,
             100 * (r->stamped_ns / r->step_ns - 1), r->tick_ns, r->runs);
 }
 
