@@ -8,14 +8,17 @@
         writes tests/golden/quant_llama.json: llama.cpp's error on the unit test's tensors, hashes of our
         blocks and of the values that the gguf package reads in them.
 
-Needs `pip install gguf xllamacpp numpy`. Errors are root mean squares over the tensor; "weighted" weighs
-each square by the weight's magnitude."""
+Errors are root mean squares over the tensor; "weighted" weighs each square by the weight's magnitude. The
+first run installs gguf, numpy and xllamacpp (tools/needs.py)."""
 import ctypes, json, os, subprocess, sys, tempfile
 from importlib.metadata import version
 
-import gguf
-import numpy as np
-import xllamacpp
+from needs import needs
+
+needs("llama", {"xllamacpp": "xllamacpp", "gguf": "gguf==0.19.0", "numpy": "numpy"})
+import gguf  # noqa: E402
+import numpy as np  # noqa: E402
+import xllamacpp  # noqa: E402
 
 NAMES = ["F32", "F16", "BF16", "Q8_0", "Q4_K", "Q5_K", "Q6_K"]
 LIMIT = 1.05
