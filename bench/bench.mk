@@ -1,6 +1,6 @@
 # bench.mk: the benches (included by the Makefile). `make bench` builds them: g++ for gbench.cc alone.
 BENCH_PTX := $(patsubst bench/ptx/%.ptx,$(B)/bench/ptx/%.ptx,$(wildcard bench/ptx/*.ptx))
-BENCHES   := $(B)/bench/counters $(B)/bench/micro
+BENCHES   := $(B)/bench/counters $(B)/bench/micro $(B)/bench/kernels
 
 $(B)/bench/ptx/%.ptx: bench/ptx/%.ptx $(wildcard bench/ptx/*.inc) | $(B)/config.mk
 	@mkdir -p $(@D)
@@ -14,11 +14,19 @@ $(B)/o/bench/embed.o: $(B)/bench/embed.S
 	$(call Q,AS,$<)$(CC) -c -o $@ $<
 
 BENCH_O := $(B)/o/bench/machine.o $(B)/o/bench/embed.o
-$(B)/bench/counters: $(B)/o/bench/counters.o $(LIBQMOE)
+$(B)/bench/counters: $(B)/o/bench/counters.o $(B)/o/bench/jobs.o $(LIBQMOE)
 $(B)/bench/micro: $(patsubst %.c,$(B)/o/%.o,$(wildcard bench/micro*.c)) $(BENCH_O) $(LIBQMOE)
 $(B)/bench/counters $(B)/bench/micro:
 	@mkdir -p $(@D)
 	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
+
+# Google Benchmark is C++, and so is its wrapper: this file alone, and the link.
+$(B)/o/bench/gbench.o: bench/gbench.cc bench/gbench.h | $(B)/config.mk
+	@mkdir -p $(@D)
+	$(call Q,CXX,$<)$(CXX) -std=c++17 $(WARN) $(CFLAGS) $(SANFLAGS) -c -o $@ $<
+$(B)/bench/kernels: $(patsubst %,$(B)/o/bench/%.o,kernels jobs gbench) $(BENCH_O) $(LIBQMOE)
+	@mkdir -p $(@D)
+	$(call Q,LD,$@)$(CXX) $(SANFLAGS) -o $@ $^ -lbenchmark $(LDLIBS)
 
 bench: $(BENCHES)
 # What the kernels cost, counted on the software device; figures may only improve.

@@ -1,0 +1,298 @@
+/* jobs.c: see jobs.h. Geometry is the plan's (kernels/ref/launch.h, runtime/plan/build.c). */
+#include "jobs.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "../runtime/base/rng.h"
+#include "../runtime/file/quant.h"
+
+const qm_bench_model qm_bench_models[] = {
+    {"30b", 2048, 32, 4, 128, 768, 128, 8, 151936, 4095, 256u << 20},
+    {"small", 512, 8, 2, 64, 256, 32, 8, 2048, 1023, 1u << 20},
+    {0},
+};
+
+enum { PARTS = 8, ARGMAX_CTAS = 64 };
+
+static void add(qm_bench_job *out, int cap, int *n, qm_bench_job j) {
+    if (*n < cap) out[*n] = j;
+    ++*n;
+}
+
+int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
+    int n = 0;
+    const uint32_t nq = m->n_head * m->head_dim, nkv = m->n_kv * m->head_dim;
+    for (int k = 0; k < qm_n_kernels; k++) {
+        const qm_kernel_info *i = &qm_kernel_table[k];
+        const qm_bench_job j = {.m = m, .what = i->file, .op = i->op, .wtype = i->wtype, .head_dim = i->head_dim};
+#define ADD(name, rows, cols, splits)                                                          \
+    do {                                                                                       \
+        qm_bench_job t_ = j;                                                                   \
+        t_.what = name, t_.n_rows = rows, t_.n_cols = cols, t_.max_splits = splits;            \
+        add(out, cap, &n, t_);                                                                 \
+    } while (0)
+        if (i->head_dim && (uint32_t)i->head_dim != m->head_dim) continue;
+        switch (i->op) {
+        case QM_OP_EMBED: ADD("embed", m->n_vocab, m->n_embd, 0); break;
+        case QM_OP_MATVEC:
+            ADD("qkv", nq + 2 * nkv, m->n_embd, 8);
+            ADD("attn_v", nkv, m->n_embd, 1);
+            ADD("attn_out", m->n_embd, nq, 8);
+            if (i->wtype == QM_TYPE_F32) ADD("router", m->n_expert, m->n_embd, 8);
+            ADD("lm_head", m->n_vocab, m->n_embd, 1);
+            break;
+        case QM_OP_MOE_UP: ADD("moe_up", m->n_ff, m->n_embd, 1); break;
+        case QM_OP_MOE_MATVEC: ADD("moe_down", m->n_embd, m->n_ff, 1); break;
+        default: add(out, cap, &n, j);
+        }
+#undef ADD
+    }
+    return n;
+}
+
+void qm_bench_job_name(const qm_bench_job *j, char *s, size_t n) {
+    snprintf(s, n, "%s/%s/%s%s%s", j->m->name, j->what, qm_op_name(j->op), j->wtype >= 0 ? "/" : "",
+             j->wtype >= 0 ? qm_type_get((uint32_t)j->wtype)->name : "");
+}
+
+/* ---- buffers ---- */
+typedef enum { BITS, FLOATS, HALVES, ZEROS, COUNT_UP } content;
+
+/* n_bytes of content, `copies` times at multiples of *stride (NULL: once). No kernel branches on weights, so
+ * random bits repeated every 4 MiB are as good as a model's. */
+static CUdeviceptr get(qm_bench_work *w, content what, double n_bytes, uint32_t copies, uint64_t *stride, int *failed, qm_err *e) {
+    enum { CHUNK = 4 << 20 };
+    const size_t n = ((size_t)n_bytes + 255) & ~(size_t)255, total = n * copies, chunk = total < CHUNK ? total : CHUNK;
+    CUdeviceptr p = 0;
+    uint32_t *v = NULL;
+    int rc = 0;
+    qm_rng r = {(uint64_t)w->n_buffers + 1};
+    if (stride) *stride = n;
+    if (*failed) return 0;
+    if (w->n_buffers == QM_BENCH_BUFFERS || !(v = malloc(chunk))) {
+        rc = qm_fail(e, QM_ERR_NOMEM, "bench: out of host memory or buffers");
+        goto out;
+    }
+    for (size_t i = 0; i < chunk / 4; i++) {
+        float f = qm_rng_unit(&r);
+        uint32_t bits = qm_rng_u32(&r);
+        if (what == FLOATS) memcpy(&bits, &f, 4);
+        v[i] = what == HALVES ? bits & 0xbfffbfffu : what == ZEROS ? 0 : what == COUNT_UP ? (uint32_t)i : bits; /* |half| < 2 */
+    }
+    QM_CU_TRY(w->d, MemAlloc(&p, total));
+    w->buffer[w->n_buffers++] = p;
+    QM_CU_TRY(w->d, MemcpyHtoD(p, v, chunk));
+    for (size_t have = chunk; have < total;) { /* doubling */
+        size_t more = have < total - have ? have : total - have;
+        QM_CU_TRY(w->d, MemcpyDtoDAsync(p + have, p, more, NULL));
+        have += more;
+    }
+    QM_CU_TRY(w->d, CtxSynchronize());
+out:
+    free(v);
+    if (rc) *failed = rc;
+    return p;
+}
+
+static uint32_t copies_for(const qm_bench_work *w, double spread) {
+    double n = w->weight_bytes > 0 ? ceil(spread / w->weight_bytes) : 1;
+    return n < 1 ? 1 : n > 1024 ? 1024 : (uint32_t)n;
+}
+
+/* ---- the ops ---- */
+static void open_weights(qm_bench_work *w, uint32_t n_sm, double spread, int *failed, qm_err *e) {
+    const qm_bench_job *j = &w->job;
+    const qm_type_info *t = qm_type_get((uint32_t)j->wtype);
+    const uint32_t rows = j->rows_run && j->rows_run < j->n_rows ? j->rows_run : j->n_rows, used = j->m->n_used;
+    const int up = j->op == QM_OP_MOE_UP, moe = up || j->op == QM_OP_MOE_MATVEC;
+    const uint32_t n = moe ? used : 1;
+    const size_t matrix = qm_pack_bytes(t, rows, j->n_cols);
+    const size_t x_bytes = t->q16a ? QM_Q16A_BYTES(j->n_cols) : 4 * (size_t)j->n_cols;
+    uint64_t stride;
+    w->l = up    ? qm_launch_moe_up(j->wtype, j->n_rows, j->n_cols, used, n_sm)
+           : moe ? qm_launch_moe_matvec(j->wtype, j->n_rows, j->n_cols, used, n_sm)
+                 : qm_launch_matvec(j->wtype, j->n_rows, j->n_cols, n_sm, j->max_splits);
+    w->l.grid[0] = ((rows + 31) / 32 + w->l.tiles - 1) / w->l.tiles;
+    w->weights = (double)rows * j->n_cols * n * (up ? 2 : 1);
+    w->weight_bytes = w->weights / t->qk * t->bytes;
+    w->n_copies = copies_for(w, spread);
+    const double y_bytes = 4.0 * rows * (moe ? n : w->l.grid[1]);
+    w->bytes = w->weight_bytes + (double)x_bytes * (j->op == QM_OP_MOE_MATVEC ? n : 1) + y_bytes;
+    const CUdeviceptr x = get(w, t->q16a ? BITS : FLOATS, (double)x_bytes * n, 1, NULL, failed, e);
+    const CUdeviceptr y = get(w, ZEROS, y_bytes, 1, NULL, failed, e);
+    const CUdeviceptr wt = get(w, BITS, (double)matrix * n, w->n_copies, &stride, failed, e);
+    const CUdeviceptr w2 = up ? get(w, BITS, (double)matrix * n, w->n_copies, NULL, failed, e) : 0;
+    const CUdeviceptr ids = moe ? get(w, COUNT_UP, 4.0 * n, 1, NULL, failed, e) : 0;
+    const CUdeviceptr scale = moe && !up ? get(w, FLOATS, 4.0 * n, 1, NULL, failed, e) : 0;
+    const CUdeviceptr hq = up && t->q16a ? get(w, ZEROS, (double)QM_Q16A_BYTES(rows) * n, 1, NULL, failed, e) : 0;
+    for (uint32_t i = 0; i < w->n_copies && !*failed; i++) {
+        const uint64_t at = stride * i;
+        qm_op_args *a = &w->args[i];
+        if (up)
+            a->moe_up = (qm_moe_up_args){.w_gate = wt + at, .w_up = w2 + at, .x = x, .ids = ids, .h = t->q16a ? 0 : y, .hq = hq,
+                                         .expert_bytes = matrix, .n_ff = rows, .n_cols = j->n_cols, .tiles = w->l.tiles,
+                                         .n_expert = n};
+        else if (moe)
+            a->moe_matvec = (qm_moe_matvec_args){.w = wt + at, .x = x, .ids = ids, .scale = scale, .y = y, .expert_bytes = matrix,
+                                                 .x_stride = x_bytes, .n_rows = rows, .n_cols = j->n_cols, .tiles = w->l.tiles,
+                                                 .n_expert = n};
+        else
+            a->matvec = (qm_matvec_args){.w = wt + at, .x = x, .y = y, .n_rows = rows, .n_cols = j->n_cols, .tiles = w->l.tiles};
+    }
+}
+
+/* The other ops: small ones, whose inputs the op before has just written, are never spread. */
+static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *failed, qm_err *e) {
+    const qm_bench_job *j = &w->job;
+    const qm_bench_model *m = j->m;
+    const uint32_t nq = m->n_head * m->head_dim, heads = m->n_head + 2 * m->n_kv, pages = m->pos / QM_PAGE_TOKENS + 1;
+    const uint32_t block = (uint32_t)qm_kernel_table[w->kernel].max_block;
+    uint64_t stride = 0;
+    qm_op_args *a = &w->args[0];
+#define GET(what, n) get(w, what, n, 1, NULL, failed, e)
+    w->l = (qm_launch){{1, 1, 1}, block, 0, 1};
+    switch (j->op) {
+    case QM_OP_EMBED: {
+        const qm_type_info *t = qm_type_get((uint32_t)j->wtype);
+        const uint32_t rows = j->n_rows < 1024 ? j->n_rows : 1024; /* one row is read */
+        w->bytes = (double)qm_row_bytes(t, j->n_cols) + 4.0 * j->n_cols;
+        w->state = GET(ZEROS, QM_STATE_SIZE);
+        a->embed = (qm_embed_args){.w = GET(BITS, (double)qm_pack_bytes(t, rows, j->n_cols)), .state = w->state,
+                                   .tokens = GET(ZEROS, 4.0 * (QM_BENCH_RESET_EVERY + 2)), .y = GET(ZEROS, 4.0 * j->n_cols),
+                                   .n_cols = j->n_cols, .n_rows = rows};
+        break;
+    }
+    case QM_OP_RMSNORM: {
+        const double n = m->n_embd;
+        w->bytes = 4 * n * (1 + PARTS + 1 + 2) + QM_Q16A_BYTES(n);
+        a->rmsnorm = (qm_rmsnorm_args){.x = GET(FLOATS, 4 * n), .partials = GET(FLOATS, 4 * n * PARTS), .x_out = GET(ZEROS, 4 * n),
+                                       .w = GET(FLOATS, 4 * n), .y = GET(ZEROS, 4 * n), .yq = GET(ZEROS, QM_Q16A_BYTES(n)),
+                                       .n = m->n_embd, .n_partials = PARTS, .eps = 1e-6f};
+        break;
+    }
+    case QM_OP_SWIGLU: {
+        const double n = (double)m->n_ff * m->n_used;
+        w->l.grid[0] = (m->n_ff * m->n_used + 255) / 256;
+        w->bytes = 12 * n + QM_Q16A_BYTES(n);
+        a->swiglu = (qm_swiglu_args){.gate = GET(FLOATS, 4 * n), .up = GET(FLOATS, 4 * n), .h = GET(ZEROS, 4 * n),
+                                     .hq = GET(ZEROS, QM_Q16A_BYTES(n)), .n = m->n_ff, .k = m->n_used};
+        break;
+    }
+    case QM_OP_QKROPE: {
+        const double page = 2.0 * QM_PAGE_TOKENS * m->head_dim * m->n_kv, rope = 4.0 * m->head_dim * (QM_ROPE_FINE + m->pos / QM_ROPE_FINE + 1);
+        w->l.grid[0] = heads;
+        w->bytes = 4.0 * heads * m->head_dim * PARTS + 4.0 * nq + 4.0 * m->n_kv * m->head_dim;
+        w->state = GET(ZEROS, QM_STATE_SIZE);
+        a->qkrope = (qm_qkrope_args){.qkv = GET(FLOATS, 4.0 * heads * m->head_dim * PARTS), .q_norm = GET(FLOATS, 4.0 * m->head_dim),
+                                     .k_norm = GET(FLOATS, 4.0 * m->head_dim), .rope = GET(FLOATS, rope), .state = w->state,
+                                     .table = GET(COUNT_UP, 4.0 * pages), .k_pool = GET(ZEROS, page * pages),
+                                     .v_pool = GET(ZEROS, page * pages), .q_out = GET(ZEROS, 4.0 * nq), .n_head = m->n_head,
+                                     .n_kv = m->n_kv, .n_partials = PARTS, .eps = 1e-6f};
+        break;
+    }
+    case QM_OP_ATTN: {
+        const double pool = 2.0 * QM_PAGE_TOKENS * m->head_dim * m->n_kv * pages;
+        const qm_hparams hp = {.n_head = m->n_head, .n_kv = m->n_kv, .head_dim = m->head_dim};
+        const uint32_t splits = qm_plan_splits(&hp, (qm_limits){.n_sm = n_sm}, m->pos);
+        w->l.grid[0] = m->n_kv;
+        w->l.grid[1] = splits;
+        w->l.grid[2] = (m->n_head / m->n_kv + 7) / 8;
+        w->weight_bytes = 4.0 * m->head_dim * m->n_kv * (m->pos + 1); /* keys and values, for the spread; not weights */
+        w->bytes = w->weight_bytes + 4.0 * nq + (4.0 * m->head_dim + 8) * m->n_head * splits;
+        w->n_copies = copies_for(w, spread);
+        w->weight_bytes = 0;
+        w->state = GET(ZEROS, QM_STATE_SIZE);
+        const CUdeviceptr k = get(w, HALVES, pool, w->n_copies, &stride, failed, e), v = get(w, HALVES, pool, w->n_copies, NULL, failed, e);
+        const qm_attn_args base = {.q = GET(FLOATS, 4.0 * nq), .table = GET(COUNT_UP, 4.0 * pages), .state = w->state,
+                                   .acc = GET(ZEROS, 4.0 * nq * splits), .ml = GET(ZEROS, 8.0 * m->n_head * splits),
+                                   .n_head = m->n_head, .n_kv = m->n_kv, .n_splits = splits,
+                                   .scale = (float)(1 / sqrt(m->head_dim))};
+        for (uint32_t i = 0; i < w->n_copies; i++) {
+            w->args[i].attn = base;
+            w->args[i].attn.k_pool = k + stride * i;
+            w->args[i].attn.v_pool = v + stride * i;
+        }
+        break;
+    }
+    case QM_OP_COMBINE: {
+        const qm_hparams hp = {.n_head = m->n_head, .n_kv = m->n_kv, .head_dim = m->head_dim};
+        const uint32_t splits = qm_plan_splits(&hp, (qm_limits){.n_sm = n_sm}, m->pos);
+        w->l.grid[0] = m->n_head;
+        w->bytes = 4.0 * nq * splits + 8.0 * m->n_head * splits + 4.0 * nq + QM_Q16A_BYTES((double)nq);
+        a->combine = (qm_combine_args){.acc = GET(FLOATS, 4.0 * nq * splits), .ml = GET(FLOATS, 8.0 * m->n_head * splits),
+                                       .y = GET(ZEROS, 4.0 * nq), .yq = GET(ZEROS, QM_Q16A_BYTES((double)nq)),
+                                       .n_head = m->n_head, .n_splits = splits};
+        break;
+    }
+    case QM_OP_ROUTER:
+        w->bytes = 4.0 * m->n_expert * PARTS + 8.0 * m->n_used;
+        a->router = (qm_router_args){.logits = GET(FLOATS, 4.0 * m->n_expert * PARTS), .ids = GET(ZEROS, 4.0 * m->n_used),
+                                     .weights = GET(ZEROS, 4.0 * m->n_used), .n_expert = m->n_expert, .n_used = m->n_used,
+                                     .n_partials = PARTS};
+        break;
+    case QM_OP_ARGMAX: {
+        const uint32_t need = (m->n_vocab + 4095) / 4096;
+        w->l.block = 256;
+        w->l.grid[0] = need < ARGMAX_CTAS ? need : ARGMAX_CTAS;
+        w->bytes = 4.0 * m->n_vocab;
+        w->state = GET(ZEROS, QM_STATE_SIZE);
+        a->argmax = (qm_argmax_args){.logits = GET(FLOATS, 4.0 * m->n_vocab), .part = GET(ZEROS, 8.0 * ARGMAX_CTAS),
+                                     .counter = GET(ZEROS, 4), .state = w->state, .tokens = GET(ZEROS, 4.0 * (m->pos + 2)),
+                                     .n = m->n_vocab};
+        break;
+    }
+    case QM_OP_PROBE: {
+        const uint64_t most = j->rows_run ? j->rows_run * 4096ull : m->probe_bytes; /* a row stands for 4 KB here */
+        const uint32_t units = (uint32_t)(most < m->probe_bytes ? most : m->probe_bytes) / 16;
+        w->l.grid[0] = 2 * n_sm;
+        w->bytes = 16.0 * units;
+        a->probe = (qm_probe_args){.src = GET(BITS, 16.0 * units), .out = GET(ZEROS, 4.0 * w->l.grid[0] * w->l.block / 32), .n = units};
+        break;
+    }
+    default: *failed = qm_fail(e, QM_ERR_UNSUPPORTED, "bench: op %s has no job", qm_op_name(j->op));
+    }
+#undef GET
+}
+
+int qm_bench_open(qm_bench_work *w, qm_device *d, qm_kernels *ks, const qm_bench_job *j, uint32_t n_sm, double spread,
+                  qm_err *e) {
+    int failed = 0;
+    *w = (qm_bench_work){.job = *j, .d = d, .ks = ks, .n_copies = 1};
+    w->kernel = qm_kernel_find(j->op, j->wtype, j->head_dim);
+    if (w->kernel < 0) return qm_fail(e, QM_ERR_UNSUPPORTED, "bench: no kernel for %s", j->what);
+    if (!(w->args = calloc(1024, sizeof *w->args))) return qm_fail(e, QM_ERR_NOMEM, "bench: out of host memory");
+    if (j->n_rows && j->op != QM_OP_EMBED) open_weights(w, n_sm, spread, &failed, e);
+    else open_rest(w, n_sm, spread, &failed, e);
+    return failed ? failed : qm_bench_reset(w, NULL, e);
+}
+
+void qm_bench_close(qm_bench_work *w) {
+    for (int i = 0; i < w->n_buffers; i++) w->d->cu.MemFree(w->buffer[i]);
+    free(w->args);
+    *w = (qm_bench_work){0};
+}
+
+int qm_bench_launch(qm_bench_work *w, uint32_t i, CUstream s, qm_err *e) {
+    return qm_kernels_launch(w->ks, w->kernel, w->l.grid, w->l.block, w->l.shared, &w->args[i % w->n_copies], s, e);
+}
+
+int qm_bench_reset(qm_bench_work *w, CUstream s, qm_err *e) {
+    int rc = 0;
+    const uint32_t pos = w->job.op == QM_OP_EMBED ? 0xffffffffu : w->job.m->pos;
+    if (w->state) QM_CU_TRY(w->d, MemsetD32Async(w->state + QM_STATE_POS, pos, 1, s));
+    if (w->state) QM_CU_TRY(w->d, MemsetD32Async(w->state + QM_STATE_FLAGS, 0, 1, s));
+out:
+    return rc;
+}
+
+int qm_bench_count(qm_bench_work *w, qm_sim_counters *c, qm_err *e) {
+    int rc = 0;
+    qm_sim_counters_reset();
+    if ((rc = qm_bench_launch(w, 0, NULL, e))) return rc;
+    QM_CU_TRY(w->d, CtxSynchronize());
+    if (!qm_sim_counters_kernel(qm_kernel_table[w->kernel].entry, c))
+        rc = qm_fail(e, QM_ERR_DEVICE, "no counters for %s", qm_kernel_table[w->kernel].entry);
+out:
+    return rc;
+}

@@ -1,0 +1,62 @@
+/* jobs.h: one launch of one kernel at the shapes of a model: what counters.c counts and kernels.c times. */
+#ifndef QM_BENCH_JOBS_H
+#define QM_BENCH_JOBS_H
+#include "../kernels/ref/ref.h"
+#include "../runtime/device/kernels.h"
+#include "../runtime/plan/plan.h"
+#include "../runtime/sim/sim.h"
+
+/* The dimensions that shapes follow from. */
+typedef struct {
+    const char *name;
+    uint32_t n_embd, n_head, n_kv, head_dim, n_ff, n_expert, n_used, n_vocab;
+    uint32_t pos;   /* attention reads pos + 1 tokens */
+    uint32_t probe_bytes;
+} qm_bench_model;
+extern const qm_bench_model qm_bench_models[]; /* Qwen3-30B-A3B and a small one of head_dim 64; then name NULL */
+
+typedef struct {
+    const qm_bench_model *m;
+    const char *what;      /* "qkv": the slot of a decode step */
+    qm_op_kind op;
+    int wtype;             /* -1: none */
+    int head_dim;          /* 0: none */
+    uint32_t n_rows, n_cols; /* of one weight matrix; 0 where there is none */
+    uint32_t max_splits;
+    uint32_t rows_run;     /* 0 = all; else only as many rows, in the geometry of all */
+} qm_bench_job;
+/* Every kernel of contracts/kernels.def at each place where a step of that model may use it. Returns how many;
+ * fills at most cap. */
+int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap);
+/* "30b/qkv/matvec/Q4_K" */
+void qm_bench_job_name(const qm_bench_job *j, char *s, size_t n);
+
+enum { QM_BENCH_BUFFERS = 12, QM_BENCH_RESET_EVERY = 1024 };
+typedef struct {
+    qm_bench_job job;
+    qm_device *d;
+    qm_kernels *ks;
+    int kernel;             /* in qm_kernel_table */
+    qm_launch l;
+    uint32_t n_copies;      /* of what is streamed: weights, cache, logits */
+    qm_op_args *args;       /* [n_copies] */
+    CUdeviceptr buffer[QM_BENCH_BUFFERS];
+    int n_buffers;
+    CUdeviceptr state;      /* 0: the op has none */
+    double weights;         /* of one launch; 0: no weights */
+    double weight_bytes;
+    double bytes;           /* that one launch must move: weights, cache, activations, results */
+} qm_bench_work;
+
+/* Allocates and fills what the job needs. The weights etc. are there as often as fills `spread` bytes (1: once), so
+ * that launches i = 0, 1, 2 ... with spread > L2 find nothing of theirs in it; at most 1024 times. n_sm: for the
+ * geometry. Close also after a failure. */
+int qm_bench_open(qm_bench_work *w, qm_device *d, qm_kernels *ks, const qm_bench_job *j, uint32_t n_sm, double spread,
+                  qm_err *e);
+void qm_bench_close(qm_bench_work *w);
+/* Launch number i. After QM_BENCH_RESET_EVERY launches at the latest a reset is due: embed counts positions up. */
+int qm_bench_launch(qm_bench_work *w, uint32_t i, CUstream s, qm_err *e);
+int qm_bench_reset(qm_bench_work *w, CUstream s, qm_err *e);
+/* On the software device, with counting on: the counters of one launch. */
+int qm_bench_count(qm_bench_work *w, qm_sim_counters *c, qm_err *e);
+#endif
