@@ -235,6 +235,39 @@ static void test_executors_agree(void **state) {
     }
 }
 
+/* ---- that a wrong expert is one wrong expert, looked up in the last layer of a step of the reference ---- */
+
+static const qm_op *last_op(const qm_plan *p, qm_op_kind kind) {
+    for (int i = p->n_ops - 1; i >= 0; i--)
+        if (p->ops[i].kind == kind) return &p->ops[i];
+    fail_msg("the plan has no such op");
+    return NULL;
+}
+
+static void test_one_expert_is_wrong(void **state) {
+    (void)state;
+    enum { MAX = 64 };
+    static float l[1][VOCAB];
+    qm_session *s = sick("ref", fault_find("wrong_expert"), (fault_at){.layer = -1});
+    force(s, 1, l);
+    const qm_router_args *r = &last_op(s->last, QM_OP_ROUTER)->args.router;
+    qm_bases b = qm_ref_bases(s->g, s->seq);
+    const float *x = (const float *)(uintptr_t)qm_ref_resolve(s->last, r->logits, &b);
+    qm_ref up = last_op(s->last, QM_OP_MOE_UP)->args.moe_up.ids, down = last_op(s->last, QM_OP_MOE_MATVEC)->args.moe_matvec.ids;
+    const uint32_t *ids = (const uint32_t *)(uintptr_t)qm_ref_resolve(s->last, up, &b);
+    uint32_t k = s->g->model->hp.n_used, n = r->n_expert, rank[MAX] = {0};
+    float sum[MAX];
+    assert_true(up == down && n <= MAX);
+    for (uint32_t e = 0; e < n; e++) {
+        sum[e] = x[e];
+        for (uint32_t i = 1; i < r->n_partials; i++) sum[e] += x[(size_t)i * n + e];
+    }
+    for (uint32_t e = 0; e < n; e++)
+        for (uint32_t o = 0; o < n; o++) rank[e] += sum[o] > sum[e] || (sum[o] >= sum[e] && o < e);
+    for (uint32_t i = 0; i < k; i++) assert_int_equal(rank[ids[i]], i ? i : k); /* the first is the ninth best */
+    done(s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wrong_expert),        cmocka_unit_test(test_dropped_top_expert),
@@ -243,6 +276,7 @@ int main(void) {
         cmocka_unit_test(test_stale_kv_page),       cmocka_unit_test(test_off_by_one_position),
         cmocka_unit_test(test_off_by_one_query),    cmocka_unit_test(test_gates_reject),
         cmocka_unit_test(test_equivalence_rejects), cmocka_unit_test(test_executors_agree),
+        cmocka_unit_test(test_one_expert_is_wrong),
     };
     return cmocka_run_group_tests_name("fault", tests, make_goldens, NULL);
 }
