@@ -73,13 +73,14 @@ static void filled_cache(void **state) {
     logits_at("graph", DEPTH, 1, a, V);
     for (int i = 0; i < V; i++) assert_true(isfinite(a[i]));
     logits_at("ref", DEPTH, 1, b, V);
-    assert_true(fix_rel_l2(a, b, V) < 1e-4);
+    print_message("behind 100 filled positions: device against reference, relative L2 %.2g\n", fix_rel_l2(a, b, V));
+    assert_true(fix_rel_l2(a, b, V) < 1e-3);
     logits_at("graph", DEPTH, 1, c, V);
     assert_memory_equal(a, c, sizeof a);
     logits_at("graph", DEPTH, 2, d, V);
-    assert_true(fix_rel_l2(d, a, V) > 1e-3);
+    assert_true(fix_rel_l2(d, a, V) > 0.05);
     logits_at("graph", DEPTH + 1, 1, d, V);
-    assert_true(fix_rel_l2(d, a, V) > 1e-4);
+    assert_true(fix_rel_l2(d, a, V) > 0.01);
 }
 
 /* Attention at a filled depth reads what kv_bytes says, counted on the software device. */
@@ -107,6 +108,8 @@ static void kv_bytes_are_read(void **state) {
     fix_ok(qm_session_eval(s, 17, &e), &e);
     fix_ok(qm_session_result(s, 383, &id, &e), &e);
     assert_int_equal(qm_sim_counters_kernel("qm_attn_hd128", &c), 1);
+    print_message("attention at position 383: %llu bytes asked for, %llu of keys and values\n",
+                  (unsigned long long)c.gld_bytes, (unsigned long long)kv);
     /* besides keys and values: queries, table, position */
     if (c.gld_bytes < kv || (double)c.gld_bytes > 1.1 * (double)kv)
         fail_msg("attention asked for %llu bytes, kv_bytes says %llu", (unsigned long long)c.gld_bytes, (unsigned long long)kv);

@@ -71,6 +71,10 @@ static int fill_pool(qm_session *s, uint64_t seed, qm_err *e) {
             memcpy(pool + at, chunk, total - at < have ? total - at : have);
         goto out;
     }
+    if (g->exec != &qm_executor_graph) {
+        rc = qm_fail(e, QM_ERR_UNSUPPORTED, "bench: executor %s: a depth can only be reached by computing it", g->exec->name);
+        goto out;
+    }
     CUdeviceptr pool = qm_graph_address(g, s->seq, p, QM_REF(QM_SPACE_KV, 0));
     QM_CU_TRY(d, CtxSynchronize()); /* the executor's stream does not wait for the default one */
     QM_CU_TRY(d, MemcpyHtoD(pool, chunk, have));
