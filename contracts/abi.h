@@ -56,8 +56,18 @@
 #define QM_STATE_POS       0   /* u32: position of the token being computed; embed adds 1 at step begin,
                                   so the host sets it to first position - 1 (0xffffffff for an empty one) */
 #define QM_STATE_FLAGS     4   /* u32: QM_FLAG_* raised by kernels, cleared by the host */
+/* How the next token is chosen ("Sampling", below). All zero is greedy without a penalty. */
+#define QM_STATE_MODE        8   /* u32: 0 greedy, 1 a draw */
+#define QM_STATE_TOP_K      12   /* u32: 0 or >= n: off */
+#define QM_STATE_SEED       16   /* u64 */
+#define QM_STATE_TOP_P      24   /* f64: >= 1: off */
+#define QM_STATE_MIN_MASS   32   /* u64: ceil(min_p * QM_SAMPLE_ONE); 0: off */
+#define QM_STATE_TEMPERATURE 40  /* f32 > 0; not read when greedy */
+#define QM_STATE_PENALTY    44   /* f32: 1: off */
+#define QM_STATE_LAST_N     48   /* u32: tokens in the penalty's window; 0: off; 0xffffffff: all */
+#define QM_STATE_SEQ        52   /* u32: the sequence's id, for the draw's counter */
 #define QM_STATE_SIZE     64
-#define QM_FLAG_NONFINITE  1   /* a NaN or inf among the logits */
+#define QM_FLAG_NONFINITE  1   /* a NaN or +inf among the logits */
 #define QM_FLAG_BAD_TOKEN  2   /* a token id outside the embedding: row 0 was used */
 
 /* ---- embed: y[K] = row tokens[pos] of W; begins a step: pos += 1. grid 1 ------------------- */
@@ -188,6 +198,61 @@
 #define QM_ROUTER_N_USED     28   /* k <= 32 */
 #define QM_ROUTER_N_PARTIALS 32
 #define QM_ROUTER_SIZE       40
+
+/* ---- Sampling --------------------------------------------------------------------------------
+ * tokens[pos + 1] from the logits of position pos. Every step is exact: integers, or single IEEE operations
+ * on f32 and f64, so that hardware, software device and C agree to the bit.
+ *  1. l = the logit; if its id is among tokens[max(0, pos + 1 - last_n) .. pos]: l / penalty where l > 0,
+ *     else l * penalty; once, however often it is there.
+ *  2. Tokens are in order of u64 {order key of l, ~id}, falling: larger first, ties by lowest id, a NaN below
+ *     -inf, -0 = 0. Greedy: the first of them. Else:
+ *  3. top_k: the first k.
+ *  4. mass = floor(e^((l - l_first) / temperature) * 2^44), that of the first and of its equals 2^44. e^x by
+ *     fma alone (kernels/ref/sample.c), so that a sum does not depend on its order nor on who computes it.
+ *  5. top_p: the shortest run of what is left whose sum >= max(1, trunc(p * total)): the token that crosses stays.
+ *  6. min_p: of these, masses >= min_mass; the others get no mass.
+ *  7. x = 64 bits of Philox4x32-10 (Salmon, Moraes, Dror, Shaw, SC 2011), key = seed, counter = {pos + 1, sequence
+ *     id, 0, 0}: words 0 and 1, low word first. r = floor(x * total of what is kept / 2^64); the token at which the
+ *     running sum goes over r.
+ * n < 2^20, so that no sum overflows. */
+#define QM_SAMPLE_ONE     0x100000000000  /* 2^44 */
+#define QM_SAMPLE_MAX_N   0x100000
+#define QM_SAMPLE_CAP     4096    /* candidates that are sorted in shared memory */
+#define QM_SAMPLE_BUCKETS 4096    /* of the histogram: the upper 12 bits of the order key */
+
+/* ---- sample_scan: keys [n] where a token is drawn; the token itself where the choice is greedy. One pass over
+ * the logits. A CTA takes ceil(n / grid / 4) * 4 neighbouring ids, at most QM_SAMPLE_RANGE: grid >= n / that. */
+#define QM_SAMPLE_RANGE       32768
+#define QM_SAMPLE_SCAN_LOGITS  0   /* f32 [n], 16-byte aligned */
+#define QM_SAMPLE_SCAN_KEYS    8   /* u32 [n rounded up to 4]: order keys; 0 behind the last */
+#define QM_SAMPLE_SCAN_HIST   16   /* u32 [QM_SAMPLE_BUCKETS], zero before the first launch and after each */
+#define QM_SAMPLE_SCAN_PART   24   /* u64 [gridDim.x] scratch */
+#define QM_SAMPLE_SCAN_WORK   32
+#define QM_SAMPLE_SCAN_STATE  40
+#define QM_SAMPLE_SCAN_TOKENS 48
+#define QM_SAMPLE_SCAN_N      56
+#define QM_SAMPLE_SCAN_SIZE   64
+
+/* ---- sample_draw: tokens[pos + 1] from the keys; nothing where the choice is greedy. */
+#define QM_SAMPLE_DRAW_KEYS    0
+#define QM_SAMPLE_DRAW_CAND    8   /* u64 [n] scratch: the candidates; the device uses QM_SAMPLE_CAP of them */
+#define QM_SAMPLE_DRAW_WORK   16
+#define QM_SAMPLE_DRAW_STATE  24
+#define QM_SAMPLE_DRAW_TOKENS 32
+#define QM_SAMPLE_DRAW_N      40
+#define QM_SAMPLE_DRAW_SIZE   48
+
+/* What the two share; zero before the first launch. */
+#define QM_WORK_SCANNED    0   /* u32: CTAs that are through; returns to zero by itself, as does the next */
+#define QM_WORK_DRAWN      4
+#define QM_WORK_N_CAND     8   /* u32 candidates; zero between launches, as are the sums */
+#define QM_WORK_FLOOR     12   /* u32: the lowest key of a candidate */
+#define QM_WORK_FIRST     16   /* u64 {key, ~id} of the first token */
+#define QM_WORK_TOTAL     24   /* u64: sum of all masses, where top_k is off */
+#define QM_WORK_TOTAL_MIN 32   /* u64: of those >= min_mass */
+#define QM_WORK_LAST      40   /* u64 {key, ~id} of the last token after top_k and top_p; 0: all are kept. For tests. */
+#define QM_WORK_N_SLOW    48   /* u32: draws so far that the candidates could not decide */
+#define QM_WORK_SIZE      64
 
 /* ---- argmax: tokens[pos + 1] = argmax(logits), ties: lowest id; a non-finite logit raises
  * QM_FLAG_NONFINITE. One pass; the last CTA to finish (counter wraps by itself) reduces. */

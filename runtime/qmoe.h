@@ -59,6 +59,21 @@ void qm_session_close(qm_session *s);
 int qm_session_truncate(qm_session *s, uint32_t n, qm_err *e);
 uint32_t qm_session_length(const qm_session *s);
 
+/* How tokens are chosen, in llama.cpp's names. In this order: repetition penalty, temperature, top_k, top_p, min_p,
+ * draw (contracts/abi.h, "Sampling"). The choice for a position depends on the seed, the position and the logits,
+ * on nothing else. */
+typedef struct {
+    float temperature;       /* 0 .. 1000; 0: greedy, nothing is drawn */
+    int32_t top_k;           /* 0 or more; 0: off; 1: greedy */
+    double top_p;            /* 0 .. 1; 1: off; at least one token stays */
+    double min_p;            /* 0 .. 1; 0: off */
+    float repeat_penalty;    /* 0.01 .. 100; 1: off */
+    int32_t repeat_last_n;   /* -1 or more; 0: off; -1: the whole context */
+    uint64_t seed;
+} qm_sampling;
+/* From the next computed position on. A new session is greedy. QM_ERR_ARG names the range. */
+int qm_session_set_sampling(qm_session *s, const qm_sampling *p, qm_err *e);
+
 typedef enum { QM_FINISH_NONE, QM_FINISH_EOG, QM_FINISH_STOP, QM_FINISH_LENGTH, QM_FINISH_CONTEXT,
                QM_FINISH_CALLBACK } qm_finish;
 const char *qm_finish_name(qm_finish f); /* "eog" "stop" "length" "context" "callback" */

@@ -137,6 +137,28 @@ typedef struct {
 } qm_argmax_args;
 
 typedef struct {
+    uint64_t logits;
+    uint64_t keys;
+    uint64_t hist;
+    uint64_t part;
+    uint64_t work;
+    uint64_t state;
+    uint64_t tokens;
+    uint32_t n;
+    uint32_t pad_;
+} qm_sample_scan_args;
+
+typedef struct {
+    uint64_t keys;
+    uint64_t cand;
+    uint64_t work;
+    uint64_t state;
+    uint64_t tokens;
+    uint32_t n;
+    uint32_t pad_;
+} qm_sample_draw_args;
+
+typedef struct {
     uint64_t src;
     uint64_t out;
     uint32_t n;
@@ -247,6 +269,22 @@ static_assert(offsetof(qm_argmax_args, state) == QM_ARGMAX_STATE, "abi");
 static_assert(offsetof(qm_argmax_args, tokens) == QM_ARGMAX_TOKENS, "abi");
 static_assert(offsetof(qm_argmax_args, n) == QM_ARGMAX_N, "abi");
 static_assert(sizeof(qm_argmax_args) == QM_ARGMAX_SIZE, "abi");
+static_assert(offsetof(qm_sample_scan_args, logits) == QM_SAMPLE_SCAN_LOGITS, "abi");
+static_assert(offsetof(qm_sample_scan_args, keys) == QM_SAMPLE_SCAN_KEYS, "abi");
+static_assert(offsetof(qm_sample_scan_args, hist) == QM_SAMPLE_SCAN_HIST, "abi");
+static_assert(offsetof(qm_sample_scan_args, part) == QM_SAMPLE_SCAN_PART, "abi");
+static_assert(offsetof(qm_sample_scan_args, work) == QM_SAMPLE_SCAN_WORK, "abi");
+static_assert(offsetof(qm_sample_scan_args, state) == QM_SAMPLE_SCAN_STATE, "abi");
+static_assert(offsetof(qm_sample_scan_args, tokens) == QM_SAMPLE_SCAN_TOKENS, "abi");
+static_assert(offsetof(qm_sample_scan_args, n) == QM_SAMPLE_SCAN_N, "abi");
+static_assert(sizeof(qm_sample_scan_args) == QM_SAMPLE_SCAN_SIZE, "abi");
+static_assert(offsetof(qm_sample_draw_args, keys) == QM_SAMPLE_DRAW_KEYS, "abi");
+static_assert(offsetof(qm_sample_draw_args, cand) == QM_SAMPLE_DRAW_CAND, "abi");
+static_assert(offsetof(qm_sample_draw_args, work) == QM_SAMPLE_DRAW_WORK, "abi");
+static_assert(offsetof(qm_sample_draw_args, state) == QM_SAMPLE_DRAW_STATE, "abi");
+static_assert(offsetof(qm_sample_draw_args, tokens) == QM_SAMPLE_DRAW_TOKENS, "abi");
+static_assert(offsetof(qm_sample_draw_args, n) == QM_SAMPLE_DRAW_N, "abi");
+static_assert(sizeof(qm_sample_draw_args) == QM_SAMPLE_DRAW_SIZE, "abi");
 static_assert(offsetof(qm_probe_args, src) == QM_PROBE_SRC, "abi");
 static_assert(offsetof(qm_probe_args, out) == QM_PROBE_OUT, "abi");
 static_assert(offsetof(qm_probe_args, n) == QM_PROBE_N, "abi");
@@ -265,6 +303,8 @@ typedef union {
     qm_combine_args combine;
     qm_router_args router;
     qm_argmax_args argmax;
+    qm_sample_scan_args sample_scan;
+    qm_sample_draw_args sample_draw;
     qm_probe_args probe;
     unsigned char bytes[96];
 } qm_op_args;

@@ -29,6 +29,8 @@ QM_REF_DECL(attn);
 QM_REF_DECL(combine);
 QM_REF_DECL(router);
 QM_REF_DECL(argmax);
+QM_REF_DECL(sample_scan);
+QM_REF_DECL(sample_draw);
 QM_REF_DECL(probe);
 
 /* matvec with an explicit stride (in floats) between the k_splits of y: a fused region (q,k,v) is
