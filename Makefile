@@ -1,7 +1,8 @@
 # qmoe-gpu. `make demo` and `make check` are all a newcomer needs; what is missing gets installed.
 #   make            the program, $(B)/qmoe-gpu        make SAN=1 check   all tests under ASan and UBSan
 #   make demo       a small model says something      make fuzz          build the fuzzers (clang)
-#   make check      every test and check              make install PREFIX=/usr/local DESTDIR=
+#   make check      every test and check              make bench     the benches: bench/results/README.md
+#   make install PREFIX=/usr/local DESTDIR=
 B      ?= $(if $(SAN),build-san,build)
 PREFIX ?= /usr/local
 ifeq ($(origin CC),default)

@@ -11,6 +11,7 @@ typedef struct {
     int sim;             /* sizes are tiny and times are null */
     int repeats;
     const char *only;    /* names must contain it; NULL: all */
+    const char *ptx_dir; /* NULL: the texts built in */
     int max_shared;      /* dynamic shared memory a CTA may ask for */
     size_t l2_bytes;
     json_t *results;     /* one record a measurement */

@@ -135,11 +135,12 @@ static int hops(job j, qm_err *e) {
     j.grid = (unsigned)j.m->d->n_sm; /* CTA i tends to land on the i-th free multiprocessor: near and far partners */
     j.out_bytes = 32;
     const uint32_t partners[] = {1, j.grid / 2, j.grid - 1};
+    static const char *const labels[] = {"next", "middle", "last"};
     for (int i = 0; i < 3; i++)
         for (int p = 0; p < 3; p++) {
             if (p && partners[p] <= partners[p - 1]) continue;
             j.partner = partners[p];
-            snprintf(name, sizeof name, "sync/%s 0-%u", entries[i] + 9, j.partner);
+            snprintf(name, sizeof name, "sync/%s %s", entries[i] + 9, labels[p]);
             if (!micro_wanted(j.m, name)) continue;
             if (j.grid < 2) {
                 micro_skip(j.m, name, "one multiprocessor");
