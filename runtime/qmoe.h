@@ -40,7 +40,7 @@ struct qm_engine_info {
     uint64_t weight_bytes;     /* on the device, packed */
     uint64_t bytes_per_token;  /* weight bytes a decode step reads */
     uint64_t kv_bytes, scratch_bytes;
-    double load_s;             /* 0 before the load */
+    double load_s, upload_s;   /* all of the load; of it, buffers and weights. 0 before the load */
 };
 void qm_engine_get_info(const qm_engine *g, qm_engine_info *i);
 

@@ -121,9 +121,11 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
         rc = qm_fail(e, QM_ERR_CANCELLED, "loading was cancelled");
         goto out;
     }
+    double upload = qm_now();
     qm_prof_push(QM_PROF_LOAD, "executor");
     rc = g->exec->open(g, o, e);
     qm_prof_pop();
+    g->info.upload_s = qm_now() - upload;
     g->info.load_s = qm_now() - start;
 out:
     if (rc) qm_engine_close(g);
