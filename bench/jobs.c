@@ -264,7 +264,9 @@ int qm_bench_open(qm_bench_work *w, qm_device *d, qm_kernels *ks, const qm_bench
     if (!(w->args = calloc(1024, sizeof *w->args))) return qm_fail(e, QM_ERR_NOMEM, "bench: out of host memory");
     if (j->n_rows && j->op != QM_OP_EMBED) open_weights(w, n_sm, spread, &failed, e);
     else open_rest(w, n_sm, spread, &failed, e);
-    return failed ? failed : qm_bench_reset(w, NULL, e);
+    if (failed || (failed = qm_bench_reset(w, NULL, e))) return failed;
+    CUresult r = d->cu.CtxSynchronize(); /* launches may go to a stream that does not wait for the legacy one */
+    return r ? qm_cu_fail(d, r, "CtxSynchronize()", e) : 0;
 }
 
 void qm_bench_close(qm_bench_work *w) {

@@ -4,7 +4,7 @@
  *   kernels [--device SPEC] [--model 30b|small|all] [--cold-l2] [--timed] [--rows N]
  *           [--copy-bandwidth GBPS] [--benchmark_...]
  *
- * On a GPU: time per launch from events around a graph of 100 launches or more, so that a node's cost is in it
+ * On a GPU: time per launch from events around a graph of 10 to 100 launches (or more), so that a node's cost is in it
  * (micro's launch/graph says how much that is). --cold-l2: launches take turns among copies of the weights (or
  * of the cache) that together are four times the L2, as in a real step, where each weight is read once a token;
  * ops without either read what the op before has just written, and stay warm. Counters: bytes_per_second (all that
@@ -77,6 +77,13 @@ out:
     return rc;
 }
 
+/* 100, or fewer where that is more than 4 GB, but 10 and every copy once. */
+static uint32_t launches_for(const qm_bench_work *w) {
+    double n = 4e9 / w->bytes;
+    n = n > LAUNCHES ? LAUNCHES : n < 10 ? 10 : n;
+    return n < w->n_copies ? w->n_copies : (uint32_t)n;
+}
+
 static uint32_t begin(void *user, char *why, size_t n) {
     const bench *x = user;
     bencher *b = x->b;
@@ -85,7 +92,7 @@ static uint32_t begin(void *user, char *why, size_t n) {
     shut(b);
     b->open = x;
     int rc = qm_bench_open(&b->w, b->d, b->ks, &x->job, b->sim ? SIM_SM : (uint32_t)b->d->n_sm, b->spread, &e);
-    b->batch = b->sim ? 1 : b->w.n_copies > LAUNCHES ? b->w.n_copies : LAUNCHES;
+    b->batch = b->sim ? 1 : launches_for(&b->w);
     if (!rc && !b->sim) rc = capture(b, &e);
     if (!rc) return b->batch;
     shut(b);
@@ -149,6 +156,7 @@ static void context(bencher *b) {
     const char *key;
     char text[64];
     json_object_foreach(m, key, v) {
+        if (!strcmp(key, "date")) continue; /* Google Benchmark writes its own */
         char *s = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
         qm_gbench_context(key, json_is_string(v) ? json_string_value(v) : s ? s : "?");
         free(s);

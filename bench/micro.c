@@ -1,13 +1,14 @@
 /* micro.c: what the device's synchronisation and memory cost, measured apart from any model. The persistent
  * kernel's design and `bench --predict` rest on these figures.
  *
- *   micro [--device SPEC] [-o FILE] [-r REPEATS] [--only TEXT] [--ptx DIR]
+ *   micro [--device SPEC] [-o FILE] [-r REPEATS] [--only TEXT] [--ptx DIR] [--timed]
  *
  * Names, units and checks are in micro_sync.c, micro_launch.c, micro_stream.c; what is expected, and why, in
  * the heads of bench/ptx. Times are medians and minima of REPEATS (default 11) after a warm-up, from events on
  * the device's clock. Every kernel's result is checked: a wrong kernel gives no time, and exit status 1. On the
  * software device the sizes are tiny and times are null. --ptx: takes the preprocessed texts from a folder instead
- * of those built in, to try a change where there is no compiler. */
+ * of those built in, to try a change where there is no compiler. --timed: times on the software device too, which
+ * mean nothing, to test how they are reported. */
 #include "micro.h"
 #include "../runtime/base/clock.h"
 #include "../runtime/device/kernels.h"
@@ -74,7 +75,7 @@ void micro_report(micro *m, const char *name, json_t *params, double *ns, int n,
     json_object_set_new(o, "name", json_string(name));
     json_object_set_new(o, "params", params ? params : json_object());
     double mid = n ? qm_bench_median(ns, n) : 0; /* sorts: ns[0] is the least */
-    int timed = n > 0 && !m->sim && !wrong;
+    int timed = n > 0 && m->timed && !wrong;
     for (int i = 0; timed && i < n; i++) json_array_append_new(v, json_real(ns[i]));
     json_object_set_new(o, "ns_median", timed ? json_real(mid) : json_null());
     json_object_set_new(o, "ns_min", timed ? json_real(ns[0]) : json_null());
@@ -101,8 +102,45 @@ void micro_skip(micro *m, const char *name, const char *why) {
     printf("%-44s skipped: %s\n", name, why);
 }
 
+static json_t *ns_of(const micro *m, const char *name) {
+    size_t i;
+    json_t *o, *v;
+    json_array_foreach(m->results, i, o)
+        if (!strcmp(json_string_value(json_object_get(o, "name")), name) && (v = json_object_get(o, "ns_median"))) return json_incref(v);
+    return json_null();
+}
+
+/* What a design is decided by, in few figures; null where there is none. The last line of the table says it too. */
+static json_t *summary(const micro *m) {
+    static const struct { const char *key, *name; } rows[] = {
+        {"barrier_ns", "sync/barrier 1x256"}, {"hop_ns", "sync/hop_st middle"}, {"fan_8k_ns", "sync/fan_cta c1 8192B"},
+        {"graph_node_ns", "launch/graph empty wide"}, {"dependent_node_ns", "launch/dependent graph empty"},
+    };
+    if (!m->timed) return json_null();
+    json_t *o = json_object();
+    const double rates[] = {m->best_dram, m->best_l2, m->copy};
+    static const char *const keys[] = {"dram_read_bytes_per_s", "l2_read_bytes_per_s", "copy_bytes_per_s"};
+    for (int i = 0; i < 3; i++) json_object_set_new(o, keys[i], rates[i] > 0 ? json_real(rates[i]) : json_null());
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) json_object_set_new(o, rows[i].key, ns_of(m, rows[i].name));
+    return o;
+}
+
+static void say_summary(const micro *m) {
+    json_t *o = summary(m), *v;
+    const char *key;
+    printf("%zu measurements, %d wrong", json_array_size(m->results), m->n_wrong);
+    json_object_foreach(o, key, v) {
+        const size_t n = strlen(key), rate = n > 12 && !strcmp(key + n - 12, "_bytes_per_s");
+        if (!json_is_real(v)) continue;
+        if (rate) printf(", %.*s %.0f GB/s", (int)n - 12, key, json_real_value(v) / 1e9);
+        else printf(", %.*s %.2f us", (int)n - 3, key, json_real_value(v) / 1e3);
+    }
+    printf("\n");
+    json_decref(o);
+}
+
 static int usage(void) {
-    fprintf(stderr, "usage: micro [--device auto|cuda:N|sim] [-o FILE] [-r REPEATS] [--only TEXT] [--ptx DIR]\n");
+    fprintf(stderr, "usage: micro [--device auto|cuda:N|sim] [-o FILE] [-r REPEATS] [--only TEXT] [--ptx DIR] [--timed]\n");
     return 2;
 }
 
@@ -114,6 +152,10 @@ int main(int argc, char **argv) {
     int rc = 1;
     json_t *root = NULL;
     for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--timed")) {
+            m.timed = 1;
+            continue;
+        }
         if (i + 1 == argc) return usage();
         if (!strcmp(argv[i], "--device")) spec = argv[++i];
         else if (!strcmp(argv[i], "-o")) path = argv[++i];
@@ -126,7 +168,8 @@ int main(int argc, char **argv) {
     }
     if (qm_device_open(&m.d, spec, why, sizeof why, &e)) goto failed;
     m.sim = qm_bench_is_sim(m.d);
-    if (m.sim) m.repeats = 1;
+    m.timed |= !m.sim;
+    if (!m.timed) m.repeats = 1;
     m.l2_bytes = (size_t)qm_bench_attribute(m.d, CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, 4 << 20);
     m.max_shared = qm_bench_attribute(m.d, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 48 << 10);
     m.results = json_array();
@@ -136,26 +179,33 @@ int main(int argc, char **argv) {
     }
     printf("%s: %s, %d multiprocessors, L2 %.1f MiB; %s\n", m.d->spec, m.d->name, m.d->n_sm, (double)m.l2_bytes / 1048576, why);
     printf("%-44s %12s %12s\n", "what", "median us", "min us");
-    if (micro_sync_all(&m, &e) || micro_launch_all(&m, &e) || micro_stream_all(&m, &e)) goto failed;
+    /* What fails in one group need not keep the others from being measured. */
+    static const struct { const char *name; int (*all)(micro *m, qm_err *e); } groups[] = {
+        {"sync", micro_sync_all}, {"launch", micro_launch_all}, {"stream", micro_stream_all}};
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+        qm_err own = {0};
+        if (!groups[i].all(&m, &own)) continue;
+        json_array_append_new(m.results, json_pack("{s:s,s:s}", "name", groups[i].name, "error", own.msg));
+        printf("%-44s FAILED: %s\n", groups[i].name, own.msg);
+        if (!e.msg[0]) e = own;
+    }
+    if (e.msg[0]) goto failed;
     if (!json_array_size(m.results)) {
         qm_fail(&e, QM_ERR_ARG, "no measurement's name contains '%s'", m.only);
         goto failed;
     }
     rc = m.n_wrong != 0;
-    printf("%zu measurements, %d wrong\n", json_array_size(m.results), m.n_wrong);
+    say_summary(&m);
 failed:
     if (e.msg[0]) fprintf(stderr, "micro: %s\n", e.msg);
     if (m.d && m.results && path) { /* also what there is before a failure */
         root = json_object();
         json_object_set_new(root, "tool", json_string("micro"));
         json_object_set_new(root, "machine", qm_bench_machine(m.d));
-        json_object_set_new(root, "times", json_string(m.sim ? "none (software device)" : "device events, ns"));
+        json_object_set_new(root, "times", json_string(!m.timed ? "none (software device)" : m.sim ? "of the software device: mean nothing" : "device events, ns"));
         json_object_set_new(root, "complete", json_boolean(!e.msg[0]));
         if (e.msg[0]) json_object_set_new(root, "error", json_string(e.msg));
-        json_object_set_new(root, "summary",
-                            m.sim ? json_null()
-                                  : json_pack("{s:f,s:f,s:f}", "dram_read_bytes_per_s", m.best_dram, "l2_read_bytes_per_s",
-                                              m.best_l2, "copy_bytes_per_s", m.copy));
+        json_object_set_new(root, "summary", summary(&m));
         json_object_set(root, "results", m.results);
         if (json_dump_file(root, path, JSON_INDENT(1) | JSON_REAL_PRECISION(9))) {
             fprintf(stderr, "micro: %s: cannot write\n", path);

@@ -8,7 +8,8 @@ typedef struct {
     CUstream s;
     CUevent from, to;
     CUmodule mod[4];     /* sync, dependent, stream, bulk; NULL until used */
-    int sim;             /* sizes are tiny and times are null */
+    int sim;             /* sizes are tiny */
+    int timed;           /* 0 on the software device: times are null */
     int repeats;
     const char *only;    /* names must contain it; NULL: all */
     const char *ptx_dir; /* NULL: the texts built in */

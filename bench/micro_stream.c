@@ -47,7 +47,7 @@ static int measure(job *j, const char *name, uint64_t vecs, json_t *params, doub
         if (sum != want) wrong = "the sum of what was read is not that of what is there";
         if (i >= 0) ns[n++] = t;
     }
-    if (n && !wrong && !m->sim) {
+    if (n && !wrong && m->timed) {
         double rate = 1e9 * bytes / qm_bench_median(ns, n);
         if (rate > *best) *best = rate;
     }
@@ -202,7 +202,7 @@ static int copies(job *j, size_t bytes, qm_err *e) {
         }
         QM_CU_TRY(m->d, MemcpyDtoH(&word, t.to, 4)); /* word 0 of the sequence, or of the fill */
         const double moved = rows[r].times * (double)t.n;
-        if (!r && !m->sim) m->copy = 1e9 * moved / qm_bench_median(ns, n);
+        if (!r && m->timed) m->copy = 1e9 * moved / qm_bench_median(ns, n);
         micro_report(m, rows[r].name, json_pack("{s:I}", "buffer_bytes", (json_int_t)t.n), ns, n, moved,
                      word == rows[r].word ? NULL : "the destination does not hold what was copied");
     }

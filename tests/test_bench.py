@@ -45,6 +45,26 @@ def test_micro_result():
         assert x["checked"] and x["ns_median"] is None and x["samples_ns"] == [], x  # sim has no times
 
 
+def test_micro_times():
+    """How times are reported, with those of the software device, which mean nothing."""
+    built()
+    for only, n in (("barrier 1x", 3), ("launch/stream", 3), ("dram ld u4 1x", 3), ("copy/", 2)):
+        rc, r, err = micro("--timed", "-r", "4", "--only", only)
+        assert rc == 0 and len(r["results"]) == n and "mean nothing" in r["times"], (only, err, r)
+        for x in r["results"]:
+            t = x["samples_ns"]
+            assert len(t) == 4 and t == sorted(t) and x["ns_min"] == t[0], x
+            assert abs(x["ns_median"] - (t[1] + t[2]) / 2) < 1e-3, x
+            if "bytes" in x:
+                assert abs(x["bytes_per_s"] * x["ns_median"] / x["bytes"] / 1e9 - 1) < 1e-6, x
+        if only == "launch/stream":
+            assert all(x["params"]["host_ns"] is not None for x in r["results"])
+        best = {"dram": "dram_read_bytes_per_s", "copy": "copy_bytes_per_s"}.get(only[:4])
+        if best:
+            rates = [x["bytes_per_s"] for x in r["results"] if "fill" not in x["name"]]
+            assert abs(r["summary"][best] / max(rates) - 1) < 1e-6, r["summary"]
+
+
 def test_micro_skips_by_name():
     built()
     rc, r, _ = micro("--only", "dependent")
@@ -60,6 +80,19 @@ def test_micro_refuses():
     assert rc == 1 and "no measurement" in err and not r["complete"]
     rc, _, err = micro("--only", "barrier", "--ptx", "/nonexistent")
     assert rc == 1 and "/nonexistent/sync.ptx" in err
+
+
+def test_micro_goes_on_after_a_failed_group():
+    built()
+    with tempfile.TemporaryDirectory() as tmp:
+        for n in ("sync.ptx", "dependent.ptx", "bulk.ptx"):
+            shutil.copy(os.path.join(B, "bench", "ptx", n), tmp)
+        with open(os.path.join(tmp, "sync.ptx"), "a") as f:
+            f.write("nonsense")
+        rc, r, err = micro("--ptx", tmp)
+    assert rc == 1 and "sync" in err and not r["complete"]
+    assert [x["name"] for x in r["results"] if "error" in x] == ["sync", "launch", "stream"], r["results"]
+    assert "stream.ptx" in [x for x in r["results"] if x["name"] == "stream"][0]["error"]
 
 
 def broken(file, what, by, only, cc="80", count=1):

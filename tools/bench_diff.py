@@ -52,7 +52,7 @@ def figures(o):
 def of_micro(doc):
     rows = {}
     for r in doc["results"]:
-        if "skipped" not in r:
+        if "skipped" not in r and "error" not in r:
             rows[r["name"]] = {k: v for k, v in figures(r).items() if not k.startswith("params.")}
             if r["params"].get("host_ns") is not None:
                 rows[r["name"]]["host_ns"] = float(r["params"]["host_ns"])
