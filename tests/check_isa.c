@@ -1,6 +1,9 @@
 /* check_isa: every opcode form that the software device executes, one small kernel each (the .ptx files in tests/isa),
  * on the device named by QMOE_TEST_DEVICE (default sim): the same programs run on a real GPU. Expected
  * values are computed here, in C, by other means than the interpreter's (the headers there).
+ * On a real GPU each program also runs on the software device, with the same operands: the GPU's results must
+ * agree with C's and the software device's with both; where bits differ all the same (an approximation within its
+ * bound, a NaN's payload) the test says how often and how far. QMOE_TEST_AGAINST=sim asks for that on sim too.
  * QMOE_TEST_ISA=name runs only the files or entries with that name; QMOE_TEST_SEED seeds the operands. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -65,7 +68,8 @@ typedef struct {
 #include "isa/whole.h"
 enum { N_WHOLE = sizeof k_whole / sizeof *k_whole };
 
-static qm_device *g_dev;
+static qm_device *g_dev, *g_sim; /* g_sim: what g_dev is compared with, or NULL */
+static uint64_t g_compared, g_other; /* results on both devices; those with other bits */
 static uint64_t g_seed = 1;
 static const char *g_only;
 
@@ -130,11 +134,17 @@ static u64 operand(char k, unsigned i, qm_rng *g) {
 }
 
 /* ---- the device ---- */
-#define TRY(call) do { CUresult r_ = g_dev->cu.call; if (r_) { qm_err e_; qm_cu_fail(g_dev, r_, #call, &e_); fail_msg("%s: %s", entry, e_.msg); } } while (0)
+#define TRY(call) do { CUresult r_ = dev->cu.call; if (r_) { qm_err e_; qm_cu_fail(dev, r_, #call, &e_); fail_msg("%s: %s", entry, e_.msg); } } while (0)
 
-static void run(CUmodule m, const char *entry, unsigned grid, unsigned block, const void *in, size_t in_bytes, void *out, size_t out_bytes) {
+static void use(qm_device *dev) {
+    const char *entry = dev->name;
+    TRY(CtxSetCurrent(dev->ctx));
+}
+
+static void run(qm_device *dev, CUmodule m, const char *entry, unsigned grid, unsigned block, const void *in, size_t in_bytes, void *out, size_t out_bytes) {
     CUfunction f;
     CUdeviceptr d_in, d_out;
+    use(dev);
     TRY(ModuleGetFunction(&f, m, entry));
     TRY(MemAlloc(&d_in, in_bytes));
     TRY(MemAlloc(&d_out, out_bytes));
@@ -186,7 +196,25 @@ static int agrees(const elementwise *c, const u8 *got, const u8 *d) {
     return !memcmp(got, d, (size_t)c->bytes);
 }
 
-static void check_elementwise(CUmodule m, const elementwise *c) {
+/* got (the GPU's) beside sim's: counts where bits differ, and says it. Both have been judged by then. */
+static void compare(const char *entry, const u8 *got, const u8 *sim, size_t n, size_t stride, int bytes, int is_float) {
+    size_t other = 0;
+    f64 far = 0;
+    for (size_t i = 0; i < n; i++) {
+        const u8 *a = got + i * stride, *b = sim + i * stride;
+        if (!memcmp(a, b, (size_t)bytes)) continue;
+        other++;
+        if (!is_float || (bytes != 4 && bytes != 8)) continue;
+        const f64 x = as_value(a, bytes), y = as_value(b, bytes);
+        if (isfinite(x) && isfinite(y) && y != 0 && fabs((x - y) / y) > far) far = fabs((x - y) / y);
+    }
+    g_compared += n;
+    g_other += other;
+    if (other) print_message("%s: %zu of %zu results have other bits than sim's, at most %.2g apart (relative)\n", entry, other, n, far);
+}
+
+/* sim: the same module on the software device, or NULL. */
+static void check_elementwise(CUmodule m, CUmodule sim, const elementwise *c) {
     qm_rng g = {g_seed};
     for (const char *p = c->entry; *p; p++) g.s = g.s * 31 + (u8)*p;
     const char *k = c->kinds;
@@ -194,9 +222,9 @@ static void check_elementwise(CUmodule m, const elementwise *c) {
     const int all16 = !k[1] && strchr("Her", k[0]); /* one 16-bit operand: every value */
     const unsigned n = all16 ? N_MOST : N_ITEMS;
     u64 *in = calloc(n, IN_BYTES);
-    u8 *out = malloc((size_t)n * OUT_BYTES);
+    u8 *out = malloc((size_t)n * OUT_BYTES), *out_sim = malloc((size_t)n * OUT_BYTES);
     assert_non_null(in);
-    assert_non_null(out);
+    assert_true(out && out_sim);
     for (unsigned i = 0; i < n; i++) {
         u64 *x = in + i * 4;
         for (int j = 0; k[j]; j++) {
@@ -204,7 +232,8 @@ static void check_elementwise(CUmodule m, const elementwise *c) {
             x[j] = all16 ? i : operand(k[j], edge, &g);
         }
     }
-    run(m, c->entry, n / BLOCK, BLOCK, in, (size_t)n * IN_BYTES, out, (size_t)n * OUT_BYTES);
+    run(g_dev, m, c->entry, n / BLOCK, BLOCK, in, (size_t)n * IN_BYTES, out, (size_t)n * OUT_BYTES);
+    if (sim) run(g_sim, sim, c->entry, n / BLOCK, BLOCK, in, (size_t)n * IN_BYTES, out_sim, (size_t)n * OUT_BYTES);
     for (unsigned i = 0; i < n; i++) {
         u8 d[OUT_BYTES] = {0};
         const u8 *o = out + (size_t)i * OUT_BYTES;
@@ -216,32 +245,43 @@ static void check_elementwise(CUmodule m, const elementwise *c) {
             fail_msg("%s: a=%llx b=%llx c=%llx: got %llx, want %llx%s (seed %llu)", c->entry, (unsigned long long)in[i * 4],
                      (unsigned long long)in[i * 4 + 1], (unsigned long long)in[i * 4 + 2], (unsigned long long)got,
                      (unsigned long long)want, c->how == C_NEAR ? " (as a double, within the bound)" : "", (unsigned long long)g_seed);
+        if (sim && !agrees(c, out_sim + (size_t)i * OUT_BYTES, d))
+            fail_msg("%s: a=%llx b=%llx c=%llx: right on %s, wrong on the software device (seed %llu)", c->entry,
+                     (unsigned long long)in[i * 4], (unsigned long long)in[i * 4 + 1], (unsigned long long)in[i * 4 + 2],
+                     g_dev->name, (unsigned long long)g_seed);
         for (int b = c->bytes; b < OUT_BYTES; b++)
             if (o[b] != 0xff) fail_msg("%s: wrote byte %d of its result, which is %d bytes long", c->entry, b, c->bytes);
     }
+    if (sim) compare(c->entry, out, out_sim, n, OUT_BYTES, c->bytes, c->how == C_FLOAT || c->how == C_NEAR);
     free(in);
     free(out);
+    free(out_sim);
 }
 
-static void check_whole(CUmodule m, const whole *c) {
+static void check_whole(CUmodule m, CUmodule sim, const whole *c) {
     qm_rng g = {g_seed};
-    u8 *in = malloc(c->in_bytes), *out = malloc(c->out_bytes), *want = malloc(c->out_bytes);
-    assert_true(in && out && want);
+    u8 *in = malloc(c->in_bytes), *out = malloc(c->out_bytes), *want = malloc(c->out_bytes), *out_sim = malloc(c->out_bytes);
+    assert_true(in && out && want && out_sim);
     for (unsigned i = 0; i < c->in_bytes; i++) in[i] = (u8)qm_rng_u32(&g);
     if (c->prepare) c->prepare(in);
     memset(want, 0xff, c->out_bytes);
     c->expect(in, want);
-    run(m, c->entry, c->grid, c->block, in, c->in_bytes, out, c->out_bytes);
-    for (unsigned i = 0; i < c->out_bytes; i += 4) {
-        u32 a, b;
-        memcpy(&a, out + i, 4);
-        memcpy(&b, want + i, 4);
-        if (a != b && !(c->rel > 0 && near(bits_f(a), bits_f(b), c->rel, c->rel)))
-            fail_msg("%s: word %u of the result: got %08x, want %08x (seed %llu)", c->entry, i / 4, a, b, (unsigned long long)g_seed);
-    }
+    run(g_dev, m, c->entry, c->grid, c->block, in, c->in_bytes, out, c->out_bytes);
+    if (sim) run(g_sim, sim, c->entry, c->grid, c->block, in, c->in_bytes, out_sim, c->out_bytes);
+    for (unsigned i = 0; i < c->out_bytes; i += 4)
+        for (int k = 0; k < (sim ? 2 : 1); k++) {
+            u32 a, b;
+            memcpy(&a, (k ? out_sim : out) + i, 4);
+            memcpy(&b, want + i, 4);
+            if (a != b && !(c->rel > 0 && near(bits_f(a), bits_f(b), c->rel, c->rel)))
+                fail_msg("%s: word %u of the result on %s: got %08x, want %08x (seed %llu)", c->entry, i / 4, k ? "sim" : g_dev->name,
+                         a, b, (unsigned long long)g_seed);
+        }
+    if (sim) compare(c->entry, out, out_sim, c->out_bytes / 4, 4, 4, c->rel > 0);
     free(in);
     free(out);
     free(want);
+    free(out_sim);
 }
 
 static char *read_text(const char *path) {
@@ -269,11 +309,26 @@ static int named(const char *file) {
     return !strcmp(file, "special"); /* %laneid and others: operands of mov */
 }
 
+static CUmodule load(qm_device *dev, const char *path, const char *text) {
+    CUmodule m = NULL;
+    char log[2048] = "";
+    CUjit_option opt[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
+    void *val[] = {log, (void *)(uintptr_t)sizeof log};
+    use(dev);
+    if (dev->cu.ModuleLoadDataEx(&m, text, 2, opt, val)) fail_msg("%s on %s: %s", path, dev->name, log);
+    return m;
+}
+
+static void unload(qm_device *dev, CUmodule m, const char *entry) {
+    use(dev);
+    TRY(ModuleUnload(m));
+}
+
 /* One test: a file, and all cases of its entries. A file that isa.def does not name is a form that the
  * software device does not have; a GPU runs it all the same. */
 static void check_file(void **state) {
-    const char *file = *state, *entry = file;
-    char path[256], log[2048] = "";
+    const char *file = *state;
+    char path[256];
     int any = !g_only || !strcmp(g_only, file);
     for (int i = 0; i < N_CASES && !any; i++) any = !strcmp(k_cases[i].file, file) && chosen(file, k_cases[i].entry);
     for (int i = 0; i < N_WHOLE && !any; i++) any = !strcmp(k_whole[i].file, file) && chosen(file, k_whole[i].entry);
@@ -286,11 +341,8 @@ static void check_file(void **state) {
         free(text);
         skip();
     }
-    CUmodule m;
-    CUjit_option opt[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
-    void *val[] = {log, (void *)(uintptr_t)sizeof log};
-    CUresult r = g_dev->cu.ModuleLoadDataEx(&m, text, 2, opt, val);
-    if (r) fail_msg("%s: %s", path, log);
+    CUmodule m = load(g_dev, path, text), sim = NULL;
+    if (g_sim && named(file)) sim = load(g_sim, path, text);
     /* Every entry has a case, and every case its entry (run() fails if not). */
     for (const char *p = text; (p = strstr(p, ".entry "));) {
         char name[128];
@@ -301,10 +353,11 @@ static void check_file(void **state) {
         if (!known) fail_msg("%s: entry %s has no expected values", path, name);
     }
     for (int i = 0; i < N_CASES; i++)
-        if (!strcmp(k_cases[i].file, file) && chosen(file, k_cases[i].entry)) check_elementwise(m, &k_cases[i]);
+        if (!strcmp(k_cases[i].file, file) && chosen(file, k_cases[i].entry)) check_elementwise(m, sim, &k_cases[i]);
     for (int i = 0; i < N_WHOLE; i++)
-        if (!strcmp(k_whole[i].file, file) && chosen(file, k_whole[i].entry)) check_whole(m, &k_whole[i]);
-    TRY(ModuleUnload(m));
+        if (!strcmp(k_whole[i].file, file) && chosen(file, k_whole[i].entry)) check_whole(m, sim, &k_whole[i]);
+    unload(g_dev, m, file);
+    if (sim) unload(g_sim, sim, file);
     free(text);
 }
 
@@ -385,12 +438,21 @@ static int setup(void **state) {
         print_error("check_isa: %s\n", e.msg);
         return -1;
     }
+    const char *against = getenv("QMOE_TEST_AGAINST");
+    if (strcmp(g_dev->spec, "sim") || (against && !strcmp(against, "sim")))
+        if (qm_device_open(&g_sim, "sim", NULL, 0, &e)) {
+            print_error("check_isa: %s\n", e.msg);
+            return -1;
+        }
     print_message("check_isa: %s, compute capability %d.%d, seed %llu\n", g_dev->name, g_dev->cc_major, g_dev->cc_minor,
                   (unsigned long long)g_seed);
     return 0;
 }
 static int teardown(void **state) {
     (void)state;
+    if (g_sim)
+        print_message("check_isa: against sim: %llu results, %llu with other bits\n", (unsigned long long)g_compared, (unsigned long long)g_other);
+    qm_device_close(g_sim);
     qm_device_close(g_dev);
     return 0;
 }

@@ -1,0 +1,473 @@
+#!/bin/sh
+# gpu_check.sh: everything that a GPU can tell about qmoe-gpu, in one command and under nine minutes.
+#
+#   tools/gpu_check.sh [--device cuda:0|sim] [--out DIR] [--only STEP[,STEP]] [--list]
+#                      [--model FILE] [--dir DIR] [--keep] [--peer LLAMA-BENCH] [--budget SECONDS]
+#
+# Runs from an unpacked `make dist` tarball, or from a source tree that has been built (B=build). Needs a
+# shell, coreutils and awk. Each step has a time limit of its own; one that fails does not stop the next.
+# DIR gets at most eight files (default ./gpu_check-DATE, or $OUT where that is set):
+#   summary.json summary.txt   machine, commit, and for each step result, seconds, key figure
+#   checks.txt                 what the doctor, the opcode tests, the kernel checks and the goldens printed
+#   bench.json perop.json micro.json kernels.json   the measurements (docs/gpu-check.md says how to read them)
+#   tools.txt                  compute-sanitizer, ncu, and whatever else was printed
+# Settings of the GPU (clocks, power, modes) are read and never changed. Exit status 1 if a step failed.
+#
+#   --model FILE   measure this model instead of writing a synthetic 30B (18.6 GB) into --dir (default: the
+#                  first of $TMPDIR, /tmp, /var/tmp, ., /dev/shm with room); --keep leaves it there
+#   --peer PATH    also runs this llama-bench on the same file, by turns with ours, and prints the ratio
+#   --budget N     all limits together, default 540; each step gets its share, so a slower machine wants more
+#   --device sim   the same on the software device with a tiny model: for trying this script
+set -u
+
+STEPS="doctor isa kernels goldens sanitizer synth decode perop micro bench ncu"
+# Shares of the budget: seconds when it is 540.
+limit_of() {
+    case $1 in
+    doctor) echo 15 ;; isa) echo 35 ;; kernels) echo 60 ;; goldens) echo 75 ;; sanitizer) echo 60 ;;
+    synth) echo 60 ;; decode) echo 75 ;; perop) echo 45 ;; micro) echo 35 ;; bench) echo 40 ;; ncu) echo 40 ;;
+    peer) echo 240 ;; # beyond the budget: asked for by name
+    esac
+}
+proves() {
+    case $1 in
+    doctor) echo "driver, GPU and NVRTC are there" ;;
+    isa) echo "every opcode test of tests/isa: the GPU against C and against the software device" ;;
+    kernels) echo "every kernel check: the GPU against the C reference" ;;
+    goldens) echo "whole models: logits of Hugging Face, the reference op by op, determinism, answers of the demo" ;;
+    sanitizer) echo "compute-sanitizer over a small model: memcheck, racecheck, synccheck, initcheck" ;;
+    synth) echo "the synthetic 30B is written to local disk" ;;
+    decode) echo "load, and tokens per second at depths 0, 4096, 32768; a prompt of 512" ;;
+    perop) echo "the time of each op of a step at those depths" ;;
+    micro) echo "what barriers, hops, launches and streaming reads cost" ;;
+    bench) echo "each kernel alone at the 30B's shapes" ;;
+    ncu) echo "hardware counters of the three largest kernels" ;;
+    peer) echo "llama-bench on the same file, by turns with ours" ;;
+    esac
+}
+
+usage() { sed -n '2,/^set -u/{s/^# \{0,1\}//;/^set -u/d;p;}' "$0"; }
+die() { echo "gpu_check: $*" >&2; exit 2; }
+
+# ---- options -----------------------------------------------------------------------------------------
+if [ "${1:-}" != --step ]; then
+    device=cuda:0 out=${OUT:-} only= model= dir= keep= peer= budget=540
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --device | --out | --only | --model | --dir | --peer | --budget)
+            [ $# -gt 1 ] || die "$1 wants a value"
+            eval "${1#--}=\$2"
+            shift ;;
+        --keep) keep=1 ;;
+        --list)
+            for s in $STEPS peer; do printf '%-10s %4s s  %s\n' "$s" "$(limit_of "$s")" "$(proves "$s")"; done
+            exit 0 ;;
+        -h | --help) usage; exit 0 ;;
+        *) die "no option $1 (--help shows them)" ;;
+        esac
+        shift
+    done
+    case $budget in '' | *[!0-9]*) die "--budget $budget: a number of seconds" ;; esac
+    for s in $(echo "$only" | tr , ' '); do
+        case " $STEPS peer " in *" $s "*) ;; *) die "--only $s: no such step (--list shows them)" ;; esac
+    done
+    case " $(echo "$only" | tr , ' ') " in *" peer "*) [ -n "$peer" ] || die "--only peer wants --peer PATH" ;; esac
+    here=$(pwd)
+    absolute() { case $1 in /*) echo "$1" ;; *) echo "$here/$1" ;; esac; }
+    [ -z "$model" ] || { model=$(absolute "$model"); [ -r "$model" ] || die "--model $model cannot be read"; }
+    [ -z "$dir" ] || { dir=$(absolute "$dir"); mkdir -p "$dir" || die "--dir $dir cannot be made"; }
+    case $peer in */*) peer=$(absolute "$peer") ;; esac
+    [ -n "$out" ] || out=gpu_check-$(date -u +%Y%m%dT%H%M%SZ)
+    out=$(absolute "$out")
+    [ -z "${B:-}" ] || B=$(absolute "$B")
+    cd "$(dirname "$0")/.." || exit 2
+    B=${B:-$(pwd)/build}
+    [ -x "$B/qmoe-gpu" ] || die "$B/qmoe-gpu is not there: unpack the whole tarball, or build (make all tests bench)"
+    command -v timeout >/dev/null || die "no timeout(1): coreutils is needed"
+    mkdir -p "$out" || die "$out cannot be made"
+    W=$(mktemp -d "${TMPDIR:-/tmp}/gpu_check.XXXXXX") || exit 2
+    QMOE_TEST_DEVICE=$device QMOE_TEST_TMP=$W QMOE_CACHE=$W/cache CMOCKA_MESSAGE_OUTPUT=TAP
+    export B W device peer model dir QMOE_TEST_DEVICE QMOE_TEST_TMP QMOE_CACHE CMOCKA_MESSAGE_OUTPUT
+    # NVIDIA's Python wheels have an NVRTC where no toolkit is installed; the program looks in the other places.
+    if [ -z "${QMOE_NVRTC:-}" ] && ! "$B/qmoe-gpu" doctor 2>/dev/null | grep -q '^nvrtc.*/'; then
+        py='import glob, sys; print("\n".join(g for p in sys.path for g in glob.glob(p + "/nvidia/*/lib/libnvrtc.so.1[23]")))'
+        wheel=$(python3 -c "$py" 2>/dev/null | head -n 1)
+        if [ -n "$wheel" ]; then QMOE_NVRTC=$wheel; export QMOE_NVRTC; fi
+    fi
+fi
+
+# ---- what steps use ------------------------------------------------------------------------------------
+sim() { [ "$device" = sim ]; }
+figure() { echo "$*" > "$W/$step.figure"; } # the step's key figure, one line
+skip() { figure "$*"; exit 77; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Runs test programs, and counts what their TAP says. A program that dies or runs nothing is a failure.
+run_tests() {
+    : > "$W/$step.tap"
+    bad=0 programs=0
+    for p in "$@"; do
+        [ -x "$p" ] || continue
+        programs=$((programs + 1))
+        n=$(basename "$p")
+        echo "== $n"
+        # One that hangs leaves time for the others.
+        timeout -k 2 $((limit / 2 + 1)) "$p" > "$W/one.tap" 2>&1
+        rc=$?
+        cat "$W/one.tap"
+        cat "$W/one.tap" >> "$W/$step.tap"
+        if [ $rc != 0 ] || ! grep -q '^\(not \)\{0,1\}ok' "$W/one.tap"; then
+            bad=1
+            echo "== $n: exit status $rc$([ $rc != 124 ] || echo ", stopped after $((limit / 2 + 1)) s")"
+            echo "$n" >> "$W/$step.bad"
+        fi
+        # What the summary would say if the time limit struck now.
+        awk -v n=$programs '
+            /^not ok.*# *SKIP/ { s++; next } /^ok.*# *SKIP/ { s++; next } /^not ok/ { f++ } /^ok/ { p++ }
+            END { printf "%d passed, %d failed, %d skipped, programs %d", p, f, s, n }' "$W/$step.tap" > "$W/$step.count"
+        figure "$(cat "$W/$step.count")$([ ! -f "$W/$step.bad" ] || printf ', bad: %s' "$(tr '\n' ' ' < "$W/$step.bad")")"
+    done
+    [ $programs -gt 0 ] || skip "not built: none of these test programs is in $B/tests"
+    return $bad
+}
+
+# The number behind "key": in JSON text, from records whose text matches, one a line.
+numbers() { tr -d '\n' < "$1" | tr '{}' '\n\n' | grep -o "\"$2\": *[-0-9.eE+]*" | sed 's/.*: *//'; }
+
+# One JSON array of a file with one record a line.
+array() { awk 'BEGIN { print "[" } NF { if (n++) print ","; printf "%s", $0 } END { print "\n]" }' "$1"; }
+
+bench() { "$B/qmoe-gpu" bench -m "$M" --device "$device" "$@"; }
+depths() { if sim; then echo 0 16 48; else echo 0 4096 32768; fi; }
+
+# ---- the steps -------------------------------------------------------------------------------------------
+# Each runs in a process of its own with its output in a log; status 77 means skipped.
+step_doctor() {
+    "$B/qmoe-gpu" doctor || exit 1
+    "$B/qmoe-gpu" doctor --json > "$W/doctor.json" || exit 1
+    echo "== system"
+    uname -srm
+    ldd --version 2>/dev/null | head -n 1
+    df -Pk . "${TMPDIR:-/tmp}" 2>/dev/null
+    if have nvidia-smi; then
+        echo "== nvidia-smi"
+        nvidia-smi -q -d CLOCK,POWER,PERFORMANCE,TEMPERATURE,ECC,MEMORY
+    fi
+    if sim; then figure "sim: $(sed -n 's/^sim  *//p' "$W/doctor.log" | head -n 1)"; exit 0; fi
+    line=$(sed -n "s/^$device  *//p" "$W/doctor.log" | head -n 1)
+    figure "${line:-no $device: $(sed -n 's/^driver  *//p' "$W/doctor.log" | head -n 1)}"
+    case $line in '' | *'does not work'*) exit 1 ;; esac
+}
+
+step_isa() {
+    run_tests "$B/tests/check_isa"
+    rc=$?
+    against=$(grep -o 'against sim: .*' "$W/isa.tap" | tail -n 1)
+    [ -z "$against" ] || figure "$(cat "$W/isa.figure"); $against"
+    exit $rc
+}
+
+step_kernels() {
+    set --
+    for p in "$B"/tests/check_*; do case $p in */check_isa) ;; *) set -- "$@" "$p" ;; esac; done
+    run_tests "$@"
+}
+
+# The tests that run whole models on the device of QMOE_TEST_DEVICE.
+step_goldens() {
+    run_tests "$B/tests/unit_hf" "$B/tests/unit_parity" "$B/tests/unit_engine" "$B"/tests/unit_demo* "$B/tests/unit_fault" \
+        "$B/tests/unit_upload" "$B/tests/unit_nvrtc"
+}
+
+step_sanitizer() {
+    tool=compute-sanitizer
+    have $tool || tool=$(ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | head -n 1)
+    [ -n "$tool" ] || skip "no compute-sanitizer here"
+    "$B/qmoe-gpu" synth -o "$W/small.gguf" --layers 2 || exit 1
+    said= bad=0
+    for t in memcheck racecheck synccheck initcheck; do
+        echo "== $t"
+        timeout -k 5 $((limit / 4)) $tool --tool $t --error-exitcode 9 --print-limit 20 \
+            "$B/qmoe-gpu" generate -m "$W/small.gguf" --device "$device" --raw -p a -n 3 -c 64 > "$W/one.txt" 2>&1
+        rc=$?
+        cat "$W/one.txt"
+        case $rc in
+        0) said="$said $t 0;" ;;
+        124 | 137) said="$said $t no end;" bad=1 ;;
+        *) said="$said $t $(grep -c '^========= .*\(Invalid\|Error\|Race\|hazard\|Barrier\|Uninit\)' "$W/one.txt") errors;" bad=1 ;;
+        esac
+        grep -q 'Device not supported\|not supported on this' "$W/one.txt" && skip "$tool cannot work on this machine"
+        figure "errors:$said"
+    done
+    exit $bad
+}
+
+step_synth() {
+    [ -z "$model" ] || skip "--model $model"
+    t0=$(date +%s)
+    if sim; then "$B/qmoe-gpu" synth -o "$M"; else "$B/qmoe-gpu" synth --preset qwen3-30b-a3b -o "$M"; fi || exit 1
+    bytes=$(wc -c < "$M")
+    figure "$bytes bytes in $(($(date +%s) - t0)) s: $M"
+}
+
+# Clocks, power and temperature while a command runs, read once a second.
+watch_clocks() {
+    have nvidia-smi || return 0
+    while :; do
+        nvidia-smi -i "${device#cuda:}" --query-gpu=timestamp,clocks.sm,clocks.mem,power.draw,temperature.gpu,clocks_throttle_reasons.active --format=csv,noheader
+        sleep 1
+    done >> "$W/clocks.csv" 2>/dev/null &
+    watcher=$!
+}
+
+step_decode() {
+    [ -f "$M" ] || skip "no model: step synth did not write one"
+    list=$(depths | tr ' ' ,)
+    if sim; then n=4 reps=2 prompt=8; else n=128 reps=5 prompt=512; fi
+    watcher=
+    sim || watch_clocks
+    # A record as each test ends: what the time limit cuts off leaves the rest.
+    bench -p 0 -n $n -d "$list" -r $reps -o jsonl >> "$W/bench.jsonl"
+    rc=$?
+    figure "$(tell_decode)"
+    bench -p $prompt -n 0 -d 0 -r 2 -o jsonl >> "$W/bench.jsonl" || rc=1
+    [ -z "$watcher" ] || kill $watcher
+    figure "$(tell_decode)"
+    bench_json
+    exit $rc
+}
+tell_decode() {
+    awk '{
+        name = $0; sub(/.*"test": *"/, "", name); sub(/".*/, "", name)
+        ts = $0; sub(/.*"avg_ts": */, "", ts); sub(/[,}].*/, "", ts)
+        f = ""
+        if (match($0, /"fraction_of_bandwidth": *[0-9.]+/)) {
+            f = substr($0, RSTART, RLENGTH); sub(/.*: */, "", f); f = sprintf(" (%.0f%% of bandwidth)", 100 * f)
+        }
+        printf "%s%s %.1f tok/s%s", n++ ? ", " : "", name, ts, f
+    }' "$W/bench.jsonl"
+}
+bench_json() {
+    {
+        printf '{"tests": '
+        array "$W/bench.jsonl"
+        printf ', "clocks": '
+        if [ -s "$W/clocks.csv" ]; then
+            awk 'BEGIN { printf "{\"columns\": \"time, SM clock, memory clock, power, temperature, throttle reasons\", \"rows\": [" }
+                 { gsub(/["\\]/, ""); printf "%s\"%s\"", n++ ? ", " : "", $0 } END { printf "]}" }' "$W/clocks.csv"
+        else printf null; fi
+        printf ', "peer": '
+        if [ -s "$W/peer.jsonl" ]; then array "$W/peer.jsonl"; else printf 'null'; fi
+        printf '}\n'
+    } > "$W/bench.json"
+}
+
+step_perop() {
+    [ -f "$M" ] || skip "no model: step synth did not write one"
+    said= rc=0
+    : > "$W/perop.parts"
+    for d in $(depths); do
+        bench --per-op -d "$d" -o json > "$W/perop.one" || { rc=1; continue; }
+        [ ! -s "$W/perop.parts" ] || echo , >> "$W/perop.parts"
+        { printf '{"depth": %s, "records":\n' "$d"; cat "$W/perop.one"; echo '}'; } >> "$W/perop.parts"
+        { echo '['; cat "$W/perop.parts"; echo ']'; } > "$W/perop.json"
+        if sim; then said="$said d$d $(numbers "$W/perop.one" thread_insts | head -n 1) thread instructions,"
+        else said="$said d$d $(numbers "$W/perop.one" step_ns | head -n 1 | awk '{ printf "%.0f us", $1 / 1000 }') a step,"; fi
+        figure "${said# }"
+    done
+    exit $rc
+}
+
+step_micro() {
+    [ -x "$B/bench/micro" ] || skip "not built: $B/bench/micro"
+    "$B/bench/micro" --device "$device" -o "$W/micro.json"
+    rc=$?
+    figure "$(tail -n 1 "$W/micro.log")"
+    exit $rc
+}
+
+step_bench() {
+    [ -x "$B/bench/kernels" ] || skip "not built: $B/bench/kernels"
+    set -- --device "$device" --benchmark_out="$W/kernels.json" --benchmark_out_format=json
+    if sim; then set -- "$@" --model small; else set -- "$@" --model 30b --cold-l2 --benchmark_min_time=0.1; fi
+    "$B/bench/kernels" "$@"
+    rc=$?
+    figure "$(grep -c '"run_type": *"iteration"' "$W/kernels.json") kernels timed"
+    exit $rc
+}
+
+step_ncu() {
+    tool=ncu
+    have $tool || tool=$(ls /usr/local/cuda*/bin/ncu /opt/nvidia/nsight-compute/*/ncu 2>/dev/null | head -n 1)
+    [ -n "$tool" ] || skip "no ncu here"
+    # Two layers of the 30B's shape: the same kernels at the same shapes, without 18 GB to load.
+    if sim; then "$B/qmoe-gpu" synth -o "$W/two.gguf" --layers 2
+    else "$B/qmoe-gpu" synth --preset qwen3-30b-a3b --layers 2 -o "$W/two.gguf"; fi || exit 1
+    m=gpu__time_duration.sum,dram__bytes_read.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed
+    m=$m,sm__throughput.avg.pct_of_peak_sustained_elapsed,smsp__inst_executed.sum,launch__registers_per_thread
+    m=$m,sm__warps_active.avg.pct_of_peak_sustained_active,lts__t_sector_hit_rate.pct
+    # The expert matrices, the attention's and the output's: the three that stream nearly all bytes. The
+    # first step is skipped (about 13 such launches).
+    $tool --clock-control none --graph-profiling node --kernel-name 'regex:^qm_(moe_up|moe_matvec|matvec)' \
+        --launch-skip 13 --launch-count 13 --metrics $m --csv \
+        "$B/qmoe-gpu" generate -m "$W/two.gguf" --device "$device" --raw -p a -n 3 -c 64 > "$W/ncu.csv" 2> "$W/ncu.err"
+    rc=$?
+    rm -f "$W/two.gguf"
+    cat "$W/ncu.csv" "$W/ncu.err"
+    if cat "$W/ncu.csv" "$W/ncu.err" | grep -q 'ERR_NVGPUCTRPERM\|LibraryNotLoaded\|not supported'; then
+        skip "ncu cannot read the counters here: $(cat "$W/ncu.csv" "$W/ncu.err" | grep -m 1 '==ERROR==' | cut -c 1-80)"
+    fi
+    # Long form: one line a metric; fields are quoted, the kernel's name is the fifth.
+    figure "$(awk -F '","' '/dram__throughput/ { v = $NF; gsub(/[",]/, "", v); k = $5; if (!(k in most) || v + 0 > most[k]) most[k] = v + 0 }
+        END { for (k in most) printf "%s %.0f%% of DRAM; ", k, most[k] }' "$W/ncu.csv")"
+    [ -s "$W/ncu.figure" ] && grep -q . "$W/ncu.figure" || { figure "no kernel was profiled"; exit 1; }
+    exit $rc
+}
+
+# By turns, so that a clock that drifts or a busy machine touches both alike.
+step_peer() {
+    [ -f "$M" ] || skip "no model: step synth did not write one"
+    if sim; then n=4 rounds=1; else n=128 rounds=3; fi
+    : > "$W/peer.jsonl"
+    rc=0
+    for i in $(seq $rounds); do
+        echo "== round $i"
+        bench -p 0 -n $n -d 0 -r 3 -o jsonl > "$W/ours.one" || rc=1
+        "$peer" -m "$M" -p 0 -n $n -r 3 -ngl 99 -fa 1 -o jsonl > "$W/theirs.one" || rc=1
+        cat "$W/ours.one" "$W/theirs.one"
+        sed "s/^{/{\"who\": \"qmoe-gpu\", \"round\": $i, /" "$W/ours.one" >> "$W/peer.jsonl"
+        grep '^{' "$W/theirs.one" | sed "s/^{/{\"who\": \"peer\", \"round\": $i, /" >> "$W/peer.jsonl"
+        bench_json
+    done
+    figure "$(awk '
+        { ts = $0; if (!sub(/.*"avg_ts": */, "", ts)) next; sub(/[,}].*/, "", ts); w = /"who": "peer"/; s[w] += ts; n[w]++ }
+        END { if (!n[0] || !n[1]) print "no figures from " (n[0] ? "the peer" : "ours")
+              else printf "tg: ours %.1f tok/s, peer %.1f tok/s, ratio %.2f", s[0] / n[0], s[1] / n[1], (s[0] / n[0]) / (s[1] / n[1]) }' "$W/peer.jsonl")"
+    grep -q ratio "$W/peer.figure" || rc=1
+    exit $rc
+}
+
+if [ "${1:-}" = --step ]; then
+    step=$2 limit=$3
+    "step_$step"
+    exit $?
+fi
+
+# ---- the run ---------------------------------------------------------------------------------------------
+# Text as a JSON string.
+jstr() { printf '%s' "$*" | tr '\n\t' '  ' | tr -d '\000-\037' | sed 's/\\/\\\\/g; s/"/\\"/g; s/.*/"&"/'; [ -n "$*" ] || printf '""'; }
+commit=$(sed -n 's/^commit //p' VERSION 2>/dev/null)
+[ -n "$commit" ] || commit=$(git describe --always --dirty --exclude '*' --abbrev=12 2>/dev/null || echo unknown)
+began=$(date +%s) date=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+smi_fields=name,driver_version,pstate,clocks.sm,clocks.mem,clocks.max.sm,clocks.max.mem,power.draw,power.limit,temperature.gpu,persistence_mode,ecc.mode.current,memory.total,pcie.link.gen.current,pcie.link.width.current
+smi=
+if ! sim && have nvidia-smi; then
+    smi=$(timeout 20 nvidia-smi -i "${device#cuda:}" --query-gpu=$smi_fields --format=csv,noheader 2>&1 | head -n 1)
+fi
+
+# The large model: a given one, or room for one.
+M=$model
+if [ -z "$M" ]; then
+    need_kb=19000000
+    if sim; then need_kb=50000; fi
+    for d in ${dir:-"${TMPDIR:-/tmp}" /tmp /var/tmp "$out" /dev/shm}; do
+        [ -w "$d" ] || continue
+        free=$(df -Pk "$d" | awk 'NR == 2 { print $4 }')
+        if [ "${free:-0}" -ge $need_kb ]; then M=$d/qmoe-gpu-check-$$.gguf; break; fi
+    done
+fi
+export M
+cleanup() {
+    if [ -z "$model" ] && [ -n "$M" ] && [ -z "$keep" ]; then rm -f "$M"; fi
+    rm -rf "$W"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# A log of at most 5 MB: its head and its tail.
+capped() {
+    n=$(wc -c < "$1")
+    if [ "$n" -le 5000000 ]; then cat "$1"; return; fi
+    head -c 2500000 "$1"; printf '\n... %s bytes left out ...\n' $((n - 5000000)); tail -c 2500000 "$1"
+}
+logs() { # logs STEP...: their output under headings
+    for s in "$@"; do
+        [ -f "$W/$s.log" ] || continue
+        printf '==== %s ====\n' "$s"
+        capped "$W/$s.log"
+    done
+}
+all="doctor isa kernels goldens"
+rest="sanitizer synth decode perop micro bench ncu peer"
+# Written after every step, so that a run that is cut off leaves what it had.
+write_out() {
+    {
+        printf '{\n "tool": "gpu_check", "date": %s, "commit": %s, "device": %s,\n' "$(jstr "$date")" "$(jstr "$commit")" "$(jstr "$device")"
+        printf ' "seconds": %s, "complete": %s, "failed": %s, "budget_s": %s,\n' $(($(date +%s) - began)) "$1" "$n_failed" "$budget"
+        printf ' "model": %s,\n "nvidia_smi": {"fields": %s, "values": %s},\n "machine": ' "$(jstr "$M")" "$(jstr "$smi_fields")" "$(jstr "$smi")"
+        if [ -s "$W/doctor.json" ]; then cat "$W/doctor.json"; else echo null; fi
+        printf ' ,"steps": [\n%s\n ]\n}\n' "$rows"
+    } > "$out/summary.json"
+    {
+        printf 'qmoe-gpu %s on %s, %s\n' "$commit" "$device" "$date"
+        [ -z "$smi" ] || printf '%s\n%s\n' "$smi_fields" "$smi"
+        printf '\n%-10s %-10s %8s  %s\n%s\n' step result seconds "key figure" "$table"
+    } > "$out/summary.txt"
+    # shellcheck disable=SC2086
+    logs $all > "$out/checks.txt"
+    # shellcheck disable=SC2086
+    logs $rest > "$out/tools.txt"
+    for f in bench perop micro kernels; do [ ! -s "$W/$f.json" ] || cp "$W/$f.json" "$out/"; done
+}
+
+todo=$STEPS
+if [ -n "$peer" ]; then todo="$todo peer"; fi
+if [ -n "$only" ]; then
+    # What a step reads comes with it.
+    todo=" $(echo "$only" | tr , ' ') "
+    case $todo in *" decode "* | *" perop "* | *" peer "*) [ -n "$model" ] || case $todo in *" synth "*) ;; *) todo=" synth$todo" ;; esac ;; esac
+fi
+
+rows='' table='' n_failed=0
+stop=$((began + budget))
+for s in $todo; do
+    now=$(date +%s)
+    limit=$(($(limit_of "$s") * budget / 540))
+    [ "$s" = peer ] || [ $((stop - now)) -ge "$limit" ] || limit=$((stop - now))
+    t0=$(date +%s.%N)
+    rm -f "$W/$s.figure"
+    if [ "$s" = synth ] && [ -z "$M" ]; then
+        result=skipped figure="no folder with 19 GB free: give --dir or --model"
+    elif [ "$limit" -lt 3 ]; then
+        result="no time" figure="the budget of $budget s is spent"
+        n_failed=$((n_failed + 1))
+    else
+        [ "$s" = peer ] && limit=$(limit_of peer)
+        timeout -k 5 "$limit" sh tools/gpu_check.sh --step "$s" "$limit" > "$W/$s.log" 2>&1 < /dev/null
+        rc=$?
+        figure=$(cat "$W/$s.figure" 2>/dev/null)
+        case $rc in
+        0) result=ok ;;
+        77) result=skipped ;;
+        124 | 137) result="time limit" n_failed=$((n_failed + 1)) ;;
+        *) result=FAILED n_failed=$((n_failed + 1)); [ -n "$figure" ] || figure=$(tail -n 1 "$W/$s.log") ;;
+        esac
+        # What a step had measured when its time ended is kept.
+        if [ "$s" = decode ] && [ $rc != 0 ] && [ -s "$W/bench.jsonl" ]; then bench_json; fi
+    fi
+    seconds=$(echo "$t0 $(date +%s.%N)" | awk '{ printf "%.1f", $2 - $1 }')
+    row=$(printf '%-10s %-10s %8s  %s' "$s" "$result" "$seconds" "$figure")
+    echo "$row" >&2
+    table="$table$row
+"
+    [ -z "$rows" ] || rows="$rows,
+"
+    rows="$rows  {\"step\": \"$s\", \"result\": \"$result\", \"seconds\": $seconds, \"limit_s\": $limit, \"figure\": $(jstr "$figure")}"
+    write_out false
+done
+write_out true
+echo
+cat "$out/summary.txt"
+echo "$(($(date +%s) - began)) s; results in $out"
+[ "$n_failed" = 0 ]
