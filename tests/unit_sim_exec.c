@@ -120,6 +120,21 @@ static void cooperative(void **state) {
     assert_non_null(strstr(qm_sim_last_report(), "waits in CTA at line 9 `bar.sync 0`"));
 }
 
+/* More threads than the host has cores, so that some of those with work are put aside by it while others find
+ * nothing to do: waiting is not a deadlock as long as one of them can still move. */
+static void waiting_is_no_deadlock(void **state) {
+    (void)state;
+    qm_sim_options opt;
+    qm_sim_get_options(&opt);
+    opt.n_sm = 4;
+    opt.threads = 8;
+    opt.count = opt.check_races = opt.check_uninit = 0;
+    for (int i = 0; i < 150; i++) {
+        int rc = simtext_run_opt(GRID_BARRIER, 8, 64, 1, o, 1024, &opt, NULL);
+        if (rc) fail_msg("launch %d: %s", i, qm_sim_last_report());
+    }
+}
+
 static void deadlocks(void **state) {
     (void)state;
     faults(K ".reg .pred p; setp.lt.u32 p, %t, 32; @p bar.sync 0, 128; ret; }", 1, 64, 0, SIM_DEADLOCK, "waits in CTA at line");
@@ -207,7 +222,8 @@ static void async_copies(void **state) {
 int main(void) {
     const struct CMUnitTest t[] = {
         cmocka_unit_test(divergence), cmocka_unit_test(loops), cmocka_unit_test(branch_table_and_calls), cmocka_unit_test(barriers),
-        cmocka_unit_test(warp_ops), cmocka_unit_test(spin_locks), cmocka_unit_test(cooperative), cmocka_unit_test(deadlocks),
+        cmocka_unit_test(warp_ops), cmocka_unit_test(spin_locks), cmocka_unit_test(cooperative), cmocka_unit_test(waiting_is_no_deadlock),
+        cmocka_unit_test(deadlocks),
         cmocka_unit_test(barrier_divergence), cmocka_unit_test(absent_lanes), cmocka_unit_test(bad_addresses), cmocka_unit_test(many_ctas),
         cmocka_unit_test(bad_launches), cmocka_unit_test(async_copies),
     };
