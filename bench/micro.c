@@ -75,6 +75,7 @@ void micro_report(micro *m, const char *name, json_t *params, double *ns, int n,
     json_object_set_new(o, "name", json_string(name));
     json_object_set_new(o, "params", params ? params : json_object());
     double mid = n ? qm_bench_median(ns, n) : 0; /* sorts: ns[0] is the least */
+    if (n && !m->sim && !wrong && mid <= 0) wrong = "more work took no longer: the machine was not quiet";
     int timed = n > 0 && m->timed && !wrong;
     for (int i = 0; timed && i < n; i++) json_array_append_new(v, json_real(ns[i]));
     json_object_set_new(o, "ns_median", timed ? json_real(mid) : json_null());
