@@ -125,7 +125,7 @@ run_tests() {
         awk -v n=$programs '
             /^not ok.*# *SKIP/ { s++; next } /^ok.*# *SKIP/ { s++; next } /^not ok/ { f++ } /^ok/ { p++ }
             END { printf "%d passed, %d failed, %d skipped, programs %d", p, f, s, n }' "$W/$step.tap" > "$W/$step.count"
-        figure "$(cat "$W/$step.count")$([ ! -f "$W/$step.bad" ] || printf ', bad: %s' "$(tr '\n' ' ' < "$W/$step.bad")")"
+        figure "$(cat "$W/$step.count")$([ ! -f "$W/$step.bad" ] || printf ', bad: %s' "$(paste -sd ' ' "$W/$step.bad")")"
     done
     [ $programs -gt 0 ] || skip "not built: none of these test programs is in $B/tests"
     return $bad
@@ -250,7 +250,7 @@ tell_decode() {
 bench_json() {
     {
         printf '{"tests": '
-        array "$W/bench.jsonl"
+        if [ -s "$W/bench.jsonl" ]; then array "$W/bench.jsonl"; else printf 'null'; fi
         printf ', "clocks": '
         if [ -s "$W/clocks.csv" ]; then
             awk 'BEGIN { printf "{\"columns\": \"time, SM clock, memory clock, power, temperature, throttle reasons\", \"rows\": [" }
@@ -289,11 +289,27 @@ step_micro() {
 step_bench() {
     [ -x "$B/bench/kernels" ] || skip "not built: $B/bench/kernels"
     set -- --device "$device" --benchmark_out="$W/kernels.json" --benchmark_out_format=json
-    if sim; then set -- "$@" --model small; else set -- "$@" --model 30b --cold-l2 --benchmark_min_time=0.1; fi
+    # On a GPU only the weight types of a Q4_K_M file.
+    if sim; then set -- "$@" --model small
+    else set -- "$@" --model 30b --cold-l2 --benchmark_min_time=0.1 '--benchmark_filter=-/(F16|BF16|Q8_0|Q5_K)/|lm_head/matvec/(F32|Q4_K)/'; fi
     "$B/bench/kernels" "$@"
     rc=$?
-    figure "$(grep -c '"run_type": *"iteration"' "$W/kernels.json") kernels timed"
+    tell_bench
     exit $rc
+}
+tell_bench() {
+    figure "$(awk -F ': ' '
+        /"name":/ { split($2, part, "/"); op = part[2] " " part[4] }
+        /"run_type": *"iteration"/ { n++ }
+        /"of_copy":/ { v = $2 + 0; if (op ~ /^(moe_up|moe_down|qkv|lm_head) /) said = said sprintf("; %s %.0f%%", op, 100 * v) }
+        END { printf "%d kernels timed%s%s", n, said ? ", of the copy bandwidth" : "", said }' "$W/kernels.json")"
+}
+# A list that was cut off, up to its last whole record.
+close_kernels() {
+    awk '{ line[NR] = $0 } /^    },?$/ { last = NR }
+         END { for (i = 1; i < last; i++) print line[i]; if (last) print "    }\n  ]\n}" }' "$W/kernels.json" > "$W/kernels.whole"
+    mv "$W/kernels.whole" "$W/kernels.json"
+    step=bench tell_bench
 }
 
 step_ncu() {
@@ -421,20 +437,23 @@ write_out() {
     for f in bench perop micro kernels; do [ ! -s "$W/$f.json" ] || cp "$W/$f.json" "$out/"; done
 }
 
-todo=$STEPS
-if [ -n "$peer" ]; then todo="$todo peer"; fi
-if [ -n "$only" ]; then
-    # What a step reads comes with it.
-    todo=" $(echo "$only" | tr , ' ') "
-    case $todo in *" decode "* | *" perop "* | *" peer "*) [ -n "$model" ] || case $todo in *" synth "*) ;; *) todo=" synth$todo" ;; esac ;; esac
+# In their order, and with what they read: decode, perop and peer want the model that synth writes.
+asked=" $(echo "${only:-$STEPS ${peer:+peer}}" | tr , ' ') "
+if [ -z "$model" ]; then
+    case $asked in *" decode "* | *" perop "* | *" peer "*) asked="$asked synth " ;; esac
 fi
+todo=
+for s in $STEPS peer; do
+    case $asked in *" $s "*) todo="$todo $s" ;; esac
+done
 
 rows='' table='' n_failed=0
 stop=$((began + budget))
 for s in $todo; do
     now=$(date +%s)
     limit=$(($(limit_of "$s") * budget / 540))
-    [ "$s" = peer ] || [ $((stop - now)) -ge "$limit" ] || limit=$((stop - now))
+    # The peer is asked for by name, beyond the budget.
+    if [ "$s" = peer ]; then limit=$(limit_of peer); elif [ $((stop - now)) -lt "$limit" ]; then limit=$((stop - now)); fi
     t0=$(date +%s.%N)
     rm -f "$W/$s.figure"
     if [ "$s" = synth ] && [ -z "$M" ]; then
@@ -443,7 +462,6 @@ for s in $todo; do
         result="no time" figure="the budget of $budget s is spent"
         n_failed=$((n_failed + 1))
     else
-        [ "$s" = peer ] && limit=$(limit_of peer)
         timeout -k 5 "$limit" sh tools/gpu_check.sh --step "$s" "$limit" > "$W/$s.log" 2>&1 < /dev/null
         rc=$?
         figure=$(cat "$W/$s.figure" 2>/dev/null)
@@ -455,6 +473,10 @@ for s in $todo; do
         esac
         # What a step had measured when its time ended is kept.
         if [ "$s" = decode ] && [ $rc != 0 ] && [ -s "$W/bench.jsonl" ]; then bench_json; fi
+        if [ "$s" = bench ] && [ "$result" = "time limit" ] && [ -s "$W/kernels.json" ]; then
+            close_kernels
+            figure=$(cat "$W/bench.figure")
+        fi
     fi
     seconds=$(echo "$t0 $(date +%s.%N)" | awk '{ printf "%.1f", $2 - $1 }')
     row=$(printf '%-10s %-10s %8s  %s' "$s" "$result" "$seconds" "$figure")

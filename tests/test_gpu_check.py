@@ -1,0 +1,216 @@
+"""tools/gpu_check.sh on the software device: every step, and what happens when one fails, hangs or lacks its tool.
+
+The build it looks at is made of links to a few programs of this build, so that a test can put a broken one in,
+and the tools that come with CUDA are small scripts: their presence must not depend on the machine."""
+import glob, json, os, re, shutil, subprocess, tempfile
+import tap
+
+BIN = os.path.abspath(os.environ.get("QMOE_BIN") or "build/qmoe-gpu")
+BUILD = os.path.dirname(BIN)
+TMP = os.path.abspath(os.environ.get("QMOE_TEST_TMP") or "/tmp")
+STEPS = ["doctor", "isa", "kernels", "goldens", "sanitizer", "synth", "decode", "perop", "micro", "bench", "ncu"]
+
+# Each runs the program behind its options, as the real one does.
+SANITIZER = """#!/bin/sh
+while [ "${1#--}" != "$1" ]; do [ "$1 $2" != "--tool ${FAKE_FINDS:-}" ] || bad=1; shift 2; done
+echo "========= COMPUTE-SANITIZER"
+"$@" || exit 1
+[ -z "${bad:-}" ] || { echo "========= Error: Race reported between Write and Read access"; exit 9; }
+echo "========= ERROR SUMMARY: 0 errors"
+"""
+NCU = """#!/bin/sh
+while [ "${1##*/}" != qmoe-gpu ]; do shift; done
+[ -z "${FAKE_NO_COUNTERS:-}" ] || { echo "==ERROR== ERR_NVGPUCTRPERM - The user does not have permission"; exit 1; }
+echo '==PROF== Connected to process 7'
+"$@" || exit 1
+echo '"ID","Process ID","Process Name","Host Name","Kernel Name","Context","Section Name","Metric Name","Metric Unit","Metric Value"'
+echo '"0","7","qmoe-gpu","127.0.0.1","qm_moe_up_q4_k_q16a","1","Command line profiler metrics","dram__throughput.avg.pct_of_peak_sustained_elapsed","%","71.25"'
+echo '"1","7","qmoe-gpu","127.0.0.1","qm_matvec_q6_k_q16a","1","Command line profiler metrics","dram__throughput.avg.pct_of_peak_sustained_elapsed","%","64.50"'
+"""
+PEER = """#!/bin/sh
+[ -r "$2" ] || exit 1
+echo 'ggml_cuda_init: found 1 device' >&2
+echo '{"build_commit": "abc", "n_prompt": 0, "n_gen": 4, "n_depth": 0, "avg_ns": 2000000, "stddev_ns": 1, "avg_ts": 2000.0, "stddev_ts": 1.0, "samples_ns": [2000000]}'
+"""
+
+
+def script(path, text):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if os.path.lexists(path):
+        os.unlink(path)
+    with open(path, "w") as f:
+        f.write(text)
+    os.chmod(path, 0o755)
+    return path
+
+
+class Tree:
+    """A build of links, and the tools."""
+
+    def __init__(self, tests=("check_isa", "check_rmsnorm", "unit_upload")):
+        self.root = tempfile.mkdtemp(dir=TMP, prefix="gpu_check_test")
+        self.b, self.tools = self.root + "/b", self.root + "/tools"
+        for folder, names in (("tests", tests), ("bench", ("micro", "kernels"))):
+            os.makedirs(f"{self.b}/{folder}")
+            for n in names:
+                os.symlink(os.path.join(BUILD, folder, n), f"{self.b}/{folder}/{n}")
+        os.symlink(BIN, self.b + "/qmoe-gpu")
+        script(self.tools + "/compute-sanitizer", SANITIZER)
+        script(self.tools + "/ncu", NCU)
+
+    def run(self, *args, status=0, env=None):
+        out = self.root + "/out"
+        shutil.rmtree(out, ignore_errors=True)
+        e = dict(os.environ, B=self.b, PATH=self.tools + ":" + os.environ["PATH"], QMOE_TEST_ISA="add_int", TMPDIR=self.root,
+                 **(env or {}))
+        e.pop("OUT", None)
+        p = subprocess.run(["sh", "tools/gpu_check.sh", "--device", "sim", "--out", out, *args], stdin=subprocess.DEVNULL,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=220, env=e)
+        text = p.stdout.decode()
+        assert p.returncode == status, f"{args}: exit status {p.returncode}, not {status}\n{text}"
+        files = sorted(os.listdir(out)) if os.path.isdir(out) else []
+        assert len(files) <= 8, files
+        for f in files:
+            assert re.fullmatch(r"[A-Za-z0-9._-]+", f) and os.path.getsize(f"{out}/{f}") <= 16 << 20, f
+        self.out, self.files, self.text = out, files, text
+        left = glob.glob(self.root + "/gpu_check.*") + glob.glob(self.root + "/*.gguf")
+        assert not left, f"left behind: {left}"
+        if not files:
+            return {}
+        self.summary = self.json("summary.json")
+        return {s["step"]: s for s in self.summary["steps"]}
+
+    def json(self, name):
+        with open(f"{self.out}/{name}") as f:
+            return json.load(f)
+
+    def read(self, name):
+        with open(f"{self.out}/{name}") as f:
+            return f.read()
+
+    def close(self):
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def in_tree(fn):
+    def test():
+        if not os.path.exists(os.path.join(BUILD, "bench", "kernels")):
+            raise tap.Skip("the benches are not built")
+        t = Tree()
+        try:
+            fn(t)
+        finally:
+            t.close()
+    test.__name__ = fn.__name__
+    return test
+
+
+@in_tree
+def test_every_step(t):
+    got = t.run()
+    assert list(got) == STEPS, list(got)
+    for name, s in got.items():
+        assert s["result"] == "ok", f"{s}\n{t.read('checks.txt')}\n{t.read('tools.txt')}"
+        assert 0 <= s["seconds"] <= s["limit_s"] + 6 and s["figure"], s
+    assert t.files == ["bench.json", "checks.txt", "kernels.json", "micro.json", "perop.json", "summary.json", "summary.txt",
+                       "tools.txt"], t.files
+    assert t.summary["complete"] is True and t.summary["failed"] == 0 and t.summary["device"] == "sim"
+    assert t.summary["machine"]["sim"]["works"] is True and t.summary["commit"] and t.summary["date"].endswith("Z")
+    tests = t.json("bench.json")["tests"]
+    assert [x["test"] for x in tests] == ["tg4", "tg4 @ d16", "tg4 @ d48", "pp8"], tests
+    assert all(x["machine"]["simulated"] for x in tests)
+    perop = t.json("perop.json")
+    assert [x["depth"] for x in perop] == [0, 16, 48]
+    assert all(x["records"][0]["record"] == "step" and len(x["records"]) > 40 for x in perop)
+    assert t.json("micro.json")["complete"] and t.json("kernels.json")["benchmarks"]
+    assert "moe_up_q4_k_q16a 71% of DRAM" in got["ncu"]["figure"] and "racecheck 0" in got["sanitizer"]["figure"]
+    checks = t.read("checks.txt")
+    assert all(f"==== {s} ====" in checks for s in STEPS[:4]) and "check_rmsnorm" in checks
+    table = t.read("summary.txt")
+    assert table in t.text and t.text.rstrip().splitlines()[-1].endswith("results in " + t.out)
+    assert all(re.search(rf"^{s} +ok +[0-9.]+ ", table, re.M) for s in STEPS), table
+
+
+@in_tree
+def test_failures_do_not_stop_the_rest(t):
+    script(t.b + "/tests/check_aaa", "#!/bin/sh\necho 1..2\necho ok 1 - one\necho not ok 2 - two\nexit 1\n")
+    script(t.b + "/tests/check_dies", "#!/bin/sh\nkill -11 $$\n")
+    script(t.b + "/tests/check_silent", "#!/bin/sh\nexit 0\n")
+    script(t.b + "/bench/micro", "#!/bin/sh\necho 'no such luck' >&2\nexit 1\n")
+    got = t.run("--only", "isa,kernels,sanitizer,decode,micro,ncu", status=1, env={"FAKE_FINDS": "racecheck", "FAKE_NO_COUNTERS": "1"})
+    # decode brings synth along
+    assert {s: x["result"] for s, x in got.items()} == {
+        "synth": "ok", "isa": "ok", "kernels": "FAILED", "sanitizer": "FAILED", "decode": "ok", "micro": "FAILED", "ncu": "skipped"}, got
+    figure = got["kernels"]["figure"]
+    assert "1 failed" in figure and re.search(r"bad: check_aaa check_dies check_silent *$", figure), figure
+    assert re.search(r"\b[1-9]\d* passed", figure) and "check_rmsnorm" in t.read("checks.txt")
+    assert "memcheck 0" in got["sanitizer"]["figure"] and "racecheck 1 errors" in got["sanitizer"]["figure"]
+    assert got["micro"]["figure"] == "no such luck" and "ERR_NVGPUCTRPERM" in got["ncu"]["figure"]
+    assert t.summary["failed"] == 3 and t.summary["complete"] is True
+
+
+@in_tree
+def test_time_limits(t):
+    for n in ("check_aaa", "check_bbb", "check_ccc"):
+        script(f"{t.b}/tests/{n}", "#!/bin/sh\necho ok 1 - begins\nsleep 100\n")
+    # A tenth of the time: 6 s for the kernels, at most 4 s for each program.
+    got = t.run("--budget", "54", "--only", "kernels,isa", status=1)
+    assert got["kernels"]["result"] == "time limit" and got["kernels"]["seconds"] < 12, got
+    assert got["kernels"]["figure"].endswith("bad: check_aaa"), got
+    assert got["isa"]["result"] == "ok"
+    for n in ("check_bbb", "check_ccc"):
+        os.unlink(f"{t.b}/tests/{n}")
+    # Google Benchmark stopped in the middle of a record: the whole ones are kept.
+    real = os.path.join(BUILD, "bench", "kernels")
+    script(t.b + "/bench/kernels", f"""#!/bin/sh
+for a; do case $a in --benchmark_out=*) f=${{a#*=}} ;; esac; done
+{real} "$@" --benchmark_filter=embed && n=$(wc -c < "$f") && head -c $((n - 100)) "$f" > "$f.cut" && mv "$f.cut" "$f" && sleep 100
+""")
+    got = t.run("--budget", "54", "--only", "bench", status=1)
+    assert got["bench"]["result"] == "time limit" and re.match(r"[1-9]\d* kernels timed", got["bench"]["figure"]), got
+    assert all("embed" in x["name"] for x in t.json("kernels.json")["benchmarks"]) and t.json("kernels.json")["context"]
+    got = t.run("--budget", "54", "--only", "kernels", status=1)
+    assert got["kernels"]["result"] == "FAILED" and "stopped after" in t.read("checks.txt"), got
+
+
+@in_tree
+def test_without_model_or_tools(t):
+    os.unlink(t.b + "/bench/kernels")
+    for n in os.listdir(t.b + "/tests"):
+        os.unlink(f"{t.b}/tests/{n}")
+    got = t.run("--only", "isa,goldens,bench")
+    assert {x["result"] for x in got.values()} == {"skipped"} and all("not built" in x["figure"] for x in got.values()), got
+    # The doctor says which device is not there; nothing else hides it.
+    got = t.run("--device", "cuda:7", "--only", "doctor", status=1, env={"QMOE_LIBCUDA": "/nowhere/libcuda.so.1"})
+    assert got["doctor"]["result"] == "FAILED" and "cuda:7" in got["doctor"]["figure"], got
+
+
+@in_tree
+def test_model_and_peer(t):
+    model = t.root + "/given.bin"
+    subprocess.run([BIN, "synth", "-o", model, "--seed", "5", "--layers", "1"], check=True, stdout=subprocess.DEVNULL)
+    peer = script(t.root + "/llama-bench", PEER)
+    got = t.run("--only", "synth,peer", "--model", model, "--peer", peer)
+    assert got["synth"]["result"] == "skipped" and got["peer"]["result"] == "ok", f"{got}\n{t.read('tools.txt')}"
+    assert re.search(r"ours [0-9.]+ tok/s, peer 2000.0 tok/s, ratio 0\.\d\d", got["peer"]["figure"]), got
+    both = t.json("bench.json")["peer"]
+    assert [x["who"] for x in both] == ["qmoe-gpu", "peer"] and both[0]["avg_ts"] > 0, both
+    assert os.path.exists(model), "a given model is not ours to remove"
+    got = t.run("--only", "peer", "--model", model, "--peer", script(t.root + "/broken", "#!/bin/sh\nexit 1\n"), status=1)
+    assert got["peer"]["result"] == "FAILED", got
+
+
+@in_tree
+def test_options(t):
+    for args, word in ((("--only", "nonesuch"), "--list"), (("--budget", "x"), "seconds"), (("--frob",), "--help"),
+                       (("--only", "peer"), "--peer"), (("--model", t.root + "/none"), "cannot be read"), (("--dir",), "value")):
+        t.run(*args, status=2)
+        assert word in t.text and not t.files, t.text
+    for args in (("--list",), ("--help",)):
+        t.run(*args)
+        assert not t.files and "kernels" in t.text
+
+
+if __name__ == "__main__":
+    import sys
+    tap.main(sys.modules[__name__])
