@@ -272,4 +272,36 @@
 #define QM_PROBE_N    16   /* 16-byte units; n + 8 S < 2^32 */
 #define QM_PROBE_SIZE 24
 
+/* ---- stats: what a vector looks like, and a copy of it. Not an op of a model: it looks at what ops have left
+ * (runtime/exec/trace.h). One CTA a job; the vector of a job is v[i] = add[i] + sum_s x[s * stride + i], summed
+ * in f32 by rising s, as rmsnorm does it. mean, std_dev, l2, min and max are over the finite values, the sums
+ * behind them in f64; std_dev is that of a population (divided by the number of finite values). Of no finite value:
+ * mean NaN, std_dev 0, l2 0, min +inf, max -inf. */
+#define QM_STATS_JOBS     0   /* jobs [gridDim.x] */
+#define QM_STATS_OUT      8   /* records [gridDim.x] */
+#define QM_STATS_WORDS   16   /* u32 [n_words] copied to WORDS_TO, and as many at WORDS2 behind them; or 0 */
+#define QM_STATS_WORDS2  24   /* or 0 */
+#define QM_STATS_WORDS_TO 32
+#define QM_STATS_N_WORDS 40
+#define QM_STATS_SIZE    48
+
+#define QM_STATS_JOB_X        0   /* f32 [n_parts, stride] */
+#define QM_STATS_JOB_ADD      8   /* f32 [n] or 0 */
+#define QM_STATS_JOB_COPY    16   /* f32 [n] or 0: v itself */
+#define QM_STATS_JOB_N       24
+#define QM_STATS_JOB_N_PARTS 28   /* >= 1 */
+#define QM_STATS_JOB_STRIDE  32
+#define QM_STATS_JOB_SIZE    40
+
+#define QM_STATS_MEAN    0   /* f64 */
+#define QM_STATS_STD_DEV 8   /* f64 */
+#define QM_STATS_L2     16   /* f64 */
+#define QM_STATS_MIN    24   /* f32 */
+#define QM_STATS_MAX    28   /* f32 */
+#define QM_STATS_NANS   32   /* u32, as are the rest */
+#define QM_STATS_INFS   36
+#define QM_STATS_ZEROS  40   /* +0 and -0 */
+#define QM_STATS_COUNT  44   /* n */
+#define QM_STATS_RECORD 48   /* bytes */
+
 #endif

@@ -165,6 +165,32 @@ typedef struct {
     uint32_t pad_;
 } qm_probe_args;
 
+typedef struct {
+    uint64_t jobs;
+    uint64_t out;
+    uint64_t words;
+    uint64_t words2;
+    uint64_t words_to;
+    uint32_t n_words;
+    uint32_t pad_;
+} qm_stats_args;
+
+typedef struct { /* what jobs points to */
+    uint64_t x;
+    uint64_t add;
+    uint64_t copy;
+    uint32_t n;
+    uint32_t n_parts;
+    uint32_t stride;
+    uint32_t pad_;
+} qm_stats_job;
+
+typedef struct { /* what out points to */
+    double mean, std_dev, l2;
+    float min, max;
+    uint32_t nans, infs, zeros, count;
+} qm_stats_record;
+
 #include <assert.h>
 static_assert(offsetof(qm_embed_args, w) == QM_EMBED_W, "abi");
 static_assert(offsetof(qm_embed_args, state) == QM_EMBED_STATE, "abi");
@@ -289,6 +315,30 @@ static_assert(offsetof(qm_probe_args, src) == QM_PROBE_SRC, "abi");
 static_assert(offsetof(qm_probe_args, out) == QM_PROBE_OUT, "abi");
 static_assert(offsetof(qm_probe_args, n) == QM_PROBE_N, "abi");
 static_assert(sizeof(qm_probe_args) == QM_PROBE_SIZE, "abi");
+static_assert(offsetof(qm_stats_args, jobs) == QM_STATS_JOBS, "abi");
+static_assert(offsetof(qm_stats_args, out) == QM_STATS_OUT, "abi");
+static_assert(offsetof(qm_stats_args, words) == QM_STATS_WORDS, "abi");
+static_assert(offsetof(qm_stats_args, words2) == QM_STATS_WORDS2, "abi");
+static_assert(offsetof(qm_stats_args, words_to) == QM_STATS_WORDS_TO, "abi");
+static_assert(offsetof(qm_stats_args, n_words) == QM_STATS_N_WORDS, "abi");
+static_assert(sizeof(qm_stats_args) == QM_STATS_SIZE, "abi");
+static_assert(offsetof(qm_stats_job, x) == QM_STATS_JOB_X, "abi");
+static_assert(offsetof(qm_stats_job, add) == QM_STATS_JOB_ADD, "abi");
+static_assert(offsetof(qm_stats_job, copy) == QM_STATS_JOB_COPY, "abi");
+static_assert(offsetof(qm_stats_job, n) == QM_STATS_JOB_N, "abi");
+static_assert(offsetof(qm_stats_job, n_parts) == QM_STATS_JOB_N_PARTS, "abi");
+static_assert(offsetof(qm_stats_job, stride) == QM_STATS_JOB_STRIDE, "abi");
+static_assert(sizeof(qm_stats_job) == QM_STATS_JOB_SIZE, "abi");
+static_assert(offsetof(qm_stats_record, mean) == QM_STATS_MEAN, "abi");
+static_assert(offsetof(qm_stats_record, std_dev) == QM_STATS_STD_DEV, "abi");
+static_assert(offsetof(qm_stats_record, l2) == QM_STATS_L2, "abi");
+static_assert(offsetof(qm_stats_record, min) == QM_STATS_MIN, "abi");
+static_assert(offsetof(qm_stats_record, max) == QM_STATS_MAX, "abi");
+static_assert(offsetof(qm_stats_record, nans) == QM_STATS_NANS, "abi");
+static_assert(offsetof(qm_stats_record, infs) == QM_STATS_INFS, "abi");
+static_assert(offsetof(qm_stats_record, zeros) == QM_STATS_ZEROS, "abi");
+static_assert(offsetof(qm_stats_record, count) == QM_STATS_COUNT, "abi");
+static_assert(sizeof(qm_stats_record) == QM_STATS_RECORD, "abi");
 
 /* The largest of them: what a plan reserves for an op. */
 typedef union {
@@ -306,6 +356,7 @@ typedef union {
     qm_sample_scan_args sample_scan;
     qm_sample_draw_args sample_draw;
     qm_probe_args probe;
+    qm_stats_args stats;
     unsigned char bytes[96];
 } qm_op_args;
 #endif

@@ -48,6 +48,7 @@ static const struct {
     [QM_OP_QKROPE] = {9, QM_QKROPE_SIZE},         [QM_OP_ATTN] = {7, QM_ATTN_SIZE},
     [QM_OP_COMBINE] = {4, QM_COMBINE_SIZE},       [QM_OP_ROUTER] = {3, QM_ROUTER_SIZE},
     [QM_OP_ARGMAX] = {5, QM_ARGMAX_SIZE},         [QM_OP_PROBE] = {2, QM_PROBE_SIZE},
+    [QM_OP_STATS] = {5, QM_STATS_SIZE},
 };
 
 int qm_op_n_addresses(qm_op_kind kind) { return shapes[kind].n_addresses; }
