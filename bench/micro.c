@@ -129,7 +129,9 @@ static json_t *summary(const micro *m) {
 static void say_summary(const micro *m) {
     json_t *o = summary(m), *v;
     const char *key;
-    printf("%zu measurements, %d wrong", json_array_size(m->results), m->n_wrong);
+    size_t i, n_skipped = 0;
+    json_array_foreach(m->results, i, v) n_skipped += json_object_get(v, "skipped") != NULL;
+    printf("%zu measured, %zu skipped, %d wrong", json_array_size(m->results) - n_skipped, n_skipped, m->n_wrong);
     json_object_foreach(o, key, v) {
         const size_t n = strlen(key), rate = n > 12 && !strcmp(key + n - 12, "_bytes_per_s");
         if (!json_is_real(v)) continue;
