@@ -44,7 +44,9 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
             break;
         case QM_OP_MOE_UP: ADD("moe_up", m->n_ff, m->n_embd, 1); break;
         case QM_OP_MOE_MATVEC: ADD("moe_down", m->n_embd, m->n_ff, 1); break;
-        default: add(out, cap, &n, j);
+        case QM_OP_RMSNORM: case QM_OP_SWIGLU: case QM_OP_QKROPE: case QM_OP_ATTN: case QM_OP_COMBINE: case QM_OP_ROUTER:
+        case QM_OP_ARGMAX: case QM_OP_PROBE: case QM_OP_STATS: add(out, cap, &n, j); break;
+        default: break; /* no job yet: a case in open_rest, and one here */
         }
 #undef ADD
     }
@@ -248,6 +250,16 @@ static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *faile
         w->l.grid[0] = 2 * n_sm;
         w->bytes = 16.0 * units;
         a->probe = (qm_probe_args){.src = GET(BITS, 16.0 * units), .out = GET(ZEROS, 4.0 * w->l.grid[0] * w->l.block / 32), .n = units};
+        break;
+    }
+    case QM_OP_STATS: { /* one vector with partial sums, as behind attn_out */
+        const double n = m->n_embd;
+        w->bytes = 4 * n * (1 + PARTS) + 4 * n;
+        const qm_stats_job job = {.x = GET(FLOATS, 4 * n * PARTS), .add = GET(FLOATS, 4 * n), .copy = GET(ZEROS, 4 * n),
+                                  .n = m->n_embd, .n_parts = PARTS, .stride = m->n_embd};
+        a->stats = (qm_stats_args){.jobs = GET(ZEROS, sizeof job), .out = GET(ZEROS, sizeof(qm_stats_record))};
+        CUresult r = *failed ? CUDA_SUCCESS : w->d->cu.MemcpyHtoD(a->stats.jobs, &job, sizeof job);
+        if (r) *failed = qm_cu_fail(w->d, r, "MemcpyHtoD()", e);
         break;
     }
     default: *failed = qm_fail(e, QM_ERR_UNSUPPORTED, "bench: op %s has no job", qm_op_name(j->op));
