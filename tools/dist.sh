@@ -107,6 +107,8 @@ for f in tools/gpu_check.sh tools/bench_diff.py tools/timeline.py bench/chips.js
     [ ! -f $f ] || cp $f "$T/$f"
 done
 if [ -f models/demo.gguf ]; then mkdir -p "$T/models" && cp models/demo.gguf "$T/models/"; fi
+# Tests in Python run where there is a python3.
+for f in tests/test_demo.py tests/tap.py; do [ ! -f $f ] || cp $f "$T/tests/"; done
 cp LICENSE "$T/"
 printf 'qmoe-gpu %s for %s Linux, glibc %s or later\ncommit %s\n' "$version" "$ARCH" "$MAX_GLIBC" "$COMMIT" > "$T/VERSION"
 
@@ -167,6 +169,8 @@ tar -C "$X" -xzf "$tar"
     $emulator build/qmoe-gpu synth -o "$X/tiny.gguf" --seed 1 > "$X/log" 2>&1 &&
         $emulator build/qmoe-gpu generate -m "$X/tiny.gguf" -p "Hi" -n 4 --device sim >> "$X/log" 2>&1 ||
         { cat "$X/log" >&2; die "the unpacked program does not generate"; }
+    [ -n "$cross" ] || sh tools/gpu_check.sh --device sim --only doctor,micro --out "$X/out" > "$X/log" 2>&1 ||
+        { cat "$X/log" >&2; die "the unpacked gpu_check.sh does not run"; }
     [ -n "$check" ] || exit 0
     for p in build/tests/*; do
         t0=$(date +%s)

@@ -7,7 +7,7 @@
 # Runs from an unpacked `make dist` tarball, or from a source tree that has been built (B=build). Needs a
 # shell, coreutils and awk. Each step has a time limit of its own; one that fails does not stop the next.
 # DIR gets at most eight files (default ./gpu_check-DATE, or $OUT where that is set):
-#   summary.json summary.txt   machine, commit, and for each step result, seconds, key figure
+#   summary.json summary.txt   machine, commit, for each step result, seconds, key figure; clocks while decoding, peer
 #   checks.txt                 what the doctor, the opcode tests, the kernel checks and the goldens printed
 #   bench.json perop.json micro.json kernels.json   the measurements (docs/gpu-check.md says how to read them)
 #   tools.txt                  compute-sanitizer, ncu, and whatever else was printed
@@ -87,7 +87,8 @@ if [ "${1:-}" != --step ]; then
     mkdir -p "$out" || die "$out cannot be made"
     W=$(mktemp -d "${TMPDIR:-/tmp}/gpu_check.XXXXXX") || exit 2
     QMOE_TEST_DEVICE=$device QMOE_TEST_TMP=$W QMOE_CACHE=$W/cache CMOCKA_MESSAGE_OUTPUT=TAP
-    export B W device peer model dir QMOE_TEST_DEVICE QMOE_TEST_TMP QMOE_CACHE CMOCKA_MESSAGE_OUTPUT
+    QMOE_BIN=$B/qmoe-gpu
+    export B W device peer model dir QMOE_BIN QMOE_TEST_DEVICE QMOE_TEST_TMP QMOE_CACHE CMOCKA_MESSAGE_OUTPUT
     # NVIDIA's Python wheels have an NVRTC where no toolkit is installed; the program looks in the other places.
     if [ -z "${QMOE_NVRTC:-}" ] && ! "$B/qmoe-gpu" doctor 2>/dev/null | grep -q '^nvrtc.*/'; then
         py='import glob, sys; print("\n".join(g for p in sys.path for g in glob.glob(p + "/nvidia/*/lib/libnvrtc.so.1[23]")))'
@@ -107,12 +108,12 @@ run_tests() {
     : > "$W/$step.tap"
     bad=0 programs=0
     for p in "$@"; do
-        [ -x "$p" ] || continue
+        case $p in *.py) [ -f "$p" ] && have python3 || continue; with=python3 ;; *) [ -x "$p" ] || continue; with= ;; esac
         programs=$((programs + 1))
         n=$(basename "$p")
         echo "== $n"
         # One that hangs leaves time for the others.
-        timeout -k 2 $((limit / 2 + 1)) "$p" > "$W/one.tap" 2>&1
+        timeout -k 2 $((limit / 2 + 1)) $with "$p" > "$W/one.tap" 2>&1
         rc=$?
         cat "$W/one.tap"
         cat "$W/one.tap" >> "$W/$step.tap"
@@ -134,8 +135,8 @@ run_tests() {
 # The number behind "key": in JSON text, from records whose text matches, one a line.
 numbers() { tr -d '\n' < "$1" | tr '{}' '\n\n' | grep -o "\"$2\": *[-0-9.eE+]*" | sed 's/.*: *//'; }
 
-# One JSON array of a file with one record a line.
-array() { awk 'BEGIN { print "[" } NF { if (n++) print ","; printf "%s", $0 } END { print "\n]" }' "$1"; }
+# One JSON array of a file with one record a line (the last may have been cut off).
+array() { awk 'BEGIN { print "[" } /^{.*}$/ { if (n++) print ","; printf "%s", $0 } END { print "\n]" }' "$1"; }
 
 bench() { "$B/qmoe-gpu" bench -m "$M" --device "$device" "$@"; }
 depths() { if sim; then echo 0 16 48; else echo 0 4096 32768; fi; }
@@ -176,7 +177,7 @@ step_kernels() {
 # The tests that run whole models on the device of QMOE_TEST_DEVICE.
 step_goldens() {
     run_tests "$B/tests/unit_hf" "$B/tests/unit_parity" "$B/tests/unit_engine" "$B"/tests/unit_demo* "$B/tests/unit_fault" \
-        "$B/tests/unit_upload" "$B/tests/unit_nvrtc"
+        "$B/tests/unit_upload" "$B/tests/unit_nvrtc" "$B/tests/unit_perop" "$B/tests/unit_bench" tests/test_demo.py
 }
 
 step_sanitizer() {
@@ -233,7 +234,6 @@ step_decode() {
     bench -p $prompt -n 0 -d 0 -r 2 -o jsonl >> "$W/bench.jsonl" || rc=1
     [ -z "$watcher" ] || kill $watcher
     figure "$(tell_decode)"
-    bench_json
     exit $rc
 }
 tell_decode() {
@@ -247,30 +247,13 @@ tell_decode() {
         printf "%s%s %.1f tok/s%s", n++ ? ", " : "", name, ts, f
     }' "$W/bench.jsonl"
 }
-bench_json() {
-    {
-        printf '{"tests": '
-        if [ -s "$W/bench.jsonl" ]; then array "$W/bench.jsonl"; else printf 'null'; fi
-        printf ', "clocks": '
-        if [ -s "$W/clocks.csv" ]; then
-            awk 'BEGIN { printf "{\"columns\": \"time, SM clock, memory clock, power, temperature, throttle reasons\", \"rows\": [" }
-                 { gsub(/["\\]/, ""); printf "%s\"%s\"", n++ ? ", " : "", $0 } END { printf "]}" }' "$W/clocks.csv"
-        else printf null; fi
-        printf ', "peer": '
-        if [ -s "$W/peer.jsonl" ]; then array "$W/peer.jsonl"; else printf 'null'; fi
-        printf '}\n'
-    } > "$W/bench.json"
-}
 
 step_perop() {
     [ -f "$M" ] || skip "no model: step synth did not write one"
     said= rc=0
-    : > "$W/perop.parts"
     for d in $(depths); do
-        bench --per-op -d "$d" -o json > "$W/perop.one" || { rc=1; continue; }
-        [ ! -s "$W/perop.parts" ] || echo , >> "$W/perop.parts"
-        { printf '{"depth": %s, "records":\n' "$d"; cat "$W/perop.one"; echo '}'; } >> "$W/perop.parts"
-        { echo '['; cat "$W/perop.parts"; echo ']'; } > "$W/perop.json"
+        bench --per-op -d "$d" -o jsonl > "$W/perop.one" || { rc=1; continue; }
+        cat "$W/perop.one" >> "$W/perop.jsonl"
         if sim; then said="$said d$d $(numbers "$W/perop.one" thread_insts | head -n 1) thread instructions,"
         else said="$said d$d $(numbers "$W/perop.one" step_ns | head -n 1 | awk '{ printf "%.0f us", $1 / 1000 }') a step,"; fi
         figure "${said# }"
@@ -353,7 +336,6 @@ step_peer() {
         cat "$W/ours.one" "$W/theirs.one"
         sed "s/^{/{\"who\": \"qmoe-gpu\", \"round\": $i, /" "$W/ours.one" >> "$W/peer.jsonl"
         grep '^{' "$W/theirs.one" | sed "s/^{/{\"who\": \"peer\", \"round\": $i, /" >> "$W/peer.jsonl"
-        bench_json
     done
     figure "$(awk '
         { ts = $0; if (!sub(/.*"avg_ts": */, "", ts)) next; sub(/[,}].*/, "", ts); w = /"who": "peer"/; s[w] += ts; n[w]++ }
@@ -423,7 +405,14 @@ write_out() {
         printf ' "seconds": %s, "complete": %s, "failed": %s, "budget_s": %s,\n' $(($(date +%s) - began)) "$1" "$n_failed" "$budget"
         printf ' "model": %s,\n "nvidia_smi": {"fields": %s, "values": %s},\n "machine": ' "$(jstr "$M")" "$(jstr "$smi_fields")" "$(jstr "$smi")"
         if [ -s "$W/doctor.json" ]; then cat "$W/doctor.json"; else echo null; fi
-        printf ' ,"steps": [\n%s\n ]\n}\n' "$rows"
+        printf ' ,"steps": [\n%s\n ],\n "clocks": ' "$rows"
+        if [ -s "$W/clocks.csv" ]; then
+            awk 'BEGIN { printf "{\"columns\": \"time, SM clock, memory clock, power, temperature, throttle reasons\", \"rows\": [" }
+                 { gsub(/["\\]/, ""); printf "%s\"%s\"", n++ ? ", " : "", $0 } END { printf "]}" }' "$W/clocks.csv"
+        else printf null; fi
+        printf ',\n "peer": '
+        if [ -s "$W/peer.jsonl" ]; then array "$W/peer.jsonl"; else echo null; fi
+        printf '}\n'
     } > "$out/summary.json"
     {
         printf 'qmoe-gpu %s on %s, %s\n' "$commit" "$device" "$date"
@@ -434,6 +423,7 @@ write_out() {
     logs $all > "$out/checks.txt"
     # shellcheck disable=SC2086
     logs $rest > "$out/tools.txt"
+    for f in bench perop; do [ ! -s "$W/$f.jsonl" ] || array "$W/$f.jsonl" > "$W/$f.json"; done
     for f in bench perop micro kernels; do [ ! -s "$W/$f.json" ] || cp "$W/$f.json" "$out/"; done
 }
 
@@ -472,7 +462,6 @@ for s in $todo; do
         *) result=FAILED n_failed=$((n_failed + 1)); [ -n "$figure" ] || figure=$(tail -n 1 "$W/$s.log") ;;
         esac
         # What a step had measured when its time ended is kept.
-        if [ "$s" = decode ] && [ $rc != 0 ] && [ -s "$W/bench.jsonl" ]; then bench_json; fi
         if [ "$s" = bench ] && [ "$result" = "time limit" ] && [ -s "$W/kernels.json" ]; then
             close_kernels
             figure=$(cat "$W/bench.figure")
