@@ -34,6 +34,7 @@ endif
 # No fused multiply-add unless the source says fma(): the software device is exact to the bit.
 ALL_C   = -std=c11 -D_GNU_SOURCE -ffp-contract=off $(WARN) -MMD -MP -I. -Iruntime -isystem $(CUDA_INC) $(CFLAGS) $(SANFLAGS) $(DEFS)
 LDLIBS  = -lpcre2-8 -lutf8proc -ljansson -lpopt -lm -ldl -lpthread
+HOSTLIBS = -ledit
 
 LIB_C  := $(wildcard runtime/*/*.c kernels/ref/*.c)
 HOST_C := $(wildcard host/*.c)
@@ -50,7 +51,7 @@ FUZZERS := $(FUZZ_C:tests/%.c=$(B)/tests/%)
 all: $(B)/qmoe-gpu
 
 $(B)/qmoe-gpu: $(HOST_C:%.c=$(B)/o/%.o) $(B)/libqmoe.a
-	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
+	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $^ $(HOSTLIBS) $(LDLIBS)
 
 $(B)/libqmoe.a: $(LIB_O)
 	@rm -f $@

@@ -1,6 +1,6 @@
 /* generate.c: qmoe-gpu generate: a prompt in, text out. Text goes to stdout as it comes; what ran and
  * how fast goes to stderr. */
-#include "host.h"
+#include "run.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -10,33 +10,19 @@
 #include <unistd.h>
 
 static struct {
-    char *model, *prompt, *file, *system, *device, *executor;
+    char *file;
     char **stop;
-    int n, ctx, raw, special, no_nfc, json, ignore_eos, verbose, quiet;
-    float rope_base;
-} opt = {.n = -1};
+    int raw, special, json;
+} opt;
 
 static const struct poptOption table[] = {
-    {"model", 'm', POPT_ARG_STRING, &opt.model, 0, "the model, a GGUF file (any part of a split set)", "FILE"},
-    {"prompt", 'p', POPT_ARG_STRING, &opt.prompt, 0, "the prompt", "TEXT"},
+    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_run_table, 0, NULL, NULL},
     {"file", 'f', POPT_ARG_STRING, &opt.file, 0, "read the prompt from FILE, - is standard input", "FILE"},
-    {"system", 0, POPT_ARG_STRING, &opt.system, 0, "a system message before the prompt", "TEXT"},
     {"raw", 0, POPT_ARG_NONE, &opt.raw, 0, "continue the prompt as plain text, without the chat format", NULL},
     {"special", 0, POPT_ARG_NONE, &opt.special, 0, "with --raw: match control tokens such as <|im_start|> in the prompt",
      NULL},
-    {"no-nfc", 0, POPT_ARG_NONE, &opt.no_nfc, 0, "do not normalise the text to NFC (llama.cpp's ids)", NULL},
-    {"n-predict", 'n', POPT_ARG_INT, &opt.n, 0, "tokens at most; -1: until the answer ends or the context is full",
-     "N"},
-    {"ctx", 'c', POPT_ARG_INT, &opt.ctx, 0, "context: positions to make room for (default: 4096 or the model's limit)",
-     "N"},
     {"stop", 0, POPT_ARG_ARGV, &opt.stop, 0, "end before this text (may be given several times)", "TEXT"},
-    {"ignore-eos", 0, POPT_ARG_NONE, &opt.ignore_eos, 0, "go on after an end-of-text token", NULL},
-    {"device", 'd', POPT_ARG_STRING, &opt.device, 0, "auto, cuda:N, or sim (default: auto)", "DEVICE"},
-    {"executor", 0, POPT_ARG_STRING, &opt.executor, 0, "graph, or ref: the C reference (default: graph)", "NAME"},
-    {"rope-freq-base", 0, POPT_ARG_FLOAT, &opt.rope_base, 0, "override the file's RoPE base", "X"},
     {"json", 0, POPT_ARG_NONE, &opt.json, 0, "print one JSON object instead of text", NULL},
-    {"verbose", 'v', POPT_ARG_NONE, &opt.verbose, 0, "more about the model and the device on stderr", NULL},
-    {"quiet", 'q', POPT_ARG_NONE, &opt.quiet, 0, "nothing on stderr but errors", NULL},
     POPT_TABLEEND};
 
 typedef struct {
@@ -67,10 +53,10 @@ static int read_all(FILE *f, const char *name, text *t) {
 
 /* The prompt from -p, -f or standard input, whichever was given. */
 static int read_prompt(text *t) {
-    if (opt.prompt && opt.file) return qm_host_usage("give the prompt by --prompt or by --file, not both");
-    if (opt.prompt) {
-        t->n = strlen(opt.prompt);
-        t->s = strdup(opt.prompt);
+    if (qm_run.prompt && opt.file) return qm_host_usage("give the prompt by --prompt or by --file, not both");
+    if (qm_run.prompt) {
+        t->n = strlen(qm_run.prompt);
+        t->s = strdup(qm_run.prompt);
         return t->s ? QM_EXIT_OK : QM_EXIT_FAIL;
     }
     if (opt.file && strcmp(opt.file, "-")) {
@@ -109,40 +95,15 @@ static int on_token(void *user, uint32_t id, const char *s, size_t n) {
     return 0;
 }
 
-static int progress(void *user, uint64_t done, uint64_t total) {
-    (void)user;
-    static int last = -1;
-    int pct = total ? (int)(100 * done / total) : 100;
-    if (pct == last) return 0;
-    last = pct;
-    fprintf(stderr, "\rloading [%-30.*s] %3d%%%s", pct * 30 / 100, "##############################", pct,
-            done == total ? "\r\033[K" : "");
-    return 0;
-}
-
-static double rate(double n, double s) { return s > 0 ? n / s : 0; }
-
 static void report(const qm_engine_info *i, const qm_gen_stats *s) {
-    char a[32];
-    double tps = rate(s->n_generated > 1 ? s->n_generated - 1 : 0, s->decode_s);
-    fprintf(stderr, "\ndevice  %s (%s), executor %s\n", i->device, i->device_name, i->executor);
-    if (i->device_why[0]) fprintf(stderr, "        %s\n", i->device_why);
-    fprintf(stderr, "load    %.2f s, %s of weights, %.2f GB/s\n", i->load_s,
-            qm_host_bytes(a, sizeof a, i->weight_bytes), rate(1e-9 * (double)i->weight_bytes, i->load_s));
+    double tps = qm_run_rate(s->n_generated > 1 ? s->n_generated - 1 : 0, s->decode_s);
+    fputc('\n', stderr);
+    qm_run_say_device(i);
     fprintf(stderr, "prompt  %u tokens, %.2f s, %.1f tok/s\n", s->n_prompt, s->prefill_s,
-            rate(s->n_prompt, s->prefill_s));
+            qm_run_rate(s->n_prompt, s->prefill_s));
     fprintf(stderr, "decode  %u tokens, %.2f s, %.1f tok/s, %.3f GB/s of weights\n", s->n_generated, s->decode_s, tps,
             tps * 1e-9 * (double)i->bytes_per_token);
     fprintf(stderr, "finish  %s, logits hash %016" PRIx64 "\n", qm_finish_name(s->finish), s->logits_hash);
-}
-
-static void describe(const qm_engine_info *i) {
-    char a[32], b[32];
-    fprintf(stderr, "model   %s (%s): %u layers, %u wide, %u/%u heads of %u, %u of %u experts of %u, vocabulary %u\n",
-            i->name, i->arch, i->n_layers, i->n_embd, i->n_head, i->n_kv_head, i->head_dim, i->n_expert_used,
-            i->n_expert, i->n_ff_exp, i->n_vocab);
-    fprintf(stderr, "memory  %s of KV cache for %u positions, %s of weights read per token\n",
-            qm_host_bytes(a, sizeof a, i->kv_bytes), i->n_ctx, qm_host_bytes(b, sizeof b, i->bytes_per_token));
 }
 
 static int print_json(const qm_engine_info *i, const qm_gen_stats *s, sink *k) {
@@ -150,9 +111,9 @@ static int print_json(const qm_engine_info *i, const qm_gen_stats *s, sink *k) {
         "{s:s, s:s%, s:O, s:s, s:{s:s, s:s, s:s}, s:{s:i, s:f, s:f}, s:{s:i, s:f, s:f}, s:f}", "model", i->name,
         "text", k->said.s ? k->said.s : "", k->said.n, "token_ids", k->ids, "finish_reason", qm_finish_name(s->finish),
         "device", "id", i->device, "name", i->device_name, "executor", i->executor, "prompt", "tokens",
-        (int)s->n_prompt, "seconds", s->prefill_s, "tokens_per_second", rate(s->n_prompt, s->prefill_s), "decode",
+        (int)s->n_prompt, "seconds", s->prefill_s, "tokens_per_second", qm_run_rate(s->n_prompt, s->prefill_s), "decode",
         "tokens", (int)s->n_generated, "seconds", s->decode_s, "tokens_per_second",
-        rate(s->n_generated > 1 ? s->n_generated - 1 : 0, s->decode_s), "load_seconds", i->load_s);
+        qm_run_rate(s->n_generated > 1 ? s->n_generated - 1 : 0, s->decode_s), "load_seconds", i->load_s);
     if (!j) {
         qm_host_say("cannot build the JSON answer");
         return QM_EXIT_FAIL;
@@ -172,6 +133,14 @@ static size_t count(char **list) {
     return n;
 }
 
+static int render(const qm_engine *g, const text *prompt, qm_tokens *ids, qm_err *e) {
+    qm_message m[2];
+    size_t n = 0;
+    if (qm_run.system) m[n++] = (qm_message){"system", qm_run.system, strlen(qm_run.system)};
+    m[n++] = (qm_message){"user", prompt->s, prompt->n};
+    return qm_engine_render(g, m, n, ids, e);
+}
+
 static int run(text prompt) {
     qm_err e = {0};
     qm_engine *g = NULL;
@@ -180,19 +149,14 @@ static int run(text prompt) {
     qm_engine_info info;
     qm_gen_stats st;
     sink k = {.out = opt.json ? NULL : stdout, .ids = json_array()};
-    int show = !opt.quiet && isatty(2), status = QM_EXIT_FAIL;
-    qm_engine_opts eo = {.device = opt.device, .executor = opt.executor, .n_ctx = (uint32_t)opt.ctx,
-                         .rope_base = opt.rope_base, .no_nfc = opt.no_nfc, .before_load = opt.quiet ? NULL : qm_host_before_load,
-                         .progress = show ? progress : NULL};
-    qm_gen_opts go = {.max_tokens = opt.n < 0 ? 0 : (uint32_t)opt.n, .ignore_eos = opt.ignore_eos,
+    int status = QM_EXIT_FAIL;
+    qm_gen_opts go = {.max_tokens = qm_run.n < 0 ? 0 : (uint32_t)qm_run.n, .ignore_eos = qm_run.ignore_eos,
                       .stop = (const char *const *)opt.stop, .n_stop = count(opt.stop), .on_token = on_token,
                       .user = &k};
-    if (qm_engine_open(&g, opt.model, &eo, &e)) goto failed;
+    if (qm_run_open(&g, NULL, &e)) goto failed;
     qm_engine_get_info(g, &info);
-    if (opt.verbose) describe(&info);
-    if (opt.raw ? qm_engine_tokenize(g, prompt.s, prompt.n, opt.special, &ids, &e)
-                : qm_engine_chat(g, opt.system, prompt.s, prompt.n, &ids, &e))
-        goto failed;
+    qm_run_describe(&info);
+    if (opt.raw ? qm_engine_tokenize(g, prompt.s, prompt.n, opt.special, &ids, &e) : render(g, &prompt, &ids, &e)) goto failed;
     if (qm_session_open(&s, g, &e) || qm_generate(s, ids.v, ids.n, &go, &st, &e)) goto failed;
     if (k.failed) {
         qm_host_say("standard output: cannot be written");
@@ -201,7 +165,7 @@ static int run(text prompt) {
     status = opt.json ? print_json(&info, &st, &k) : QM_EXIT_OK;
     if (!opt.json) putchar('\n');
     fflush(stdout);
-    if (!opt.quiet) report(&info, &st);
+    if (!qm_run.quiet) report(&info, &st);
     goto out;
 failed:
     qm_host_fail(&e);
@@ -215,19 +179,10 @@ out:
 }
 
 int qm_cmd_generate(int argc, char **argv) {
-    poptContext con;
-    int rc = qm_host_options(&con, argc, argv, table, "[-m] FILE -p TEXT [options]");
+    int rc = qm_run_args(argc, argv, table, "[-m] FILE -p TEXT [options]");
     if (rc >= 0) return rc;
-    if (!opt.model && poptPeekArg(con)) opt.model = strdup(poptGetArg(con)); /* `generate MODEL` means -m MODEL */
-    rc = qm_host_args(&con, NULL, 0, "");
-    if (rc >= 0) return rc;
-    poptFreeContext(con);
-    if (!opt.model) return qm_host_usage("generate: no model: give --model FILE");
-    if (opt.n == 0 || opt.n < -1) return qm_host_usage("--n-predict %d: expected -1, or 1 and above", opt.n);
-    if (opt.ctx < 0) return qm_host_usage("--ctx %d: expected 1 and above", opt.ctx);
-    if (opt.raw && opt.system) return qm_host_usage("--system has no place with --raw");
+    if (opt.raw && qm_run.system) return qm_host_usage("--system has no place with --raw");
     if (opt.special && !opt.raw) return qm_host_usage("--special goes with --raw: a chat message is never trusted");
-    qm_host_log(opt.verbose ? QM_LOG_DEBUG : opt.quiet ? -1 : QM_LOG_WARN);
     text prompt = {0};
     rc = read_prompt(&prompt);
     if (rc == QM_EXIT_OK && !prompt.n) rc = qm_host_usage("the prompt is empty");

@@ -48,8 +48,6 @@ void qm_engine_get_info(const qm_engine *g, qm_engine_info *i);
 typedef struct { uint32_t *v; size_t n, cap; } qm_tokens; /* free(v) when done */
 /* special != 0: control tokens in the text are matched (trusted text only). Appends. */
 int qm_engine_tokenize(const qm_engine *g, const char *text, size_t n, int special, qm_tokens *out, qm_err *e);
-/* ChatML: an optional system message and one user message, then the assistant's turn opened. */
-int qm_engine_chat(const qm_engine *g, const char *system, const char *user, size_t user_n, qm_tokens *out, qm_err *e);
 
 /* ---- generation ---- */
 typedef struct qm_session qm_session;
@@ -87,11 +85,15 @@ typedef struct {
      * Non-zero return stops after this token. After the last token it may be called once more with
      * id = UINT32_MAX for text that was held back. */
     int (*on_token)(void *user, uint32_t id, const char *text, size_t n);
+    /* Called before each position of the prompt; may be NULL. Non-zero cancels: QM_ERR_CANCELLED, and the session
+     * holds what has been computed. */
+    int (*on_prefill)(void *user, uint32_t done, uint32_t total);
     void *user;
 } qm_gen_opts;
 typedef struct {
     qm_finish finish;
     uint32_t n_prompt, n_generated;
+    uint32_t n_reused;           /* qm_session_chat: positions before the prompt that the cache held */
     double prefill_s, decode_s;  /* decode: from the first token to the last */
     double first_token_s;
     uint64_t logits_hash;        /* FNV-1a over the f32 logits of the last prompt position */
@@ -103,6 +105,8 @@ int qm_generate(qm_session *s, const uint32_t *prompt, size_t n_prompt, const qm
 int qm_session_logits(qm_session *s, float *out, qm_err *e);
 /* Teacher forcing: appends one token and computes its logits. */
 int qm_session_eval(qm_session *s, uint32_t token, qm_err *e);
+
+#include "chat.h" /* conversations: the same surface */
 
 /* ---- reports: text is handed to w piece by piece; a non-zero return stops ---- */
 typedef int (*qm_write_fn)(void *user, const char *s, size_t n);

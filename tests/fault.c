@@ -297,11 +297,11 @@ static int prepare_page(fault_site *x, qm_err *e) {
     qm_tokens ids = {0};
     uint32_t id;
     int rc = 0;
-    while (ids.n < QM_PAGE_TOKENS && !rc) rc = qm_engine_chat(x->g, NULL, other, sizeof other - 1, &ids, e);
+    while (ids.n < QM_PAGE_TOKENS && !rc) rc = qm_engine_render(x->g, &(qm_message){"user", other, sizeof other - 1}, 1, &ids, e);
     if (!rc) {
         s->n = QM_PAGE_TOKENS;
         memcpy(s->ids, ids.v, QM_PAGE_TOKENS * sizeof *ids.v);
-        rc = qm_session_prefill(s, e);
+        rc = qm_session_prefill(s, NULL, e);
     }
     free(ids.v);
     if (rc || (rc = qm_session_result(s, QM_PAGE_TOKENS - 1, &id, e))) return rc;

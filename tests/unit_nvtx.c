@@ -204,7 +204,7 @@ static void ranges_of_a_run(void **state) {
     fix_prompt(g, prompt, PROMPT, 5);
     at = r->n;
     fix_ok(qm_engine_tokenize(g, "one", 3, 0, &t, &e), &e);
-    fix_ok(qm_engine_chat(g, NULL, "two", 3, &t, &e), &e);
+    fix_ok(qm_engine_render(g, &(qm_message){"user", "two", 3}, 1, &t, &e), &e);
     fix_ok(qm_session_open(&s, g, &e), &e);
     fix_ok(qm_generate(s, prompt, PROMPT, &(qm_gen_opts){.max_tokens = GEN, .ignore_eos = 1}, &st, &e), &e);
     qm_session_close(s);

@@ -35,7 +35,7 @@ mkdir -p "$D"
 
 # ---- the compiler and where its libraries are -------------------------------------------------------
 packages="libpcre2-dev libpcre2-8-0 libutf8proc-dev libutf8proc2 libjansson-dev libjansson4 libpopt-dev libpopt0
-          libcmocka-dev libcmocka0 libbenchmark-dev libbenchmark1debian libstdc++6 libgcc-s1"
+          libedit-dev libedit2 libncurses-dev libtinfo6 libbsd-dev libbsd0 libmd-dev libmd0 libcmocka-dev libcmocka0 libbenchmark-dev libbenchmark1debian libstdc++6 libgcc-s1"
 cross=
 CC=${CC:-gcc} CXX=${CXX:-g++}
 emulator= sysroot= tool=
@@ -78,7 +78,7 @@ build() {
         CFLAGS="-O2 -g1 -fPIC -fno-semantic-interposition" LIBQMOE="$O/libqmoe.so" "$@"
 }
 system="-lm -ldl -lpthread"
-build LDLIBS="-Wl,-Bstatic -lpcre2-8 -lutf8proc -ljansson -lpopt -Wl,-Bdynamic $system" all
+build HOSTLIBS="-Wl,-Bstatic -ledit -ltinfo -lbsd -lmd -Wl,-Bdynamic" LDLIBS="-Wl,-Bstatic -lpcre2-8 -lutf8proc -ljansson -lpopt -Wl,-Bdynamic $system" all
 # DT_RPATH and not DT_RUNPATH: it holds for the libraries of the libraries too.
 build LDLIBS='-Wl,--disable-new-dtags,-rpath,\$$ORIGIN/../lib -lpcre2-8 -lutf8proc -ljansson -lpopt '"$system" \
     tests bench
@@ -138,7 +138,7 @@ while [ -n "$more" ]; do
         done
     done
 done
-for p in libpcre2-8-0 libutf8proc2 libjansson4 libpopt0 libcmocka0 libbenchmark1debian libstdc++6 libgcc-s1; do
+for p in libpcre2-8-0 libutf8proc2 libjansson4 libpopt0 libedit2 libtinfo6 libbsd0 libmd0 libcmocka0 libbenchmark1debian libstdc++6 libgcc-s1; do
     f=$sysroot/usr/share/doc/$p/copyright
     [ ! -f "$f" ] || cp "$f" "$T/licenses/$p"
 done

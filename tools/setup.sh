@@ -15,7 +15,7 @@ say() { echo "setup: $*" >&2; }
 die() { say "$*"; exit 1; }
 
 # ---- packages -------------------------------------------------------------------------------------
-packages="gcc libc6-dev make cpp binutils libpcre2-dev libutf8proc-dev libjansson-dev libpopt-dev"
+packages="gcc libc6-dev make cpp binutils libpcre2-dev libutf8proc-dev libjansson-dev libpopt-dev libedit-dev"
 if [ "$what" = all ]; then
     packages="$packages g++ libcmocka-dev libbenchmark-dev python3 python3-yaml clang libclang-rt-dev"
 fi
@@ -60,7 +60,7 @@ need() {
 need "$packages"
 if ! command -v dpkg-query >/dev/null 2>&1; then
     command -v gcc >/dev/null 2>&1 || die "no gcc found; install a C11 compiler"
-    for h in pcre2.h utf8proc.h jansson.h popt.h; do
+    for h in pcre2.h utf8proc.h jansson.h popt.h histedit.h; do
         echo "#include <$h>" | gcc -DPCRE2_CODE_UNIT_WIDTH=8 -E - >/dev/null 2>&1 ||
             die "no <$h> found; install its development package (this is not a Debian system)"
     done

@@ -121,7 +121,7 @@ static int reach(qm_session *s, const qm_bench_test *t, qm_err *e) {
     uint32_t id;
     random_ids(s, 0, t->depth, t->seed);
     s->n = t->depth;
-    int rc = qm_session_prefill(s, e);
+    int rc = qm_session_prefill(s, NULL, e);
     return rc ? rc : qm_session_result(s, s->n - 1, &id, e);
 }
 
@@ -133,7 +133,7 @@ static int run_prompt(qm_session *s, const qm_bench_test *t, uint64_t *ns, uint6
     random_ids(s, t->depth, t->n_prompt, t->seed + 1);
     uint64_t start = now_ns();
     s->n = t->depth + t->n_prompt;
-    int rc = qm_session_prefill(s, e);
+    int rc = qm_session_prefill(s, NULL, e);
     if (!rc) rc = qm_session_result(s, s->n - 1, &id, e);
     *ns = *first_ns = now_ns() - start;
     return rc;

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../device/prof.h"
-#include "../file/chat.h"
 
 /* Launch geometry for the host reference: any figure will do, this one keeps partial sums few. */
 enum { REF_SM = 4, DEFAULT_CTX = 4096 };
@@ -141,19 +140,6 @@ int qm_engine_tokenize(const qm_engine *g, const char *text, size_t n, int speci
     qm_prof_push(QM_PROF_TOKENIZE, "tokenize");
     int rc = qm_tokenize(g->tok, text, n, g->tok_flags | (special ? QM_TOK_SPECIAL : 0), &ids, e);
     qm_prof_pop();
-    *out = (qm_tokens){ids.ids, ids.n, ids.cap};
-    return rc;
-}
-
-int qm_engine_chat(const qm_engine *g, const char *system, const char *user, size_t user_n, qm_tokens *out,
-                   qm_err *e) {
-    qm_ids ids = {out->v, out->n, out->cap};
-    QM_PROF_SCOPE(QM_PROF_TOKENIZE, "chat");
-    qm_message m[2];
-    size_t n = 0;
-    if (system) m[n++] = (qm_message){"system", system, strlen(system)};
-    m[n++] = (qm_message){"user", user, user_n};
-    int rc = qm_chatml(g->tok, m, n, g->tok_flags, &ids, e);
     *out = (qm_tokens){ids.ids, ids.n, ids.cap};
     return rc;
 }

@@ -77,8 +77,8 @@ struct qm_session {
 };
 /* Enqueues the step for position pos: takes pages as needed. */
 int qm_session_step(qm_session *s, uint32_t pos, int logits, qm_err *e);
-/* Computes everything up to n; the last step with logits. Needs n > n_cached. */
-int qm_session_prefill(qm_session *s, qm_err *e);
+/* Computes everything up to n; the last step with logits. Needs n > n_cached. o may be NULL; it may cancel. */
+int qm_session_prefill(qm_session *s, const qm_gen_opts *o, qm_err *e);
 /* result() with its flags turned into errors. */
 int qm_session_result(qm_session *s, uint32_t pos, uint32_t *id, qm_err *e);
 #endif

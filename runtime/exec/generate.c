@@ -153,7 +153,7 @@ int qm_generate(qm_session *s, const uint32_t *prompt, size_t n_prompt, const qm
     memcpy(s->ids + s->n, prompt, n_prompt * sizeof *prompt);
     s->n += (uint32_t)n_prompt;
     uint32_t id;
-    if ((rc = qm_session_prefill(s, e))) goto out;
+    if ((rc = qm_session_prefill(s, o, e))) goto out;
     if ((rc = qm_session_result(s, s->n - 1, &id, e))) goto out;
     if ((rc = qm_session_logits(s, logits, e))) goto out;
     st->prefill_s = qm_now() - start;

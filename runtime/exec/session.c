@@ -60,13 +60,17 @@ int qm_session_step(qm_session *s, uint32_t pos, int logits, qm_err *e) {
     return rc;
 }
 
-int qm_session_prefill(qm_session *s, qm_err *e) {
+int qm_session_prefill(qm_session *s, const qm_gen_opts *o, qm_err *e) {
     qm_engine *g = s->g;
     uint32_t from = s->n_cached, n = s->n - from;
     QM_PROF_SCOPE(QM_PROF_PREFILL, "prefill");
     int rc = g->exec->put_tokens(g, s->seq, from, s->ids + from, n, e);
     if (!rc) rc = g->exec->set_pos(g, s->seq, from, e);
     for (uint32_t i = 0; i < n && !rc; i++) {
+        if (o && o->on_prefill && o->on_prefill(o->user, i, n)) {
+            s->n = s->n_cached;
+            return qm_fail(e, QM_ERR_CANCELLED, "cancelled after %u of %u positions of the prompt", i, n);
+        }
         rc = qm_session_step(s, from + i, i == n - 1, e);
         if (!rc) s->n_cached = from + i + 1;
     }
@@ -92,7 +96,7 @@ int qm_session_eval(qm_session *s, uint32_t token, qm_err *e) {
     if (token >= s->g->model->hp.n_vocab)
         return qm_fail(e, QM_ERR_ARG, "token %u is outside the vocabulary of %u", token, s->g->model->hp.n_vocab);
     s->ids[s->n++] = token;
-    int rc = qm_session_prefill(s, e);
+    int rc = qm_session_prefill(s, NULL, e);
     uint32_t id;
     return rc ? rc : qm_session_result(s, s->n - 1, &id, e);
 }

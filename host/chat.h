@@ -1,0 +1,45 @@
+/* chat.h: what the files of `qmoe-gpu chat` share. chat.c: options, turns, the answer as it comes.
+ * chat_line.c: what the user types, from a terminal with line editing, a plain one, or a pipe.
+ * chat_command.c: the lines that begin with a slash. */
+#ifndef QM_HOST_CHAT_H
+#define QM_HOST_CHAT_H
+#include <signal.h>
+#include "run.h"
+
+/* ---- lines ---- */
+typedef struct qm_lines qm_lines;
+typedef enum {
+    QM_LINE_TEXT,      /* a message or a command */
+    QM_LINE_END,       /* the end of the input, or Ctrl-D */
+    QM_LINE_INTERRUPT, /* Ctrl-C: what had been typed is dropped */
+    QM_LINE_FAILED     /* said already */
+} qm_line_kind;
+/* NULL: failed, said already. */
+qm_lines *qm_lines_open(void);
+void qm_lines_close(qm_lines *l);
+int qm_lines_interactive(const qm_lines *l); /* a person types */
+/* One message into *text ([*n] bytes and a NUL, the next call frees it): a line, or several: those that end in a
+ * backslash go on in the next one, and between two """ all are taken as they stand. *verbatim: it was
+ * between """, so it is no command. */
+qm_line_kind qm_lines_read(qm_lines *l, const char **text, size_t *n, int *verbatim);
+/* 1 after Ctrl-C, until set to 0. */
+extern volatile sig_atomic_t qm_chat_interrupted;
+
+/* ---- the conversation ---- */
+typedef struct {
+    qm_engine *g;
+    qm_session *s;
+    qm_engine_info info;
+    char *system;        /* NULL: none */
+    qm_message *m;       /* [n_m] user and assistant in turns; contents are ours */
+    size_t n_m, cap;
+    uint32_t turns;
+    qm_gen_stats last;   /* of the last turn */
+    uint64_t n_prompt, n_reused, n_generated; /* of all turns, those of a conversation that was reset too */
+    double prefill_s, decode_s;
+    int quit;
+} qm_chat;
+void qm_chat_reset(qm_chat *c);
+/* A line that begins with a slash: does it, or says on stderr what is wrong with it. */
+void qm_chat_command(qm_chat *c, const char *line);
+#endif

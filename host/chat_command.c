@@ -1,0 +1,90 @@
+/* chat_command.c: the lines of a chat that begin with a slash. What they say goes to stderr. */
+#include "chat.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    const char *name, *arguments, *help;
+    void (*run)(qm_chat *c, const char *rest); /* rest: "" where there is none */
+} command;
+
+static void cmd_reset(qm_chat *c, const char *rest) {
+    (void)rest;
+    qm_chat_reset(c);
+    fprintf(stderr, "a new conversation%s\n", c->system ? ", with the same system message" : "");
+}
+
+static void cmd_system(qm_chat *c, const char *rest) {
+    if (!*rest) {
+        fprintf(stderr, "%s%s\n", c->system ? "system message: " : "no system message; /system TEXT gives one",
+                c->system ? c->system : "");
+        return;
+    }
+    char *s = strcmp(rest, "\"\"") ? strdup(rest) : NULL;
+    free(c->system);
+    c->system = s;
+    fprintf(stderr, s ? "the system message is set%s\n" : "no system message any more%s\n",
+            c->n_m ? "; the next turn computes the conversation anew" : "");
+}
+
+static void cmd_stats(qm_chat *c, const char *rest) {
+    (void)rest;
+    const qm_gen_stats *t = &c->last;
+    uint32_t n = qm_session_length(c->s);
+    fprintf(stderr, "context  %u of %u positions (%.0f%%)\n", n, c->info.n_ctx, 100.0 * n / c->info.n_ctx);
+    if (c->turns)
+        fprintf(stderr,
+                "last     %u tokens computed in %.2f s (%.1f tok/s), %u taken from the cache; %u generated in %.2f s "
+                "(%.1f tok/s), finish %s\n",
+                t->n_prompt, t->prefill_s, qm_run_rate(t->n_prompt, t->prefill_s), t->n_reused, t->n_generated, t->decode_s,
+                qm_run_rate(t->n_generated > 1 ? t->n_generated - 1 : 0, t->decode_s), qm_finish_name(t->finish));
+    fprintf(stderr, "all      %u turns: %" PRIu64 " tokens computed in %.2f s, %" PRIu64 " taken from the cache; %" PRIu64
+            " generated in %.2f s\n", c->turns, c->n_prompt, c->prefill_s, c->n_reused, c->n_generated, c->decode_s);
+    qm_run_say_device(&c->info);
+}
+
+static void cmd_quit(qm_chat *c, const char *rest) {
+    (void)rest;
+    c->quit = 1;
+}
+
+static void cmd_help(qm_chat *c, const char *rest);
+static const command commands[] = {
+    {"reset", "", "forget the conversation; the system message stays", cmd_reset},
+    {"system", "[TEXT]", "set the system message; \"\" removes it; alone: show it", cmd_system},
+    {"stats", "", "the context, and what was computed, how fast", cmd_stats},
+    {"help", "", "this text", cmd_help},
+    {"quit", "", "end; so does Ctrl-D", cmd_quit},
+};
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
+
+static void cmd_help(qm_chat *c, const char *rest) {
+    (void)c, (void)rest;
+    for (int i = 0; i < N_COMMANDS; i++) {
+        int n = fprintf(stderr, "  /%s %s", commands[i].name, commands[i].arguments);
+        fprintf(stderr, "%*s%s\n", n < 24 ? 24 - n : 1, "", commands[i].help);
+    }
+    fputs("A line that ends in \\ goes on in the next one; between two \"\"\" lines are taken as they stand.\n"
+          "//TEXT sends a message that begins with a slash. Ctrl-C stops an answer.\n", stderr);
+}
+
+void qm_chat_command(qm_chat *c, const char *line) {
+    const char *names[N_COMMANDS];
+    char word[32];
+    size_t n = strcspn(line + 1, " \t\n");
+    snprintf(word, sizeof word, "%.*s", (int)(n < sizeof word ? n : sizeof word - 1), line + 1);
+    const char *rest = line + 1 + n;
+    rest += strspn(rest, " \t\n");
+    for (int i = 0; i < N_COMMANDS; i++) {
+        names[i] = commands[i].name;
+        if (strcmp(word, commands[i].name)) continue;
+        if (*rest && !commands[i].arguments[0]) qm_host_say("/%s takes no argument", word);
+        else commands[i].run(c, rest);
+        return;
+    }
+    const char *near = *word ? qm_host_nearest(word, names, N_COMMANDS) : NULL;
+    if (near) qm_host_say("there is no command /%s; did you mean /%s? (//... sends a line that begins with a slash)", word, near);
+    else qm_host_say("there is no command /%s; /help lists them (//... sends a line that begins with a slash)", word);
+}

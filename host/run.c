@@ -1,0 +1,92 @@
+/* run.c: the options that generate and chat share, opening a model, and what is said of it. */
+#include "run.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+qm_run_options qm_run = {.n = -1};
+
+const struct poptOption qm_run_table[] = {
+    {"model", 'm', POPT_ARG_STRING, &qm_run.model, 0, "the model, a GGUF file (any part of a split set)", "FILE"},
+    {"prompt", 'p', POPT_ARG_STRING, &qm_run.prompt, 0, "the prompt; of a chat the first one", "TEXT"},
+    {"system", 0, POPT_ARG_STRING, &qm_run.system, 0, "a system message before the prompt", "TEXT"},
+    {"sys", 0, POPT_ARG_STRING | POPT_ARGFLAG_ONEDASH, &qm_run.system, 0, "the same, -sys TEXT", "TEXT"},
+    {"n-predict", 'n', POPT_ARG_INT, &qm_run.n, 0,
+     "tokens of an answer at most; -1: until it ends or the context is full", "N"},
+    {"ctx", 'c', POPT_ARG_INT, &qm_run.ctx, 0,
+     "context: positions to make room for (default: 4096 or the model's limit)", "N"},
+    {"ignore-eos", 0, POPT_ARG_NONE, &qm_run.ignore_eos, 0, "go on after an end-of-text token", NULL},
+    {"no-nfc", 0, POPT_ARG_NONE, &qm_run.no_nfc, 0, "do not normalise the text to NFC (llama.cpp's ids)", NULL},
+    {"device", 'd', POPT_ARG_STRING, &qm_run.device, 0, "auto, cuda:N, or sim (default: auto)", "DEVICE"},
+    {"executor", 0, POPT_ARG_STRING, &qm_run.executor, 0, "graph, or ref: the C reference (default: graph)", "NAME"},
+    {"rope-freq-base", 0, POPT_ARG_FLOAT, &qm_run.rope_base, 0, "override the file's RoPE base", "X"},
+    {"verbose", 'v', POPT_ARG_NONE, &qm_run.verbose, 0, "more about the model and the device on stderr", NULL},
+    {"quiet", 'q', POPT_ARG_NONE, &qm_run.quiet, 0, "nothing on stderr but errors", NULL},
+    POPT_TABLEEND};
+
+int qm_run_args(int argc, char **argv, const struct poptOption *table, const char *synopsis) {
+    poptContext con;
+    int rc = qm_host_options(&con, argc, argv, table, synopsis);
+    if (rc >= 0) return rc;
+    if (!qm_run.model && poptPeekArg(con)) qm_run.model = strdup(poptGetArg(con));
+    rc = qm_host_args(&con, NULL, 0, "");
+    if (rc >= 0) return rc;
+    poptFreeContext(con);
+    const char *name = strchr(argv[0], ' ') ? strchr(argv[0], ' ') + 1 : argv[0];
+    if (!qm_run.model) return qm_host_usage("%s: no model: give --model FILE", name);
+    if (qm_run.n == 0 || qm_run.n < -1) return qm_host_usage("--n-predict %d: expected -1, or 1 and above", qm_run.n);
+    if (qm_run.ctx < 0) return qm_host_usage("--ctx %d: expected 1 and above", qm_run.ctx);
+    qm_host_log(qm_run.verbose ? QM_LOG_DEBUG : qm_run.quiet ? -1 : QM_LOG_WARN);
+    return -1;
+}
+
+int qm_run_smart(int fd) {
+    const char *term = getenv("TERM");
+    return isatty(fd) && term && term[0] && strcmp(term, "dumb");
+}
+
+typedef struct {
+    int show, last;
+    int (*cancelled)(void);
+} loading;
+
+static int progress(void *user, uint64_t done, uint64_t total) {
+    loading *l = user;
+    int pct = total ? (int)(100 * done / total) : 100;
+    if (l->show && pct != l->last)
+        fprintf(stderr, "\rloading [%-30.*s] %3d%%%s", pct * 30 / 100, "##############################", pct,
+                done == total ? "\r\033[K" : "");
+    l->last = pct;
+    if (!l->cancelled || !l->cancelled()) return 0;
+    if (l->show && done < total) fputs("\r\033[K", stderr);
+    return 1;
+}
+
+int qm_run_open(qm_engine **g, int (*cancelled)(void), qm_err *e) {
+    loading l = {.show = !qm_run.quiet && qm_run_smart(2), .last = -1, .cancelled = cancelled};
+    qm_engine_opts o = {.device = qm_run.device, .executor = qm_run.executor, .n_ctx = (uint32_t)qm_run.ctx,
+                        .rope_base = qm_run.rope_base, .no_nfc = qm_run.no_nfc,
+                        .before_load = qm_run.quiet ? NULL : qm_host_before_load, .progress = progress, .user = &l};
+    return qm_engine_open(g, qm_run.model, &o, e);
+}
+
+double qm_run_rate(double n, double s) { return s > 0 ? n / s : 0; }
+
+void qm_run_describe(const qm_engine_info *i) {
+    char a[32], b[32];
+    if (!qm_run.verbose) return;
+    fprintf(stderr, "model   %s (%s): %u layers, %u wide, %u/%u heads of %u, %u of %u experts of %u, vocabulary %u\n",
+            i->name, i->arch, i->n_layers, i->n_embd, i->n_head, i->n_kv_head, i->head_dim, i->n_expert_used,
+            i->n_expert, i->n_ff_exp, i->n_vocab);
+    fprintf(stderr, "memory  %s of KV cache for %u positions, %s of weights read per token\n",
+            qm_host_bytes(a, sizeof a, i->kv_bytes), i->n_ctx, qm_host_bytes(b, sizeof b, i->bytes_per_token));
+}
+
+void qm_run_say_device(const qm_engine_info *i) {
+    char a[32];
+    fprintf(stderr, "device  %s (%s), executor %s\n", i->device, i->device_name, i->executor);
+    if (i->device_why[0]) fprintf(stderr, "        %s\n", i->device_why);
+    fprintf(stderr, "load    %.2f s, %s of weights, %.2f GB/s\n", i->load_s,
+            qm_host_bytes(a, sizeof a, i->weight_bytes), qm_run_rate(1e-9 * (double)i->weight_bytes, i->load_s));
+}

@@ -1,0 +1,28 @@
+/* run.h: what the commands that run a model for a person share (generate, chat): their common options, how a
+ * model is opened and what is said of it. */
+#ifndef QM_HOST_RUN_H
+#define QM_HOST_RUN_H
+#include "host.h"
+
+/* The common options, as popt stores them: strings may be NULL, numbers 0. */
+typedef struct {
+    char *model, *prompt, *system, *device, *executor;
+    int n, ctx, no_nfc, ignore_eos, verbose, quiet; /* n -1: no limit */
+    float rope_base;
+} qm_run_options;
+extern qm_run_options qm_run;
+extern const struct poptOption qm_run_table[];
+
+/* Reads argv by `table`, which includes qm_run_table, and checks the common options. `COMMAND MODEL` means
+ * -m MODEL. Returns -1 to go on, or the exit status. */
+int qm_run_args(int argc, char **argv, const struct poptOption *table, const char *synopsis);
+/* Opens the model. cancelled: asked now and then while loading; may be NULL. */
+int qm_run_open(qm_engine **g, int (*cancelled)(void), qm_err *e);
+/* With --verbose: the model and its memory, on stderr. */
+void qm_run_describe(const qm_engine_info *i);
+/* Device and load, two lines on stderr. */
+void qm_run_say_device(const qm_engine_info *i);
+/* Whether stream fd is a terminal that understands escape codes. */
+int qm_run_smart(int fd);
+double qm_run_rate(double n, double s); /* n / s, 0 for no time */
+#endif
