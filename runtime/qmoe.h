@@ -23,6 +23,7 @@ typedef struct {
     const char *executor; /* "graph" (NULL): one CUDA graph node per op; "ref": the C reference on the host */
     uint32_t n_ctx;       /* KV cache positions to make room for; 0 = min(model's limit, 4096) */
     float rope_base;      /* > 0 overrides the file's */
+    int f32_act;          /* "ref" only: activations are not quantised: the yardstick for what that costs */
     int no_nfc;           /* tokenise text as it stands, as llama.cpp does; the model's own tokenizer normalises to NFC */
     /* What will run, once it is known and before any weight is loaded. Then loading progress in bytes. A
      * non-zero return cancels. Either may be NULL. */
@@ -149,6 +150,7 @@ typedef struct {
  * weight that is not finite or that its type cannot hold is an error that names it. */
 int qm_quantize(const char *in_path, const char *out_path, const qm_quantize_opts *o, qm_err *e);
 #include "measure.h" /* bench, bandwidth, ops one by one, estimates: the same surface */
+#include "quality.h" /* perplexity, KL */
 #ifdef __cplusplus
 }
 #endif

@@ -32,7 +32,7 @@ def test_help_and_version():
     assert run("--help")[0] == out and run("-h")[0] == out
     version = run("version")[0]
     assert version.startswith("qmoe-gpu ") and run("--version")[0] == version
-    for cmd in ("generate", "quantize", "inspect", "synth", "doctor"):
+    for cmd in ("generate", "quantize", "perplexity", "inspect", "synth", "doctor"):
         out, err = run("help", cmd)
         assert f"qmoe-gpu {cmd}" in out and "--help" in out and not err
         assert run(cmd, "--help")[0] == out
@@ -98,6 +98,34 @@ def test_generate_says_something():
     assert any(c.isprintable() and not c.isspace() for c in out), repr(out)
     again, _ = run("generate", model(), "--prompt", "Hi", "-n", "8")
     assert again == out
+
+
+def test_perplexity():
+    text, lp = os.path.join(TMP, "ppl.txt"), os.path.join(TMP, "ppl.lp")
+    with open(text, "w") as f:
+        f.write("The quick brown fox jumps over the lazy dog. " * 12)
+    a = ("-m", model(), "-c", "32", "--chunks", "2")
+    out, err = run("perplexity", *a, "-f", text, "--logits-out", lp, "--top-k", "8")
+    assert out.startswith("Final estimate: PPL = ") and " +/- " in out and "30 of 62 tokens scored, 2 chunks" in out, out
+    assert "[1]" in err and "[2]" in err and "executor graph" in err, err
+    ppl = out.split("PPL = ")[1].split()[0]
+    d = json.loads(run("perplexity", *a, "-f", text, "-o", "json", "-q")[0])
+    assert abs(d['ppl'] / float(ppl) - 1) < 1e-8 and d["n_scored"] == 30 and d["n_chunks"] == 2 and "kl" not in d, d
+    out, err = run("perplexity", "-m", model(), "--kl", lp, "-q")
+    assert ppl in out and "mean KL" in out and "same top       100.000 %" in out and "it names 8 of" in out and not err, out + err
+    r = json.loads(run("perplexity", "-m", model(), "--kl", lp, "--executor", "ref", "-o", "json")[0])
+    assert r["executor"] == "ref" and r["f32_activations"] and r["kl"]["n_positions"] == 30 and r["kl"]["k"] == 8, r
+    assert r["kl"]["same_top"] == 1 and 0 <= r["kl"]["mean_kl"] < 1e-3 and r["kl"]["max_kl"] >= r["kl"]["p99_kl"], r
+    assert abs(r["ppl"] / d["ppl"] - 1) < 1e-2 and abs(r["kl"]["base_ppl"] / d["ppl"] - 1) < 1e-4, (r, d)
+    for args, what in (((), "no model"), (("-m", "x.gguf"), "no text"), (("-m", "x.gguf", "-f", text, "--kl", lp), "its own tokens"),
+                       (("-m", "x.gguf", "-f", text, "-c", "3"), "--ctx 3"), (("-m", "x.gguf", "-f", text, "--top-k", "3"), "--logits-out"),
+                       (("-m", "x.gguf", "-f", text, "-o", "xml"), "--output xml")):
+        out, err = run("perplexity", *args, status=2)
+        assert not out and what in err, err
+    for args, what in ((("-f", text, "-c", "512"), "less than one chunk of 512"), (("-f", "/nowhere.txt"), "/nowhere.txt: No such file"),
+                       (("--kl", text), "not a file of log-probabilities"), (("-f", text, "--executor", "rf"), "rf")):
+        out, err = run("perplexity", "-m", model(), *args, status=1)
+        assert not out and what in err, err
 
 
 def test_quantize():

@@ -102,6 +102,11 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
         goto out;
     }
     int ref = !strcmp(x, "ref");
+    if (o->f32_act && !ref) {
+        rc = qm_fail(e, QM_ERR_ARG, "f32 activations: only the executor 'ref' has them");
+        goto out;
+    }
+    g->limits.f32_act = o->f32_act != 0;
     g->tok_flags = o->no_nfc ? QM_TOK_NO_NFC : 0;
     if ((rc = open_files(g, path, o, e))) goto out;
     if (!ref) {

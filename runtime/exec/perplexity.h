@@ -1,0 +1,21 @@
+/* perplexity.h: token sequences through an engine, position by position: what perplexity, KL and the parity gates
+ * of the tests have in common. */
+#ifndef QM_PERPLEXITY_H
+#define QM_PERPLEXITY_H
+#include "engine.h"
+#include "logprobs.h"
+
+/* One scored position: sequence seq, tokens up to and with position pos, what may follow. */
+typedef int (*qm_position_fn)(void *user, uint32_t seq, uint32_t pos, const float *logits, qm_err *e);
+/* Computes one sequence from an empty cache and hands its scored positions to fn, in order. logits: [n_vocab] */
+int qm_score_sequence(qm_session *s, uint32_t seq, const qm_lp_seq *q, float *logits, qm_position_fn fn, void *user, qm_err *e);
+
+/* How far logits are from a record of the base's. */
+typedef struct {
+    double kl;      /* KL(base || logits) over the base's tokens and "any other" (quality.h) */
+    double lead;    /* of the base's likeliest token over its second, in nats */
+    uint32_t top, base_top; /* the likeliest tokens; the lower id where two are equal */
+} qm_apart;
+/* in: [n_vocab] zeroes, and zeroes again afterwards */
+qm_apart qm_compare(const float *logits, uint32_t n_vocab, const qm_lp_record *base, unsigned char *in);
+#endif
