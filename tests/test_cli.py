@@ -112,7 +112,7 @@ def test_perplexity():
     d = json.loads(run("perplexity", *a, "-f", text, "-o", "json", "-q")[0])
     assert abs(d['ppl'] / float(ppl) - 1) < 1e-8 and d["n_scored"] == 30 and d["n_chunks"] == 2 and "kl" not in d, d
     out, err = run("perplexity", "-m", model(), "--kl", lp, "-q")
-    assert ppl in out and "mean KL" in out and "same top       100.000 %" in out and "it names 8 of" in out and not err, out + err
+    assert ppl in out and "mean KL" in out and "same top        100.000 %" in out and "it names 8 of" in out and not err, out + err
     r = json.loads(run("perplexity", "-m", model(), "--kl", lp, "--executor", "ref", "-o", "json")[0])
     assert r["executor"] == "ref" and r["f32_activations"] and r["kl"]["n_positions"] == 30 and r["kl"]["k"] == 8, r
     assert r["kl"]["same_top"] == 1 and 0 <= r["kl"]["mean_kl"] < 1e-3 and r["kl"]["max_kl"] >= r["kl"]["p99_kl"], r

@@ -13,7 +13,7 @@ static int append(qm_session *s, const uint32_t *tokens, uint32_t from, uint32_t
     uint32_t id;
     memcpy(s->ids + s->n, tokens + from, 4ull * (to - from));
     s->n += to - from;
-    int rc = qm_session_prefill(s, e);
+    int rc = qm_session_prefill(s, NULL, e);
     return rc ? rc : qm_session_result(s, s->n - 1, &id, e);
 }
 
