@@ -115,6 +115,25 @@ enum { QM_INSPECT_META = 1, QM_INSPECT_TENSORS = 2, QM_INSPECT_PLAN = 4, QM_INSP
 int qm_inspect(const char *gguf_path, int what, qm_write_fn w, void *user, qm_err *e);
 int qm_doctor(int json, qm_write_fn w, void *user, qm_err *e); /* 0 also when things are missing */
 
+/* ---- looking inside ---- */
+typedef struct {
+    const char *path;       /* the model's file: free_run opens it a second time */
+    int json, verbose;      /* verbose: text shows every slot, and every op that was compared */
+    int all_positions;      /* the use of experts is counted over the whole prompt, not at its last position alone */
+    uint32_t top_k;         /* logits shown; 0 = 5 */
+    const char *dump;       /* NULL, or a directory: <layer>.<slot>.npy of every vector, f32 */
+    const char *compare;    /* NULL, "ref" (the C references), or a directory of .npy files with such names */
+    int free_run;           /* "ref" computes the whole prompt on its own; else each op from the device's inputs */
+    const char *stop_after; /* "qkv" or "3.qkv": "ref" compares no further than the first such op */
+    int first_layer, last_layer; /* what is compared and dumped; last < 0: everything, the ends included */
+    double min_cosine;      /* a cosine below it departs; 0: 0.9999 against "ref", 0.999 against a directory */
+} qm_trace_opts;
+/* The step of the prompt's last position, observed: statistics of every layer's slots, what the routers chose, the
+ * logits, a verdict. It is the step that generate computes, op by op, with launches in between that only read.
+ * departed: 1 where a comparison found a departure. */
+int qm_trace(qm_engine *g, const char *prompt, size_t n_prompt, const uint32_t *ids, size_t n_ids, const qm_trace_opts *o,
+             int *departed, qm_write_fn w, void *user, qm_err *e);
+
 /* ---- synthetic models ---- */
 typedef struct {
     const char *preset;   /* "tiny", "qwen3-30b-a3b" */

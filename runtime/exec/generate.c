@@ -2,6 +2,7 @@
  * where embed reads it); the host keeps QM_RUN_AHEAD steps enqueued and only looks at results. */
 #include <stdlib.h>
 #include <string.h>
+#include "../base/hash.h"
 #include "../device/prof.h"
 #include "engine.h"
 
@@ -68,13 +69,6 @@ static int emit(emitter *m, uint32_t id, qm_str bytes, int last, qm_finish *f, q
     }
     if (said_stop && !last) *f = QM_FINISH_CALLBACK;
     return !said_stop;
-}
-
-static uint64_t fnv1a(const void *p, size_t n) {
-    const unsigned char *c = p;
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < n; i++) h = (h ^ c[i]) * 0x100000001b3u;
-    return h;
 }
 
 static int check_prompt(const qm_session *s, const uint32_t *prompt, size_t n, const qm_gen_opts *o, qm_err *e) {
@@ -157,7 +151,7 @@ int qm_generate(qm_session *s, const uint32_t *prompt, size_t n_prompt, const qm
     if ((rc = qm_session_result(s, s->n - 1, &id, e))) goto out;
     if ((rc = qm_session_logits(s, logits, e))) goto out;
     st->prefill_s = qm_now() - start;
-    st->logits_hash = fnv1a(logits, (size_t)vocab * sizeof *logits);
+    st->logits_hash = qm_fnv1a(logits, (size_t)vocab * sizeof *logits);
     rc = decode(s, &m, st, start, e);
 out:
     free(logits);
