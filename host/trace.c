@@ -19,7 +19,7 @@ static const struct poptOption table[] = {
     {"quiet", 'q', POPT_ARG_NONE, &opt.quiet, 0, "no warnings", NULL},
     {"top-k", 'k', POPT_ARG_INT, &opt.top_k, 0, "logits shown; default 5", "N"},
     {"all-positions", 'a', POPT_ARG_NONE, &opt.all, 0, "count the experts' use over the whole prompt", NULL},
-    {"chat", 0, POPT_ARG_NONE, &opt.chat, 0, "the text is a user's message: trace the whole ChatML prompt", NULL},
+    {"chat", 0, POPT_ARG_NONE, &opt.chat, 0, "the text is a user's message: trace the whole prompt that generate makes of it", NULL},
     {"special", 0, POPT_ARG_NONE, &opt.special, 0, "match control tokens in the text", NULL},
     {"compare", 0, POPT_ARG_STRING, &opt.compare, 0, "\"ref\": each op against its C reference; or a directory of .npy files", "ref|DIR"},
     {"free", 0, POPT_ARG_NONE, &opt.free_run, 0, "with --compare ref: both compute the whole prompt on their own", NULL},
@@ -59,8 +59,9 @@ static int run(const qm_trace_opts *o) {
     qm_err e = {0};
     int departed = 0, status = QM_EXIT_FAIL;
     size_t n = strlen(opt.prompt);
+    qm_message said = {"user", opt.prompt, n};
     if (qm_engine_open(&g, opt.model, &eo, &e) ||
-        (opt.chat ? qm_engine_chat(g, NULL, opt.prompt, n, &ids, &e) : qm_engine_tokenize(g, opt.prompt, n, opt.special, &ids, &e)) ||
+        (opt.chat ? qm_engine_render(g, &said, 1, &ids, &e) : qm_engine_tokenize(g, opt.prompt, n, opt.special, &ids, &e)) ||
         qm_trace(g, opt.prompt, n, ids.v, ids.n, o, &departed, qm_host_write, stdout, &e))
         qm_host_fail(&e);
     else status = departed ? QM_EXIT_FAIL : QM_EXIT_OK;

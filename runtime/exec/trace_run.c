@@ -20,7 +20,7 @@ static int approach(qm_trace_result *r, qm_session *s, qm_tracer **t, qm_err *e)
     if (!r->o->all_positions && n > 1) {
         memcpy(s->ids, r->ids, (n - 1) * sizeof *s->ids);
         s->n = n - 1;
-        if ((rc = qm_session_prefill(s, e))) return rc;
+        if ((rc = qm_session_prefill(s, NULL, e))) return rc;
     }
     while (!rc && s->n < n) {
         const qm_plan *p;
