@@ -48,7 +48,7 @@ if [ "$ARCH" != "$(uname -m)" ]; then
         command -v "$c" >/dev/null 2>&1 ||
             die "no $c; on Debian: apt-get install gcc-$(echo $triple | tr _ -) g++-$(echo $triple | tr _ -) qemu-user"
     done
-    if [ ! -f "$sysroot/complete" ]; then
+    if [ "$(cat "$sysroot/complete" 2>/dev/null)" != "$packages" ]; then
         say "fetching Debian's $deb libraries into $sysroot"
         rm -rf "$sysroot"
         mkdir -p "$sysroot/deb" "$sysroot/lists/partial" "$sysroot/cache/archives/partial"
@@ -62,7 +62,7 @@ if [ "$ARCH" != "$(uname -m)" ]; then
             { tail -n 5 "$state/apt.log" >&2; die "apt-get download failed"; }
         for p in "$sysroot"/deb/*.deb; do dpkg-deb -x "$p" "$sysroot"; done
         rm -rf "$sysroot/deb" "$sysroot/lists" "$sysroot/cache"
-        : > "$sysroot/complete"
+        echo "$packages" > "$sysroot/complete"
     fi
     # The headers of these libraries do not depend on the architecture; the C library is the compiler's own.
     flags="-isystem $sysroot/usr/include -isystem $sysroot/usr/include/$triple"
