@@ -131,7 +131,7 @@ install: $(B)/qmoe-gpu
 
 # A tarball for a GPU machine; `make dist-check` also runs its tests. ARCH=aarch64 cross-builds it.
 dist dist-check: $(B)/config.mk
-	@+B=$(B) ARCH=$(ARCH) COMMIT=$(COMMIT) CC=$(CC) MAKE=$(MAKE) sh tools/dist.sh $(@:dist%=%)
+	@+B=$(B) ARCH=$(ARCH) COMMIT=$(COMMIT) CC=$(CC) MAKE=$(MAKE) sh tools/dist.sh $(filter-out dist,$(@:dist-%=%))
 
 setup: $(B)/config.mk
 
