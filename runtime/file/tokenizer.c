@@ -33,8 +33,7 @@ static int plain(const qm_tokenizer *t, const char *text, size_t n, int flags, t
     return rc;
 }
 
-/* The longest added token that text[0..n) starts with; its length, or 0. */
-static size_t added_at(const qm_tokenizer *t, const char *text, size_t n, uint32_t *id) {
+size_t tok_added_at(const qm_tokenizer *t, const char *text, size_t n, uint32_t *id) {
     size_t best = 0;
     uint32_t at = 0;
     for (size_t i = 0; i < n; i++) {
@@ -60,7 +59,7 @@ int qm_tokenize(const qm_tokenizer *t, const char *text, size_t n, int flags, qm
     if (flags & QM_TOK_SPECIAL) {
         for (size_t i = 0; i < n;) {
             uint32_t id = 0;
-            size_t len = added_at(t, text + i, n - i, &id);
+            size_t len = tok_added_at(t, text + i, n - i, &id);
             if (!len) {
                 i++;
                 continue;

@@ -66,6 +66,8 @@ typedef struct {
 } tok_scratch;
 void tok_scratch_free(tok_scratch *s);
 
+/* The longest added token that text[0..n) starts with; its length, or 0. */
+size_t tok_added_at(const qm_tokenizer *t, const char *text, size_t n, uint32_t *id);
 int tok_ids_put(qm_ids *ids, uint32_t id); /* 0, or -1: no memory */
 /* Appends the ids of one piece. 0 or QM_ERR_NOMEM (no message). */
 int tok_bpe(const qm_tokenizer *t, const uint8_t *p, size_t n, tok_scratch *s, qm_ids *ids);

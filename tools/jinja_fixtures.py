@@ -1,0 +1,749 @@
+#!/usr/bin/env python3
+"""Fixtures for the template engine: what Python's jinja2 makes of templates, set up as Hugging Face's
+apply_chat_template does (immutable sandbox, trim_blocks, lstrip_blocks, loop controls, {% generation %},
+its tojson).
+
+  python3 tools/jinja_fixtures.py                 rewrites tests/golden/jinja/*.json
+  python3 tools/jinja_fixtures.py --check         ... or only says whether they are still what jinja2 gives
+  python3 tools/jinja_fixtures.py --templates DIR --out FILE
+                                                  renders every DIR/*.jinja with the conversations below;
+                                                  QMOE_JINJA_FIXTURES=FILE tests/unit_jinja then compares
+  python3 tools/jinja_fixtures.py --fetch DIR     fills DIR with Qwen's own templates, from a package
+
+The cases of one file: {"cases": [{"name", "template", "data", "want" or "error"}]}. error is "compile" or
+"render": our engine must fail there too. Qwen's template texts are not ours to hand on: none is committed."""
+import argparse
+import datetime
+import json
+import sys
+import zipfile
+from pathlib import Path
+
+from needs import needs
+
+needs("jinja", {"jinja2": "jinja2==3.1.6"})
+import jinja2  # noqa: E402
+from jinja2.ext import Extension, loopcontrols  # noqa: E402
+from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: E402
+
+GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden" / "jinja"
+NOW = datetime.datetime(2024, 2, 9, 13, 5, 7)
+
+
+class Generation(Extension):
+    tags = {"generation"}
+
+    def parse(self, parser):
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
+        return jinja2.nodes.Scope(body).set_lineno(line)
+
+
+def environment():
+    def raise_exception(message):
+        raise jinja2.exceptions.TemplateError(message)
+
+    def tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
+        return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+    env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
+    env.filters["tojson"] = tojson
+    env.globals["raise_exception"] = raise_exception
+    env.globals["strftime_now"] = NOW.strftime
+    return env
+
+
+def case(name, template, data):
+    out = {"name": name, "template": template, "data": data}
+    try:
+        t = environment().from_string(template)
+    except Exception:
+        return dict(out, error="compile")
+    try:
+        return dict(out, want=t.render(**data))
+    except Exception:
+        return dict(out, error="render")
+
+
+# ---- small cases: one template a line, each against DATA ----
+DATA = {
+    "s": "Hello, World", "u": "Grüße, мир! 你好 \U0001f600 e\u0301", "ws": " \t\n padded \u00a0\u2003\n", "nl": "one\ntwo\r\nthree\n\nfive\n",
+    "q": "it's \"so\" \\ \t\x01\x7f\u00e9\u200b\u2028", "empty": "", "n": 7, "neg": -3, "f": 2.5, "big": 9007199254740993, "t": True, "no": False,
+    "nil": None, "xs": [3, 1, 2], "mixed": [1, "a", 2.0, None, True, [1, "x"], {"k": "v"}], "words": ["pear", "Apple", "fig", "apple", "Fig"],
+    "d": {"b": 1, "a": "two", "C": [1, 2], "items": 5}, "people": [{"name": "Ann", "age": 31, "tags": ["x"]}, {"name": "bob", "age": 25},
+    {"name": "Cid", "age": 31, "addr": {"city": "Oslo"}}], "html": "<a href=\"x\">'&'</a>", "floats": [0.1, 1e16, 1e-5, 1.0, 123456789.125, 1e22, 5e-324,
+    -0.0, 1e15, 0.0001, 3.0e100], "nested": {"a": {"b": {"c": [10, {"d": "deep"}]}}}, "keys": {"a b": 1, "": 2, "get": 3},
+}
+EXPRESSIONS = r"""
+1 + 2 * 3
+(1 + 2) * 3
+7 / 2
+-7 // 2
+-7 % 3
+7 % -3
+7.5 // 2
+-7.5 % 2
+7 // -2.0
+2 ** 10
+2 ** -1
+2 ** 3 ** 2
+-2 ** 2
+2 ** 0.5
+10 / 5
+1 / 0
+1 % 0
+1e3
+1.5e-7
+0x1F + 0b101 + 0o17
+1_000_000
+12_3.4_5
+012
+9223372036854775807
+f * 2
+f + n
+t + t
+'a' * 3
+3 * 'ab'
+[1, 2] * 2
+'ab' * -1
+[1] + [2, 3]
+(1,) + (2,)
+1 + 'a'
+'a' + 1
+'a' ~ 1 ~ none ~ true ~ 1.5
+s ~ n ~ missing ~ '!'
+'a' 'b' "c"
+1 - 2 ~ 3 * 2
+-n|abs
+-3|abs
+-3.0
++3
+- 0.0
+n == 7
+n == 7.0
+n != 7 or s
+1 == true
+'1' == 1
+1 < 2 < 3
+1 < 3 < 2
+'a' < 'b'
+'Z' < 'a'
+[1, 2] < [1, 3]
+1 < 'a'
+none < 1
+none == missing
+missing == missing2
+big == 9007199254740992.0
+big
+not n
+not missing
+t and s
+no or empty or nil or 'last'
+no and missing.foo
+n and nil
+not t or t
+1 in xs
+9 not in xs
+'ell' in s
+'k' in {'k': 1}
+'' in s
+1 in s
+1 in missing
+2.0 in xs
+not 1 in xs
+n if t else s
+n if no
+n if no else s if no else 'z'
+(n if no) is undefined
+missing
+missing.foo
+missing['foo']
+missing()
+missing + 1
+d.missing
+d.missing.more
+d.b
+d['a']
+d['items']
+d.items()|list
+d.keys()|list
+d.values()|list
+d.get('b')
+d.get('zz')
+d.get('zz', 'dflt')
+d.get('zz') is none
+keys.get('get')
+keys['get']
+keys['']
+nil.foo
+nil.foo.bar
+nil['x']
+xs[0]
+xs[-1]
+xs[99]
+xs[-4]
+xs['a']
+xs[true]
+xs.0
+s[0]
+s[-1]
+u[7]
+u[-1]
+u[99]
+nested.a.b.c[1].d
+nested['a']['b']['c'][0]
+nested.a.b.c.1.d
+xs[1:]
+xs[:-1]
+xs[::-1]
+xs[::2]
+xs[5:]
+xs[-2:]
+s[::-1]
+s[1:-1:2]
+s[-3:]
+s[:3]
+s[10:2]
+s[10:2:-1]
+s[-100:100]
+s[100:-100:-3]
+u[::-1]
+u[2:6]
+u[:0]
+xs[::0]
+(1, 2, 3)[1:]
+d[1:]
+missing[1:]
+[]
+{}
+()
+(1,)
+1,
+1, 2
+[1, 'two', 3.0, none, true, [], {}, ()]
+{'a': 1, 'b': [1, 2], 3: 'x', none: 1.5, true: 2}
+{'a': 1, 'a': 2}
+{[1]: 2}
+[1, 2,]
+{'a': 1,}
+mixed
+d
+q
+[q]
+[u, 'it\'s', "say \"hi\"", 'both \' and "']
+[missing]
+floats
+0.1 + 0.2
+1e300 * 1e10
+1e16
+123456789012345678.0
+100000.0 * 10
+'\n\t\\\'\"\x41\u00e9\U0001f600\101\q'
+'a\
+b'
+"it's"
+'{{ not }} {% a %} tag'
+s|upper
+s|lower
+u|upper
+u|lower
+'straße'|upper
+s|length
+u|length
+xs|length
+d|length
+missing|length
+n|length
+nil|length
+s|count
+ws|trim
+ws|trim|length
+'xxhixx'|trim('x')
+'xyhiyx'|trim('xy')
+ws.strip()
+ws.lstrip()
+ws.rstrip()
+'\n\nab\n'.strip('\n')
+'[a]'.lstrip('[').rstrip(']')
+'aXbXc'.split('X')
+'aXbXc'.split('X', 1)
+'aXbXc'.rsplit('X', 1)
+'a  b   c'.split()
+'  a b  c '.split(none, 1)
+'  a b  c '.rsplit(none, 1)
+' a b '.split(' ')
+''.split()
+''.split(',')
+'abc'.split('')
+'</think>x</think>y'.split('</think>')[-1]
+'a</think>b'.split('</think>')[0].rstrip('\n').split('<think>')[-1]
+nl.splitlines()
+nl.split('\n')
+s.startswith('Hell')
+s.endswith('World')
+s.startswith(('x', 'H'))
+s.startswith('')
+s.startswith(1)
+s.find('o')
+s.find('zz')
+u.find('мир')
+s.count('o')
+s.count('')
+s.index('W')
+s.index('zz')
+s.replace('o', '0')
+s.replace('o', '0', 1)
+s.replace('', '-')
+''.replace('', '-')
+u.replace('', '.')
+s.upper()
+s.lower()
+s.title()
+"they're bill's friends from the UK".title()
+'hELLO wORLD'.capitalize()
+'hELLO wORLD'|capitalize
+'hello wORLD-foo (bar) [x]{y}<z it\'s'|title
+', '.join(['a', 'b'])
+', '.join(xs)
+''.join('abc')
+'x'.join([])
+s.isdigit()
+'123'.isdigit()
+'prefix-x'.removeprefix('prefix-')
+'x.txt'.removesuffix('.txt')
+s.nosuch
+s.nosuch()
+xs.append(4)
+d.update({'x': 1})
+d.pop('b')
+xs.index(1)
+xs.count(3)
+xs.index(77)
+s|replace('o', '0')
+s|replace('o', '0', 1)
+s|replace('l', '')
+12321|replace(2, 'x')
+xs|join
+xs|join(', ')
+words|join('-')
+people|join(', ', attribute='name')
+'abc'|join('.')
+[1, none, true, 2.0]|join('|')
+[]|join(',')
+missing|join(',')
+n|join
+xs|first
+xs|last
+s|first
+s|last
+[]|first
+([]|first) is undefined
+[]|last
+d|first
+xs|list
+s|list
+d|list
+missing|list
+n|list
+missing|default('x')
+missing|d('x')
+nil|default('x')
+nil|default('x', true)
+empty|default('x', boolean=true)
+missing|default
+missing.foo|default('x')
+d.zz|default('x')
+n|string
+nil|string
+[1]|string + 'x'
+t|string
+f|string
+'42'|int
+'42.9'|int
+' 42 '|int
+'x'|int
+'x'|int(5)
+'x'|int(default=6)
+'ff'|int(base=16)
+'0xff'|int(0, 16)
+'-0b11'|int(base=2)
+'1_000'|int
+2.9|int
+-2.9|int
+none|int
+true|int
+'1e3'|int
+'inf'|int
+'9223372036854775807'|int
+'3.5'|float
+'x'|float
+'x'|float(1.5)
+'1e5'|float
+' -1.5 '|float
+'.5'|float
+'5.'|float
+'nan'|float
+'-inf'|float
+n|float
+none|float
+2.5|round
+3.5|round
+2.567|round(2)
+2.567|round(1, 'floor')
+2.501|round(1, method='ceil')
+7|round
+1234|round(-2)
+1250|round(-2)
+1234.5|round(-2)
+0.125|round(2)
+2.675|round(2)
+'x'|round
+-5|abs
+-5.5|abs
+xs|max
+xs|min
+words|max
+words|min
+words|min(case_sensitive=true)
+people|max(attribute='age')
+[]|max
+([]|min) is undefined
+xs|sum
+[1.5, 2]|sum
+people|sum(attribute='age')
+[[1], [2]]|sum(start=[])
+[1, 'a']|sum
+[0.1, 0.2, 0.3]|sum
+xs|sort
+xs|sort(reverse=true)
+words|sort
+words|sort(case_sensitive=true)
+words|sort(true)
+people|sort(attribute='age')|map(attribute='name')|list
+people|sort(attribute='name')|map(attribute='name')|list
+[1, 'a']|sort
+[[2, 1], [1, 2]]|sort
+d|dictsort
+d|dictsort(true)
+d|dictsort(reverse=true)
+{'x': 3, 'y': 1}|dictsort(by='value')
+{'x': 3, 'y': 1}|dictsort(false, 'value', true)
+d|dictsort(by='zz')
+words|unique|list
+words|unique(case_sensitive=true)|list
+people|unique(attribute='age')|map(attribute='name')|list
+[1, 1.0, true, '1']|unique|list
+xs|reverse|list
+s|reverse
+u|reverse
+n|reverse
+people|map(attribute='name')|list
+people|map(attribute='addr.city')|list
+people|map(attribute='addr', default='none')|list
+people|map(attribute='tags.0')|list
+words|map('upper')|list
+words|map('replace', 'p', 'P')|list
+words|map('length')|join(' ')
+words|map('nosuch')|list
+[[1,2],[3]]|map('first')|list
+[[1,2],[3]]|map(attribute=0)|list
+[0, 1, '', 'a', none]|select|list
+[0, 1, '', 'a', none]|reject|list
+xs|select('odd')|list
+xs|reject('odd')|list
+xs|select('>', 1)|list
+xs|select('in', [1, 2])|list
+xs|select('divisibleby', 3)|list
+xs|select('nosuch')|list
+people|selectattr('addr')|map(attribute='name')|list
+people|selectattr('age', 'eq', 31)|map(attribute='name')|list
+people|selectattr('age', '==', 25)|list
+people|rejectattr('age', 'equalto', 31)|map(attribute='name')|list
+people|selectattr('tags', 'defined')|list|length
+people|selectattr('addr', 'undefined')|map(attribute='name')|join('+')
+d|items|list
+missing|items|list
+n|items|list
+html|e
+html|escape
+html|safe
+n|e
+nl|indent
+nl|indent(2)
+nl|indent(2, true)
+nl|indent(2, first=true, blank=true)
+nl|indent('> ', blank=true)
+'a\nb'|indent(width=1)
+''|indent
+d|tojson
+mixed|tojson
+q|tojson
+u|tojson
+u|tojson(ensure_ascii=true)
+q|tojson(ensure_ascii=true)
+floats|tojson
+nested|tojson(indent=2)
+nested|tojson(indent=4)
+d|tojson(indent=0)
+d|tojson(indent='--')
+[[], {}, [[]]]|tojson(indent=1)
+d|tojson(sort_keys=true)
+{'b': 1, 'a': {'d': 1, 'c': 2}}|tojson(sort_keys=true, indent=1)
+d|tojson(separators=(',', ':'))
+d|tojson(separators=(', ', ' = '), indent=1)
+{1: 2, none: 3, true: 4, 1.5: 5}|tojson
+(1, 2)|tojson
+missing|tojson
+[missing]|tojson
+html|tojson
+'/'|tojson
+true|tojson
+nil|tojson
+1e16|tojson
+n|tojson(nosuch=1)
+s|nosuch
+s is nosuch
+nosuch(1)
+s|upper|lower|title
+s|upper()
+s|replace('H')
+s|upper(1)
+(s|upper)[0:2]
+s|upper[0:2]
+n is defined
+missing is defined
+missing is undefined
+missing is not defined
+d.zz is defined
+d.zz.yy is defined
+nil is none
+nil is not none
+nil is defined
+s is string
+n is string
+n is number
+t is number
+f is number
+n is integer
+t is integer
+f is float
+t is boolean
+n is boolean
+t is true
+no is false
+n is true
+xs is sequence
+s is sequence
+d is sequence
+n is sequence
+missing is sequence
+xs is iterable
+n is iterable
+d is iterable
+d is mapping
+xs is mapping
+xs is iterable and xs is not mapping
+range is callable
+s is callable
+n is odd
+n is even
+n is divisibleby 7
+n is divisibleby(3)
+n is eq 7
+n is equalto 8
+n is ne 8
+n is lt 8
+n is gt(8)
+n is ge 7
+n is le 6
+n is greaterthan 3
+n is lessthan 3
+n is in xs
+1 is in xs
+'abc' is lower
+'ABC' is upper
+'aBC' is upper
+'1' is upper
+n is not divisibleby 2 and t
+not n is odd
+n is defined is defined
+s is string if t else 1
+range(5)|list
+range(2, 8, 3)|list
+range(5, 0, -2)|list
+range(0)|list
+range(1, 2, 0)
+range(200000)|list
+dict(a=1, b=2)
+dict({'a': 1}, b=2)
+dict(a=1)['a']
+namespace(a=1).a
+namespace(a=1).b
+namespace({'a': 2}).a
+strftime_now('%Y-%m-%d')
+strftime_now('%d %b %Y, %H:%M:%S %j %A %B %p %y')
+strftime_now('')
+raise_exception('no way')
+raise_exception()
+true and True and not False
+none is none and None is none
+loop
+1 +
+(1
+[1, 2
+{'a' 1}
+'abc
+1 2
+a..b
+a.
+a[
+a[]
+f(*xs)
+f(**d)
+dict(a=1, 2)
+}
+@
+1 ? 2
+not
+in
+and 1
+s|
+s is
+1 if
+if
+'%s' is string
+s[1:2:3:4]
+9223372036854775807 + 0
+-9223372036854775807 - 1
+"""
+TEXTS = [
+    "", "\n", "\n\n", "plain", "a\n", "a\r\nb\rc\n", "{{ n }}\n", "{{ n }}\n\n", "{% if t %}\n\n{% endif %}", "é{{ u }}é", "{", "{ {", "}}", "%}", "#}", "{{", "{%", "{#", "{# x", "{{ n", "{{ n }",
+    "a {{- n -}} b", "a  {{- n }}  b", "a  {{ n -}}  b", "a\n\n{{- n -}}\n\nb", "a {%- if t -%} b {%- endif -%} c", "a {% if t %} b {% endif %} c",
+    "a\n{% if t %}\nb\n{% endif %}\nc", "a\n  {% if t %}\n  b\n  {% endif %}\n  c", "a\n  {%+ if t %}\n  b\n  {%+ endif %}\n  c", "a\n  {% if t +%}\n  b\n  {% endif +%}\n  c",
+    "  {% if t %}x{% endif %}", "\t {% if t %}x{% endif %}  \n y", " x {% if t %}\n  y{% endif %}", "  {{ n }}\n  {{ n }}", "  {# c #}\n  x", "x  {# c #}\ny", "x {#- c -#}  \n y", "  {#+ c #}\nx",
+    "  {# c +#}\nx", "{# a {{ n }} {% if %} #}z", "{# multi\nline #}\nz", "{#-#}z", "{#}z", "{% if t -%}\n\n  x\n{%- endif %}", "{%- if t %}\n  x\n{% endif -%}\n\n y", "a{% if t %}\r\nb{% endif %}\r\nc",
+    "{% if t %}  \nb{% endif %}", "  {% if t %}{% if t %}x{% endif %}{% endif %}", "x\n  {% if t %}  {% if t %}x{% endif %}{% endif %}\n", "{% raw %}{{ n }} {% if %}{% endraw %}", "a {%- raw -%}  {{ n }}  {%- endraw -%} b",
+    "{% raw %}\nx\n{% endraw %}\ny", "  {% raw %}\n x\n  {% endraw %}\ny", "{%- raw %}\nx\n  {%- endraw %}\ny", "{% raw -%}\n\nx {% endraw +%}\ny", "{% raw %}x", "\u00a0{%- if t %}x{% endif %}", "a\u00a0\u2003{%- if t %}x{% endif %}\u2003",
+    "\u2003{% if t %}x{% endif %}", "{{'}}'}}{{ \"%}\" }}", "{{ {'a': {'b': 1}} }}", "{{ {'a': 1}['a']}}", "{{-n-}}", "{{ -n }}", "{{ n-1 }}", "{{n}}{{n}}", "{{\n n\n}}\nx", "{%\nif t\n%}\nx{% endif %}", "{{ n }}}", "{{{'a': 1}}}", "{{}}", "{{ }}", "{%%}", "{% %}",
+    "{% if t %}yes{% else %}no{% endif %}", "{% if no %}1{% elif n == 7 %}2{% else %}3{% endif %}", "{% if no %}1{% elif no %}2{% elif nil %}4{% endif %}!", "{% if missing %}1{% else %}2{% endif %}",
+    "{% if t %}", "{% endif %}", "{% if t %}{% endfor %}", "{% else %}", "{% if %}x{% endif %}", "{% nosuch %}", "{% do xs.append(1) %}", "{% if t %}{% else %}{% else %}{% endif %}", "{% if t x %}{% endif %}",
+    "{% for x in xs %}{{ x }}{% endfor %}", "{% for x in xs %}{{ loop.index }}{{ loop.index0 }}{{ loop.revindex }}{{ loop.revindex0 }}{{ loop.first }}{{ loop.last }}{{ loop.length }}{{ loop.depth }}{{ loop.depth0 }};{% endfor %}",
+    "{% for x in xs %}[{{ loop.previtem }}<{{ x }}>{{ loop.nextitem }}]{% endfor %}", "{% for x in xs %}{{ loop.previtem is defined }}{{ loop.nextitem is undefined }} {% endfor %}", "{% for x in [] %}x{% else %}none{% endfor %}",
+    "{% for x in missing %}x{% else %}none{% endfor %}", "{% for x in nil %}x{% endfor %}", "{% for x in n %}x{% endfor %}", "{% for c in 'héy' %}{{ c }}.{% endfor %}", "{% for k in d %}{{ k }} {% endfor %}", "{% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}",
+    "{% for k, v in d|dictsort %}{{ k }}={{ v }};{% endfor %}", "{% for (a, b) in [(1, 2), (3, 4)] %}{{ a + b }} {% endfor %}", "{% for a, (b, c) in [(1, (2, 3))] %}{{ a }}{{ b }}{{ c }}{% endfor %}", "{% for a, b in xs %}{% endfor %}", "{% for a, b in [[1, 2, 3]] %}{% endfor %}",
+    "{% for x in xs if x > 1 %}{{ loop.index }}/{{ loop.length }}:{{ x }} {% else %}none{% endfor %}", "{% for x in xs if x > 9 %}{{ x }}{% else %}none{% endfor %}", "{% for x in xs if x is odd or x == 2 %}{{ x }}{% endfor %}", "{% for x in xs %}{% if x == 1 %}{% break %}{% endif %}{{ x }}{% endfor %}",
+    "{% for x in xs %}{% if x == 1 %}{% continue %}{% endif %}{{ x }}{% endfor %}", "{% for x in xs %}{% for y in xs %}{% if y == 1 %}{% break %}{% endif %}{{ x }}{{ y }} {% endfor %}|{% endfor %}", "{% break %}", "{% for x in xs %}{% break %}{% else %}e{% endfor %}",
+    "{% for x in xs %}{% for y in xs %}{{ loop.index }}{% endfor %}{{ loop.index }};{% endfor %}", "{% for x in xs %}{% set outer = loop %}{% for y in [1] %}{{ outer.index }}{% endfor %}{% endfor %}", "{% for x in xs %}{{ loop.cycle('a', 'b') }}{% endfor %}", "{% for x in [1, 1, 2, 2, 1] %}{{ loop.changed(x) }} {% endfor %}",
+    "{% set x = 1 %}{% for i in xs %}{% set x = x + i %}{{ x }} {% endfor %}{{ x }}", "{% for i in xs %}{% if loop.first %}{% set y = i %}{% endif %}{{ y }}.{% endfor %}{{ y is defined }}", "{% set ns = namespace(x=0) %}{% for i in xs %}{% set ns.x = ns.x + i %}{% endfor %}{{ ns.x }}", "{% set ns = namespace() %}{% set ns.a = 1 %}{% set ns.b = ns.a + 1 %}{{ ns.b }}{{ ns.c is defined }}",
+    "{% set d.x = 1 %}", "{% set nosuch.x = 1 %}", "{% for x in xs %}{{ x }}{% endfor %}{{ x is defined }}{{ loop is defined }}", "{% for n in xs %}{{ n }}{% endfor %}{{ n }}", "{% for loop in xs %}{% endfor %}", "{% for x in xs[::-1] %}{{ x }}{{ (xs|length - 1) - loop.index0 }} {% endfor %}",
+    "{% for x in range(3) %}{{ x }}{% endfor %}", "{% for x in 1, 2, 3 %}{{ x }}{% endfor %}", "{% for x in xs if x in [1, 2] %}{{ x }}{% endfor %}", "{% for x, in [[1], [2]] %}{{ x }}{% endfor %}", "{% for p in people %}\n- {{ p.name }}\n{% endfor %}\nend", "{%- for p in people %}\n- {{ p.name }}\n{%- endfor %}\nend", "{% for x in xs -%}\n {{ x }}\n{%- endfor %}",
+    "{% set x = 5 %}{{ x }}", "{% set a, b = 1, 2 %}{{ a }}{{ b }}", "{% set a, b = [1] %}", "{% set x = 1, 2 %}{{ x }}", "{% set x %}a{{ n }}b{% endset %}{{ x }}|{{ x|length }}", "{% set x | upper | replace('A', 'z') %}a{{ s }}b{% endset %}{{ x }}", "{% set x = n if no %}{{ x is defined }}", "{% set x %}{% set y = 1 %}{{ y }}{% endset %}{{ x }}{{ y is defined }}",
+    "{% set ns = namespace(t='') %}{% set ns.t %}x{{ n }}{% endset %}{{ ns.t }}", "{% set true = 1 %}", "{% set 1 = 2 %}", "{% set x %}", "{% set x = %}", "{% set s = s ~ '!' %}{{ s }}", "{% if t %}{% set z = 1 %}{% endif %}{{ z }}", "{% if no %}{% set z = 1 %}{% endif %}{{ z is defined }}", "{% set x = 1 %}{% set x = x + 1 %}{{ x }}",
+    "{% macro m(a, b=2) %}{{ a }}-{{ b }}{% endmacro %}{{ m(1) }} {{ m(1, 3) }} {{ m(b=4, a=5) }} {{ m() }}", "{% macro m(a) %}{{ a }}{% endmacro %}{{ m(1, 2) }}", "{% macro m(a) %}{{ a }}{% endmacro %}{{ m(x=2) }}", "{% macro m(a, b=a) %}{{ b }}{% endmacro %}{{ m(3) }}", "{% macro m(x) %}{{ x is defined }}{% endmacro %}{{ m() }}{{ m(none) }}",
+    "{% macro fact(k) %}{% if k > 1 %}{{ k * fact(k - 1)|int }}{% else %}1{% endif %}{% endmacro %}{{ fact(10) }}", "{% macro m() %}{{ s }}{{ later }}{% endmacro %}{% set later = 9 %}{{ m() }}", "{% set g = 1 %}{% macro m() %}{% set g = 2 %}{{ g }}{% endmacro %}{{ m() }}{{ g }}", "{% macro m(a) -%}\n  <{{ a }}>\n{%- endmacro %}\n{{ m(1) }}{{ m(2) }}",
+    "{% macro a() %}[{{ b() }}]{% endmacro %}{% macro b() %}b{% endmacro %}{{ a() }}", "{% macro m() %}x{% endmacro %}{{ m()|upper }}{{ m()|length }}{{ m() ~ 'y' }}", "{% for x in xs %}{% macro m(y) %}{{ y }}{% endmacro %}{{ m(x) }}{% endfor %}", "{% macro m(a, a=1, b) %}{% endmacro %}", "{% macro m %}{% endmacro %}", "{% macro m() %}", "{% macro m() %}{% break %}{% endmacro %}",
+    "{% for x in xs %}{% macro m() %}{{ x }}{% endmacro %}{% set f = m %}{{ f() }}{% endfor %}", "{% filter upper %}a{{ s }}{% endfilter %}", "{% filter replace('a', 'b')|upper %}aaa{% endfilter %}", "{% generation %}x{{ n }}{% endgeneration %}", "{% generation %}\nx\n{% endgeneration %}\ny", "{% generation %}", "{% if t %}{{ raise_exception('Roles must alternate') }}{% endif %}",
+    "{% if no %}{{ raise_exception('no') }}{% endif %}ok", "{{ 'a' if no }}{{ 1 if t else missing.foo }}", "{% if s is string and s.startswith('H') and not (s.endswith('!')) %}1{% endif %}", "{{ [1, 2, 3][1:]|map('string')|join(',') ~ '!' }}", "{{ (1, 2) in [(1, 2)] }}{{ 'a' ~ 'b' in 'xaby' }}", "{% set x = namespace(a=[]) %}{% set x.a = x.a + [1] %}{% set x.a = x.a + [2] %}{{ x.a }}",
+    "{{ n }}{# a #}{{ n }}{#- b -#} {{ n }}", "line1\n{{ n }} {{ f }}\n  indented {% if t %}inline{% endif %} text\n\n\n", "{% if t %}a{% endif %}\n\n{% if t %}b{% endif %}\n", "{{ '\n' }}{{ \"\\n\" }}x", "{{ 'a' }}\n{{- '\\nb' }}\n", "{%- set x = 1 -%}\n\n{{ x }}", "{{ d['items'] }}{{ d.items()|length }}",
+    "{{ people[0].name }}{{ people[0]['name'] }}{{ people[0].get('name') }}{{ people[-1].addr.city }}{{ people[1].addr is defined }}{{ people[1].addr.city is defined if people[1].addr is defined else 'n/a' }}", "{{ namespace(a=1) is mapping }}{{ loop is defined }}", "{{ x|default(y|default('z')) }}", "{{ missing.a }}", "{{ missing is defined and missing.a }}",
+    "{% for k, v in {'a': 1, 'b': 2}.items() %}{{ k }}{{ v }}{% if not loop.last %}, {% endif %}{% endfor %}", "{{ 'x' * 3 ~ 'y' }}{{ 'a' ~ 1 + 2 }}", "{% set m = messages %}{{ m }}", "{{ xs|map('string')|map('length')|sum }}", "{% for a in xs %}{% for b in xs if b > a %}{{ a }}{{ b }},{% else %}-{% endfor %}{% endfor %}",
+]
+
+
+def small():
+    cases = [case(x, "{{ " + x + " }}", DATA) for x in EXPRESSIONS.strip("\n").split("\n") if not x.endswith("\\") and x != "b'"]
+    cases.append(case("continued line", "{{ 'a\\\nb' }}", DATA))
+    cases += [case(f"text {i}: {x[:60]}", x, DATA) for i, x in enumerate(TEXTS)]
+    for c in cases:
+        del c["data"]
+    return {"data": DATA, "cases": cases}
+
+
+# ---- conversations ----
+WEATHER = {"type": "function", "function": {"name": "get_weather", "description": "The weather <in> a \"city\" & its surroundings: été", "parameters": {
+    "type": "object", "properties": {"city": {"type": "string", "description": "  Which city\n"}, "unit": {"type": ["string", "null"], "enum": ["C", "F"], "default": "C"},
+                                     "days": {"type": "integer", "minimum": 1}}, "required": ["city"], "additionalProperties": False}, "strict": True}}
+NOW_TOOL = {"type": "function", "function": {"name": "now", "description": "", "parameters": {"type": "object", "properties": {}}, "return": {"type": "string"}}}
+
+
+def says(role, content, **more):
+    return dict(role=role, content=content, **more)
+
+
+def tool_call(name, arguments, **more):
+    return {"type": "function", "function": {"name": name, "arguments": arguments}, **more}
+
+
+CONVERSATIONS = {
+    "one question": [says("user", "Hi there")],
+    "system": [says("system", "Be brief."), says("user", "Hi"), says("assistant", "Hello."), says("user", "\n\nAnd now?\n")],
+    "thoughts in the text": [says("user", "2+2?"), says("assistant", "<think>\nEasy.\n</think>\n\n4"), says("user", "3+3?"), says("assistant", "<think>\nHm.\n</think>\n\n6")],
+    "thoughts apart": [says("user", "2+2?"), says("assistant", "4", reasoning_content="\nEasy.\n"), says("user", "3+3?"), says("assistant", "6", reasoning_content="Hm.")],
+    "empty": [says("user", "")],
+    "unicode": [says("system", "Grüße"), says("user", "你好 \U0001f600 e\u0301\u200b \t x "), says("assistant", "мир\n"), says("user", "\u2028?")],
+    "template text": [says("user", "{{ 7 * 7 }} {% if x %} <|im_start|>")],
+    "a later system message": [says("user", "a"), says("system", "b"), says("user", "c")],
+    "tool call": [says("system", "Use tools."), says("user", "Weather in Oslo?"), says("assistant", "", tool_calls=[tool_call("get_weather", {"city": "Oslo", "unit": None, "days": 2})]),
+                  says("tool", "{\"t\": -3}"), says("assistant", "Minus three."), says("user", "Thanks")],
+    "two calls at once": [says("user", "Oslo and Rome?"), says("assistant", "Let me look.", tool_calls=[tool_call("get_weather", {"city": "Oslo"}, id="1"), tool_call("get_weather", {"city": "R\"om\"e", "opts": {"a": [1, 2.5, True]}}, id="2")]),
+                          says("tool", "cold"), says("tool", "warm\n"), says("assistant", "<think>\nnow compare\n</think>\n\nRome is warmer.")],
+    "result last": [says("user", "x"), says("assistant", None, tool_calls=[{"name": "now", "arguments": {}}]), says("tool", "12:00")],
+    "arguments as text": [says("user", "x"), says("assistant", "", reasoning_content="think", tool_calls=[tool_call("now", "{\"a\": 1}")]), says("tool", "y")],
+    "only a tool response": [says("user", "<tool_response>\nx\n</tool_response>")],
+    "no message": [],
+}
+
+
+def conversations(templates):
+    out = []
+    for name, text in templates.items():
+        for title, messages in CONVERSATIONS.items():
+            for tools in (None, [WEATHER, NOW_TOOL]):
+                for more in ({}, {"enable_thinking": True}, {"enable_thinking": False}):
+                    data = dict(messages=messages, add_generation_prompt=messages[-1:] != [] and messages[-1]["role"] != "assistant", **more)
+                    data["tools"] = tools
+                    label = f"{name}: {title}{', tools' if tools else ''}{', ' + str(more) if more else ''}"
+                    out.append(dict(case(label, text, data), template=name))
+    return {"templates": templates, "cases": out}
+
+
+def fetch(to):
+    """Qwen's templates as the package `xinference` (Apache-2.0, as they are) carries them."""
+    import subprocess
+    to.mkdir(parents=True, exist_ok=True)
+    subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(to), "xinference==4.1.0"], check=True)
+    z = zipfile.ZipFile(next(to.glob("xinference-*.whl")))
+    for name in ("qwen3", "Qwen3-Instruct", "Qwen3-Thinking", "Qwen3-Coder"):
+        text = json.loads(z.read(f"xinference/model/llm/models/{name}.json"))[0]["chat_template"]
+        (to / f"{name}.jinja").write_text(text, newline="")
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--check", action="store_true")
+    p.add_argument("--fetch", type=Path)
+    p.add_argument("--templates", type=Path)
+    p.add_argument("--out", type=Path)
+    a = p.parse_args()
+    if a.fetch:
+        fetch(a.fetch)
+    if a.templates or a.fetch:
+        if a.out:
+            files = sorted((a.templates or a.fetch).glob("*.jinja"))
+            a.out.write_text(json.dumps(conversations({f.stem: f.read_bytes().decode() for f in files}), ensure_ascii=False))
+        return
+    own = {f.stem: f.read_bytes().decode() for f in sorted(GOLDEN.glob("*.jinja"))}
+    stale = 0
+    for name, what in (("small", small()), ("chat", conversations(own))):
+        path, text = GOLDEN / f"{name}.json", json.dumps(what, ensure_ascii=False, indent=0) + "\n"
+        if a.check:
+            stale += path.read_text(newline="") != text
+        else:
+            path.write_text(text, newline="")
+            print(f"{path.name}: {len(what['cases'])} cases, {sum('error' in c for c in what['cases'])} of them errors")
+    if stale:
+        sys.exit("the fixtures differ from what jinja2 gives now")
+
+
+if __name__ == "__main__":
+    main()
