@@ -1,5 +1,6 @@
 /* jobs.c: see jobs.h. Geometry is the plan's (kernels/ref/launch.h, runtime/plan/build.c). */
 #include "jobs.h"
+#include "../kernels/ref/sample.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@ const qm_bench_model qm_bench_models[] = {
     {0},
 };
 
-enum { PARTS = 8, ARGMAX_CTAS = 64 };
+enum { PARTS = 8 };
 
 static void add(qm_bench_job *out, int cap, int *n, qm_bench_job j) {
     if (*n < cap) out[*n] = j;
@@ -45,7 +46,7 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
         case QM_OP_MOE_UP: ADD("moe_up", m->n_ff, m->n_embd, 1); break;
         case QM_OP_MOE_MATVEC: ADD("moe_down", m->n_embd, m->n_ff, 1); break;
         case QM_OP_RMSNORM: case QM_OP_SWIGLU: case QM_OP_QKROPE: case QM_OP_ATTN: case QM_OP_COMBINE: case QM_OP_ROUTER:
-        case QM_OP_ARGMAX: case QM_OP_PROBE: case QM_OP_STATS: add(out, cap, &n, j); break;
+        case QM_OP_SAMPLE_SCAN: case QM_OP_SAMPLE_DRAW: case QM_OP_PROBE: case QM_OP_STATS: add(out, cap, &n, j); break;
         default: break; /* no job yet: a case in open_rest, and one here */
         }
 #undef ADD
@@ -233,15 +234,28 @@ static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *faile
                                      .weights = GET(ZEROS, 4.0 * m->n_used), .n_expert = m->n_expert, .n_used = m->n_used,
                                      .n_partials = PARTS};
         break;
-    case QM_OP_ARGMAX: {
-        const uint32_t need = (m->n_vocab + 4095) / 4096;
-        w->l.block = 256;
-        w->l.grid[0] = need < ARGMAX_CTAS ? need : ARGMAX_CTAS;
-        w->bytes = 4.0 * m->n_vocab;
+    case QM_OP_SAMPLE_SCAN:
+    case QM_OP_SAMPLE_DRAW: { /* a draw of 40 tokens; the keys that it draws from come from a scan */
+        const qm_sample_params p = {.mode = 1, .top_k = 40, .seed = 1, .top_p = 0.95, .temperature = 0.8f, .penalty = 1};
+        const double keys = 4.0 * (m->n_vocab + 3);
         w->state = GET(ZEROS, QM_STATE_SIZE);
-        a->argmax = (qm_argmax_args){.logits = GET(FLOATS, 4.0 * m->n_vocab), .part = GET(ZEROS, 8.0 * ARGMAX_CTAS),
-                                     .counter = GET(ZEROS, 4), .state = w->state, .tokens = GET(ZEROS, 4.0 * (m->pos + 2)),
-                                     .n = m->n_vocab};
+        const qm_sample_scan_args scan = {.logits = GET(FLOATS, 4.0 * m->n_vocab), .keys = GET(ZEROS, keys),
+                                          .hist = GET(ZEROS, 4 * QM_SAMPLE_BUCKETS), .part = GET(ZEROS, 8 * QM_SAMPLE_CTAS),
+                                          .work = GET(ZEROS, QM_WORK_SIZE), .state = w->state,
+                                          .tokens = GET(ZEROS, 4.0 * (m->pos + 2)), .n = m->n_vocab};
+        const qm_launch l = qm_launch_sample_scan(m->n_vocab);
+        w->l = j->op == QM_OP_SAMPLE_SCAN ? l : qm_launch_sample_draw(m->n_vocab);
+        w->bytes = (j->op == QM_OP_SAMPLE_SCAN ? 8.0 : 4.0) * m->n_vocab;
+        if (!*failed && w->d->cu.MemcpyHtoD(w->state + QM_STATE_MODE, &p, sizeof p))
+            *failed = qm_fail(e, QM_ERR_DEVICE, "bench: the sampling parameters do not reach the device");
+        if (j->op == QM_OP_SAMPLE_SCAN) {
+            a->sample_scan = scan;
+            break;
+        }
+        a->sample_draw = (qm_sample_draw_args){.keys = scan.keys, .cand = GET(ZEROS, 8.0 * m->n_vocab), .work = scan.work,
+                                               .state = w->state, .tokens = scan.tokens, .n = m->n_vocab};
+        if (!*failed)
+            *failed = qm_kernels_launch(w->ks, qm_kernel_find(QM_OP_SAMPLE_SCAN, -1, 0), l.grid, l.block, 0, &scan, NULL, e);
         break;
     }
     case QM_OP_PROBE: {

@@ -223,6 +223,7 @@
 /* ---- sample_scan: keys [n] where a token is drawn; the token itself where the choice is greedy. One pass over
  * the logits. A CTA takes ceil(n / grid / 4) * 4 neighbouring ids, at most QM_SAMPLE_RANGE: grid >= n / that. */
 #define QM_SAMPLE_RANGE       32768
+#define QM_SAMPLE_RANGE_WORDS 1024
 #define QM_SAMPLE_SCAN_LOGITS  0   /* f32 [n], 16-byte aligned */
 #define QM_SAMPLE_SCAN_KEYS    8   /* u32 [n rounded up to 4]: order keys; 0 behind the last */
 #define QM_SAMPLE_SCAN_HIST   16   /* u32 [QM_SAMPLE_BUCKETS], zero before the first launch and after each */
@@ -250,19 +251,9 @@
 #define QM_WORK_FIRST     16   /* u64 {key, ~id} of the first token */
 #define QM_WORK_TOTAL     24   /* u64: sum of all masses, where top_k is off */
 #define QM_WORK_TOTAL_MIN 32   /* u64: of those >= min_mass */
-#define QM_WORK_LAST      40   /* u64 {key, ~id} of the last token after top_k and top_p; 0: all are kept. For tests. */
+#define QM_WORK_LAST      40   /* u64 {key, ~id} of the last token after top_k and top_p; 0: both are off. For tests. */
 #define QM_WORK_N_SLOW    48   /* u32: draws so far that the candidates could not decide */
 #define QM_WORK_SIZE      64
-
-/* ---- argmax: tokens[pos + 1] = argmax(logits), ties: lowest id; a non-finite logit raises
- * QM_FLAG_NONFINITE. One pass; the last CTA to finish (counter wraps by itself) reduces. */
-#define QM_ARGMAX_LOGITS   0   /* f32 [n] */
-#define QM_ARGMAX_PART     8   /* u64 [gridDim.x] scratch */
-#define QM_ARGMAX_COUNTER 16   /* u32, zero before the first launch; returns to zero by itself */
-#define QM_ARGMAX_STATE   24
-#define QM_ARGMAX_TOKENS  32
-#define QM_ARGMAX_N       40
-#define QM_ARGMAX_SIZE    48
 
 /* ---- probe: reads a buffer once, as fast as it can be read; out[w] = sum (mod 2^32) of the words that warp w
  * read. Not an op of a model: it measures memory. Unit i of 16 bytes belongs to thread i mod S, S = threads of

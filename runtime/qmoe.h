@@ -99,7 +99,7 @@ typedef struct {
     double first_token_s;
     uint64_t logits_hash;        /* FNV-1a over the f32 logits of the last prompt position */
 } qm_gen_stats;
-/* Prefills the prompt after what the session holds, then decodes greedily. */
+/* Prefills the prompt after what the session holds, then decodes (qm_session_set_sampling). */
 int qm_generate(qm_session *s, const uint32_t *prompt, size_t n_prompt, const qm_gen_opts *o,
                 qm_gen_stats *st, qm_err *e);
 /* The logits [n_vocab] of the last computed position (blocks until they are there). */

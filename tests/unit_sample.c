@@ -113,6 +113,17 @@ static void test_kept_is_the_oracles(void **state) {
     assert_true(skipped * 1000 < tried);
 }
 
+/* Divided where positive, multiplied elsewhere; once, whether the token is there once or twice. */
+static void test_penalty_sign(void **state) {
+    static const float x[] = {2, -2, 0, -0.0f, 2, -INFINITY, 1}, want[] = {1, -4, 0, 0, 2, -INFINITY, 0.5f};
+    static const uint32_t tokens[] = {0, 1, 2, 3, 0, 5, 6, 0, 6, 77};
+    const qm_sample_params p = {.penalty = 2, .last_n = 10};
+    uint32_t keys[7];
+    (void)state;
+    qm_sample_keys(keys, x, 7, &p, tokens, 9);
+    for (int i = 0; i < 7; i++) assert_true(qm_order_value(keys[i]) == want[i]);
+}
+
 /* Probability of counts at least as far from p as `seen`; classes too rare to stand alone are one. */
 static double fit(const uint32_t *seen, const double *p, uint32_t n, uint32_t draws, double *chi2, uint32_t *classes) {
     double rest = 0, rest_p = 0;
@@ -208,7 +219,8 @@ static void test_ranges(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_philox_vectors), cmocka_unit_test(test_exp), cmocka_unit_test(test_order),
-        cmocka_unit_test(test_kept_is_the_oracles), cmocka_unit_test(test_chi_squared), cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_kept_is_the_oracles), cmocka_unit_test(test_penalty_sign), cmocka_unit_test(test_chi_squared),
+        cmocka_unit_test(test_ranges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,7 +17,7 @@ COLOURS = {
     "embed": "#9c755f", "attn_norm": "#8f8f8f", "ffn_norm": "#8f8f8f", "output_norm": "#8f8f8f", "qkv": "#4e79a7",
     "qkrope": "#86b4d8", "attn": "#2a9d8f", "attn_heads": "#86cdc2", "attn_out": "#35608f", "router_logits": "#9b6bb0",
     "router": "#cfa3d6", "ffn_gate": "#ffc27a", "ffn_up": "#f28e2b", "ffn_act": "#c9a227", "ffn_out": "#e15759",
-    "logits": "#59a14f", "argmax": "#9fd18b",
+    "logits": "#59a14f", "sample_scan": "#9fd18b", "sample_draw": "#c5e6b6",
 }
 OTHER = "#444444"
 WIDTH, LEFT, PLOT, PITCH, BAR = 1400, 104, 968, 17, 14

@@ -128,16 +128,6 @@ typedef struct {
 
 typedef struct {
     uint64_t logits;
-    uint64_t part;
-    uint64_t counter;
-    uint64_t state;
-    uint64_t tokens;
-    uint32_t n;
-    uint32_t pad_;
-} qm_argmax_args;
-
-typedef struct {
-    uint64_t logits;
     uint64_t keys;
     uint64_t hist;
     uint64_t part;
@@ -288,13 +278,6 @@ static_assert(offsetof(qm_router_args, n_expert) == QM_ROUTER_N_EXPERT, "abi");
 static_assert(offsetof(qm_router_args, n_used) == QM_ROUTER_N_USED, "abi");
 static_assert(offsetof(qm_router_args, n_partials) == QM_ROUTER_N_PARTIALS, "abi");
 static_assert(sizeof(qm_router_args) == QM_ROUTER_SIZE, "abi");
-static_assert(offsetof(qm_argmax_args, logits) == QM_ARGMAX_LOGITS, "abi");
-static_assert(offsetof(qm_argmax_args, part) == QM_ARGMAX_PART, "abi");
-static_assert(offsetof(qm_argmax_args, counter) == QM_ARGMAX_COUNTER, "abi");
-static_assert(offsetof(qm_argmax_args, state) == QM_ARGMAX_STATE, "abi");
-static_assert(offsetof(qm_argmax_args, tokens) == QM_ARGMAX_TOKENS, "abi");
-static_assert(offsetof(qm_argmax_args, n) == QM_ARGMAX_N, "abi");
-static_assert(sizeof(qm_argmax_args) == QM_ARGMAX_SIZE, "abi");
 static_assert(offsetof(qm_sample_scan_args, logits) == QM_SAMPLE_SCAN_LOGITS, "abi");
 static_assert(offsetof(qm_sample_scan_args, keys) == QM_SAMPLE_SCAN_KEYS, "abi");
 static_assert(offsetof(qm_sample_scan_args, hist) == QM_SAMPLE_SCAN_HIST, "abi");
@@ -352,7 +335,6 @@ typedef union {
     qm_attn_args attn;
     qm_combine_args combine;
     qm_router_args router;
-    qm_argmax_args argmax;
     qm_sample_scan_args sample_scan;
     qm_sample_draw_args sample_draw;
     qm_probe_args probe;

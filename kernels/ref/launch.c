@@ -87,3 +87,12 @@ qm_launch qm_launch_moe_up(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t n
 qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, uint32_t n_sm) {
     return deal(wtype, n_rows, n_cols, n_used, 1, n_sm, 1);
 }
+
+static qm_launch sample(uint32_t n, uint32_t block, uint32_t ids_a_cta)
+{
+    uint32_t ctas = (n + ids_a_cta - 1) / ids_a_cta;
+    return (qm_launch){.grid = {ctas < QM_SAMPLE_CTAS ? ctas : QM_SAMPLE_CTAS, 1, 1}, .block = block};
+}
+
+qm_launch qm_launch_sample_scan(uint32_t n) { return sample(n, 256, 2048); }
+qm_launch qm_launch_sample_draw(uint32_t n) { return sample(n, 1024, 4096); }

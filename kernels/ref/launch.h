@@ -15,6 +15,11 @@ qm_launch qm_launch_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t
 qm_launch qm_launch_moe_up(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
 qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
 
+/* The two passes over a vocabulary of n: about two 16-byte loads a thread, and one; QM_SAMPLE_CTAS at most. */
+#define QM_SAMPLE_CTAS 128
+qm_launch qm_launch_sample_scan(uint32_t n);
+qm_launch qm_launch_sample_draw(uint32_t n);
+
 /* Dynamic shared memory of any other geometry: T tiles x S slices (block / 32 / T), n_splits K-splits,
  * n_streams 2 for moe_up, else 1. */
 uint32_t qm_launch_shared(int wtype, uint32_t n_cols, uint32_t n_splits, uint32_t n_streams, uint32_t tiles,

@@ -28,7 +28,6 @@ QM_REF_DECL(qkrope);
 QM_REF_DECL(attn);
 QM_REF_DECL(combine);
 QM_REF_DECL(router);
-QM_REF_DECL(argmax);
 QM_REF_DECL(sample_scan);
 QM_REF_DECL(sample_draw);
 QM_REF_DECL(probe);

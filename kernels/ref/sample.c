@@ -1,9 +1,8 @@
-/* sample: penalty, top-k, top-p, min-p and the draw (contracts/abi.h, "Sampling"; parts in sample.h). */
+/* sample: the parts of sample_scan and sample_draw: penalty, order, masses, cuts, random bits (sample.h). */
 #include "sample.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "ref.h"
 
 /* Salmon et al. 2011, table 2 and section 3.3: ten rounds of two 32 x 32 bit products, Weyl keys. */
 void qm_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
@@ -131,46 +130,4 @@ uint32_t qm_sample_pick(const uint64_t *items, qm_sample_kept kept, const qm_sam
         if (m >= p->min_mass) sum += m;
         if (sum > r) return ~(uint32_t)items[i];
     }
-}
-
-void qm_ref_sample_scan(const qm_sample_scan_args *a, const qm_ref_env *env)
-{
-    const float *logits = (const float *)(uintptr_t)a->logits;
-    const uint32_t *tokens = (const uint32_t *)(uintptr_t)a->tokens;
-    uint32_t *keys = (uint32_t *)(uintptr_t)a->keys, pos;
-    char *state = (char *)(uintptr_t)a->state, *work = (char *)(uintptr_t)a->work;
-    qm_sample_params p;
-    (void)env;
-    memcpy(&pos, state + QM_STATE_POS, 4);
-    memcpy(&p, state + QM_STATE_MODE, sizeof p);
-    for (uint32_t i = 0; i < a->n; i++)
-        if (isnan(logits[i]) || logits[i] == INFINITY) state[QM_STATE_FLAGS] |= QM_FLAG_NONFINITE;
-    qm_sample_keys(keys, logits, a->n, &p, tokens, pos);
-    for (uint32_t i = a->n; i % 4; i++) keys[i] = 0;
-    uint64_t first = 0;
-    for (uint32_t i = 0; i < a->n; i++) {
-        uint64_t c = qm_sample_item(keys[i], i);
-        if (c > first) first = c;
-    }
-    if (p.mode) memcpy(work + QM_WORK_FIRST, &first, 8);
-    else ((uint32_t *)(uintptr_t)a->tokens)[pos + 1] = ~(uint32_t)first;
-}
-
-void qm_ref_sample_draw(const qm_sample_draw_args *a, const qm_ref_env *env)
-{
-    const uint32_t *keys = (const uint32_t *)(uintptr_t)a->keys;
-    uint64_t *items = (uint64_t *)(uintptr_t)a->cand, last = 0;
-    char *state = (char *)(uintptr_t)a->state, *work = (char *)(uintptr_t)a->work;
-    uint32_t pos;
-    qm_sample_params p;
-    (void)env;
-    memcpy(&pos, state + QM_STATE_POS, 4);
-    memcpy(&p, state + QM_STATE_MODE, sizeof p);
-    if (!p.mode) return;
-    qm_sample_order(items, keys, a->n);
-    qm_sample_kept kept = qm_sample_keep(items, a->n, &p);
-    if (kept.n < a->n) last = items[kept.n - 1];
-    memcpy(work + QM_WORK_LAST, &last, 8);
-    ((uint32_t *)(uintptr_t)a->tokens)[pos + 1] =
-        qm_sample_pick(items, kept, &p, qm_sample_bits(p.seed, pos + 1, p.seq));
 }

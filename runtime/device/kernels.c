@@ -16,7 +16,7 @@ extern const embedded_text qm_embedded[];
 #define QM_OPS(X)                                                                                       \
     X(embed, EMBED) X(rmsnorm, RMSNORM) X(matvec, MATVEC) X(moe_up, MOE_UP) X(moe_matvec, MOE_MATVEC)   \
     X(swiglu, SWIGLU) X(qkrope, QKROPE) X(attn, ATTN) X(combine, COMBINE) X(router, ROUTER)             \
-    X(argmax, ARGMAX) X(probe, PROBE) X(stats, STATS)
+    X(sample_scan, SAMPLE_SCAN) X(sample_draw, SAMPLE_DRAW) X(probe, PROBE) X(stats, STATS)
 #define X(word, WORD) op_##word = QM_OP_##WORD, size_##word = QM_##WORD##_SIZE,
 enum { QM_OPS(X) op_end_ };
 #undef X

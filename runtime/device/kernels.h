@@ -6,7 +6,7 @@
 
 typedef enum {
     QM_OP_EMBED, QM_OP_RMSNORM, QM_OP_MATVEC, QM_OP_MOE_UP, QM_OP_MOE_MATVEC, QM_OP_SWIGLU,
-    QM_OP_QKROPE, QM_OP_ATTN, QM_OP_COMBINE, QM_OP_ROUTER, QM_OP_ARGMAX,
+    QM_OP_QKROPE, QM_OP_ATTN, QM_OP_COMBINE, QM_OP_ROUTER, QM_OP_SAMPLE_SCAN, QM_OP_SAMPLE_DRAW,
     QM_OP_PROBE, /* no op of a plan: measures memory (runtime/exec/probe.h) */
     QM_OP_STATS, /* likewise: looks at what ops have left (runtime/exec/trace.h) */
     QM_N_OPS

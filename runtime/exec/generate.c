@@ -1,4 +1,4 @@
-/* generate.c: prompt in, tokens and text out. The device feeds itself (argmax writes the next token
+/* generate.c: prompt in, tokens and text out. The device feeds itself (sampling writes the next token
  * where embed reads it); the host keeps QM_RUN_AHEAD steps enqueued and only looks at results. */
 #include <stdlib.h>
 #include <string.h>

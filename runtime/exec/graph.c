@@ -170,6 +170,15 @@ static int graph_set_pos(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
     return rc ? rc : put_word(g, s->block + s->layout.state_off + QM_STATE_FLAGS, 0, e);
 }
 
+static int graph_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_params *p, qm_err *e) {
+    device_state *x = g->exec_state;
+    qm_device *d = g->dev;
+    int rc = 0;
+    QM_CU_TRY(d, MemcpyHtoDAsync(s->block + s->layout.state_off + QM_STATE_MODE, p, sizeof *p, x->stream)); /* pageable, as above */
+out:
+    return rc;
+}
+
 static qm_bases bases_of(const device_state *x, const qm_seq *s) {
     qm_bases b = {{0}};
     b.base[QM_SPACE_REGION] = x->weights;
@@ -282,6 +291,6 @@ out:
 }
 
 const qm_executor qm_executor_graph = {
-    "graph",        graph_open,    graph_close, graph_seq_open, graph_seq_close, graph_put_tokens,
-    graph_put_page, graph_set_pos, graph_step,  graph_result,   graph_logits,
+    "graph",        graph_open,    graph_close,        graph_seq_open, graph_seq_close, graph_put_tokens,
+    graph_put_page, graph_set_pos, graph_put_sampling, graph_step,     graph_result,    graph_logits,
 };

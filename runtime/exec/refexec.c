@@ -80,6 +80,12 @@ static int ref_set_pos(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
     return 0;
 }
 
+static int ref_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_params *p, qm_err *e) {
+    (void)g, (void)e;
+    memcpy(word(s, s->layout.state_off + QM_STATE_MODE), p, sizeof *p);
+    return 0;
+}
+
 qm_bases qm_ref_bases(qm_engine *g, qm_seq *s) {
     const host_state *x = g->exec_state;
     qm_bases b = {{0}};
@@ -110,6 +116,6 @@ static int ref_logits(qm_engine *g, qm_seq *s, const qm_plan *p, float *out, qm_
 }
 
 const qm_executor qm_executor_ref = {
-    "ref",        ref_open,    ref_close, ref_seq_open, ref_seq_close, ref_put_tokens,
-    ref_put_page, ref_set_pos, ref_step,  ref_result,   ref_logits,
+    "ref",        ref_open,    ref_close,        ref_seq_open, ref_seq_close, ref_put_tokens,
+    ref_put_page, ref_set_pos, ref_put_sampling, ref_step,     ref_result,    ref_logits,
 };

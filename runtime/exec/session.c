@@ -44,6 +44,12 @@ int qm_session_truncate(qm_session *s, uint32_t n, qm_err *e) {
     return 0;
 }
 
+int qm_session_set_sampling(qm_session *s, const qm_sampling *p, qm_err *e) {
+    qm_sample_params words;
+    int rc = qm_sampling_params(&words, p, e);
+    return rc ? rc : s->g->exec->put_sampling(s->g, s->seq, &words, e);
+}
+
 int qm_session_step(qm_session *s, uint32_t pos, int logits, qm_err *e) {
     qm_engine *g = s->g;
     const qm_plan *p;

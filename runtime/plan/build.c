@@ -14,7 +14,7 @@ typedef struct {
     qm_ref att, attq, o;         /* heads' output; o: partial sums of attn_output */
     qm_ref rlogits, ids, rw;     /* router */
     qm_ref gate, up, h, hq, down; /* experts; down: one partial sum per chosen expert */
-    qm_ref logits, part, counter;
+    qm_ref logits, keys, hist, part, cand, work; /* sampling */
 } buffers;
 
 typedef struct {
@@ -289,22 +289,38 @@ static void layer(builder *s, int last_and_no_logits) {
     experts_down(s, l);
 }
 
-enum { ARGMAX_CTAS = 64 };
+static void sampling(builder *s) {
+    qm_plan *p = s->p;
+    uint32_t n = s->hp->n_vocab;
+    qm_launch l = qm_launch_sample_scan(n);
+    if (n >= QM_SAMPLE_MAX_N) {
+        s->failed = qm_fail(s->e, QM_ERR_UNSUPPORTED, "plan: a vocabulary of %u tokens: sampling takes fewer than %u", n,
+                            QM_SAMPLE_MAX_N);
+        return;
+    }
+    qm_op *op = push(s, QM_OP_SAMPLE_SCAN, -1, 0, "sample_scan");
+    if (!op) return;
+    op->grid[0] = l.grid[0];
+    op->block = l.block;
+    op->args.sample_scan = (qm_sample_scan_args){.logits = s->b.logits, .keys = s->b.keys, .hist = s->b.hist,
+                                                 .part = s->b.part, .work = s->b.work, .state = seq(p->seq.state_off),
+                                                 .tokens = seq(p->seq.tokens_off), .n = n};
+    output(op, s->b.logits, n, 1, QM_OUT_F32);
+    if (!(op = push(s, QM_OP_SAMPLE_DRAW, -1, 0, "sample_draw"))) return;
+    l = qm_launch_sample_draw(n);
+    op->grid[0] = l.grid[0];
+    op->block = l.block;
+    op->args.sample_draw = (qm_sample_draw_args){.keys = s->b.keys, .cand = s->b.cand, .work = s->b.work,
+                                                 .state = seq(p->seq.state_off), .tokens = seq(p->seq.tokens_off), .n = n};
+    output(op, s->b.logits, n, 1, QM_OUT_F32);
+}
 
 static void head(builder *s) {
     qm_plan *p = s->p;
     s->layer = -1;
     rmsnorm(s, p->place->output_norm, "output_norm");
     matvec(s, p->place->output, -1, s->b.xn, s->b.xq, s->b.logits, 1, "logits");
-    qm_op *op = push(s, QM_OP_ARGMAX, -1, 0, "argmax");
-    if (!op) return;
-    uint32_t need = (s->hp->n_vocab + 4095) / 4096;
-    op->grid[0] = need < ARGMAX_CTAS ? need : ARGMAX_CTAS;
-    op->block = 256;
-    op->args.argmax = (qm_argmax_args){.logits = s->b.logits, .part = s->b.part, .counter = s->b.counter,
-                                       .state = seq(p->seq.state_off), .tokens = seq(p->seq.tokens_off),
-                                       .n = s->hp->n_vocab};
-    output(op, s->b.logits, s->hp->n_vocab, 1, QM_OUT_F32);
+    if (!s->failed) sampling(s);
 }
 
 enum { MAX_K_SPLITS = 8 };
@@ -330,9 +346,12 @@ static void allocate(builder *s) {
     b->h = scratch(s, 4 * ff);
     b->hq = scratch(s, QM_Q16A_BYTES(ff));
     b->down = scratch(s, 4ull * hp->n_used * hp->n_embd);
-    b->part = scratch(s, 8 * ARGMAX_CTAS);
-    b->counter = scratch(s, 4);
     b->logits = scratch(s, 4ull * hp->n_vocab);
+    b->keys = scratch(s, 4ull * (hp->n_vocab + 3));
+    b->hist = scratch(s, 4 * QM_SAMPLE_BUCKETS);
+    b->part = scratch(s, 8 * QM_SAMPLE_CTAS);
+    b->cand = scratch(s, 8ull * hp->n_vocab);
+    b->work = scratch(s, QM_WORK_SIZE);
     /* last, since only these depend on the step's shape: the others keep their place in every plan */
     b->acc = scratch(s, 4 * nq * splits);
     b->ml = scratch(s, 8 * (uint64_t)hp->n_head * splits);

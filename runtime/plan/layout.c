@@ -47,8 +47,8 @@ static const struct {
     [QM_OP_MOE_MATVEC] = {5, QM_MOE_MATVEC_SIZE}, [QM_OP_SWIGLU] = {4, QM_SWIGLU_SIZE},
     [QM_OP_QKROPE] = {9, QM_QKROPE_SIZE},         [QM_OP_ATTN] = {7, QM_ATTN_SIZE},
     [QM_OP_COMBINE] = {4, QM_COMBINE_SIZE},       [QM_OP_ROUTER] = {3, QM_ROUTER_SIZE},
-    [QM_OP_ARGMAX] = {5, QM_ARGMAX_SIZE},         [QM_OP_PROBE] = {2, QM_PROBE_SIZE},
-    [QM_OP_STATS] = {5, QM_STATS_SIZE},
+    [QM_OP_SAMPLE_SCAN] = {7, QM_SAMPLE_SCAN_SIZE}, [QM_OP_SAMPLE_DRAW] = {5, QM_SAMPLE_DRAW_SIZE},
+    [QM_OP_PROBE] = {2, QM_PROBE_SIZE},           [QM_OP_STATS] = {5, QM_STATS_SIZE},
 };
 
 int qm_op_n_addresses(qm_op_kind kind) { return shapes[kind].n_addresses; }

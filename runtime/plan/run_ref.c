@@ -68,7 +68,8 @@ int qm_run_ref_op(const qm_plan *p, int i, const qm_bases *b, qm_err *e) {
     case QM_OP_ATTN: qm_ref_attn(&a.attn, &env); break;
     case QM_OP_COMBINE: qm_ref_combine(&a.combine, &env); break;
     case QM_OP_ROUTER: qm_ref_router(&a.router, &env); break;
-    case QM_OP_ARGMAX: qm_ref_argmax(&a.argmax, &env); break;
+    case QM_OP_SAMPLE_SCAN: qm_ref_sample_scan(&a.sample_scan, &env); break;
+    case QM_OP_SAMPLE_DRAW: qm_ref_sample_draw(&a.sample_draw, &env); break;
     case QM_OP_PROBE: qm_ref_probe(&a.probe, &env); break;
     default: return qm_fail(e, QM_ERR_ARG, "run_ref: op %d has no reference", (int)op->kind);
     }

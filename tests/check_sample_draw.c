@@ -1,0 +1,233 @@
+/* check_sample_draw: tokens and cuts of sample_draw, behind sample_scan, against their reference, to the bit; and what
+ * they keep against the oracle in double. */
+#include "sample_case.h"
+
+/* ---- what is kept is what the oracle keeps ---- */
+static void compare_kept(const smp_task *t, uint32_t *skipped) {
+    smp_placed b;
+    smp_place(&b, t);
+    smp_step(&b, t);
+    ora_kept o = ora_keep(t->x, t->n, &t->s, t->tokens, t->pos);
+    uint32_t differ = ora_differ(&o, chk_get(b.scan.keys), t->n, smp_word64(chk_get(b.scan.work), QM_WORK_LAST), &b.p);
+    uint32_t id = ((const uint32_t *)chk_get(b.scan.tokens))[t->pos + 1];
+    int near = o.near, kept = id < t->n && o.kept[id];
+    ora_free(&o);
+    if (differ && !near) chk_fail("%u ids are kept by one side only", differ);
+    if (!kept && !near) chk_fail("token %u was drawn, but is not kept", id);
+    *skipped += differ && near;
+    chk_end();
+}
+
+static void kept_sets(void **state) {
+    static const uint32_t ns[] = {1, 2, 7, 64, 501, 5003};
+    static const float temps[] = {0.05f, 0.8f, 1, 3, 1000};
+    static const double ps[] = {1, 0.999, 0.95, 0.5, 0.1, 0}, mins[] = {0, 0.05, 0.5, 1};
+    uint32_t tried = 0, skipped = 0;
+    (void)state;
+    for (int kind = 0; kind < ORA_N_KINDS; kind++)
+        for (size_t a = 0; a < sizeof ns / sizeof *ns; a++)
+            for (int draw = 0; draw < 8; draw++) {
+                qm_rng r = {(uint64_t)kind * 1000 + a * 100 + (uint64_t)draw + 1};
+                uint32_t n = ns[a];
+                smp_task t = {.n = n, .pos = 5, .force_draw = 1, .seq = qm_rng_below(&r, 3)};
+                t.scan_grid = 1 + qm_rng_below(&r, 9);
+                t.scan_block = 32 << qm_rng_below(&r, 4);
+                t.draw_grid = 1 + qm_rng_below(&r, 5);
+                t.draw_block = 32u << qm_rng_below(&r, 6);
+                t.s = (qm_sampling){temps[qm_rng_below(&r, 5)],
+                                    (int32_t)(qm_rng_below(&r, 2) ? qm_rng_below(&r, n + 2) : qm_rng_below(&r, 60)),
+                                    ps[qm_rng_below(&r, 6)],
+                                    mins[qm_rng_below(&r, 4)],
+                                    qm_rng_below(&r, 2) ? 1 : 0.5f + 0.3f * (float)qm_rng_below(&r, 6),
+                                    (int32_t)qm_rng_below(&r, 8) - 1,
+                                    qm_rng_u64(&r)};
+                if (draw == 0) t.s = smp_plain;
+                for (int i = 0; i < 6; i++) t.tokens[i] = qm_rng_below(&r, n < 9 ? n : 9);
+                smp_begin(&t, ora_kind_name[kind], 0);
+                t.x = smp_logits(n, kind);
+                compare_kept(&t, &skipped);
+                tried++;
+            }
+    print_message("kept sets: %u, of these %u differ because a cut is within 1e-6\n", tried, skipped);
+    assert_true(skipped * 200 < tried);
+}
+
+static void every_k(void **state) { /* ties at the k-th place, for every k */
+    uint32_t skipped = 0;
+    (void)state;
+    for (int kind = 0; kind < ORA_N_KINDS; kind++)
+        for (int32_t k = 1; k <= 41; k += kind == ORA_TIES || kind == ORA_EQUAL ? 1 : 8) {
+            smp_task t = {.n = 40, .pos = 3, .scan_grid = 2, .scan_block = 32, .draw_grid = 2, .draw_block = 32, .force_draw = 1,
+                      .s = {1, k, 1, 0, 1, 0, (uint64_t)k}};
+            smp_begin(&t, ora_kind_name[kind], 0);
+            t.x = smp_logits(t.n, kind);
+            compare_kept(&t, &skipped);
+        }
+    assert_int_equal(skipped, 0);
+}
+
+/* top_p at a crossing exactly, and the next number on either side of it: with 64 equal masses, of any k. */
+static void crossings(void **state) {
+    (void)state;
+    for (int i = 1; i <= 64; i += i < 4 ? 1 : 6)
+        for (int side = -1; side <= 1; side++) {
+            double p = side < 0 ? nextafter(i / 64.0, 0) : side ? nextafter(i / 64.0, 2) : i / 64.0;
+            if (p > 1) continue;
+            smp_task t = {.n = 64, .scan_grid = 1, .scan_block = 64, .draw_grid = 1, .draw_block = 64, .s = {1, 0, p, 0, 1, 0, 5}};
+            smp_begin(&t, "crossing", 0);
+            t.x = smp_logits(64, ORA_EQUAL);
+            smp_placed b;
+            smp_place(&b, &t);
+            smp_step(&b, &t);
+            uint64_t last = smp_word64(chk_get(b.scan.work), QM_WORK_LAST);
+            /* p just over i / 64: the product is truncated to the same integer where it is that close */
+            if (p < 1 && ~(uint32_t)last != (uint32_t)i - 1 && ~(uint32_t)last != (uint32_t)i)
+                chk_fail("the last of p=%.17g is token %u", p, ~(uint32_t)last);
+            if (side <= 0 && p < 1 && ~(uint32_t)last != (uint32_t)i - 1) chk_fail("token %u crosses", ~(uint32_t)last);
+            chk_end();
+        }
+}
+
+/* ---- flat logits, which the candidates cannot decide ---- */
+static void slow_path(void **state) {
+    static const struct {
+        int kind;
+        uint32_t n;
+        qm_sampling s;
+        int slow; /* of the two steps */
+    } c[] = {
+        {ORA_EQUAL, 9001, {1, 0, 1, 0, 1, 0, 1}, 2},         {ORA_EQUAL, 9001, {1, 5000, 0.9, 0, 1, 0, 2}, 2},
+        {ORA_EQUAL, 9001, {1, 40, 1, 0, 1, 0, 3}, 2},        {ORA_FLAT, 9001, {1, 0, 0.95, 0.5, 1, 0, 4}, 2},
+        {ORA_NORMAL, 20002, {1000, 0, 0.9, 0, 1, 0, 5}, 2},  {ORA_NORMAL, 20002, {1000, 9000, 0.5, 0, 1, 0, 6}, 2},
+        {ORA_TIES, 20002, {1, 6000, 0.99, 0.01, 1, 0, 7}, 2}, {ORA_NEG_INF, 20002, {900, 0, 0.99, 0, 1, 0, 8}, 2},
+        {ORA_ALL_NEG_INF, 9001, {1, 0, 0.3, 0, 1, 0, 9}, 2}, {ORA_NORMAL, 20002, {0.3f, 0, 0.95, 0, 1, 0, 10}, 0},
+        {ORA_NORMAL, 20002, {0.8f, 40, 0.95, 0.05f, 1, 0, 11}, 0}, {ORA_PEAKED, 151936, {0.7f, 20, 0.8, 0, 1, 0, 12}, 0},
+        {ORA_NORMAL, 151936, {500, 0, 0.5, 0, 1, 0, 13}, 2}, {ORA_HUGE, 9001, {1, 0, 0.9, 0, 1, 0, 14}, 0},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        smp_task t = {.n = c[i].n, .scan_grid = 9, .scan_block = 256, .draw_grid = 5, .draw_block = 1024, .s = c[i].s};
+        smp_begin(&t, ora_kind_name[c[i].kind], 0);
+        t.x = smp_logits(t.n, c[i].kind);
+        uint32_t slow = smp_both(&t);
+        if (slow != (uint32_t)c[i].slow) fail_msg("case %zu: %u steps took the slow path, not %d", i, slow, c[i].slow);
+    }
+}
+
+/* ---- the draw ---- */
+/* Position after position: the device's tokens are the reference's, whose distribution unit_sample tests; seeds
+ * differ, the same seed repeats, another sequence of the same seed differs. */
+static void draws(void **state) {
+    enum { N = 96, DRAWS = 1200 };
+    uint32_t drawn[4][DRAWS];
+    static const struct {
+        uint64_t seed;
+        uint32_t seq;
+    } who[4] = {{42, 0}, {43, 0}, {42, 0}, {42, 1}};
+    float *x = NULL;
+    (void)state;
+    for (int k = 0; k < 4; k++) {
+        smp_task t = {.n = N, .scan_grid = 1, .scan_block = 32, .draw_grid = 1, .draw_block = 32, .s = {0.9f, 40, 0.95, 0.02, 1, 0, 0}};
+        t.s.seed = who[k].seed;
+        t.seq = who[k].seq;
+        chk_begin("sample draws"); /* the same name: the same logits */
+        x = smp_logits(N, ORA_NORMAL);
+        t.x = x;
+        smp_placed b;
+        smp_place(&b, &t);
+        smp_step(&b, &t);
+        uint64_t *items = chk_tmp(8 * N);
+        qm_sample_order(items, chk_twin(b.scan.keys), N);
+        qm_sample_kept kept = qm_sample_keep(items, N, &b.p);
+        for (uint32_t i = 0; i < DRAWS; i++) {
+            uint32_t pos = i % SMP_CTX; /* far positions: the tokens' buffer is short, so the counter's other word moves */
+            b.p.seq = t.seq + 2 * (i / SMP_CTX);
+            b.st[0] = pos;
+            memcpy((char *)b.st + QM_STATE_MODE, &b.p, sizeof b.p);
+            chk_write(b.scan.state, b.st, sizeof b.st);
+            chk_launch(chk_kernel(QM_OP_SAMPLE_DRAW, -1, 0), 1, 1, 1, 32, 0, &b.draw);
+            drawn[k][i] = ((const uint32_t *)chk_get(b.scan.tokens))[pos + 1];
+            uint32_t want = qm_sample_pick(items, kept, &b.p, qm_sample_bits(b.p.seed, pos + 1, b.p.seq));
+            if (drawn[k][i] != want) chk_fail("draw %u is %u, not %u", i, drawn[k][i], want);
+            if (i + 1 == DRAWS || (i + 1) % SMP_CTX == 0) chk_write(b.scan.tokens, t.tokens, sizeof t.tokens);
+        }
+        chk_write(b.scan.tokens, t.tokens, sizeof t.tokens);
+        chk_end();
+    }
+    uint32_t differ[4] = {0};
+    for (int k = 1; k < 4; k++)
+        for (int i = 0; i < DRAWS; i++) differ[k] += drawn[k][i] != drawn[0][i];
+    assert_true(differ[1] > DRAWS / 2 && differ[3] > DRAWS / 2);
+    assert_int_equal(differ[2], 0);
+}
+
+static void checked(void **state) {
+    static const qm_sampling s[] = {{0, 40, 0.9, 0.1, 1.2f, 3, 1}, {1, 0, 0.9, 0.05, 1.2f, 3, 1}, {1, 5, 0.9, 0, 1, 0, 1}, {1, 0, 1, 0, 1, 0, 1}};
+    (void)state;
+    for (size_t i = 0; i < sizeof s / sizeof *s; i++)
+        for (int kind = ORA_NORMAL; kind <= ORA_TIES; kind += 3) {
+            smp_task t = {.n = 301 + (uint32_t)i, .pos = 4, .scan_grid = 3, .scan_block = 64, .draw_grid = 3, .draw_block = 64, .s = s[i]};
+            for (uint32_t j = 0; j < 5; j++) t.tokens[j] = 60 * j;
+            smp_begin(&t, "checked", 1);
+            t.x = smp_logits(t.n, kind);
+            smp_both(&t);
+        }
+    /* and the slow path: more equals than candidates */
+    smp_task t = {.n = 4200, .pos = 4, .scan_grid = 2, .scan_block = 64, .draw_grid = 2, .draw_block = 256, .s = {1, 4150, 0.5, 0, 1, 0, 3}};
+    smp_begin(&t, "checked", 1);
+    t.x = smp_logits(t.n, ORA_EQUAL);
+    assert_int_equal(smp_both(&t), 2);
+}
+
+/* Thread instructions and bytes of both kernels at the 30B's vocabulary, in the plan's geometry: bounds of their own,
+ * and at most 2% of a step of Qwen3-30B-A3B Q4_K_M (bench --predict --per-op: 3.04e9 weights of 1.658 thread
+ * instructions each, 1919 MB). */
+static void ledger(void **state) {
+    static const struct {
+        const char *what;
+        int kind;
+        qm_sampling s;
+        double scan, draw; /* thread instructions a logit, at most */
+    } c[] = {
+        {"greedy", ORA_NORMAL, {0, 40, 0.95, 0.05, 1, 64, 1}, 25.5, 2.2},
+        {"greedy, penalty 64", ORA_NORMAL, {0, 40, 0.95, 0.05, 1.1f, 64, 1}, 29.8, 2.2},
+        {"temp 0.8, k 40, p 0.95, min 0.05", ORA_PEAKED, {0.8f, 40, 0.95, 0.05, 1, 64, 1}, 49.5, 32},
+        {"temp 0.8, p 0.95", ORA_PEAKED, {0.8f, 0, 0.95, 0, 1, 64, 1}, 49.5, 108},
+        {"temp 1", ORA_NORMAL, {1, 0, 1, 0, 1, 64, 1}, 49.5, 225},
+        {"temp 500, p 0.5: slow", ORA_NORMAL, {500, 0, 0.5, 0, 1, 64, 1}, 49.5, 320},
+    };
+    const double step_insts = 3.04e9 * 1.658, step_bytes = 1.919e9;
+    const uint32_t n = 151936;
+    (void)state;
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        smp_task t = {.n = n, .pos = 100, .scan_grid = qm_launch_sample_scan(n).grid[0], .scan_block = 256,
+                  .draw_grid = qm_launch_sample_draw(n).grid[0], .draw_block = 1024, .s = c[i].s};
+        qm_sim_counters s, d;
+        chk_begin_counted("sample ledger %s", c[i].what);
+        t.x = smp_logits(n, c[i].kind);
+        smp_placed b;
+        smp_place(&b, &t);
+        smp_step(&b, &t);
+        int ks = chk_kernel(QM_OP_SAMPLE_SCAN, -1, 0), kd = chk_kernel(QM_OP_SAMPLE_DRAW, -1, 0);
+        if (chk_counters(ks, &s) && chk_counters(kd, &d)) {
+            double ps = 32.0 * (double)s.warp_insts / n, pd = 32.0 * (double)d.warp_insts / n;
+            double insts = 32.0 * (double)(s.warp_insts + d.warp_insts);
+            double bytes = (double)(s.gld_bytes + s.gst_bytes + d.gld_bytes + d.gst_bytes);
+            print_message("%-34s scan %6.2f, draw %7.2f thread instructions a logit; %5.2f MB; of a step %.2f%% and %.2f%%\n",
+                          c[i].what, ps, pd, bytes * 1e-6, 100 * insts / step_insts, 100 * bytes / step_bytes);
+            if (ps > c[i].scan || pd > c[i].draw) chk_fail("%.2f and %.2f thread instructions a logit", ps, pd);
+            if (insts > 0.02 * step_insts || bytes > 0.02 * step_bytes) chk_fail("more than 2%% of a step");
+            /* greedy is one pass: the logits, and little else */
+            if (!b.p.mode && bytes > 4.3 * n) chk_fail("%.0f bytes for %u logits", bytes, n);
+        }
+        chk_end();
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kept_sets), cmocka_unit_test(every_k), cmocka_unit_test(crossings), cmocka_unit_test(slow_path),
+        cmocka_unit_test(draws),     cmocka_unit_test(checked), cmocka_unit_test(ledger),
+    };
+    return chk_main(tests);
+}

@@ -1,0 +1,100 @@
+/* check_sample_scan: the greedy token, order keys, flags and window of sample_scan against its reference, to the bit;
+ * each step goes on to sample_draw, so that what the one leaves the other can use. Each case is launched twice in a
+ * row, since counters, sums and histogram must return to zero by themselves. */
+#include "sample_case.h"
+
+/* ---- greedy: the id exactly, over sizes, grids, ties and non-finite logits ---- */
+static void greedy_shapes(void **state) {
+    static const uint32_t ns[] = {1, 2, 3, 4, 5, 31, 33, 127, 128, 129, 1000, 4099, 32003, 151936};
+    static const unsigned grids[] = {5, 7, 33, 128};
+    (void)state;
+    for (size_t i = 0; i < sizeof ns / sizeof *ns; i++)
+        for (size_t j = 0; j < sizeof grids / sizeof *grids; j++) {
+            smp_task t = {.n = ns[i], .pos = (uint32_t)(i + j), .scan_grid = grids[j], .scan_block = 256, .draw_grid = 2,
+                      .draw_block = 64, .s = smp_greedy};
+            smp_begin(&t, "greedy", 0);
+            t.x = smp_logits(t.n, ORA_NORMAL);
+            smp_both(&t);
+        }
+    for (unsigned block = 32; block <= 1024; block *= 2) {
+        smp_task t = {.n = 5003, .scan_grid = 1024 / block, .scan_block = block, .draw_grid = 1, .draw_block = 32, .s = smp_greedy};
+        smp_begin(&t, "greedy", 0);
+        t.x = smp_logits(t.n, ORA_TIES);
+        smp_both(&t);
+    }
+}
+
+static void greedy_kinds(void **state) {
+    (void)state;
+    for (int kind = 0; kind < ORA_N_KINDS; kind++)
+        for (int penal = 0; penal < 2; penal++) {
+            smp_task t = {.n = 1003, .pos = 20, .scan_grid = 5, .scan_block = 64, .draw_grid = 1, .draw_block = 32, .s = smp_greedy};
+            t.s.repeat_penalty = penal ? 1.5f : 1;
+            for (uint32_t i = 0; i <= 20; i++) t.tokens[i] = 7 * i;
+            smp_begin(&t, ora_kind_name[kind], 0);
+            t.x = smp_logits(t.n, kind);
+            smp_both(&t);
+        }
+}
+
+static void greedy_one_hot(void **state) { /* the winner at every place of a small vector */
+    (void)state;
+    for (uint32_t hot = 0; hot < 67; hot++) {
+        smp_task t = {.n = 67, .scan_grid = 3, .scan_block = 32, .draw_grid = 1, .draw_block = 32, .s = smp_greedy};
+        smp_begin(&t, "one hot", 0);
+        float *x = chk_tmp(67 * 4);
+        for (uint32_t i = 0; i < 67; i++) x[i] = i == hot ? -1.0f : -2.0f;
+        t.x = x;
+        smp_both(&t);
+    }
+}
+
+/* NaN of both signs and +inf raise the flag, wherever they are; -inf does not. In every mode the id stays in range. */
+static void nonfinite(void **state) {
+    static const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
+    (void)state;
+    for (int b = 0; b < 4; b++)
+        for (uint32_t where = 0; where < 5; where++)
+            for (int mode = 0; mode < 2; mode++) {
+                smp_task t = {.n = 1001, .pos = 1, .scan_grid = 4, .scan_block = 64, .draw_grid = 2, .draw_block = 64,
+                          .s = mode ? smp_plain : smp_greedy};
+                if (where & 1) t.s.top_k = 7;
+                smp_begin(&t, "non-finite", 0);
+                float *x = smp_logits(t.n, ORA_NORMAL);
+                if (where < 4) x[where == 3 ? t.n - 1 : where * 333] = bad[b];
+                for (uint32_t i = 0; where == 4 && i < t.n; i++) x[i] = bad[b];
+                t.x = x;
+                smp_placed p;
+                smp_place(&p, &t);
+                smp_step(&p, &t);
+                uint32_t flags = smp_word32(chk_get(p.scan.state), QM_STATE_FLAGS);
+                if (flags != (b < 3 ? QM_FLAG_NONFINITE : 0)) chk_fail("flags %u for %g", flags, bad[b]);
+                if (smp_word32(chk_get(p.scan.tokens), 8) >= t.n) chk_fail("a token outside the vocabulary");
+                chk_end();
+            }
+}
+
+/* ---- the penalty: window, duplicates, ids of nobody, sign ---- */
+static void window(void **state) {
+    static const int lasts[] = {0, 1, 2, 7, 64, 299, 1000, -1};
+    static const float penalties[] = {1, 1.3f, 0.5f};
+    (void)state;
+    for (size_t a = 0; a < sizeof lasts / sizeof *lasts; a++)
+        for (size_t b = 0; b < 3; b++)
+            for (uint32_t pos = 0; pos < 290; pos += 47) {
+                smp_task t = {.n = 611, .pos = pos, .scan_grid = 3, .scan_block = 96, .draw_grid = 1, .draw_block = 128,
+                          .s = {1, 0, 1, 0, penalties[b], lasts[a], 42}};
+                smp_begin(&t, "window", 0);
+                for (uint32_t i = 0; i <= SMP_CTX; i++) t.tokens[i] = qm_rng_below(chk_rng(), i % 5 ? 40 : 700); /* some beyond n */
+                t.x = smp_logits(t.n, ORA_NORMAL);
+                smp_both(&t);
+            }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(greedy_shapes), cmocka_unit_test(greedy_kinds), cmocka_unit_test(greedy_one_hot),
+        cmocka_unit_test(nonfinite), cmocka_unit_test(window),
+    };
+    return chk_main(tests);
+}

@@ -1,0 +1,88 @@
+#include "sample_case.h"
+
+void smp_place(smp_placed *b, const smp_task *t) {
+    static const unsigned char zero[4 * QM_SAMPLE_BUCKETS];
+    qm_err e;
+    if (qm_sampling_params(&b->p, &t->s, &e)) chk_fail("%s", e.msg);
+    if (t->force_draw) b->p.mode = 1;
+    b->p.seq = t->seq;
+    memset(b->st, 0, sizeof b->st);
+    b->st[0] = t->pos;
+    memcpy((char *)b->st + QM_STATE_MODE, &b->p, sizeof b->p);
+    uint32_t n4 = (t->n + 3) / 4 * 4;
+    b->scan = (qm_sample_scan_args){.n = t->n};
+    b->scan.logits = chk_in("logits", t->x, 4 * (size_t)t->n);
+    b->scan.keys = chk_out("keys", 4 * (size_t)n4);
+    b->scan.hist = chk_inout("hist", zero, 4 * QM_SAMPLE_BUCKETS);
+    b->scan.part = chk_out("part", 8 * t->scan_grid);
+    b->scan.work = chk_inout("work", zero, QM_WORK_SIZE);
+    b->scan.state = chk_inout("state", b->st, sizeof b->st);
+    b->scan.tokens = chk_inout("tokens", t->tokens, sizeof t->tokens);
+    b->draw = (qm_sample_draw_args){.keys = b->scan.keys, .work = b->scan.work, .state = b->scan.state,
+                                    .tokens = b->scan.tokens, .n = t->n};
+    b->draw.cand = chk_out("cand", 8 * (size_t)t->n);
+}
+
+uint64_t smp_word64(const void *work, int off) {
+    uint64_t v;
+    memcpy(&v, (const char *)work + off, 8);
+    return v;
+}
+uint32_t smp_word32(const void *work, int off) {
+    uint32_t v;
+    memcpy(&v, (const char *)work + off, 4);
+    return v;
+}
+
+uint32_t smp_step(const smp_placed *b, const smp_task *t) {
+    qm_sample_scan_args rs;
+    qm_sample_draw_args rd;
+    const qm_ref_env env = {0};
+    chk_launch(chk_kernel(QM_OP_SAMPLE_SCAN, -1, 0), t->scan_grid, 1, 1, t->scan_block, 0, &b->scan);
+    chk_ref_args(&rs, &b->scan, sizeof rs);
+    qm_ref_sample_scan(&rs, &env);
+    if (b->p.mode) chk_u32(b->scan.keys, (t->n + 3) / 4 * 4);
+    else chk_u32(b->scan.tokens, SMP_CTX + 1);
+    chk_launch(chk_kernel(QM_OP_SAMPLE_DRAW, -1, 0), t->draw_grid, 1, 1, t->draw_block, 0, &b->draw);
+    chk_ref_args(&rd, &b->draw, sizeof rd);
+    qm_ref_sample_draw(&rd, &env);
+    chk_u32(b->scan.tokens, SMP_CTX + 1);
+    chk_u32(b->scan.state, QM_STATE_SIZE / 4);
+    chk_u32(b->scan.hist, QM_SAMPLE_BUCKETS);
+    const void *work = chk_get(b->scan.work), *ref = chk_twin(b->scan.work);
+    if (smp_word32(work, QM_WORK_SCANNED) || smp_word32(work, QM_WORK_DRAWN) || smp_word32(work, QM_WORK_N_CAND) ||
+        smp_word64(work, QM_WORK_TOTAL) || smp_word64(work, QM_WORK_TOTAL_MIN))
+        chk_fail("a counter or a sum has not returned to zero");
+    if (b->p.mode && smp_word64(work, QM_WORK_LAST) != smp_word64(ref, QM_WORK_LAST))
+        chk_fail("the last token kept is %016llx, not %016llx", (unsigned long long)smp_word64(work, QM_WORK_LAST),
+                 (unsigned long long)smp_word64(ref, QM_WORK_LAST));
+    return smp_word32(work, QM_WORK_N_SLOW);
+}
+
+uint32_t smp_both(const smp_task *t) {
+    smp_placed b;
+    smp_place(&b, t);
+    smp_step(&b, t);
+    smp_task u = *t;
+    memcpy(u.tokens, chk_twin(b.scan.tokens), sizeof u.tokens);
+    b.st[0]++;
+    b.p.seed ^= 0x123456789abcdefu;
+    memcpy((char *)b.st + QM_STATE_MODE, &b.p, sizeof b.p);
+    chk_write(b.scan.state, b.st, sizeof b.st);
+    uint32_t slow = smp_step(&b, &u);
+    chk_end();
+    return slow;
+}
+
+void smp_begin(const smp_task *t, const char *what, int checked) {
+    (checked ? chk_begin_checked : chk_begin)(
+        "sample %s n=%u grids %u,%u blocks %u,%u pos=%u temp=%g k=%d p=%g min=%g penalty=%g/%d seed=%llu", what, t->n,
+        t->scan_grid, t->draw_grid, t->scan_block, t->draw_block, t->pos, t->s.temperature, t->s.top_k, t->s.top_p, t->s.min_p,
+        t->s.repeat_penalty, t->s.repeat_last_n, (unsigned long long)t->s.seed);
+}
+
+float *smp_logits(uint32_t n, int kind) {
+    float *x = chk_tmp(4 * (size_t)n);
+    ora_logits(x, n, kind, qm_rng_u64(chk_rng()));
+    return x;
+}

@@ -1,0 +1,41 @@
+/* sample_case.h: one case of sampling for the checks of its two kernels: buffers, a step on both sides, what must be
+ * equal after it. */
+#ifndef SAMPLE_CASE_H
+#define SAMPLE_CASE_H
+#include <math.h>
+#include <string.h>
+#include "check.h"
+#include "oracle.h"
+
+enum { SMP_CTX = 300 };
+typedef struct {
+    uint32_t n, pos;
+    unsigned scan_grid, scan_block, draw_grid, draw_block;
+    qm_sampling s;
+    int force_draw; /* mode 1 although top_k is 1 */
+    uint32_t seq, tokens[SMP_CTX + 1];
+    const float *x;
+} smp_task;
+
+typedef struct {
+    qm_sample_scan_args scan;
+    qm_sample_draw_args draw;
+    qm_sample_params p;
+    uint32_t st[QM_STATE_SIZE / 4];
+} smp_placed;
+
+static const qm_sampling smp_greedy = {0, 40, 0.9, 0.1, 1, 64, 1}, smp_plain = {1, 0, 1, 0, 1, 0, 42};
+
+/* Begins a case named after the task; checked: with the race and uninitialised-read checks. */
+void smp_begin(const smp_task *t, const char *what, int checked);
+/* Logits of a kind of oracle.h, seeded by the case's name. */
+float *smp_logits(uint32_t n, int kind);
+void smp_place(smp_placed *b, const smp_task *t);
+/* One step on both sides: keys, tokens, state, histogram, the last token kept are equal, counters zero. Returns
+ * WORK_N_SLOW. */
+uint32_t smp_step(const smp_placed *b, const smp_task *t);
+/* Two steps, the second one a position further and with the seed changed, then chk_end; returns how many were slow. */
+uint32_t smp_both(const smp_task *t);
+uint64_t smp_word64(const void *work, int off);
+uint32_t smp_word32(const void *work, int off);
+#endif
