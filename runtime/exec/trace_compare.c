@@ -52,8 +52,10 @@ int qm_difference_worse(const qm_difference *a, const qm_difference *b) {
     return a->rel_l2 > b->rel_l2;
 }
 
+/* What follows from the output (its q16a form) takes its place only if it is clearly worse. */
 static void keep_worst(qm_difference *d, const qm_difference *x, const char *tensor) {
-    if (d->tensor && !qm_difference_worse(x, d)) return;
+    int worse = x->rel_l2 > 1.1 * d->rel_l2 || 1 - x->cosine > 1.1 * (1 - d->cosine) + 1e-9;
+    if (d->tensor && !worse) return;
     d->tensor = tensor;
     d->cosine = x->cosine;
     d->rel_l2 = x->rel_l2;
