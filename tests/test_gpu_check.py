@@ -154,12 +154,15 @@ def test_failures_do_not_stop_the_rest(t):
 @in_tree
 def test_time_limits(t):
     for n in ("check_aaa", "check_bbb", "check_ccc"):
-        script(f"{t.b}/tests/{n}", "#!/bin/sh\necho ok 1 - begins\nsleep 100\n")
+        script(f"{t.b}/tests/{n}", f"#!/bin/sh\necho $$ >> {t.root}/pids\necho ok 1 - begins\nsleep 100\n")
     # A tenth of the time: 6 s for the kernels, at most 4 s for each program.
     got = t.run("--budget", "54", "--only", "kernels,isa", status=1)
     assert got["kernels"]["result"] == "time limit" and got["kernels"]["seconds"] < 12, got
     assert got["kernels"]["figure"].endswith("bad: check_aaa"), got
     assert got["isa"]["result"] == "ok"
+    with open(t.root + "/pids") as f:
+        pids = f.read().split()
+    assert len(pids) == 2 and not any(os.path.exists("/proc/" + x) for x in pids), f"{pids}: one goes on"
     for n in ("check_bbb", "check_ccc"):
         os.unlink(f"{t.b}/tests/{n}")
     # Google Benchmark stopped in the middle of a record: the whole ones are kept.
@@ -211,6 +214,9 @@ def test_options(t):
     for args in (("--list",), ("--help",)):
         t.run(*args)
         assert not t.files and "kernels" in t.text
+    t.run("--list")
+    limits = {x.split()[0]: int(x.split()[1]) for x in t.text.splitlines()}
+    assert list(limits) == STEPS + ["peer"] and sum(limits[s] for s in STEPS) == 540, limits  # nine minutes
 
 
 if __name__ == "__main__":

@@ -88,7 +88,9 @@ if [ "${1:-}" != --step ]; then
     W=$(mktemp -d "${TMPDIR:-/tmp}/gpu_check.XXXXXX") || exit 2
     QMOE_TEST_DEVICE=$device QMOE_TEST_TMP=$W QMOE_CACHE=$W/cache CMOCKA_MESSAGE_OUTPUT=TAP
     QMOE_BIN=$B/qmoe-gpu
-    export B W device peer model dir QMOE_BIN QMOE_TEST_DEVICE QMOE_TEST_TMP QMOE_CACHE CMOCKA_MESSAGE_OUTPUT
+    # The driver's cache of compiled kernels: shared by all steps, and none of an older run.
+    CUDA_CACHE_PATH=$W/nv
+    export CUDA_CACHE_PATH B W device peer model dir QMOE_BIN QMOE_TEST_DEVICE QMOE_TEST_TMP QMOE_CACHE CMOCKA_MESSAGE_OUTPUT
     # NVIDIA's Python wheels have an NVRTC where no toolkit is installed; the program looks in the other places.
     if [ -z "${QMOE_NVRTC:-}" ] && ! "$B/qmoe-gpu" doctor 2>/dev/null | grep -q '^nvrtc.*/'; then
         py='import glob, sys; print("\n".join(g for p in sys.path for g in glob.glob(p + "/nvidia/*/lib/libnvrtc.so.1[23]")))'
@@ -102,6 +104,13 @@ sim() { [ "$device" = sim ]; }
 figure() { echo "$*" > "$W/$step.figure"; } # the step's key figure, one line
 skip() { figure "$*"; exit 77; }
 have() { command -v "$1" >/dev/null 2>&1; }
+# limited SECONDS COMMAND...: a limit inside the step's own. timeout(1) leads a process group of its own, which
+# the end of the step would not reach: hence the trap, lest a program that hangs goes on beside the next step.
+limited() {
+    timeout -k 2 "$@" &
+    inner=$!
+    wait $inner
+}
 
 # Runs test programs, and counts what their TAP says. A program that dies or runs nothing is a failure.
 run_tests() {
@@ -113,7 +122,7 @@ run_tests() {
         n=$(basename "$p")
         echo "== $n"
         # One that hangs leaves time for the others.
-        timeout -k 2 $((limit / 2 + 1)) $with "$p" > "$W/one.tap" 2>&1
+        limited $((limit / 2 + 1)) $with "$p" > "$W/one.tap" 2>&1
         rc=$?
         cat "$W/one.tap"
         cat "$W/one.tap" >> "$W/$step.tap"
@@ -188,7 +197,7 @@ step_sanitizer() {
     said= bad=0
     for t in memcheck racecheck synccheck initcheck; do
         echo "== $t"
-        timeout -k 5 $((limit / 4)) $tool --tool $t --error-exitcode 9 --print-limit 20 \
+        limited $((limit / 4)) $tool --tool $t --error-exitcode 9 --print-limit 20 \
             "$B/qmoe-gpu" generate -m "$W/small.gguf" --device "$device" --raw -p a -n 3 -c 64 > "$W/one.txt" 2>&1
         rc=$?
         cat "$W/one.txt"
@@ -346,7 +355,8 @@ step_peer() {
 }
 
 if [ "${1:-}" = --step ]; then
-    step=$2 limit=$3
+    step=$2 limit=$3 inner=
+    trap '[ -z "$inner" ] || kill $inner; exit 124' TERM
     "step_$step"
     exit $?
 fi
