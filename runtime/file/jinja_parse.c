@@ -72,9 +72,10 @@ static jnode *primary(jc *c) {
     if (is(c, T_NAME, NULL)) {
         static const struct { const char *s; jkind k; int i; } lit[] = {{"true", J_BOOL, 1}, {"True", J_BOOL, 1}, {"false", J_BOOL, 0}, {"False", J_BOOL, 0}, {"none", J_NONE, 0}, {"None", J_NONE, 0}};
         n = node(c, N_NAME, NULL, NULL);
-        n->v = j_string(need_name(c));
+        jstr name = need_name(c);
+        n->v = j_string(name);
         for (size_t i = 0; i < 6; i++)
-            if (j_is(n->v.s, lit[i].s)) n->k = N_LIT, n->v = (jv){.k = lit[i].k, .i = lit[i].i};
+            if (j_is(name, lit[i].s)) n->k = N_LIT, n->v = (jv){.k = lit[i].k, .i = lit[i].i};
     } else if (is(c, T_STR, NULL)) {
         jbuf b = {0};
         n = node(c, N_LIT, NULL, NULL);
