@@ -2,7 +2,7 @@
  *   jinja_lex.c     text into tokens: tags, whitespace control, literals
  *   jinja_parse.c   tokens into a tree; names of filters and tests are looked up here
  *   jinja_value.c   memory, errors, strings with their origin, str(), repr(), JSON, comparison
- *   jinja_eval.c    the tree into text: scopes, loops, macros; qm_template_*
+ *   jinja_eval.c    the tree into text: scopes, loops, macros;  jinja.c  qm_template_*
  *   jinja_filter.c  filters and tests;  jinja_method.c  methods and functions
  * Errors leave by longjmp to the one setjmp of compile or render: all memory is the arena's. */
 #ifndef QM_JINJA_IMPL_H
@@ -123,6 +123,7 @@ static inline jv j_list(jkind k, jv *v, size_t n) { return (jv){.k = k, .l = {v,
 /* lex, parse, eval, method */
 void j_lex(jc *c, const char *src, size_t n);
 jnode *j_parse(jc *c);
+int j_run(jc *c, const jnode *n); /* writes to c->out; 0, or 1 on the way out of a break, 2 of a continue */
 const jbuiltin *j_builtin(const jbuiltin *table, jstr name, unsigned kind);
 jv j_call(jc *c, const jbuiltin *fn, const jv *self, const jargs *args);
 jv j_attr(jc *c, jv v, jstr name);
