@@ -737,7 +737,7 @@ def main():
     for name, what in (("small", small()), ("chat", conversations(own))):
         path, text = GOLDEN / f"{name}.json", json.dumps(what, ensure_ascii=False, indent=0) + "\n"
         if a.check:
-            stale += path.read_text(newline="") != text
+            stale += path.read_bytes().decode() != text
         else:
             path.write_text(text, newline="")
             print(f"{path.name}: {len(what['cases'])} cases, {sum('error' in c for c in what['cases'])} of them errors")
