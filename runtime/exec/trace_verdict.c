@@ -144,7 +144,7 @@ static void experts(const qm_trace_result *r, qm_trace_check *c) {
     int enough = r->n_positions >= MIN_POSITIONS, fair = (uint64_t)r->n_positions * hp->n_used >= (uint64_t)MIN_CHOICES * hp->n_expert;
     c->value = (double)always;
     c->level = (enough && always && hp->n_used < hp->n_expert) || (fair && never) ? QM_TRACE_NOTE : QM_TRACE_FINE;
-    snprintf(c->text, sizeof c->text, "over %u position%s %llu of %llu experts were never chosen and %llu always%s", r->n_positions,
+    snprintf(c->text, sizeof c->text, "over %u position%s: %llu of %llu experts never chosen, %llu always%s", r->n_positions,
              r->n_positions == 1 ? "" : "s", (unsigned long long)never, (unsigned long long)hp->n_layers * hp->n_expert,
              (unsigned long long)always, enough ? "" : " (too few to judge; --all-positions counts the whole prompt)");
 }
