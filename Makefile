@@ -123,7 +123,7 @@ $(B)/tiny.gguf: $(B)/qmoe-gpu
 demo: $(B)/qmoe-gpu $(B)/tiny.gguf
 	@echo "This model is synthetic: its weights are random, so its text is noise. What is real is every step"
 	@echo "from the file to the text: the GGUF reader, tokenizer, plan, kernels (PTX) and the device that runs them."
-	$(B)/qmoe-gpu generate -m $(B)/tiny.gguf -p "Once upon a time" -n 32
+	$(B)/qmoe-gpu generate -m $(B)/tiny.gguf -p "Once upon a time" -n 32 --temp 0
 
 install: $(B)/qmoe-gpu
 	install -D -m 755 $(B)/qmoe-gpu $(DESTDIR)$(PREFIX)/bin/qmoe-gpu

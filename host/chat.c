@@ -9,6 +9,7 @@
 
 static const struct poptOption table[] = {
     {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_run_table, 0, NULL, NULL},
+    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_sampling_table, 0, "How tokens are chosen:", NULL},
     POPT_TABLEEND};
 
 static int cancelled(void) { return qm_chat_interrupted; }
@@ -170,11 +171,14 @@ static int run(qm_lines *l) {
     if (qm_run_open(&c.g, cancelled, &e)) goto failed;
     qm_engine_get_info(c.g, &c.info);
     qm_run_describe(&c.info);
+    qm_sampling_choose(c.g, &c.how);
+    if (qm_session_open(&c.s, c.g, &e) || qm_session_set_sampling(c.s, &c.how, &e)) goto failed;
     if (qm_lines_interactive(l) && !qm_run.quiet) {
         qm_run_say_device(&c.info);
+        fputs("sample  ", stderr);
+        qm_sampling_print(stderr, &c.how);
         fputs("/help lists the commands, Ctrl-D ends\n", stderr);
     }
-    if (qm_session_open(&c.s, c.g, &e)) goto failed;
     status = QM_EXIT_OK;
     if (qm_run.prompt) {
         if (qm_lines_interactive(l) && isatty(1)) printf("> %s\n", qm_run.prompt);
@@ -195,7 +199,7 @@ out:
 
 int qm_cmd_chat(int argc, char **argv) {
     int rc = qm_run_args(argc, argv, table, "[-m] FILE [options]\n\nA conversation. /help, once it runs, lists its commands.");
-    if (rc >= 0) return rc;
+    if (rc >= 0 || (rc = qm_sampling_args()) >= 0) return rc;
     if (qm_run.prompt && !qm_run.prompt[0]) return qm_host_usage("the prompt is empty");
     qm_lines *l = qm_lines_open();
     if (!l) return QM_EXIT_FAIL;

@@ -5,6 +5,7 @@
 #define QM_HOST_CHAT_H
 #include <signal.h>
 #include "run.h"
+#include "sampling.h"
 
 /* ---- lines ---- */
 typedef struct qm_lines qm_lines;
@@ -30,6 +31,7 @@ typedef struct {
     qm_engine *g;
     qm_session *s;
     qm_engine_info info;
+    qm_sampling how;
     char *system;        /* NULL: none */
     qm_message *m;       /* [n_m] user and assistant in turns; contents are ours */
     size_t n_m, cap;

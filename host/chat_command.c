@@ -29,6 +29,28 @@ static void cmd_system(qm_chat *c, const char *rest) {
             c->n_m ? "; the next turn computes the conversation anew" : "");
 }
 
+/* "temp 0.7" or "temp=0.7". */
+static void cmd_set(qm_chat *c, const char *rest) {
+    char name[32], value[64], after;
+    if (!*rest) {
+        qm_sampling_list(stderr, &c->how);
+        return;
+    }
+    if (sscanf(rest, "%31[^= \t\n]%*[= \t]%63s %c", name, value, &after) != 2) {
+        qm_host_say("/set NAME VALUE sets one parameter, /set lists them");
+        return;
+    }
+    qm_sampling p = c->how;
+    qm_err e;
+    if (qm_sampling_set(&p, name, value)) return;
+    if (qm_session_set_sampling(c->s, &p, &e)) {
+        qm_host_fail(&e);
+        return;
+    }
+    c->how = p;
+    qm_sampling_print(stderr, &p);
+}
+
 static void cmd_stats(qm_chat *c, const char *rest) {
     (void)rest;
     const qm_gen_stats *t = &c->last;
@@ -42,6 +64,8 @@ static void cmd_stats(qm_chat *c, const char *rest) {
                 qm_run_rate(t->n_generated > 1 ? t->n_generated - 1 : 0, t->decode_s), qm_finish_name(t->finish));
     fprintf(stderr, "all      %u turns: %" PRIu64 " tokens computed in %.2f s, %" PRIu64 " taken from the cache; %" PRIu64
             " generated in %.2f s\n", c->turns, c->n_prompt, c->prefill_s, c->n_reused, c->n_generated, c->decode_s);
+    fputs("sample   ", stderr);
+    qm_sampling_print(stderr, &c->how);
     qm_run_say_device(&c->info);
 }
 
@@ -54,6 +78,7 @@ static void cmd_help(qm_chat *c, const char *rest);
 static const command commands[] = {
     {"reset", "", "forget the conversation; the system message stays", cmd_reset},
     {"system", "[TEXT]", "set the system message; \"\" removes it; alone: show it", cmd_system},
+    {"set", "[NAME VALUE]", "set temp, top-k, top-p, min-p, repeat-penalty, repeat-last-n or seed; alone: show all", cmd_set},
     {"stats", "", "the context, and what was computed, how fast", cmd_stats},
     {"help", "", "this text", cmd_help},
     {"quit", "", "end; so does Ctrl-D", cmd_quit},

@@ -1,6 +1,7 @@
 /* generate.c: qmoe-gpu generate: a prompt in, text out. Text goes to stdout as it comes; what ran and
  * how fast goes to stderr. */
 #include "run.h"
+#include "sampling.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -17,6 +18,7 @@ static struct {
 
 static const struct poptOption table[] = {
     {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_run_table, 0, NULL, NULL},
+    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_sampling_table, 0, "How tokens are chosen:", NULL},
     {"file", 'f', POPT_ARG_STRING, &opt.file, 0, "read the prompt from FILE, - is standard input", "FILE"},
     {"raw", 0, POPT_ARG_NONE, &opt.raw, 0, "continue the prompt as plain text, without the chat format", NULL},
     {"special", 0, POPT_ARG_NONE, &opt.special, 0, "with --raw: match control tokens such as <|im_start|> in the prompt",
@@ -95,7 +97,7 @@ static int on_token(void *user, uint32_t id, const char *s, size_t n) {
     return 0;
 }
 
-static void report(const qm_engine_info *i, const qm_gen_stats *s) {
+static void report(const qm_engine_info *i, const qm_gen_stats *s, const qm_sampling *p) {
     double tps = qm_run_rate(s->n_generated > 1 ? s->n_generated - 1 : 0, s->decode_s);
     fputc('\n', stderr);
     qm_run_say_device(i);
@@ -103,10 +105,12 @@ static void report(const qm_engine_info *i, const qm_gen_stats *s) {
             qm_run_rate(s->n_prompt, s->prefill_s));
     fprintf(stderr, "decode  %u tokens, %.2f s, %.1f tok/s, %.3f GB/s of weights\n", s->n_generated, s->decode_s, tps,
             tps * 1e-9 * (double)i->bytes_per_token);
+    fputs("sample  ", stderr);
+    qm_sampling_print(stderr, p);
     fprintf(stderr, "finish  %s, logits hash %016" PRIx64 "\n", qm_finish_name(s->finish), s->logits_hash);
 }
 
-static int print_json(const qm_engine_info *i, const qm_gen_stats *s, sink *k) {
+static int print_json(const qm_engine_info *i, const qm_gen_stats *s, const qm_sampling *p, sink *k) {
     json_t *j = json_pack(
         "{s:s, s:s%, s:O, s:s, s:{s:s, s:s, s:s}, s:{s:i, s:f, s:f}, s:{s:i, s:f, s:f}, s:f}", "model", i->name,
         "text", k->said.s ? k->said.s : "", k->said.n, "token_ids", k->ids, "finish_reason", qm_finish_name(s->finish),
@@ -121,6 +125,7 @@ static int print_json(const qm_engine_info *i, const qm_gen_stats *s, sink *k) {
     char hash[17];
     snprintf(hash, sizeof hash, "%016" PRIx64, s->logits_hash);
     json_object_set_new(j, "logits_hash", json_string(hash));
+    json_object_set_new(j, "sampling", qm_sampling_json(p));
     int bad = json_dumpf(j, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER) || putchar('\n') == EOF || fflush(stdout);
     json_decref(j);
     if (bad) qm_host_say("standard output: %s", strerror(errno));
@@ -148,6 +153,7 @@ static int run(text prompt) {
     qm_tokens ids = {0};
     qm_engine_info info;
     qm_gen_stats st;
+    qm_sampling how;
     sink k = {.out = opt.json ? NULL : stdout, .ids = json_array()};
     int status = QM_EXIT_FAIL;
     qm_gen_opts go = {.max_tokens = qm_run.n < 0 ? 0 : (uint32_t)qm_run.n, .ignore_eos = qm_run.ignore_eos,
@@ -157,15 +163,16 @@ static int run(text prompt) {
     qm_engine_get_info(g, &info);
     qm_run_describe(&info);
     if (opt.raw ? qm_engine_tokenize(g, prompt.s, prompt.n, opt.special, &ids, &e) : render(g, &prompt, &ids, &e)) goto failed;
-    if (qm_session_open(&s, g, &e) || qm_generate(s, ids.v, ids.n, &go, &st, &e)) goto failed;
+    qm_sampling_choose(g, &how);
+    if (qm_session_open(&s, g, &e) || qm_session_set_sampling(s, &how, &e) || qm_generate(s, ids.v, ids.n, &go, &st, &e)) goto failed;
     if (k.failed) {
         qm_host_say("standard output: cannot be written");
         goto out;
     }
-    status = opt.json ? print_json(&info, &st, &k) : QM_EXIT_OK;
+    status = opt.json ? print_json(&info, &st, &how, &k) : QM_EXIT_OK;
     if (!opt.json) putchar('\n');
     fflush(stdout);
-    if (!qm_run.quiet) report(&info, &st);
+    if (!qm_run.quiet) report(&info, &st, &how);
     goto out;
 failed:
     qm_host_fail(&e);
@@ -181,6 +188,7 @@ out:
 int qm_cmd_generate(int argc, char **argv) {
     int rc = qm_run_args(argc, argv, table, "[-m] FILE -p TEXT [options]");
     if (rc >= 0) return rc;
+    if ((rc = qm_sampling_args()) >= 0) return rc;
     if (opt.raw && qm_run.system) return qm_host_usage("--system has no place with --raw");
     if (opt.special && !opt.raw) return qm_host_usage("--special goes with --raw: a chat message is never trusted");
     text prompt = {0};

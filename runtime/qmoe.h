@@ -72,6 +72,9 @@ typedef struct {
 } qm_sampling;
 /* From the next computed position on. A new session is greedy. QM_ERR_ARG names the range. */
 int qm_session_set_sampling(qm_session *s, const qm_sampling *p, qm_err *e);
+/* The file's general.sampling.*, and for what it does not say llama.cpp's defaults: 0.8, 40, 0.95, 0.05, a
+ * penalty of 1 over 64. The seed is 0. */
+void qm_engine_sampling(const qm_engine *g, qm_sampling *p);
 
 typedef enum { QM_FINISH_NONE, QM_FINISH_EOG, QM_FINISH_STOP, QM_FINISH_LENGTH, QM_FINISH_CONTEXT,
                QM_FINISH_CALLBACK } qm_finish;

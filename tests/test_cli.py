@@ -94,9 +94,9 @@ def test_synth_and_inspect():
 
 
 def test_generate_says_something():
-    out, err = run("generate", model(), "--prompt", "Hi", "-n", "8")
+    out, err = run("generate", model(), "--prompt", "Hi", "-n", "8", "--temp", "0")
     assert any(c.isprintable() and not c.isspace() for c in out), repr(out)
-    again, _ = run("generate", model(), "--prompt", "Hi", "-n", "8")
+    again, _ = run("generate", model(), "--prompt", "Hi", "-n", "8", "--temp", "0")
     assert again == out
 
 
@@ -128,6 +128,54 @@ def test_perplexity():
         assert not out and what in err, err
 
 
+def sampled(*args):
+    """What `generate` says when it is asked for eight tokens, and how they were chosen."""
+    out, err = run("generate", model(), "--prompt", "Hi", "-n", "8", "--json", "--device", "sim", *args)
+    return json.loads(out)
+
+
+def test_sampling_defaults():
+    how = sampled()["sampling"]
+    assert how.pop("seed") >= 0  # drawn
+    assert how == {"greedy": False, "temp": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "repeat_penalty": 1.0, "repeat_last_n": 64}
+    assert sampled("--temp", "0")["sampling"]["greedy"] is True and sampled("--top-k", "1")["sampling"]["greedy"] is True
+
+
+def test_sampling_seed():
+    a = sampled("--temp", "5", "--top-k", "0", "--min-p", "0", "--top-p", "1")
+    seed = str(a["sampling"]["seed"])
+    same = ("--temp", "5", "--top-k", "0", "--min-p", "0", "--top-p", "1")
+    assert sampled(*same, "--seed", seed)["token_ids"] == a["token_ids"]  # what is printed repeats the run
+    assert sampled(*same, "-s", "42")["token_ids"] != sampled(*same, "-s", "43")["token_ids"]
+    assert sampled(*same, "-s", "-1")["sampling"]["seed"] != sampled(*same)["sampling"]["seed"]
+    out, err = run("generate", model(), "--prompt", "Hi", "-n", "2", "--seed", "7", "--top-p", "0.5", "--repeat-penalty", "1.5")
+    assert "\nsample  temp 0.8, top-k 40, top-p 0.5, min-p 0.05, repeat-penalty 1.5, repeat-last-n 64, seed 7\n" in err, err
+    assert "\nsample  greedy\n" in run("generate", model(), "--prompt", "Hi", "-n", "2", "--temp", "0")[1]
+
+
+def test_sampling_narrows():
+    greedy = sampled("--temp", "0")["token_ids"]
+    for args in (("--top-k", "1"), ("--top-p", "0"), ("--min-p", "1"), ("--temp", "0", "--seed", "9")):
+        assert sampled("--temp", "2", *args)["token_ids"] == greedy, args
+    # Under a heavy penalty over the whole context no token comes twice that the unpenalised run repeats.
+    kept = sampled("--temp", "0", "--repeat-penalty", "100", "--repeat-last-n", "-1")["token_ids"]
+    assert len(set(kept)) >= len(set(greedy)) and sampled("--temp", "0", "--repeat-penalty", "100", "--repeat-last-n", "0")["token_ids"] == greedy
+
+
+def test_sampling_ranges():
+    for flag, range_, bad in (("--temp", "0 to 1000", ("-0.1", "1001", "nan", "inf", "x", "", "1x")),
+                              ("--top-k", "0 to 2147483647", ("-1", "2147483648", "1.5", "x")),
+                              ("--top-p", "0 to 1;", ("-0.01", "1.01", "nan")), ("--min-p", "0 to 1;", ("-0.01", "1.01", "nan")),
+                              ("--repeat-penalty", "0.01 to 100", ("0", "-1", "101")),
+                              ("--repeat-last-n", "-1 to 2147483647", ("-2", "1e3")),
+                              ("--seed", "0 to 9223372036854775807, or -1", ("-2", "9223372036854775808", "0.5"))):
+        for value in bad:
+            for cmd in (("generate", "--prompt", "Hi"), ("chat",)):
+                out, err = run(*cmd, model(), flag, value, status=2)
+                assert not out and err == f"qmoe-gpu: {flag} {value}: expected {err.split('expected ')[1]}" and range_ in err, err
+                assert err.count("\n") == 1
+
+
 def test_quantize():
     f16, q4 = os.path.join(TMP, "f16.gguf"), os.path.join(TMP, "q4.gguf")
     run("synth", "-o", f16, "--seed", "3", "--layers", "2", "-t", "f16")
@@ -141,7 +189,7 @@ def test_quantize():
     assert tensors["blk.1.ffn_down_exps.weight"] == "Q6_K" and tensors["blk.0.ffn_gate_inp.weight"] == "F32"
     meta = json.loads(run("inspect", "--json", "--meta", q4)[0])["metadata"]
     assert meta["general.file_type"] == 15 and meta["general.quantization_version"] == 2, meta
-    out, err = run("generate", q4, "--prompt", "Hi", "-n", "8")
+    out, err = run("generate", q4, "--prompt", "Hi", "-n", "8", "--temp", "0")
     assert any(c.isprintable() and not c.isspace() for c in out), repr(out)
     again = os.path.join(TMP, "again.gguf")
     out, err = run("quantize", "--quiet", "--threads", "3", f16, again, "Q4_K_M")

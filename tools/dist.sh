@@ -167,7 +167,7 @@ tar -C "$X" -xzf "$tar"
     cd "$X/$name"
     export QMOE_TEST_TMP="$X" HOME="$X" CMOCKA_MESSAGE_OUTPUT=STDOUT
     $emulator build/qmoe-gpu synth -o "$X/tiny.gguf" --seed 1 > "$X/log" 2>&1 &&
-        $emulator build/qmoe-gpu generate -m "$X/tiny.gguf" -p "Hi" -n 4 --device sim >> "$X/log" 2>&1 ||
+        $emulator build/qmoe-gpu generate -m "$X/tiny.gguf" -p "Hi" -n 4 --temp 0 --device sim >> "$X/log" 2>&1 ||
         { cat "$X/log" >&2; die "the unpacked program does not generate"; }
     [ -n "$cross" ] || sh tools/gpu_check.sh --device sim --only doctor,micro --out "$X/out" > "$X/log" 2>&1 ||
         { cat "$X/log" >&2; die "the unpacked gpu_check.sh does not run"; }

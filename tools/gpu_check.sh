@@ -198,7 +198,7 @@ step_sanitizer() {
     for t in memcheck racecheck synccheck initcheck; do
         echo "== $t"
         limited $((limit / 4)) $tool --tool $t --error-exitcode 9 --print-limit 20 \
-            "$B/qmoe-gpu" generate -m "$W/small.gguf" --device "$device" --raw -p a -n 3 -c 64 > "$W/one.txt" 2>&1
+            "$B/qmoe-gpu" generate -m "$W/small.gguf" --device "$device" --raw -p a -n 3 -c 64 --temp 0 > "$W/one.txt" 2>&1
         rc=$?
         cat "$W/one.txt"
         case $rc in
@@ -318,7 +318,7 @@ step_ncu() {
     # first step is skipped (about 13 such launches).
     $tool --clock-control none --graph-profiling node --kernel-name 'regex:^qm_(moe_up|moe_matvec|matvec)' \
         --launch-skip 13 --launch-count 13 --metrics $m --csv \
-        "$B/qmoe-gpu" generate -m "$W/two.gguf" --device "$device" --raw -p a -n 3 -c 64 > "$W/ncu.csv" 2> "$W/ncu.err"
+        "$B/qmoe-gpu" generate -m "$W/two.gguf" --device "$device" --raw -p a -n 3 -c 64 --temp 0 > "$W/ncu.csv" 2> "$W/ncu.err"
     rc=$?
     rm -f "$W/two.gguf"
     cat "$W/ncu.csv" "$W/ncu.err"

@@ -79,7 +79,7 @@ def corpus_words(path):
 def continuation(program, model, beginnings, n, known):
     """The first beginning that goes on for n tokens of readable text."""
     for prompt in beginnings:
-        said = json.loads(subprocess.run([program, "generate", "--json", "-q", "-m", model, "--raw", "-p", prompt, "-n", str(n)],
+        said = json.loads(subprocess.run([program, "generate", "--json", "-q", "-m", model, "--raw", "--temp", "0", "-p", prompt, "-n", str(n)],
                                          check=True, capture_output=True).stdout)
         bad = faults(prompt + said["text"], known)
         if said["finish_reason"] != "length":
