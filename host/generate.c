@@ -32,27 +32,6 @@ typedef struct {
     size_t n;
 } text;
 
-static int read_all(FILE *f, const char *name, text *t) {
-    size_t cap = 0;
-    for (;;) {
-        if (t->n == cap) {
-            cap = cap ? 2 * cap : 65536;
-            char *p = realloc(t->s, cap);
-            if (!p) {
-                qm_host_say("%s: out of memory", name);
-                return QM_EXIT_FAIL;
-            }
-            t->s = p;
-        }
-        size_t k = fread(t->s + t->n, 1, cap - t->n, f);
-        t->n += k;
-        if (!k) break;
-    }
-    if (!ferror(f)) return QM_EXIT_OK;
-    qm_host_say("%s: %s", name, strerror(errno));
-    return QM_EXIT_FAIL;
-}
-
 /* The prompt from -p, -f or standard input, whichever was given. */
 static int read_prompt(text *t) {
     if (qm_run.prompt && opt.file) return qm_host_usage("give the prompt by --prompt or by --file, not both");
@@ -61,18 +40,8 @@ static int read_prompt(text *t) {
         t->s = strdup(qm_run.prompt);
         return t->s ? QM_EXIT_OK : QM_EXIT_FAIL;
     }
-    if (opt.file && strcmp(opt.file, "-")) {
-        FILE *f = fopen(opt.file, "rb");
-        if (!f) {
-            qm_host_say("%s: %s", opt.file, strerror(errno));
-            return QM_EXIT_FAIL;
-        }
-        int rc = read_all(f, opt.file, t);
-        fclose(f);
-        return rc;
-    }
     if (!opt.file && isatty(0)) return qm_host_usage("no prompt: give --prompt TEXT, --file FILE, or standard input");
-    return read_all(stdin, "standard input", t);
+    return qm_run_read(opt.file ? opt.file : "-", &t->s, &t->n) ? QM_EXIT_FAIL : QM_EXIT_OK;
 }
 
 typedef struct {
@@ -190,6 +159,8 @@ int qm_cmd_generate(int argc, char **argv) {
     if (rc >= 0) return rc;
     if ((rc = qm_sampling_args()) >= 0) return rc;
     if (opt.raw && qm_run.system) return qm_host_usage("--system has no place with --raw");
+    if (opt.raw && (qm_run.template_file || qm_run.template_kwargs))
+        return qm_host_usage("--chat-template and --template-kwargs have no place with --raw");
     if (opt.special && !opt.raw) return qm_host_usage("--special goes with --raw: a chat message is never trusted");
     text prompt = {0};
     rc = read_prompt(&prompt);

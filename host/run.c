@@ -1,5 +1,7 @@
 /* run.c: the options that generate and chat share, opening a model, and what is said of it. */
 #include "run.h"
+#include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +14,10 @@ const struct poptOption qm_run_table[] = {
     {"prompt", 'p', POPT_ARG_STRING, &qm_run.prompt, 0, "the prompt; of a chat the first one", "TEXT"},
     {"system", 0, POPT_ARG_STRING, &qm_run.system, 0, "a system message before the prompt", "TEXT"},
     {"sys", 0, POPT_ARG_STRING | POPT_ARGFLAG_ONEDASH, &qm_run.system, 0, "the same, -sys TEXT", "TEXT"},
+    {"chat-template", 0, POPT_ARG_STRING, &qm_run.template_file, 0,
+     "render the conversation by this Jinja template instead of the model's own", "FILE"},
+    {"template-kwargs", 0, POPT_ARG_STRING, &qm_run.template_kwargs, 0,
+     "more variables for the template: '{\"enable_thinking\": false}'", "JSON"},
     {"n-predict", 'n', POPT_ARG_INT, &qm_run.n, 0,
      "tokens of an answer at most; -1: until it ends or the context is full", "N"},
     {"ctx", 'c', POPT_ARG_INT, &qm_run.ctx, 0,
@@ -25,6 +31,40 @@ const struct poptOption qm_run_table[] = {
     {"quiet", 'q', POPT_ARG_NONE, &qm_run.quiet, 0, "nothing on stderr but errors", NULL},
     POPT_TABLEEND};
 
+/* What the template makes of them is the engine's affair; that they are JSON is ours to say before anything is opened. */
+static int check_kwargs(void) {
+    json_error_t at;
+    json_t *j = json_loads(qm_run.template_kwargs, JSON_REJECT_DUPLICATES, &at);
+    if (!j) return qm_host_usage("--template-kwargs: line %d, column %d: %s", at.line, at.column, at.text);
+    int object = json_is_object(j);
+    json_decref(j);
+    return object ? -1 : qm_host_usage("--template-kwargs: expected an object: '{\"name\": value}'");
+}
+
+int qm_run_read(const char *path, char **s, size_t *n) {
+    int own = strcmp(path, "-"), rc = -1;
+    const char *name = own ? path : "standard input";
+    FILE *f = own ? fopen(path, "rb") : stdin;
+    size_t cap = 65536, k;
+    *n = 0;
+    *s = f ? malloc(cap) : NULL;
+    while (*s && (k = fread(*s + *n, 1, cap - *n - 1, f))) {
+        *n += k;
+        if (*n + 1 < cap) continue;
+        char *p = realloc(*s, cap *= 2);
+        if (!p) free(*s);
+        *s = p;
+    }
+    if (!f || (*s && ferror(f))) qm_host_say("%s: %s", name, strerror(errno));
+    else if (!*s) qm_host_say("%s: out of memory", name);
+    else rc = 0;
+    if (own && f) fclose(f);
+    if (rc) free(*s);
+    else (*s)[*n] = 0;
+    if (rc) *s = NULL;
+    return rc;
+}
+
 int qm_run_args(int argc, char **argv, const struct poptOption *table, const char *synopsis) {
     poptContext con;
     int rc = qm_host_options(&con, argc, argv, table, synopsis);
@@ -37,6 +77,7 @@ int qm_run_args(int argc, char **argv, const struct poptOption *table, const cha
     if (!qm_run.model) return qm_host_usage("%s: no model: give --model FILE", name);
     if (qm_run.n == 0 || qm_run.n < -1) return qm_host_usage("--n-predict %d: expected -1, or 1 and above", qm_run.n);
     if (qm_run.ctx < 0) return qm_host_usage("--ctx %d: expected 1 and above", qm_run.ctx);
+    if (qm_run.template_kwargs && (rc = check_kwargs()) >= 0) return rc;
     qm_host_log(qm_run.verbose ? QM_LOG_DEBUG : qm_run.quiet ? -1 : QM_LOG_WARN);
     return -1;
 }
@@ -67,8 +108,20 @@ int qm_run_open(qm_engine **g, int (*cancelled)(void), qm_err *e) {
     loading l = {.show = !qm_run.quiet && qm_run_smart(2), .last = -1, .cancelled = cancelled};
     qm_engine_opts o = {.device = qm_run.device, .executor = qm_run.executor, .n_ctx = (uint32_t)qm_run.ctx,
                         .rope_base = qm_run.rope_base, .no_nfc = qm_run.no_nfc,
+                        .template_kwargs = qm_run.template_kwargs,
                         .before_load = qm_run.quiet ? NULL : qm_host_before_load, .progress = progress, .user = &l};
-    return qm_engine_open(g, qm_run.model, &o, e);
+    char *text = NULL;
+    size_t n;
+    if (qm_run.template_file && qm_run_read(qm_run.template_file, &text, &n))
+        return qm_fail(e, QM_ERR_IO, "--chat-template %s: cannot be read", qm_run.template_file);
+    if (text && strlen(text) != n) {
+        free(text);
+        return qm_fail(e, QM_ERR_FORMAT, "--chat-template %s: holds a NUL byte: not a text", qm_run.template_file);
+    }
+    o.chat_template = text;
+    int rc = qm_engine_open(g, qm_run.model, &o, e);
+    free(text);
+    return rc;
 }
 
 double qm_run_rate(double n, double s) { return s > 0 ? n / s : 0; }
@@ -79,6 +132,7 @@ void qm_run_describe(const qm_engine_info *i) {
     fprintf(stderr, "model   %s (%s): %u layers, %u wide, %u/%u heads of %u, %u of %u experts of %u, vocabulary %u\n",
             i->name, i->arch, i->n_layers, i->n_embd, i->n_head, i->n_kv_head, i->head_dim, i->n_expert_used,
             i->n_expert, i->n_ff_exp, i->n_vocab);
+    fprintf(stderr, "chat    %s\n", i->chat_format);
     fprintf(stderr, "memory  %s of KV cache for %u positions, %s of weights read per token\n",
             qm_host_bytes(a, sizeof a, i->kv_bytes), i->n_ctx, qm_host_bytes(b, sizeof b, i->bytes_per_token));
 }

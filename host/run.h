@@ -6,7 +6,7 @@
 
 /* The common options, as popt stores them: strings may be NULL, numbers 0. */
 typedef struct {
-    char *model, *prompt, *system, *device, *executor;
+    char *model, *prompt, *system, *device, *executor, *template_file, *template_kwargs;
     int n, ctx, no_nfc, ignore_eos, verbose, quiet; /* n -1: no limit */
     float rope_base;
 } qm_run_options;
@@ -16,6 +16,8 @@ extern const struct poptOption qm_run_table[];
 /* Reads argv by `table`, which includes qm_run_table, and checks the common options. `COMMAND MODEL` means
  * -m MODEL. Returns -1 to go on, or the exit status. */
 int qm_run_args(int argc, char **argv, const struct poptOption *table, const char *synopsis);
+/* A whole file ("-": standard input) into *s, [*n] and a NUL; 0, or said already. free it. */
+int qm_run_read(const char *path, char **s, size_t *n);
 /* Opens the model. cancelled: asked now and then while loading; may be NULL. */
 int qm_run_open(qm_engine **g, int (*cancelled)(void), qm_err *e);
 /* With --verbose: the model and its memory, on stderr. */

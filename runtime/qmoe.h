@@ -25,6 +25,8 @@ typedef struct {
     float rope_base;      /* > 0 overrides the file's */
     int f32_act;          /* "ref" only: activations are not quantised: the yardstick for what that costs */
     int no_nfc;           /* tokenise text as it stands, as llama.cpp does; the model's own tokenizer normalises to NFC */
+    const char *chat_template;   /* Jinja; NULL: the file's own, or without one plain ChatML */
+    const char *template_kwargs; /* a JSON object: more variables for the template, "{\"enable_thinking\": false}"; or NULL */
     /* What will run, once it is known and before any weight is loaded. Then loading progress in bytes. A
      * non-zero return cancels. Either may be NULL. */
     int (*before_load)(void *user, const qm_engine_info *i);
@@ -36,6 +38,7 @@ void qm_engine_close(qm_engine *g);
 
 struct qm_engine_info {
     char arch[32], name[96], device[16], device_name[128], device_why[256], executor[16];
+    char chat_format[24];      /* "the file's template", "the caller's template", "ChatML" */
     uint32_t n_layers, n_embd, n_head, n_kv_head, head_dim, n_expert, n_expert_used, n_ff_exp, n_vocab;
     uint32_t n_ctx_train, n_ctx;
     uint64_t weight_bytes;     /* on the device, packed */

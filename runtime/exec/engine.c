@@ -13,6 +13,7 @@ void qm_engine_close(qm_engine *g) {
     if (g->exec) g->exec->close(g);
     for (int i = 0; i < g->n_plans; i++) qm_plan_free(g->plans[i]);
     qm_pages_close(&g->kv);
+    qm_chat_format_close(g->format);
     qm_tokenizer_close(g->tok);
     qm_place_free(g->place);
     qm_model_close(g->model);
@@ -44,6 +45,7 @@ static int open_files(qm_engine *g, const char *path, const qm_engine_opts *o, q
     if (!rc && qm_tokenizer_n(g->tok) != g->model->hp.n_vocab)
         rc = qm_fail(e, QM_ERR_FORMAT, "%s: tokenizer.ggml.tokens has %u entries, token_embd.weight %u rows", path,
                      qm_tokenizer_n(g->tok), g->model->hp.n_vocab);
+    if (!rc) rc = qm_chat_format_open(&g->format, g->gguf, g->tok, o, e);
     return rc;
 }
 
@@ -65,6 +67,7 @@ static void fill_info(qm_engine *g, const qm_plan *decode, const char *why) {
     snprintf(i->arch, sizeof i->arch, "%s", hp->arch);
     snprintf(i->name, sizeof i->name, "%s", hp->name);
     snprintf(i->executor, sizeof i->executor, "%s", g->exec->name);
+    snprintf(i->chat_format, sizeof i->chat_format, "%s", qm_chat_format_name(g->format));
     snprintf(i->device, sizeof i->device, "%s", g->dev ? g->dev->spec : "host");
     snprintf(i->device_name, sizeof i->device_name, "%s", g->dev ? g->dev->name : "C reference");
     snprintf(i->device_why, sizeof i->device_why, "%s", why);

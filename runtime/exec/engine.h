@@ -3,6 +3,7 @@
 #define QM_ENGINE_H
 #include "../base/clock.h"
 #include "../device/cuda.h"
+#include "../file/jinja.h"
 #include "../file/tokenizer.h"
 #include "../plan/plan.h"
 #include "../qmoe.h"
@@ -48,12 +49,24 @@ qm_bases qm_ref_bases(qm_engine *g, qm_seq *s);
  * never waits for the host, few enough that little is thrown away when the text ends. */
 enum { QM_RUN_AHEAD = 2 };
 
+/* The chat format (format.c). open hands out what close takes, on failure too. */
+typedef struct qm_chat_format qm_chat_format;
+int qm_chat_format_open(qm_chat_format **out, const qm_gguf *g, const qm_tokenizer *t, const qm_engine_opts *o, qm_err *e);
+void qm_chat_format_close(qm_chat_format *f);
+const char *qm_chat_format_name(const qm_chat_format *f);
+int qm_chat_format_render(const qm_chat_format *f, const qm_tokenizer *t, const qm_message *m, size_t n, qm_rendered *out, qm_err *e);
+/* What a session's tokens say (chat.c). */
+typedef struct qm_said qm_said;
+void qm_said_free(qm_said *d);
+void qm_session_forget(qm_session *s);
+
 enum { QM_MAX_PLANS = 16 };
 struct qm_engine {
     qm_gguf *gguf;
     qm_model *model;
     qm_place *place;
     qm_tokenizer *tok;
+    qm_chat_format *format;
     int tok_flags;             /* QM_TOK_NO_NFC or 0 */
     qm_limits limits;
     qm_pages kv;
@@ -76,6 +89,7 @@ struct qm_session {
     uint32_t n_cached;  /* of these, how many have their keys and values in the cache (<= n) */
     uint32_t *pages;    /* [n_pages] block table */
     uint32_t n_pages;
+    qm_said *said;       /* NULL: nobody knows */
     const qm_plan *last; /* plan of the last step with logits */
 };
 /* Enqueues the step for position pos: takes pages as needed. */

@@ -144,6 +144,7 @@ int qm_generate(qm_session *s, const uint32_t *prompt, size_t n_prompt, const qm
     emitter m = {.o = o};
     double start = qm_now();
     st->n_prompt = (uint32_t)n_prompt;
+    qm_session_forget(s);
     memcpy(s->ids + s->n, prompt, n_prompt * sizeof *prompt);
     s->n += (uint32_t)n_prompt;
     uint32_t id;

@@ -30,13 +30,21 @@ void qm_session_close(qm_session *s) {
     give_pages(s, 0);
     free(s->ids);
     free(s->pages);
+    qm_said_free(s->said);
     free(s);
 }
 
 uint32_t qm_session_length(const qm_session *s) { return s->n; }
 
+/* Whatever changes the tokens: nobody knows any more what they say. */
+void qm_session_forget(qm_session *s) {
+    qm_said_free(s->said);
+    s->said = NULL;
+}
+
 int qm_session_truncate(qm_session *s, uint32_t n, qm_err *e) {
     if (n > s->n) return qm_fail(e, QM_ERR_ARG, "session: cannot truncate %u tokens to %u", s->n, n);
+    qm_session_forget(s);
     s->n = n;
     if (s->n_cached > n) s->n_cached = n;
     s->last = NULL;
@@ -101,6 +109,7 @@ int qm_session_eval(qm_session *s, uint32_t token, qm_err *e) {
         return qm_fail(e, QM_ERR_LIMIT, "the context is full: %u positions", s->g->limits.n_ctx);
     if (token >= s->g->model->hp.n_vocab)
         return qm_fail(e, QM_ERR_ARG, "token %u is outside the vocabulary of %u", token, s->g->model->hp.n_vocab);
+    qm_session_forget(s);
     s->ids[s->n++] = token;
     int rc = qm_session_prefill(s, NULL, e);
     uint32_t id;
