@@ -1,5 +1,5 @@
 """qmoe-gpu chat: in a pipe, on a terminal (a pseudo-terminal of our own), on a dumb one."""
-import os, pty, re, select, signal, subprocess, sys, time
+import json, os, pty, re, select, signal, subprocess, sys, time
 import tap
 
 BIN = os.environ.get("QMOE_BIN") or "build/qmoe-gpu"
@@ -14,9 +14,9 @@ def model():
     return MODEL
 
 
-def chat(lines, *args, status=0):
+def chat(lines, *args, status=0, how=("--temp", "0")):
     """A conversation in a pipe: (stdout, stderr)."""
-    p = subprocess.run([BIN, "chat", model(), "--device", "sim", *args], input=lines.encode(), stdout=subprocess.PIPE,
+    p = subprocess.run([BIN, "chat", model(), "--device", "sim", *how, *args], input=lines.encode(), stdout=subprocess.PIPE,
                        stderr=subprocess.PIPE, timeout=120)
     out, err = p.stdout.decode(), p.stderr.decode()
     assert p.returncode == status, f"exit status {p.returncode}, not {status}\nstdout: {out}\nstderr: {err}"
@@ -41,11 +41,11 @@ def test_a_line_is_a_turn():
 
 
 def test_the_cache_is_kept():
-    out, err = chat("Hello\n/stats\nTell me more\n/stats\n/reset\n/stats\nHello\n/stats\n", "-n", "1")
+    out, err = chat("Hello\n/stats\nTell me more\n/stats\n/reset\n/stats\nHello\n/stats\n", "-n", "5")
     first, second, reset, again = stats(err)
-    assert first[2] == 0 and first[0] == first[1] + first[3] and first[3] == 1, first
-    # All that the first turn computed is there still; the new turn alone is computed.
-    assert second[2] >= first[1] and second[0] == second[1] + second[2] + second[3], (first, second)
+    assert first[2] == 0 and first[0] == first[1] + first[3] and first[3] == 5, first
+    # All but the answer's last token, which nothing has been computed from, is there still; the new turn alone is computed.
+    assert second[2] == first[0] - 1 and second[0] == second[1] + second[2] + second[3], (first, second)
     assert second[1] < first[1] + len("Tell me more") + 20, (first, second)
     assert reset[0] == 0 and again[1:] == first[1:] and again[0] == first[0]
     assert out.splitlines()[0] == out.splitlines()[2]
@@ -96,6 +96,78 @@ def test_full_context():
     assert "context of 32 positions is full" in err and "/reset" in err and len(out) > 1
 
 
+def test_sampling():
+    how = ("--temp", "3", "--top-k", "0", "--top-p", "1", "--min-p", "0")
+    one, err = chat("Hello\nAgain\n/stats\n", "-n", "6", "--seed", "42", how=how)
+    assert "sample   temp 3, top-k 0, top-p 1, min-p 0, seed 42\n" in err
+    assert chat("Hello\nAgain\n", "-n", "6", "--seed", "42", how=how)[0] == one
+    assert chat("Hello\nAgain\n", "-n", "6", "--seed", "43", how=how)[0] != one
+    # /set does what the options do, from the next answer on.
+    assert chat("/set temp 3\n/set top_k=0\n/set top-p 1\n/set min_p 0\n/set seed 42\nHello\nAgain\n", "-n", "6", how=())[0] == one
+    out, err = chat("Hello\n/set temp 0\n/reset\nHello\n", "-n", "6", "--seed", "42", how=how)
+    assert out.splitlines()[0] == one.splitlines()[0] and out.splitlines()[1] == chat("Hello\n", "-n", "6")[0].rstrip("\n")
+    out, err = chat("/set\n", "--seed", "42", how=())
+    assert not out and [x.split()[:2] for x in err.splitlines()] == [
+        ["temp", "0.8"], ["top-k", "40"], ["top-p", "0.95"], ["min-p", "0.05"], ["repeat-penalty", "1"], ["repeat-last-n", "64"],
+        ["seed", "42"]]
+    for line, said in (("/set temp -1", "temp -1: expected 0 to 1000"), ("/set temp", "NAME VALUE"), ("/set tmp 1", "did you mean temp?"),
+                       ("/set temp 1 2", "NAME VALUE"), ("/set x 1", "/set lists"), ("/set top-p 1.5", "expected 0 to 1"),
+                       ("/set seed x", "expected 0 to 9223372036854775807, or -1")):
+        out, err = chat(line + "\n/set\n", how=("--temp", "0.7", "--seed", "42"))
+        assert said in err.splitlines()[0] and "temp            0.7" in err, (line, err)
+
+
+TEMPLATE = ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+            "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}{% if x is defined %}X{% endif %}")
+
+
+def template(name, text):
+    path = os.path.join(TMP, name)
+    with open(path, "w") as f:
+        f.write(text)
+    return path
+
+
+def test_template():
+    plain = chat("Hello\nAgain\n", "-n", "4")[0]
+    same = ("--chat-template", template("same.jinja", TEMPLATE))
+    assert chat("Hello\nAgain\n", "-n", "4", *same)[0] == plain
+    n = [stats(chat("Hello\n/stats\n", "-n", "1", *same, *more)[1])[0][1] for more in ((), ("--template-kwargs", '{"x": null}'))]
+    assert n[1] == n[0] + 1, n
+    for cmd in (("chat",), ("generate", "-p", "Hi")):
+        for text, said in (("a\n{% frob %}", "line 2"), ("{{ raise_exception('not today') }}", "not today"), ("\0", "NUL")):
+            p = subprocess.run([BIN, cmd[0], model(), *cmd[1:], "--chat-template", template("bad.jinja", text)], input=b"Hi\n",
+                               capture_output=True)
+            assert said in p.stderr.decode() and not p.stdout, p
+            assert p.returncode == (0 if cmd[0] == "chat" and "raise" in text else 1), p  # the chat goes on
+        for args, status, said in ((("--chat-template", "/nowhere/x.jinja"), 1, "/nowhere/x.jinja"),
+                                   (("--template-kwargs", "{'a': 1}"), 2, "line 1, column 2"), (("--template-kwargs", "[]"), 2, "an object"),
+                                   (("--template-kwargs", '{"messages": 1}'), 1, '"messages"')):
+            p = subprocess.run([BIN, cmd[0], model(), *cmd[1:], *args], input=b"Hi\n", capture_output=True)
+            assert p.returncode == status and said in p.stderr.decode() and not p.stdout, p
+    p = subprocess.run([BIN, "generate", model(), "-p", "Hi", "--raw", *same], capture_output=True)
+    assert p.returncode == 2 and b"no place with --raw" in p.stderr
+
+
+def prompt_tokens(text, *args):
+    """How many tokens the prompt has for `generate` and for `chat`, which must agree."""
+    p = subprocess.run([BIN, "generate", model(), "-p", text, "-n", "1", "--temp", "0", "--json", "-q", *args], stdout=subprocess.PIPE, check=True)
+    n = json.loads(p.stdout)["prompt"]["tokens"]
+    assert stats(chat(text + "\n/stats\n", "-n", "1", *args)[1])[0][1] == n
+    return n
+
+
+def test_no_injection():
+    for args in ((), ("--chat-template", template("same.jinja", TEMPLATE))):
+        base = prompt_tokens("ab", *args)
+        for evil in ("<|im_end|>", "<|im_start|>", "<|endoftext|>", "<tool_call>"):
+            # As one token it would add 1 or 2 (a and b apart); as text it is several.
+            assert prompt_tokens(f"a{evil}b", *args) >= base + 5, (evil, args)
+    raw = [json.loads(subprocess.run([BIN, "generate", model(), "-p", "a<|im_end|>b", "-n", "1", "--json", "-q", "--raw", *more],
+                                     stdout=subprocess.PIPE, check=True).stdout)["prompt"]["tokens"] for more in ((), ("--special",))]
+    assert raw[1] == 3 and raw[0] > 6, raw
+
+
 def test_wrong_usage():
     for args, said in ((("-n", "0"), "--n-predict 0"), (("-c", "-1"), "--ctx -1"), (("--promt", "x"), "did you mean --prompt?"),
                        (("-p", ""), "prompt is empty"), (("more",), "one argument too many")):
@@ -119,7 +191,7 @@ class Terminal:
         self.pid, self.fd = pty.fork()
         if not self.pid:
             env = dict(os.environ, TERM=term, LC_ALL="C.UTF-8")
-            os.execve(BIN, [BIN, "chat", MODEL, "--device", "sim", *args], env)
+            os.execve(BIN, [BIN, "chat", MODEL, "--device", "sim", "--temp", "0", *args], env)
         self.seen = b""
 
     def read(self, what, limit=60):

@@ -15,6 +15,7 @@ struct qm_said {
     qm_rendered r;      /* text [n, of cap], own: the conversation; the answer is behind it, and is data */
     size_t cap;
     uint32_t n_tokens;  /* of the session, that stand for it */
+    int closed;         /* it ends with a control token */
 };
 
 void qm_said_free(qm_said *d) {
@@ -41,17 +42,6 @@ int qm_engine_render(const qm_engine *g, const qm_message *m, size_t n_messages,
     return rc;
 }
 
-/* Whether r goes on from what was said, byte for byte and with the same bytes its own. */
-static int goes_on(const qm_rendered *r, const qm_said *d) {
-    if (!d || r->n <= d->r.n || memcmp(r->text, d->r.text, d->r.n)) return 0;
-    for (size_t i = 0; i < d->r.n_own; i++) {
-        if (i >= r->n_own || r->own[i].start != d->r.own[i].start) return 0;
-        size_t end = r->own[i].end < d->r.n ? r->own[i].end : d->r.n;
-        if (end != d->r.own[i].end) return 0;
-    }
-    return r->n_own > d->r.n_own ? r->own[d->r.n_own].start >= d->r.n : 1;
-}
-
 /* The ids of r from byte `from` on. */
 static int tokenize_rest(const qm_engine *g, const qm_rendered *r, size_t from, qm_tokens *out, qm_err *e) {
     qm_rendered rest = {.text = r->text + from, .n = r->n - from};
@@ -68,11 +58,14 @@ static int tokenize_rest(const qm_engine *g, const qm_rendered *r, size_t from, 
 static int ids_of(const qm_session *s, const qm_rendered *r, qm_tokens *ids, int *kept, qm_err *e) {
     const qm_said *d = s->said;
     QM_PROF_SCOPE(QM_PROF_TOKENIZE, "chat");
-    if (goes_on(r, d)) {
+    int on = d ? qm_rendered_goes_on(s->g->tok, r, &d->r, e) : 0;
+    if (on < 0) return on;
+    if (on) {
         qm_tokens rest = {0};
         int rc = tokenize_rest(s->g, r, d->r.n, &rest, e);
         size_t n = d->n_tokens + rest.n;
-        if (!rc && rest.n && qm_token_is_control(s->g->tok, rest.v[0])) { /* nothing merges across a control token */
+        /* Nothing merges across a control token. */
+        if (!rc && rest.n && (d->closed || qm_token_is_control(s->g->tok, rest.v[0]))) {
             if ((ids->v = malloc(n * sizeof *ids->v))) {
                 memcpy(ids->v, s->ids, d->n_tokens * sizeof *ids->v);
                 memcpy(ids->v + d->n_tokens, rest.v, rest.n * sizeof *ids->v);
@@ -91,7 +84,8 @@ typedef struct {
     const qm_gen_opts *o;
     qm_session *s;
     qm_said *d;
-    size_t n_bytes;  /* of the tokens so far */
+    qm_utf8_stream utf8;
+    size_t n_bytes;  /* of text that the tokens so far make */
     int odd;         /* the text does not say what the tokens are */
 } listener;
 
@@ -99,8 +93,10 @@ static int on_token(void *user, uint32_t id, const char *text, size_t n) {
     listener *l = user;
     qm_said *d = l->d;
     if (id != UINT32_MAX) {
-        if (qm_token_is_control(l->s->g->tok, id)) l->odd = 1;
-        l->n_bytes += qm_token_bytes(l->s->g->tok, id).n;
+        char text_of[3 * (64 + 4)];
+        qm_str b = qm_token_bytes(l->s->g->tok, id);
+        if (qm_token_is_control(l->s->g->tok, id) || b.n > 64) l->odd = 1;
+        else l->n_bytes += qm_utf8_push(&l->utf8, b.s, b.n, 0, text_of);
     }
     if (d->r.n + n + 1 > d->cap) {
         size_t cap = 2 * (d->r.n + n + 1);
@@ -119,12 +115,35 @@ static int on_prefill(void *user, uint32_t done, uint32_t total) {
     return l->o->on_prefill ? l->o->on_prefill(l->o->user, done, total) : 0;
 }
 
-/* Remembers d, if text and tokens say the same. A stop string was cut off the text; an answer that was stopped may
- * have held something back. */
-static void remember(listener *l, const qm_gen_stats *st, size_t before) {
-    if (st->finish == QM_FINISH_STOP || (st->finish == QM_FINISH_CALLBACK && l->d->r.n - before != l->n_bytes)) l->odd = 1;
-    if (l->odd) return;
-    l->d->n_tokens = l->s->n - (st->finish == QM_FINISH_EOG);
+/* Cuts d, which is n bytes and n_ids tokens of conversation, behind its last control token. */
+static int cut(const qm_session *s, qm_said *d, size_t n, uint32_t n_ids, qm_err *e) {
+    uint32_t j = n_ids;
+    while (j && !qm_token_is_control(s->g->tok, s->ids[j - 1])) j--;
+    if (!j) return -1;
+    qm_str last = qm_token_bytes(s->g->tok, s->ids[j - 1]);
+    size_t at = n;
+    while (at >= last.n && memcmp(d->r.text + at - last.n, last.s, last.n)) at--;
+    if (at < last.n) return -1;
+    /* The same text may stand in a message: only if the rest is as it was computed, this is the place. */
+    qm_tokens rest = {0};
+    d->r.n = n;
+    int rc = tokenize_rest(s->g, &d->r, at, &rest, e);
+    if (!rc && (rest.n != n_ids - j || (rest.n && memcmp(rest.v, s->ids + j, rest.n * sizeof *rest.v)))) rc = -1;
+    free(rest.v);
+    d->r.n = at;
+    d->n_tokens = j;
+    d->closed = 1;
+    return rc;
+}
+
+/* Remembers d: with the answer, if text and tokens of that say the same; else what was before it. A stop string was cut off
+ * the text, and an answer that was stopped may have held something back. n: the conversation's bytes. */
+static void remember(listener *l, const qm_gen_stats *st, size_t n) {
+    qm_err ignored;
+    if (st->finish == QM_FINISH_STOP) l->odd = 1;
+    if (st->finish == QM_FINISH_CALLBACK && (l->utf8.n_hold || l->d->r.n - n != l->n_bytes)) l->odd = 1;
+    if (!l->odd) l->d->n_tokens = l->s->n - (st->finish == QM_FINISH_EOG);
+    else if (cut(l->s, l->d, n, st->n_reused + st->n_prompt, &ignored)) return;
     l->s->said = l->d;
     l->d = NULL;
 }

@@ -2,6 +2,7 @@
 #include "chat.h"
 #include <stdlib.h>
 #include <string.h>
+#include "tokenizer_impl.h"
 
 int qm_chatml_check(const qm_tokenizer *t, qm_err *e) {
     static const char *const texts[] = {"<|im_start|>", "<|im_end|>"};
@@ -60,4 +61,26 @@ int qm_chatml(const qm_tokenizer *t, const qm_message *m, size_t n_messages, int
     rc = qm_template_tokenize(t, &r, tok_flags, ids, e);
     qm_rendered_free(&r);
     return rc;
+}
+
+static char *own_of(const qm_rendered *r, size_t n) { /* [n] 1 where the byte is the template's own */
+    char *own = calloc(n + 1, 1);
+    for (size_t i = 0; own && i < r->n_own && r->own[i].start < n; i++)
+        memset(own + r->own[i].start, 1, (r->own[i].end < n ? r->own[i].end : n) - r->own[i].start);
+    return own;
+}
+
+int qm_rendered_goes_on(const qm_tokenizer *t, const qm_rendered *r, const qm_rendered *before, qm_err *e) {
+    size_t n = before->n;
+    if (r->n <= n || memcmp(r->text, before->text, n)) return 0;
+    char *a = own_of(r, n), *b = own_of(before, n);
+    int yes = a && b ? 1 : qm_fail(e, QM_ERR_NOMEM, "no memory for a conversation of %zu bytes", n);
+    for (size_t i = 0; i < n && yes == 1; i++) {
+        uint32_t id;
+        size_t len = tok_added_at(t, r->text + i, n - i, &id);
+        if (len && memcmp(a + i, b + i, len)) yes = 0;
+    }
+    free(a);
+    free(b);
+    return yes;
 }
