@@ -253,6 +253,7 @@
 #define QM_WORK_TOTAL_MIN 32   /* u64: of those >= min_mass */
 #define QM_WORK_LAST      40   /* u64 {key, ~id} of the last token after top_k and top_p; 0: both are off. For tests. */
 #define QM_WORK_N_SLOW    48   /* u32: draws so far that the candidates could not decide */
+#define QM_WORK_KEPT      56   /* u64: sum of the masses that the draw was from. For tests. */
 #define QM_WORK_SIZE      64
 
 /* ---- probe: reads a buffer once, as fast as it can be read; out[w] = sum (mod 2^32) of the words that warp w

@@ -103,6 +103,7 @@ static void slow_path(void **state) {
         {ORA_ALL_NEG_INF, 9001, {1, 0, 0.3, 0, 1, 0, 9}, 2}, {ORA_NORMAL, 20002, {0.3f, 0, 0.95, 0, 1, 0, 10}, 0},
         {ORA_NORMAL, 20002, {0.8f, 40, 0.95, 0.05f, 1, 0, 11}, 0}, {ORA_PEAKED, 151936, {0.7f, 20, 0.8, 0, 1, 0, 12}, 0},
         {ORA_NORMAL, 151936, {500, 0, 0.5, 0, 1, 0, 13}, 2}, {ORA_HUGE, 9001, {1, 0, 0.9, 0, 1, 0, 14}, 0},
+        {ORA_TIES, 501, {1, 40, 1, 1, 1, 0, 15}, 0},
     };
     (void)state;
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {

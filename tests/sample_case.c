@@ -56,6 +56,9 @@ uint32_t smp_step(const smp_placed *b, const smp_task *t) {
     if (b->p.mode && smp_word64(work, QM_WORK_LAST) != smp_word64(ref, QM_WORK_LAST))
         chk_fail("the last token kept is %016llx, not %016llx", (unsigned long long)smp_word64(work, QM_WORK_LAST),
                  (unsigned long long)smp_word64(ref, QM_WORK_LAST));
+    if (b->p.mode && smp_word64(work, QM_WORK_KEPT) != smp_word64(ref, QM_WORK_KEPT))
+        chk_fail("the masses kept sum to %llu, not %llu", (unsigned long long)smp_word64(work, QM_WORK_KEPT),
+                 (unsigned long long)smp_word64(ref, QM_WORK_KEPT));
     return smp_word32(work, QM_WORK_N_SLOW);
 }
 

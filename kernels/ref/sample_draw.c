@@ -18,6 +18,7 @@ void qm_ref_sample_draw(const qm_sample_draw_args *a, const qm_ref_env *env)
     qm_sample_kept kept = qm_sample_keep(items, a->n, &p);
     if ((p.top_k && p.top_k < a->n) || p.top_p < 1) last = items[kept.n - 1];
     memcpy(work + QM_WORK_LAST, &last, 8);
+    memcpy(work + QM_WORK_KEPT, &kept.total, 8);
     ((uint32_t *)(uintptr_t)a->tokens)[pos + 1] =
         qm_sample_pick(items, kept, &p, qm_sample_bits(p.seed, pos + 1, p.seq));
 }

@@ -98,7 +98,7 @@ int qm_session_result(qm_session *s, uint32_t pos, uint32_t *id, qm_err *e) {
     if (rc) return rc;
     if (flags & QM_FLAG_NONFINITE)
         return qm_fail(e, QM_ERR_DEVICE, "the logits at position %u are not finite (NaN or infinity): the model file "
-                       "is damaged or does not fit this architecture", pos);
+                       "is damaged or does not fit this architecture; a trace names the layer", pos);
     if (flags & QM_FLAG_BAD_TOKEN)
         return qm_fail(e, QM_ERR_DEVICE, "a token id outside the embedding reached the device by position %u", pos);
     return 0;
