@@ -1,5 +1,5 @@
 """The program as a person or a script meets it: exit statuses, messages, the two streams."""
-import csv, io, json, os, statistics, subprocess, sys
+import csv, io, json, os, statistics, struct, subprocess, sys
 import tap
 
 BIN = os.environ.get("QMOE_BIN") or "build/qmoe-gpu"
@@ -139,6 +139,38 @@ def test_sampling_defaults():
     assert how.pop("seed") >= 0  # drawn
     assert how == {"greedy": False, "temp": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "repeat_penalty": 1.0, "repeat_last_n": 64}
     assert sampled("--temp", "0")["sampling"]["greedy"] is True and sampled("--top-k", "1")["sampling"]["greedy"] is True
+
+
+def with_keys(path, keys):
+    """A copy of the model with more keys of type f32 or i32; a string fills up to the alignment of what follows."""
+    with open(model(), "rb") as f:
+        b = f.read()
+    more = b""
+    for k, v in keys.items():
+        more += struct.pack("<Q", len(k)) + k.encode() + (struct.pack("<If", 6, v) if isinstance(v, float) else struct.pack("<Ii", 5, v))
+    pad = -(len(more) + 8 + 3 + 4 + 8) % 32
+    more += struct.pack("<Q", 3) + b"pad" + struct.pack("<IQ", 8, pad) + b" " * pad
+    n = struct.unpack_from("<Q", b, 16)[0] + len(keys) + 1
+    with open(path, "wb") as f:
+        f.write(b[:16] + struct.pack("<Q", n) + more + b[24:])
+    return path
+
+
+def test_sampling_of_the_file():
+    def how(path, *args):
+        out, err = run("generate", path, "--prompt", "Hi", "-n", "1", "--json", "--seed", "1", *args)
+        return json.loads(out)["sampling"], err
+    path = with_keys(os.path.join(TMP, "keys.gguf"), {
+        "general.sampling.temp": 0.6, "general.sampling.top_k": 20, "general.sampling.top_p": 0.5, "general.sampling.min_p": 0.25,
+        "general.sampling.penalty_repeat": 1.5, "general.sampling.penalty_last_n": -1})
+    h, err = how(path)
+    assert h == {"greedy": False, "temp": 0.6, "top_k": 20, "top_p": 0.5, "min_p": 0.25, "repeat_penalty": 1.5, "repeat_last_n": -1, "seed": 1}
+    h, err = how(path, "--temp", "0.9", "--top-k", "0", "--repeat-last-n", "8")
+    assert (h["temp"], h["top_k"], h["top_p"], h["repeat_last_n"]) == (0.9, 0, 0.5, 8)
+    assert how(with_keys(path, {"general.sampling.temp": 0.0}))[0]["greedy"] is True
+    h, err = how(with_keys(path, {"general.sampling.top_p": 1.5}))
+    assert h["top_p"] == 0.95 and "general.sampling.top_p is 1.5, outside 0 .. 1; 0.95 is used" in err, err
+    os.remove(path)
 
 
 def test_sampling_seed():
