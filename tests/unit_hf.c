@@ -1,6 +1,6 @@
 /* unit_hf.c: the whole forward pass against Hugging Face transformers on the same dequantised weights,
- * and against llama.cpp's choices (tests/golden/llama_tiny.json, by tools/llama_argmax.py).
- * tests/golden/hf_*.{json,f32} come from tools/hf_logits.py over models that qm_synth writes anew here;
+ * and against llama.cpp's choices (tests/golden/llama_tiny.json, by tools/peers/llama_argmax.py).
+ * tests/golden/hf_*.{json,f32} come from tools/peers/hf_logits.py over models that qm_synth writes anew here;
  * their manifests say with which options. The gate: a cosine of at least 0.999 at every position whose
  * full logits are kept (both sides of page borders among them).
  *

@@ -1,5 +1,5 @@
 #!/bin/sh
-# make_model.sh [STEP...]: models/demo.gguf from nothing. Steps: corpus train gguf quantize goldens card check;
+# make_model.sh [STEP...]: models/demo.gguf from nothing. Steps: corpus train gguf quantize goldens peers card check;
 # all of them by default. A step whose result is there is left out, and training goes on from its last
 # checkpoint, so that the script may be stopped and started again. Remove a result to have it made anew.
 #
@@ -62,10 +62,13 @@ step_goldens() { # what the model must say, and what llama.cpp makes of it
     made tests/golden/demo.json "$MODEL" ||
         python tools/demo/make_goldens.py "$MODEL" "$CORPUS" "$QMOE"
     made tests/golden/demo_llama.txt "$MODEL" tests/golden/demo.json || {
-        python3 tools/llama_greedy.py "$MODEL" > "$WORK/llama.txt" 2> "$WORK/llama.log" ||
+        python3 tools/peers/llama_greedy.py "$MODEL" > "$WORK/llama.txt" 2> "$WORK/llama.log" ||
             say "llama.cpp does not agree everywhere (or did not run: $WORK/llama.log); see tests/golden/demo_llama.txt"
         mv "$WORK/llama.txt" tests/golden/demo_llama.txt
     }
+}
+step_peers() { # what Hugging Face and llama.cpp make of it: tests/unit_gates.c
+    made tests/golden/peers/text_llama.lp "$MODEL" || python3 tools/peers/fixtures.py "$QMOE" demo
 }
 step_card() {
     made models/README.md "$MODEL" tests/golden/demo.json tools/demo/card.py && return
@@ -79,10 +82,10 @@ step_check() { # our tokenizer against the model's own; the goldens under both e
     QMOE_ONLY='unit_demo|test_demo' make check
 }
 
-[ $# -gt 0 ] || set -- corpus train gguf quantize goldens card check
+[ $# -gt 0 ] || set -- corpus train gguf quantize goldens peers card check
 for s in "$@"; do
     case $s in
-    corpus | train | gguf | quantize | goldens | card | check) say "$s"; "step_$s" ;;
-    *) echo "make_model.sh: no step '$s'; known: corpus train gguf quantize goldens card check" >&2; exit 2 ;;
+    corpus | train | gguf | quantize | goldens | peers | card | check) say "$s"; "step_$s" ;;
+    *) echo "make_model.sh: no step '$s'; known: corpus train gguf quantize goldens peers card check" >&2; exit 2 ;;
     esac
 done

@@ -2,9 +2,9 @@
 """What llama.cpp would say next after each prefix of a list of token ids: its most likely token and the
 lead of that token over the second one, in nats.
 
-    python3 tools/llama_argmax.py MODEL.gguf tests/golden/hf_tiny.json tests/golden/llama_tiny.json
+    python3 tools/peers/llama_argmax.py MODEL.gguf tests/golden/hf_tiny.json tests/golden/llama_tiny.json
 
-The ids are the second file's "ids". The first run installs llama.cpp (tools/llama.py).
+The ids are the second file's "ids". The first run installs llama.cpp (tools/peers/llama.py).
 """
 import hashlib
 import json
@@ -24,7 +24,7 @@ def main():
         # nothing is said of an end of generation or half a character
         arg.append(said[0][0] if said else -1)
         lead.append(said[0][2] if said else 0.0)
-    doc = {"about": "llama.cpp's arg max after each prefix, and its lead in nats; tools/llama_argmax.py",
+    doc = {"about": "llama.cpp's arg max after each prefix, and its lead in nats; tools/peers/llama_argmax.py",
            "xllamacpp": m.version, "gguf_sha256": hashlib.sha256(Path(model).read_bytes()).hexdigest(),
            "arg_max": arg, "lead": lead}
     body = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in doc.items())

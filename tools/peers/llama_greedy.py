@@ -2,13 +2,13 @@
 """Do llama.cpp and the goldens agree? Runs the model in llama.cpp, greedily, for every prompt of
 tests/golden/demo.json and for its free continuation, and prints a table of what it said.
 
-    python3 tools/llama_greedy.py models/demo.gguf > tests/golden/demo_llama.txt
+    python3 tools/peers/llama_greedy.py models/demo.gguf > tests/golden/demo_llama.txt
 
 The prompts go in as our own token ids (runtime/file/chat.c, through tools/tok_cli.c); that llama.cpp makes
 the same ids from its chat template and tokenizer is checked as well. Where its words leave ours, the lead
 of its likeliest token over the second one at that place, in nats, is given: below --tie (0.1) the two were as
 good as equal and either may win, since llama.cpp rounds activations to 8 bits and we do not. Exit status 1 if
-any difference is left without such a reason. The first run installs llama.cpp (tools/llama.py)."""
+any difference is left without such a reason. The first run installs llama.cpp (tools/peers/llama.py)."""
 import argparse
 import hashlib
 import json
@@ -16,11 +16,11 @@ import os
 import sys
 from pathlib import Path
 
-from llama import Llama
+from llama import Llama  # finds what is in tools/, too
 from needs import needs
 from tok_compare import CHAT, ask, build_cli
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def lead_at_parting(m, prompt, ids, want):
@@ -76,7 +76,7 @@ def main():
     del m
     os.dup2(keep, 1)
 
-    print(f"The demo model in llama.cpp (xllamacpp {llama_version()}), greedy, against tests/golden/demo.json; tools/llama_greedy.py")
+    print(f"The demo model in llama.cpp (xllamacpp {llama_version()}), greedy, against tests/golden/demo.json; tools/peers/llama_greedy.py")
     print(f"model {sha}\n\nverdict   least lead  tokens  prompt => answer")
     for v, at, least, n, prompt, answer, text, eog in rows:
         print(f"{v:8}  {'-' if least is None else f'{least:.3f}':>10}  {n:6}  {prompt} => {answer}".replace("\n", "\\n"))

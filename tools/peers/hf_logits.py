@@ -2,7 +2,7 @@
 """Logits of a Qwen3-MoE GGUF as Hugging Face transformers computes them, in float32, from the weights
 that the gguf package dequantises: an oracle that shares no code with this project.
 
-    python3 tools/hf_logits.py MODEL.gguf --ids '[1, 2, 3]' --keep 0,2 --out tests/golden/hf_tiny
+    python3 tools/peers/hf_logits.py MODEL.gguf --ids '[1, 2, 3]' --keep 0,2 --out tests/golden/hf_tiny
 
 writes OUT.json (the file's hash, the ids, and for every position the arg max, its logit and the
 log-sum-exp) and OUT.f32 (the full logits of the kept positions, little-endian f32 [kept, vocabulary]).
@@ -17,7 +17,8 @@ import os
 import sys
 from pathlib import Path
 
-from needs import needs
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from needs import needs  # noqa: E402
 
 
 def config(reader):
@@ -85,25 +86,17 @@ def state(reader, wanted):
     return out
 
 
-def main():
-    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    a.add_argument("model")
-    a.add_argument("--ids", required=True, help="a JSON list of token ids, or the name of a file that holds one")
-    a.add_argument("--keep", default="", help="positions whose full logits are written; default: the last")
-    a.add_argument("--out", required=True, help="OUT.json and OUT.f32 are written")
-    a.add_argument("--note", default="")
-    a = a.parse_args()
+def load(path):
+    """(the model, in float32, ready to run; who it is, in words)"""
     needs("hf", {p: p for p in ("torch", "transformers", "gguf", "numpy")})
     import torch
     import transformers
     from gguf import GGUFReader
     from transformers import Qwen3MoeForCausalLM
 
-    ids = json.loads(Path(a.ids).read_text() if os.path.exists(a.ids) else a.ids)
-    keep = [int(x) for x in a.keep.split(",")] if a.keep else [len(ids) - 1]
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     torch.manual_seed(0)
-    reader = GGUFReader(a.model)
+    reader = GGUFReader(path)
     cfg = config(reader)
     cfg._attn_implementation = "eager"
     with torch.no_grad():
@@ -114,13 +107,29 @@ def main():
             if name in own and own[name].shape != v.shape:
                 sys.exit(f"hf_logits: {name} is {tuple(own[name].shape)} in the model, {tuple(v.shape)} in the file")
         model.load_state_dict(got, strict=True)
+    return model, f"transformers {transformers.__version__}, torch {torch.__version__.split('+')[0]}"
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("model")
+    a.add_argument("--ids", required=True, help="a JSON list of token ids, or the name of a file that holds one")
+    a.add_argument("--keep", default="", help="positions whose full logits are written; default: the last")
+    a.add_argument("--out", required=True, help="OUT.json and OUT.f32 are written")
+    a.add_argument("--note", default="")
+    a = a.parse_args()
+    model, version = load(a.model)
+    import torch
+    ids = json.loads(Path(a.ids).read_text() if os.path.exists(a.ids) else a.ids)
+    keep = [int(x) for x in a.keep.split(",")] if a.keep else [len(ids) - 1]
+    with torch.no_grad():
         logits = model(torch.tensor([ids])).logits[0].to(torch.float32)
     top, arg = logits.max(dim=-1)
     lse = torch.logsumexp(logits.double(), dim=-1)
     out = {
-        "about": "logits by Hugging Face transformers from the same dequantised weights; tools/hf_logits.py",
+        "about": "logits by Hugging Face transformers from the same dequantised weights; tools/peers/hf_logits.py",
         "model": a.note, "gguf_sha256": hashlib.sha256(Path(a.model).read_bytes()).hexdigest(),
-        "transformers": transformers.__version__, "torch": torch.__version__.split("+")[0],
+        "by": version,
         "n_vocab": logits.shape[1], "ids": ids, "keep": keep,
         "arg_max": arg.tolist(), "max": [round(x, 5) for x in top.tolist()],
         "log_sum_exp": [round(x, 5) for x in lse.tolist()],

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Makes the fixtures of the parity gates (tests/unit_gates.c) anew: what Hugging Face transformers and llama.cpp make
+of the same tokens, for the small random model and for the demo model.
+
+    python3 tools/peers/fixtures.py build/qmoe-gpu [tiny] [demo]       default: both
+
+  tests/golden/peers/tiny_{hf,llama}.lp     20 sequences of random ids, every position
+  tests/golden/peers/demo_{hf,llama}.lp     24 prompts in the chat format, with llama.cpp's greedy answers, every position
+  tests/golden/peers/text_{hf,llama}.lp     2048 tokens of text in chunks of 512, the second halves: as perplexity takes them
+  tests/golden/peers/{tiny,demo}_hf.f32     full logits at the end of the first 8 sequences
+
+The first run installs what tools/peers/llama.py and hf_logits.py ask for."""
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+OUT, TMP = ROOT / "tests" / "golden" / "peers", ROOT / "build" / "peers"
+sys.path.insert(0, str(HERE.parent / "demo"))
+import logprobs  # noqa: E402
+from llama import Llama  # noqa: E402
+
+PROMPTS, ANSWER, CHUNK = 24, 24, 512
+
+
+def peers(name, model, seqs, k, logits):
+    path = TMP / f"{name}.json"
+    path.write_text(json.dumps([s._asdict() for s in seqs]))
+    rows = ["--logits", str(OUT / f"{name}_hf.f32"), "--rows", "8"] if logits else []
+    env = {k: v for k, v in os.environ.items() if k != "QMOE_NEEDS_AGAIN"}  # each finds its own packages
+    for tool, more in (("hf", rows), ("llama", [])):
+        subprocess.run([sys.executable, str(HERE / f"{tool}_logprobs.py"), str(model), str(path), str(OUT / f"{name}_{tool}.lp"),
+                        "--k", str(k), *more], check=True, env=env)
+
+
+def tiny(qmoe):
+    model, r = TMP / "tiny.gguf", random.Random(1)
+    subprocess.run([qmoe, "synth", "--preset", "tiny", "--seed", "1", "-o", str(model)], check=True)
+    peers("tiny", model, [logprobs.Seq([r.randrange(2000) for _ in range(24)], 0, 24) for _ in range(20)], 20, True)
+
+
+def prose():
+    """Stories, which the demo model knows, and our own documents, which it does not."""
+    import stories
+    r = random.Random(7)
+    tales = "\n\n".join(stories.story(r) for _ in range(40))
+    return tales, (ROOT / "docs" / "walk.md").read_text(encoding="utf-8")
+
+
+def demo():
+    model = Path(os.environ.get("QMOE_DEMO") or ROOT / "models" / "demo.gguf")
+    m = Llama(model, n_ctx=1024, threads=1)
+    prompts = json.loads((HERE.parent / "demo" / "goldens.json").read_text(encoding="utf-8"))[:PROMPTS]
+    chats = []
+    for p in prompts:
+        ids = m.tokenize(m.chat([{"role": "user", "content": p}]))
+        ids += m.greedy(ids, ANSWER)["ids"]
+        chats.append(logprobs.Seq(ids, 0, len(ids)))
+    chunks = []
+    for text in prose():
+        ids = m.tokenize(text, special=False)[:2 * CHUNK]
+        assert len(ids) == 2 * CHUNK, f"a text of {len(ids)} tokens"
+        chunks += [logprobs.Seq(ids[i:i + CHUNK], CHUNK // 2, CHUNK - 1) for i in (0, CHUNK)]
+    del m
+    peers("demo", model, chats, 20, True)
+    peers("text", model, chunks, 32, False)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or set(sys.argv[2:]) - {"tiny", "demo"}:
+        sys.exit(__doc__)
+    OUT.mkdir(parents=True, exist_ok=True)
+    TMP.mkdir(parents=True, exist_ok=True)
+    which = sys.argv[2:] or ["tiny", "demo"]
+    if "tiny" in which:
+        tiny(sys.argv[1])
+    if "demo" in which:
+        demo()
