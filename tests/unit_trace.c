@@ -11,6 +11,7 @@
 #include "fixture.h"
 #include "../runtime/base/hash.h"
 #include "../runtime/device/counters.h"
+#include "../runtime/device/prof.h"
 #include "../runtime/exec/trace.h"
 #include "../runtime/exec/trace_compare.h"
 #include "../runtime/file/npy.h"
@@ -307,6 +308,78 @@ static void test_cost(void **state) {
     fix_ok(qm_engine_open(&g, path, &eo, &e), &e);
     cost(g, "two layers of the 30B's shape", 8, 0.05);
     unlink(path);
+}
+
+/* The step as a graph, with and without the observers, as a GPU runs it best: same logits, and where there is a clock
+ * that means something, less than a quarter more time. QMOE_TEST_MODEL: a file to time instead of a small one. */
+static CUgraphExec captured(qm_tracer *t, qm_session *s, int observe) {
+    qm_cuda *cu = &t->g->dev->cu;
+    CUgraph graph;
+    CUgraphExec x;
+    qm_err e;
+    assert_int_equal(cu->StreamBeginCapture(qm_graph_stream(t->g), CU_STREAM_CAPTURE_MODE_THREAD_LOCAL), CUDA_SUCCESS);
+    fix_ok(qm_tracer_enqueue(t, s, observe, &e), &e);
+    assert_int_equal(cu->StreamEndCapture(qm_graph_stream(t->g), &graph), CUDA_SUCCESS);
+    assert_int_equal(cu->GraphInstantiate(&x, graph, 0), CUDA_SUCCESS);
+    cu->GraphDestroy(graph);
+    return x;
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void test_cost_in_time(void **state) {
+    (void)state;
+    enum { N = 8, RUNS = 30 };
+    qm_err e;
+    const char *dev = getenv("QMOE_TEST_DEVICE"), *file = getenv("QMOE_TEST_MODEL");
+    qm_engine_opts eo = {.device = dev ? dev : "sim"};
+    qm_engine *g;
+    fix_ok(qm_engine_open(&g, file ? file : fix_model("small"), &eo, &e), &e);
+    uint32_t ids[N], vocab = g->model->hp.n_vocab;
+    float *want = malloc(4 * vocab), *got = malloc(4 * vocab);
+    double ms[2][RUNS], *median[2] = {&ms[0][RUNS / 2], &ms[1][RUNS / 2]};
+    int timed = !qm_counters_here(g->dev), runs = timed ? RUNS : 1;
+    qm_session *s;
+    qm_tracer *t;
+    const qm_plan *p;
+    qm_timer timer;
+    fix_prompt(g, ids, N, 21);
+    fix_ok(qm_session_open(&s, g, &e), &e);
+    fix_ok(qm_engine_plan(g, 0, 1, &p, &e), &e);
+    fix_ok(qm_tracer_open(&t, g, p, 0, &e), &e);
+    fix_ok(qm_timer_open(&timer, g->dev, &e), &e);
+    for (int i = 0; i < N; i++) fix_ok(qm_tracer_step(t, s, ids[i], &e), &e); /* loads every kernel */
+    fix_ok(qm_session_logits(s, want, &e), &e);
+    CUgraphExec x[2] = {captured(t, s, 0), captured(t, s, 1)};
+    for (int r = -2; r < runs; r++) /* the first two warm up; taken in turns, so that clocks that drift hit both */
+        for (int k = 0; k < 2; k++) {
+            double v;
+            fix_ok(qm_trace_place(s, N - 1, ids[N - 1], &e), &e);
+            fix_ok(qm_timer_start(&timer, qm_graph_stream(g), &e), &e);
+            assert_int_equal(g->dev->cu.GraphLaunch(x[k], qm_graph_stream(g)), CUDA_SUCCESS);
+            fix_ok(qm_timer_stop(&timer, qm_graph_stream(g), &e), &e);
+            fix_ok(qm_timer_ms(&timer, &v, &e), &e);
+            if (r >= 0) ms[k][r] = v;
+            fix_ok(qm_session_logits(s, got, &e), &e);
+            assert_memory_equal(want, got, 4 * vocab);
+        }
+    if (timed) {
+        for (int k = 0; k < 2; k++) qsort(ms[k], RUNS, sizeof ms[k][0], by_value);
+        print_message("%s on %s: a step takes %.4f ms, observed %.4f ms (%+.1f %%), medians of %d\n", g->info.name, g->info.device_name, *median[0],
+                      *median[1], 100 * (*median[1] / *median[0] - 1), RUNS);
+        /* the promise is the 30B's; a model of a few small layers is all launches */
+        if (file) assert_true(*median[1] < 1.25 * *median[0]);
+    }
+    for (int k = 0; k < 2; k++) g->dev->cu.GraphExecDestroy(x[k]);
+    qm_timer_close(&timer);
+    qm_tracer_close(t);
+    qm_session_close(s);
+    free(want);
+    free(got);
+    qm_engine_close(g);
 }
 
 /* ---- against the references ---- */
@@ -653,6 +726,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_logits),         cmocka_unit_test(test_session_goes_on),
         cmocka_unit_test(test_statistics),          cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_cost_in_time),
         cmocka_unit_test(test_cost),                cmocka_unit_test(test_compare_names_the_op),
         cmocka_unit_test(test_compare_limits),      cmocka_unit_test(test_compare_free),
         cmocka_unit_test(test_npy),                 cmocka_unit_test(test_dump_and_compare),

@@ -353,14 +353,20 @@ out:
     return rc;
 }
 
-int qm_tracer_step(qm_tracer *t, qm_session *s, uint32_t token, qm_err *e) {
-    QM_PROF_SCOPE(QM_PROF_DECODE, "traced step");
-    int rc = qm_trace_place(s, s->n, token, e), next = 0;
-    if (rc || (t->m->seq != s->seq && (rc = resolve(t, s->seq, e)))) return rc;
+int qm_tracer_enqueue(qm_tracer *t, qm_session *s, int observe, qm_err *e) {
+    int rc = 0, next = 0;
     for (int i = 0; i <= t->plan->n_ops && !rc; i++) {
-        if (next < t->n_points && t->m->points[next].before == i) rc = look(t, s->seq, &t->m->points[next++], e);
+        if (observe && next < t->n_points && t->m->points[next].before == i) rc = look(t, s->seq, &t->m->points[next++], e);
         if (!rc && i < t->plan->n_ops) rc = run_op(t, s->seq, i, e);
     }
+    return rc;
+}
+
+int qm_tracer_step(qm_tracer *t, qm_session *s, uint32_t token, qm_err *e) {
+    QM_PROF_SCOPE(QM_PROF_DECODE, "traced step");
+    int rc = qm_trace_place(s, s->n, token, e);
+    if (!rc && t->m->seq != s->seq) rc = resolve(t, s->seq, e);
+    if (!rc) rc = qm_tracer_enqueue(t, s, 1, e);
     if (!rc) rc = collect(t, s, e);
     if (rc) return rc;
     s->n++;

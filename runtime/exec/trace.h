@@ -42,6 +42,9 @@ int qm_tracer_open(qm_tracer **out, qm_engine *g, const qm_plan *p, int keep, qm
 void qm_tracer_close(qm_tracer *t);
 /* Computes position s->n, token there, observed. The logits are the session's, as after qm_session_eval. */
 int qm_tracer_step(qm_tracer *t, qm_session *s, uint32_t token, qm_err *e);
+/* Only enqueues the ops of a step that has its place (qm_trace_place), with the launches in between or without:
+ * for a capture, to see what observing costs. The session has been stepped by this tracer before. */
+int qm_tracer_enqueue(qm_tracer *t, qm_session *s, int observe, qm_err *e);
 /* The slot, or NULL. */
 const qm_trace_slot *qm_tracer_find(const qm_tracer *t, int layer, const char *name, int rank);
 
