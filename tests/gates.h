@@ -1,0 +1,33 @@
+/* gates.h: the parity gates against programs that share no code with us, and whether they see what they are for.
+ *
+ *   cosine        of the full logits with Hugging Face's, at least 0.999       F-QW3-MOE-PARITY-001
+ *   arg max       is Hugging Face's, is llama.cpp's, at every position         F-QW3-MOE-PARITY-002
+ *   KL            of our distribution from either's, in the mean at most 0.02 nats (docs/logprobs.md)
+ *
+ * over 20 sequences of random ids for a model of random weights (tiny), 24 chats with the demo model (demo), and 2,048
+ * tokens of text (text). The fixtures are made by tools/peers/fixtures.py.
+ *
+ * Where the two likeliest tokens of the other program are as good as equal, either may win: a near tie. And llama.cpp has
+ * 8-bit activations, which now and then put another token first than Hugging Face's f32 does on the same weights: where
+ * that is ours, llama.cpp is alone. Both are printed, counted, and bounded in number; any other difference is a failure.
+ *
+ * The faults of fault.h are put into the engine, and each gate is asked again (docs/parity.md has the table). The bars of
+ * 0.02 would miss the mildest of them, so the KL gates are held lower. QMOE_FAULT_FULL=1 takes all sequences. */
+#ifndef QM_TEST_GATES_H
+#define QM_TEST_GATES_H
+#include <stdint.h>
+
+enum { PEERS = 2 }; /* Hugging Face, llama.cpp */
+typedef struct {
+    const char *name;   /* tests/golden/peers/NAME_{hf,llama}.lp, NAME_hf.f32 */
+    int demo;           /* models/demo.gguf, or what QMOE_DEMO names; else the small random model */
+    int rows;           /* of NAME_hf.f32: logits of the last scored position of the first sequences */
+    double kl[PEERS];   /* the bar for the mean KL: the project's is 0.02 */
+} gates_subject;
+
+/* Every gate passes, over all sequences: at least so many positions. Skips where the demo model or its fixture lacks. */
+void gates_parity(const gates_subject *s, uint64_t at_least);
+/* Every gate refuses every fault over the first n_seqs sequences, and passes the control. */
+void gates_reject(const gates_subject *s, uint32_t n_seqs);
+int gates_clean(void **state); /* a group's teardown: removes the random model */
+#endif
