@@ -135,6 +135,7 @@ static qm_line_kind read_line(qm_lines *l, const char *prompt, const char **s, s
     if (l->edit) {
         int k = 0;
         l->prompt = prompt;
+        el_set(l->edit, EL_PREP_TERM, 1); /* before the prompt shows: what is typed at once would be echoed twice */
         const char *line = el_gets(l->edit, &k);
         if (qm_chat_interrupted || !line || k <= 0) {
             fputc('\n', l->prompt_to);
