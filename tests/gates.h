@@ -22,7 +22,6 @@ typedef struct {
     const char *name;   /* tests/golden/peers/NAME_{hf,llama}.lp, NAME_hf.f32 */
     int demo;           /* models/demo.gguf, or what QMOE_DEMO names; else the small random model */
     int rows;           /* of NAME_hf.f32: logits of the last scored position of the first sequences */
-    double kl[PEERS];   /* the bar for the mean KL: the project's is 0.02 */
 } gates_subject;
 
 /* Every gate passes, over all sequences: at least so many positions. Skips where the demo model or its fixture lacks. */

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 #include "gates.h"
 
-static const gates_subject tiny = {"tiny", 0, 8, {1e-4, 0.004}};
+static const gates_subject tiny = {"tiny", 0, 8};
 static void test_parity_tiny(void **state) { (void)state; gates_parity(&tiny, 480); }
 static void test_tiny_rejects(void **state) { (void)state; gates_reject(&tiny, 4); }
 

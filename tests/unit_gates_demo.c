@@ -6,7 +6,7 @@
 #include <cmocka.h>
 #include "gates.h"
 
-static const gates_subject demo = {"demo", 1, 8, {1e-4, 0.0015}};
+static const gates_subject demo = {"demo", 1, 8};
 static void test_parity_demo(void **state) { (void)state; gates_parity(&demo, 480); }
 static void test_demo_rejects(void **state) { (void)state; gates_reject(&demo, 6); }
 

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 #include "gates.h"
 
-static const gates_subject text = {"text", 1, 0, {1e-4, 0.0015}};
+static const gates_subject text = {"text", 1, 0};
 static void test_kl_text(void **state) { (void)state; gates_parity(&text, 1000); }
 
 int main(void) {
