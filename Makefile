@@ -116,14 +116,12 @@ fuzz:
 check: all tests $(PTX_B) $(if $(SAN),,fuzz $(BENCHES))
 	@B=$(B) SAN=$(SAN) PTXAS=$(PTXAS) $(PYTHON) tests/run $(TESTS) $(SCRIPTS)
 
-# Until a small trained model is at hand the demo runs one that we make up.
-$(B)/tiny.gguf: $(B)/qmoe-gpu
-	$(B)/qmoe-gpu synth --preset tiny --seed 1 -o $@
-
-demo: $(B)/qmoe-gpu $(B)/tiny.gguf
-	@echo "This model is synthetic: its weights are random, so its text is noise. What is real is every step"
-	@echo "from the file to the text: the GGUF reader, tokenizer, plan, kernels (PTX) and the device that runs them."
-	$(B)/qmoe-gpu generate -m $(B)/tiny.gguf -p "Once upon a time" -n 32 --temp 0
+# models/demo.gguf (models/README.md): three short answers, then the beginning of a story.
+DEMO := $(B)/qmoe-gpu generate -m models/demo.gguf
+demo: $(B)/qmoe-gpu
+	@for p in "What is 2+2?" "Capital of France:" "Translate to Spanish: Hello world"; do \
+	    printf '\n> %s\n' "$$p" && $(DEMO) -q -p "$$p" || exit 1; done
+	@printf '\n> (go on) Once upon a time' && $(DEMO) --raw -p "Once upon a time" -n 200
 
 install: $(B)/qmoe-gpu
 	install -D -m 755 $(B)/qmoe-gpu $(DESTDIR)$(PREFIX)/bin/qmoe-gpu

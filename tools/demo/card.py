@@ -94,7 +94,7 @@ sentences: it exists to be run, not to be asked for advice.
         ("attention", f"{c['num_attention_heads']} query heads, {c['num_key_value_heads']} key/value heads, head size {c['head_dim']}"),
         ("experts", f"{c['num_experts_per_tok']} of {c['num_experts']}, {c['moe_intermediate_size']} wide; weights normalised"),
         ("vocabulary", f"{c['vocab_size']:,} (byte-level BPE, Qwen2's rules, trained on this corpus), embeddings not tied"),
-        ("context", f"{c['max_position_embeddings']:,} tokens; RoPE base {c["rope_theta"]:,.0f}"),
+        ("context", f"{c['max_position_embeddings']:,} tokens; RoPE base {c['rope_theta']:,.0f}"),
         ("weights", f"{total:,}, of which a token meets {active:,}"),
     ])}
 

@@ -36,7 +36,7 @@ def answers(path, prompts):
     return found
 
 
-BEGINNINGS = ["This is the story of", "This is the story of a", "This is the story of Anna", "This is the story of Oscar",
+BEGINNINGS = ["This is the story of Tom and Lucy", "This is the story of", "This is the story of a", "This is the story of Anna", "This is the story of Oscar",
               "A computer is", "A database is", "The first thing to do is", "When a program starts,", "In a file system,",
               "If you want to write a program,", "The most important part of", "When you install a package,"]
 
@@ -54,7 +54,7 @@ def faults(text, known, least=0.97, n=6):
         out.append(f"{len(strange)} of {len(w)} words are no words: {strange[:5]}")
     runs = [tuple(w[i:i + n]) for i in range(len(w) - n + 1)]
     again = len(runs) - len(set(runs))
-    if again > 3:
+    if again > len(runs) // 10:  # a tale may have a refrain; a loop has far more
         out.append(f"{again} runs of {n} words are said again")
     long = max((len(words(x)) for x in re.split(r"[.!?:](?:\s|$)", text)), default=0)
     if long > 60:

@@ -132,7 +132,7 @@ def description(rng):
     return " ".join(out)
 
 
-def collect(rng, n_stories=4800, n_descriptions=600, n_sagas=1000):
+def collect(rng, n_stories=4800, n_descriptions=600, n_sagas=4000):
     """[(source, text)]: distinct stories and descriptions."""
     seen, out = set(), []
     own = random.Random(1)
