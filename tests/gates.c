@@ -174,17 +174,7 @@ static int passes(const figures *v, int k) {
            (double)v->peer[k - 1].alone <= 1 + ALONE_SHARE * n;
 }
 
-/* The demo model is not everywhere: a test without it is skipped, and counted as such. */
-static void needs_model(const gates_subject *s) {
-    char name[128];
-    snprintf(name, sizeof name, "tests/golden/peers/%s_hf.lp", s->name);
-    if (!s->demo || (!access(model_path(s), R_OK) && !access(name, R_OK))) return;
-    print_message("%s or %s is lacking\n", model_path(s), name);
-    skip();
-}
-
 void gates_parity(const gates_subject *s, uint64_t at_least) {
-    needs_model(s);
     figures v = measure(s, 0, NULL, 0);
     if (s->rows) print_message("%s: worst cosine with hf %.8f over %d rows\n", s->name, v.cosine, v.rows);
     for (int p = 0; p < PEERS; p++)
@@ -199,7 +189,6 @@ void gates_parity(const gates_subject *s, uint64_t at_least) {
 }
 void gates_reject(const gates_subject *s, uint32_t n_seqs) {
     int missed = 0;
-    needs_model(s);
     if (getenv("QMOE_FAULT_FULL")) n_seqs = 0;
     print_message("%-20s %-5s %9s  %8s %8s  %9s %9s\n", "fault", "model", "cosine", "max hf", "max llama", "KL hf", "KL llama");
     for (int k = -1; k < FAULT_N; k++) {

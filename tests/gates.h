@@ -24,7 +24,7 @@ typedef struct {
     int rows;           /* of NAME_hf.f32: logits of the last scored position of the first sequences */
 } gates_subject;
 
-/* Every gate passes, over all sequences: at least so many positions. Skips where the demo model or its fixture lacks. */
+/* Every gate passes, over all sequences: at least so many positions. */
 void gates_parity(const gates_subject *s, uint64_t at_least);
 /* Every gate refuses every fault over the first n_seqs sequences, and passes the control. */
 void gates_reject(const gates_subject *s, uint32_t n_seqs);
