@@ -82,10 +82,10 @@ def test_json_payload():
 
 def test_same_hash_as_generate():
     t = trace_json()
-    g = json.loads(run("generate", "-m", model(), "-p", PROMPT, "--raw", "-n", "1", "--json", "-q", "--device", "sim")[0])
+    g = json.loads(run("generate", "-m", model(), "-p", PROMPT, "--raw", "-n", "1", "--temp", "0", "--json", "-q", "--device", "sim")[0])
     assert t["logits"]["hash"] == g["logits_hash"] and t["logits"]["top_k"][0]["token_id"] == g["token_ids"][0]
     chat = trace_json("--chat")
-    g = json.loads(run("generate", "-m", model(), "-p", PROMPT, "-n", "1", "--json", "-q", "--device", "sim")[0])
+    g = json.loads(run("generate", "-m", model(), "-p", PROMPT, "-n", "1", "--temp", "0", "--json", "-q", "--device", "sim")[0])
     assert chat["logits"]["hash"] == g["logits_hash"] != t["logits"]["hash"]
 
 
