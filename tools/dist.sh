@@ -107,7 +107,7 @@ cp -r bench/results "$T/bench/"
 for f in tools/gpu_check.sh tools/bench_diff.py tools/timeline.py bench/chips.json docs/gpu-check.md docs/qmoe-gpu.1; do
     [ ! -f $f ] || cp $f "$T/$f"
 done
-if [ -f models/demo.gguf ]; then mkdir -p "$T/models" && cp models/demo.gguf "$T/models/"; fi
+if [ -f models/demo.gguf ]; then mkdir -p "$T/models" && cp models/* "$T/models/"; fi
 # Tests in Python run where there is a python3.
 for f in tests/test_demo.py tests/tap.py; do [ ! -f $f ] || cp $f "$T/tests/"; done
 mkdir -p "$T/tools/demo" && cp tools/demo/chat_template.jinja "$T/tools/demo/" # unit_turns reads it
