@@ -72,7 +72,7 @@ static json_t *record_json(const qm_bench_options *o, const qm_bench_facts *f, c
         "avg_ts", x->avg_ts, "stddev_ts", x->stddev_ts, "samples_ns", samples(r, 0), "samples_ts", samples(r, 1));
     json_t *m = json_pack(
         "{s:b, s:b, s:s, s:s?, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "warmup", t->warmup, "sampling_timed", 1, "sampling",
-        "argmax", "depth_filled_by", t->depth ? t->prefill ? "prefill" : "random" : NULL, "seed", (json_int_t)t->seed,
+        "greedy", "depth_filled_by", t->depth ? t->prefill ? "prefill" : "random" : NULL, "seed", (json_int_t)t->seed,
         "first_token_ns", integer(x->first_token_ns), "bytes_per_token", integer(bytes), "weight_bytes_per_token",
         integer(x->weight_bytes), "kv_bytes_per_token", integer(x->kv_bytes), "bytes_per_s", rate(bps),
         "fraction_of_bandwidth", share(bps, f->bandwidth.read_best));
@@ -159,7 +159,7 @@ static void md_end(const qm_bench_options *o, const qm_bench_facts *f) {
         printf("times are this host's: they say nothing about a GPU\n");
     else
         printf("driver %s, CUDA %s\n", f->machine.driver[0] ? f->machine.driver : "?", f->machine.cuda);
-    printf("sampling (argmax) is part of every time; MB/token: weights, keys and values that a token reads\n");
+    printf("sampling (greedy) is part of every time; MB/token: weights, keys and values that a token reads\n");
     if (b->passes)
         printf("of max: of the measured read bandwidth, %.2f GB/s (median %.2f; copy %.2f, median %.2f; %s, %u passes)\n",
                1e-9 * b->read_best, 1e-9 * b->read_median, 1e-9 * b->copy_best, 1e-9 * b->copy_median,

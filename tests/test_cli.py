@@ -281,7 +281,7 @@ def check_record(r):
     assert memory["device_bytes"] > memory["device_used_bytes"] >= memory["weights_bytes"] + memory["kv_bytes"]
     assert memory["weights_bytes"] == load["bytes"] == r["model_size"]
     assert machine["device"] == "sim" == r["backends"] and machine["simulated"] is True and machine["commit"] == r["build_commit"]
-    assert r["sampling_timed"] is True and r["sampling"] == "argmax" and r["warmup"] is True
+    assert r["sampling_timed"] is True and r["sampling"] == "greedy" and r["warmup"] is True
     assert r["depth_filled_by"] == ("random" if r["n_depth"] else None)
     assert r["first_token_ns"] > 0 and r["n_ctx"] == 44 and r["executor"] == "graph" and r["model_filename"] == MODEL
     assert len(r["test_time"]) == 20 and r["seed"] == 1
@@ -316,7 +316,7 @@ def test_bench_csv_and_md():
     assert cells[0][3:5] == ["test", "t/s"] and [c[3] for c in cells[2:]] == NAMES and not err
     assert all(len(x) == len(lines[0]) for x in lines if x.startswith("|")), "the table's columns do not line up"
     assert all(float(c[4].split("±")[0]) > 0 and c[2] == "sim" for c in cells[2:])
-    for said in ("no GPU: sim", "say nothing about a GPU", "sampling (argmax) is part of every time", "random keys and values",
+    for said in ("no GPU: sim", "say nothing about a GPU", "sampling (greedy) is part of every time", "random keys and values",
                  "slower of storage", "in use on the device"):
         assert said in out, said
 
