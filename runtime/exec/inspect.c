@@ -1,31 +1,14 @@
 /* inspect.c: what is in a file: metadata, tensors, and the plan of one decode step. */
 #include <jansson.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "../plan/plan.h"
 #include "../qmoe.h"
+#include "say.h"
 
 /* The plan is shown for an RTX 4090 (128 SMs) at the model's first 4096 positions. */
 enum { SHOW_SM = 128, SHOW_CTX = 4096, SHOW_ELEMENTS = 6, SHOW_STRING = 72 };
-
-typedef struct {
-    qm_write_fn w;
-    void *user;
-    int stopped;
-} out;
-
-static void say(out *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void say(out *o, const char *fmt, ...) {
-    char line[1024];
-    va_list ap;
-    va_start(ap, fmt);
-    int n = vsnprintf(line, sizeof line, fmt, ap);
-    va_end(ap);
-    if (n >= (int)sizeof line) n = sizeof line - 1;
-    if (!o->stopped && o->w(o->user, line, (size_t)n)) o->stopped = 1;
-}
 
 static const char *const kv_names[] = {"u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "str", "arr", "u64", "i64", "f64"};
 
@@ -59,42 +42,42 @@ static json_t *array_json(const qm_gguf *g, const qm_kv *kv, int limit) {
     return j;
 }
 
-static void show_string(out *o, qm_str s) {
+static void show_string(qm_out *o, qm_str s) {
     char buf[SHOW_STRING + 1];
     size_t n = s.n < SHOW_STRING ? s.n : SHOW_STRING;
     for (size_t i = 0; i < n; i++) buf[i] = (unsigned char)s.s[i] < 32 || s.s[i] == 127 ? ' ' : s.s[i];
     buf[n] = 0;
-    say(o, "\"%s\"%s", buf, s.n > n ? "..." : "");
+    qm_say(o, "\"%s\"%s", buf, s.n > n ? "..." : "");
 }
 
-static void show_kv(out *o, const qm_gguf *g, const qm_kv *kv) {
+static void show_kv(qm_out *o, const qm_gguf *g, const qm_kv *kv) {
     char key[256];
     snprintf(key, sizeof key, "%.*s", (int)kv->key.n, kv->key.s);
-    say(o, "  %-46s %-5s ", key, kv_names[kv->type]);
+    qm_say(o, "  %-46s %-5s ", key, kv_names[kv->type]);
     if (kv->type == QM_KV_STR) {
         show_string(o, kv->v.str);
     } else if (kv->type == QM_KV_ARR) {
-        say(o, "%llu of %s", (unsigned long long)kv->arr_n, kv_names[kv->arr_type]);
+        qm_say(o, "%llu of %s", (unsigned long long)kv->arr_n, kv_names[kv->arr_type]);
         qm_str_iter it;
         uint64_t n;
         qm_str s;
         if (kv->arr_type == QM_KV_STR && qm_gguf_get_str_array(g, key, &it, &n, NULL) == 1)
             for (int i = 0; i < SHOW_ELEMENTS && qm_str_iter_next(&it, &s); i++) {
-                say(o, i ? ", " : ": ");
+                qm_say(o, i ? ", " : ": ");
                 show_string(o, s);
             }
     } else {
         json_t *j = scalar_json(kv);
         char *text = json_dumps(j, JSON_ENCODE_ANY | JSON_REAL_PRECISION(7));
-        say(o, "%s", text ? text : "?");
+        qm_say(o, "%s", text ? text : "?");
         free(text);
         json_decref(j);
     }
-    say(o, "\n");
+    qm_say(o, "\n");
 }
 
-static void show_meta(out *o, const qm_gguf *g, json_t *root) {
-    if (!root) say(o, "metadata: %zu keys, GGUF v%u, %u file(s), %.2f GB\n", qm_gguf_n_kv(g), qm_gguf_version(g),
+static void show_meta(qm_out *o, const qm_gguf *g, json_t *root) {
+    if (!root) qm_say(o, "metadata: %zu keys, GGUF v%u, %u file(s), %.2f GB\n", qm_gguf_n_kv(g), qm_gguf_version(g),
                    qm_gguf_n_shards(g), 1e-9 * (double)qm_gguf_file_bytes(g));
     json_t *meta = root ? json_object() : NULL;
     for (size_t i = 0; i < qm_gguf_n_kv(g); i++) {
@@ -110,10 +93,10 @@ static void show_meta(out *o, const qm_gguf *g, json_t *root) {
     if (root) json_object_set_new(root, "metadata", meta);
 }
 
-static void show_tensors(out *o, const qm_gguf *g, json_t *root) {
+static void show_tensors(qm_out *o, const qm_gguf *g, json_t *root) {
     json_t *list = root ? json_array() : NULL;
     uint64_t count[64] = {0}, bytes[64] = {0};
-    if (!root) say(o, "tensors: %zu\n", qm_gguf_n_tensors(g));
+    if (!root) qm_say(o, "tensors: %zu\n", qm_gguf_n_tensors(g));
     for (size_t i = 0; i < qm_gguf_n_tensors(g); i++) {
         const qm_tensor *t = qm_gguf_tensor_at(g, i);
         const char *type = qm_type_get(t->type)->name;
@@ -131,7 +114,7 @@ static void show_tensors(out *o, const qm_gguf *g, json_t *root) {
         int n = 0;
         for (uint32_t d = 0; d < t->n_dims; d++)
             n += snprintf(shape + n, sizeof shape - (size_t)n, "%s%llu", d ? ", " : "", (unsigned long long)t->ne[d]);
-        say(o, "  %-40.*s %-5s [%s]%*s %12llu bytes\n", (int)t->name.n, t->name.s, type, shape, n < 24 ? 24 - n : 0, "",
+        qm_say(o, "  %-40.*s %-5s [%s]%*s %12llu bytes\n", (int)t->name.n, t->name.s, type, shape, n < 24 ? 24 - n : 0, "",
             (unsigned long long)t->bytes);
     }
     if (root) {
@@ -140,11 +123,11 @@ static void show_tensors(out *o, const qm_gguf *g, json_t *root) {
     }
     for (int i = 0; i < 64; i++)
         if (count[i])
-            say(o, "  %4llu of %-5s %10.2f MB\n", (unsigned long long)count[i], qm_type_get((uint32_t)i)->name,
+            qm_say(o, "  %4llu of %-5s %10.2f MB\n", (unsigned long long)count[i], qm_type_get((uint32_t)i)->name,
                 1e-6 * (double)bytes[i]);
 }
 
-static void show_op(out *o, const qm_op *op, json_t *list) {
+static void show_op(qm_out *o, const qm_op *op, json_t *list) {
     const qm_kernel_info *k = &qm_kernel_table[op->kernel];
     if (list) {
         json_array_append_new(
@@ -156,14 +139,14 @@ static void show_op(out *o, const qm_op *op, json_t *list) {
     }
     char layer[12] = "-";
     if (op->layer >= 0) snprintf(layer, sizeof layer, "%d", op->layer);
-    say(o, "  %4s %-14s %-28s %5u x%3u x%2u CTAs of %4u %12llu bytes\n", layer, op->slot, k->entry, op->grid[0],
+    qm_say(o, "  %4s %-14s %-28s %5u x%3u x%2u CTAs of %4u %12llu bytes\n", layer, op->slot, k->entry, op->grid[0],
         op->grid[1], op->grid[2], op->block, (unsigned long long)op->weight_bytes);
 }
 
-static void show_plan(out *o, const qm_plan *p, json_t *root) {
+static void show_plan(qm_out *o, const qm_plan *p, json_t *root) {
     const qm_place *pl = p->place;
     if (!root) {
-        say(o, "plan of one decode step: %d ops, %.1f MB of weights read, %.2f GB on the device, %.2f MB of scratch,\n"
+        qm_say(o, "plan of one decode step: %d ops, %.1f MB of weights read, %.2f GB on the device, %.2f MB of scratch,\n"
                "  %llu bytes of KV cache per position (geometry for %u SMs)\n",
             p->n_ops, 1e-6 * (double)p->weight_bytes, 1e-9 * (double)pl->bytes, 1e-6 * (double)p->scratch_bytes,
             (unsigned long long)(qm_kv_pool_bytes(&pl->model->hp, 1) / QM_PAGE_TOKENS), p->limits.n_sm);
@@ -181,13 +164,13 @@ static void show_plan(out *o, const qm_plan *p, json_t *root) {
 }
 
 static int dump(const char *s, size_t n, void *user) {
-    out *o = user;
+    qm_out *o = user;
     if (!o->stopped && o->w(o->user, s, n)) o->stopped = 1;
     return o->stopped ? -1 : 0;
 }
 
 int qm_inspect(const char *path, int what, qm_write_fn w, void *user, qm_err *e) {
-    out o = {w, user, 0};
+    qm_out o = {w, user, 0};
     qm_gguf *g = NULL;
     qm_model *m = NULL;
     qm_place *place = NULL;

@@ -1,35 +1,18 @@
 /* trace_out.c: a trace as text for people. */
 #include <jansson.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "say.h"
 #include "trace_out.h"
 
-typedef struct {
-    qm_write_fn w;
-    void *user;
-    int stopped;
-} out;
-
-static void say(out *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void say(out *o, const char *fmt, ...) {
-    char line[1024];
-    va_list ap;
-    va_start(ap, fmt);
-    int n = vsnprintf(line, sizeof line, fmt, ap);
-    va_end(ap);
-    if (n >= (int)sizeof line) n = sizeof line - 1;
-    if (!o->stopped && o->w(o->user, line, (size_t)n)) o->stopped = 1;
-}
-
-static void head(out *o, const qm_trace_result *r) {
+static void head(qm_out *o, const qm_trace_result *r) {
     const qm_engine_info *i = &r->g->info;
     char text[128];
-    say(o, "trace of %s (%s, %u layers of %u, %u of %u experts) on %s, executor %s\n", i->name[0] ? i->name : "a model", i->arch, i->n_layers,
+    qm_say(o, "trace of %s (%s, %u layers of %u, %u of %u experts) on %s, executor %s\n", i->name[0] ? i->name : "a model", i->arch, i->n_layers,
         i->n_embd, i->n_expert_used, i->n_expert, i->device, i->executor);
-    say(o, "position %zu of %zu tokens, token %u '%s'; %d ops observed by %d launches in between\n\n", r->n_ids - 1, r->n_ids,
+    qm_say(o, "position %zu of %zu tokens, token %u '%s'; %d ops observed by %d launches in between\n\n", r->n_ids - 1, r->n_ids,
         r->ids[r->n_ids - 1], qm_trace_token(r->g, r->ids[r->n_ids - 1], text, sizeof text), r->t->plan->n_ops, r->t->n_points);
 }
 
@@ -38,21 +21,21 @@ static double std_of(const qm_trace_result *r, int layer, const char *name) {
     return s ? s->stats.std_dev : 0;
 }
 
-static void slot_line(out *o, const qm_trace_slot *s, const qm_trace_result *r) {
+static void slot_line(qm_out *o, const qm_trace_slot *s, const qm_trace_result *r) {
     char name[48];
     const qm_stats_record *v = &s->stats;
     snprintf(name, sizeof name, "%s", s->name);
     if (s->rank >= 0) snprintf(name, sizeof name, "expert %u", r->t->ids[(uint32_t)s->layer * r->t->n_used + (uint32_t)s->rank]);
-    say(o, "      %-12s min %11.4g  max %11.4g  mean %11.4g  std %10.4g  l2 %10.4g  NaN %u  inf %u  zero %u  of %u\n", name, v->min, v->max,
+    qm_say(o, "      %-12s min %11.4g  max %11.4g  mean %11.4g  std %10.4g  l2 %10.4g  NaN %u  inf %u  zero %u  of %u\n", name, v->min, v->max,
         v->mean, v->std_dev, v->l2, v->nans, v->infs, v->zeros, v->count);
 }
 
-static void layers(out *o, const qm_trace_result *r) {
+static void layers(qm_out *o, const qm_trace_result *r) {
     static const char *const slots[] = {"attn_norm", "qkv", "attn_out", "ffn_norm", "ffn_out", "output"};
-    say(o, "std of   embedding %.4g\n", std_of(r, -1, "embedding"));
-    say(o, "layer");
-    for (int k = 0; k < 6; k++) say(o, " %9s", slots[k]);
-    say(o, "   %-24s %-30s\n", "output's range", "experts, by weight");
+    qm_say(o, "std of   embedding %.4g\n", std_of(r, -1, "embedding"));
+    qm_say(o, "layer");
+    for (int k = 0; k < 6; k++) qm_say(o, " %9s", slots[k]);
+    qm_say(o, "   %-24s %-30s\n", "output's range", "experts, by weight");
     for (int l = 0; l < (int)r->g->model->hp.n_layers; l++) {
         char status[192], chosen[64] = "", range[48] = "";
         int ok = qm_trace_layer_status(r, l, status, sizeof status);
@@ -61,46 +44,46 @@ static void layers(out *o, const qm_trace_result *r) {
         size_t n = 0;
         for (uint32_t k = 0; k < r->t->n_used && n < 26; k++)
             n += (size_t)snprintf(chosen + n, sizeof chosen - n, "%u ", r->t->ids[(uint32_t)l * r->t->n_used + k]);
-        say(o, "%5d", l);
-        for (int k = 0; k < 6; k++) say(o, " %9.4g", std_of(r, l, slots[k]));
-        say(o, "   %-24s %-30s [%s]\n", range, chosen, ok ? "OK" : status);
+        qm_say(o, "%5d", l);
+        for (int k = 0; k < 6; k++) qm_say(o, " %9.4g", std_of(r, l, slots[k]));
+        qm_say(o, "   %-24s %-30s [%s]\n", range, chosen, ok ? "OK" : status);
         for (int i = 0; r->o->verbose && i < r->t->n_slots; i++)
             if (r->t->slots[i].layer == l) slot_line(o, &r->t->slots[i], r);
     }
 }
 
-static void ends(out *o, const qm_trace_result *r) {
+static void ends(qm_out *o, const qm_trace_result *r) {
     const qm_trace_slot *s = qm_tracer_find(r->t, -1, "final_norm", -1);
     qm_logits_range l = qm_trace_logits(r);
     uint32_t k = r->o->top_k ? r->o->top_k : 5, n = r->g->model->hp.n_vocab;
     if (k > n) k = n;
-    if (s) say(o, "\nfinal norm  %.4g .. %.4g, std %.4g\n", s->stats.min, s->stats.max, s->stats.std_dev);
-    say(o, "logits      %.4g .. %.4g, L2 %.6g, hash %016llx\n", l.min, l.max, l.l2, (unsigned long long)r->logits_hash);
+    if (s) qm_say(o, "\nfinal norm  %.4g .. %.4g, std %.4g\n", s->stats.min, s->stats.max, s->stats.std_dev);
+    qm_say(o, "logits      %.4g .. %.4g, L2 %.6g, hash %016llx\n", l.min, l.max, l.l2, (unsigned long long)r->logits_hash);
     uint32_t *ids = malloc(4ull * k);
     for (uint32_t i = 0, have = ids ? qm_trace_top(r, k, ids) : 0; i < have; i++) {
         char text[128];
-        say(o, "  %u. %9.4f  %6u  '%s'\n", i + 1, r->logits[ids[i]], ids[i], qm_trace_token(r->g, ids[i], text, sizeof text));
+        qm_say(o, "  %u. %9.4f  %6u  '%s'\n", i + 1, r->logits[ids[i]], ids[i], qm_trace_token(r->g, ids[i], text, sizeof text));
     }
     free(ids);
 }
 
-static void verdict(out *o, const qm_trace_result *r) {
+static void verdict(qm_out *o, const qm_trace_result *r) {
     qm_trace_check c[QM_TRACE_CHECKS];
     int worst = qm_trace_verdict(r, c);
-    say(o, "\nverdict: %s\n", qm_trace_level_name(worst));
-    for (int i = 0; i < QM_TRACE_CHECKS; i++) say(o, "  [%s] %s\n", qm_trace_level_name(c[i].level), c[i].text);
+    qm_say(o, "\nverdict: %s\n", qm_trace_level_name(worst));
+    for (int i = 0; i < QM_TRACE_CHECKS; i++) qm_say(o, "  [%s] %s\n", qm_trace_level_name(c[i].level), c[i].text);
 }
 
 /* ---- comparisons ---- */
-static void difference_line(out *o, const qm_trace_result *r, const qm_difference *d) {
+static void difference_line(qm_out *o, const qm_trace_result *r, const qm_difference *d) {
     char layer[16] = "-";
     if (d->layer >= 0) snprintf(layer, sizeof layer, "%d", d->layer);
-    say(o, "  %5s %-14s %-8s cosine %.9f  relative L2 %9.3g  worst [%u]: %.6g, expected %.6g%s\n", layer, d->slot, d->tensor, d->cosine, d->rel_l2,
+    qm_say(o, "  %5s %-14s %-8s cosine %.9f  relative L2 %9.3g  worst [%u]: %.6g, expected %.6g%s\n", layer, d->slot, d->tensor, d->cosine, d->rel_l2,
         d->worst, d->got, d->want, qm_trace_departs(r, d) ? "  DEPARTS" : "");
 }
 
 /* The worst of a layer's comparisons on a line. */
-static void by_layer(out *o, const qm_trace_result *r) {
+static void by_layer(qm_out *o, const qm_trace_result *r) {
     for (int i = 0; i < r->n_diff;) {
         int worst = i, n = 0, layer = r->diff[i].layer;
         for (; i < r->n_diff && r->diff[i].layer == layer; i++, n++)
@@ -109,7 +92,7 @@ static void by_layer(out *o, const qm_trace_result *r) {
     }
 }
 
-static void comparison(out *o, const qm_trace_result *r) {
+static void comparison(qm_out *o, const qm_trace_result *r) {
     double cosine = 1, rel = 0;
     int n = 0;
     for (int i = 0; i < r->n_diff; i++) {
@@ -117,30 +100,30 @@ static void comparison(out *o, const qm_trace_result *r) {
         rel = fmax(rel, r->diff[i].rel_l2);
         n += qm_trace_departs(r, &r->diff[i]);
     }
-    say(o, "\ncompared with %s, %s; the worst of each layer (departs: cosine below %.6g or relative L2 above %.3g)\n",
+    qm_say(o, "\ncompared with %s, %s; the worst of each layer (departs: cosine below %.6g or relative L2 above %.3g)\n",
         !strcmp(r->o->compare, "ref") ? "the C references" : r->o->compare,
         r->by_op ? "op by op, each from the device's inputs" : "both having computed the prompt on their own", r->min_cosine, r->max_rel_l2);
     if (r->o->verbose)
         for (int i = 0; i < r->n_diff; i++) difference_line(o, r, &r->diff[i]);
     else by_layer(o, r);
-    say(o, "%d compared, lowest cosine %.9f, largest relative L2 %.3g%s\n", r->n_diff, cosine, rel, n ? "" : ": nothing departs");
-    if (r->n_missing) say(o, "%d vectors of the trace have no file there\n", r->n_missing);
+    qm_say(o, "%d compared, lowest cosine %.9f, largest relative L2 %.3g%s\n", r->n_diff, cosine, rel, n ? "" : ": nothing departs");
+    if (r->n_missing) qm_say(o, "%d vectors of the trace have no file there\n", r->n_missing);
     if (r->first < 0) return;
     const qm_difference *d = &r->diff[r->first];
     char where[32] = "";
     if (d->layer >= 0) snprintf(where, sizeof where, "layer %d, ", d->layer);
-    say(o, "%d depart; FIRST DEPARTURE: op %d, %s%s, %s: cosine %.9f, relative L2 %.3g, worst at %u of %u: %.6g, expected %.6g\n", n, d->op, where,
+    qm_say(o, "%d depart; FIRST DEPARTURE: op %d, %s%s, %s: cosine %.9f, relative L2 %.3g, worst at %u of %u: %.6g, expected %.6g\n", n, d->op, where,
         d->slot, d->tensor, d->cosine, d->rel_l2, d->worst, d->n, d->got, d->want);
 }
 
 static int dump(const char *s, size_t n, void *user) {
-    out *o = user;
+    qm_out *o = user;
     if (!o->stopped && o->w(o->user, s, n)) o->stopped = 1;
     return o->stopped ? -1 : 0;
 }
 
 int qm_trace_write(const qm_trace_result *r, qm_write_fn w, void *user, qm_err *e) {
-    out o = {w, user, 0};
+    qm_out o = {w, user, 0};
     if (r->o->json) {
         json_t *j = qm_trace_json(r);
         if (!j) return qm_fail(e, QM_ERR_NOMEM, "trace: out of memory");
