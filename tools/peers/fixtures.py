@@ -3,11 +3,14 @@
 of the same tokens, for the small random model and for the demo model.
 
     python3 tools/peers/fixtures.py build/qmoe-gpu [tiny] [demo]       default: both
+    python3 tools/peers/fixtures.py build/qmoe-gpu llama32             only *_llama32.lp, of the sequences that are there
 
-  tests/golden/peers/tiny_{hf,llama}.lp     20 sequences of random ids, every position
-  tests/golden/peers/demo_{hf,llama}.lp     24 prompts in the chat format, with llama.cpp's greedy answers, every position
-  tests/golden/peers/text_{hf,llama}.lp     2048 tokens of text in chunks of 512, the second halves: as perplexity takes them
+  tests/golden/peers/tiny_PEER.lp           20 sequences of random ids, every position
+  tests/golden/peers/demo_PEER.lp           24 prompts in the chat format, with llama.cpp's greedy answers, every position
+  tests/golden/peers/text_PEER.lp           2048 tokens of text in chunks of 512, the second halves: as perplexity takes them
   tests/golden/peers/{tiny,demo}_hf.f32     full logits at the end of the first 8 sequences
+
+PEER: hf, Hugging Face in f32; llama, llama.cpp on the file; llama32, llama.cpp on the file's weights in F32.
 
 The first run installs what tools/peers/llama.py and hf_logits.py ask for."""
 import json
@@ -27,20 +30,36 @@ from llama import Llama  # noqa: E402
 PROMPTS, ANSWER, CHUNK = 24, 24, 512
 
 
-def peers(name, model, seqs, k, logits):
+def peers(name, model, seqs, k, logits, only=None):
     path = TMP / f"{name}.json"
     path.write_text(json.dumps([s._asdict() for s in seqs]))
     rows = ["--logits", str(OUT / f"{name}_hf.f32"), "--rows", "8"] if logits else []
     env = {k: v for k, v in os.environ.items() if k != "QMOE_NEEDS_AGAIN"}  # each finds its own packages
-    for tool, more in (("hf", rows), ("llama", [])):
-        subprocess.run([sys.executable, str(HERE / f"{tool}_logprobs.py"), str(model), str(path), str(OUT / f"{name}_{tool}.lp"),
-                        "--k", str(k), *more], check=True, env=env)
+    for peer, more in only or (("hf", rows), ("llama", []), ("llama32", ["--f32"])):
+        tool = HERE / f"{peer.removesuffix('32')}_logprobs.py"
+        subprocess.run([sys.executable, str(tool), str(model), str(path), str(OUT / f"{name}_{peer}.lp"), "--k", str(k), *more],
+                       check=True, env=env)
+
+
+def tiny_model(qmoe):
+    model = TMP / "tiny.gguf"
+    subprocess.run([qmoe, "synth", "--preset", "tiny", "--seed", "1", "-o", str(model)], check=True)
+    return model
+
+
+def demo_model():
+    return Path(os.environ.get("QMOE_DEMO") or ROOT / "models" / "demo.gguf")
 
 
 def tiny(qmoe):
-    model, r = TMP / "tiny.gguf", random.Random(1)
-    subprocess.run([qmoe, "synth", "--preset", "tiny", "--seed", "1", "-o", str(model)], check=True)
+    model, r = tiny_model(qmoe), random.Random(1)
     peers("tiny", model, [logprobs.Seq([r.randrange(2000) for _ in range(24)], 0, 24) for _ in range(20)], 20, True)
+
+
+def llama32(qmoe):
+    for name, model in (("tiny", tiny_model(qmoe)), ("demo", demo_model()), ("text", demo_model())):
+        hf = logprobs.read(OUT / f"{name}_hf.lp")
+        peers(name, model, hf.seqs, hf.k, False, [("llama32", ["--f32"])])
 
 
 def prose():
@@ -52,7 +71,7 @@ def prose():
 
 
 def demo():
-    model = Path(os.environ.get("QMOE_DEMO") or ROOT / "models" / "demo.gguf")
+    model = demo_model()
     m = Llama(model, n_ctx=1024, threads=1)
     prompts = json.loads((HERE.parent / "demo" / "goldens.json").read_text(encoding="utf-8"))[:PROMPTS]
     chats = []
@@ -71,7 +90,7 @@ def demo():
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or set(sys.argv[2:]) - {"tiny", "demo"}:
+    if len(sys.argv) < 2 or set(sys.argv[2:]) - {"tiny", "demo", "llama32"}:
         sys.exit(__doc__)
     OUT.mkdir(parents=True, exist_ok=True)
     TMP.mkdir(parents=True, exist_ok=True)
@@ -80,3 +99,5 @@ if __name__ == "__main__":
         tiny(sys.argv[1])
     if "demo" in which:
         demo()
+    if "llama32" in which:
+        llama32(sys.argv[1])

@@ -3,6 +3,7 @@
     from llama import Llama
     m = Llama("MODEL.gguf", n_ctx=1024)      # the first use installs the package (needs.py)
     m.greedy([1, 2, 3], n=20)
+    m = Llama("F32.gguf", n_ctx=1024, exact=True)      # nothing but f32: the KV cache too, and attention as it is written
 
 A lead is how far the likeliest token is ahead of the second one, in nats."""
 import json
@@ -17,7 +18,7 @@ from needs import needs  # noqa: E402
 
 
 class Llama:
-    def __init__(self, model, n_ctx, threads=2):
+    def __init__(self, model, n_ctx, threads=2, exact=False):
         needs("llama", {"xllamacpp": "xllamacpp"})
         import xllamacpp
         p = xllamacpp.CommonParams()
@@ -26,6 +27,9 @@ class Llama:
         p.n_parallel = 1
         p.cpuparams.n_threads = threads
         p.warmup = False
+        if exact:  # else K and V are kept in f16
+            p.cache_type_k = p.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+            p.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self.version = version("xllamacpp")
         self.server = xllamacpp.Server(p)  # listens on a port of this machine alone
         self.plain = self.tokenize("a")[0]
