@@ -168,6 +168,7 @@ static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *faile
     }
     case QM_OP_RMSNORM: {
         const double n = m->n_embd;
+        w->l = qm_launch_rmsnorm(m->n_embd);
         w->bytes = 4 * n * (1 + PARTS + 1 + 2) + QM_Q16A_BYTES(n);
         a->rmsnorm = (qm_rmsnorm_args){.x = GET(FLOATS, 4 * n), .partials = GET(FLOATS, 4 * n * PARTS), .x_out = GET(ZEROS, 4 * n),
                                        .w = GET(FLOATS, 4 * n), .y = GET(ZEROS, 4 * n), .yq = GET(ZEROS, QM_Q16A_BYTES(n)),

@@ -88,6 +88,10 @@ qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint
     return deal(wtype, n_rows, n_cols, n_used, 1, n_sm, 1);
 }
 
+qm_launch qm_launch_rmsnorm(uint32_t n) {
+    return (qm_launch){.grid = {1, 1, 1}, .block = min_u32(div_up(n, 128) * 32, 1024)};
+}
+
 static qm_launch sample(uint32_t n, uint32_t block, uint32_t ids_a_cta)
 {
     uint32_t ctas = (n + ids_a_cta - 1) / ids_a_cta;

@@ -15,6 +15,9 @@ qm_launch qm_launch_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t
 qm_launch qm_launch_moe_up(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
 qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
 
+/* One CTA, a thread for each 4 elements, 1024 at most. */
+qm_launch qm_launch_rmsnorm(uint32_t n);
+
 /* The two passes over a vocabulary of n: about two 16-byte loads a thread, and one; QM_SAMPLE_CTAS at most. */
 #define QM_SAMPLE_CTAS 128
 qm_launch qm_launch_sample_scan(uint32_t n);

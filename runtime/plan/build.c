@@ -105,7 +105,7 @@ static void rmsnorm(builder *s, int weight, const char *slot) {
     uint32_t n = s->hp->n_embd;
     qm_op *op = push(s, QM_OP_RMSNORM, -1, 0, slot);
     if (!op) return;
-    op->block = (uint32_t)qm_kernel_table[op->kernel].max_block;
+    op->block = qm_launch_rmsnorm(n).block;
     op->args.rmsnorm = (qm_rmsnorm_args){.x = s->b.x,
                                          .partials = s->pending,
                                          .x_out = s->n_pending ? s->b.x : 0,
