@@ -249,6 +249,46 @@ static void test_determinism(void **state) {
     free(l[1]);
 }
 
+/* Ops that the plan lets run at once: the order in which they do may not change a bit. The software device runs
+ * them one after the other, so here the order is turned round. */
+static void test_beside(void **state) {
+    (void)state;
+    enum { PROMPT = 40 };
+    float *l[2];
+    uint32_t n = 0, n_beside = 0;
+    for (int k = 0; k < 2; k++) {
+        qm_engine *g = fix_engine("small", "graph");
+        qm_session *s = session(g);
+        uint32_t ids[PROMPT];
+        qm_err e;
+        n = g->model->hp.n_vocab;
+        l[k] = malloc(n * sizeof *l[k]);
+        fix_prompt(g, ids, PROMPT, 10);
+        for (uint32_t pos = 0; pos < PROMPT; pos++) {
+            const qm_plan *p;
+            fix_ok(qm_engine_plan(g, pos, 1, &p, &e), &e);
+            for (int i = 1; i < p->n_ops && k; i++) {
+                if (p->ops[i].beside != 1) continue; /* 2: turned round before */
+                assert_false(p->ops[i - 1].beside);
+                qm_op first = p->ops[i - 1];
+                p->ops[i - 1] = p->ops[i];
+                p->ops[i - 1].beside = 0;
+                p->ops[i] = first;
+                p->ops[i].beside = 2;
+                n_beside++;
+            }
+            fix_ok(qm_session_eval(s, ids[pos], &e), &e);
+        }
+        fix_ok(qm_session_logits(s, l[k], &e), &e);
+        qm_session_close(s);
+        qm_engine_close(g);
+    }
+    assert_true(n_beside > 0);
+    assert_memory_equal(l[0], l[1], n * sizeof *l[0]);
+    free(l[0]);
+    free(l[1]);
+}
+
 /* Every way to end, each with its reason; limits are errors before any work. */
 static void test_finish_reasons(void **state) {
     (void)state;
@@ -328,7 +368,7 @@ int main(void) {
         cmocka_unit_test(test_arch_refused),     cmocka_unit_test(test_memory_refused),
         cmocka_unit_test(test_kv_cache_equivalence), cmocka_unit_test(test_pages_reused),
         cmocka_unit_test(test_determinism),      cmocka_unit_test(test_finish_reasons),
-        cmocka_unit_test(test_turns_continue),
+        cmocka_unit_test(test_turns_continue),   cmocka_unit_test(test_beside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

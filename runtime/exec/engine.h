@@ -40,6 +40,7 @@ extern const qm_executor qm_executor_graph, qm_executor_ref;
 /* For looking inside a step (tests, tracing): one op of a plan on the device, enqueued; the device
  * address behind a reference; the host bases of a ref sequence. */
 int qm_graph_launch_op(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_err *e);
+int qm_graph_launch_op_on(qm_engine *g, qm_seq *s, const qm_plan *p, int i, CUstream st, qm_err *e);
 CUdeviceptr qm_graph_address(qm_engine *g, qm_seq *s, const qm_plan *p, qm_ref r);
 void qm_graph_args(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_op_args *out); /* with real addresses */
 CUstream qm_graph_stream(qm_engine *g);

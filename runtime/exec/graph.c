@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../device/prof.h"
+#include "capture.h"
 #include "engine.h"
 #include "weights.h"
 
@@ -189,16 +190,20 @@ static qm_bases bases_of(const device_state *x, const qm_seq *s) {
     return b;
 }
 
-int qm_graph_launch_op(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_err *e) {
+int qm_graph_launch_op_on(qm_engine *g, qm_seq *s, const qm_plan *p, int i, CUstream st, qm_err *e) {
     device_state *x = g->exec_state;
     const qm_op *op = &p->ops[i];
     qm_bases b = bases_of(x, s);
     qm_op_args args;
     qm_op_resolve(p, op, &b, &args);
     QM_PROF_SCOPE(QM_PROF_OP, op->slot);
-    int rc = qm_kernels_launch(x->kernels, op->kernel, op->grid, op->block, op->shared, &args, x->stream, e);
+    int rc = qm_kernels_launch(x->kernels, op->kernel, op->grid, op->block, op->shared, &args, st, e);
     if (rc) qm_err_prefix(e, "layer %d, %s", op->layer, op->slot);
     return rc;
+}
+
+int qm_graph_launch_op(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_err *e) {
+    return qm_graph_launch_op_on(g, s, p, i, qm_graph_stream(g), e);
 }
 
 CUdeviceptr qm_graph_address(qm_engine *g, qm_seq *s, const qm_plan *p, qm_ref r) {
@@ -213,29 +218,26 @@ void qm_graph_args(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_op_args 
 
 CUstream qm_graph_stream(qm_engine *g) { return ((device_state *)g->exec_state)->stream; }
 
-/* Captures a plan's launches. Modules are loaded first: loading is not allowed during a capture. */
+typedef struct {
+    qm_engine *g;
+    qm_seq *s;
+    const qm_plan *p;
+} captured;
+
+static int launch_captured(void *user, int i, CUstream st, qm_err *e) {
+    const captured *c = user;
+    return qm_graph_launch_op_on(c->g, c->s, c->p, i, st, e);
+}
+
 static int capture(qm_engine *g, qm_seq *s, const qm_plan *p, CUgraphExec *out, qm_err *e) {
     device_state *x = g->exec_state;
-    qm_device *d = g->dev;
     int rc = 0;
-    CUgraph graph = NULL;
     QM_PROF_SCOPE(QM_PROF_LOAD, "capture");
-    for (int i = 0; i < p->n_ops; i++) {
+    for (int i = 0; i < p->n_ops; i++) { /* modules first: loading is not allowed during a capture */
         CUfunction f;
         if ((rc = qm_kernels_get(x->kernels, p->ops[i].kernel, &f, e))) return rc;
     }
-    QM_CU_TRY(d, StreamBeginCapture(x->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
-    for (int i = 0; i < p->n_ops && !rc; i++) rc = qm_graph_launch_op(g, s, p, i, e);
-    CUresult end = d->cu.StreamEndCapture(x->stream, &graph); /* also after an error: ends the capture */
-    if (rc) goto out;
-    if (end) {
-        rc = qm_cu_fail(d, end, "StreamEndCapture", e);
-        goto out;
-    }
-    QM_CU_TRY(d, GraphInstantiate(out, graph, 0));
-out:
-    if (graph) d->cu.GraphDestroy(graph);
-    return rc;
+    return qm_capture_plan(g->dev, x->stream, p, launch_captured, &(captured){g, s, p}, out, e);
 }
 
 static int graph_for(qm_engine *g, qm_seq *s, const qm_plan *p, CUgraphExec *out, qm_err *e) {

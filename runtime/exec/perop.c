@@ -7,6 +7,7 @@
 #include "../device/prof.h"
 #include "../device/stamp.h"
 #include "bench.h"
+#include "capture.h"
 
 const char *qm_bound_name(qm_bound b) {
     static const char *const names[QM_N_BOUNDS] = {"", "dram", "issue", "l2", "latency"};
@@ -124,40 +125,31 @@ out:
 }
 
 /* ---- times ---- */
-static int launch(bench *b, int i, qm_err *e) {
-    if (!b->stamped) return qm_graph_launch_op(b->g, b->s->seq, b->plan, i, e);
+static int launch(void *user, int i, CUstream st, qm_err *e) {
+    bench *b = user;
+    if (!b->stamped) return qm_graph_launch_op_on(b->g, b->s->seq, b->plan, i, st, e);
     const qm_op *op = &b->plan->ops[i];
     qm_op_args args;
     qm_graph_args(b->g, b->s->seq, b->plan, i, &args);
     return qm_stamped_launch(b->stamped, op->kernel, op->grid, op->block, op->shared, &args,
-                             b->stamps + (uint64_t)i * QM_STAMP_BYTES, qm_graph_stream(b->g), e);
+                             b->stamps + (uint64_t)i * QM_STAMP_BYTES, st, e);
 }
 
 /* The step as a graph of its own: nothing but the ops. Everything is loaded before the capture begins. */
 static int capture(bench *b, qm_err *e) {
     qm_device *d = b->g->dev;
     CUstream st = qm_graph_stream(b->g);
-    CUgraph graph = NULL;
-    int rc = 0, i;
+    int rc = 0;
     if (b->graph) {
         CUgraphExec old = b->graph;
         b->graph = NULL;
         QM_CU_TRY(d, GraphExecDestroy(old));
     }
-    for (i = 0; i < b->plan->n_ops; i++)
-        if (b->stamped ? (rc = qm_stamped_load(b->stamped, b->plan->ops[i].kernel, e)) : (rc = launch(b, i, e))) return rc;
+    for (int i = 0; i < b->plan->n_ops; i++)
+        if (b->stamped ? (rc = qm_stamped_load(b->stamped, b->plan->ops[i].kernel, e)) : (rc = launch(b, i, st, e))) return rc;
     QM_CU_TRY(d, StreamSynchronize(st));
-    QM_CU_TRY(d, StreamBeginCapture(st, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
-    for (i = 0; i < b->plan->n_ops && !rc; i++) rc = launch(b, i, e);
-    CUresult end = d->cu.StreamEndCapture(st, &graph); /* also after an error: ends the capture */
-    if (rc) goto out;
-    if (end) {
-        rc = qm_cu_fail(d, end, "StreamEndCapture", e);
-        goto out;
-    }
-    QM_CU_TRY(d, GraphInstantiate(&b->graph, graph, 0));
+    rc = qm_capture_plan(d, st, b->plan, launch, b, &b->graph, e);
 out:
-    if (graph) d->cu.GraphDestroy(graph);
     return rc;
 }
 

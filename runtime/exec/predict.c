@@ -38,7 +38,10 @@ void qm_predict_op(const qm_chip *c, qm_op_record *r) {
     r->bound = QM_BOUND_DRAM;
     for (int b = QM_BOUND_ISSUE; b <= QM_BOUND_L2; b++)
         if (t[b] > t[r->bound]) r->bound = (qm_bound)b;
-    r->time_ns = 1e9 * (c->ramp.v + t[r->bound]);
+    r->time_ns = 1e9 * t[r->bound];
+    r->gap_ns = 0;
+    if (op->beside) return; /* starts with the op before it: only the memory's time is its own */
+    r->time_ns += 1e9 * c->ramp.v;
     r->gap_ns = 1e9 * c->node.v;
     if (c->ramp.v + c->node.v > t[r->bound]) r->bound = QM_BOUND_LATENCY;
 }

@@ -76,6 +76,11 @@ static void output(qm_op *op, qm_ref out, uint32_t n, uint32_t parts, qm_out_kin
     op->out_kind = kind;
 }
 
+/* The op just pushed needs nothing of the one before it. */
+static void beside(builder *s) {
+    if (!s->failed) s->p->ops[s->p->n_ops - 1].beside = 1;
+}
+
 /* used: experts read out of the region (1 where it has none) */
 static void weights_read(builder *s, qm_op *op, const qm_region *r, uint32_t used) {
     op->weights += (uint64_t)r->n_rows * r->n_cols * used;
@@ -155,6 +160,7 @@ static void qkv(builder *s, const qm_layer_place *l) {
     for (int i = 0; i < l->n_qkv; i++) {
         /* partial sums of several ops would not share one stride: split K only when all is one op */
         parts = matvec(s, l->qkv[i], l->qkv_bias[i], s->b.xn, s->b.xq, s->b.qkv + off, l->n_qkv == 1 ? 8 : 1, "qkv");
+        if (i) beside(s);
         off += (uint64_t)region_at(s, l->qkv[i])->n_rows * 4;
     }
     qm_op *op = push(s, QM_OP_QKROPE, -1, (int)s->hp->head_dim, "qkrope");
@@ -258,6 +264,7 @@ static void experts_up(builder *s, const qm_layer_place *l) {
     } else { /* gate and up of different types: three ops instead of one */
         experts(s, l->gate, activation(s, g->type, s->b.xn, s->b.xq), 0, 0, s->b.gate, "ffn_gate");
         experts(s, l->up, activation(s, u->type, s->b.xn, s->b.xq), 0, 0, s->b.up, "ffn_up");
+        beside(s);
         if (!(op = push(s, QM_OP_SWIGLU, -1, 0, "ffn_act"))) return;
         op->block = 256;
         op->grid[0] = (hp->n_used * hp->n_ff + 255) / 256;

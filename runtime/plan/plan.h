@@ -75,6 +75,7 @@ typedef struct {
     int layer;                /* -1 outside the layers */
     const char *slot;         /* what the op computes: "attn_norm", "qkv", ... */
     uint32_t grid[3], block, shared;
+    int beside;               /* 1: shares nothing but inputs with the op before it: both may run at once */
     qm_op_args args;          /* address fields hold qm_ref */
     qm_ref out;               /* the main output, for tracing and comparing */
     uint32_t out_n, out_parts; /* elements; partial sums to be added: [out_parts, out_n] */
