@@ -30,12 +30,12 @@ int qm_trace_departs(const qm_trace_result *r, const qm_difference *d);
 /* ---- what to think of it ---- */
 enum { QM_TRACE_FINE, QM_TRACE_NOTE, QM_TRACE_BAD };
 typedef struct {
-    const char *name;          /* "finite" "std" "growth" "logits" "experts" */
+    const char *name;          /* "finite" "zero" "std" "growth" "router" "logits" "experts" */
     int level;                 /* QM_TRACE_* */
     double value, limit;       /* value beyond limit is not fine */
     char text[224];            /* a sentence with the figures */
 } qm_trace_check;
-enum { QM_TRACE_CHECKS = 5 };
+enum { QM_TRACE_CHECKS = 7 };
 /* Fills c [QM_TRACE_CHECKS]; returns the worst level. */
 int qm_trace_verdict(const qm_trace_result *r, qm_trace_check *c);
 const char *qm_trace_level_name(int level); /* "OK" "NOTE" "BAD" */
