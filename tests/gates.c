@@ -72,8 +72,11 @@ static uint32_t crc32_of(const char *path) {
 }
 
 static void same_model(const char *file, const char *note, const char *model) {
-    char want[32];
-    snprintf(want, sizeof want, "CRC-32 %08x", crc32_of(model));
+    static char want[32], of[256]; /* a test program has one model, and many fixtures */
+    if (strcmp(of, model)) {
+        snprintf(of, sizeof of, "%s", model);
+        snprintf(want, sizeof want, "CRC-32 %08x", crc32_of(model));
+    }
     if (!strstr(note, want))
         fail_msg("%s (%s) was not made with %s (%s): run tools/peers/fixtures.py", file, note, model, want);
 }

@@ -636,6 +636,7 @@ static void test_dump_and_compare(void **state) {
     free(a.v);
     snprintf(path, sizeof path, "rm -rf '%s'", dir);
     assert_int_equal(system(path), 0);
+    qm_engine_close(g);
 }
 
 /* ---- experts ---- */
@@ -690,6 +691,19 @@ static uint64_t anonymous(void) {
     return kb * 1024;
 }
 
+/* Whether memory is ours alone: AddressSanitizer keeps what was freed and a shadow of everything, the software device's
+ * checks keep a shadow of its memory. */
+static int measurable(void) {
+#ifdef __SANITIZE_ADDRESS__
+    return 0;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+    return 0;
+#endif
+#endif
+    return !getenv("QMOE_SIM_CHECK");
+}
+
 /* 48 layers and 128 experts: the tracer and its report, JSON and comparisons included, take a small part of 1 GB. */
 static void test_memory_of_the_30b_shape(void **state) {
     (void)state;
@@ -717,7 +731,7 @@ static void test_memory_of_the_30b_shape(void **state) {
         printf("48 layers, 128 experts: trace and comparison take %.1f MB beside the engine's %.1f MB; %zu bytes of JSON\n",
                1e-6 * (double)(after - before), 1e-6 * (double)before, t.n);
         fflush(stdout);
-        _exit(bad || departed || t.n < 48 * 6 * 100 || after - before > 200e6 || after > 1e9);
+        _exit(bad || departed || t.n < 48 * 6 * 100 || (measurable() && (after - before > 200e6 || after - before < 1e6 || after > 1e9)));
     }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -727,13 +741,15 @@ static void test_memory_of_the_30b_shape(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        /* first: what later tests leave free in the heap would serve it, and not be counted */
+        cmocka_unit_test(test_memory_of_the_30b_shape),
         cmocka_unit_test(test_same_logits),         cmocka_unit_test(test_session_goes_on),
         cmocka_unit_test(test_statistics),          cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_cost_in_time),
         cmocka_unit_test(test_cost),                cmocka_unit_test(test_compare_names_the_op),
         cmocka_unit_test(test_compare_limits),      cmocka_unit_test(test_compare_free),
         cmocka_unit_test(test_npy),                 cmocka_unit_test(test_dump_and_compare),
-        cmocka_unit_test(test_expert_use),          cmocka_unit_test(test_memory_of_the_30b_shape),
+        cmocka_unit_test(test_expert_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
