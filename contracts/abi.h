@@ -256,6 +256,30 @@
 #define QM_WORK_KEPT      56   /* u64: sum of the masses that the draw was from. For tests. */
 #define QM_WORK_SIZE      64
 
+/* ---- walk: runs the ops of n records, one after the other, in one resident kernel: every CTA of the grid is on the
+ * device at once (a cooperative launch), block QM_WALK_BLOCK. An op's CTAs of `warps` warps are dealt to the grid's
+ * CTAs, `subs` of them at a time in each, `stride` bytes of dynamic shared memory apart. Where sync is 1, all wait for
+ * all behind the op: whatever it wrote can be read by the next. Meanwhile prefetch_bytes at prefetch are asked for, into
+ * the L2: weights of an op to come. */
+#define QM_WALK_BLOCK      512
+#define QM_WALK_RECORDS      0   /* records [n], 16-byte aligned */
+#define QM_WALK_ARRIVED      8   /* u64: arrivals at the grid's barriers, ever growing; 0 before the first launch. Every
+                                    launch that uses it has the same grid. */
+#define QM_WALK_N           16   /* u32 >= 1 */
+#define QM_WALK_SIZE        24
+
+#define QM_WALK_REC_CASE     0   /* u32: number in contracts/walk.def */
+#define QM_WALK_REC_WARPS    4
+#define QM_WALK_REC_SUBS     8   /* subs * warps <= QM_WALK_BLOCK / 32; <= QM_WALK_SUBS */
+#define QM_WALK_REC_STRIDE  12   /* a multiple of 16 */
+#define QM_WALK_REC_GRID    16   /* u32 x, y, z of the op's CTAs */
+#define QM_WALK_REC_SYNC    28   /* u32 0 or 1 */
+#define QM_WALK_REC_PREFETCH 32  /* address */
+#define QM_WALK_REC_PREFETCH_BYTES 40 /* u64; 0: nothing */
+#define QM_WALK_REC_ARGS    48   /* the op's argument struct, at most 96 bytes */
+#define QM_WALK_REC_SIZE   144
+#define QM_WALK_SUBS        15   /* barriers of a CTA but the first */
+
 /* ---- probe: reads a buffer once, as fast as it can be read; out[w] = sum (mod 2^32) of the words that warp w
  * read. Not an op of a model: it measures memory. Unit i of 16 bytes belongs to thread i mod S, S = threads of
  * the grid. */

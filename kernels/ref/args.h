@@ -341,4 +341,32 @@ typedef union {
     qm_stats_args stats;
     unsigned char bytes[96];
 } qm_op_args;
+
+/* A run of ops, for the kernel that walks it (contracts/abi.h, "walk"). */
+typedef struct {
+    uint32_t id, warps, subs, stride; /* id: number in contracts/walk.def */
+    uint32_t grid[3], sync;
+    uint64_t prefetch, prefetch_bytes;
+    qm_op_args args;
+} qm_walk_record;
+static_assert(offsetof(qm_walk_record, id) == QM_WALK_REC_CASE, "abi");
+static_assert(offsetof(qm_walk_record, warps) == QM_WALK_REC_WARPS, "abi");
+static_assert(offsetof(qm_walk_record, subs) == QM_WALK_REC_SUBS, "abi");
+static_assert(offsetof(qm_walk_record, stride) == QM_WALK_REC_STRIDE, "abi");
+static_assert(offsetof(qm_walk_record, grid) == QM_WALK_REC_GRID, "abi");
+static_assert(offsetof(qm_walk_record, sync) == QM_WALK_REC_SYNC, "abi");
+static_assert(offsetof(qm_walk_record, prefetch) == QM_WALK_REC_PREFETCH, "abi");
+static_assert(offsetof(qm_walk_record, prefetch_bytes) == QM_WALK_REC_PREFETCH_BYTES, "abi");
+static_assert(offsetof(qm_walk_record, args) == QM_WALK_REC_ARGS, "abi");
+static_assert(sizeof(qm_walk_record) == QM_WALK_REC_SIZE, "abi");
+
+typedef struct {
+    uint64_t records;
+    uint64_t arrived;
+    uint32_t n;
+    uint32_t pad_;
+} qm_walk_args;
+static_assert(offsetof(qm_walk_args, arrived) == QM_WALK_ARRIVED, "abi");
+static_assert(offsetof(qm_walk_args, n) == QM_WALK_N, "abi");
+static_assert(sizeof(qm_walk_args) == QM_WALK_SIZE, "abi");
 #endif

@@ -32,6 +32,7 @@ QM_REF_DECL(sample_scan);
 QM_REF_DECL(sample_draw);
 QM_REF_DECL(probe);
 QM_REF_DECL(stats);
+QM_REF_DECL(walk);
 
 /* matvec with an explicit stride (in floats) between the k_splits of y: a fused region (q,k,v) is
  * several tensors in the file, and each writes its rows of one output. qm_ref_matvec: stride n_rows. */

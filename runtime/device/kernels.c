@@ -16,7 +16,7 @@ extern const embedded_text qm_embedded[];
 #define QM_OPS(X)                                                                                       \
     X(embed, EMBED) X(rmsnorm, RMSNORM) X(matvec, MATVEC) X(moe_up, MOE_UP) X(moe_matvec, MOE_MATVEC)   \
     X(swiglu, SWIGLU) X(qkrope, QKROPE) X(attn, ATTN) X(combine, COMBINE) X(router, ROUTER)             \
-    X(sample_scan, SAMPLE_SCAN) X(sample_draw, SAMPLE_DRAW) X(probe, PROBE) X(stats, STATS)
+    X(sample_scan, SAMPLE_SCAN) X(sample_draw, SAMPLE_DRAW) X(probe, PROBE) X(stats, STATS) X(walk, WALK)
 #define X(word, WORD) op_##word = QM_OP_##WORD, size_##word = QM_##WORD##_SIZE,
 enum { QM_OPS(X) op_end_ };
 #undef X
@@ -133,8 +133,8 @@ static int allow_shared(qm_kernels *k, int i, unsigned shared, qm_err *e) {
     return 0;
 }
 
-int qm_kernels_launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared, const void *args,
-                      CUstream s, qm_err *e) {
+static int launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared, const void *args,
+                  CUstream s, int resident, qm_err *e) {
     CUfunction f;
     int rc = qm_kernels_get(k, i, &f, e);
     if (rc) return rc;
@@ -146,10 +146,21 @@ int qm_kernels_launch(qm_kernels *k, int i, const unsigned grid[3], unsigned blo
     /* One by-value struct; the driver copies info->args_bytes of it before it returns. */
     void *params[1];
     memcpy(params, &args, sizeof args);
-    CUresult r = k->d->cu.LaunchKernel(f, grid[0], grid[1], grid[2], block, 1, 1, shared, s, params, NULL);
+    CUresult r = resident ? k->d->cu.LaunchCooperativeKernel(f, grid[0], grid[1], grid[2], block, 1, 1, shared, s, params)
+                          : k->d->cu.LaunchKernel(f, grid[0], grid[1], grid[2], block, 1, 1, shared, s, params, NULL);
     if (r != CUDA_SUCCESS) {
-        rc = qm_cu_fail(k->d, r, "LaunchKernel()", e);
+        rc = qm_cu_fail(k->d, r, resident ? "LaunchCooperativeKernel()" : "LaunchKernel()", e);
         qm_err_prefix(e, "kernel %s", info->entry);
     }
     return rc;
+}
+
+int qm_kernels_launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared, const void *args,
+                      CUstream s, qm_err *e) {
+    return launch(k, i, grid, block, shared, args, s, 0, e);
+}
+
+int qm_kernels_launch_resident(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared,
+                               const void *args, CUstream s, qm_err *e) {
+    return launch(k, i, grid, block, shared, args, s, 1, e);
 }

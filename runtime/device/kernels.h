@@ -8,6 +8,7 @@ typedef enum {
     QM_OP_EMBED, QM_OP_RMSNORM, QM_OP_MATVEC, QM_OP_MOE_UP, QM_OP_MOE_MATVEC, QM_OP_SWIGLU,
     QM_OP_QKROPE, QM_OP_ATTN, QM_OP_COMBINE, QM_OP_ROUTER, QM_OP_SAMPLE_SCAN, QM_OP_SAMPLE_DRAW,
     QM_OP_PROBE, /* no op of a plan: measures memory (runtime/exec/probe.h) */
+    QM_OP_WALK,  /* likewise: walks a run of ops (runtime/exec/walk.h) */
     QM_OP_STATS, /* likewise: looks at what ops have left (runtime/exec/trace.h) */
     QM_N_OPS
 } qm_op_kind;
@@ -47,4 +48,7 @@ int qm_kernels_get(qm_kernels *k, int i, CUfunction *f, qm_err *e);
  * shared memory (0 for most). */
 int qm_kernels_launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared,
                       const void *args, CUstream s, qm_err *e);
+/* The same for a cooperative grid: all of its CTAs are resident at once, or it fails. */
+int qm_kernels_launch_resident(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared,
+                               const void *args, CUstream s, qm_err *e);
 #endif

@@ -71,7 +71,7 @@ static int fill_pool(qm_session *s, uint64_t seed, qm_err *e) {
             memcpy(pool + at, chunk, total - at < have ? total - at : have);
         goto out;
     }
-    if (g->exec != &qm_executor_graph) {
+    if (g->exec == &qm_executor_ref) {
         rc = qm_fail(e, QM_ERR_UNSUPPORTED, "bench: executor %s: a depth can only be reached by computing it", g->exec->name);
         goto out;
     }

@@ -100,11 +100,15 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
     qm_engine *g = calloc(1, sizeof *g);
     if (!g) return qm_fail(e, QM_ERR_NOMEM, "engine: out of memory");
     const char *x = o->executor ? o->executor : "graph";
-    if (strcmp(x, "graph") && strcmp(x, "ref")) {
-        rc = qm_fail(e, QM_ERR_ARG, "executor '%s' is not one of: graph, ref", x);
+    static const qm_executor *const executors[] = {&qm_executor_graph, &qm_executor_persistent, &qm_executor_ref};
+    const qm_executor *exec = NULL;
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(x, executors[i]->name)) exec = executors[i];
+    if (!exec) {
+        rc = qm_fail(e, QM_ERR_ARG, "executor '%s' is not one of: graph, persistent, ref", x);
         goto out;
     }
-    int ref = !strcmp(x, "ref");
+    int ref = exec == &qm_executor_ref;
     if (o->f32_act && !ref) {
         rc = qm_fail(e, QM_ERR_ARG, "f32 activations: only the executor 'ref' has them");
         goto out;
@@ -122,7 +126,7 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
     if ((rc = qm_engine_plan(g, 0, 1, &decode, e))) goto out;
     if ((rc = qm_engine_plan(g, g->limits.n_ctx - 1, 1, &deepest, e))) goto out;
     g->scratch_bytes = deepest->scratch_bytes;
-    g->exec = ref ? &qm_executor_ref : &qm_executor_graph;
+    g->exec = exec;
     fill_info(g, decode, why);
     if (o->before_load && o->before_load(o->user, &g->info)) {
         rc = qm_fail(e, QM_ERR_CANCELLED, "loading was cancelled");

@@ -35,7 +35,7 @@ typedef struct qm_executor {
     /* Logits of the last enqueued step, [n_vocab]. Waits. */
     int (*logits)(qm_engine *g, qm_seq *s, const qm_plan *p, float *out, qm_err *e);
 } qm_executor;
-extern const qm_executor qm_executor_graph, qm_executor_ref;
+extern const qm_executor qm_executor_graph, qm_executor_persistent, qm_executor_ref;
 
 /* For looking inside a step (tests, tracing): one op of a plan on the device, enqueued; the device
  * address behind a reference; the host bases of a ref sequence. */

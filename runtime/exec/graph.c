@@ -6,12 +6,14 @@
 #include "../device/prof.h"
 #include "capture.h"
 #include "engine.h"
+#include "walk.h"
 #include "weights.h"
 
 typedef struct {
     qm_kernels *kernels;
     CUstream stream;
     CUdeviceptr weights, kv, scratch, rope;
+    CUdeviceptr arrived; /* persistent: arrivals at its grid's barriers */
 } device_state;
 
 enum { RING = 4 }; /* results kept; > QM_RUN_AHEAD */
@@ -26,6 +28,7 @@ struct qm_seq {
     uint32_t pos;               /* the next step's */
     const qm_plan *plan[QM_MAX_PLANS];
     CUgraphExec graph[QM_MAX_PLANS]; /* captured from plan[i] */
+    qm_walk walk[QM_MAX_PLANS];      /* persistent: its ops as records */
     int n_graphs;
     result_slot *ring;          /* [RING], pinned */
     CUevent done[RING];
@@ -79,8 +82,8 @@ static void graph_close(qm_engine *g) {
         cu->StreamDestroy(x->stream);
     }
     qm_kernels_close(x->kernels);
-    CUdeviceptr all[] = {x->weights, x->kv, x->scratch, x->rope};
-    for (int i = 0; i < 4; i++)
+    CUdeviceptr all[] = {x->weights, x->kv, x->scratch, x->rope, x->arrived};
+    for (int i = 0; i < 5; i++)
         if (all[i]) cu->MemFree(all[i]);
     free(x);
     g->exec_state = NULL;
@@ -97,8 +100,10 @@ static int graph_open(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     if ((rc = qm_kernels_open(&x->kernels, d, e))) goto out;
     QM_CU_TRY(d, StreamCreate(&x->stream, CU_STREAM_NON_BLOCKING));
     if ((rc = alloc(d, &x->weights, g->place->bytes, e)) || (rc = alloc(d, &x->kv, g->info.kv_bytes, e)) ||
-        (rc = alloc(d, &x->scratch, g->scratch_bytes, e)) || (rc = alloc(d, &x->rope, rope_bytes, e)))
+        (rc = alloc(d, &x->scratch, g->scratch_bytes, e)) || (rc = alloc(d, &x->rope, rope_bytes, e)) ||
+        (rc = alloc(d, &x->arrived, 8, e)))
         goto out;
+    QM_CU_TRY(d, MemsetD8Async(x->arrived, 0, 8, x->stream));
     /* zero counters; and no uninitialised page is ever multiplied by a masked-out zero weight */
     QM_CU_TRY(d, MemsetD8Async(x->scratch, 0, g->scratch_bytes, x->stream));
     QM_CU_TRY(d, MemsetD8Async(x->kv, 0, g->info.kv_bytes, x->stream));
@@ -113,7 +118,10 @@ static void graph_seq_close(qm_engine *g, qm_seq *s) {
     device_state *x = g->exec_state;
     qm_cuda *cu = &g->dev->cu;
     cu->StreamSynchronize(x->stream);
-    for (int i = 0; i < s->n_graphs; i++) cu->GraphExecDestroy(s->graph[i]);
+    for (int i = 0; i < QM_MAX_PLANS; i++) {
+        if (s->graph[i]) cu->GraphExecDestroy(s->graph[i]);
+        qm_walk_close(&s->walk[i], g->dev);
+    }
     for (int i = 0; i < RING; i++)
         if (s->done[i]) cu->EventDestroy(s->done[i]);
     if (s->ring) cu->MemFreeHost(s->ring);
@@ -222,6 +230,7 @@ typedef struct {
     qm_engine *g;
     qm_seq *s;
     const qm_plan *p;
+    const qm_walk *walk;
 } captured;
 
 static int launch_captured(void *user, int i, CUstream st, qm_err *e) {
@@ -229,15 +238,31 @@ static int launch_captured(void *user, int i, CUstream st, qm_err *e) {
     return qm_graph_launch_op_on(c->g, c->s, c->p, i, st, e);
 }
 
-static int capture(qm_engine *g, qm_seq *s, const qm_plan *p, CUgraphExec *out, qm_err *e) {
+/* The walk's ops in one launch, the others as they are. */
+static int launch_walk(void *user, CUstream st, qm_err *e) {
+    const captured *c = user;
+    const device_state *x = c->g->exec_state;
+    const qm_walk *w = c->walk;
+    int rc = 0;
+    for (int i = 0; i < c->p->n_ops && !rc; i++)
+        if (i < w->first || i >= w->first + w->n) rc = launch_captured(user, i, st, e);
+        else if (i == w->first) rc = qm_walk_launch(w, x->kernels, x->arrived, st, e);
+    return rc;
+}
+
+static int capture(qm_engine *g, qm_seq *s, const qm_plan *p, qm_walk *w, CUgraphExec *out, qm_err *e) {
     device_state *x = g->exec_state;
     int rc = 0;
+    captured c = {g, s, p, w};
     QM_PROF_SCOPE(QM_PROF_LOAD, "capture");
     for (int i = 0; i < p->n_ops; i++) { /* modules first: loading is not allowed during a capture */
         CUfunction f;
         if ((rc = qm_kernels_get(x->kernels, p->ops[i].kernel, &f, e))) return rc;
     }
-    return qm_capture_plan(g->dev, x->stream, p, launch_captured, &(captured){g, s, p}, out, e);
+    if (g->exec != &qm_executor_persistent) return qm_capture_plan(g->dev, x->stream, p, launch_captured, &c, out, e);
+    qm_bases b = bases_of(x, s);
+    if ((rc = qm_walk_open(w, g->dev, x->kernels, p, &b, e))) return rc;
+    return qm_capture(g->dev, x->stream, launch_walk, &c, out, e);
 }
 
 static int graph_for(qm_engine *g, qm_seq *s, const qm_plan *p, CUgraphExec *out, qm_err *e) {
@@ -246,10 +271,14 @@ static int graph_for(qm_engine *g, qm_seq *s, const qm_plan *p, CUgraphExec *out
             *out = s->graph[i];
             return 0;
         }
-    int rc = capture(g, s, p, out, e); /* at most one per plan, and plans are at most QM_MAX_PLANS */
-    if (rc) return rc;
-    s->plan[s->n_graphs] = p;
-    s->graph[s->n_graphs++] = *out;
+    int i = s->n_graphs, rc = capture(g, s, p, &s->walk[i], out, e); /* at most one per plan, and plans are at most QM_MAX_PLANS */
+    if (rc) {
+        qm_walk_close(&s->walk[i], g->dev);
+        return rc;
+    }
+    s->plan[i] = p;
+    s->graph[i] = *out;
+    s->n_graphs++;
     return 0;
 }
 
@@ -292,7 +321,11 @@ out:
     return rc;
 }
 
-const qm_executor qm_executor_graph = {
-    "graph",        graph_open,    graph_close,        graph_seq_open, graph_seq_close, graph_put_tokens,
-    graph_put_page, graph_set_pos, graph_put_sampling, graph_step,     graph_result,    graph_logits,
-};
+#define EXECUTOR(name)                                                                                        \
+    {                                                                                                         \
+        name, graph_open, graph_close, graph_seq_open, graph_seq_close, graph_put_tokens, graph_put_page,     \
+            graph_set_pos, graph_put_sampling, graph_step, graph_result, graph_logits,                        \
+    }
+const qm_executor qm_executor_graph = EXECUTOR("graph");
+/* The same, but that a step's ops are walked by one resident kernel (walk.h). */
+const qm_executor qm_executor_persistent = EXECUTOR("persistent");

@@ -69,7 +69,7 @@ static void keep_worst(qm_difference *d, const qm_difference *x, const char *ten
 int qm_twin_open(qm_twin **out, qm_session *s, qm_err *e) {
     qm_engine *g = s->g;
     *out = NULL;
-    if (g->exec != &qm_executor_graph)
+    if (g->exec == &qm_executor_ref)
         return qm_fail(e, QM_ERR_UNSUPPORTED, "compare: the executor %s runs no kernels that could depart", g->exec->name);
     qm_twin *t = calloc(1, sizeof *t);
     if (!t) return qm_fail(e, QM_ERR_NOMEM, "compare: out of memory");

@@ -1,0 +1,101 @@
+/* walk.c: see walk.h. */
+#include "walk.h"
+#include <stdlib.h>
+#include <string.h>
+#include "../file/quant.h"
+
+enum { WARPS = QM_WALK_BLOCK / 32, SHARED_MAX = 46 * 1024 /* with the kernel's own under 48 KB */ };
+
+static const struct { const char *op; int wtype, head_dim; } cases[] = {
+#define QM_WALK(number, op, wtype, head_dim) [number] = {#op, wtype, head_dim},
+#include "../../contracts/walk.def"
+#undef QM_WALK
+};
+
+enum { N_CASES = sizeof cases / sizeof *cases };
+
+static int case_of(const qm_op *op) {
+    const qm_kernel_info *k = &qm_kernel_table[op->kernel];
+    for (int i = 0; i < N_CASES; i++)
+        if (!strcmp(cases[i].op, k->file) && cases[i].wtype == k->wtype && cases[i].head_dim == k->head_dim) return i;
+    return -1;
+}
+
+/* [first, first + n): from the first op with a body to the last; all between must have one. */
+static int range(qm_walk *w, const qm_plan *p, qm_err *e) {
+    int last = -1;
+    w->first = -1;
+    for (int i = 0; i < p->n_ops; i++)
+        if (case_of(&p->ops[i]) >= 0) {
+            if (w->first < 0) w->first = i;
+            last = i;
+        }
+    for (int i = w->first; w->first >= 0 && i <= last; i++)
+        if (case_of(&p->ops[i]) < 0)
+            return qm_fail(e, QM_ERR_UNSUPPORTED,
+                           "executor persistent: kernel %s (layer %d, %s) is not one it holds; it runs Q4_K_M files with head_dim "
+                           "128. The executor graph runs this one",
+                           qm_kernel_table[p->ops[i].kernel].entry, p->ops[i].layer, p->ops[i].slot);
+    w->n = w->first < 0 ? 0 : last - w->first + 1;
+    return 0;
+}
+
+/* How many of an op's CTAs run side by side, and how far apart their shared memories are. */
+static int parts(qm_walk_record *r, const qm_op *op, qm_device *d, qm_kernels *k, qm_err *e) {
+    CUfunction f;
+    int own = 0, rc = qm_kernels_get(k, op->kernel, &f, e);
+    if (rc) return rc;
+    QM_CU_TRY(d, FuncGetAttribute(&own, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, f));
+    r->warps = op->block / 32;
+    r->stride = ((uint32_t)own + op->shared + 15) & ~15u;
+    r->subs = r->warps ? WARPS / r->warps : 0;
+    if (r->subs > QM_WALK_SUBS) r->subs = QM_WALK_SUBS;
+    if (r->stride && r->subs > SHARED_MAX / r->stride) r->subs = SHARED_MAX / r->stride;
+    if (!r->subs || op->block % 32)
+        rc = qm_fail(e, QM_ERR_UNSUPPORTED, "executor persistent: layer %d, %s: %u threads and %u bytes of shared memory do not fit", op->layer,
+                     op->slot, op->block, r->stride);
+out:
+    return rc;
+}
+
+int qm_walk_open(qm_walk *w, qm_device *d, qm_kernels *k, const qm_plan *p, const qm_bases *b, qm_err *e) {
+    *w = (qm_walk){.kernel = qm_kernel_find(QM_OP_WALK, -1, 128), .grid = (unsigned)d->n_sm};
+    qm_walk_record *rec = NULL;
+    CUfunction f;
+    int fit = 0, rc = range(w, p, e);
+    if (rc || !w->n) return rc;
+    if (!(rec = calloc((size_t)w->n, sizeof *rec))) return qm_fail(e, QM_ERR_NOMEM, "executor persistent: out of memory");
+    for (int i = 0; i < w->n; i++) {
+        const qm_op *op = &p->ops[w->first + i];
+        qm_walk_record *r = &rec[i];
+        r->id = (uint32_t)case_of(op);
+        memcpy(r->grid, op->grid, sizeof r->grid);
+        r->sync = i + 1 < w->n && !op[1].beside; /* the kernel's end is the last one's */
+        qm_op_resolve(p, op, b, &r->args);
+        if ((rc = parts(r, op, d, k, e))) goto out;
+        if (r->subs * r->stride > w->shared) w->shared = r->subs * r->stride;
+    }
+    if ((rc = qm_kernels_get(k, w->kernel, &f, e))) goto out;
+    QM_CU_TRY(d, OccupancyMaxActiveBlocks(&fit, f, QM_WALK_BLOCK, w->shared));
+    if (fit < 1) {
+        rc = qm_fail(e, QM_ERR_UNSUPPORTED, "executor persistent: a multiprocessor of this device does not hold %d threads and %u bytes of shared memory",
+                     QM_WALK_BLOCK, w->shared);
+        goto out;
+    }
+    QM_CU_TRY(d, MemAlloc(&w->records, (size_t)w->n * sizeof *rec));
+    QM_CU_TRY(d, MemcpyHtoD(w->records, rec, (size_t)w->n * sizeof *rec));
+out:
+    free(rec);
+    if (rc) qm_walk_close(w, d);
+    return rc;
+}
+
+void qm_walk_close(qm_walk *w, qm_device *d) {
+    if (w->records) d->cu.MemFree(w->records);
+    *w = (qm_walk){0};
+}
+
+int qm_walk_launch(const qm_walk *w, qm_kernels *k, CUdeviceptr arrived, CUstream st, qm_err *e) {
+    qm_walk_args a = {.records = w->records, .arrived = arrived, .n = (uint32_t)w->n};
+    return qm_kernels_launch_resident(k, w->kernel, (const unsigned[3]){w->grid, 1, 1}, QM_WALK_BLOCK, w->shared, &a, st, e);
+}
