@@ -28,7 +28,7 @@ static const struct poptOption table[] = {
     {"ctx", 'c', POPT_ARG_INT, &opt.ctx, 0, "context: positions to make room for (default: what the tests need)", "N"},
     {"seed", 0, POPT_ARG_LONGLONG, &opt.seed, 0, "of the random tokens (default: 1)", "N"},
     {"device", 0, POPT_ARG_STRING, &opt.device, 0, "auto, cuda:N, or sim (default: auto)", "DEVICE"},
-    {"executor", 0, POPT_ARG_STRING, &opt.executor, 0, "graph, or ref: the C reference (default: graph)", "NAME"},
+    {"executor", 0, POPT_ARG_STRING, &opt.executor, 0, "graph, persistent (one resident kernel walks the step; Q4_K_M files),\nor ref: the C reference (default: graph)", "NAME"},
     {"per-op", 0, POPT_ARG_NONE, &opt.per_op, 0, "a decode step op by op instead of the tests; -v: each op, not each kind", NULL},
     {"predict", 0, POPT_ARG_STRING, &opt.predict, 0, "estimate a GPU that is not here: rtx4090, gb10, h200, rtx5090, or all; with --per-op each kind of op;\nwithout FILE the 30B's shape", "CHIP"},
     {"verbose", 'v', POPT_ARG_NONE, &opt.verbose, 0, "more about what happens on stderr", NULL},

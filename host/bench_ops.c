@@ -5,7 +5,7 @@
 static qm_ops_opts opts_of(const qm_bench_options *o) {
     /* the two enums name the same formats in the same order */
     return (qm_ops_opts){.depth = o->depth.v, .n_depth = o->depth.n, .format = (qm_format)o->format, .by_kind = o->per_op, .every_op = o->verbose,
-                         .runs = (int)o->reps * 10, .seed = o->seed};
+                         .runs = (int)o->reps * 10, .seed = o->seed, .executor = o->executor};
 }
 
 int qm_bench_per_op(const qm_bench_options *o) {

@@ -27,7 +27,7 @@ static const struct poptOption table[] = {
     {"no-nfc", 0, POPT_ARG_NONE, &opt.no_nfc, 0, "do not normalise the text to NFC (llama.cpp's ids)", NULL},
     {"device", 'd', POPT_ARG_STRING, &opt.device, 0, "auto, cuda:N, or sim (default: auto)", "DEVICE"},
     {"executor", 0, POPT_ARG_STRING, &opt.executor, 0,
-     "graph, or ref: the C reference with activations in f32, the yardstick (default: graph)", "NAME"},
+     "graph, persistent, or ref: the C reference with activations in f32, the yardstick (default: graph)", "NAME"},
     {"rope-freq-base", 0, POPT_ARG_FLOAT, &opt.rope_base, 0, "override the file's RoPE base", "X"},
     {"verbose", 'v', POPT_ARG_NONE, &opt.verbose, 0, "more about the model and the device on stderr", NULL},
     {"quiet", 'q', POPT_ARG_NONE, &opt.quiet, 0, "nothing on stderr but errors", NULL},

@@ -25,7 +25,7 @@ const struct poptOption qm_run_table[] = {
     {"ignore-eos", 0, POPT_ARG_NONE, &qm_run.ignore_eos, 0, "go on after an end-of-text token", NULL},
     {"no-nfc", 0, POPT_ARG_NONE, &qm_run.no_nfc, 0, "do not normalise the text to NFC (llama.cpp's ids)", NULL},
     {"device", 'd', POPT_ARG_STRING, &qm_run.device, 0, "auto, cuda:N, or sim (default: auto)", "DEVICE"},
-    {"executor", 0, POPT_ARG_STRING, &qm_run.executor, 0, "graph, or ref: the C reference (default: graph)", "NAME"},
+    {"executor", 0, POPT_ARG_STRING, &qm_run.executor, 0, "graph, persistent (one resident kernel walks the step; Q4_K_M files),\nor ref: the C reference (default: graph)", "NAME"},
     {"rope-freq-base", 0, POPT_ARG_FLOAT, &qm_run.rope_base, 0, "override the file's RoPE base", "X"},
     {"verbose", 'v', POPT_ARG_NONE, &qm_run.verbose, 0, "more about the model and the device on stderr", NULL},
     {"quiet", 'q', POPT_ARG_NONE, &qm_run.quiet, 0, "nothing on stderr but errors", NULL},

@@ -29,7 +29,7 @@ static const struct poptOption table[] = {
     {"dump", 0, POPT_ARG_STRING, &opt.dump, 0, "write every vector as DIR/LAYER.SLOT.npy", "DIR"},
     {"ctx", 'c', POPT_ARG_INT, &opt.ctx, 0, "positions to make room for", "N"},
     {"device", 'd', POPT_ARG_STRING, &opt.device, 0, "auto, cuda:N, sim", "WORD"},
-    {"executor", 0, POPT_ARG_STRING, &opt.executor, 0, "graph, ref", "WORD"},
+    {"executor", 0, POPT_ARG_STRING, &opt.executor, 0, "graph, persistent, ref", "WORD"},
     {"rope-base", 0, POPT_ARG_FLOAT, &opt.rope_base, 0, "overrides the file's", "X"},
     {"no-nfc", 0, POPT_ARG_NONE, &opt.no_nfc, 0, "tokenise the text as it stands, as llama.cpp does", NULL},
     POPT_TABLEEND,

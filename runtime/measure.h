@@ -66,6 +66,7 @@ typedef struct {
     int by_kind, every_op;  /* MD: a table of kinds of ops, or of each op. The other formats hold each op always. */
     int runs;               /* on a GPU: timed runs, 0 = 50; on the software device nothing is timed */
     uint64_t seed;
+    const char *executor;   /* of an estimate: "graph" (NULL) or "persistent" */
 } qm_ops_opts;
 /* One decode step op by op: weights, bytes, and what the device counts (software device) or how long it
  * takes and how long the gaps are (GPU; by the device's own clock, from inside the kernels). */

@@ -20,7 +20,8 @@ typedef struct qm_engine qm_engine;
 typedef struct qm_engine_info qm_engine_info;
 typedef struct {
     const char *device;   /* "auto" (NULL), "cuda:N", "sim" */
-    const char *executor; /* "graph" (NULL): one CUDA graph node per op; "ref": the C reference on the host */
+    const char *executor; /* "graph" (NULL): one CUDA graph node per op; "persistent": one resident kernel walks the ops
+                             of a step (Q4_K_M files); "ref": the C reference on the host */
     uint32_t n_ctx;       /* KV cache positions to make room for; 0 = min(model's limit, 4096) */
     float rope_base;      /* > 0 overrides the file's */
     int f32_act;          /* "ref" only: activations are not quantised: the yardstick for what that costs */

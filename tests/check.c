@@ -299,7 +299,10 @@ void chk_launch(int kernel, unsigned gx, unsigned gy, unsigned gz, unsigned bloc
 {
     const unsigned grid[3] = {gx, gy, gz};
     qm_err e = {0};
-    if (qm_kernels_launch(C.kernels, kernel, grid, block, shared, args, NULL, &e)) chk_fail("%s", e.msg);
+    /* the one kernel whose CTAs wait for each other */
+    int rc = qm_kernel_table[kernel].op == QM_OP_WALK ? qm_kernels_launch_resident(C.kernels, kernel, grid, block, shared, args, NULL, &e)
+                                                      : qm_kernels_launch(C.kernels, kernel, grid, block, shared, args, NULL, &e);
+    if (rc) chk_fail("%s", e.msg);
     cu_try(C.dev->cu.CtxSynchronize(), qm_kernel_table[kernel].entry);
 }
 

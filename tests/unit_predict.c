@@ -76,7 +76,7 @@ static void test_counts_like_the_real(void **state) {
     for (int d = 0; d < 3; d++) {
         const qm_perop *est;
         qm_perop *real;
-        fix_ok(qm_predictor_step(p, &c, depths[d], &est, &e), &e);
+        fix_ok(qm_predictor_step(p, &c, depths[d], 0, &est, &e), &e);
         fix_ok(qm_perop_count(g, depths[d], &real, &e), &e);
         assert_true(est->estimated && est->counted && !est->timed);
         assert_int_equal(est->n_ops, real->n_ops);
@@ -106,6 +106,36 @@ static void test_counts_like_the_real(void **state) {
     qm_engine_close(g);
 }
 
+/* The persistent kernel: with a barrier that costs a node's time and nothing prefetched it is the graph; what is
+ * prefetched helps, more so with more L2, and never beyond what the bytes take. */
+static void test_walked(void **state) {
+    (void)state;
+    qm_err e;
+    qm_predictor *p;
+    const qm_perop *graph, *walk;
+    fix_ok(qm_predictor_open(&p, fix_model("small"), &e), &e);
+    qm_chip c = qm_chips[0];
+    c.barrier.v = c.node.v;
+    c.bandwidth.v = 20e9; /* a small model's bytes have to count */
+    c.l2.v = 0;
+    fix_ok(qm_predictor_step(p, &c, 64, 0, &graph, &e), &e);
+    fix_ok(qm_predictor_step(p, &c, 64, 1, &walk, &e), &e);
+    assert_true(fabs(walk->step_ns / graph->step_ns - 1) < 1e-12);
+    assert_true(walk->walked && !graph->walked);
+    double before = walk->step_ns;
+    for (int mb = 1; mb <= 64; mb *= 8) {
+        c.l2.v = mb * 1048576.0;
+        fix_ok(qm_predictor_step(p, &c, 64, 1, &walk, &e), &e);
+        assert_true(mb == 1 ? walk->step_ns < before : walk->step_ns <= before);
+        assert_true(walk->step_ns > 1e9 * (double)(walk->plan->weight_bytes + walk->kv_bytes) / c.bandwidth.v);
+        before = walk->step_ns;
+    }
+    c.barrier.v = 2 * c.node.v;
+    fix_ok(qm_predictor_step(p, &c, 64, 1, &walk, &e), &e);
+    assert_true(walk->step_ns > before);
+    qm_predictor_close(p);
+}
+
 /* More bandwidth is never slower, nor is a deeper step faster; no step beats its bytes. */
 static void test_monotone(void **state) {
     (void)state;
@@ -117,7 +147,7 @@ static void test_monotone(void **state) {
     for (int k = 0; k < 6; k++) {
         const qm_perop *r;
         c.bandwidth.v = 1e9 * (1 << k);
-        fix_ok(qm_predictor_step(p, &c, 64, &r, &e), &e);
+        fix_ok(qm_predictor_step(p, &c, 64, 0, &r, &e), &e);
         if (k) assert_true(r->step_ns < before);
         before = r->step_ns;
         double bytes = (double)(r->plan->weight_bytes + r->kv_bytes), at = 0;
@@ -131,7 +161,7 @@ static void test_monotone(void **state) {
     before = 0;
     for (uint32_t depth = 0; depth < 512; depth += 100) {
         const qm_perop *r;
-        fix_ok(qm_predictor_step(p, &c, depth, &r, &e), &e);
+        fix_ok(qm_predictor_step(p, &c, depth, 0, &r, &e), &e);
         assert_true(r->step_ns >= before);
         before = r->step_ns;
     }
@@ -310,7 +340,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_facts),    cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_counts_like_the_real),
         cmocka_unit_test(test_monotone), cmocka_unit_test(test_json),       cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_refuses),  cmocka_unit_test(test_sparse),
+        cmocka_unit_test(test_refuses),  cmocka_unit_test(test_sparse),     cmocka_unit_test(test_walked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

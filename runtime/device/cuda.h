@@ -25,7 +25,7 @@ typedef struct {
     char spec[16];      /* "cuda:0" or "sim": what ran, for logs and answers */
     char name[128];     /* the device's own name */
     int cc_major, cc_minor;
-    int n_sm;
+    int n_sm, l2_bytes;
     int driver_version; /* 13000 = CUDA 13.0 */
     int integrated;     /* shares the host's memory (GB10) */
     size_t total_mem;

@@ -65,6 +65,7 @@ static int open_ordinal(qm_device *d, int ordinal, qm_err *e) {
     if ((rc = attribute(d, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, &d->cc_major, e)) ||
         (rc = attribute(d, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, &d->cc_minor, e)) ||
         (rc = attribute(d, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, &d->n_sm, e)) ||
+        (rc = attribute(d, CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, &d->l2_bytes, e)) ||
         (rc = attribute(d, CU_DEVICE_ATTRIBUTE_INTEGRATED, &d->integrated, e)))
         goto out;
     if (d->cc_major < 8) {

@@ -1,5 +1,6 @@
 /* engine.c: opens a model on a device. */
 #include "engine.h"
+#include "walk.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,15 @@ static int set_limits(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     g->limits.n_ctx = n;
     g->limits.n_pages = (n + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS;
     g->limits.n_sm = g->dev ? (uint32_t)g->dev->n_sm : REF_SM;
+    g->limits.l2_bytes = g->dev ? (uint64_t)g->dev->l2_bytes : 0;
+    g->limits.prefetch_bytes = QM_PREFETCH_OF_L2(g->limits.l2_bytes);
+    const char *kib = getenv("QMOE_PREFETCH"); /* for measuring: KiB a pause, 0 for none */
+    if (kib) {
+        char *end;
+        unsigned long v = strtoul(kib, &end, 10);
+        if (!*kib || *end || v > 65536) return qm_fail(e, QM_ERR_ARG, "QMOE_PREFETCH '%s': 0 to 65536 KiB", kib);
+        g->limits.prefetch_bytes = (uint64_t)v << 10;
+    }
     return qm_pages_open(&g->kv, g->limits.n_pages, e);
 }
 
@@ -125,6 +135,7 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
     if ((rc = set_limits(g, o, e))) goto out;
     if ((rc = qm_engine_plan(g, 0, 1, &decode, e))) goto out;
     if ((rc = qm_engine_plan(g, g->limits.n_ctx - 1, 1, &deepest, e))) goto out;
+    if (exec == &qm_executor_persistent && (rc = qm_walk_check(decode, e))) goto out;
     g->scratch_bytes = deepest->scratch_bytes;
     g->exec = exec;
     fill_info(g, decode, why);

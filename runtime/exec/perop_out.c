@@ -107,10 +107,10 @@ static json_t *fact_json(const qm_fact *f) {
 }
 
 static json_t *chip_json(const qm_chip *c) {
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", c->id, "name", c->name, "multiprocessors",
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", c->id, "name", c->name, "multiprocessors",
                      fact_json(&c->sms), "clock_hz", fact_json(&c->clock), "bandwidth", fact_json(&c->bandwidth), "reach",
                      fact_json(&c->reach), "l2_bytes", fact_json(&c->l2), "issue", fact_json(&c->issue), "node_s",
-                     fact_json(&c->node), "ramp_s", fact_json(&c->ramp), "graph_s", fact_json(&c->graph));
+                     fact_json(&c->node), "ramp_s", fact_json(&c->ramp), "graph_s", fact_json(&c->graph), "barrier_s", fact_json(&c->barrier));
 }
 
 static json_t *step_json(const qm_report *p, const qm_perop *r, const qm_chip *chip) {
@@ -125,6 +125,7 @@ static json_t *step_json(const qm_report *p, const qm_perop *r, const qm_chip *c
         "thread_insts", count(c, s.c.thread_insts), "warp_insts", count(c, s.c.warp_insts), "requested_bytes",
         count(c, requested(&s.c)), "sectors", count(c, sectors(&s.c)), "shared_passes", count(c, s.c.shared_passes),
         "barriers", count(c, s.c.barriers));
+    if (r->estimated) json_object_set_new(j, "executor", json_string(r->walked ? "persistent" : "graph"));
     json_object_set_new(j, "model", *p->path ? json_string(p->path) : json_null());
     json_object_set_new(j, "step_ns", nanoseconds(t, r->step_ns));
     json_object_set_new(j, "step_with_stamps_ns", nanoseconds(t, r->stamped_ns));
@@ -232,8 +233,8 @@ static void row(qm_report *p, const qm_perop *r, const char *name, const sum *s,
 static void title(qm_report *p, const qm_perop *r) {
     const sum s = sum_of(r);
     const double bytes = (double)(s.weight_bytes + s.kv_bytes);
-    say(p, "%s%s, %s, depth %u: %d ops, %.1f MB of weights and %.1f MB of keys and values\n", r->estimated ? "ESTIMATE: " : "",
-        r->device, r->plan->place->model->hp.name, r->depth, r->n_ops, 1e-6 * (double)s.weight_bytes, 1e-6 * (double)s.kv_bytes);
+    say(p, "%s%s%s, %s, depth %u: %d ops, %.1f MB of weights and %.1f MB of keys and values\n", r->estimated ? "ESTIMATE: " : "",
+        r->device, r->walked ? ", executor persistent" : "", r->plan->place->model->hp.name, r->depth, r->n_ops, 1e-6 * (double)s.weight_bytes, 1e-6 * (double)s.kv_bytes);
     if (r->counted && !r->estimated) say(p, "counted on the software device: no times\n");
     if (has_times(r)) {
         say(p, "step %.1f us = %.1f tokens/s, %.1f GB/s", 1e-3 * r->step_ns, 1e9 / r->step_ns, bytes / r->step_ns);
@@ -282,10 +283,10 @@ static void line(qm_report *p, const qm_perop *r, const qm_chip *c) {
     const sum s = sum_of(r);
     const double bytes = (double)(s.weight_bytes + s.kv_bytes), ideal = 1e9 * bytes / c->bandwidth.v, whole = s.time + s.gap;
     if (!p->n_steps)
-        say(p, "ESTIMATES of %s: no GPU has run this. docs/prediction.md says how they come about.\n\n"
+        say(p, "ESTIMATES of %s%s: no GPU has run this. docs/prediction.md says how they come about.\n\n"
                "| chip     |  depth | MB/token | ops | step us | tokens/s | ceiling | share | dram | issue |   l2 | latency |\n"
                "|:---------|-------:|---------:|----:|--------:|---------:|--------:|------:|-----:|------:|-----:|--------:|\n",
-            r->plan->place->model->hp.name);
+            r->plan->place->model->hp.name, r->walked ? ", executor persistent" : "");
     say(p, "| %-8s | %6u | %8.1f | %3d | %7.0f | %8.0f | %7.0f | %4.0f%% | %3.0f%% | %4.0f%% | %3.0f%% | %6.0f%% |\n", c->id, r->depth,
         1e-6 * bytes, r->n_ops, 1e-3 * r->step_ns, 1e9 / r->step_ns, 1e9 / ideal, 100 * ideal / r->step_ns,
         100 * s.bound[QM_BOUND_DRAM] / whole, 100 * s.bound[QM_BOUND_ISSUE] / whole, 100 * s.bound[QM_BOUND_L2] / whole,

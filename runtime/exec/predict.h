@@ -15,7 +15,7 @@ typedef struct {
 } qm_fact;
 typedef struct {
     const char *id, *name;
-    qm_fact sms, clock, bandwidth, reach, l2, issue, node, ramp, graph;
+    qm_fact sms, clock, bandwidth, reach, l2, issue, node, ramp, graph, barrier;
 } qm_chip;
 extern const qm_chip qm_chips[];
 extern const int qm_n_chips;
@@ -28,13 +28,15 @@ const qm_chip *qm_chip_find(const char *id, size_t n); /* n bytes; NULL if unkno
  *   time   = ramp + the longest of the three, gap = node; busy = the lesser of CTAs and multiprocessors
  * bound is the longest of the three, or latency where ramp + node is longer still. */
 void qm_predict_op(const qm_chip *c, qm_op_record *r);
-/* All ops, one after another, and the whole: graph + sum of gaps and times. */
-void qm_predict_step(const qm_chip *c, qm_perop *r);
+/* All ops, one after another, and the whole: graph + sum of gaps and times. walked: by the persistent kernel: between
+ * its ops a barrier and not a node, and whenever the memory would be idle it delivers what has been prefetched, in the
+ * order in which it was asked for; those bytes are missing from the op that needs them. */
+void qm_predict_step(const qm_chip *c, int walked, qm_perop *r);
 
 typedef struct qm_predictor qm_predictor;
 /* path NULL: the shape of the 30B. */
 int qm_predictor_open(qm_predictor **out, const char *path, qm_err *e);
 void qm_predictor_close(qm_predictor *p);
 /* *out lives until the predictor is closed. */
-int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, const qm_perop **out, qm_err *e);
+int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, int walked, const qm_perop **out, qm_err *e);
 #endif

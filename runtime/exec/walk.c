@@ -40,6 +40,8 @@ static int range(qm_walk *w, const qm_plan *p, qm_err *e) {
     return 0;
 }
 
+int qm_walk_check(const qm_plan *p, qm_err *e) { return range(&(qm_walk){0}, p, e); }
+
 /* How many of an op's CTAs run side by side, and how far apart their shared memories are. */
 static int parts(qm_walk_record *r, const qm_op *op, qm_device *d, qm_kernels *k, qm_err *e) {
     CUfunction f;
@@ -72,6 +74,10 @@ int qm_walk_open(qm_walk *w, qm_device *d, qm_kernels *k, const qm_plan *p, cons
         memcpy(r->grid, op->grid, sizeof r->grid);
         r->sync = i + 1 < w->n && !op[1].beside; /* the kernel's end is the last one's */
         qm_op_resolve(p, op, b, &r->args);
+        if (op->prefetch.bytes) {
+            r->prefetch = qm_ref_resolve(p, QM_REF(QM_SPACE_REGION, op->prefetch.region), b) + op->prefetch.off;
+            r->prefetch_bytes = op->prefetch.bytes;
+        }
         if ((rc = parts(r, op, d, k, e))) goto out;
         if (r->subs * r->stride > w->shared) w->shared = r->subs * r->stride;
     }

@@ -13,8 +13,9 @@ typedef struct {
     CUdeviceptr records; /* qm_walk_record [n] */
 } qm_walk;
 
-/* The longest run of ops whose bodies the kernel holds. QM_ERR_UNSUPPORTED, naming the op, where it holds not all between
- * the first and the last of them. */
+/* The run from the first op whose body the kernel holds to the last. QM_ERR_UNSUPPORTED, naming the op, where it does
+ * not hold all between them; check says so without a device. */
+int qm_walk_check(const qm_plan *p, qm_err *e);
 int qm_walk_open(qm_walk *w, qm_device *d, qm_kernels *k, const qm_plan *p, const qm_bases *b, qm_err *e);
 void qm_walk_close(qm_walk *w, qm_device *d);
 /* arrived: a u64 in device memory, 0 before the first launch, the same for all walks of one grid in one stream. */

@@ -387,6 +387,7 @@ int qm_plan_build(qm_plan **out, const qm_place *place, qm_shape shape, qm_limit
         qm_plan_free(p);
         return s.failed;
     }
+    qm_plan_prefetch(p);
     *out = p;
     return 0;
 }

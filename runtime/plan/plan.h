@@ -66,7 +66,10 @@ typedef struct {
     uint32_t n_ctx;      /* positions of a sequence */
     uint32_t n_pages;    /* of the KV pool, shared by all sequences */
     int f32_act;         /* 1: no quantised activations; for run_ref only, as the yardstick */
+    uint64_t l2_bytes, prefetch_bytes; /* prefetch_bytes: most in one pause (prefetch.c); 0: nothing is prefetched */
 } qm_limits;
+/* prefetch_bytes for an L2 of this size: about what memory delivers in a pause, on the chips at hand. */
+#define QM_PREFETCH_OF_L2(bytes) ((bytes) / 32)
 
 typedef enum { QM_OUT_F32, QM_OUT_Q16A, QM_OUT_U32 } qm_out_kind;
 typedef struct {
@@ -81,6 +84,10 @@ typedef struct {
     uint32_t out_n, out_parts; /* elements; partial sums to be added: [out_parts, out_n] */
     qm_out_kind out_kind;
     uint64_t weights, weight_bytes; /* weights used and their bytes in one step */
+    struct {
+        int region;
+        uint64_t off, bytes;  /* of the region; bytes 0: nothing */
+    } prefetch;               /* weights of an op to come, for a grid that waits behind this one */
 } qm_op;
 
 /* Byte offsets in a sequence's block and in scratch that the executors need. */
@@ -102,6 +109,8 @@ typedef struct {
 } qm_plan;
 int qm_plan_build(qm_plan **out, const qm_place *p, qm_shape shape, qm_limits limits, qm_err *e);
 void qm_plan_free(qm_plan *p);
+/* The last part of the building: fills ops[].prefetch. */
+void qm_plan_prefetch(qm_plan *p);
 /* The number of attention splits for a step at position pos. */
 uint32_t qm_plan_splits(const qm_hparams *hp, qm_limits limits, uint32_t pos);
 

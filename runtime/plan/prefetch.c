@@ -1,0 +1,33 @@
+/* prefetch.c: which weights are asked for while a resident grid waits. Behind every op the multiprocessors wait for the
+ * slowest of them, and small ops keep few of them busy: meanwhile the memory would be idle. Weights that every token
+ * needs (q, k, v, output, router; not the experts, which the router has yet to choose) are dealt to these pauses.
+ *
+ * An op's weights go to the pauses before it, the nearest first, one op a pause. A pause takes at most
+ * limits.prefetch_bytes: more would still be on its way when the next op's own reads begin, in front of them. And
+ * no pause is taken from which on half of the L2 would have been filled before they are used. */
+#include "plan.h"
+
+/* Does the grid wait behind op j? */
+static int pause_behind(const qm_plan *p, int j) {
+    return p->ops[j].kind != QM_OP_EMBED && j + 1 < p->n_ops && !p->ops[j + 1].beside;
+}
+
+void qm_plan_prefetch(qm_plan *p) {
+    const uint64_t most = p->limits.prefetch_bytes & ~(uint64_t)127, half = p->limits.l2_bytes / 2;
+    for (int i = 0; most && i < p->n_ops; i++) {
+        const qm_op *op = &p->ops[i];
+        if (op->kind != QM_OP_MATVEC) continue;
+        uint64_t left = op->weight_bytes, filled = 0;
+        for (int j = i - 1; j >= 0 && left && filled + op->weight_bytes - left < half; j--) {
+            qm_op *at = &p->ops[j];
+            if (pause_behind(p, j) && !at->prefetch.bytes) {
+                uint64_t n = left < most ? left : most;
+                left -= n;
+                at->prefetch.region = (int)QM_REF_VALUE(op->args.matvec.w);
+                at->prefetch.off = left; /* from the end: what is read first may come by itself */
+                at->prefetch.bytes = n;
+            }
+            filled += at->weight_bytes; /* read after the pause before it */
+        }
+    }
+}

@@ -1,0 +1,107 @@
+/* check_walk: a run of ops in one resident kernel against the same run of references: over grids, parts of a CTA, with
+ * and without prefetch, several launches on one counter. That the bits are those of the ops' own kernels, over a whole
+ * model, is unit_walk's to say. */
+#include "weights.h"
+#include <math.h>
+#include <string.h>
+
+enum { N = 512, ROWS = 320, SPLITS = 2, OPS = 5 };
+
+static qm_walk_record record(int id, uint32_t gx, uint32_t gy, uint32_t warps, uint32_t subs, uint32_t stride, const void *args, size_t n) {
+    qm_walk_record r = {.id = (uint32_t)id, .warps = warps, .subs = subs, .stride = stride, .grid = {gx, gy, 1}, .sync = 1};
+    memcpy(r.args.bytes, args, n);
+    return r;
+}
+
+/* x -> norm -> Q4_K matvec in 2 splits, and a Q6_K one beside it -> norm of the first's sums -> F32 matvec */
+static void run(int checked, unsigned grid, uint32_t subs, int prefetch, int launches) {
+    (checked ? chk_begin_checked : chk_begin)("walk grid=%u subs=%u prefetch=%d launches=%d", grid, subs, prefetch, launches);
+    const qm_type_info *q4 = qm_type_get(QM_TYPE_Q4_K), *q6 = qm_type_get(QM_TYPE_Q6_K), *f32 = qm_type_get(QM_TYPE_F32);
+    int k = chk_kernel(QM_OP_WALK, -1, 128);
+    qm_rmsnorm_args first = {.n = N, .eps = 1e-6f}, second = {.n = ROWS, .n_partials = SPLITS, .eps = 1e-6f};
+    qm_matvec_args up = {.n_rows = ROWS, .n_cols = N, .tiles = 2}, beside = {.n_rows = 70, .n_cols = N, .tiles = 1},
+                   last = {.n_rows = 50, .n_cols = ROWS, .tiles = 1};
+    float *zero = chk_tmp(4 * ROWS);
+    memset(zero, 0, 4 * ROWS);
+    first.x = chk_in("x", chk_normal(N, 1), 4 * N);
+    first.w = chk_in("w1", chk_normal(N, 1), 4 * N);
+    first.yq = up.x = beside.x = chk_out("xq", QM_Q16A_BYTES(N));
+    up.w = wt_in("up", q4, 1, ROWS, N);
+    up.y = second.partials = chk_out("sums", 4 * ROWS * SPLITS);
+    beside.w = wt_in("beside", q6, 1, 70, N);
+    beside.y = chk_out("y6", 4 * 70);
+    second.x = chk_in("zero", zero, 4 * ROWS);
+    second.w = chk_in("w2", chk_normal(ROWS, 1), 4 * ROWS);
+    second.y = last.x = chk_out("h", 4 * ROWS);
+    last.w = wt_in("last", f32, 1, 50, ROWS);
+    last.y = chk_out("y", 4 * 50);
+    qm_walk_record rec[OPS] = {
+        record(0, 1, 1, 4, 1, 128, &first, sizeof first),
+        record(1, 5, SPLITS, 4, subs, (qm_launch_shared(QM_TYPE_Q4_K, N, SPLITS, 1, 2, 2) + 15) & ~15u, &up, sizeof up),
+        record(2, 3, 1, 2, subs, (qm_launch_shared(QM_TYPE_Q6_K, N, 1, 1, 1, 2) + 15) & ~15u, &beside, sizeof beside),
+        record(0, 1, 1, 3, 1, 128, &second, sizeof second),
+        record(3, 2, 1, 3, subs, (qm_launch_shared(QM_TYPE_F32, ROWS, 1, 1, 1, 3) + 15) & ~15u, &last, sizeof last),
+    };
+    rec[1].sync = rec[4].sync = 0; /* beside; the end */
+    if (prefetch) {
+        rec[0].prefetch = up.w;
+        rec[0].prefetch_bytes = qm_pack_bytes(q4, ROWS, N);
+        rec[2].prefetch = last.w;
+        rec[2].prefetch_bytes = 1000; /* no multiple of anything */
+    }
+    qm_walk_record ref[OPS];
+    memcpy(ref, rec, sizeof ref);
+    uint32_t shared = 0;
+    for (int i = 0; i < OPS; i++) {
+        chk_ref_args(&ref[i].args, &rec[i].args, sizeof rec[i].args);
+        if (rec[i].subs * rec[i].stride > shared) shared = rec[i].subs * rec[i].stride;
+    }
+    uint64_t nought = 0;
+    qm_walk_args a = {.n = OPS}, r;
+    a.records = chk_in2("records", rec, sizeof rec, ref, sizeof ref);
+    a.arrived = chk_inout("arrived", &nought, sizeof nought);
+    for (int i = 0; i < launches; i++) chk_launch(k, grid, 1, 1, QM_WALK_BLOCK, shared, &a);
+    chk_ref_args(&r, &a, sizeof a);
+    qm_ref_walk(&r, &(qm_ref_env){.grid = {grid, 1, 1}, .block = QM_WALK_BLOCK});
+    uint64_t arrived;
+    memcpy(&arrived, chk_get(a.arrived), sizeof arrived);
+    if (arrived != (uint64_t)launches * 3 * grid) chk_fail("%llu arrivals at 3 barriers", (unsigned long long)arrived);
+    chk_q16a(first.yq, 0, N, 2e-6);
+    wt_compare(up.y, ROWS * SPLITS, sqrt(ROWS) * wt_act_norm(q4, up.x, N), 1e-5);
+    wt_compare(beside.y, 70, sqrt(70) * wt_act_norm(q6, beside.x, N), 1e-5);
+    chk_f32(second.y, ROWS, 1e-5);
+    chk_f32(last.y, 50, 1e-5);
+    chk_end();
+}
+
+static void grids(void **state) {
+    (void)state;
+    for (unsigned grid = 1; grid <= 4; grid++)
+        for (uint32_t subs = 1; subs <= 4; subs++) run(0, grid, subs, 0, 1);
+}
+
+static void prefetch(void **state) {
+    (void)state;
+    run(0, 1, 4, 1, 1);
+    run(0, 3, 2, 1, 1);
+    run(0, 4, 4, 1, 1);
+}
+
+static void launches(void **state) { /* each finds its barriers where the last left the counter */
+    (void)state;
+    run(0, 3, 4, 1, 3);
+    run(0, 4, 2, 0, 2);
+}
+
+static void checked(void **state) { /* races and unwritten bytes, between CTAs as well */
+    (void)state;
+    run(1, 1, 4, 1, 1);
+    run(1, 3, 2, 1, 2);
+    run(1, 4, 4, 0, 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(grids), cmocka_unit_test(prefetch), cmocka_unit_test(launches),
+                                       cmocka_unit_test(checked)};
+    return chk_main(tests);
+}

@@ -1,0 +1,148 @@
+/* unit_walk: the executor persistent gives the bits of the executor graph, over a model, whatever the grid; its plan asks
+ * for weights that are needed, once, and within bounds; what it does not hold it refuses by name. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "fixture.h"
+
+enum { MAX = 96 };
+typedef struct {
+    uint32_t ids[MAX], n;
+    uint64_t hash;
+} said;
+
+static int on_token(void *user, uint32_t id, const char *s, size_t n) {
+    said *r = user;
+    (void)s, (void)n;
+    if (id != UINT32_MAX) {
+        assert_true(r->n < MAX);
+        r->ids[r->n++] = id;
+    }
+    return 0;
+}
+
+/* Prompt steps with no logits but the last's, then n tokens: over the border of a page (32) and of an attention split. */
+static said run(const char *executor, uint32_t prompt, uint32_t n) {
+    qm_engine *g = fix_engine("small", executor);
+    qm_session *s;
+    qm_err e;
+    said r = {.n = 0};
+    uint32_t ids[400];
+    qm_gen_opts o = {.max_tokens = n, .ignore_eos = 1, .on_token = on_token, .user = &r};
+    qm_gen_stats st;
+    fix_prompt(g, ids, prompt, 31);
+    fix_ok(qm_session_open(&s, g, &e), &e);
+    fix_ok(qm_generate(s, ids, prompt, &o, &st, &e), &e);
+    r.hash = st.logits_hash;
+    qm_session_close(s);
+    qm_engine_close(g);
+    return r;
+}
+
+static void same(uint32_t prompt, uint32_t n) {
+    said a = run("graph", prompt, n), b = run("persistent", prompt, n);
+    assert_int_equal(a.n, n);
+    assert_int_equal(b.n, n);
+    assert_memory_equal(a.ids, b.ids, n * sizeof *a.ids);
+    assert_true(a.hash == b.hash);
+}
+
+static void test_same_bits(void **state) {
+    (void)state;
+    same(1, 8);
+    same(29, 40);
+    same(300, 8);
+}
+
+/* Other numbers of multiprocessors, so of CTAs: each in a process of its own, since the device is opened once. */
+static void test_same_bits_on_other_grids(void **state) {
+    (void)state;
+    static const char *const sms[] = {"1", "3", "7"};
+    if (getenv("QMOE_TEST_DEVICE") && strcmp(getenv("QMOE_TEST_DEVICE"), "sim")) skip();
+    for (int i = 0; i < 3; i++) {
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (!child) {
+            setenv("QMOE_SIM_SMS", sms[i], 1);
+            setenv("QMOE_SIM_SEED", sms[i], 1);
+            said a = run("graph", 20, 16), b = run("persistent", 20, 16);
+            _exit(a.n != 16 || b.n != 16 || memcmp(a.ids, b.ids, 16 * sizeof *a.ids) || a.hash != b.hash);
+        }
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (!WIFEXITED(status) || WEXITSTATUS(status)) fail_msg("QMOE_SIM_SMS=%s: not the graph's bits", sms[i]);
+    }
+}
+
+/* The pauses of a plan: what each asks for belongs to a matvec to come; no byte is asked for twice; none is over the cap;
+ * where all pauses together hold an op's weights they are all asked for. */
+static void check_prefetch(const char *kind, uint64_t l2, uint64_t cap, int want_some) {
+    qm_engine *g = fix_engine(kind, "graph");
+    qm_plan *p;
+    qm_err e;
+    qm_limits l = g->limits;
+    uint64_t asked = 0;
+    l.l2_bytes = l2;
+    l.prefetch_bytes = cap;
+    fix_ok(qm_plan_build(&p, g->place, (qm_shape){1, 1}, l, &e), &e);
+    for (int i = 0; i < p->n_ops; i++) {
+        const qm_op *op = &p->ops[i];
+        uint64_t n = op->prefetch.bytes, between = 0;
+        if (!n) continue;
+        assert_true(n <= cap && n % 32 == 0 && op->prefetch.off % 16 == 0);
+        assert_false(i + 1 < p->n_ops && p->ops[i + 1].beside); /* there is a pause */
+        int user = -1;
+        for (int j = i + 1; j < p->n_ops && user < 0; j++) {
+            if (p->ops[j].kind == QM_OP_MATVEC && (int)QM_REF_VALUE(p->ops[j].args.matvec.w) == op->prefetch.region) user = j;
+            else between += p->ops[j].weight_bytes;
+        }
+        assert_true(user > i);
+        assert_true(op->prefetch.off + n <= p->ops[user].weight_bytes);
+        assert_true(between < l2 / 2);
+        for (int j = 0; j < i; j++) {
+            const qm_op *b = &p->ops[j];
+            if (!b->prefetch.bytes || b->prefetch.region != op->prefetch.region) continue;
+            assert_true(b->prefetch.off >= op->prefetch.off + n || op->prefetch.off >= b->prefetch.off + b->prefetch.bytes);
+        }
+        asked += n;
+    }
+    assert_int_equal(asked > 0, want_some);
+    if (cap >= 1 << 20 && l2 >= 64 << 20) { /* everything but the experts, the first layer's q, k, v (little comes before them) */
+        uint64_t fixed = 0;
+        for (int i = 0; i < p->n_ops; i++)
+            if (p->ops[i].kind == QM_OP_MATVEC && p->ops[i].layer != 0) fixed += p->ops[i].weight_bytes;
+        assert_true(asked >= fixed * 9 / 10);
+    }
+    qm_plan_free(p);
+    qm_engine_close(g);
+}
+
+static void test_prefetch(void **state) {
+    (void)state;
+    check_prefetch("small", 4 << 20, 128 << 10, 1);
+    check_prefetch("small", 64 << 20, 1 << 20, 1);
+    check_prefetch("small", 64 << 20, 4096, 1);
+    check_prefetch("small", 4 << 20, 0, 0);
+    check_prefetch("small", 0, 4096, 0);
+    check_prefetch("f16", 4 << 20, 100 << 10, 1);
+}
+
+/* A type that the kernel has no body for: one line that names it and what to do. */
+static void test_refuses(void **state) {
+    (void)state;
+    const char *dev = getenv("QMOE_TEST_DEVICE");
+    qm_engine *g;
+    qm_err e;
+    qm_engine_opts o = {.device = dev ? dev : "sim", .executor = "persistent"};
+    assert_int_equal(qm_engine_open(&g, fix_model("q8_0"), &o, &e), QM_ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.msg, "qm_matvec_q8_0"));
+    assert_non_null(strstr(e.msg, "graph"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bits), cmocka_unit_test(test_same_bits_on_other_grids),
+                                       cmocka_unit_test(test_prefetch), cmocka_unit_test(test_refuses)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
