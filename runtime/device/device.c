@@ -55,7 +55,7 @@ out:
 
 /* Opens device `ordinal` of the table already in d. On failure nothing stays open. */
 static int open_ordinal(qm_device *d, int ordinal, qm_err *e) {
-    int rc = 0;
+    int rc = 0, khz = 0, bits = 0;
     d->ctx = NULL;
     QM_CU_TRY(d, DriverGetVersion(&d->driver_version));
     QM_CU_TRY(d, DeviceGet(&d->dev, ordinal));
@@ -66,8 +66,11 @@ static int open_ordinal(qm_device *d, int ordinal, qm_err *e) {
         (rc = attribute(d, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, &d->cc_minor, e)) ||
         (rc = attribute(d, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, &d->n_sm, e)) ||
         (rc = attribute(d, CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, &d->l2_bytes, e)) ||
+        (rc = attribute(d, CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE, &khz, e)) ||
+        (rc = attribute(d, CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH, &bits, e)) ||
         (rc = attribute(d, CU_DEVICE_ATTRIBUTE_INTEGRATED, &d->integrated, e)))
         goto out;
+    d->bytes_per_s = khz > 0 && bits > 0 ? 2e3 * khz * bits / 8 : 0; /* two transfers a clock */
     if (d->cc_major < 8) {
         rc = qm_fail(e, QM_ERR_UNSUPPORTED, "%s: %s is sm_%d%d; sm_80 or later is needed", d->spec, d->name,
                      d->cc_major, d->cc_minor);

@@ -60,7 +60,7 @@ static int set_limits(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     g->limits.n_pages = (n + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS;
     g->limits.n_sm = g->dev ? (uint32_t)g->dev->n_sm : REF_SM;
     g->limits.l2_bytes = g->dev ? (uint64_t)g->dev->l2_bytes : 0;
-    g->limits.prefetch_bytes = QM_PREFETCH_OF_L2(g->limits.l2_bytes);
+    g->limits.prefetch_bytes = qm_prefetch_bytes(g->dev ? g->dev->bytes_per_s : 0, g->limits.l2_bytes);
     const char *kib = getenv("QMOE_PREFETCH"); /* for measuring: KiB a pause, 0 for none */
     if (kib) {
         char *end;

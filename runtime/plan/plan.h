@@ -68,8 +68,8 @@ typedef struct {
     int f32_act;         /* 1: no quantised activations; for run_ref only, as the yardstick */
     uint64_t l2_bytes, prefetch_bytes; /* prefetch_bytes: most in one pause (prefetch.c); 0: nothing is prefetched */
 } qm_limits;
-/* prefetch_bytes for an L2 of this size: about what memory delivers in a pause, on the chips at hand. */
-#define QM_PREFETCH_OF_L2(bytes) ((bytes) / 32)
+/* prefetch_bytes of a device: what its memory delivers in a pause of about 2 us; bytes_per_s 0: unknown. */
+uint64_t qm_prefetch_bytes(double bytes_per_s, uint64_t l2_bytes);
 
 typedef enum { QM_OUT_F32, QM_OUT_Q16A, QM_OUT_U32 } qm_out_kind;
 typedef struct {

@@ -7,6 +7,11 @@
  * no pause is taken from which on half of the L2 would have been filled before they are used. */
 #include "plan.h"
 
+uint64_t qm_prefetch_bytes(double bytes_per_s, uint64_t l2_bytes) {
+    uint64_t n = bytes_per_s > 0 ? (uint64_t)(bytes_per_s * 2e-6) : l2_bytes / 32;
+    return n < l2_bytes / 8 ? n : l2_bytes / 8;
+}
+
 /* Does the grid wait behind op j? */
 static int pause_behind(const qm_plan *p, int j) {
     return p->ops[j].kind != QM_OP_EMBED && j + 1 < p->n_ops && !p->ops[j + 1].beside;
