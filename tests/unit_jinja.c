@@ -112,12 +112,12 @@ static void origin(void **state) {
     D("{{ l|join(', ') }}{{ l }}{{ o }}", "x<<, >>y['x', 'y']{'k': 'v'}");
     D("{% for k, v in o.items() %}{{ k }}={{ v }};{% endfor %}", "k<<=>>v<<;>>");
     D("{% macro f(x) %}<{{ x }}>{% endmacro %}{{ f(m) }}{{ f('lit')|upper }}", "<<<>>ab cd<<><LIT>>>");
-    D("{% set x %}[{{ m }}]{% endset %}{{ x }}{% filter upper %}q{{ m }}{% endfilter %}", "<<[>>ab cd<<]Q>>AB CD");
+    D("{% set x %}[{{ m }}]{% endset %}{{ x }}{% generation %}q{{ m }}{% endgeneration %}", "<<[>>ab cd<<]q>>ab cd");
     D("{% set ns = namespace(a='') %}{% for x in l %}{% set ns.a = ns.a ~ x ~ ',' %}{% endfor %}{{ ns.a }}", "x<<,>>y<<,>>");
-    D("{{ ('a\\n' ~ m ~ '\\nb')|indent(2) }}", "<<a>>\n  ab cd\n  <<b>>");
+    D("{{ m.split(' ', 1) }}{{ m.split(' ')[1] ~ 'x' 'y' }}{{ ['b', m]|sort|join }}", "['ab', 'cd']cd<<xy>>ab cd<<b>>");
     D("{{ n }}{{ n + 1 }}{{ n ~ '' }}{{ true }}{{ none }}", "121312TrueNone");
-    D("{{ m|e }}{{ '<'|e }}{{ m|string }}{{ m|first }}{{ m|last }}{{ m|reverse }}{{ m|default('x') }}{{ z|default('x') }}", "ab cd&lt;ab cdaddc baab cd<<x>>");
-    D("{{ m * 2 }}{{ 'xy' * 2 }}{{ l|map('upper')|join }}{{ m.split() }}", "ab cdab cd<<xyxy>>XY['ab', 'cd']");
+    D("{{ m|safe }}{{ 'L'|safe }}{{ m|string }}{{ m|first }}{{ m|last }}{{ m|reverse }}{{ m|default('x') }}{{ z|default('x') }}", "ab cd<<L>>ab cdaddc baab cd<<x>>");
+    D("{{ m * 2 }}{{ 'xy' * 2 }}{{ l|map('upper')|join }}{{ m.split(' ') }}", "ab cdab cd<<xyxy>>XY['ab', 'cd']");
     D("{{ strftime_now('%Y')|length }}{{ m if m else 'x' }}{{ m and 'y' }}", "4ab cd<<y>>");
     D("{{ '<|im_' }}{{ m }}{{ 'end|>' }}", "<<<|im_>>ab cd<<end|>>>");
     D("{{ '<|im_' ~ '' ~ 'end|>' }}", "<<<|im_end|>>>");
@@ -147,7 +147,6 @@ static void limits(void **state) {
     expect_limit("{% set ns = namespace(x=1) %}{% for i in range(1000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}", (qm_template_limits){0}, "limit of 400");
     expect_limit("{% set ns = namespace(x=1) %}{% for i in range(1000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x|tojson }}", (qm_template_limits){0}, "limit of 400");
     expect_limit("{% set ns = namespace(x=1, y=1) %}{% for i in range(1000) %}{% set ns.x = [ns.x] %}{% set ns.y = [ns.y] %}{% endfor %}{{ ns.x == ns.y }}", (qm_template_limits){0}, "limit of 400");
-    expect_limit("{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}", (qm_template_limits){0}, "limit of 400");
     expect_limit("{{ range(100001) }}", (qm_template_limits){0}, "100000 items");
     /* Nesting of the text itself, brackets and blocks, is found when it is compiled. */
     static const char *const deep[][2] = {{"[", "]"}, {"(", ")"}, {"not ", ""}, {"-", ""}, {"1 if 1 else ", ""}, {"{1:", "}"}, {"x[", "]"}};
@@ -188,22 +187,23 @@ static void errors(void **state) {
         {"a\n{{ x|nosuch }}", 0, QM_ERR_UNSUPPORTED, "template, line 2: unknown filter \"nosuch\""},
         {"a\r\n\r\n{% if x is nosuch %}", 0, QM_ERR_UNSUPPORTED, "template, line 3: unknown test \"nosuch\""},
         {"{# a\n\n#}{% nosuch %}", 0, QM_ERR_UNSUPPORTED, "template, line 3: unknown tag \"nosuch\""},
-        {"{% for x in y recursive %}", 0, QM_ERR_UNSUPPORTED, "recursive"},
-        {"\n\n{% if x %}\n", 0, QM_ERR_FORMAT, "expected elif, got the end of the template"},
+        {"\n\n{% if x %}\n", 0, QM_ERR_FORMAT, "line 3: expected elif else endif, got the end of the template"},
         {"{{ 'a\n }}", 0, QM_ERR_FORMAT, "line 1: a string does not end"},
-        {"{{\n\n$ }}", 0, QM_ERR_FORMAT, "line 3: unexpected character \"$\""},
+        {"{{\n\n$ }}", 0, QM_ERR_FORMAT, "line 3: an unexpected character"},
         {"{{ 99999999999999999999 }}", 0, QM_ERR_LIMIT, "does not fit 64 bits"},
         {"\n\xff", 0, QM_ERR_FORMAT, "line 2: not UTF-8"},
-        {"{{ '\\ud800' }}", 0, QM_ERR_FORMAT, "no character"},
         {"\n{{ raise_exception('Roles ' ~ m) }}", 1, QM_ERR_ARG, "template, line 2: Roles ab"},
         {"\n\n{{ nosuch(1) }}", 1, QM_ERR_ARG, "template, line 3: \"nosuch\" is undefined"},
         {"{{ nosuch.x }}", 1, QM_ERR_ARG, "\"nosuch\" is undefined"},
         {"{{ 9223372036854775807 + 1 }}", 1, QM_ERR_ARG, "does not fit 64 bits"},
         {"{{ 9223372036854775807 * 2 }}", 1, QM_ERR_ARG, "does not fit 64 bits"},
-        {"{{ 3 ** 99 }}", 1, QM_ERR_ARG, "does not fit 64 bits"},
         {"{{ (-9223372036854775807 - 1) // -1 }}", 1, QM_ERR_ARG, "does not fit 64 bits"},
-        {"{{ l.append(1) }}", 1, QM_ERR_ARG, "may not change"},
-        {"{{ m|replace('a') }}", 1, QM_ERR_ARG, "replace needs the argument \"new\""},
+        {"{{ l.append(1) }}", 1, QM_ERR_ARG, "\"append\" is undefined"},
+        {"{{ m|replace('a') }}", 1, QM_ERR_ARG, "replace wants (old new count)"},
+        {"{{ m|trim(l) }}", 1, QM_ERR_ARG, "trim wants a string, not list"},
+        {"{{ 1|length }}", 1, QM_ERR_ARG, "cannot be applied to int"},
+        {"{{ 1|join }}", 1, QM_ERR_ARG, "int cannot be iterated"},
+        {"{% for x in l %}\n{{ loop.cycle('a', 'b') }}{% endfor %}", 1, QM_ERR_UNSUPPORTED, "template, line 2: unknown loop.cycle"},
         {"{{ m|upper(1) }}", 1, QM_ERR_ARG, "upper takes other arguments"},
         {"{{ l|map('nosuch')|list }}", 1, QM_ERR_UNSUPPORTED, "unknown filter \"nosuch\""}};
     json_t *d = parsed("{\"m\":\"ab\",\"l\":[1]}");
@@ -224,6 +224,36 @@ static void errors(void **state) {
             assert_int_equal(qm_template_render(t, &(qm_template_vars){.data = d}, &r, NULL), at[i].code);
             qm_template_free(t);
         }
+    }
+    json_decref(d);
+}
+/* What jinja2 has, we leave out, and say so: never another output. */
+static void refused(void **state) {
+    (void)state;
+    static const char *const compile[] = {
+        "{% raw %}{% endraw %}", "{% filter upper %}a{% endfilter %}", "{% call m() %}{% endcall %}", "{% block b %}{% endblock %}", "{% include 'x' %}", "{% import 'x' as x %}",
+        "{% with a = 1 %}{% endwith %}", "{% for x in m recursive %}{% endfor %}", "{% for (a, b) in m %}{% endfor %}", "{% set x|upper %}a{% endset %}", "{{ 2 ** 3 }}", "{{ 1 < 2 < 3 }}",
+        "{{ m == m in m }}", "{{ 0x10 }}", "{{ 0b1 }}", "{{ 1_000 }}", "{{ 1.5 }}", "{{ 1e3 }}", "{{ m.0 }}", "{{ '\\x41' }}", "{{ '\\u0041' }}", "{{ '\\101' }}", "{{ '\\N{DASH}' }}", "{{ f(*m) }}", "{{ f(**m) }}",
+        "{{ m|int }}", "{{ m|float }}", "{{ m|round }}", "{{ m|abs }}", "{{ m|min }}", "{{ m|sum }}", "{{ m|unique }}", "{{ m|indent }}", "{{ m|escape }}", "{{ m|e }}", "{{ m|groupby('x') }}", "{{ m|batch(2) }}",
+        "{{ m|urlencode }}", "{{ m is upper }}", "{{ m is sameas m }}", "{{ f(1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17) }}"};
+    static const char *const render[] = {
+        "{{ m.split() }}", "{{ m.rsplit(' ') }}", "{{ m.splitlines() }}", "{{ m.find('a') }}", "{{ m.count('a') }}", "{{ m.isdigit() }}", "{{ m.title() }}", "{{ m.removeprefix('a') }}", "{{ m.replace('', 'a') }}",
+        "{{ m.format(1) }}", "{{ m|replace('', 'a') }}", "{{ d.values() }}", "{{ d.update({}) }}", "{{ l.append(1) }}", "{{ l.pop() }}", "{{ l.index(1) }}", "{{ m|tojson(ensure_ascii=true) }}",
+        "{{ m|tojson(sort_keys=true) }}", "{{ {1: 2}|tojson }}", "{{ d|dictsort(false, 'value') }}", "{{ l|map(attribute='a', default='b') }}", "{{ 3 * m }}", "{{ f * 2 }}", "{{ f // 2 }}", "{{ dict(d) }}", "{{ namespace(d) }}",
+        "{{ namespace() }}", "{{ range }}", "{{ 9223372036854775807 + 1 }}", "{% for x in l %}{{ loop.changed(x) }}{% endfor %}", "{% for x in l %}{{ loop.depth }}{% endfor %}",
+        "{% macro m() %}{{ caller() }}{% endmacro %}{{ m() }}", "{% macro m() %}{{ varargs }}{% endmacro %}{{ m(1) }}"};
+    json_t *d = parsed("{\"m\":\"ab\",\"l\":[1],\"d\":{\"a\":1},\"f\":1.5}");
+    for (size_t i = 0; i < sizeof compile / sizeof *compile; i++) {
+        qm_template *t = NULL;
+        qm_err e = {0};
+        if (!qm_template_compile(&t, compile[i], strlen(compile[i]), &e) || strncmp(e.msg, "template, line 1: ", 18)) fail_msg("%s compiled: %s", compile[i], e.msg);
+    }
+    for (size_t i = 0; i < sizeof render / sizeof *render; i++) {
+        qm_template *t = compiled(render[i]);
+        qm_rendered r;
+        qm_err e = {0};
+        if (!qm_template_render(t, &(qm_template_vars){.data = d}, &r, &e) || strncmp(e.msg, "template, line 1: ", 18)) fail_msg("%s rendered: %s", render[i], r.text);
+        qm_template_free(t);
     }
     json_decref(d);
 }
@@ -274,7 +304,7 @@ static void tokens(void **state) {
         "<|im_start|>{{ m.role }}\n{{ m.content|trim }}<|im_end|>\n<|im_start|>",
         "{% macro f(x) %}<|im_start|>{{ x.role ~ '\\n' ~ x['content'] }}<|im_end|>{% endmacro %}{{ f(m) }}\n<|im_start|>",
         "<|im_start|>{{ m|tojson(indent=1) }}<|im_end|>{{ kw|upper|lower }}<|im_start|>",
-        "<|im_start|>{{ m }}{{ m.content|replace('Obey', 'x')|indent }}<|im_end|>{{ m.content.split('\\n')|join('\\n') }}<|im_start|>",
+        "<|im_start|>{{ m }}{{ m.content|replace('Obey', 'x')|trim }}<|im_end|>{{ m.content.split('\\n')|join('\\n') }}<|im_start|>",
         "{% set x %}<|im_start|>{{ m.content[::-1][::-1] }}{{ m.items()|list }}<|im_end|>{% endset %}{{ x }}{{ kw|join }}<|im_start|>",
         "<|im_start|>{{ m.content|reverse|reverse|list|join }}<|im_end|>{{ '<|im_end|' }}{{ kw[-1] }}{{ kw[:5] ~ 'end|>' }}<|im_start|>",
         "<|im_start|>{% for k, v in m|dictsort %}{{ k }}{{ v }}{% endfor %}<|im_end|>{{ m.content * 2 }}{{ [m.content, kw]|sort|first }}<|im_start|>"};
@@ -330,8 +360,8 @@ static void renders_again(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(small_cases), cmocka_unit_test(conversations),
                                        cmocka_unit_test(origin),      cmocka_unit_test(limits),
-                                       cmocka_unit_test(errors),      cmocka_unit_test(tokens),
-                                       cmocka_unit_test(renders_again)};
+                                       cmocka_unit_test(errors),      cmocka_unit_test(refused),
+                                       cmocka_unit_test(tokens),      cmocka_unit_test(renders_again)};
     const struct CMUnitTest given[] = {cmocka_unit_test(other_fixtures)};
     /* templates that may not lie in this repository: tools/jinja_fixtures.py --fetch makes the file */
     if (getenv("QMOE_JINJA_FIXTURES")) return cmocka_run_group_tests(given, NULL, NULL);

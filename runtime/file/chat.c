@@ -54,6 +54,27 @@ int qm_chatml_render(const qm_message *m, size_t n_messages, qm_rendered *out, q
     return 0;
 }
 
+/* Ids: control and user-defined tokens only where every byte is the template's own. */
+int qm_template_tokenize(const qm_tokenizer *t, const qm_rendered *r, int flags, qm_ids *ids, qm_err *e) {
+    size_t n_before = ids->n, from = 0, end = 0;
+    int rc = 0;
+    flags &= ~QM_TOK_SPECIAL;
+    for (size_t k = 0; k < r->n_own && !rc; k++) {
+        for (size_t i = r->own[k].start; i < r->own[k].end && !rc; i = end) {
+            uint32_t id = 0;
+            size_t len = tok_added_at(t, r->text + i, r->own[k].end - i, &id);
+            end = i + (len ? len : 1);
+            if (!len) continue;
+            rc = qm_tokenize(t, r->text + from, i - from, flags, ids, e);
+            if (!rc && tok_ids_put(ids, id)) rc = qm_fail(e, QM_ERR_NOMEM, "no memory for %zu ids", ids->n + 1);
+            from = end;
+        }
+    }
+    if (!rc) rc = qm_tokenize(t, r->text + from, r->n - from, flags, ids, e);
+    if (rc) ids->n = n_before;
+    return rc;
+}
+
 int qm_chatml(const qm_tokenizer *t, const qm_message *m, size_t n_messages, int tok_flags, qm_ids *ids, qm_err *e) {
     qm_rendered r;
     int rc = qm_chatml_check(t, e);

@@ -1,374 +1,354 @@
-/* The tree into text. Names live in scopes as in jinja2: a loop's body and a macro have their own, an if
- * has none. All that makes no value goes through j_work and j_enter, so that every template ends. */
+/* One walk over the tokens, by jinja2's grammar. A template is compiled by walking over it dry: all is parsed
+ * and no value is made. Rendering walks with values, and dry over what is not taken: the branch of an if, the
+ * other side of an "or". Names live in scopes as in jinja2: a loop's body and a macro have their own, an if has
+ * none. Every step is in j_work and every nesting in j_enter, so that all templates end and the stack suffices. */
 #include "jinja_impl.h"
-#include <math.h>
 
-static jv eval(jc *c, const jnode *n);
-enum { GO_ON, BREAK, CONTINUE };
-
-const jbuiltin *j_builtin(const jbuiltin *t, jstr name, unsigned kind) {
-    for (; t->name; t++)
-        if ((t->kinds & kind) && j_is(name, t->name)) return t;
-    return NULL;
+static jv expr(jc *c);
+static jv postfix(jc *c, jv v, int filters);
+static jv caught(jc *c, jscope *up, const jargs *a, const char *end);
+static const jv no_names[J_MAX_ARGS];
+/* ---- names, attributes, calls ---- */
+static jv undefined(jv name) { return (jv){.k = J_UNDEF, .n = name.n, .s = name.s}; }
+static jv lookup(jc *c, jv name) {
+    jv *v;
+    for (jscope *s = c->scope; s; s = s->up)
+        if ((v = j_get(c, s->vars, name))) return *v;
+    const jbuiltin *f = j_builtin(J_FUNCTION, name, J_MISSING);
+    return f ? (jv){.k = J_CALL, .fn = f, .self = no_names} : undefined(name);
 }
-
-/* Binds arguments to the names of fn->sig and calls it; a[0] is the value it is applied to. */
-jv j_call(jc *c, const jbuiltin *fn, const jv *self, const jargs *args) {
-    jv a[8] = {*self};
-    size_t slot = 0, used = 0;
-    if (*fn->sig == '*') return fn->fn(c, a, args);
-    for (const char *s = fn->sig; *s; slot++) {
-        size_t k = strcspn(s, "! "), i = 0;
-        while (i < args->n_kw && !(args->kw[2 * i].s.n == k && !memcmp(args->kw[2 * i].s.p, s, k))) i++;
-        if (slot < args->n) a[slot + 1] = args->v[slot];
-        else if (i < args->n_kw) a[slot + 1] = args->kw[2 * i + 1], used++;
-        else if (s[k] == '!') J_ERR(c, "%s needs the argument \"%.*s\"", fn->name, (int)k, s);
-        s += k + (s[k] == '!');
-        s += *s == ' ';
-    }
-    if (args->n > slot || used < args->n_kw) J_ERR(c, "%s takes other arguments: (%s)", fn->name, fn->sig);
-    return fn->fn(c, a, args);
+static jv loop_attr(jc *c, const jloop *l, jv name) {
+    int64_t i = (int64_t)l->i, n = (int64_t)l->all.n;
+    int k = j_word("index index0 length revindex revindex0 first last previtem nextitem", name);
+    if (k < 0) j_fail(c, QM_ERR_UNSUPPORTED, "unknown loop.%s", j_utf8(c, name, 60));
+    if (k < 5) return j_int((int64_t[]){i + 1, i, n, n - i, n - i - 1}[k]);
+    if (k < 7) return j_bool(k == 5 ? i == 0 : i + 1 == n);
+    return k == 7 && i > 0 ? j_item(l->all, l->i - 1) : k == 8 && i + 1 < n ? j_item(l->all, l->i + 1) : undefined(name);
 }
-
-static jargs arguments(jc *c, const jnode *n) {
-    jargs a = {0};
-    jv *v = j_alloc(c, n->n * sizeof *v), *kw = j_alloc(c, n->n * 2 * sizeof *kw);
-    for (size_t i = 0; i < n->n; i++) {
-        jv x = eval(c, n->kid[i]);
-        if (n->name[i].k == J_MISSING) v[a.n++] = x;
-        else kw[2 * a.n_kw] = n->name[i], kw[2 * a.n_kw++ + 1] = x;
-    }
-    a.v = v, a.kw = kw;
-    return a;
-}
-
-static jv undefined(jstr name) { return (jv){.k = J_UNDEF, .s = name}; }
-_Noreturn static void is_undefined(jc *c, jv v) {
-    J_ERR(c, "\"%.*s\" is undefined", (int)(v.s.n > 80 ? 80 : v.s.n), v.s.p);
-}
-static jv lookup(jc *c, jstr name) {
-    for (jscope *s = c->scope; s; s = s->up) {
-        jv *v = j_get(c, &s->vars, j_string(name));
-        if (v) return *v;
-    }
-    const jbuiltin *f = j_builtin(j_functions, name, ~0u);
-    if (f) return (jv){.k = J_CALL, .call = {f, memset(j_alloc(c, sizeof(jv)), 0, sizeof(jv))}};
-    return undefined(name);
-}
-
-static jv loop_attr(jloop *l, jstr name) {
-    int64_t i = (int64_t)l->i, n = (int64_t)l->l.n;
-    const struct { const char *name; jv v; } at[] = {
-        {"index", j_int(i + 1)}, {"index0", j_int(i)}, {"revindex", j_int(n - i)}, {"revindex0", j_int(n - i - 1)}, {"first", j_bool(!i)},
-        {"last", j_bool(i + 1 == n)}, {"length", j_int(n)}, {"depth", j_int(1)}, {"depth0", j_int(0)},
-        {"previtem", i ? l->l.v[i - 1] : undefined(name)}, {"nextitem", i + 1 < n ? l->l.v[i + 1] : undefined(name)}};
-    for (size_t k = 0; k < sizeof at / sizeof *at; k++)
-        if (j_is(name, at[k].name)) return at[k].v;
-    return undefined(name);
-}
-static jv method(jc *c, jv v, jstr name) {
-    const jbuiltin *f = j_builtin(j_methods, name, 1u << v.k);
-    if (!f) return v.k == J_LOOP ? loop_attr(v.loop, name) : undefined(name);
-    jv r = {.k = J_CALL, .call = {f, j_alloc(c, sizeof(jv))}};
-    *r.call.self = v;
-    return r;
-}
-jv j_attr(jc *c, jv v, jstr name) {
-    if (v.k == J_UNDEF) is_undefined(c, v);
-    jv m = method(c, v, name), *x = m.k == J_UNDEF && (v.k == J_DICT || v.k == J_NS) ? j_get(c, v.m, j_string(name)) : NULL;
-    return x ? *x : m;
+jv j_attr(jc *c, jv v, jv name) {
+    if (v.k == J_UNDEF) j_undefined(c, v);
+    if (v.k == J_LOOP) return loop_attr(c, v.loop, name);
+    const jbuiltin *f = j_builtin(J_METHOD, name, v.k);
+    jv *x = f ? j_alloc(c, sizeof *x) : v.k == J_DICT || v.k == J_NS ? j_get(c, v.m, name) : NULL;
+    if (f) return *x = v, (jv){.k = J_CALL, .fn = f, .self = x};
+    return x ? *x : undefined(name);
 }
 jv j_index(jc *c, jv v, jv key) {
-    if (v.k == J_UNDEF) is_undefined(c, v);
-    if (v.k == J_DICT) {
-        jv *x = j_get(c, v.m, key);
-        if (x) return *x;
-    }
-    if ((v.k == J_LIST || v.k == J_TUPLE || v.k == J_STR) && (key.k == J_INT || key.k == J_BOOL)) {
-        jlist l = v.k == J_STR ? j_iter(c, v) : v.l;
-        int64_t i = key.i + (key.i < 0 ? (int64_t)l.n : 0);
-        return i >= 0 && (size_t)i < l.n ? l.v[i] : undefined(j_str(c, key));
-    }
-    return key.k == J_STR ? v.k == J_DICT ? method(c, v, key.s) : j_attr(c, v, key.s) : undefined(j_str(c, key));
+    jv *x = v.k == J_DICT ? j_get(c, v.m, key) : NULL;
+    if (x) return *x;
+    if (v.k == J_UNDEF || key.k == J_STR) return j_attr(c, v, key);
+    int64_t i = key.k != J_INT && key.k != J_BOOL ? -1 : key.i < 0 ? key.i + (int64_t)v.n : key.i;
+    return v.k >= J_STR && v.k <= J_TUPLE && i >= 0 && (size_t)i < v.n ? j_item(v, (size_t)i) : undefined(j_str(c, key));
 }
-static jv slice(jc *c, jv v, const jnode *n) {
-    jv part[3];
-    for (int i = 0; i < 3; i++) {
-        part[i] = n->kid[i] ? eval(c, n->kid[i]) : j_none();
-        if (part[i].k != J_NONE) j_need_int(c, part[i], "a slice");
+jv j_call(jc *c, const jbuiltin *f, jv self, const jargs *args) {
+    jv a[8] = {self};
+    int applies = (f->kinds & J_BIT(self.k)) != 0, n = f->types ? (int)strlen(f->types) : 0;
+    if (!applies && f->kinds == J_BIT(J_STR) && (f->what & J_FILTER)) a[0] = j_str(c, self);
+    else if (!applies && self.k == J_UNDEF) j_undefined(c, self);
+    else if (!applies) J_ERR(c, "\"%s\" cannot be applied to %s", f->names, j_type(self));
+    for (size_t i = 0; i < args->n && f->types; i++) {
+        int slot = args->name[i].k ? j_word(f->sig, args->name[i]) : (int)i;
+        if (slot < 0 || slot >= n || a[slot + 1].k) J_ERR(c, "%s takes other arguments: (%s)", f->names, f->sig);
+        jv v = args->v[i];
+        int type = f->types[slot] | 32, fits = strchr("tv", type) || v.k == J_NONE || v.k == (type == 's' ? J_STR : J_INT);
+        if (!fits) J_ERR(c, "%s wants %s, not %s", f->names, type == 's' ? "a string" : "an integer", j_type(v));
+        a[slot + 1] = type == 't' ? j_str(c, v) : type != 'v' && v.k == J_NONE ? (jv){0} : v; /* None is as not given */
     }
-    if (v.k == J_UNDEF) is_undefined(c, v);
-    if (v.k != J_STR && v.k != J_LIST && v.k != J_TUPLE) J_ERR(c, "%s cannot be sliced", j_type(v));
-    jlist l = j_iter(c, v), r = {0};
-    int64_t len = (int64_t)l.n, step = part[2].k == J_NONE ? 1 : part[2].i, at[2];
-    if (!step) J_ERR(c, "a slice's step is 0");
-    for (int i = 0; i < 2; i++) { /* as Python's slice.indices */
-        int64_t lo = step < 0 ? -1 : 0, hi = step < 0 ? len - 1 : len, x = part[i].i;
-        if (part[i].k == J_NONE) x = (step < 0) == (i == 0) ? hi : lo;
-        else if (x < 0) x = x < -len ? lo : x + len < lo ? lo : x + len;
-        else if (x > hi) x = hi;
-        at[i] = x;
-    }
-    if (v.k == J_STR && step == 1) { /* characters lie side by side */
-        if (at[0] >= at[1]) return j_string(j_cut(v.s, 0, 0));
-        const char *p = l.v[at[0]].s.p;
-        size_t from = (size_t)(p - v.s.p), to = at[1] < len ? (size_t)(l.v[at[1]].s.p - v.s.p) : v.s.n;
-        return j_string(j_cut(v.s, from, to));
-    }
-    jbuf b = {0};
-    r.v = j_alloc(c, l.n * sizeof *r.v);
-    for (int64_t i = at[0]; step > 0 ? i < at[1] : i > at[1];) {
-        if (v.k == J_STR) j_put_s(c, &b, l.v[i].s);
-        else r.v[r.n++] = l.v[i];
-        if (__builtin_add_overflow(i, step, &i)) break;
-    }
-    return v.k == J_STR ? j_buf(&b) : j_list(v.k, r.v, r.n);
+    for (int i = 0; i < n; i++)
+        if (f->types[i] < 'a' && !a[i + 1].k) J_ERR(c, "%s wants (%s)", f->names, f->sig);
+    c->args = args;
+    return f->fn ? f->fn(c, a, f->how) : j_bool((f->how >> self.k) & 1);
 }
-
-static jv repeat(jc *c, jv v, int64_t times) {
-    jbuf b = {0};
-    jv r = {.k = v.k};
-    size_t cap = 0;
-    for (int64_t i = 0; i < times && (v.k == J_STR ? v.s.n : v.l.n); i++) {
-        if (v.k == J_STR) j_put_s(c, &b, v.s);
-        for (size_t k = 0; v.k != J_STR && k < v.l.n; k++) r.l.v = j_grow(c, r.l.v, r.l.n, &cap, sizeof v), r.l.v[r.l.n++] = v.l.v[k];
-    }
-    return v.k == J_STR ? j_buf(&b) : r;
+/* ---- tokens ---- */
+static int means(const jtok *t, const char *s) { return (t->k == T_NAME || t->k == T_OP) && j_word(s, t->v) == 0; }
+static int is(jc *c, const char *s) { return c->line = c->at->line, means(c->at, s); }
+static int take(jc *c, const char *s) { return is(c, s) && c->at++; }
+static int took(jc *c, const char *s) { return means(c->at - 1, s); }
+_Noreturn static void unexpected(jc *c, const char *want) {
+    c->line = c->at->line;
+    const char *got = c->at->k == T_EOF ? "the end of the template" : j_utf8(c, j_str(c, c->at->v), 60);
+    j_fail(c, QM_ERR_FORMAT, "expected %s, got %s", want, got);
 }
-jv j_binary(jc *c, int op, jv a, jv b) {
-    int seq = a.k == J_STR || a.k == J_LIST || a.k == J_TUPLE;
-    if (a.k == J_UNDEF || b.k == J_UNDEF) is_undefined(c, a.k == J_UNDEF ? a : b);
-    if (op == '+' && a.k == b.k && a.k == J_STR) {
-        jbuf s = {0};
-        return j_put_s(c, &s, a.s), j_put_s(c, &s, b.s), j_buf(&s);
-    }
-    if (op == '+' && a.k == b.k && seq) {
-        jv r = j_list(a.k, j_alloc(c, (a.l.n + b.l.n) * sizeof *r.l.v), a.l.n + b.l.n);
-        for (size_t i = 0; i < r.l.n; i++) r.l.v[i] = i < a.l.n ? a.l.v[i] : b.l.v[i - a.l.n];
-        return j_work(c, r.l.n * sizeof r), r;
-    }
-    if (op == '*' && seq && (b.k == J_INT || b.k == J_BOOL)) return repeat(c, a, b.i);
-    if (op == '*' && (a.k == J_INT || a.k == J_BOOL) && (b.k == J_STR || b.k == J_LIST || b.k == J_TUPLE)) return repeat(c, b, a.i);
-    if (!j_num(a) || !j_num(b)) J_ERR(c, "\"%c%c\" cannot join %s and %s", op & 255, op >> 8 ? op >> 8 : ' ', j_type(a), j_type(b));
-    int real = a.k == J_FLOAT || b.k == J_FLOAT, divides = op == '/' || op == '%' || op == J_OP('/', '/');
-    double x = j_double(a), y = j_double(b), m;
-    if (divides && y == 0) J_ERR(c, "division by zero");
-    if (op == '/') return j_float(x / y);
-    if (op == J_OP('*', '*') && (real || b.i < 0)) {
-        if (x == 0 && y < 0) J_ERR(c, "0 to a negative power");
-        if (x < 0 && y != floor(y)) J_ERR(c, "a negative number to a fractional power");
-        m = pow(x, y);
-        if (isinf(m) && isfinite(x) && isfinite(y)) J_ERR(c, "a power is too large");
-        return j_float(m);
-    }
-    if (real && divides) {
-        m = fmod(x, y);
-        if (m != 0 ? (m < 0) != (y < 0) : 0) m += y;
-        if (op == '%') return j_float(m != 0 ? m : copysign(0, y));
-        double q = (x - m) / y, f = floor(q);
-        return j_float(q != 0 ? q - f > 0.5 ? f + 1 : f : copysign(0, x / y));
-    }
-    if (real) return j_float(op == '+' ? x + y : op == '-' ? x - y : x * y);
-    int64_t r = 0, k;
-    int over = 0;
-    if (op == '+') over = __builtin_add_overflow(a.i, b.i, &r);
-    else if (op == '-') over = __builtin_sub_overflow(a.i, b.i, &r);
-    else if (op == '*') over = __builtin_mul_overflow(a.i, b.i, &r);
-    else if (divides && b.i == -1) over = op != '%' && __builtin_sub_overflow((int64_t)0, a.i, &r);
-    else if (divides) {
-        k = a.i % b.i;
-        if (k && (k < 0) != (b.i < 0)) k += b.i, r = -1;
-        r = op == '%' ? k : a.i / b.i + r;
-    } else {
-        for (r = 1, k = b.i; k > 0 && !over && r != 0 && (a.i != 1); k--) {
-            over = __builtin_mul_overflow(r, a.i, &r);
-            if (a.i == -1 && k > 2) k = 2 + k % 2; /* its powers take turns */
-        }
-    }
-    if (over) J_ERR(c, "an integer does not fit 64 bits");
-    return j_int(r);
+static void need(jc *c, const char *s) { if (!take(c, s)) unexpected(c, s); }
+static jv need_name(jc *c) {
+    if (c->at->k != T_NAME) unexpected(c, "a name");
+    return c->line = c->at->line, c->at++->v;
 }
-
-static int contains(jc *c, jv v, jv x) {
-    if (v.k == J_STR) return j_find(c, v.s, j_need_str(c, x, "\"in\" a string"), 0) != SIZE_MAX;
-    if (v.k == J_DICT) return j_get(c, v.m, x) != NULL;
-    jlist l = j_iter(c, v);
-    for (size_t i = 0; i < l.n; i++)
-        if (j_eq(c, l.v[i], x)) return 1;
-    return 0;
+/* ---- expressions ---- */
+static jv tuple(jc *c, jv (*one)(jc *)) { /* up to what can follow a tuple; one without a comma is itself */
+    jv b = {.k = J_LIST};
+    while (!is(c, "%}") && !is(c, "}}") && !is(c, ")")) {
+        j_add(c, &b, one(c));
+        if (!take(c, ",") && b.n == 1) return b.v[0];
+        if (!took(c, ",")) break;
+    }
+    if (!b.n && !is(c, ")")) unexpected(c, "an expression");
+    return b.k = J_TUPLE, b;
 }
-int j_compare(jc *c, int op, jv a, jv b) {
-    if (op == 'i' || op == 'n') return contains(c, b, a) == (op == 'i');
-    if (op == J_OP('=', '=') || op == J_OP('!', '=')) return j_eq(c, a, b) == (op == J_OP('=', '='));
-    if (a.k == J_UNDEF || b.k == J_UNDEF) is_undefined(c, a.k == J_UNDEF ? a : b);
-    int r = j_cmp(c, a, b);
-    return r == 2 && (a.k == J_FLOAT || b.k == J_FLOAT) ? 0 : (op & 255) == '<' ? r < (op >> 8 ? 1 : 0) : r > (op >> 8 ? -1 : 0);
+static int item(jc *c, const char *close, int *n) { /* of a list in brackets: is there one more? */
+    if (take(c, close)) return 0;
+    if ((*n)++) need(c, ",");
+    return *n == 1 || !take(c, close);
 }
-
-static void assign(jc *c, const jnode *t, jv v) {
-    if (t->k == N_NAME) {
-        j_set(c, &c->scope->vars, t->v, v);
-    } else if (t->k == N_ATTR) {
-        jv ns = lookup(c, t->a->v.s);
-        if (ns.k != J_NS) J_ERR(c, "cannot assign to an attribute of %s", j_type(ns));
-        j_set(c, ns.m, t->v, v);
-    } else {
-        jlist l = j_iter(c, v);
-        if (l.n != t->n) J_ERR(c, "%zu values for %zu names", l.n, t->n);
-        for (size_t i = 0; i < l.n; i++) assign(c, t->kid[i], l.v[i]);
+static jv primary(jc *c) {
+    jtok *t = c->at++;
+    jv b = {.k = J_LIST};
+    int n = 0, constant = t->k == T_NAME ? j_word("none None false False true True", t->v) : -1;
+    c->line = t->line;
+    if (t->k == T_VALUE) b = t->v;
+    while (b.k == J_STR && c->at->k == T_VALUE && c->at->v.k == J_STR) b = j_math(c, (jv[2]){b, c->at++->v}, '+'); /* side by side: one */
+    if (t->k == T_VALUE) return b;
+    if (constant >= 0) return constant < 2 ? (jv){.k = J_NONE} : j_bool(constant > 3);
+    if (t->k == T_NAME) return c->dry ? b : lookup(c, t->v);
+    if (took(c, "(")) return b = tuple(c, expr), need(c, ")"), b;
+    int dict = took(c, "{");
+    if (!dict && !took(c, "[")) c->at--, unexpected(c, "an expression");
+    if (dict) b = (jv){.k = J_DICT, .m = j_map(c)};
+    while (item(c, dict ? "}" : "]", &n)) {
+        jv v = expr(c), key = v;
+        if (dict) need(c, ":"), v = expr(c);
+        if (!dict) j_add(c, &b, v);
+        else if (!c->dry) j_set(c, b.m, key, v);
+    }
+    return b;
+}
+static jv subscript(jc *c, jv v) { /* [index] or [from:to:step]; the "[" has been read */
+    jv part[3] = {0};
+    int n = 0, some = 0;
+    do
+        if (!is(c, ":") && !is(c, "]")) part[n] = expr(c), some = 1;
+    while (n < 2 && take(c, ":") && ++n);
+    if (!n && !some) unexpected(c, "an expression");
+    need(c, "]");
+    return c->dry ? v : n ? j_slice(c, v, part) : j_index(c, v, part[0]);
+}
+/* "a, b, name=c)" to be passed to f or, without, to `what`; the "(" has been read. */
+static jv arguments(jc *c, const jbuiltin *f, jv what) {
+    jv v[J_MAX_ARGS], name[J_MAX_ARGS];
+    jargs a = {0, v, name};
+    for (int n = 0; item(c, ")", &n); a.n++) {
+        int named = c->at->k == T_NAME && means(c->at + 1, "=");
+        if (a.n == J_MAX_ARGS) j_fail(c, QM_ERR_LIMIT, "more than %d arguments", J_MAX_ARGS);
+        name[a.n] = named ? c->at->v : (jv){0}, c->at += 2 * named;
+        v[a.n] = expr(c);
+    }
+    if (c->dry) return what;
+    if (f || what.k == J_CALL) return j_call(c, f ? f : what.fn, f ? what : *what.self, &a);
+    if (what.k == J_UNDEF) j_undefined(c, what);
+    if (what.k != J_MACRO) J_ERR(c, "%s cannot be called", j_type(what));
+    jtok *back = c->at;
+    c->at = what.def, what = caught(c, what.scope, &a, "endmacro");
+    return c->at = back, what;
+}
+static jv filter_or_test(jc *c, unsigned what, jv v) {
+    int not = what == J_TEST && take(c, "not");
+    jtok *t = c->at;
+    jv arg, name = need_name(c);
+    if (c->compiling) t->fn = j_named(c, what, name);
+    int paren = take(c, "("), word = c->at->k == T_NAME && j_word("else or and is", c->at->v) < 0;
+    int more = !paren && what == J_TEST && (word || c->at->k == T_VALUE || is(c, "[") || is(c, "{"));
+    if (more) arg = postfix(c, primary(c), 0);
+    if (paren) v = arguments(c, t->fn, v);
+    else if (!c->dry) v = j_call(c, t->fn, v, &(jargs){(size_t)more, &arg, no_names});
+    return not ? j_bool(!j_true(v)) : v;
+}
+/* .name, [index], (arguments); and if asked |filter, is test, after which only calls may follow. */
+static jv postfix(jc *c, jv v, int filters) {
+    for (int filtered = 0;;) {
+        if (take(c, "(")) v = arguments(c, NULL, v);
+        else if (filters && take(c, "|")) v = filter_or_test(c, J_FILTER, v), filtered = 1;
+        else if (filters && filtered < 2 && take(c, "is")) v = filter_or_test(c, J_TEST, v), filtered = 2;
+        else if (!filtered && take(c, "[")) v = subscript(c, v);
+        else if (!filtered && take(c, ".")) v = c->dry ? need_name(c) : j_attr(c, v, need_name(c));
+        else return v;
     }
 }
-
-/* Runs n with its output caught. */
-static jv caught(jc *c, const jnode *n, jscope *scope) {
-    jbuf b = {0}, *out = c->out;
-    jscope *old = c->scope;
-    c->out = &b, c->scope = scope;
-    j_run(c, n);
-    c->out = out, c->scope = old;
-    return j_buf(&b);
+static jv unary(jc *c, int filters) { /* -x|f is (-x)|f */
+    jv v[2] = {j_int(0)};
+    j_enter(c), j_work(c, 0);
+    int sign = take(c, "-") ? '-' : take(c, "+") ? '+' : 0;
+    v[1] = sign ? unary(c, 0) : primary(c);
+    if (sign == '-' && v[1].k == J_FLOAT) v[1].f = -v[1].f;
+    else if (sign && !c->dry) v[1] = j_math(c, v, sign);
+    v[1] = postfix(c, v[1], filters);
+    return c->depth--, v[1];
 }
-static jv call_macro(jc *c, jv m, const jargs *a) {
-    const jnode *d = m.macro.def;
-    jscope *old = c->scope, *s = j_alloc(c, sizeof *s);
-    s->up = m.macro.scope;
-    size_t used = 0;
-    if (a->n > d->n) J_ERR(c, "macro \"%.*s\" takes not more than %zu arguments", (int)d->v.s.n, d->v.s.p, d->n);
-    for (size_t i = 0; i < d->n; i++) {
-        jv v = undefined(d->name[i].s);
-        size_t k = 0;
-        while (k < a->n_kw && !j_eq(c, a->kw[2 * k], d->name[i])) k++;
-        if (k < a->n_kw && i < a->n) J_ERR(c, "an argument is given twice");
-        c->scope = s;
-        if (i < a->n) v = a->v[i];
-        else if (k < a->n_kw) v = a->kw[2 * k + 1], used++;
-        else if (d->kid[i]) v = eval(c, d->kid[i]);
-        c->scope = old;
-        j_set(c, &s->vars, d->name[i], v);
-    }
-    if (used < a->n_kw) J_ERR(c, "macro \"%.*s\" has no such parameter", (int)d->v.s.n, d->v.s.p);
-    return caught(c, d->a, s);
-}
-
-static jv eval_node(jc *c, const jnode *n) {
-    jv v, r = j_none();
-    jargs args;
-    jbuf b = {0};
-    switch (n->k) {
-    case N_LIT: return n->v;
-    case N_CAUGHT: return c->caught;
-    case N_NAME: return lookup(c, n->v.s);
-    case N_LIST: case N_TUPLE:
-        r = j_list(n->k == N_LIST ? J_LIST : J_TUPLE, j_alloc(c, n->n * sizeof v), n->n);
-        for (size_t i = 0; i < n->n; i++) r.l.v[i] = eval(c, n->kid[i]);
-        return r;
-    case N_DICT:
-        r = (jv){.k = J_DICT, .m = j_alloc(c, sizeof *r.m)};
-        for (size_t i = 0; i < n->n; i += 2) v = eval(c, n->kid[i]), j_set(c, r.m, v, eval(c, n->kid[i + 1]));
-        return r;
-    case N_ATTR: return v = eval(c, n->a), c->line = n->line, j_attr(c, v, n->v.s);
-    case N_INDEX: return v = eval(c, n->a), r = eval(c, n->b), c->line = n->line, j_index(c, v, r);
-    case N_SLICE: return slice(c, eval(c, n->a), n);
-    case N_CALL: case N_FILTER: case N_TEST:
-        v = eval(c, n->a);
-        args = arguments(c, n);
-        c->line = n->line;
-        if (n->k == N_TEST) return j_bool(j_true(j_call(c, n->fn, &v, &args)) != n->op);
-        if (n->k == N_FILTER) return j_call(c, n->fn, &v, &args);
-        if (v.k == J_CALL) return j_call(c, v.call.fn, v.call.self, &args);
-        if (v.k == J_UNDEF) is_undefined(c, v);
-        if (v.k != J_MACRO) J_ERR(c, "%s cannot be called", j_type(v));
-        return call_macro(c, v, &args);
-    case N_NOT: return j_bool(!j_true(eval(c, n->a)));
-    case N_NEG: return v = eval(c, n->a), v.k == J_FLOAT ? j_float(-v.f) : j_binary(c, '-', j_int(0), v);
-    case N_POS: return v = eval(c, n->a), v.k == J_FLOAT ? v : j_binary(c, '+', j_int(0), v);
-    case N_BIN: return v = eval(c, n->a), r = eval(c, n->b), c->line = n->line, j_binary(c, n->op, v, r);
-    case N_CMP:
-        v = eval(c, n->a);
-        for (size_t i = 0; i < n->n; i++, v = r) {
-            r = eval(c, n->kid[i]);
-            c->line = n->line;
-            if (!j_compare(c, (int)n->name[i].i, v, r)) return j_bool(0);
-        }
-        return j_bool(1);
-    case N_AND: return v = eval(c, n->a), j_true(v) ? eval(c, n->b) : v;
-    case N_OR: return v = eval(c, n->a), j_true(v) ? v : eval(c, n->b);
-    case N_CAT:
-        for (size_t i = 0; i < n->n; i++) j_put_value(c, &b, eval(c, n->kid[i]), 0);
-        return j_buf(&b);
-    default: /* N_COND */
-        if (j_true(eval(c, n->b))) return eval(c, n->a);
-        return n->c ? eval(c, n->c) : undefined(j_text("the inline if without else").s);
-    }
-}
-static jv eval(jc *c, const jnode *n) {
-    j_enter(c);
-    j_work(c, 0);
-    c->line = n->line;
-    jv v = eval_node(c, n);
-    c->depth--;
-    return v;
-}
-
-static int run_for(jc *c, const jnode *n) {
-    jlist all = j_iter(c, eval(c, n->b)), l = all;
-    jscope s = {.up = c->scope}, *old = c->scope;
-    jloop loop = {0};
-    jscope *in = j_alloc(c, sizeof *in); /* macros of the body may outlive it */
-    *in = s;
-    c->scope = in;
-    if (n->c) {
-        l = (jlist){j_alloc(c, all.n * sizeof *l.v), 0};
-        for (size_t i = 0; i < all.n; i++) {
-            in->vars.n = 0;
-            assign(c, n->a, all.v[i]);
-            if (j_true(eval(c, n->c))) l.v[l.n++] = all.v[i];
-        }
-    }
-    loop.l = l;
-    jloop *at = j_alloc(c, sizeof *at);
-    *at = loop;
-    int r = GO_ON, whole = 0;
-    for (size_t i = 0; i < l.n && r != BREAK; i++) {
-        j_work(c, 0);
-        at->i = i;
-        in->vars.n = 0;
-        j_set(c, &in->vars, j_text("loop"), (jv){.k = J_LOOP, .loop = at});
-        assign(c, n->a, l.v[i]);
-        r = j_run(c, n->kid[0]);
-        whole |= r == GO_ON;
-    }
-    in->vars.n = 0;
-    /* jinja2's else: no pass came to its end. A break in it belongs to the loop around. */
-    r = !whole && n->n > 1 ? j_run(c, n->kid[1]) : GO_ON;
-    c->scope = old;
-    return r;
-}
-int j_run(jc *c, const jnode *n) {
-    int r = GO_ON;
+static jv binary(jc *c, int min) { /* operators of level min and tighter ones, to the left */
     jv v;
     j_enter(c);
-    j_work(c, 0);
-    c->line = n->line;
-    switch (n->k) {
-    case N_BODY: for (size_t i = 0; i < n->n && r == GO_ON; i++) r = j_run(c, n->kid[i]); break;
-    case N_OUT: v = eval(c, n->a), j_put_value(c, c->out, v, 0); break;
-    case N_IF: if (j_true(eval(c, n->a))) r = j_run(c, n->b); else if (n->c) r = j_run(c, n->c); break;
-    case N_FOR: r = run_for(c, n); break;
-    case N_SET: v = eval(c, n->b), c->line = n->line, assign(c, n->a, v); break;
-    case N_MACRO: j_set(c, &c->scope->vars, n->v, (jv){.k = J_MACRO, .macro = {n, c->scope}}); break;
-    case N_SET_BODY: case N_FILTER_BODY: {
-        jscope *s = j_alloc(c, sizeof *s);
-        s->up = c->scope;
-        v = caught(c, n->b, s);
-        c->caught = v;
-        v = eval(c, n->c); /* its filters, applied to what was caught */
-        if (n->k == N_SET_BODY) assign(c, n->a, v);
-        else j_put_value(c, c->out, v, 0);
-        break;
+    if (min <= J_NOT && take(c, "not")) v = j_bool(!j_true(binary(c, J_NOT)));
+    else v = unary(c, 1);
+    while (c->at->level && c->at->level >= min) {
+        jtok *op = c->at++;
+        int level = op->level, not = took(c, "not"), skip = level == J_AND ? !j_true(v) : level == J_OR && j_true(v);
+        if (not) op = c->at, need(c, "in");
+        c->dry += skip;
+        jv right = binary(c, level + 1);
+        c->dry -= skip, c->line = op->line;
+        if (c->compiling) op->fn = j_builtin(J_OPERATOR, op->v, J_MISSING); /* "and", "or": none */
+        if (!skip && !c->dry) v = op->fn ? j_call(c, op->fn, v, &(jargs){1, &right, no_names}) : right;
+        if (not) v = j_bool(!j_true(v));
+        if (level == J_COMPARE && c->at->level == J_COMPARE) j_fail(c, QM_ERR_UNSUPPORTED, "a chain of comparisons");
     }
-    default: r = n->k == N_BREAK ? BREAK : CONTINUE;
-    }
-    c->depth--;
-    return r;
+    return c->depth--, v;
 }
+static jv no_if(jc *c) { return binary(c, J_OR); }
+static jv expr(jc *c) { /* x if condition else y: once compiled, a link says where the condition is, which comes first */
+    jtok *start = c->at, *rest;
+    jv v = {0};
+    if (!start->link) v = no_if(c);
+    if (c->compiling && is(c, "if")) start->link = c->at;
+    if (!start->link) return v;
+    j_enter(c);
+    c->at = start->link + 1;
+    int yes = j_true(no_if(c)) && !c->dry;
+    rest = c->at, c->at = start;
+    if (yes) v = no_if(c);
+    c->at = rest, c->dry += yes;
+    jv other = take(c, "else") ? expr(c) : undefined(start->link->v);
+    c->dry -= yes, c->depth--;
+    return yes ? v : other;
+}
+/* ---- statements ---- */
+static jtok *assign(jc *c, jtok *at, jv v) { /* to "a", "a, b" or "ns.a" that stands at `at`; where that ends */
+    jv name[J_MAX_ARGS], attr = {0};
+    jtok *back = c->at;
+    size_t n = 0;
+    for (c->at = at; !n || take(c, ",");) {
+        int reserved = j_word("loop in not and or if else is none None false False true True", c->at->v) >= 0;
+        if (n == J_MAX_ARGS || reserved) unexpected(c, "a name");
+        name[n++] = need_name(c);
+    }
+    if (n == 1 && take(c, ".")) attr = need_name(c);
+    at = c->at, c->at = back;
+    if (c->dry || !v.k) return at;
+    jv ns = attr.k ? lookup(c, *name) : (jv){0}, all = n > 1 ? j_iter(c, v) : (jv){.k = J_LIST, .n = 1, .v = &v};
+    if (attr.k && ns.k != J_NS) J_ERR(c, "cannot assign to an attribute of %s", j_type(ns));
+    if (all.n != n) J_ERR(c, "%zu values for %zu names", all.n, n);
+    for (size_t i = 0; i < n; i++) j_set(c, attr.k ? ns.m : c->scope->vars, attr.k ? attr : name[i], j_item(all, i));
+    return at;
+}
+jscope *j_scope(jc *c, jscope *up) {
+    jscope *s = j_alloc(c, sizeof *s);
+    return *s = (jscope){up, j_map(c)}, s;
+}
+static void parameters(jc *c, const jargs *a) { /* "(a, b=1)" into the scope, with the arguments that are given */
+    size_t used = 0, k, i = 0;
+    int with = 0;
+    need(c, "(");
+    for (int n = 0; item(c, ")", &n); i++) {
+        jv name = need_name(c), v = undefined(name);
+        for (k = 0; k < a->n && !(a->name[k].k ? !j_cmp(c, a->name[k], name, 0) : k == i);) k++;
+        int given = k < a->n;
+        c->dry += given, used += (size_t)given;
+        if (take(c, "=")) v = expr(c), with = 1;
+        else if (with) j_fail(c, QM_ERR_FORMAT, "a parameter without a default after one with");
+        c->dry -= given;
+        if (!c->dry) j_set(c, c->scope->vars, name, given ? a->v[k] : v);
+    }
+    if (used < a->n) J_ERR(c, "a macro takes other arguments");
+}
+static void body(jc *c, const char *ends);
+/* What is written up to the tag `end`, in a scope inside `up`; with arguments if it is a macro's. */
+static jv caught(jc *c, jscope *up, const jargs *a, const char *end) {
+    jv b = {.k = J_STR}, *out = c->out;
+    jscope *old = c->scope;
+    c->out = &b, c->scope = j_scope(c, up);
+    if (a) parameters(c, a);
+    body(c, end);
+    c->out = out, c->scope = old;
+    return b;
+}
+static void for_tag(jc *c) {
+    jtok *names = c->at, *condition, *start;
+    c->at = assign(c, names, (jv){0}), need(c, "in");
+    jloop *loop = j_alloc(c, sizeof *loop);
+    jv all = tuple(c, no_if), some = {.k = J_LIST}, pass = {.k = J_LOOP, .loop = loop};
+    jscope *old = c->scope;
+    int dry = c->dry, whole = 0;
+    if (!dry) all = j_iter(c, all);
+    condition = take(c, "if") ? c->at : NULL;
+    c->dry++;
+    if (condition) (void)expr(c);
+    start = c->at, c->dry = dry, c->scope = j_scope(c, old);
+    for (size_t i = 0; i < all.n && condition && !dry; i++) {
+        c->scope->vars->n = 0, c->at = condition;
+        (void)assign(c, names, j_item(all, i));
+        if (j_true(expr(c))) j_add(c, &some, j_item(all, i));
+    }
+    loop->all = condition ? some : all;
+    c->loops++;
+    for (int more = 1; more; loop->i++) { /* dry if there is nothing to go through */
+        c->dry += dry || !loop->all.n;
+        c->scope->vars->n = 0, c->at = start, c->go = c->dry ? c->go : J_ON;
+        if (!c->dry) j_set(c, c->scope->vars, j_text(c, "loop", 4, 0), pass), (void)assign(c, names, j_item(loop->all, loop->i));
+        body(c, "else endfor");
+        whole |= !c->dry;
+        more = !dry && c->go != J_BREAK && loop->i + 1 < loop->all.n;
+        c->dry = dry;
+    }
+    c->loops--, c->scope->vars->n = 0;
+    if (!dry) c->go = J_ON;
+    c->dry += whole; /* jinja2's else: no pass came to its end. A break in it belongs to the loop around. */
+    if (took(c, "else")) body(c, "endfor");
+    c->dry -= whole, c->scope = old;
+}
+static void if_tag(jc *c) {
+    int done = 0, no;
+    do {
+        c->dry += done, no = !j_true(tuple(c, no_if)), c->dry += no;
+        body(c, "elif else endif");
+        c->dry -= no + done, done |= !no;
+    } while (took(c, "elif"));
+    c->dry += done;
+    if (took(c, "else")) body(c, "endif");
+    c->dry -= done;
+}
+static void statement(jc *c) {
+    enum { FOR, IF, SET, MACRO, GENERATION, BREAK, CONTINUE };
+    jv name = need_name(c), v;
+    jtok *at = c->at;
+    int tag = j_word("for if set macro generation break continue", name), loops = c->loops;
+    if (tag < 0) j_fail(c, QM_ERR_UNSUPPORTED, "unknown tag \"%s\"", j_utf8(c, name, 60));
+    if (tag >= BREAK && !loops) j_fail(c, QM_ERR_FORMAT, "break and continue stand in a loop");
+    if (tag >= BREAK && !c->dry) c->go = tag == BREAK ? J_BREAK : J_CONTINUE, c->dry++; /* up to the loop, which sets it back */
+    if (tag == FOR) for_tag(c);
+    if (tag == IF) if_tag(c);
+    if (tag == SET) {
+        c->at = assign(c, at, (jv){0});
+        v = take(c, "=") ? tuple(c, expr) : caught(c, c->scope, NULL, "endset");
+        (void)assign(c, at, v);
+    }
+    if (tag == MACRO) {
+        name = need_name(c), v = (jv){.k = J_MACRO, .def = c->at, .scope = c->scope};
+        if (!c->dry) j_set(c, c->scope->vars, name, v);
+        c->dry++, c->loops = 0;
+        (void)caught(c, c->scope, &(jargs){0}, "endmacro");
+        c->dry--, c->loops = loops;
+    }
+    if (tag == GENERATION) v = caught(c, c->scope, NULL, "endgeneration"); /* only marks the assistant's part, for training */
+    if (tag == GENERATION && c->out) j_cat(c, c->out, v);
+}
+/* The end of a tag, then text, {{ }} and {% %} up to a tag named in `ends`, which is read as far as its name;
+ * "": all there is. */
+static void body(jc *c, const char *ends) {
+    j_enter(c);
+    if (*ends) need(c, "%}");
+    for (; c->at->k != T_EOF; j_work(c, 0)) {
+        jtok *t = c->at++;
+        if (t->k == T_DATA) {
+            if (!c->dry) j_cat(c, c->out, t->v);
+        } else if (took(c, "{{")) {
+            jv v = tuple(c, expr);
+            if (!c->dry) j_cat(c, c->out, j_str(c, v));
+            need(c, "}}");
+        } else if (c->at->k == T_NAME && j_word(ends, c->at->v) >= 0) {
+            break;
+        } else {
+            statement(c), need(c, "%}");
+        }
+    }
+    if (*ends && c->at->k == T_EOF) unexpected(c, ends);
+    c->at += *ends != 0, c->depth--;
+}
+void j_run(jc *c) { c->at = c->tok, body(c, ""); }

@@ -1,9 +1,7 @@
 /* jinja_impl.h: what the template engine's own files share. Nobody else includes it.
- *   jinja_lex.c     text into tokens: tags, whitespace control, literals
- *   jinja_parse.c   tokens into a tree; names of filters and tests are looked up here
- *   jinja_value.c   memory, errors, strings with their origin, str(), repr(), JSON, comparison
- *   jinja_eval.c    the tree into text: scopes, loops, macros;  jinja.c  qm_template_*
- *   jinja_filter.c  filters and tests;  jinja_method.c  methods and functions
+ *   jinja_lex.c   text into tokens;  jinja_eval.c  the one walk over them;  jinja.c  qm_template_*
+ *   jinja_value.c   memory, errors, sequences, dicts, truth, order, str(), repr() and JSON
+ *   jinja_builtin.c   the table of operators, filters, tests, methods and functions
  * Errors leave by longjmp to the one setjmp of compile or render: all memory is the arena's. */
 #ifndef QM_JINJA_IMPL_H
 #define QM_JINJA_IMPL_H
@@ -11,128 +9,110 @@
 #include <stdint.h>
 #include <string.h>
 #include "jinja.h"
+#include "unicode.h"
 
 typedef enum { J_MISSING, J_UNDEF, J_NONE, J_BOOL, J_INT, J_FLOAT, J_STR, J_LIST, J_TUPLE, J_DICT, J_NS, J_LOOP, J_MACRO, J_CALL } jkind;
-typedef struct jnode jnode;
 typedef struct jv jv;
 typedef struct jc jc;
+typedef struct jtok jtok;
 typedef struct jbuiltin jbuiltin;
-typedef struct jscope jscope;
-typedef struct { const char *p; const uint8_t *own; size_t n; } jstr; /* own: [n] 1 = the template's; NULL = all data */
-typedef struct { jv *v; size_t n; } jlist;
-typedef struct { jv *kv; size_t n, cap; } jmap; /* kv: [n][key, value], in order of insertion */
-typedef struct jloop jloop;
+typedef struct jscope { struct jscope *up; jv *vars; } jscope;
+/* A character of a string is its code point, and this bit where it is the template's own: so the origin
+ * goes wherever the character goes. Comparisons leave the bit out. */
+#define J_OWN 0x80000000u
+#define J_CHAR(x) ((x) & ~J_OWN)
 struct jv {
     jkind k;
     union {
         int64_t i; /* J_BOOL, J_INT */
         double f;
-        jstr s;    /* J_STR; of J_UNDEF what there is none of, for messages */
-        jlist l;   /* J_LIST, J_TUPLE */
-        jmap *m;   /* J_DICT, J_NS */
-        jloop *loop;
-        struct { const jnode *def; jscope *scope; } macro;
-        struct { const jbuiltin *fn; jv *self; } call;
+        struct { size_t n; union { uint32_t *s; jv *v; }; }; /* J_STR, J_LIST, J_TUPLE; J_UNDEF: what there is not */
+        jv *m; /* J_DICT, J_NS: a list of key, value, key, ... in order of insertion */
+        struct jloop *loop;
+        struct { jtok *def; jscope *scope; };           /* J_MACRO: where its parameters stand */
+        struct { const jbuiltin *fn; const jv *self; }; /* J_CALL */
     };
 };
-struct jloop { jlist l; size_t i; jv last; };
-typedef struct { const jv *v; size_t n; const jv *kw; size_t n_kw; } jargs; /* kw: [n_kw][name, value] */
-/* sig: names of the arguments after a[0], the value; '!' marks one that must be given, "*" takes jargs as they are */
-struct jbuiltin { const char *name, *sig; jv (*fn)(jc *c, jv *a, const jargs *raw); unsigned kinds; };
-extern const jbuiltin j_filters[], j_tests[], j_methods[], j_functions[];
-
-typedef enum { T_EOF, T_DATA, T_VAR, T_VAR_END, T_BLOCK, T_BLOCK_END, T_NAME, T_STR, T_NUM, T_OP } jtok_kind;
-typedef struct { jtok_kind k; int line; jstr s; jv v; } jtok; /* s: the text; v: of T_STR, T_NUM */
-
-typedef enum {
-    N_LIT, N_NAME, N_LIST, N_TUPLE, N_DICT, N_ATTR, N_INDEX, N_SLICE, N_CALL, N_FILTER, N_TEST, N_NOT, N_NEG, N_POS, N_BIN, N_CMP, N_AND, N_OR,
-    N_CAT, N_COND, N_OUT, N_BODY, N_FOR, N_IF, N_SET, N_SET_BODY, N_MACRO, N_FILTER_BODY, N_CAUGHT, N_BREAK, N_CONTINUE
-} jnode_kind;
-struct jnode {
-    jnode_kind k;
-    int line, op;  /* op: an operator's characters (see J_OP); N_TEST: 1 = is not */
-    jnode *a, *b, *c; /* operands; N_FOR: target, sequence, condition; N_IF: condition, body, else */
-    jnode **kid;      /* [n] elements, arguments, statements; NULL where a slice has none */
-    jv *name;      /* [n] a call's argument names (J_MISSING: positional), a macro's parameters */
-    size_t n;
-    jv v;          /* literal, name */
-    const jbuiltin *fn;
+typedef struct jloop { jv all; size_t i; } jloop;
+typedef struct { size_t n; const jv *v, *name; } jargs; /* name: J_MISSING: positional */
+/* A row of the table. names, sig: words. kinds: of values that it applies to; a filter on nothing but text makes text of
+ * any value. sig: the arguments after a[0], the value; types, a letter each: s string, i integer, t any, made text, v any;
+ * a capital must be there. types NULL: fn takes jc.args as they are. fn NULL: a test for the kinds in how. */
+struct jbuiltin { const char *names; unsigned what, kinds; const char *sig, *types; jv (*fn)(jc *c, jv *a, int how); int how; };
+enum { J_OPERATOR = 1, J_FILTER = 2, J_TEST = 4, J_METHOD = 8, J_FUNCTION = 16, J_MAX_ARGS = 16 };
+#define J_BIT(kind) (1u << (kind))
+typedef enum { T_EOF, T_DATA, T_NAME, T_OP, T_VALUE } jtok_kind;
+struct jtok {
+    jtok_kind k;
+    int line, level;    /* level: of a binary operator, from J_OR, the loosest */
+    jv v;               /* the text; of T_VALUE a string or number */
+    const jbuiltin *fn; /* set when compiled: an operator's, filter's or test's */
+    jtok *link;         /* set when compiled, where "x if y" starts: its "if" */
 };
-#define J_OP(a, b) ((a) | (b) << 8)
-
-typedef struct { char *p; uint8_t *own; size_t n, cap; } jbuf;
-struct jscope { jscope *up; jmap vars; };
+enum { J_OR = 1, J_AND, J_NOT, J_COMPARE };
 struct jc {
     jmp_buf fail;
     qm_err *e;
-    int code, line;
+    int code, line, compiling, dry, loops; /* dry: not 0: what is walked over is only parsed */
     struct jchunk *chunks;
     size_t n_bytes, n_steps, depth;
     qm_template_limits max;
-    jtok *tok; /* compile: [n_tok], the last is T_EOF */
-    size_t n_tok, cap_tok, at;
-    uint8_t *ones; /* origin of the template's literals: as many 1s as it has bytes */
-    int loops;
-    jscope *scope; /* render */
-    jbuf *out;
-    jv caught; /* what N_CAUGHT stands for: the text of a {% set %} or {% filter %} body */
-    const struct tm *now;
+    const char *text;             /* [n_text] what is compiled */
+    const qm_template_vars *vars; /* what is rendered, and to what */
+    qm_rendered *rendered;
+    uint32_t *src;                /* [n_src] the template's text, and zeros after it */
+    size_t n_text, n_src, n_counted, n_tok;
+    jtok *tok, *at; /* the last is T_EOF */
+    jscope *scope;
+    jv *out;
+    enum { J_ON, J_BREAK, J_CONTINUE } go;
+    const jargs *args;
 };
-struct qm_template { struct jchunk *chunks; jnode *root; };
+struct qm_template { struct jchunk *chunks; jtok *tok; };
 
-/* value */
 _Noreturn void j_fail(jc *c, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 #define J_ERR(c, ...) j_fail(c, QM_ERR_ARG, __VA_ARGS__)
-void *j_alloc(jc *c, size_t n);
+_Noreturn void j_undefined(jc *c, jv v);
 void j_chunks_free(struct jchunk *k);
-void *j_grow(jc *c, void *p, size_t n, size_t *cap, size_t size); /* room for one more than n */
-void j_enter(jc *c);
-void j_work(jc *c, size_t bytes);
-void j_put(jc *c, jbuf *b, const char *p, const uint8_t *own, size_t n);
-void j_puts(jc *c, jbuf *b, const char *s);
-void j_put_s(jc *c, jbuf *b, jstr s);
-void j_put_value(jc *c, jbuf *b, jv v, int repr);
-void j_put_json(jc *c, jbuf *b, jv v, const jv *opt, size_t level); /* opt: ensure_ascii, indent, item and key separator, sort_keys */
-jv j_buf(const jbuf *b);
-jv j_text(const char *s); /* data; s lives on */
-jstr j_str(jc *c, jv v);
-jstr j_need_str(jc *c, jv v, const char *what);
-int64_t j_need_int(jc *c, jv v, const char *what);
-jstr j_cut(jstr s, size_t from, size_t to);
-size_t j_char(jstr s, size_t at, uint32_t *cp); /* length of the character at s.p[at] */
-size_t j_chars(jc *c, jstr s);
-int j_space(uint32_t cp);
-int j_is(jstr s, const char *t);
-size_t j_find(jc *c, jstr s, jstr what, size_t from); /* SIZE_MAX: not there */
-int j_true(jv v);
-int j_num(jv v);
-double j_double(jv v);
-int j_eq(jc *c, jv a, jv b);
-int j_cmp(jc *c, jv a, jv b);
-jv *j_get(jc *c, const jmap *m, jv key);
-void j_set(jc *c, jmap *m, jv key, jv v);
-jlist j_iter(jc *c, jv v);
+void *j_alloc(jc *c, size_t n);
+void *j_grow(jc *c, void *p, size_t n, size_t more, size_t size); /* room for n + more; there is some up to n's power of 2 */
+void j_enter(jc *c); /* one level deeper; c->depth-- leaves it */
+void j_work(jc *c, size_t items);
+/* What grows starts empty; once it is a value it never changes. */
+void j_add(jc *c, jv *list, jv item);
+void j_put(jc *c, jv *text, uint32_t ch);
+void j_cat(jc *c, jv *b, jv seq); /* all items of a sequence */
+typedef struct { int json; jv item, key, indent; } jformat; /* separators; indent: J_MISSING: all on one line */
+void j_write(jc *c, jv *b, jv v, const jformat *f, size_t level);
+jv j_str(jc *c, jv v); /* Python's str() */
+jv j_text(jc *c, const char *s, size_t n, uint32_t own); /* of UTF-8 */
+char *j_utf8(jc *c, jv s, size_t max); /* at most max bytes, whole characters, and a NUL */
+jv j_from_json(jc *c, json_t *j, uint32_t own);
+jv j_cut(jv seq, size_t from, size_t to);
+jv j_item(jv seq, size_t i);
+jv j_iter(jc *c, jv v);
+jv j_pairs(jc *c, jv dict);
 const char *j_type(jv v);
-jv j_from_json(jc *c, json_t *j, int trusted);
-static inline jv j_none(void) { return (jv){.k = J_NONE}; }
+int j_word(const char *words, jv name); /* its index among "a b c", or -1 */
+static inline int j_space(uint32_t ch) { return qm_unicode_class(ch) == QM_UC_SPACE || (ch >= 28 && ch <= 31); } /* str.isspace */
+int j_true(jv v);
+int j_cmp(jc *c, jv a, jv b, int order); /* 0 equal, -1 less, 1 more, 2 neither: an error if order is asked for */
+jv *j_map(jc *c);
+jv *j_get(jc *c, const jv *m, jv key); /* NULL: not there */
+void j_set(jc *c, jv *m, jv key, jv v);
+static inline int j_num(jv v) { return v.k == J_INT || v.k == J_BOOL || v.k == J_FLOAT; }
+static inline double j_double(jv v) { return v.k == J_FLOAT ? v.f : (double)v.i; }
 static inline jv j_bool(int b) { return (jv){.k = J_BOOL, .i = b != 0}; }
 static inline jv j_int(int64_t i) { return (jv){.k = J_INT, .i = i}; }
 static inline jv j_float(double f) { return (jv){.k = J_FLOAT, .f = f}; }
-static inline jv j_string(jstr s) { return (jv){.k = J_STR, .s = s}; }
-static inline jv j_list(jkind k, jv *v, size_t n) { return (jv){.k = k, .l = {v, n}}; }
-/* lex, parse, eval, method */
-void j_lex(jc *c, const char *src, size_t n);
-jnode *j_parse(jc *c);
-int j_run(jc *c, const jnode *n); /* writes to c->out; 0, or 1 on the way out of a break, 2 of a continue */
-const jbuiltin *j_builtin(const jbuiltin *table, jstr name, unsigned kind);
-jv j_call(jc *c, const jbuiltin *fn, const jv *self, const jargs *args);
-jv j_attr(jc *c, jv v, jstr name);
+void j_lex(jc *c);
+void j_run(jc *c);
+jscope *j_scope(jc *c, jscope *up);
+jv j_call(jc *c, const jbuiltin *fn, jv self, const jargs *args);
+jv j_attr(jc *c, jv v, jv name);
 jv j_index(jc *c, jv v, jv key);
-jv j_binary(jc *c, int op, jv a, jv b);
-int j_compare(jc *c, int op, jv a, jv b); /* also 'i' in, 'n' not in */
-jv j_attr_path(jc *c, jv v, jv path); /* "a.b.0", as attribute= has it */
-jv j_case(jc *c, jstr s, int how); /* 'u', 'l', 'c' capitalize, 't' str.title(), 'T' the filter title */
-jv j_strip(jc *c, jstr s, jv chars, int sides); /* 1 left, 2 right */
-jv j_replace(jc *c, jstr s, jstr old, jstr new, int64_t count);
-jv j_lines(jc *c, jstr s);
+const jbuiltin *j_builtin(unsigned what, jv name, jkind k); /* NULL: none; k J_MISSING: for any kind of value */
+const jbuiltin *j_named(jc *c, unsigned what, jv name);     /* a filter or test; an error if there is none */
+jv j_math(jc *c, jv *a, int how); /* a[0] + - * / % a[1]; d for // */
+jv j_slice(jc *c, jv seq, const jv part[3]);
 #endif
