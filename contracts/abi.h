@@ -265,8 +265,10 @@
 #define QM_WALK_RECORDS      0   /* records [n], 16-byte aligned */
 #define QM_WALK_ARRIVED      8   /* u64: arrivals at the grid's barriers, ever growing; 0 before the first launch. Every
                                     launch that uses it has the same grid. */
-#define QM_WALK_N           16   /* u32 >= 1 */
-#define QM_WALK_SIZE        24
+#define QM_WALK_STAMPS      16   /* 0, or u64 [n, 2], all ones before: when the first CTA began with the op, and when the
+                                    last was through with it, ns of the device's clock */
+#define QM_WALK_N           24   /* u32 >= 1 */
+#define QM_WALK_SIZE        32
 
 #define QM_WALK_REC_CASE     0   /* u32: number in contracts/walk.def */
 #define QM_WALK_REC_WARPS    4

@@ -269,6 +269,10 @@ step_perop() {
         else said="$said d$d $(numbers "$W/perop.one" step_ns | head -n 1 | awk '{ printf "%.0f us", $1 / 1000 }') a step,"; fi
         figure "${said# }"
     done
+    if ! sim && bench --executor persistent --per-op -d 0 -o jsonl > "$W/perop.one"; then
+        cat "$W/perop.one" >> "$W/perop.jsonl"
+        figure "$said persistent d0 $(numbers "$W/perop.one" step_ns | head -n 1 | awk '{ printf "%.0f us", $1 / 1000 }')"
+    fi
     exit $rc
 }
 

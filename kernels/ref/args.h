@@ -363,9 +363,11 @@ static_assert(sizeof(qm_walk_record) == QM_WALK_REC_SIZE, "abi");
 typedef struct {
     uint64_t records;
     uint64_t arrived;
+    uint64_t stamps;
     uint32_t n;
     uint32_t pad_;
 } qm_walk_args;
+static_assert(offsetof(qm_walk_args, stamps) == QM_WALK_STAMPS, "abi");
 static_assert(offsetof(qm_walk_args, arrived) == QM_WALK_ARRIVED, "abi");
 static_assert(offsetof(qm_walk_args, n) == QM_WALK_N, "abi");
 static_assert(sizeof(qm_walk_args) == QM_WALK_SIZE, "abi");

@@ -1,6 +1,5 @@
 /* engine.c: opens a model on a device. */
 #include "engine.h"
-#include "walk.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -9,6 +9,7 @@
 #include "../qmoe.h"
 #include "pages.h"
 #include "sampling.h"
+#include "walk.h"
 
 /* An executor: one way to run plans. All calls on one sequence are in order; step only enqueues.
  *   graph  one CUDA graph per step shape, captured once (graph.c)
@@ -41,6 +42,9 @@ extern const qm_executor qm_executor_graph, qm_executor_persistent, qm_executor_
  * address behind a reference; the host bases of a ref sequence. */
 int qm_graph_launch_op(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_err *e);
 int qm_graph_launch_op_on(qm_engine *g, qm_seq *s, const qm_plan *p, int i, CUstream st, qm_err *e);
+/* The executor persistent's walk of a plan, for measuring: the caller closes it (qm_walk_close). */
+int qm_graph_walk_open(qm_engine *g, qm_seq *s, const qm_plan *p, qm_walk *w, qm_err *e);
+int qm_graph_walk_launch(qm_engine *g, const qm_walk *w, CUdeviceptr stamps, CUstream st, qm_err *e);
 CUdeviceptr qm_graph_address(qm_engine *g, qm_seq *s, const qm_plan *p, qm_ref r);
 void qm_graph_args(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_op_args *out); /* with real addresses */
 CUstream qm_graph_stream(qm_engine *g);

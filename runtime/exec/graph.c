@@ -6,7 +6,6 @@
 #include "../device/prof.h"
 #include "capture.h"
 #include "engine.h"
-#include "walk.h"
 #include "weights.h"
 
 typedef struct {
@@ -246,8 +245,18 @@ static int launch_walk(void *user, CUstream st, qm_err *e) {
     int rc = 0;
     for (int i = 0; i < c->p->n_ops && !rc; i++)
         if (i < w->first || i >= w->first + w->n) rc = launch_captured(user, i, st, e);
-        else if (i == w->first) rc = qm_walk_launch(w, x->kernels, x->arrived, st, e);
+        else if (i == w->first) rc = qm_walk_launch(w, x->kernels, x->arrived, 0, st, e);
     return rc;
+}
+
+int qm_graph_walk_open(qm_engine *g, qm_seq *s, const qm_plan *p, qm_walk *w, qm_err *e) {
+    qm_bases b = bases_of(g->exec_state, s);
+    return qm_walk_open(w, g->dev, ((device_state *)g->exec_state)->kernels, p, &b, e);
+}
+
+int qm_graph_walk_launch(qm_engine *g, const qm_walk *w, CUdeviceptr stamps, CUstream st, qm_err *e) {
+    const device_state *x = g->exec_state;
+    return qm_walk_launch(w, x->kernels, x->arrived, stamps, st, e);
 }
 
 static int capture(qm_engine *g, qm_seq *s, const qm_plan *p, qm_walk *w, CUgraphExec *out, qm_err *e) {
@@ -260,8 +269,7 @@ static int capture(qm_engine *g, qm_seq *s, const qm_plan *p, qm_walk *w, CUgrap
         if ((rc = qm_kernels_get(x->kernels, p->ops[i].kernel, &f, e))) return rc;
     }
     if (g->exec != &qm_executor_persistent) return qm_capture_plan(g->dev, x->stream, p, launch_captured, &c, out, e);
-    qm_bases b = bases_of(x, s);
-    if ((rc = qm_walk_open(w, g->dev, x->kernels, p, &b, e))) return rc;
+    if ((rc = qm_graph_walk_open(g, s, p, w, e))) return rc;
     return qm_capture(g->dev, x->stream, launch_walk, &c, out, e);
 }
 

@@ -56,6 +56,7 @@ typedef struct {
     qm_stamped *stamped;   /* NULL: the users' kernels */
     CUdeviceptr stamps;    /* [n_ops] of QM_STAMP_BYTES */
     CUgraphExec graph;
+    qm_walk walk;          /* persistent: n > 0 */
     qm_timer timer;
 } bench;
 
@@ -70,6 +71,7 @@ static void bench_close(bench *b) {
         if (b->graph) b->g->dev->cu.GraphExecDestroy(b->graph);
         if (b->stamps) b->g->dev->cu.MemFree(b->stamps);
         qm_stamped_close(b->stamped);
+        qm_walk_close(&b->walk, b->g->dev);
         if (b->timer.d) qm_timer_close(&b->timer);
     }
     qm_session_close(b->s);
@@ -79,7 +81,7 @@ static void bench_close(bench *b) {
 enum { FILL_SEED = 1 };
 static int bench_open(bench *b, qm_engine *g, uint32_t depth, qm_err *e) {
     memset(b, 0, sizeof *b);
-    if (g->exec != &qm_executor_graph)
+    if (g->exec == &qm_executor_ref)
         return qm_fail(e, QM_ERR_UNSUPPORTED, "per op: the executor %s runs no kernels", g->exec->name);
     if (depth >= g->limits.n_ctx)
         return qm_fail(e, QM_ERR_LIMIT, "per op: depth %u needs a context of %u, it is %u", depth, depth + 1, g->limits.n_ctx);
@@ -135,6 +137,18 @@ static int launch(void *user, int i, CUstream st, qm_err *e) {
                              b->stamps + (uint64_t)i * QM_STAMP_BYTES, st, e);
 }
 
+/* The persistent executor's step: the walk in one launch, with a stamp for each of its ops. */
+static int launch_walk(void *user, CUstream st, qm_err *e) {
+    bench *b = user;
+    const qm_walk *w = &b->walk;
+    int rc = 0;
+    for (int i = 0; i < b->plan->n_ops && !rc; i++)
+        if (i < w->first || i >= w->first + w->n) rc = launch(b, i, st, e);
+        else if (i == w->first)
+            rc = qm_graph_walk_launch(b->g, w, b->stamped ? b->stamps + (uint64_t)i * QM_STAMP_BYTES : 0, st, e);
+    return rc;
+}
+
 /* The step as a graph of its own: nothing but the ops. Everything is loaded before the capture begins. */
 static int capture(bench *b, qm_err *e) {
     qm_device *d = b->g->dev;
@@ -148,7 +162,12 @@ static int capture(bench *b, qm_err *e) {
     for (int i = 0; i < b->plan->n_ops; i++)
         if (b->stamped ? (rc = qm_stamped_load(b->stamped, b->plan->ops[i].kernel, e)) : (rc = launch(b, i, st, e))) return rc;
     QM_CU_TRY(d, StreamSynchronize(st));
-    rc = qm_capture_plan(d, st, b->plan, launch, b, &b->graph, e);
+    if (b->g->exec == &qm_executor_persistent) {
+        if (!b->walk.n && (rc = qm_graph_walk_open(b->g, b->s->seq, b->plan, &b->walk, e))) goto out;
+        rc = qm_capture(d, st, launch_walk, b, &b->graph, e);
+    } else {
+        rc = qm_capture_plan(d, st, b->plan, launch, b, &b->graph, e);
+    }
 out:
     return rc;
 }
@@ -259,6 +278,7 @@ int qm_perop_time(qm_engine *g, uint32_t depth, int runs, uint64_t seed, qm_pero
         at += r->op[i].time_ns;
     }
     r->timed = 1;
+    r->walked = g->exec == &qm_executor_persistent;
     r->runs = runs;
     snprintf(r->device, sizeof r->device, "%s", g->dev->name);
     *out = r;

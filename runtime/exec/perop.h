@@ -26,7 +26,7 @@ typedef struct {
     qm_op_record *op;     /* [n_ops] */
     int n_ops;
     int counted, timed, estimated; /* which of the fields above mean something */
-    int walked;           /* of an estimate: by the persistent kernel, not as a graph of kernels */
+    int walked;           /* of times: by the persistent kernel, not as a graph of kernels */
     qm_counters total;    /* of the step, where counted */
     uint64_t kv_bytes;
     int runs;             /* behind the times */

@@ -125,7 +125,7 @@ static json_t *step_json(const qm_report *p, const qm_perop *r, const qm_chip *c
         "thread_insts", count(c, s.c.thread_insts), "warp_insts", count(c, s.c.warp_insts), "requested_bytes",
         count(c, requested(&s.c)), "sectors", count(c, sectors(&s.c)), "shared_passes", count(c, s.c.shared_passes),
         "barriers", count(c, s.c.barriers));
-    if (r->estimated) json_object_set_new(j, "executor", json_string(r->walked ? "persistent" : "graph"));
+    if (t) json_object_set_new(j, "executor", json_string(r->walked ? "persistent" : "graph"));
     json_object_set_new(j, "model", *p->path ? json_string(p->path) : json_null());
     json_object_set_new(j, "step_ns", nanoseconds(t, r->step_ns));
     json_object_set_new(j, "step_with_stamps_ns", nanoseconds(t, r->stamped_ns));

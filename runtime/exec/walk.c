@@ -101,7 +101,7 @@ void qm_walk_close(qm_walk *w, qm_device *d) {
     *w = (qm_walk){0};
 }
 
-int qm_walk_launch(const qm_walk *w, qm_kernels *k, CUdeviceptr arrived, CUstream st, qm_err *e) {
-    qm_walk_args a = {.records = w->records, .arrived = arrived, .n = (uint32_t)w->n};
+int qm_walk_launch(const qm_walk *w, qm_kernels *k, CUdeviceptr arrived, CUdeviceptr stamps, CUstream st, qm_err *e) {
+    qm_walk_args a = {.records = w->records, .arrived = arrived, .stamps = stamps, .n = (uint32_t)w->n};
     return qm_kernels_launch_resident(k, w->kernel, (const unsigned[3]){w->grid, 1, 1}, QM_WALK_BLOCK, w->shared, &a, st, e);
 }

@@ -18,6 +18,7 @@ typedef struct {
 int qm_walk_check(const qm_plan *p, qm_err *e);
 int qm_walk_open(qm_walk *w, qm_device *d, qm_kernels *k, const qm_plan *p, const qm_bases *b, qm_err *e);
 void qm_walk_close(qm_walk *w, qm_device *d);
-/* arrived: a u64 in device memory, 0 before the first launch, the same for all walks of one grid in one stream. */
-int qm_walk_launch(const qm_walk *w, qm_kernels *k, CUdeviceptr arrived, CUstream st, qm_err *e);
+/* arrived: a u64 in device memory, 0 before the first launch, the same for all walks of one grid in one stream.
+ * stamps: 0, or u64 [n, 2] (contracts/abi.h, QM_WALK_STAMPS). */
+int qm_walk_launch(const qm_walk *w, qm_kernels *k, CUdeviceptr arrived, CUdeviceptr stamps, CUstream st, qm_err *e);
 #endif

@@ -49,7 +49,7 @@ static const struct {
     [QM_OP_COMBINE] = {4, QM_COMBINE_SIZE},       [QM_OP_ROUTER] = {3, QM_ROUTER_SIZE},
     [QM_OP_SAMPLE_SCAN] = {7, QM_SAMPLE_SCAN_SIZE}, [QM_OP_SAMPLE_DRAW] = {5, QM_SAMPLE_DRAW_SIZE},
     [QM_OP_PROBE] = {2, QM_PROBE_SIZE},           [QM_OP_STATS] = {5, QM_STATS_SIZE},
-    [QM_OP_WALK] = {2, QM_WALK_SIZE},
+    [QM_OP_WALK] = {3, QM_WALK_SIZE},
 };
 
 int qm_op_n_addresses(qm_op_kind kind) { return shapes[kind].n_addresses; }
