@@ -1,6 +1,6 @@
 /* unit_jinja.c: the template engine against what Python's jinja2 rendered (tests/golden/jinja, written by
  * tools/jinja_fixtures.py), its limits, the origin of every byte, and what that means for token ids.
- * QMOE_JINJA_FIXTURES names a further file of cases, such as one with Qwen's own templates. */
+ * QMOE_JINJA_FIXTURES names a further file of cases (tools/jinja_fixtures.py --templates). */
 #include "runtime/file/jinja.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -58,6 +58,28 @@ static void conversations(void **state) { (void)state; file_of_cases("tests/gold
 static void other_fixtures(void **state) {
     (void)state;
     file_of_cases(getenv("QMOE_JINJA_FIXTURES"), 1);
+}
+/* For test_templates.py: what we make of each case, null for an error, into the file that QMOE_JINJA_OUT names. */
+static void write_renders(void **state) {
+    (void)state;
+    json_t *f = json_load_file(getenv("QMOE_JINJA_FIXTURES"), JSON_ALLOW_NUL, NULL), *out = json_array(), *c;
+    size_t i;
+    assert_non_null(f);
+    json_array_foreach(json_object_get(f, "cases"), i, c) {
+        json_t *text = json_object_get(json_object_get(f, "templates"), json_string_value(json_object_get(c, "template")));
+        qm_template *t = NULL;
+        qm_rendered r = {0};
+        qm_err e = {0};
+        int rc = qm_template_compile(&t, json_string_value(text), json_string_length(text), &e);
+        if (!rc) rc = qm_template_render(t, &(qm_template_vars){.data = json_object_get(c, "data"), .now = &noon}, &r, &e);
+        if (rc) print_message("%s: %s\n", json_string_value(json_object_get(c, "name")), e.msg);
+        assert_int_equal(json_array_append_new(out, rc ? json_null() : json_stringn(r.text, r.n)), 0);
+        qm_rendered_free(&r);
+        qm_template_free(t);
+    }
+    assert_int_equal(json_dump_file(out, getenv("QMOE_JINJA_OUT"), 0), 0);
+    json_decref(out);
+    json_decref(f);
 }
 
 /* ---- small helpers ---- */
@@ -362,8 +384,9 @@ int main(void) {
                                        cmocka_unit_test(origin),      cmocka_unit_test(limits),
                                        cmocka_unit_test(errors),      cmocka_unit_test(refused),
                                        cmocka_unit_test(tokens),      cmocka_unit_test(renders_again)};
-    const struct CMUnitTest given[] = {cmocka_unit_test(other_fixtures)};
-    /* templates that may not lie in this repository: tools/jinja_fixtures.py --fetch makes the file */
+    const struct CMUnitTest given[] = {cmocka_unit_test(other_fixtures)}, to_write[] = {cmocka_unit_test(write_renders)};
+    /* templates that may not lie in this repository */
+    if (getenv("QMOE_JINJA_FIXTURES") && getenv("QMOE_JINJA_OUT")) return cmocka_run_group_tests(to_write, NULL, NULL);
     if (getenv("QMOE_JINJA_FIXTURES")) return cmocka_run_group_tests(given, NULL, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,17 +8,19 @@ its tojson).
   python3 tools/jinja_fixtures.py --templates DIR --out FILE
                                                   renders every DIR/*.jinja with the conversations below;
                                                   QMOE_JINJA_FIXTURES=FILE tests/unit_jinja then compares
-  python3 tools/jinja_fixtures.py --fetch DIR     fills DIR with Qwen's own templates, from a package
+  python3 tools/jinja_fixtures.py --qwen DIR      writes tests/golden/jinja/qwen.json: digests of Qwen's own templates, which
+                                                  are fetched into DIR (tests/test_templates.py compares)
 
 The cases of one file: {"cases": [{"name", "template", "data", "want" or "error"}]}. error is "compile" or
 "render": our engine must fail too, then or before. Qwen's template texts are not ours to hand on: none is committed."""
 import argparse
 import datetime
+import hashlib
 import json
 import sys
-import zipfile
 from pathlib import Path
 
+from jinja_texts import texts
 from needs import needs
 
 needs("jinja", {"jinja2": "jinja2==3.1.6"})
@@ -674,40 +676,46 @@ def conversations(templates):
     return {"templates": templates, "cases": out}
 
 
-def fetch(to):
-    """Qwen's templates as the package `xinference` (Apache-2.0, as they are) carries them."""
-    import subprocess
-    to.mkdir(parents=True, exist_ok=True)
-    subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(to), "xinference==4.1.0"], check=True)
-    z = zipfile.ZipFile(next(to.glob("xinference-*.whl")))
-    for name in ("qwen3", "Qwen3-Instruct", "Qwen3-Thinking", "Qwen3-Coder"):
-        text = json.loads(z.read(f"xinference/model/llm/models/{name}.json"))[0]["chat_template"]
-        (to / f"{name}.jinja").write_text(text, newline="")
+TRL = ["qwen3", "qwen3_instruct_2507", "qwen3_vl", "qwen3_5_think", "qwen3_5_nothink", "qwen3_6", "qwen3_8"]
+QWEN = [{"name": f"trl-{n}", "package": "trl==1.16.0", "path": f"trl/chat_templates/{n}.jinja"} for n in ["qwen2_5", "qwen2_5_vl", *TRL, *(f"{x}_training" for x in TRL)]]
+QWEN += [{"name": f"xinference-{n}", "package": "xinference==4.1.0", "path": f"xinference/model/llm/models/{n}.json"}
+         for n in ("qwen3", "Qwen3-Instruct", "Qwen3-Thinking", "Qwen3-Coder")]
+
+
+def digest(c):
+    return "error" if "error" in c else f"{hashlib.sha256(c['want'].encode()).hexdigest()} {len(c['want'].encode())}"
+
+
+def qwen(folder):
+    """Digests of Qwen's templates and of what jinja2 makes of them, a line for each conversation in chat.json's order."""
+    out, all_texts = [], texts(folder, QWEN)
+    for t in QWEN:
+        text = all_texts[t["name"]]
+        out.append(dict(t, sha256=hashlib.sha256(text.encode()).hexdigest(), renders=[digest(c) for c in conversations({t["name"]: text})["cases"]]))
+    return {"about": "sha256 and bytes of what Python's jinja2 rendered; \"error\": it raised one. tools/jinja_fixtures.py --qwen", "templates": out}
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--check", action="store_true")
-    p.add_argument("--fetch", type=Path)
+    p.add_argument("--qwen", type=Path)
     p.add_argument("--templates", type=Path)
     p.add_argument("--out", type=Path)
     a = p.parse_args()
-    if a.fetch:
-        fetch(a.fetch)
-    if a.templates or a.fetch:
-        if a.out:
-            files = sorted((a.templates or a.fetch).glob("*.jinja"))
-            a.out.write_text(json.dumps(conversations({f.stem: f.read_bytes().decode() for f in files}), ensure_ascii=False))
+    if a.templates:
+        files = sorted(a.templates.glob("*.jinja"))
+        a.out.write_text(json.dumps(conversations({f.stem: f.read_bytes().decode() for f in files}), ensure_ascii=False))
         return
     own = {f.stem: f.read_bytes().decode() for f in sorted(GOLDEN.glob("*.jinja"))}
     stale = 0
-    for name, what in (("small", small()), ("chat", conversations(own))):
+    todo = [("qwen", qwen(a.qwen))] if a.qwen else [("small", small()), ("chat", conversations(own))]
+    for name, what in todo:
         path, text = GOLDEN / f"{name}.json", json.dumps(what, ensure_ascii=False, indent=0) + "\n"
         if a.check:
             stale += path.read_bytes().decode() != text
         else:
             path.write_text(text, newline="")
-            print(f"{path.name}: {len(what['cases'])} cases, {sum('error' in c for c in what['cases'])} of them errors")
+            print(f"{path.name}: {len(what.get('cases', what.get('templates')))} cases")
     if stale:
         sys.exit("the fixtures differ from what jinja2 gives now")
 
