@@ -249,6 +249,22 @@ static void test_determinism(void **state) {
     free(l[1]);
 }
 
+/* Decoding begins with the first token: a step of it takes about as long as a step of the prompt. */
+static void test_times_apart(void **state) {
+    (void)state;
+    qm_engine *g = fix_engine("small", "graph");
+    qm_session *s = session(g);
+    record r = {0};
+    uint32_t ids[8];
+    fix_prompt(g, ids, 8, 3);
+    generate(s, ids, 8, 2, &r); /* the graphs are there */
+    qm_gen_stats st = generate(s, ids, 8, 2, &r);
+    assert_true(st.decode_s > 0.1 * st.prefill_s / 8);
+    assert_true(st.first_token_s >= st.prefill_s);
+    qm_session_close(s);
+    qm_engine_close(g);
+}
+
 /* Ops that the plan lets run at once: the order in which they do may not change a bit. The software device runs
  * them one after the other, so here the order is turned round. */
 static void test_beside(void **state) {
@@ -369,6 +385,7 @@ int main(void) {
         cmocka_unit_test(test_kv_cache_equivalence), cmocka_unit_test(test_pages_reused),
         cmocka_unit_test(test_determinism),      cmocka_unit_test(test_finish_reasons),
         cmocka_unit_test(test_turns_continue),   cmocka_unit_test(test_beside),
+        cmocka_unit_test(test_times_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -90,7 +90,8 @@ static int check_prompt(const qm_session *s, const uint32_t *prompt, size_t n, c
     return 0;
 }
 
-/* The decode loop. On entry the last prompt position is computed or on its way. */
+/* The decode loop. On entry the last prompt position is computed, and its result, token 0, at hand: decoding is what comes
+ * after it, also where a device does its work while it is given it. */
 static int decode(qm_session *s, emitter *m, qm_gen_stats *st, double start, qm_err *e) {
     const qm_engine *g = s->g;
     const qm_gen_opts *o = m->o;
@@ -98,8 +99,9 @@ static int decode(qm_session *s, emitter *m, qm_gen_stats *st, double start, qm_
     uint32_t room = g->limits.n_ctx - first;
     uint32_t want = o->max_tokens && o->max_tokens < room ? o->max_tokens : room;
     uint32_t issued = 1;                /* results on their way: the prompt's last step gives token 0 */
-    double first_time = start;
+    const double first_time = qm_now();
     int rc = 0;
+    st->first_token_s = first_time - start;
     QM_PROF_SCOPE(QM_PROF_DECODE, "decode");
     for (uint32_t i = 0; i < want && st->finish == QM_FINISH_NONE; i++) {
         while (issued < want && issued <= i + QM_RUN_AHEAD - 1) {
@@ -108,10 +110,6 @@ static int decode(qm_session *s, emitter *m, qm_gen_stats *st, double start, qm_
         }
         uint32_t id;
         if ((rc = qm_session_result(s, first + i - 1, &id, e))) return rc;
-        if (i == 0) {
-            first_time = qm_now();
-            st->first_token_s = first_time - start;
-        }
         st->n_generated++;
         s->ids[s->n++] = id;
         s->n_cached = s->n - 1;
