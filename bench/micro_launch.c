@@ -1,11 +1,11 @@
 /* micro_launch.c: what it costs to get from one kernel to the next: a launch into a stream, a node of a graph,
- * a dependent launch (sm_90), a cooperative launch, a graph of one node, an event. ns for each of them: the
+ * two nodes side by side, a dependent launch (sm_90), a cooperative launch, a graph of one node, an event. ns for each of them: the
  * slope between few and many. In a stream the host may be the slower side: its own time is host_ns. */
 #include "micro.h"
 #include <stdio.h>
 #include <stdlib.h>
 
-typedef enum { STREAM, GRAPH, COOPERATIVE, GRAPHS, EVENTS } way;
+typedef enum { STREAM, GRAPH, COOPERATIVE, GRAPHS, EVENTS, FORKS } way;
 typedef struct {
     micro *m;
     CUfunction f;
@@ -15,6 +15,8 @@ typedef struct {
     CUdeviceptr word;      /* counted up by the step kernels */
     CUgraphExec one;       /* GRAPHS: what is launched n times */
     CUevent event;         /* EVENTS: what is recorded n times */
+    CUstream side;         /* FORKS: each launch has another beside it, which the next waits for as well */
+    CUevent fork, join;
 } job;
 
 static int launches(job *j, uint32_t n, qm_err *e) {
@@ -26,7 +28,14 @@ static int launches(job *j, uint32_t n, qm_err *e) {
     int rc = 0;
     a.value.programmaticStreamSerializationAllowed = 1;
     for (uint32_t i = 0; i < n; i++)
-        if (j->dependent) QM_CU_TRY(d, LaunchKernelEx(&c, j->f, params, NULL));
+        if (j->how == FORKS) {
+            QM_CU_TRY(d, EventRecord(j->fork, j->m->s));
+            QM_CU_TRY(d, StreamWaitEvent(j->side, j->fork, 0));
+            QM_CU_TRY(d, LaunchKernel(j->f, j->grid, 1, 1, j->block, 1, 1, 0, j->m->s, params, NULL));
+            QM_CU_TRY(d, LaunchKernel(j->f, j->grid, 1, 1, j->block, 1, 1, 0, j->side, params, NULL));
+            QM_CU_TRY(d, EventRecord(j->join, j->side));
+            QM_CU_TRY(d, StreamWaitEvent(j->m->s, j->join, 0));
+        } else if (j->dependent) QM_CU_TRY(d, LaunchKernelEx(&c, j->f, params, NULL));
         else if (j->how == COOPERATIVE)
             QM_CU_TRY(d, LaunchCooperativeKernel(j->f, j->grid, 1, 1, j->block, 1, 1, 0, j->m->s, params));
         else QM_CU_TRY(d, LaunchKernel(j->f, j->grid, 1, 1, j->block, 1, 1, 0, j->m->s, params, NULL));
@@ -50,7 +59,7 @@ static int graph_of(job *j, uint32_t n, CUgraphExec *x, qm_err *e) {
         goto out;
     }
     QM_CU_TRY(d, GraphGetNodes(g, NULL, &nodes));
-    if (nodes != n) {
+    if (nodes != (j->how == FORKS ? 2 * n : n)) {
         rc = qm_fail(e, QM_ERR_DEVICE, "a graph of %u launches has %zu nodes", n, nodes);
         goto out;
     }
@@ -66,7 +75,7 @@ static int go(void *user, uint32_t n, qm_err *e) {
     job *j = t->j;
     qm_device *d = j->m->d;
     int rc = 0;
-    if (j->how == GRAPH) QM_CU_TRY(d, GraphLaunch(t->x, j->m->s));
+    if (j->how == GRAPH || j->how == FORKS) QM_CU_TRY(d, GraphLaunch(t->x, j->m->s));
     else if (j->how == GRAPHS)
         for (uint32_t i = 0; i < n; i++) QM_CU_TRY(d, GraphLaunch(j->one, j->m->s));
     else if (j->how == EVENTS)
@@ -101,7 +110,7 @@ static int measure(job *j, const char *name, int counts, qm_err *e) {
         rc = qm_fail(e, QM_ERR_NOMEM, "%s: out of host memory", name);
         goto out;
     }
-    if (j->how == GRAPH && ((rc = graph_of(j, few, &lo.x, e)) || (rc = graph_of(j, many, &hi.x, e)))) goto out;
+    if ((j->how == GRAPH || j->how == FORKS) && ((rc = graph_of(j, few, &lo.x, e)) || (rc = graph_of(j, many, &hi.x, e)))) goto out;
     if (j->how == GRAPHS && (rc = graph_of(j, 1, &j->one, e))) goto out;
     for (int i = m->sim ? 0 : -2; i < m->repeats && !wrong; i++) { /* negative: warm-up */
         double a, b, ha, hb;
@@ -111,7 +120,7 @@ static int measure(job *j, const char *name, int counts, qm_err *e) {
         host[n++] = (hb - ha) / (many - few);
     }
     json_t *p = json_pack("{s:i,s:i}", "grid", (int)j->grid, "block", (int)j->block);
-    if (j->how != GRAPH) json_object_set_new(p, "host_ns", !m->timed ? json_null() : json_real(qm_bench_median(host, n)));
+    if (j->how != GRAPH && j->how != FORKS) json_object_set_new(p, "host_ns", !m->timed ? json_null() : json_real(qm_bench_median(host, n)));
     micro_report(m, name, p, ns, n, 0, wrong);
 out:
     if (lo.x) m->d->cu.GraphExecDestroy(lo.x);
@@ -136,6 +145,8 @@ int micro_launch_all(micro *m, qm_err *e) {
         {"launch/graph empty", "qm_micro_empty", GRAPH, 0, 0},
         {"launch/graph empty wide", "qm_micro_empty", GRAPH, 0, 1},
         {"launch/graph step", "qm_micro_step", GRAPH, 0, 1},
+        {"launch/graph fork empty", "qm_micro_empty", FORKS, 0, 0},
+        {"launch/graph fork empty wide", "qm_micro_empty", FORKS, 0, 1},
         {"launch/graph of one", "qm_micro_step", GRAPHS, 0, 1},
         {"launch/event", "qm_micro_empty", EVENTS, 0, 0},
         {"launch/dependent stream empty", "qm_micro_empty_dep", STREAM, 1, 1},
@@ -147,6 +158,9 @@ int micro_launch_all(micro *m, qm_err *e) {
     job j = {.m = m};
     QM_CU_TRY(m->d, MemAlloc(&j.word, 128));
     QM_CU_TRY(m->d, EventCreate(&j.event, CU_EVENT_DISABLE_TIMING));
+    QM_CU_TRY(m->d, EventCreate(&j.fork, CU_EVENT_DISABLE_TIMING));
+    QM_CU_TRY(m->d, EventCreate(&j.join, CU_EVENT_DISABLE_TIMING));
+    QM_CU_TRY(m->d, StreamCreate(&j.side, CU_STREAM_NON_BLOCKING));
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         if (!micro_wanted(m, rows[i].name)) continue;
         if (rows[i].dependent && m->d->cc_major < 9) {
@@ -175,6 +189,7 @@ int micro_launch_all(micro *m, qm_err *e) {
     }
 out:
     if (j.word) m->d->cu.MemFree(j.word);
-    if (j.event) m->d->cu.EventDestroy(j.event);
+    if (j.side) m->d->cu.StreamDestroy(j.side);
+    for (CUevent *x = (CUevent[]){j.event, j.fork, j.join, NULL}; *x; x++) m->d->cu.EventDestroy(*x);
     return rc;
 }

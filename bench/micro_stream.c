@@ -210,6 +210,59 @@ out:
     return rc;
 }
 
+/* Does prefetch.global.L2 bring what is read next, and how far do its addresses have to lie apart? A read of a buffer that
+ * fits the L2, after other memory has been written over twice the L2, and after a prefetch with one address every `step`
+ * bytes; and that prefetch alone. If the read after it is as fast as one from L2, the persistent kernel may rely on it. */
+typedef struct { job *j; CUfunction f; uint64_t bytes; uint32_t step; } ask;
+static int ask_for(void *user, uint32_t n, qm_err *e) {
+    ask *a = user;
+    qm_device *d = a->j->m->d;
+    int rc = 0;
+    (void)n;
+    QM_CU_TRY(d, LaunchKernel(a->f, (unsigned)d->n_sm, 1, 1, 512, 1, 1, 0, a->j->m->s, ((void *[]){&a->j->buffer, &a->bytes, &a->step}), NULL));
+out:
+    return rc;
+}
+
+static int prefetches(job j, size_t bytes, size_t l2, qm_err *e) {
+    static const uint32_t steps[] = {0, 32, 64, 128}; /* 0: none */
+    micro *m = j.m;
+    double ns[1000], t, none;
+    char name[80];
+    const size_t beyond = bytes / 2 < 2 * m->l2_bytes || m->sim ? bytes / 2 : 2 * m->l2_bytes;
+    int rc = 0;
+    j.block = 512;
+    j.grid = (unsigned)m->d->n_sm;
+    j.passes = 1;
+    ask a = {.j = &j};
+    if ((rc = micro_function(m, MICRO_STREAM, "qm_micro_read_u4", &j.f, e)) || (rc = micro_function(m, MICRO_STREAM, "qm_micro_prefetch", &a.f, e)))
+        return rc;
+    const uint64_t vecs = deal(&j, l2 / 16, j.block, 4, 1);
+    a.bytes = 16 * vecs;
+    for (size_t k = 0; k < sizeof steps / sizeof *steps; k++)
+        for (int alone = 0; alone < (steps[k] ? 2 : 1); alone++) {
+            const char *wrong = NULL;
+            uint32_t sum = 0;
+            int n = 0;
+            a.step = steps[k];
+            if (!steps[k]) snprintf(name, sizeof name, "prefetch/cold read");
+            else snprintf(name, sizeof name, "prefetch/%s every %u bytes", alone ? "alone," : "read after one", steps[k]);
+            if (!micro_wanted(m, name)) continue;
+            for (int i = m->sim ? 0 : -1; i < m->repeats && !wrong; i++) {
+                QM_CU_TRY(m->d, MemsetD32Async(j.buffer + bytes - beyond, 0x5a5a5a5a, beyond / 4, m->s));
+                QM_CU_TRY(m->d, MemsetD32Async(j.out, 0, 1, m->s));
+                if (steps[k] && !alone && (rc = micro_time(m, ask_for, &a, 1, &none, NULL, e))) goto out;
+                if ((rc = micro_time(m, alone ? ask_for : launch, alone ? (void *)&a : (void *)&j, 1, &t, NULL, e))) goto out;
+                QM_CU_TRY(m->d, MemcpyDtoH(&sum, j.out, 4));
+                if (sum != (alone ? 0 : expected_sum(4 * vecs))) wrong = "the sum of what was read is not that of what is there";
+                if (i >= 0) ns[n++] = t;
+            }
+            micro_report(m, name, json_pack("{s:i,s:I}", "step", (int)steps[k], "buffer_bytes", (json_int_t)a.bytes), ns, n, (double)a.bytes, wrong);
+        }
+out:
+    return rc;
+}
+
 int micro_stream_all(micro *m, qm_err *e) {
     int rc = 0;
     size_t avail = 0, total = 0, bytes;
@@ -233,7 +286,7 @@ int micro_stream_all(micro *m, qm_err *e) {
     const place dram = {"dram", bytes / 16, 1, &m->best_dram};
     const place cache = {"l2", l2 / 16, m->sim ? 2 : (uint32_t)(((size_t)2 << 30) / l2), &m->best_l2};
     if ((rc = loads(j, &dram, e)) || (rc = bulks(j, &dram, e)) || (rc = loads(j, &cache, e)) || (rc = bulks(j, &cache, e)) ||
-        (rc = copies(&j, bytes, e)))
+        (rc = prefetches(j, bytes, l2, e)) || (rc = copies(&j, bytes, e))) /* these last: they write into the buffer's end */
         goto out;
 out:
     if (j.buffer) m->d->cu.MemFree(j.buffer);
