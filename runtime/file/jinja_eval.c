@@ -60,7 +60,7 @@ jv j_call(jc *c, const jbuiltin *f, jv self, const jargs *args) {
     return f->fn ? f->fn(c, a, f->how) : j_bool((f->how >> self.k) & 1);
 }
 /* ---- tokens ---- */
-static int means(const jtok *t, const char *s) { return (t->k == T_NAME || t->k == T_OP) && j_word(s, t->v) == 0; }
+static int means(const jtok *t, const char *s) { return t->k >= T_NAME && t->k <= T_OP && (char)*t->v.s == *s && !j_word(s, t->v); }
 static int is(jc *c, const char *s) { return c->line = c->at->line, means(c->at, s); }
 static int take(jc *c, const char *s) { return is(c, s) && c->at++; }
 static int took(jc *c, const char *s) { return means(c->at - 1, s); }
@@ -215,7 +215,7 @@ static jtok *assign(jc *c, jtok *at, jv v) { /* to "a", "a, b" or "ns.a" that st
     jtok *back = c->at;
     size_t n = 0;
     for (c->at = at; !n || take(c, ",");) {
-        int reserved = j_word("loop in not and or if else is none None false False true True", c->at->v) >= 0;
+        int reserved = c->at->k != T_NAME || j_word("loop in not and or if else is none None false False true True", c->at->v) >= 0;
         if (n == J_MAX_ARGS || reserved) unexpected(c, "a name");
         name[n++] = need_name(c);
     }
@@ -233,8 +233,7 @@ jscope *j_scope(jc *c, jscope *up) {
     return *s = (jscope){up, j_map(c)}, s;
 }
 static void parameters(jc *c, const jargs *a) { /* "(a, b=1)" into the scope, with the arguments that are given */
-    size_t used = 0, k, i = 0;
-    int with = 0;
+    size_t used = 0, with = 0, k, i = 0;
     need(c, "(");
     for (int n = 0; item(c, ")", &n); i++) {
         jv name = need_name(c), v = undefined(name);
@@ -261,8 +260,8 @@ static jv caught(jc *c, jscope *up, const jargs *a, const char *end) {
 }
 static void for_tag(jc *c) {
     jtok *names = c->at, *condition, *start;
-    c->at = assign(c, names, (jv){0}), need(c, "in");
     jloop *loop = j_alloc(c, sizeof *loop);
+    c->at = assign(c, names, (jv){0}), need(c, "in");
     jv all = tuple(c, no_if), some = {.k = J_LIST}, pass = {.k = J_LOOP, .loop = loop};
     jscope *old = c->scope;
     int dry = c->dry, whole = 0;
@@ -332,8 +331,10 @@ static void statement(jc *c) {
 /* The end of a tag, then text, {{ }} and {% %} up to a tag named in `ends`, which is read as far as its name;
  * "": all there is. */
 static void body(jc *c, const char *ends) {
+    jtok *start = c->at;
     j_enter(c);
     if (*ends) need(c, "%}");
+    if (c->dry && start->link) c->at = start->link; /* nothing to do: to the end at once */
     for (; c->at->k != T_EOF; j_work(c, 0)) {
         jtok *t = c->at++;
         if (t->k == T_DATA) {
@@ -349,6 +350,7 @@ static void body(jc *c, const char *ends) {
         }
     }
     if (*ends && c->at->k == T_EOF) unexpected(c, ends);
+    if (c->compiling && *ends) start->link = c->at - 1;
     c->at += *ends != 0, c->depth--;
 }
 void j_run(jc *c) { c->at = c->tok, body(c, ""); }

@@ -10,7 +10,6 @@
 #include <string.h>
 #include "jinja.h"
 #include "unicode.h"
-
 typedef enum { J_MISSING, J_UNDEF, J_NONE, J_BOOL, J_INT, J_FLOAT, J_STR, J_LIST, J_TUPLE, J_DICT, J_NS, J_LOOP, J_MACRO, J_CALL } jkind;
 typedef struct jv jv;
 typedef struct jc jc;
@@ -47,7 +46,7 @@ struct jtok {
     int line, level;    /* level: of a binary operator, from J_OR, the loosest */
     jv v;               /* the text; of T_VALUE a string or number */
     const jbuiltin *fn; /* set when compiled: an operator's, filter's or test's */
-    jtok *link;         /* set when compiled, where "x if y" starts: its "if" */
+    jtok *link;         /* set when compiled: where "x if y" starts: its "if"; where a block does: its end */
 };
 enum { J_OR = 1, J_AND, J_NOT, J_COMPARE };
 struct jc {
@@ -69,7 +68,6 @@ struct jc {
     const jargs *args;
 };
 struct qm_template { struct jchunk *chunks; jtok *tok; };
-
 _Noreturn void j_fail(jc *c, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 #define J_ERR(c, ...) j_fail(c, QM_ERR_ARG, __VA_ARGS__)
 _Noreturn void j_undefined(jc *c, jv v);
