@@ -277,6 +277,21 @@ def picture(step, ops, title=None):
     return "\n".join(svg.out) + "\n"
 
 
+def write(svg, output, png, tool):
+    """The picture to a file or standard output, and as a PNG where one is asked for; the exit status."""
+    if output or not png:
+        with (open(output, "w", encoding="utf-8") if output else sys.stdout) as f:
+            f.write(svg)
+    if png:
+        try:
+            import cairosvg
+        except ImportError:
+            print(f"{tool}: --png needs the package cairosvg (pip install cairosvg)", file=sys.stderr)
+            return 1
+        cairosvg.svg2png(bytestring=svg.encode(), write_to=png, scale=1.5)
+    return 0
+
+
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("file")
@@ -293,17 +308,7 @@ def main():
         print(f"timeline.py: {o.file}: {e}", file=sys.stderr)
         return 1
     svg = picture(step, ops, o.title)
-    if o.output or not o.png:
-        with (open(o.output, "w", encoding="utf-8") if o.output else sys.stdout) as f:
-            f.write(svg)
-    if o.png:
-        try:
-            import cairosvg
-        except ImportError:
-            print("timeline.py: --png needs the package cairosvg (pip install cairosvg)", file=sys.stderr)
-            return 1
-        cairosvg.svg2png(bytestring=svg.encode(), write_to=o.png, scale=1.5)
-    return 0
+    return write(svg, o.output, o.png, "timeline.py")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ and, where the trace was made with --compare, how far each vector is from the re
   --png OUT.png  also as PNG; needs the package cairosvg
 """
 import argparse, json, math, sys
-from timeline import FONT, Svg, num
+from timeline import FONT, Svg, num, write
 
 SLOTS = (("output", "#222222", 2.6), ("attn_norm", "#8f8f8f", 1.4), ("qkv", "#4e79a7", 1.6), ("attn_out", "#2a9d8f", 1.6),
          ("ffn_norm", "#c9a227", 1.4), ("ffn_out", "#e15759", 1.6))
@@ -274,17 +274,7 @@ def main():
     except (OSError, Unfit) as e:
         print(f"trace_picture.py: {o.file}: {e}", file=sys.stderr)
         return 1
-    if o.output or not o.png:
-        with (open(o.output, "w", encoding="utf-8") if o.output else sys.stdout) as f:
-            f.write(svg)
-    if o.png:
-        try:
-            import cairosvg
-        except ImportError:
-            print("trace_picture.py: --png needs the package cairosvg (pip install cairosvg)", file=sys.stderr)
-            return 1
-        cairosvg.svg2png(bytestring=svg.encode(), write_to=o.png, scale=1.5)
-    return 0
+    return write(svg, o.output, o.png, "trace_picture.py")
 
 
 if __name__ == "__main__":
