@@ -20,6 +20,15 @@ void fix_ok(int rc, const qm_err *e) {
     if (rc) fail_msg("%s (code %d)", e->msg, rc);
 }
 
+int fix_collect(void *user, const char *s, size_t n) {
+    fix_text *t = user;
+    t->s = realloc(t->s, t->n + n + 1);
+    assert_non_null(t->s);
+    memcpy(t->s + t->n, s, n);
+    t->s[t->n += n] = 0;
+    return 0;
+}
+
 const char *fix_model(const char *kind) {
     for (int i = 0; i < n_models; i++)
         if (!strcmp(models[i].kind, kind)) return models[i].path;

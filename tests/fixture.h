@@ -19,6 +19,12 @@ void fix_ok(int rc, const qm_err *e);
 qm_engine *fix_engine(const char *kind, const char *executor);
 /* n token ids from a seed, none of them control tokens. */
 void fix_prompt(const qm_engine *g, uint32_t *ids, size_t n, uint64_t seed);
+/* A qm_write_fn that appends to a fix_text, whose s ends in a NUL and is the caller's to free. */
+typedef struct {
+    char *s;
+    size_t n;
+} fix_text;
+int fix_collect(void *user, const char *s, size_t n);
 /* Cosine of two vectors; relative L2 distance of a to b. */
 double fix_cosine(const float *a, const float *b, size_t n);
 double fix_rel_l2(const float *a, const float *b, size_t n);

@@ -254,18 +254,6 @@ static void test_stamped_assembles(void **state) {
     }
 }
 
-typedef struct {
-    char *s;
-    size_t n;
-} text_out;
-static int keep(void *user, const char *s, size_t n) {
-    text_out *t = user;
-    t->s = realloc(t->s, t->n + n + 1);
-    memcpy(t->s + t->n, s, n);
-    t->s[t->n += n] = 0;
-    return 0;
-}
-
 /* A timed step as the command writes it on a GPU: times in every format, and in the table what the stamps cost. */
 static void test_timed_report(void **state) {
     (void)state;
@@ -280,9 +268,9 @@ static void test_timed_report(void **state) {
                                         "\"step_with_stamps_ns\":"};
     for (int f = QM_FORMAT_MD; f <= QM_FORMAT_JSONL; f++) {
         qm_report *p;
-        text_out t = {0};
+        fix_text t = {0};
         qm_ops_opts o = {.format = (qm_format)f};
-        fix_ok(qm_report_open(&p, &o, "a.gguf", &m, keep, &t, &e), &e);
+        fix_ok(qm_report_open(&p, &o, "a.gguf", &m, fix_collect, &t, &e), &e);
         fix_ok(qm_report_step(p, r, NULL, &e), &e);
         fix_ok(qm_report_close(p, &e), &e);
         assert_non_null(strstr(t.s, words[f]));

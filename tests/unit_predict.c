@@ -169,19 +169,7 @@ static void test_monotone(void **state) {
 }
 
 /* ---- the public calls ---- */
-typedef struct {
-    char *s;
-    size_t n;
-} text;
-static int keep(void *user, const char *s, size_t n) {
-    text *t = user;
-    t->s = realloc(t->s, t->n + n + 1);
-    memcpy(t->s + t->n, s, n);
-    t->s[t->n += n] = 0;
-    return 0;
-}
-
-static json_t *array_of(const text *t) {
+static json_t *array_of(const fix_text *t) {
     json_error_t je;
     json_t *j = json_loads(t->s, 0, &je);
     if (!j) fail_msg("line %d: %s", je.line, je.text);
@@ -199,15 +187,15 @@ static void test_json(void **state) {
     const uint32_t depth[] = {0, 70};
     for (int kind = 0; kind < 2; kind++) { /* estimated, counted */
         qm_ops_opts o = {.depth = depth, .n_depth = 2, .format = QM_FORMAT_JSON};
-        text t = {0};
-        if (!kind) fix_ok(qm_bench_predict_ops(fix_model("small"), "gb10", &o, keep, &t, &e), &e);
+        fix_text t = {0};
+        if (!kind) fix_ok(qm_bench_predict_ops(fix_model("small"), "gb10", &o, fix_collect, &t, &e), &e);
         else {
             qm_engine *g = fix_engine("small", "graph");
             if (!qm_counters_here(g->dev)) {
                 qm_engine_close(g);
                 continue;
             }
-            fix_ok(qm_bench_ops(g, &o, keep, &t, &e), &e);
+            fix_ok(qm_bench_ops(g, &o, fix_collect, &t, &e), &e);
             qm_engine_close(g);
         }
         json_t *a = array_of(&t), *step = NULL, *j;
@@ -259,21 +247,21 @@ static void test_texts(void **state) {
     const uint32_t depth[] = {0, 200};
     const char *model = fix_model("small");
     qm_ops_opts o = {.depth = depth, .n_depth = 2, .format = QM_FORMAT_MD};
-    text t = {0};
-    fix_ok(qm_bench_predict_ops(model, "all", &o, keep, &t, &e), &e);
+    fix_text t = {0};
+    fix_ok(qm_bench_predict_ops(model, "all", &o, fix_collect, &t, &e), &e);
     assert_non_null(strstr(t.s, "ESTIMATES"));
     assert_int_equal(lines(strstr(t.s, "|---")), 1 + 2 * qm_n_chips);
     free(t.s);
-    t = (text){0};
+    t = (fix_text){0};
     o.by_kind = 1;
-    fix_ok(qm_bench_predict_ops(model, "h200,rtx4090", &o, keep, &t, &e), &e);
+    fix_ok(qm_bench_predict_ops(model, "h200,rtx4090", &o, fix_collect, &t, &e), &e);
     int n = 0;
     for (const char *s = t.s; (s = strstr(s, "ESTIMATE: ")); s++) n++;
     assert_int_equal(n, 4);
     free(t.s);
-    t = (text){0};
+    t = (fix_text){0};
     o.format = QM_FORMAT_CSV;
-    fix_ok(qm_bench_predict_ops(model, "h200", &o, keep, &t, &e), &e);
+    fix_ok(qm_bench_predict_ops(model, "h200", &o, fix_collect, &t, &e), &e);
     int columns = 0, ops = lines(t.s);
     char *save = NULL;
     for (char *l = strtok_r(t.s, "\n", &save); l; l = strtok_r(NULL, "\n", &save)) {
@@ -297,17 +285,17 @@ static void test_refuses(void **state) {
     qm_err e;
     const uint32_t depth[] = {0}, deep[] = {512};
     qm_ops_opts o = {.depth = depth, .n_depth = 1, .format = QM_FORMAT_JSON};
-    text t = {0};
-    assert_int_equal(qm_bench_predict_ops(fix_model("small"), "rtx4090,voodoo2", &o, keep, &t, &e), QM_ERR_ARG);
+    fix_text t = {0};
+    assert_int_equal(qm_bench_predict_ops(fix_model("small"), "rtx4090,voodoo2", &o, fix_collect, &t, &e), QM_ERR_ARG);
     assert_non_null(strstr(e.msg, "voodoo2"));
     assert_non_null(strstr(e.msg, "gb10"));
     assert_null(t.s); /* before anything is written */
-    assert_int_equal(qm_bench_predict_ops(fix_model("small"), "", &o, keep, &t, &e), QM_ERR_ARG);
-    assert_int_equal(qm_bench_predict_ops("/nowhere.gguf", "gb10", &o, keep, &t, &e), QM_ERR_IO);
+    assert_int_equal(qm_bench_predict_ops(fix_model("small"), "", &o, fix_collect, &t, &e), QM_ERR_ARG);
+    assert_int_equal(qm_bench_predict_ops("/nowhere.gguf", "gb10", &o, fix_collect, &t, &e), QM_ERR_IO);
     int room = 3;
     assert_int_equal(qm_bench_predict_ops(fix_model("small"), "gb10", &o, full, &room, &e), QM_ERR_IO);
     o.depth = deep;
-    assert_int_equal(qm_bench_predict_ops(fix_model("small"), "gb10", &o, keep, &t, &e), QM_ERR_LIMIT);
+    assert_int_equal(qm_bench_predict_ops(fix_model("small"), "gb10", &o, fix_collect, &t, &e), QM_ERR_LIMIT);
     free(t.s);
 }
 

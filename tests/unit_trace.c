@@ -25,26 +25,12 @@ static const char *tmp(const char *name) {
     return p;
 }
 
-typedef struct {
-    char *s;
-    size_t n;
-} text;
-
-static int collect(void *user, const char *s, size_t n) {
-    text *t = user;
-    t->s = realloc(t->s, t->n + n + 1);
-    memcpy(t->s + t->n, s, n);
-    t->n += n;
-    t->s[t->n] = 0;
-    return 0;
-}
-
 /* qm_trace of a prompt; the text (free it). */
 static char *trace(qm_engine *g, const uint32_t *ids, uint32_t n, const qm_trace_opts *o, int *departed) {
-    text t = {0};
+    fix_text t = {0};
     qm_err e;
     int d;
-    fix_ok(qm_trace(g, "p", 1, ids, n, o, departed ? departed : &d, collect, &t, &e), &e);
+    fix_ok(qm_trace(g, "p", 1, ids, n, o, departed ? departed : &d, fix_collect, &t, &e), &e);
     return t.s;
 }
 
@@ -454,13 +440,13 @@ static void test_compare_limits(void **state) {
     assert_int_equal(json_integer_value(json_object_get(last, "layer")), 2);
     assert_true(json_array_size(ops) < all);
     json_decref(j);
-    text t = {0};
-    assert_int_equal(qm_trace(g, "p", 1, ids, 4, &(qm_trace_opts){.compare = "ref", .last_layer = -1, .stop_after = "9.qkv"}, &departed, collect, &t, &e),
+    fix_text t = {0};
+    assert_int_equal(qm_trace(g, "p", 1, ids, 4, &(qm_trace_opts){.compare = "ref", .last_layer = -1, .stop_after = "9.qkv"}, &departed, fix_collect, &t, &e),
                      QM_ERR_ARG);
     assert_non_null(strstr(e.msg, "9.qkv"));
-    assert_int_equal(qm_trace(g, "p", 1, ids, 4, &(qm_trace_opts){.first_layer = 2, .last_layer = 4}, &departed, collect, &t, &e), QM_ERR_ARG);
+    assert_int_equal(qm_trace(g, "p", 1, ids, 4, &(qm_trace_opts){.first_layer = 2, .last_layer = 4}, &departed, fix_collect, &t, &e), QM_ERR_ARG);
     assert_non_null(strstr(e.msg, "0 to 3"));
-    assert_int_equal(qm_trace(g, "", 0, ids, 0, &PLAIN, &departed, collect, &t, &e), QM_ERR_ARG); /* F-QW3-MOE-STEP2-002 */
+    assert_int_equal(qm_trace(g, "", 0, ids, 0, &PLAIN, &departed, fix_collect, &t, &e), QM_ERR_ARG); /* F-QW3-MOE-STEP2-002 */
     assert_non_null(strstr(e.msg, "empty"));
     assert_null(t.s); /* nothing was said */
     qm_engine_close(g);
@@ -625,12 +611,12 @@ static void test_dump_and_compare(void **state) {
     assert_int_equal(departed, 0);
     snprintf(dict, sizeof dict, "{'descr': '<f4', 'fortran_order': False, 'shape': (4, %u), }", n);
     put_npy(path, dict, rows, 16 * n);
-    text t = {0};
-    assert_int_equal(qm_trace(g, "p", 1, ids, 5, &(qm_trace_opts){.compare = dir, .last_layer = -1}, &departed, collect, &t, &e), QM_ERR_FORMAT);
+    fix_text t = {0};
+    assert_int_equal(qm_trace(g, "p", 1, ids, 5, &(qm_trace_opts){.compare = dir, .last_layer = -1}, &departed, fix_collect, &t, &e), QM_ERR_FORMAT);
     assert_non_null(strstr(e.msg, "4 positions"));
     snprintf(dict, sizeof dict, "{'descr': '<f4', 'fortran_order': False, 'shape': (%u,), }", n - 1);
     put_npy(path, dict, rows, 4 * (n - 1));
-    assert_int_equal(qm_trace(g, "p", 1, ids, 5, &(qm_trace_opts){.compare = dir, .last_layer = -1}, &departed, collect, &t, &e), QM_ERR_FORMAT);
+    assert_int_equal(qm_trace(g, "p", 1, ids, 5, &(qm_trace_opts){.compare = dir, .last_layer = -1}, &departed, fix_collect, &t, &e), QM_ERR_FORMAT);
     assert_non_null(strstr(e.msg, "2.ffn_out.npy"));
     free(rows);
     free(a.v);
@@ -720,10 +706,10 @@ static void test_memory_of_the_30b_shape(void **state) {
         uint32_t ids[3] = {100, 200, 300};
         uint64_t start = anonymous(); /* what the tests before it, or an emulator, have left */
         int departed, bad = qm_engine_open(&g, path, &eo, &e);
-        text t = {0};
+        fix_text t = {0};
         uint64_t before = bad ? 0 : anonymous();
         if (!bad)
-            bad = qm_trace(g, "p", 1, ids, 3, &(qm_trace_opts){.json = 1, .compare = "ref", .all_positions = 1, .last_layer = -1}, &departed, collect,
+            bad = qm_trace(g, "p", 1, ids, 3, &(qm_trace_opts){.json = 1, .compare = "ref", .all_positions = 1, .last_layer = -1}, &departed, fix_collect,
                            &t, &e);
         uint64_t after = anonymous();
         before -= start;

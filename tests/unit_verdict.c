@@ -16,27 +16,13 @@
 enum { LAYERS = 4, CHECKS = 7 }; /* of "small"; of a verdict */
 static const char *const check_name[CHECKS] = {"finite", "zero", "std", "growth", "router", "logits", "experts"};
 
-typedef struct {
-    char *s;
-    size_t n;
-} text;
-
-static int collect(void *user, const char *s, size_t n) {
-    text *t = user;
-    t->s = realloc(t->s, t->n + n + 1);
-    memcpy(t->s + t->n, s, n);
-    t->n += n;
-    t->s[t->n] = 0;
-    return 0;
-}
-
 static json_t *trace(qm_engine *g, const uint32_t *ids, size_t n, qm_trace_opts o, int *departed) {
-    text t = {0};
+    fix_text t = {0};
     qm_err e;
     int d;
     o.last_layer = -1;
     o.json = 1;
-    fix_ok(qm_trace(g, "p", 1, ids, n, &o, departed ? departed : &d, collect, &t, &e), &e);
+    fix_ok(qm_trace(g, "p", 1, ids, n, &o, departed ? departed : &d, fix_collect, &t, &e), &e);
     json_t *j = json_loads(t.s, 0, NULL);
     assert_non_null(j);
     free(t.s);
