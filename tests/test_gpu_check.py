@@ -117,7 +117,7 @@ def test_every_step(t):
     assert t.summary["complete"] is True and t.summary["failed"] == 0 and t.summary["device"] == "sim"
     assert t.summary["machine"]["sim"]["works"] is True and t.summary["commit"] and t.summary["date"].endswith("Z")
     tests = t.json("bench.json")
-    assert [x["test"] for x in tests] == ["tg4", "tg4 @ d16", "tg4 @ d48"] * 2 + ["pp8"], tests
+    assert [x["test"] for x in tests] == ["tg4", "tg4 @ d16", "tg4 @ d48"] * 2 + ["tg4"] * 2 + ["pp8"], tests
     assert all(x["machine"]["simulated"] for x in tests)
     perop = t.json("perop.json")
     assert [x["depth"] for x in perop if x["record"] == "step"] == [0, 16, 48] and len(perop) > 120

@@ -129,6 +129,35 @@ static void test_prefetch(void **state) {
     check_prefetch("f16", 4 << 20, 100 << 10, 1);
 }
 
+/* What is for measuring: no op beside another, nothing asked for ahead, the same bits; nonsense is refused by name. */
+static void test_environment(void **state) {
+    (void)state;
+    said a = run("graph", 20, 8);
+    setenv("QMOE_BESIDE", "0", 1);
+    setenv("QMOE_PREFETCH", "0", 1);
+    qm_engine *g = fix_engine("small", "persistent");
+    const qm_plan *p;
+    qm_engine_info i;
+    qm_err e;
+    qm_engine_get_info(g, &i);
+    assert_true(!i.beside && !i.prefetch_bytes);
+    fix_ok(qm_engine_plan(g, 0, 1, &p, &e), &e);
+    for (int k = 0; k < p->n_ops; k++) assert_true(!p->ops[k].beside && !p->ops[k].prefetch.bytes);
+    qm_engine_close(g);
+    said b = run("persistent", 20, 8), c = run("graph", 20, 8);
+    setenv("QMOE_BESIDE", "2", 1);
+    qm_engine_opts o = {.device = "sim"};
+    assert_int_equal(qm_engine_open(&g, fix_model("small"), &o, &e), QM_ERR_ARG);
+    assert_non_null(strstr(e.msg, "QMOE_BESIDE '2': 0 to 1"));
+    unsetenv("QMOE_BESIDE");
+    unsetenv("QMOE_PREFETCH");
+    assert_true(a.hash == b.hash && a.hash == c.hash);
+    g = fix_engine("small", "graph");
+    qm_engine_get_info(g, &i);
+    assert_true(i.beside && i.prefetch_bytes);
+    qm_engine_close(g);
+}
+
 /* A type that the kernel has no body for: one line that names it and what to do. */
 static void test_refuses(void **state) {
     (void)state;
@@ -143,6 +172,7 @@ static void test_refuses(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bits), cmocka_unit_test(test_same_bits_on_other_grids),
-                                       cmocka_unit_test(test_prefetch), cmocka_unit_test(test_refuses)};
+                                       cmocka_unit_test(test_prefetch), cmocka_unit_test(test_environment),
+                                       cmocka_unit_test(test_refuses)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

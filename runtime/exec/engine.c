@@ -1,5 +1,6 @@
 /* engine.c: opens a model on a device. */
 #include "engine.h"
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,17 @@ static int open_files(qm_engine *g, const char *path, const qm_engine_opts *o, q
     return rc;
 }
 
+/* For measuring: what an environment variable says, 0 to most; *v stays where there is none. */
+static int env_number(const char *name, unsigned long most, unsigned long *v, qm_err *e) {
+    const char *s = getenv(name);
+    char *end;
+    if (!s) return 0;
+    unsigned long n = strtoul(s, &end, 10);
+    if (*s < '0' || *s > '9' || *end || n > most) return qm_fail(e, QM_ERR_ARG, "%s '%s': 0 to %lu", name, s, most);
+    *v = n;
+    return 0;
+}
+
 static int set_limits(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     const qm_hparams *hp = &g->model->hp;
     uint32_t n = o->n_ctx;
@@ -60,13 +72,11 @@ static int set_limits(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     g->limits.n_sm = g->dev ? (uint32_t)g->dev->n_sm : REF_SM;
     g->limits.l2_bytes = g->dev ? (uint64_t)g->dev->l2_bytes : 0;
     g->limits.prefetch_bytes = qm_prefetch_bytes(g->dev ? g->dev->bytes_per_s : 0, g->limits.l2_bytes);
-    const char *kib = getenv("QMOE_PREFETCH"); /* for measuring: KiB a pause, 0 for none */
-    if (kib) {
-        char *end;
-        unsigned long v = strtoul(kib, &end, 10);
-        if (!*kib || *end || v > 65536) return qm_fail(e, QM_ERR_ARG, "QMOE_PREFETCH '%s': 0 to 65536 KiB", kib);
-        g->limits.prefetch_bytes = (uint64_t)v << 10;
-    }
+    unsigned long kib = ULONG_MAX, beside = 1;
+    int rc = env_number("QMOE_PREFETCH", 65536, &kib, e);
+    if (rc || (rc = env_number("QMOE_BESIDE", 1, &beside, e))) return rc;
+    if (kib != ULONG_MAX) g->limits.prefetch_bytes = (uint64_t)kib << 10;
+    g->limits.chain = !beside;
     return qm_pages_open(&g->kv, g->limits.n_pages, e);
 }
 
@@ -80,6 +90,8 @@ static void fill_info(qm_engine *g, const qm_plan *decode, const char *why) {
     snprintf(i->device, sizeof i->device, "%s", g->dev ? g->dev->spec : "host");
     snprintf(i->device_name, sizeof i->device_name, "%s", g->dev ? g->dev->name : "C reference");
     snprintf(i->device_why, sizeof i->device_why, "%s", why);
+    i->beside = !g->limits.chain;
+    i->prefetch_bytes = g->limits.prefetch_bytes;
     i->n_layers = hp->n_layers;
     i->n_embd = hp->n_embd;
     i->n_head = hp->n_head;

@@ -78,7 +78,7 @@ static void output(qm_op *op, qm_ref out, uint32_t n, uint32_t parts, qm_out_kin
 
 /* The op just pushed needs nothing of the one before it. */
 static void beside(builder *s) {
-    if (!s->failed) s->p->ops[s->p->n_ops - 1].beside = 1;
+    if (!s->failed && !s->p->limits.chain) s->p->ops[s->p->n_ops - 1].beside = 1;
 }
 
 /* used: experts read out of the region (1 where it has none) */

@@ -66,6 +66,7 @@ typedef struct {
     uint32_t n_ctx;      /* positions of a sequence */
     uint32_t n_pages;    /* of the KV pool, shared by all sequences */
     int f32_act;         /* 1: no quantised activations; for run_ref only, as the yardstick */
+    int chain;           /* 1: every op waits for the one before it; else ops run beside each other where they can */
     uint64_t l2_bytes, prefetch_bytes; /* prefetch_bytes: most in one pause (prefetch.c); 0: nothing is prefetched */
 } qm_limits;
 /* prefetch_bytes of a device: what its memory delivers in a pause of about 2 us; bytes_per_s 0: unknown. */
