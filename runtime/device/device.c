@@ -66,10 +66,11 @@ static int open_ordinal(qm_device *d, int ordinal, qm_err *e) {
         (rc = attribute(d, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, &d->cc_minor, e)) ||
         (rc = attribute(d, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, &d->n_sm, e)) ||
         (rc = attribute(d, CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, &d->l2_bytes, e)) ||
-        (rc = attribute(d, CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE, &khz, e)) ||
-        (rc = attribute(d, CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH, &bits, e)) ||
         (rc = attribute(d, CU_DEVICE_ATTRIBUTE_INTEGRATED, &d->integrated, e)))
         goto out;
+    /* a hint only: a driver that does not tell is no reason to refuse a device */
+    if (d->cu.DeviceGetAttribute(&khz, CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE, d->dev)) khz = 0;
+    if (d->cu.DeviceGetAttribute(&bits, CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH, d->dev)) bits = 0;
     d->bytes_per_s = khz > 0 && bits > 0 ? 2e3 * khz * bits / 8 : 0; /* two transfers a clock */
     if (d->cc_major < 8) {
         rc = qm_fail(e, QM_ERR_UNSUPPORTED, "%s: %s is sm_%d%d; sm_80 or later is needed", d->spec, d->name,
