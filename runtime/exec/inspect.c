@@ -181,7 +181,7 @@ int qm_inspect(const char *path, int what, qm_write_fn w, void *user, qm_err *e)
     if (what & QM_INSPECT_PLAN) { /* needs a model we can run; the rest shows any readable file */
         if ((rc = qm_model_open(&m, g, 0, e)) || (rc = qm_place_build(&place, m, e))) goto done;
         uint32_t ctx = m->hp.n_ctx_train < SHOW_CTX ? m->hp.n_ctx_train : SHOW_CTX;
-        qm_limits limits = {SHOW_SM, ctx, (ctx + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS, 0, 0, 0, 0};
+        qm_limits limits = {.n_sm = SHOW_SM, .n_ctx = ctx, .n_pages = (ctx + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS};
         qm_shape shape = {1, qm_plan_splits(&m->hp, limits, ctx - 1)};
         if ((rc = qm_plan_build(&plan, place, shape, limits, e))) goto done;
     }

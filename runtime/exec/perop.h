@@ -18,6 +18,7 @@ typedef struct {
     double time_ns;       /* from its first CTA's begin to its last warp's end */
     double gap_ns;        /* from the last end before it to its begin */
     qm_bound bound;       /* of an estimate: what it waits for */
+    double coming;        /* likewise, while it is made: bytes of its prefetch still on their way */
 } qm_op_record;
 
 typedef struct {

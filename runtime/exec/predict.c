@@ -43,77 +43,59 @@ static qm_bound longest(const double *t) {
     return l;
 }
 
-/* gap: seconds between the op before it and this one, where it has to wait for that */
-static void predict(const qm_chip *c, qm_op_record *r, double gap, double prefetched) {
+/* gap: seconds between the op before it and this one, where it has to wait for that. Returns for how many seconds of
+ * its work, past the ramp, the memory has nothing to do. */
+static double predict(const qm_chip *c, qm_op_record *r, double gap, double prefetched) {
     double t[QM_N_BOUNDS] = {0};
     bounds(c, r, prefetched, t);
     r->bound = longest(t);
+    double idle = t[r->bound] - t[QM_BOUND_DRAM];
     r->time_ns = 1e9 * t[r->bound];
     r->gap_ns = 0;
-    if (r->op->beside) return; /* starts with the op before it: only the memory's time is its own */
+    if (r->op->beside) return idle; /* starts with the op before it: only the memory's time is its own */
     if (c->ramp.v + gap > t[r->bound]) r->bound = QM_BOUND_LATENCY;
     r->time_ns += 1e9 * c->ramp.v;
     r->gap_ns = 1e9 * gap;
+    return idle;
 }
 
 void qm_predict_op(const qm_chip *c, qm_op_record *r) { predict(c, r, c->node.v, 0); }
 
 /* ---- what has been prefetched ---- */
-typedef struct {
-    const qm_perop *r;
-    int next;        /* the first op whose prefetch is not complete; up to `asked` have been asked for */
-    double done;     /* bytes of it */
-    int asked;
-} prefetches;
-
-/* The memory is idle for so many seconds. */
-static void deliver(prefetches *q, double bytes) {
-    while (q->next < q->asked && bytes > 0) {
-        const qm_op *op = q->r->op[q->next].op;
-        double left = (double)op->prefetch.bytes - q->done, n = left < bytes ? left : bytes;
-        q->done += n;
+/* The memory is idle for as long as it takes to bring so many bytes: what the ops before `end` have asked for comes, in the
+ * order in which it was asked for. */
+static void deliver(qm_perop *r, int end, double bytes) {
+    for (int j = 0; j < end && bytes > 0; j++) {
+        double n = r->op[j].coming < bytes ? r->op[j].coming : bytes;
+        r->op[j].coming -= n;
         bytes -= n;
-        if (n < left) return;
-        q->next++;
-        q->done = 0;
     }
 }
 
 /* Bytes of op i's weights that have come; what has not is no longer waited for: the op reads it itself. */
-static double arrived(prefetches *q, int i) {
-    const qm_op *op = q->r->op[i].op;
+static double arrived(qm_perop *r, int i) {
+    const qm_op *op = r->op[i].op;
     double have = 0;
     if (op->kind != QM_OP_MATVEC) return 0;
-    int region = (int)QM_REF_VALUE(op->args.matvec.w);
     for (int j = 0; j < i; j++) {
-        const qm_op *by = q->r->op[j].op;
-        if (!by->prefetch.bytes || by->prefetch.region != region) continue;
-        have += j < q->next ? (double)by->prefetch.bytes : j == q->next ? q->done : 0;
-        if (j >= q->next) {
-            q->next = j + 1;
-            q->done = 0;
-        }
+        const qm_op *by = r->op[j].op;
+        if (!by->prefetch.bytes || by->prefetch.region != (int)QM_REF_VALUE(op->args.matvec.w)) continue;
+        have += (double)by->prefetch.bytes - r->op[j].coming;
+        r->op[j].coming = 0;
     }
     return have;
 }
 
 void qm_predict_step(const qm_chip *c, int walked, qm_perop *r) {
     double at = 0, rate = c->bandwidth.v * c->reach.v;
-    prefetches q = {.r = r};
     for (int i = 0; i < r->n_ops; i++) {
         qm_op_record *o = &r->op[i];
         int in_walk = walked && i && o->op->layer >= 0 && r->op[i - 1].op->layer >= 0;
-        double gap = in_walk ? c->barrier.v : c->node.v, t[QM_N_BOUNDS] = {0}, have = 0;
-        if (walked) {
-            if (!o->op->beside) deliver(&q, rate * (gap + c->ramp.v));
-            have = arrived(&q, i);
-            bounds(c, o, have, t);
-        }
-        predict(c, o, gap, have);
-        if (walked) {
-            deliver(&q, rate * (t[longest(t)] - t[QM_BOUND_DRAM]));
-            q.asked = i + 1;
-        }
+        double gap = in_walk ? c->barrier.v : c->node.v;
+        if (walked && !o->op->beside) deliver(r, i, rate * (gap + c->ramp.v));
+        double idle = predict(c, o, gap, walked ? arrived(r, i) : 0);
+        if (walked) deliver(r, i, rate * idle);
+        o->coming = (double)o->op->prefetch.bytes;
         if (!i) o->gap_ns = 0; /* in graph */
         o->begin_ns = at += o->gap_ns;
         at += o->time_ns;

@@ -191,8 +191,8 @@ int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, int wal
         return qm_fail(e, QM_ERR_LIMIT, "depth %u exceeds the model's limit of %u positions", depth, hp->n_ctx_train);
     if (p->n == MAX_STEPS) return qm_fail(e, QM_ERR_LIMIT, "prediction: more than %d steps", MAX_STEPS);
     uint32_t pages = depth / QM_PAGE_TOKENS + 1;
-    qm_limits limits = {(uint32_t)c->sms.v, pages * QM_PAGE_TOKENS, pages, 0, 0, (uint64_t)c->l2.v,
-                        qm_prefetch_bytes(c->bandwidth.v, (uint64_t)c->l2.v)};
+    qm_limits limits = {.n_sm = (uint32_t)c->sms.v, .n_ctx = pages * QM_PAGE_TOKENS, .n_pages = pages, .l2_bytes = (uint64_t)c->l2.v,
+                        .prefetch_bytes = qm_prefetch_bytes(c->bandwidth.v, (uint64_t)c->l2.v)};
     qm_shape shape = {1, qm_plan_splits(hp, limits, depth)};
     qm_plan *plan = NULL;
     qm_perop *r = NULL;
