@@ -1,29 +1,13 @@
 /* capture.c: see capture.h. */
 #include "capture.h"
 
-int qm_capture(qm_device *d, CUstream st, qm_capture_fn fn, void *user, CUgraphExec *out, qm_err *e) {
-    CUgraph graph = NULL;
-    int rc = 0;
-    QM_CU_TRY(d, StreamBeginCapture(st, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
-    rc = fn(user, st, e);
-    CUresult end = d->cu.StreamEndCapture(st, &graph); /* also after an error: ends the capture */
-    if (rc) goto out;
-    if (end) {
-        rc = qm_cu_fail(d, end, "StreamEndCapture", e);
-        goto out;
-    }
-    QM_CU_TRY(d, GraphInstantiate(out, graph, 0));
-out:
-    if (graph) d->cu.GraphDestroy(graph);
-    return rc;
-}
-
 /* A plan, the stream beside the captured one, and the events at which it leaves it and comes back. */
 typedef struct {
     qm_device *d;
     CUstream side;
     CUevent fork, join;
     const qm_plan *p;
+    const qm_walk *w;
     qm_launch_fn launch;
     void *user;
 } streams;
@@ -52,25 +36,39 @@ out:
     return rc;
 }
 
-static int launch_all(void *user, CUstream main, qm_err *e) {
-    const streams *s = user;
-    const qm_plan *p = s->p;
+static int in_walk(const streams *s, int i) { return i >= s->w->first && i < s->w->first + s->w->n; }
+static int beside(const streams *s, int i) { return i < s->p->n_ops && s->p->ops[i].beside && !in_walk(s, i); }
+
+static int launch_all(const streams *s, CUstream main, qm_err *e) {
     int rc = 0;
-    for (int i = 0; i < p->n_ops && !rc; i++) {
-        int beside = p->ops[i].beside, next_beside = i + 1 < p->n_ops && p->ops[i + 1].beside;
+    for (int i = 0; i < s->p->n_ops && !rc; i++) {
+        if (in_walk(s, i) && i > s->w->first) continue;
+        int side = beside(s, i), next_side = beside(s, i + 1);
         /* one fork serves all that follow beside each other */
-        if (next_beside && !beside && (rc = wait(s, main, s->fork, s->side, e))) break;
-        rc = s->launch(s->user, i, beside ? s->side : main, e);
-        if (!rc && beside && !next_beside) rc = wait(s, s->side, s->join, main, e);
+        if (next_side && !side && (rc = wait(s, main, s->fork, s->side, e))) break;
+        rc = s->launch(s->user, i, side ? s->side : main, e);
+        if (!rc && side && !next_side) rc = wait(s, s->side, s->join, main, e);
     }
     return rc;
 }
 
-int qm_capture_plan(qm_device *d, CUstream st, const qm_plan *p, qm_launch_fn launch, void *user, CUgraphExec *out,
-                    qm_err *e) {
-    streams s = {.d = d, .p = p, .launch = launch, .user = user};
+int qm_capture_plan(qm_device *d, CUstream st, const qm_plan *p, const qm_walk *w, qm_launch_fn launch, void *user,
+                    CUgraphExec *out, qm_err *e) {
+    streams s = {.d = d, .p = p, .w = w, .launch = launch, .user = user};
+    CUgraph graph = NULL;
     int rc = streams_open(&s, e);
-    if (!rc) rc = qm_capture(d, st, launch_all, &s, out, e);
+    if (rc) goto out;
+    QM_CU_TRY(d, StreamBeginCapture(st, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+    rc = launch_all(&s, st, e);
+    CUresult end = d->cu.StreamEndCapture(st, &graph); /* also after an error: ends the capture */
+    if (rc) goto out;
+    if (end) {
+        rc = qm_cu_fail(d, end, "StreamEndCapture", e);
+        goto out;
+    }
+    QM_CU_TRY(d, GraphInstantiate(out, graph, 0));
+out:
+    if (graph) d->cu.GraphDestroy(graph);
     streams_close(&s);
     return rc;
 }

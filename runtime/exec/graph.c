@@ -102,8 +102,8 @@ static int graph_open(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
         (rc = alloc(d, &x->scratch, g->scratch_bytes, e)) || (rc = alloc(d, &x->rope, rope_bytes, e)) ||
         (rc = alloc(d, &x->arrived, 8, e)))
         goto out;
-    QM_CU_TRY(d, MemsetD8Async(x->arrived, 0, 8, x->stream));
     /* zero counters; and no uninitialised page is ever multiplied by a masked-out zero weight */
+    QM_CU_TRY(d, MemsetD8Async(x->arrived, 0, 8, x->stream));
     QM_CU_TRY(d, MemsetD8Async(x->scratch, 0, g->scratch_bytes, x->stream));
     QM_CU_TRY(d, MemsetD8Async(x->kv, 0, g->info.kv_bytes, x->stream));
     if ((rc = upload_rope(g, x, rope_bytes, e))) goto out;
@@ -225,6 +225,16 @@ void qm_graph_args(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_op_args 
 
 CUstream qm_graph_stream(qm_engine *g) { return ((device_state *)g->exec_state)->stream; }
 
+int qm_graph_walk_open(qm_engine *g, qm_seq *s, const qm_plan *p, qm_walk *w, qm_err *e) {
+    qm_bases b = bases_of(g->exec_state, s);
+    return qm_walk_open(w, g->dev, ((device_state *)g->exec_state)->kernels, p, &b, e);
+}
+
+int qm_graph_walk_launch(qm_engine *g, const qm_walk *w, CUdeviceptr stamps, CUstream st, qm_err *e) {
+    const device_state *x = g->exec_state;
+    return qm_walk_launch(w, x->kernels, x->arrived, stamps, st, e);
+}
+
 typedef struct {
     qm_engine *g;
     qm_seq *s;
@@ -234,29 +244,8 @@ typedef struct {
 
 static int launch_captured(void *user, int i, CUstream st, qm_err *e) {
     const captured *c = user;
+    if (c->walk->n && i == c->walk->first) return qm_graph_walk_launch(c->g, c->walk, 0, st, e);
     return qm_graph_launch_op_on(c->g, c->s, c->p, i, st, e);
-}
-
-/* The walk's ops in one launch, the others as they are. */
-static int launch_walk(void *user, CUstream st, qm_err *e) {
-    const captured *c = user;
-    const device_state *x = c->g->exec_state;
-    const qm_walk *w = c->walk;
-    int rc = 0;
-    for (int i = 0; i < c->p->n_ops && !rc; i++)
-        if (i < w->first || i >= w->first + w->n) rc = launch_captured(user, i, st, e);
-        else if (i == w->first) rc = qm_walk_launch(w, x->kernels, x->arrived, 0, st, e);
-    return rc;
-}
-
-int qm_graph_walk_open(qm_engine *g, qm_seq *s, const qm_plan *p, qm_walk *w, qm_err *e) {
-    qm_bases b = bases_of(g->exec_state, s);
-    return qm_walk_open(w, g->dev, ((device_state *)g->exec_state)->kernels, p, &b, e);
-}
-
-int qm_graph_walk_launch(qm_engine *g, const qm_walk *w, CUdeviceptr stamps, CUstream st, qm_err *e) {
-    const device_state *x = g->exec_state;
-    return qm_walk_launch(w, x->kernels, x->arrived, stamps, st, e);
 }
 
 static int capture(qm_engine *g, qm_seq *s, const qm_plan *p, qm_walk *w, CUgraphExec *out, qm_err *e) {
@@ -268,9 +257,8 @@ static int capture(qm_engine *g, qm_seq *s, const qm_plan *p, qm_walk *w, CUgrap
         CUfunction f;
         if ((rc = qm_kernels_get(x->kernels, p->ops[i].kernel, &f, e))) return rc;
     }
-    if (g->exec != &qm_executor_persistent) return qm_capture_plan(g->dev, x->stream, p, launch_captured, &c, out, e);
-    if ((rc = qm_graph_walk_open(g, s, p, w, e))) return rc;
-    return qm_capture(g->dev, x->stream, launch_walk, &c, out, e);
+    if (g->exec == &qm_executor_persistent && (rc = qm_graph_walk_open(g, s, p, w, e))) return rc;
+    return qm_capture_plan(g->dev, x->stream, p, w, launch_captured, &c, out, e);
 }
 
 static int graph_for(qm_engine *g, qm_seq *s, const qm_plan *p, CUgraphExec *out, qm_err *e) {

@@ -129,24 +129,14 @@ out:
 /* ---- times ---- */
 static int launch(void *user, int i, CUstream st, qm_err *e) {
     bench *b = user;
+    const CUdeviceptr stamp = b->stamps + (uint64_t)i * QM_STAMP_BYTES;
+    if (b->walk.n && i == b->walk.first) return qm_graph_walk_launch(b->g, &b->walk, b->stamped ? stamp : 0, st, e);
     if (!b->stamped) return qm_graph_launch_op_on(b->g, b->s->seq, b->plan, i, st, e);
     const qm_op *op = &b->plan->ops[i];
     qm_op_args args;
     qm_graph_args(b->g, b->s->seq, b->plan, i, &args);
     return qm_stamped_launch(b->stamped, op->kernel, op->grid, op->block, op->shared, &args,
-                             b->stamps + (uint64_t)i * QM_STAMP_BYTES, st, e);
-}
-
-/* The persistent executor's step: the walk in one launch, with a stamp for each of its ops. */
-static int launch_walk(void *user, CUstream st, qm_err *e) {
-    bench *b = user;
-    const qm_walk *w = &b->walk;
-    int rc = 0;
-    for (int i = 0; i < b->plan->n_ops && !rc; i++)
-        if (i < w->first || i >= w->first + w->n) rc = launch(b, i, st, e);
-        else if (i == w->first)
-            rc = qm_graph_walk_launch(b->g, w, b->stamped ? b->stamps + (uint64_t)i * QM_STAMP_BYTES : 0, st, e);
-    return rc;
+                             stamp, st, e);
 }
 
 /* The step as a graph of its own: nothing but the ops. Everything is loaded before the capture begins. */
@@ -162,12 +152,8 @@ static int capture(bench *b, qm_err *e) {
     for (int i = 0; i < b->plan->n_ops; i++)
         if (b->stamped ? (rc = qm_stamped_load(b->stamped, b->plan->ops[i].kernel, e)) : (rc = launch(b, i, st, e))) return rc;
     QM_CU_TRY(d, StreamSynchronize(st));
-    if (b->g->exec == &qm_executor_persistent) {
-        if (!b->walk.n && (rc = qm_graph_walk_open(b->g, b->s->seq, b->plan, &b->walk, e))) goto out;
-        rc = qm_capture(d, st, launch_walk, b, &b->graph, e);
-    } else {
-        rc = qm_capture_plan(d, st, b->plan, launch, b, &b->graph, e);
-    }
+    if (b->g->exec == &qm_executor_persistent && !b->walk.n && (rc = qm_graph_walk_open(b->g, b->s->seq, b->plan, &b->walk, e))) goto out;
+    rc = qm_capture_plan(d, st, b->plan, &b->walk, launch, b, &b->graph, e);
 out:
     return rc;
 }
