@@ -29,7 +29,7 @@ int qm_host_options(poptContext *con, int argc, char **argv, const struct poptOp
  * clears *con and returns 2. -1 to go on. what: their names, e.g. "MODEL". */
 int qm_host_args(poptContext *con, const char **args, int n, const char *what);
 
-/* "qmoe-gpu: message" on stderr. */
+/* "qmoe-gpu: message" on stderr, one line: what arguments and files bring is escaped. */
 void qm_host_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same for an error; returns 1. */
 int qm_host_fail(const qm_err *e);

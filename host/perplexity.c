@@ -1,6 +1,7 @@
 /* perplexity.c: qmoe-gpu perplexity: how well a model predicts a text, and how far its predictions are from those of
  * another computation of it (--kl). The figure goes to stdout, what runs and how far it is to stderr. */
 #include "host.h"
+#include "runtime/base/json.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -98,20 +99,25 @@ static void print_text(const qm_perplexity_result *r, const qm_logprobs_info *ba
 }
 
 static json_t *divergence_json(const qm_divergence *d, const qm_logprobs_info *base) {
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:{s:i, s:i}, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:f, s:f}",
-                     "base", opt.kl, "note", base->note, "n_vocab", (json_int_t)base->n_vocab, "k", (json_int_t)base->k,
-                     "n_positions", (json_int_t)d->n, "mean_kl", d->mean, "mean_kl_err", d->err, "max_kl", d->max, "max_at",
-                     "sequence", (int)d->max_seq, "position", (int)d->max_pos, "p99_9_kl", d->p999, "p99_kl", d->p99, "p95_kl",
-                     d->p95, "p90_kl", d->p90, "median_kl", d->median, "min_kl", d->min, "rest_mass", d->rest_mass, "same_top",
-                     share(d->n_same, d->n), "n_same_top", (json_int_t)d->n_same, "n_near_ties", (json_int_t)d->n_near, "base_ppl",
-                     d->base_ppl, "mean_delta_p", d->mean_dp, "rms_delta_p", d->rms_dp);
+    const struct { const char *key; double v; } numbers[] = {
+        {"mean_kl", d->mean}, {"mean_kl_err", d->err}, {"max_kl", d->max}, {"p99_9_kl", d->p999}, {"p99_kl", d->p99},
+        {"p95_kl", d->p95}, {"p90_kl", d->p90}, {"median_kl", d->median}, {"min_kl", d->min}, {"rest_mass", d->rest_mass},
+        {"same_top", share(d->n_same, d->n)}, {"base_ppl", d->base_ppl}, {"mean_delta_p", d->mean_dp},
+        {"rms_delta_p", d->rms_dp}};
+    json_t *j = json_pack("{s:o, s:s, s:I, s:I, s:I, s:{s:i, s:i}, s:I, s:I}", "base", qm_json_str(opt.kl), "note", base->note,
+                          "n_vocab", (json_int_t)base->n_vocab, "k", (json_int_t)base->k, "n_positions", (json_int_t)d->n,
+                          "max_at", "sequence", (int)d->max_seq, "position", (int)d->max_pos, "n_same_top",
+                          (json_int_t)d->n_same, "n_near_ties", (json_int_t)d->n_near);
+    for (size_t i = 0; j && i < sizeof numbers / sizeof *numbers; i++)
+        json_object_set_new(j, numbers[i].key, qm_json_number(numbers[i].v));
+    return j;
 }
 
 static int print_json(const qm_engine_info *i, const qm_perplexity_result *r, const qm_logprobs_info *base) {
-    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:f, s:f, s:f, s:f}", "model", i->name, "device", i->device,
+    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:o, s:o, s:o, s:f}", "model", i->name, "device", i->device,
                           "device_name", i->device_name, "executor", i->executor, "f32_activations", !strcmp(i->executor, "ref"),
                           "n_chunks", (json_int_t)r->n_seqs, "n_tokens", (json_int_t)r->n_tokens, "n_scored", (json_int_t)r->n_scored,
-                          "nll", r->nll, "ppl", r->ppl, "ppl_err", r->err, "seconds", r->seconds);
+                          "nll", qm_json_number(r->nll), "ppl", qm_json_number(r->ppl), "ppl_err", qm_json_number(r->err), "seconds", r->seconds);
     if (j && opt.kl && json_object_set_new(j, "kl", divergence_json(&r->kl, base))) {
         json_decref(j);
         j = NULL;
@@ -122,6 +128,7 @@ static int print_json(const qm_engine_info *i, const qm_perplexity_result *r, co
     }
     int bad = json_dumpf(j, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9)) || putchar('\n') == EOF;
     json_decref(j);
+    if (bad) qm_host_say("standard output: %s", strerror(errno));
     return bad;
 }
 
@@ -148,8 +155,8 @@ static int run(const char *text, size_t n) {
     qm_perplexity_opts po = {.n_ctx = eo.n_ctx, .max_chunks = (uint32_t)opt.chunks, .base = opt.kl, .out = opt.out, .note = note,
                              .k = (uint32_t)opt.top_k, .on_chunk = opt.quiet ? NULL : on_chunk};
     if (qm_perplexity(g, text ? ids.v : NULL, ids.n, &po, &r, &e)) goto failed;
-    if (json) print_json(&info, &r, &base);
-    else print_text(&r, &base);
+    if (!json) print_text(&r, &base);
+    else if (print_json(&info, &r, &base)) goto out;
     status = QM_EXIT_OK;
     if (fflush(stdout) || ferror(stdout)) {
         qm_host_say("standard output: %s", strerror(errno));

@@ -29,7 +29,7 @@ static int show(void *user, uint64_t done, uint64_t total) {
 
 static int line(void *user, const qm_quantize_tensor *t) {
     report *r = user;
-    char shape[96], a[32], b[32];
+    char shape[96], name[320], a[32], b[32];
     int n = 0;
     r->n_tensors++;
     r->from += t->bytes_from;
@@ -38,7 +38,7 @@ static int line(void *user, const qm_quantize_tensor *t) {
     for (uint32_t d = 0; d < t->n_dims; d++)
         n += snprintf(shape + n, sizeof shape - (size_t)n, "%s%llu", d ? " x " : "", (unsigned long long)t->ne[d]);
     wipe(r);
-    printf("%-32s %-18s %-5s %-5s %8s %8s", t->name, shape, t->from, t->to, qm_host_bytes(a, sizeof a, t->bytes_from),
+    printf("%-32s %-18s %-5s %-5s %8s %8s", qm_text_show(name, sizeof name, t->name, strlen(t->name)), shape, t->from, t->to, qm_host_bytes(a, sizeof a, t->bytes_from),
            qm_host_bytes(b, sizeof b, t->bytes));
     if (strcmp(t->from, t->to)) printf("  error %.3g%%", t->rms > 0 ? 100 * t->rmse / t->rms : 0.0);
     printf("%s%s\n", t->note ? "  " : "", t->note ? t->note : "");

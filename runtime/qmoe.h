@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include "base/err.h"
 #include "base/log.h"
+#include "base/text.h"
 #ifdef __cplusplus
 extern "C" {
 #endif

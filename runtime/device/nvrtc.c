@@ -143,8 +143,9 @@ static void log_program(const qm_nvrtc *n, nvrtc_program p, char *head, size_t h
     char *text = malloc(bytes + 1);
     if (text && !n->GetProgramLog(p, text)) {
         text[bytes] = 0;
-        qm_log(QM_LOG_WARN, "nvrtc: %s", text);
         snprintf(head, head_n, "%s", text);
+        for (char *rest = text, *line; (line = strsep(&rest, "\n"));)
+            if (*line) qm_log(QM_LOG_WARN, "nvrtc: %s", line);
     }
     free(text);
 }

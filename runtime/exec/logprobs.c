@@ -335,7 +335,7 @@ int qm_logprobs_get_info(const char *path, qm_logprobs_info *i, qm_err *e) {
     *i = (qm_logprobs_info){0};
     int rc = qm_lp_open(&f, path, e);
     if (rc) return rc;
-    snprintf(i->note, sizeof i->note, "%s", f.note);
+    qm_text_name(i->note, sizeof i->note, f.note, strlen(f.note));
     i->n_vocab = f.n_vocab;
     i->k = f.k;
     i->n_seqs = f.n_seqs;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "../base/log.h"
+#include "../base/text.h"
 
 /* A file may use either spelling as its key prefix, whatever general.architecture says. */
 static const char *const prefixes[] = {"qwen3moe", "qwen3_moe"};
@@ -42,25 +43,19 @@ static int need_u32(reader *r, const char *key, uint32_t lo, uint32_t hi, uint32
     return 0;
 }
 
-static void copy_str(char *dst, size_t n, qm_str s) {
-    size_t k = s.n < n - 1 ? s.n : n - 1;
-    memcpy(dst, s.s, k);
-    dst[k] = 0;
-}
-
 static int read_arch(qm_hparams *hp, reader *r) {
     qm_str s;
     const char *path = qm_gguf_path(r->g);
     int rc = qm_gguf_get_str(r->g, "general.architecture", &s, r->e);
     if (rc < 0) return rc;
     if (!rc) return qm_fail(r->e, QM_ERR_FORMAT, "%s: missing metadata key general.architecture", path);
-    copy_str(hp->arch, sizeof hp->arch, s);
+    qm_text_name(hp->arch, sizeof hp->arch, s.s, s.n);
     if (strcmp(hp->arch, "qwen3moe") && strcmp(hp->arch, "qwen3_moe"))
         return qm_fail(r->e, QM_ERR_UNSUPPORTED,
                        "%s: architecture '%s' is not supported (supported: qwen3moe, qwen3_moe)", path, hp->arch);
     rc = qm_gguf_get_str(r->g, "general.name", &s, r->e);
     if (rc < 0) return rc;
-    if (rc) copy_str(hp->name, sizeof hp->name, s);
+    if (rc) qm_text_name(hp->name, sizeof hp->name, s.s, s.n);
     return 0;
 }
 
@@ -82,7 +77,7 @@ static int read_rope(qm_hparams *hp, reader *r, float override) {
     rc = get_str(r, "rope.scaling.type", &s);
     if (rc <= 0) return rc;
     char type[16];
-    copy_str(type, sizeof type, s);
+    qm_text_name(type, sizeof type, s.s, s.n);
     if (!strcmp(type, "none")) return 0;
     if (strcmp(type, "linear") && strcmp(type, "yarn"))
         return qm_fail(r->e, QM_ERR_UNSUPPORTED,
