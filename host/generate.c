@@ -42,7 +42,7 @@ static int read_prompt(text *t) {
         return t->s ? QM_EXIT_OK : QM_EXIT_FAIL;
     }
     if (!opt.file && isatty(0)) return qm_host_usage("no prompt: give --prompt TEXT, --file FILE, or standard input");
-    return qm_run_read(opt.file ? opt.file : "-", &t->s, &t->n) ? QM_EXIT_FAIL : QM_EXIT_OK;
+    return qm_run_read(opt.file ? opt.file : "-", QM_PROMPT_MOST, &t->s, &t->n) ? QM_EXIT_FAIL : QM_EXIT_OK;
 }
 
 typedef struct {

@@ -8,6 +8,7 @@
 #define QM_HOST_H
 #include <popt.h>
 #include <stdint.h>
+#include <stdio.h>
 #include "runtime/qmoe.h"
 
 enum { QM_EXIT_OK = 0, QM_EXIT_FAIL = 1, QM_EXIT_USAGE = 2 };
@@ -35,6 +36,11 @@ void qm_host_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int qm_host_fail(const qm_err *e);
 /* The same for wrong usage; returns 2. */
 int qm_host_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* First of all: descriptors 0 to 2 are open; signals that end the program leave no unfinished file behind. */
+void qm_host_begin(void);
+/* Where a command that writes the file `path` may report: stdout, or stderr where the file is stdout itself. */
+FILE *qm_host_beside(const char *path);
 
 /* The library's log lines up to `level` (QM_LOG_*) go to stderr. */
 void qm_host_log(int level);

@@ -1,19 +1,11 @@
 /* synth.c: qmoe-gpu synth: writes a random model of any shape. */
 #include "host.h"
+#include "meter.h"
 #include <stdio.h>
-#include <unistd.h>
+#include <string.h>
 
-typedef struct { int tty, shown; } meter;
-
-/* A line that rewrites itself, only where a person watches. */
 static int show(void *user, uint64_t done, uint64_t total) {
-    meter *m = user;
-    int per_mille = (int)((double)done * 1000 / (double)total);
-    char a[32], b[32];
-    if (!m->tty || per_mille == m->shown) return 0;
-    m->shown = per_mille;
-    fprintf(stderr, "\r%5.1f%%  %s of %s ", per_mille / 10.0, qm_host_bytes(a, sizeof a, done),
-            qm_host_bytes(b, sizeof b, total));
+    qm_meter_show(user, done, total);
     return 0;
 }
 
@@ -57,7 +49,8 @@ int qm_cmd_synth(int argc, char **argv) {
     if (seed < 0) return qm_host_usage("synth: --seed %lld: must not be negative", seed);
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (*counts[i].v < 0) return qm_host_usage("synth: --%s %d: must not be negative", counts[i].name, *counts[i].v);
-    meter m = { isatty(STDERR_FILENO), -1 };
+    qm_meter m;
+    qm_meter_begin(&m, 0);
     qm_synth_opts o = {
         .preset = preset, .seed = (uint64_t)seed, .types = types, .sparse = sparse, .n_layers = (uint32_t)layers, .n_embd = (uint32_t)embd,
         .n_head = (uint32_t)heads, .n_kv_head = (uint32_t)kv_heads, .head_dim = (uint32_t)head_dim,
@@ -65,9 +58,11 @@ int qm_cmd_synth(int argc, char **argv) {
         .n_vocab = (uint32_t)vocab, .n_ctx = (uint32_t)ctx, .progress = show, .user = &m,
     };
     qm_err e;
+    FILE *report = qm_host_beside(out);
     rc = qm_synth(out, &o, &e);
-    if (m.shown >= 0) fprintf(stderr, "\r\033[K");
+    qm_meter_wipe(&m);
     if (rc) return rc == QM_ERR_ARG ? qm_host_usage("synth: %s", e.msg) : qm_host_fail(&e);
-    printf("%s\n", out);
+    char shown[4096];
+    fprintf(report, "%s\n", qm_text_show(shown, sizeof shown, out, strlen(out)));
     return QM_EXIT_OK;
 }
