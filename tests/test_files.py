@@ -498,5 +498,32 @@ def test_files_that_shrink():
             assert sorted(os.listdir(d)) == ["big.gguf", "m.gguf"]
 
 
+# ---- code that is loaded ----
+
+def test_no_build_path_in_the_program():
+    """Where the build found NVRTC is nobody's to fill later: neither the build tree's nor a wheel's folder is looked in."""
+    b = read(BIN)
+    subprocess.run(["objcopy", "-O", "binary", "-j", ".rodata", BIN, at("rodata")], check=True)  # debug information may name it
+    strings = read(at("rodata"))
+    assert b"/libnvrtc.so" in strings or b"libnvrtc.so" in strings
+    for path in (b"site-packages", b"build/venv", os.getcwdb()):
+        assert path not in strings, path
+    d = fresh("program")
+    os.makedirs(f"{d}/bin")
+    os.makedirs(f"{d}/lib")
+    write(f"{d}/bin/qmoe-gpu", b)
+    os.chmod(f"{d}/bin/qmoe-gpu", 0o755)
+    fake = os.path.join(os.path.dirname(BIN), "fixtures", "old_libcuda.so")
+    for where in ("bin", "lib"):
+        write(f"{d}/{where}/libnvrtc.so.13", read(fake))
+        for mode, says in ((0o777, "is not loaded: others may write it"), (0o755, "lacks nvrtc")):
+            os.chmod(f"{d}/{where}/libnvrtc.so.13", mode)
+            env = {k: v for k, v in os.environ.items() if k != "QMOE_NVRTC"}
+            p = subprocess.run([f"{d}/bin/qmoe-gpu", "doctor", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
+            said = json.loads(p.stdout)["nvrtc"]
+            assert said["found"] or (says in said["why_not"] and f"/{where}/" in said["why_not"]), said
+        os.remove(f"{d}/{where}/libnvrtc.so.13")
+
+
 if __name__ == "__main__":
     tap.main(sys.modules["__main__"])

@@ -10,8 +10,9 @@ ROOMS = {
     "runtime/base": [],
     "runtime": ["runtime/base"],  # qmoe.h, the public surface
     "runtime/file": ["contracts", "runtime/base", "runtime/qmoe.h"],
-    # quant.h is the one thing that the peers share: types, block sizes and the packed layout.
-    "runtime/device": ["contracts", "runtime/base", "runtime/qmoe.h", "runtime/file/quant.h", "runtime/sim/sim.h"],
+    # What the peers share: quant.h (types, block sizes, the packed layout), and the one way to write a file.
+    "runtime/device": ["contracts", "runtime/base", "runtime/qmoe.h", "runtime/file/quant.h", "runtime/file/outfile.h",
+                       "runtime/sim/sim.h"],
     "runtime/sim": ["contracts", "runtime/base", "runtime/device/cuda.h"],
     "kernels/ref": ["contracts", "runtime/base", "runtime/file/quant.h"],
     "kernels/ptx": ["contracts"],
