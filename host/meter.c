@@ -26,7 +26,7 @@ void qm_meter_show(qm_meter *m, uint64_t done, uint64_t total) {
     m->shown = 1;
     fprintf(stderr, "\r\033[K%5.1f%%  %s of %s", 100 * (double)done / (double)total, qm_host_bytes(a, sizeof a, done),
             qm_host_bytes(b, sizeof b, total));
-    if (s < 0.5 || !done) return; /* too early for a rate */
+    if (s < 0.2 || !done) return; /* too early for a rate */
     double rate = (double)done / s, left = (double)(total - done) / rate;
     unsigned long long k = left < 1e6 ? (unsigned long long)(left + 0.5) : 1000000;
     fprintf(stderr, ", %s/s, ", qm_host_bytes(c, sizeof c, (uint64_t)rate));
