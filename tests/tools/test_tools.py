@@ -4,7 +4,7 @@ import yaml
 import tap
 
 sys.path.insert(0, "tools")
-import contracts, layers, ptxas_budget  # noqa: E402
+import contracts, layers, ptx_lint, ptxas_budget  # noqa: E402
 
 GOOD = {
     "metadata": {"version": "1.0", "created": "2026-01-01", "author": "a", "description": "d", "references": ["r"]},
@@ -172,6 +172,18 @@ def test_budgets():
     assert "spills 97 bytes, budget 96" in ptxas_budget.compare({("k", 80): (40, 97)}, {("k", 80): (40, 96)})[0][0]
     faults, notes = ptxas_budget.compare({("k", 80): (32, 0)}, {("k", 80): (40, 0)})
     assert not faults and len(notes) == 1
+
+
+def test_ptx_lint():
+    """Every loop is closed by a predicated branch; labels count within their scope."""
+    def lint(body):
+        return [label for _, label in ptx_lint.back_edges(".visible .entry k(.param .u64 a)\n{\n" + body + "\n}\n")]
+    assert lint("L: add.u32 a, a, 1; bra L;") == ["L"]
+    assert lint("L_x:\n add.u32 a, a, 1;\n bra.uni L_x;") == ["L_x"]
+    assert lint("L: ld.global.v2.u32 {a, b}, [x]; { .reg .u32 t; bra L; }") == ["L"]
+    assert lint("L: add.u32 a, a, 1; @p bra L; @!p bra.uni L; ret;") == []
+    assert lint("bra M; /* M: */ // M:\n M: ret;") == []  # forward
+    assert lint("{ L: ret; } { bra L; mov.b64 {a, b}, c; L: ret; }") == []  # another scope's L
 
 
 def test_runner():
