@@ -17,6 +17,7 @@ endif
 
 # setup.sh runs every time (a tenth of a second) and rewrites config.mk only when something changed.
 .DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
 GOALS := $(or $(MAKECMDGOALS),all)
 ifneq ($(filter-out clean,$(GOALS)),)
 LEVEL := $(if $(filter-out all demo install clean,$(GOALS)),all,build)
@@ -102,6 +103,12 @@ $(B)/fixtures/%.so: tests/fixtures/%.c $(wildcard tests/fixtures/*.h) contracts/
 	@mkdir -p $(@D)
 	$(call Q,SO,$<)$(CC) $(filter-out $(SANFLAGS) -MMD -MP,$(ALL_C)) -fPIC -shared -o $@ $<
 $(TESTS): | $(FIXTURES)
+
+# The opcode tests' PTX is written by their maker.
+$(B)/isa/made: tests/isa/make.py tests/isa/whole.py | $(B)/config.mk
+	@rm -rf $(@D)
+	$(call Q,GEN,$(@D))$(PYTHON) tests/isa/make.py $(@D) && touch $@
+$(B)/tests/check_isa: | $(B)/isa/made
 
 $(FUZZERS): $(B)/libqmoe.a
 	@mkdir -p $(@D)
