@@ -13,7 +13,8 @@
  * opened later becomes standard output. */
 static void open_standard(void) {
     for (int fd = 0; fd < 3; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", fd ? O_RDONLY : O_WRONLY) < 0) _exit(QM_EXIT_FAIL);
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", fd ? O_RDONLY : O_WRONLY) < 0)
+            _exit(QM_EXIT_FAIL);
 }
 
 /* The handler is gone by now (SA_RESETHAND): raised again, the signal ends the process as it should. */
@@ -43,12 +44,13 @@ static void on_bus(int sig, siginfo_t *info, void *context) {
 void qm_host_begin(void) {
     static const int end[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU};
     open_standard();
-    /* A reader that goes away (`| head`), a file that grows too long (ulimit -f): errors of the write, not silent deaths. */
+    /* A reader that goes away (`| head`), a file too long (ulimit -f): errors of the write, not silent deaths. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     for (size_t i = 0; i < sizeof end / sizeof *end; i++) {
         struct sigaction old, a = {.sa_handler = on_end, .sa_flags = SA_RESETHAND | SA_NODEFER};
-        if (!sigaction(end[i], NULL, &old) && old.sa_handler != SIG_IGN) sigaction(end[i], &a, NULL); /* nohup stays */
+        if (sigaction(end[i], NULL, &old) || old.sa_handler == SIG_IGN) continue; /* nohup stays */
+        sigaction(end[i], &a, NULL);
     }
     struct sigaction bus = {.sa_sigaction = on_bus, .sa_flags = SA_SIGINFO | SA_RESETHAND | SA_NODEFER};
     sigaction(SIGBUS, &bus, NULL);

@@ -1,4 +1,4 @@
-/* quantize.c: qmoe-gpu quantize: a GGUF into another, its tensors in fewer bits. Arguments as llama-quantize has them. */
+/* quantize.c: qmoe-gpu quantize: a GGUF into another, its tensors in fewer bits. Arguments are llama-quantize's. */
 #include "host.h"
 #include "meter.h"
 #include <ctype.h>
@@ -49,7 +49,8 @@ typedef struct {
 /* Of `IN TYPE` llama-quantize makes ggml-model-TYPE.gguf in IN's folder. A name that nobody typed replaces nothing. */
 static int name_output(arguments *a) {
     const char *slash = strrchr(a->in, '/');
-    int n = snprintf(a->made, sizeof a->made, "%.*sggml-model-%s.gguf", slash ? (int)(slash - a->in) + 1 : 0, a->in, a->type);
+    int n = snprintf(a->made, sizeof a->made, "%.*sggml-model-%s.gguf", slash ? (int)(slash - a->in) + 1 : 0, a->in,
+                     a->type);
     if (n >= (int)sizeof a->made) return qm_host_usage("quantize: %s: the name is too long", a->in);
     for (char *s = a->made + n - 5 - strlen(a->type); *s != '.'; s++) *s = (char)toupper((unsigned char)*s);
     a->out = a->made;

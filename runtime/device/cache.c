@@ -49,7 +49,8 @@ int qm_cache_dir(char *dir, size_t n) {
         const char *v = getenv(from[i].var);
         if (!v || !*v) continue;
         if (*v != '/') { /* the XDG base directory specification: to be ignored */
-            if (!atomic_fetch_or(&warned, 1 << i)) qm_log(QM_LOG_WARN, "%s is not an absolute path: ignored", from[i].var);
+            if (!(atomic_fetch_or(&warned, 1 << i) & 1 << i))
+                qm_log(QM_LOG_WARN, "%s is not an absolute path: ignored", from[i].var);
             continue;
         }
         int len = snprintf(dir, n, "%s%s", v, from[i].rest);
@@ -102,7 +103,8 @@ void *qm_cache_get(const qm_hash *key, size_t *bytes) {
     int folder = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC); /* held: what is judged is what is read from */
     if (folder < 0) return NULL;
     int fd = !fstat(folder, &st) && trusted(&st, dir, "folder")
-                 ? openat(folder, strrchr(path, '/') + 1, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW) : -1;
+                 ? openat(folder, strrchr(path, '/') + 1, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW)
+                 : -1;
     close(folder);
     if (fd < 0) return NULL;
     entry_header h, want;

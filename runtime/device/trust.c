@@ -7,7 +7,8 @@
 
 const char *qm_untrusted_stat(const struct stat *st) {
     if (st->st_uid != 0 && st->st_uid != geteuid()) return "it belongs to another user";
-    if (st->st_mode & 022 && !(S_ISDIR(st->st_mode) && st->st_mode & S_ISVTX)) return "others may write it (chmod go-w)";
+    if (st->st_mode & 022 && !(S_ISDIR(st->st_mode) && st->st_mode & S_ISVTX))
+        return "others may write it (chmod go-w)";
     return NULL;
 }
 

@@ -17,7 +17,9 @@ enum { SHOW_SM = 128, SHOW_CTX = 4096, SHOW_ELEMENTS = 6, SHOW_STRING = 72 };
 static const char *const kv_names[] = {"u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "str", "arr", "u64", "i64", "f64"};
 
 /* Integers that a reader of JSON can hold exactly are numbers, larger ones strings; so are numbers that JSON lacks. */
-static json_t *unsigned_json(uint64_t v) { return v <= INT64_MAX ? json_integer((json_int_t)v) : json_sprintf("%" PRIu64, v); }
+static json_t *unsigned_json(uint64_t v) {
+    return v <= INT64_MAX ? json_integer((json_int_t)v) : json_sprintf("%" PRIu64, v);
+}
 static json_t *real_json(double v) {
     return isfinite(v) ? json_real(v) : json_string(isnan(v) ? "NaN" : v > 0 ? "Infinity" : "-Infinity");
 }

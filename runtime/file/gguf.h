@@ -1,7 +1,7 @@
 /* gguf.h: a GGUF v2/v3 file (or split set), mapped read-only and fully checked at open.
- * Format: ggml docs/gguf.md. Nothing returned here outlives qm_gguf_close. A file that shrinks
- * while it is mapped raises SIGBUS where its lost pages are read (qm_input_fault tells a handler which file it was). Tensor data is aligned as the file aligns it:
- * at least 8 bytes in a mapped file, nothing in particular in a buffer given to qm_gguf_open_mem. */
+ * Format: ggml docs/gguf.md. Nothing returned here outlives qm_gguf_close. A file that shrinks while it is mapped raises
+ * SIGBUS where its lost pages are read (qm_input_fault tells a handler which file it was). Tensor data is aligned as the
+ * file aligns it: at least 8 bytes in a mapped file, nothing in particular in a buffer given to qm_gguf_open_mem. */
 #ifndef QM_GGUF_H
 #define QM_GGUF_H
 #include <stddef.h>

@@ -78,7 +78,8 @@ int qm_gguf_writer_open(qm_gguf_writer **out, const char *path, qm_err *e) {
     *out = NULL;
     qm_gguf_writer *w = calloc(1, sizeof *w);
     if (w) w->path = strdup(path);
-    int rc = w && w->path ? qm_outfile_open(&w->f, path, QM_OUT_SYNC, e) : qm_fail(e, QM_ERR_NOMEM, "%s: no memory for a writer", path);
+    int rc = w && w->path ? qm_outfile_open(&w->f, path, QM_OUT_SYNC, e)
+                          : qm_fail(e, QM_ERR_NOMEM, "%s: no memory for a writer", path);
     if (rc) {
         qm_gguf_writer_close(w);
         return rc;

@@ -61,7 +61,8 @@ void qm_input_release(int slot) {
 
 const char *qm_input_held(const struct stat *st) {
     for (int i = 0; i < SLOTS; i++)
-        if (atomic_load(&slots[i].state) == SET && slots[i].dev == st->st_dev && slots[i].ino == st->st_ino) return slots[i].name;
+        if (atomic_load(&slots[i].state) == SET && slots[i].dev == st->st_dev && slots[i].ino == st->st_ino)
+            return slots[i].name;
     return NULL;
 }
 

@@ -101,10 +101,10 @@ static int open_temporary(qm_outfile *f) {
     return f->fd < 0 ? -1 : 0;
 }
 
-static int open_target(qm_outfile *f, qm_err *e) {
+static int open_target(qm_outfile *f, const char *path, qm_err *e) {
     int own = -1;
     const char *held;
-    if (follow(f->real, f->path, &own)) return fail(f, QM_ERR_IO, "cannot open for writing", e);
+    if (follow(f->real, path, &own)) return fail(f, QM_ERR_IO, "cannot open for writing", e);
     int there = own >= 0 ? !fstat(own, &f->old) : !stat(f->real, &f->old);
     if (!there && (own >= 0 || errno != ENOENT)) return fail(f, QM_ERR_IO, "cannot open for writing", e);
     if (there && S_ISREG(f->old.st_mode) && (held = qm_input_held(&f->old))) {
@@ -129,7 +129,7 @@ int qm_outfile_open(qm_outfile **out, const char *path, int flags, qm_err *e) {
     f->fd = f->slot = -1;
     f->flags = flags;
     snprintf(f->path, sizeof f->path, "%s", path);
-    int rc = strlen(path) < sizeof f->path ? open_target(f, e) : (errno = ENAMETOOLONG, fail(f, QM_ERR_IO, "cannot open for writing", e));
+    int rc = open_target(f, path, e);
     if (rc) {
         qm_outfile_close(f);
         return rc;
@@ -180,18 +180,24 @@ int qm_outfile_zeros(qm_outfile *f, uint64_t n, qm_err *e) {
     static const unsigned char zero[4096];
     if (f->err.code || flush(f, e)) return fail(f, 0, "", e);
     if (f->through) {
-        for (size_t k; n && !f->err.code; n -= k) qm_outfile_put(f, zero, k = n < sizeof zero ? (size_t)n : sizeof zero, e);
+        for (size_t k; n && !f->err.code; n -= k) {
+            k = n < sizeof zero ? (size_t)n : sizeof zero;
+            qm_outfile_put(f, zero, k, e);
+        }
         return f->err.code;
     }
-    if (__builtin_add_overflow(f->size, n, &f->size) || f->size > INT64_MAX) return errno = EFBIG, fail(f, QM_ERR_IO, "cannot grow", e);
-    if (ftruncate(f->fd, (off_t)f->size) || lseek(f->fd, (off_t)f->size, SEEK_SET) < 0) return fail(f, QM_ERR_IO, "cannot grow", e);
+    int far = __builtin_add_overflow(f->size, n, &f->size) || f->size > INT64_MAX;
+    if (far) errno = EFBIG;
+    if (far || ftruncate(f->fd, (off_t)f->size) || lseek(f->fd, (off_t)f->size, SEEK_SET) < 0)
+        return fail(f, QM_ERR_IO, "cannot grow", e);
     return 0;
 }
 
 int qm_outfile_room(const qm_outfile *f, uint64_t need, qm_err *e) {
     struct statvfs st;
     if (f->through) return 0;
-    if (fstatvfs(f->fd, &st)) return qm_fail(e, QM_ERR_IO, "%s: cannot ask for free room: %s", f->path, strerror(errno));
+    if (fstatvfs(f->fd, &st))
+        return qm_fail(e, QM_ERR_IO, "%s: cannot ask for free room: %s", f->path, strerror(errno));
     if ((uint64_t)st.f_bavail * st.f_frsize < need)
         return qm_fail(e, QM_ERR_LIMIT, "%s: needs %.3f GB (%llu bytes), the disk has %.3f GB free", f->path,
                        (double)need / 1e9, (unsigned long long)need, (double)st.f_bavail * (double)st.f_frsize / 1e9);
@@ -248,5 +254,7 @@ int qm_outfile_write(const char *path, const void *p, size_t n, int flags, qm_er
     return rc;
 }
 
-int qm_write_file(const char *path, const void *p, size_t n, qm_err *e) { return qm_outfile_write(path, p, n, QM_OUT_SYNC, e); }
+int qm_write_file(const char *path, const void *p, size_t n, qm_err *e) {
+    return qm_outfile_write(path, p, n, QM_OUT_SYNC, e);
+}
 void qm_abandon_files(void) { qm_scratch_remove(); }

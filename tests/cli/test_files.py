@@ -8,9 +8,9 @@ SMALL = ("--layers", "1", "--embd", "256", "--heads", "2", "--kv-heads", "1", "-
          "--vocab", "512", "--ctx", "128")
 
 
-def run(*args, status=0, stdin=subprocess.DEVNULL, limit=120, **more):
-    """(standard output, standard error) as bytes, of a run that must end with this status."""
-    p = subprocess.run([BIN, *args], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=limit, **more)
+def run(*args, status=0, stdin=subprocess.DEVNULL, limit=120, before=(), **more):
+    """(standard output, standard error) as bytes, of a run that must end with this status. before: a program that runs it."""
+    p = subprocess.run([*before, BIN, *args], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=limit, **more)
     assert p.returncode == status, f"{args}: exit status {p.returncode}, not {status}\n{p.stdout[-1000:]}\n{p.stderr[-1000:]}"
     return p.stdout, p.stderr
 
@@ -288,20 +288,19 @@ def test_an_input_is_never_the_output():
 
 
 def test_read_only_stays():
-    if os.geteuid() == 0:  # root may write anything: as somebody else
-        drop = dict(user=65534, group=65534, extra_groups=[])
-    else:
-        drop = {}
+    # root may write anything: without that right, for once
+    before = ("setpriv", "--bounding-set=-dac_override", "--") if os.geteuid() == 0 else ()
+    try:
+        run("version", before=before)
+    except (AssertionError, FileNotFoundError):
+        raise tap.Skip("root cannot be kept from writing here")
     for name, args in writers():
         d = fresh("readonly")
-        os.chmod(TMP, 0o755)
         write(f"{d}/file", b"kept")
         os.chmod(f"{d}/file", 0o444)
-        os.mkdir(f"{d}/shut")
-        os.chmod(f"{d}/shut", 0o555)
-        os.chmod(d, 0o777)
+        os.mkdir(f"{d}/shut", 0o555)
         for path in ("file", "shut/x"):
-            err = run(*args(f"{d}/{path}"), status=1, **drop)[1]
+            err = run(*args(f"{d}/{path}"), status=1, before=before)[1]
             assert f"{d}/{path}".encode() in err and b"Permission denied" in err, (name, err)
         assert read(f"{d}/file") == b"kept" and os.listdir(f"{d}/shut") == []
         os.chmod(f"{d}/shut", 0o755)
