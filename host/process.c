@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -25,15 +26,19 @@ static void on_end(int sig) {
 
 static void put(const char *s) { (void)!write(STDERR_FILENO, s, strlen(s)); }
 
-/* A page of a mapped file that cannot be read. Any other such fault is a mistake of ours and goes its way. */
+/* A page of a mapped file that cannot be read. Any other such fault is a mistake of ours and goes its way. Threads that
+ * read the same file run into it together: the first one speaks. */
 static void on_bus(int sig, siginfo_t *info, void *context) {
+    static atomic_flag spoken = ATOMIC_FLAG_INIT;
     int shrank = 0;
     const char *name = qm_input_fault(info->si_addr, &shrank);
     (void)context;
     if (!name) {
+        signal(sig, SIG_DFL);
         raise(sig);
         return;
     }
+    while (atomic_flag_test_and_set(&spoken)) pause();
     qm_abandon_files();
     put("qmoe-gpu: ");
     put(name);
@@ -52,7 +57,7 @@ void qm_host_begin(void) {
         if (sigaction(end[i], NULL, &old) || old.sa_handler == SIG_IGN) continue; /* nohup stays */
         sigaction(end[i], &a, NULL);
     }
-    struct sigaction bus = {.sa_sigaction = on_bus, .sa_flags = SA_SIGINFO | SA_RESETHAND | SA_NODEFER};
+    struct sigaction bus = {.sa_sigaction = on_bus, .sa_flags = SA_SIGINFO};
     sigaction(SIGBUS, &bus, NULL);
 }
 
