@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include "../runtime/device/cuda.h"
-#include "../runtime/sim/sim.h"
+#include "../../runtime/device/cuda.h"
+#include "../../runtime/sim/sim.h"
 
 #define OK(call) assert_int_equal((call), CUDA_SUCCESS)
 #define IS(call, code) assert_int_equal((call), CUDA_ERROR_##code)
