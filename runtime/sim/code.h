@@ -107,6 +107,7 @@ typedef struct sim_cta {
     const sim_func *f;
     struct sim_worker *wk;
     uint64_t id;
+    uint32_t sm;          /* %smid */
     uint32_t ctaid[3], n_threads, n_warps, live_threads;
     uint8_t *shared;
     uint32_t shared_bytes;
@@ -147,7 +148,7 @@ typedef struct sim_worker {
     uint64_t progress;
     uint8_t *params;
     int index;
-    uint64_t n_insts;
+    uint64_t n_insts, turn;   /* turn: state of the seed's lengths of turns */
 } sim_worker;
 
 /* exec_mem.c: the host address of one lane's access, or NULL after a report (wk->fault set).
