@@ -244,12 +244,12 @@ static int is_pageable(const sim_op *op) {
 
 /* Enqueues op, or runs it now that all before it has run. host: SIM_HOST_*, what a late copy finds. */
 static CUresult start(sim_stream *st, const sim_op *op, int host) {
-    CUresult r = sim_op_check(op);
-    if (r) return r;
+    CUresult r;
     if (!sim_order_lazy()) {
         r = sim_order_drain(); /* of a time when it was on */
         return r ? r : sim_op_run(op);
     }
+    if ((r = sim_op_check(op))) return r;
     sim_op late = *op;
     late.host = host;
     if (host != SIM_HOST_DIRECT && !op->src_dev) {

@@ -382,11 +382,18 @@ static void test_checks(void **state) {
 
 int main(void) {
     qm_err e;
-    qm_sim_options o;
-    qm_sim_get_options(&o);
     if (qm_sim_driver(&cu, &e) || cu.Init(0)) return 1;
-#define T(name) cmocka_unit_test_setup_teardown(name, each_setup, each_teardown)
-    const struct CMUnitTest t[] = {T(test_legacy_and_non_blocking), T(test_blocking), T(test_event_runs_exactly), T(test_query),
-                                   T(test_pinned), T(test_pageable), T(test_graph), T(test_ends), T(test_seeds), T(test_checks)};
+    const struct CMUnitTest t[] = {
+        cmocka_unit_test_setup_teardown(test_legacy_and_non_blocking, each_setup, each_teardown),
+        cmocka_unit_test_setup_teardown(test_blocking, each_setup, each_teardown),
+        cmocka_unit_test_setup_teardown(test_event_runs_exactly, each_setup, each_teardown),
+        cmocka_unit_test_setup_teardown(test_query, each_setup, each_teardown),
+        cmocka_unit_test_setup_teardown(test_pinned, each_setup, each_teardown),
+        cmocka_unit_test_setup_teardown(test_pageable, each_setup, each_teardown),
+        cmocka_unit_test_setup_teardown(test_graph, each_setup, each_teardown),
+        cmocka_unit_test_setup_teardown(test_ends, each_setup, each_teardown),
+        cmocka_unit_test_setup_teardown(test_seeds, each_setup, each_teardown),
+        cmocka_unit_test_setup_teardown(test_checks, each_setup, each_teardown),
+    };
     return cmocka_run_group_tests(t, NULL, NULL);
 }
