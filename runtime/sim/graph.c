@@ -23,6 +23,7 @@ CUresult sim_graph_new(CUgraph *g, sim_oplist *ops) {
     return *g ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
+/* A launch in flight keeps its list: the driver frees a graph when it has completed. */
 static void graph_free(sim_graph *h) {
     sim_ops_drop(h->ops);
     sim_handle_del(h);
@@ -68,7 +69,6 @@ CUresult CUDAAPI sim_cu_GraphLaunch(CUgraphExec x, CUstream s) {
     return sim_unlock(sim_submit(s, &(sim_op){.kind = SIM_OP_CHILD, .child = ((sim_graph *)x)->ops}, "cuGraphLaunch"));
 }
 
-/* A launch in flight keeps its list: the driver frees the graph when it has completed. */
 static CUresult destroy(void *h, int kind) {
     sim_lock();
     CUresult r = sim_ready();
