@@ -102,13 +102,7 @@ int qm_session_fill(qm_session *s, uint32_t n, uint64_t seed, qm_err *e) {
     if (n > g->limits.n_ctx)
         return qm_fail(e, QM_ERR_LIMIT, "a depth of %u exceeds the context of %u", n, g->limits.n_ctx);
     if (!n) return 0;
-    while (s->n_pages < pages && !rc) {
-        uint32_t page;
-        if ((rc = qm_pages_take(&g->kv, &page, e))) return rc;
-        s->pages[s->n_pages] = page;
-        rc = g->exec->put_page(g, s->seq, s->n_pages++, page, e);
-    }
-    if (rc || (rc = fill_pool(s, seed, e))) return rc;
+    if ((rc = qm_session_pages(s, pages, e)) || (rc = fill_pool(s, seed, e))) return rc;
     random_ids(s, 0, n, seed);
     if ((rc = g->exec->put_tokens(g, s->seq, 0, s->ids, n, e))) return rc;
     s->n = s->n_cached = n;

@@ -36,6 +36,20 @@ int qm_engine_plan(qm_engine *g, uint32_t pos, int logits, const qm_plan **out, 
     return rc;
 }
 
+int qm_engine_each_plan(qm_engine *g, qm_plan_fn fn, void *user, qm_err *e) {
+    uint32_t before = 0;
+    int rc = 0;
+    for (uint64_t pos = 0; pos < g->limits.n_ctx && !rc; pos += QM_PAGE_TOKENS) {
+        const qm_plan *p;
+        uint32_t splits = qm_plan_splits(&g->model->hp, g->limits, (uint32_t)pos);
+        if (splits == before) continue;
+        before = splits;
+        for (int logits = 0; logits < 2 && !rc; logits++)
+            if (!(rc = qm_engine_plan(g, (uint32_t)pos, logits, &p, e))) rc = fn(user, p, e);
+    }
+    return rc;
+}
+
 static int open_files(qm_engine *g, const char *path, const qm_engine_opts *o, qm_err *e) {
     QM_PROF_SCOPE(QM_PROF_LOAD, "files");
     int rc = qm_gguf_open(&g->gguf, path, e);

@@ -86,6 +86,7 @@ static int stage_open(stage *s, qm_device *d, const qm_plan *p, uint32_t depth, 
     s->bytes[QM_SPACE_SEQ] = p->seq.bytes;
     s->bytes[QM_SPACE_ROPE] = qm_rope_bytes(hp, p->limits.n_ctx);
     s->bytes[QM_SPACE_KV] = s->layer_pool;
+    s->bytes[QM_SPACE_RESULT] = QM_RESULT_RING * QM_RESULT_SIZE;
     for (int i = 0; i < p->n_ops; i++)
         for (int a = 0; a < qm_op_n_addresses(p->ops[i].kind); a++) {
             qm_ref r;

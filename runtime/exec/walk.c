@@ -60,7 +60,7 @@ out:
     return rc;
 }
 
-int qm_walk_open(qm_walk *w, qm_device *d, qm_kernels *k, const qm_plan *p, const qm_bases *b, qm_err *e) {
+int qm_walk_open(qm_walk *w, qm_uploader *put, qm_device *d, qm_kernels *k, const qm_plan *p, const qm_bases *b, qm_err *e) {
     *w = (qm_walk){.kernel = qm_kernel_find(QM_OP_WALK, -1, 128), .grid = (unsigned)d->n_sm};
     qm_walk_record *rec = NULL;
     CUfunction f;
@@ -89,7 +89,7 @@ int qm_walk_open(qm_walk *w, qm_device *d, qm_kernels *k, const qm_plan *p, cons
         goto out;
     }
     QM_CU_TRY(d, MemAlloc(&w->records, (size_t)w->n * sizeof *rec));
-    QM_CU_TRY(d, MemcpyHtoD(w->records, rec, (size_t)w->n * sizeof *rec));
+    rc = qm_uploader_copy(put, w->records, rec, (size_t)w->n * sizeof *rec, e);
 out:
     free(rec);
     if (rc) qm_walk_close(w, d);
