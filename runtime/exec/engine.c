@@ -179,7 +179,7 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
     qm_prof_push(QM_PROF_LOAD, "executor");
     rc = g->exec->open(g, o, e);
     qm_prof_pop();
-    g->info.upload_s = qm_now() - upload;
+    g->info.upload_s = qm_now() - upload - g->info.compile_s;
     g->info.load_s = qm_now() - start;
 out:
     if (rc) qm_engine_close(g);

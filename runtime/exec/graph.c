@@ -32,10 +32,53 @@ struct qm_seq {
     CUevent done[QM_RESULT_RING];
 };
 
+/* Where host and device share memory, what may be used counts the page cache in, since the kernel gives it back; but a
+ * driver may ask for more at once than it gets so fast. */
 static int alloc(qm_device *d, CUdeviceptr *p, uint64_t bytes, qm_err *e) {
+    CUresult r = d->cu.MemAlloc(p, bytes ? bytes : 1);
+    if (r == CUDA_ERROR_OUT_OF_MEMORY && d->integrated)
+        return qm_fail(e, QM_ERR_NOMEM, "%s: %.2f GB cannot be allocated although that much can be freed: the page cache of files "
+                       "read before holds it. `sync; echo 3 | sudo tee /proc/sys/vm/drop_caches` gives it back", d->spec,
+                       1e-9 * (double)bytes);
+    return r ? qm_cu_fail(d, r, "MemAlloc()", e) : 0;
+}
+
+/* ---- modules ---- */
+/* Longer than this: they do not come from the driver's cache. */
+#define COMPILING_S 2.0
+
+typedef struct {
+    qm_engine *g;
+    const qm_engine_opts *o;
+    double start;
+    int said;
+} modules;
+
+static int load_module(modules *m, int kernel, qm_err *e) {
+    const device_state *x = m->g->exec_state;
+    CUfunction f;
+    int rc = qm_kernels_get(x->kernels, kernel, &f, e);
+    if (m->said || qm_now() - m->start < COMPILING_S) return rc;
+    m->said = 1;
+    if (m->o->notice)
+        m->o->notice(m->o->user, "the driver is compiling the kernels; 10 s and more the first time, later they come from its cache");
+    return rc;
+}
+
+static int load_modules_of(void *user, const qm_plan *p, qm_err *e) {
     int rc = 0;
-    QM_CU_TRY(d, MemAlloc(p, bytes ? bytes : 1));
-out:
+    for (int i = 0; i < p->n_ops && !rc; i++) rc = load_module(user, p->ops[i].kernel, e);
+    return rc;
+}
+
+/* Everything that a step can need, before anything is uploaded: no prompt waits for a compiler, and what does not load
+ * fails at once. */
+static int load_modules(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
+    modules m = {g, o, qm_now(), 0};
+    QM_PROF_SCOPE(QM_PROF_LOAD, "modules");
+    int rc = qm_engine_each_plan(g, load_modules_of, &m, e);
+    if (!rc && g->exec == &qm_executor_persistent) rc = load_module(&m, qm_kernel_find(QM_OP_WALK, -1, 128), e);
+    g->info.compile_s = qm_now() - m.start;
     return rc;
 }
 
@@ -73,7 +116,7 @@ static int graph_open(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     device_state *x = calloc(1, sizeof *x);
     if (!x) return qm_fail(e, QM_ERR_NOMEM, "executor: out of memory");
     g->exec_state = x;
-    if ((rc = qm_kernels_open(&x->kernels, d, e))) goto out;
+    if ((rc = qm_kernels_open(&x->kernels, d, e)) || (rc = load_modules(g, o, e))) goto out;
     QM_CU_TRY(d, StreamCreate(&x->stream, CU_STREAM_NON_BLOCKING));
     if ((rc = qm_uploader_open_threads(&x->put, d, x->stream, PUT_BYTES, PUT_BUFFERS, 1, e))) goto out;
     if ((rc = alloc(d, &x->weights, g->place->bytes, e)) || (rc = alloc(d, &x->kv, g->info.kv_bytes, e)) ||
@@ -228,10 +271,6 @@ static int capture(qm_engine *g, qm_seq *s, const qm_plan *p, qm_walk *w, CUgrap
     int rc = 0;
     captured c = {g, s, p, w};
     QM_PROF_SCOPE(QM_PROF_LOAD, "capture");
-    for (int i = 0; i < p->n_ops; i++) { /* modules first: loading is not allowed during a capture */
-        CUfunction f;
-        if ((rc = qm_kernels_get(x->kernels, p->ops[i].kernel, &f, e))) return rc;
-    }
     if (g->exec == &qm_executor_persistent && (rc = qm_graph_walk_open(g, s, p, w, e))) return rc;
     return qm_capture_plan(g->dev, x->stream, p, w, launch_captured, &c, out, e);
 }
