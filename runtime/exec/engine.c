@@ -167,7 +167,7 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
     }
     if ((rc = set_limits(g, o, e))) goto out;
     if ((rc = qm_engine_plan(g, 0, 1, &decode, e))) goto out;
-    if (exec == &qm_executor_persistent && (rc = qm_walk_check(decode, e))) goto out;
+    if (exec == &qm_executor_persistent && (rc = qm_walk_range(&(qm_walk){0}, decode, e))) goto out;
     g->scratch_bytes = g->memory.scratch;
     g->exec = exec;
     fill_info(g, decode, why);

@@ -197,7 +197,9 @@ int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, int wal
     qm_shape shape = {1, qm_plan_splits(hp, limits, depth)};
     qm_plan *plan = NULL;
     qm_perop *r = NULL;
+    qm_walk walk = {0};
     int rc = qm_plan_build(&plan, p->place, shape, limits, e);
+    if (!rc && walked) rc = qm_walk_range(&walk, plan, e);
     if (!rc) rc = qm_perop_new(&r, plan, depth, e);
     if (!rc) rc = count_step(p, r, e);
     if (rc) {
@@ -205,7 +207,7 @@ int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, int wal
         qm_plan_free(plan);
         return rc;
     }
-    qm_predict_step(c, walked, r);
+    qm_predict_step(c, walked ? &walk : NULL, r);
     p->plans[p->n] = plan;
     p->steps[p->n++] = r;
     *out = r;
