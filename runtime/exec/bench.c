@@ -138,7 +138,8 @@ static int run_gen(qm_session *s, const qm_bench_test *t, uint64_t *ns, uint64_t
     uint32_t first = t->depth, issued = 0;
     random_ids(s, first, 1, t->seed + 1);
     uint64_t start = now_ns();
-    int rc = s->g->exec->put_tokens(s->g, s->seq, first, s->ids + first, 1, e);
+    int rc = qm_session_pages(s, (first + t->n_gen + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS, e); /* at once, as there */
+    if (!rc) rc = s->g->exec->put_tokens(s->g, s->seq, first, s->ids + first, 1, e);
     if (!rc) rc = s->g->exec->set_pos(s->g, s->seq, first, e);
     s->n = first + 1;
     for (uint32_t i = 0; i < t->n_gen && !rc; i++) {
