@@ -567,6 +567,19 @@ CUresult CUDAAPI sim_cu_MemHostAlloc(void **p, size_t n, unsigned int flags) {
     return sim_unlock(CUDA_SUCCESS);
 }
 
+/* One address space: what the host sees is what kernels see. */
+CUresult CUDAAPI sim_cu_MemHostGetDevicePointer(CUdeviceptr *p, void *host, unsigned int flags) {
+    sim_lock();
+    CUresult r = sim_ready();
+    if (r) return sim_unlock(r);
+    const sim_alloc *a = sim_mem_find((uintptr_t)host);
+    if (!p || flags || !a || !a->live || strcmp(a->what, "host pinned"))
+        return sim_unlock(sim_say(CUDA_ERROR_INVALID_VALUE, "cuMemHostGetDevicePointer: 0x%llx is not pinned memory",
+                                  (unsigned long long)(uintptr_t)host));
+    *p = (uintptr_t)host;
+    return sim_unlock(CUDA_SUCCESS);
+}
+
 static CUresult copy_now(uint64_t d, uint64_t s, size_t n, int d_dev, int s_dev, const char *call) {
     sim_lock();
     CUresult r = sim_ready();

@@ -69,6 +69,15 @@ CUresult CUDAAPI sim_cu_GraphLaunch(CUgraphExec x, CUstream s) {
     return sim_unlock(sim_submit(s, &(sim_op){.kind = SIM_OP_CHILD, .child = ((sim_graph *)x)->ops}, "cuGraphLaunch"));
 }
 
+/* There is nothing to bring anywhere. */
+CUresult CUDAAPI sim_cu_GraphUpload(CUgraphExec x, CUstream s) {
+    (void)s;
+    sim_lock();
+    CUresult r = sim_ready();
+    if (!r && !sim_handle_is(x, SIM_H_EXEC)) r = sim_say(CUDA_ERROR_INVALID_VALUE, "not an executable graph");
+    return sim_unlock(r);
+}
+
 static CUresult destroy(void *h, int kind) {
     sim_lock();
     CUresult r = sim_ready();
