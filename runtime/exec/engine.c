@@ -63,7 +63,7 @@ static int env_number(const char *name, unsigned long most, unsigned long *v, qm
 
 static int set_limits(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     const qm_hparams *hp = &g->model->hp;
-    uint32_t n = o->n_ctx;
+    uint32_t n = o->n_ctx == QM_CTX_MODEL ? hp->n_ctx_train : o->n_ctx;
     if (n > hp->n_ctx_train)
         return qm_fail(e, QM_ERR_LIMIT, "a context of %u exceeds the model's limit of %u", n, hp->n_ctx_train);
     if (!n) n = hp->n_ctx_train < DEFAULT_CTX ? hp->n_ctx_train : DEFAULT_CTX;

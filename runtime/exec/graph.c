@@ -289,8 +289,8 @@ static int graph_step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
         result_slot *r = &s->ring[s->pos % RING];
         QM_CU_TRY(d, MemcpyDtoHAsync(&r->token, s->block + s->layout.tokens_off + 4ull * (s->pos + 1), 4, x->stream));
         QM_CU_TRY(d, MemcpyDtoHAsync(r->state, s->block + s->layout.state_off, QM_STATE_SIZE, x->stream));
-        QM_CU_TRY(d, EventRecord(s->done[s->pos % RING], x->stream));
     }
+    QM_CU_TRY(d, EventRecord(s->done[s->pos % RING], x->stream));
     s->pos++;
 out:
     return rc;
