@@ -100,13 +100,19 @@ typedef struct {
     char passed[1024]; /* what is passed over, for the note */
 } words;
 
-static int put(words *w, const char *name, const char *value) {
-    size_t room = strlen(name) + (value ? strlen(value) : 0) + 4;
+/* Of an option that comes twice the last one holds; popt would keep both values, one of them lost. */
+static int put(words *w, const struct poptOption *o, const char *value) {
+    size_t n = strlen(o->longName), room = n + (value ? strlen(value) : 0) + 4;
+    int at = w->n;
     char *s = malloc(room);
     if (!s) return qm_host_usage("out of memory");
-    snprintf(s, room, value ? "--%s=%s" : "--%s", name, value);
-    w->v[w->n++] = s;
-    if (!strcmp(name, "quiet")) w->quiet = 1;
+    snprintf(s, room, value ? "--%s=%s" : "--%s", o->longName, value);
+    for (int i = 1; i < w->n && (o->argInfo & POPT_ARG_MASK) != POPT_ARG_ARGV; i++)
+        if (!strncmp(w->v[i] + 2, o->longName, n) && (!w->v[i][n + 2] || w->v[i][n + 2] == '=')) at = i;
+    if (at == w->n) w->n++;
+    else free(w->v[at]);
+    w->v[at] = s;
+    if (!strcmp(o->longName, "quiet")) w->quiet = 1;
     return -1;
 }
 
@@ -162,12 +168,12 @@ static int one(words *w, const struct poptOption *table, char **argv, int argc, 
     if (f && f->kind == ALIAS) o = by_name(table, f->text);
     else if (f) return foreign(w, f, argv, argc, i, n);
     if (!o) return unknown(w, table, argv[0], word, n);
-    if (!qm_flags_takes_value(o)) return word[n] ? qm_host_usage("%.*s takes no value", (int)n, word) : put(w, o->longName, NULL);
+    if (!qm_flags_takes_value(o)) return word[n] ? qm_host_usage("%.*s takes no value", (int)n, word) : put(w, o, NULL);
     if (!word[n] && *i + 1 >= argc) return qm_host_usage("%s: a value is missing: %s", word, o->argDescrip ? o->argDescrip : "VALUE");
     const char *value = word[n] ? word + n + 1 : argv[++*i];
     int type = o->argInfo & POPT_ARG_MASK; /* popt takes no text at all for a 0 */
     if (!*value && type != POPT_ARG_STRING && type != POPT_ARG_ARGV) return qm_host_usage("--%s '': expected a number", o->longName);
-    return put(w, o->longName, value);
+    return put(w, o, value);
 }
 
 int qm_flags_read(int argc, char **argv, const struct poptOption *table, int *n, char ***out) {

@@ -203,7 +203,7 @@ static int cut(const qm_engine *g, const uint32_t *tokens, size_t n, const qm_pe
     int add = 0;
     if (c < 4) return qm_fail(e, QM_ERR_ARG, "chunks of %u tokens: at least 4", c);
     if (n < c)
-        return qm_fail(e, QM_ERR_LIMIT, "the text has %zu tokens, which is less than one chunk of %u: give a longer text or "
+        return qm_fail(e, QM_ERR_ARG, "the text has %zu tokens, which is less than one chunk of %u: give a longer text or "
                        "a smaller context", n, c);
     size_t k = n / c;
     if (o->max_chunks && k > o->max_chunks) k = o->max_chunks;
