@@ -1,6 +1,7 @@
 /* progress.c: one line on stderr that says how far a long computation is, where a person watches; it is gone when the next thing
  * is printed. */
 #include "run.h"
+#include <sys/ioctl.h>
 #include <time.h>
 
 static double now(void) {
@@ -21,16 +22,20 @@ static const char *duration(char *buf, size_t n, double s) {
 }
 
 void qm_progress_show(qm_progress *p, const char *what, uint64_t done, uint64_t of) {
-    char left[32];
+    char left[32], line[256];
+    struct winsize w;
     if (!p->on) return;
     double t = now();
     if (!p->shown && p->start == 0) p->start = p->last = t, p->from = done; /* the first line comes after a tenth of a second */
     if (t - p->last < 0.1) return;
     p->last = t;
     double rate = (double)(done - p->from) / (t - p->start);
-    fprintf(stderr, "\r%s %llu of %llu tokens", what, (unsigned long long)done, (unsigned long long)of);
-    if (done > p->from) fprintf(stderr, ", %.1f tok/s, %s left", rate, duration(left, sizeof left, (double)(of - done) / rate));
-    fputs("\033[K", stderr);
+    int n = snprintf(line, sizeof line, "%s %llu of %llu tokens", what, (unsigned long long)done, (unsigned long long)of);
+    if (done > p->from && n < (int)sizeof line)
+        snprintf(line + n, sizeof line - (size_t)n, ", %.1f tok/s, %s left", rate, duration(left, sizeof left, (double)(of - done) / rate));
+    /* A line that wraps could not be written over. */
+    int columns = !ioctl(2, TIOCGWINSZ, &w) && w.ws_col ? w.ws_col : 80;
+    fprintf(stderr, "\r%.*s\033[K", columns - 1, line);
     p->shown = 1;
 }
 
