@@ -1,6 +1,5 @@
 /* quantize.c: qmoe-gpu quantize: a GGUF into another, its tensors in fewer bits. Arguments are llama-quantize's. */
 #include "host.h"
-#include "meter.h"
 #include <ctype.h>
 #include <limits.h>
 #include <stdio.h>
@@ -10,7 +9,7 @@
 
 typedef struct {
     FILE *to_person;    /* stdout, unless that is the file itself */
-    qm_meter meter;
+    qm_progress meter;
     int quiet;
     size_t n_tensors;
     uint64_t from, to;  /* bytes */
@@ -18,7 +17,7 @@ typedef struct {
 
 static int show(void *user, uint64_t done, uint64_t total) {
     report *r = user;
-    qm_meter_show(&r->meter, done, total);
+    qm_progress_bytes(&r->meter, done, total);
     return 0;
 }
 
@@ -32,7 +31,7 @@ static int line(void *user, const qm_quantize_tensor *t) {
     if (r->quiet) return 0;
     for (uint32_t d = 0; d < t->n_dims; d++)
         n += snprintf(shape + n, sizeof shape - (size_t)n, "%s%llu", d ? " x " : "", (unsigned long long)t->ne[d]);
-    qm_meter_wipe(&r->meter);
+    qm_progress_wipe(&r->meter);
     fprintf(r->to_person, "%-32s %-18s %-5s %-5s %8s %8s", qm_text_show(name, sizeof name, t->name, strlen(t->name)), shape,
             t->from, t->to, qm_host_bytes(a, sizeof a, t->bytes_from), qm_host_bytes(b, sizeof b, t->bytes));
     if (strcmp(t->from, t->to)) fprintf(r->to_person, "  error %.3g%%", t->rms > 0 ? 100 * t->rmse / t->rms : 0.0);
@@ -89,9 +88,9 @@ static int run(const arguments *a, int quiet) {
     qm_quantize_opts o = {.type = a->type, .threads = (uint32_t)a->threads, .on_tensor = line, .progress = show, .user = &r};
     char from[32], to[32], name[PATH_MAX];
     qm_err e;
-    qm_meter_begin(&r.meter, quiet);
+    qm_progress_begin(&r.meter, !quiet);
     int rc = qm_quantize(a->in, a->out, &o, &e);
-    qm_meter_wipe(&r.meter);
+    qm_progress_end(&r.meter);
     if (rc) return rc == QM_ERR_ARG ? qm_host_usage("quantize: %s", e.msg) : qm_host_fail(&e);
     fprintf(r.to_person, "%s: %zu tensors, %s (from %s)\n", qm_text_show(name, sizeof name, a->out, strlen(a->out)),
             r.n_tensors, qm_host_bytes(to, sizeof to, r.to), qm_host_bytes(from, sizeof from, r.from));

@@ -1,11 +1,10 @@
 /* synth.c: qmoe-gpu synth: writes a random model of any shape. */
 #include "host.h"
-#include "meter.h"
 #include <stdio.h>
 #include <string.h>
 
 static int show(void *user, uint64_t done, uint64_t total) {
-    qm_meter_show(user, done, total);
+    qm_progress_bytes(user, done, total);
     return 0;
 }
 
@@ -49,8 +48,8 @@ int qm_cmd_synth(int argc, char **argv) {
     if (seed < 0) return qm_host_usage("synth: --seed %lld: must not be negative", seed);
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (*counts[i].v < 0) return qm_host_usage("synth: --%s %d: must not be negative", counts[i].name, *counts[i].v);
-    qm_meter m;
-    qm_meter_begin(&m, 0);
+    qm_progress m;
+    qm_progress_begin(&m, 1);
     qm_synth_opts o = {
         .preset = preset, .seed = (uint64_t)seed, .types = types, .sparse = sparse, .n_layers = (uint32_t)layers, .n_embd = (uint32_t)embd,
         .n_head = (uint32_t)heads, .n_kv_head = (uint32_t)kv_heads, .head_dim = (uint32_t)head_dim,
@@ -60,7 +59,7 @@ int qm_cmd_synth(int argc, char **argv) {
     qm_err e;
     FILE *report = qm_host_beside(out);
     rc = qm_synth(out, &o, &e);
-    qm_meter_wipe(&m);
+    qm_progress_end(&m);
     if (rc) return rc == QM_ERR_ARG ? qm_host_usage("synth: %s", e.msg) : qm_host_fail(&e);
     char shown[4096];
     fprintf(report, "%s\n", qm_text_show(shown, sizeof shown, out, strlen(out)));
