@@ -8,7 +8,7 @@
 #include "oracle.h"
 
 enum { PROMPT = 8, N = 24 };
-static const qm_sampling greedy = {0, 40, 0.95, 0.05, 1, 64, 42}, usual = {0.7f, 0, 1, 0, 1, 64, 42};
+static const qm_sampling greedy = ORA_HOW(0, 40, 0.95, 0.05, 1, 64, 42), usual = ORA_HOW(0.7f, 0, 1, 0, 1, 64, 42);
 
 typedef struct {
     uint32_t ids[64], n;
@@ -62,7 +62,7 @@ static void test_greedy(void **state) {
         assert_true(same(&r, &first));
     }
     for (int i = 0; i < 3; i++) {
-        qm_sampling hot = {(float)(1 + 100 * i), 1, 0.5 + 0.25 * i, 0, 1, 64, 7 + (uint64_t)i};
+        qm_sampling hot = ORA_HOW((float)(1 + 100 * i), 1, 0.5 + 0.25 * i, 0, 1, 64, 7 + (uint64_t)i);
         record r = generate(s, &hot, ids, N);
         assert_true(same(&r, &first));
     }
@@ -120,15 +120,16 @@ static void expect_token(qm_session *s, const qm_sampling *p, uint32_t pos, uint
     uint32_t n = s->g->model->hp.n_vocab, *keys = malloc(4ull * n);
     uint64_t *items = malloc(8ull * n);
     float *l = malloc(4ull * n);
-    qm_sample_params w;
+    qm_sample_words w;
     qm_err e;
-    fix_ok(qm_sampling_params(&w, p, &e), &e);
+    fix_ok(qm_sampling_words(&w, p, n, &e), &e);
     fix_ok(qm_session_logits(s, l, &e), &e);
-    qm_sample_keys(keys, l, n, &w, s->ids, pos);
+    qm_sample_keys(keys, l, n, &w.p, w.bias, s->ids, pos);
     qm_sample_order(items, keys, n);
-    uint32_t want = w.mode ? qm_sample_pick(items, qm_sample_keep(items, n, &w), &w, qm_sample_bits(w.seed, pos + 1, 0)) : ~(uint32_t)items[0];
+    uint32_t want = ~(uint32_t)items[0];
+    if (w.p.mode) want = qm_sample_pick(items, qm_sample_keep(items, n, &w.p), &w.p, qm_sample_bits(p->seed, pos + 1, 0));
     assert_int_equal(id, want);
-    if (w.mode) {
+    if (w.p.mode) {
         ora_kept o = ora_keep(l, n, p, s->ids, pos);
         assert_true(o.kept[id] || o.near);
         ora_free(&o);
@@ -141,8 +142,8 @@ static void expect_token(qm_session *s, const qm_sampling *p, uint32_t pos, uint
 /* Order and meaning of all parameters: token by token, on both executors, for settings that each cut something. */
 static void test_is_the_reference(void **state) {
     static const qm_sampling p[] = {
-        {0, 40, 0.95, 0.05, 1, 64, 42}, {0, 40, 0.95, 0.05, 1.4f, 5, 42}, {0.8f, 40, 0.95, 0.05, 1, 64, 42}, {1.5f, 0, 0.6, 0, 1.2f, -1, 43},
-        {1, 0, 1, 0, 1, 64, 44},        {3, 7, 1, 0, 0.8f, 3, 45},        {1, 0, 1, 0.3, 1, 64, 46},         {100, 100000000, 0.999, 0, 1.1f, 64, 47},
+        ORA_HOW(0, 40, 0.95, 0.05, 1, 64, 42), ORA_HOW(0, 40, 0.95, 0.05, 1.4f, 5, 42), ORA_HOW(0.8f, 40, 0.95, 0.05, 1, 64, 42), ORA_HOW(1.5f, 0, 0.6, 0, 1.2f, -1, 43),
+        ORA_HOW(1, 0, 1, 0, 1, 64, 44),        ORA_HOW(3, 7, 1, 0, 0.8f, 3, 45),        ORA_HOW(1, 0, 1, 0.3, 1, 64, 46),         ORA_HOW(100, 100000000, 0.999, 0, 1.1f, 64, 47),
     };
     (void)state;
     for (int k = 0; k < 2; k++) {
@@ -171,7 +172,7 @@ static void test_position_only(void **state) {
     qm_engine *g = fix_engine("small", "graph");
     qm_session *s = session(g), *fresh = session(g);
     uint32_t ids[PROMPT + N];
-    qm_sampling p = {1.2f, 50, 0.95, 0.01, 1.1f, 16, 99}, hot = {50, 0, 1, 0, 1, 0, 5};
+    qm_sampling p = ORA_HOW(1.2f, 50, 0.95, 0.01, 1.1f, 16, 99), hot = ORA_HOW(50, 0, 1, 0, 1, 0, 5);
     record whole, r = {0};
     qm_err e;
     fix_prompt(g, ids, PROMPT, 2);
@@ -301,7 +302,7 @@ static void test_penalty_measurable(void **state) {
     uint32_t n = g->model->hp.n_vocab, ids[LONG], choice = 0, drawn[2] = {0, 0};
     float *l = malloc(4ull * n);
     double distance = 0, said[2] = {0, 0};
-    qm_sampling p[2] = {{1, 0, 1, 0, 1, 64, 0}, {1, 0, 1, 0, 1.2f, 64, 0}};
+    qm_sampling p[2] = {ORA_HOW(1, 0, 1, 0, 1, 64, 0), ORA_HOW(1, 0, 1, 0, 1.2f, 64, 0)};
     ora_kept k[2];
     qm_err e;
     fix_prompt(g, ids, 4, 6);

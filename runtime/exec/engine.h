@@ -27,7 +27,7 @@ typedef struct qm_executor {
     int (*put_page)(qm_engine *g, qm_seq *s, uint32_t i, uint32_t page, qm_err *e);
     int (*set_pos)(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e);
     /* How the steps from here on choose their token; a new sequence is greedy. */
-    int (*put_sampling)(qm_engine *g, qm_seq *s, const qm_sample_params *p, qm_err *e);
+    int (*put_sampling)(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm_err *e);
     /* Computes the next position; with logits it also writes tokens[pos + 1]. */
     int (*step)(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e);
     /* Waits for the step that computed position pos (with logits, at most QM_RUN_AHEAD steps ago) and

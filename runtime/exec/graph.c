@@ -178,11 +178,12 @@ static int graph_set_pos(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
     return rc ? rc : put_word(g, s->block + s->layout.state_off + QM_STATE_FLAGS, 0, e);
 }
 
-static int graph_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_params *p, qm_err *e) {
+static int graph_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm_err *e) {
     device_state *x = g->exec_state;
     qm_device *d = g->dev;
     int rc = 0;
-    QM_CU_TRY(d, MemcpyHtoDAsync(s->block + s->layout.state_off + QM_STATE_MODE, p, sizeof *p, x->stream)); /* pageable, as above */
+    QM_CU_TRY(d, MemcpyHtoDAsync(s->block + s->layout.state_off + QM_STATE_MODE, w, qm_sample_words_bytes(w),
+                                 x->stream)); /* pageable, as above */
 out:
     return rc;
 }
