@@ -96,6 +96,8 @@ typedef struct {
     const qm_logit_bias *bias; /* [n_bias], of at most 1024 different tokens; read by qm_session_set_sampling alone */
     size_t n_bias;
 } qm_sampling;
+/* What qm_session_set_sampling would say of it, but for the vocabulary. */
+int qm_sampling_check(const qm_sampling *p, qm_err *e);
 /* From the next computed position on. A new session is greedy. QM_ERR_ARG names the range. */
 int qm_session_set_sampling(qm_session *s, const qm_sampling *p, qm_err *e);
 /* The file's general.sampling.*, and for what it does not say llama.cpp's defaults: 0.8, 40, 0.95, 0.05, a

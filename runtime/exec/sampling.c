@@ -88,3 +88,8 @@ int qm_sampling_words(qm_sample_words *out, const qm_sampling *s, uint32_t n_voc
     if (out->p.n_bias) out->p.edits = 1;
     return 0;
 }
+
+int qm_sampling_check(const qm_sampling *p, qm_err *e) {
+    qm_sample_words w;
+    return qm_sampling_words(&w, p, UINT32_MAX, e);
+}
