@@ -378,6 +378,13 @@ static void test_ranges(void **state) {
     below.temperature = -1;
     assert_int_equal(qm_sampling_params(&p, &below, &e), 0);
     assert_int_equal(p.mode, 0);
+    static const int32_t windows[][2] = {{0, 0}, {1, 1}, {5, 5}, {64, 64}, {-1, QM_SAMPLE_WINDOW}, {INT32_MAX, QM_SAMPLE_WINDOW}};
+    for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
+        s = ok;
+        s.repeat_last_n = windows[i][0];
+        assert_int_equal(qm_sampling_params(&p, &s, &e), 0);
+        assert_true(p.last_n == (uint32_t)windows[i][1] && (p.edits != 0) == (p.last_n != 0));
+    }
     qm_sampling wide = ok; /* all 64 bits of a seed */
     wide.seed = 0x123456789abcdef0u;
     assert_int_equal(qm_sampling_params(&p, &wide, &e), 0);
