@@ -83,8 +83,8 @@ static float edit(float l, uint32_t count, const float *bias, const qm_sample_pa
 }
 
 /* keys[] first holds what there is to do for each id, as on the device: {number of its bias + 1, its count}. */
-void qm_sample_keys(uint32_t *keys, const float *logits, uint32_t n, const qm_sample_params *p, const qm_sample_bias *bias,
-                    const uint32_t *tokens, uint32_t pos)
+void qm_sample_keys(uint32_t *keys, const float *logits, uint32_t n, const qm_sample_params *p,
+                    const qm_sample_bias *bias, const uint32_t *tokens, uint32_t pos)
 {
     uint32_t window = p->last_n > pos ? pos + 1 : p->last_n;
     memset(keys, 0, n * sizeof *keys);

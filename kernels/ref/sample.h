@@ -60,11 +60,11 @@ uint64_t qm_sample_mass(uint32_t key, uint32_t first_key, float temperature);
 static inline uint64_t qm_sample_item(uint32_t key, uint32_t id) { return (uint64_t)key << 32 | (uint32_t)~id; }
 
 /* keys[n]: logits after biases and penalties over tokens[.. pos]. bias [n_bias]. */
-void qm_sample_keys(uint32_t *keys, const float *logits, uint32_t n, const qm_sample_params *p, const qm_sample_bias *bias,
-                    const uint32_t *tokens, uint32_t pos);
+void qm_sample_keys(uint32_t *keys, const float *logits, uint32_t n, const qm_sample_params *p,
+                    const qm_sample_bias *bias, const uint32_t *tokens, uint32_t pos);
 /* items[n] = the tokens in order. */
 void qm_sample_order(uint64_t *items, const uint32_t *keys, uint32_t n);
-/* What is kept: the first n tokens, and of them those whose mass for min_p is >= min_mass; total: the sum of their masses. */
+/* What is kept: the first n tokens, and of them those whose mass for min_p is >= min_mass; total: of their masses. */
 typedef struct {
     uint32_t n;
     uint64_t total;

@@ -1,5 +1,5 @@
-/* sample_scan: order keys of the logits after biases and penalties; where the choice is greedy, tokens[pos + 1]. A NaN or +inf
- * raises QM_FLAG_NONFINITE. */
+/* sample_scan: order keys of the logits after biases and penalties; where the choice is greedy, tokens[pos + 1]. A NaN
+ * or +inf raises QM_FLAG_NONFINITE. */
 #include <math.h>
 #include <string.h>
 #include "ref.h"

@@ -113,10 +113,21 @@ static void biases(void **state) {
         }
 }
 
+/* The plan's geometry: every vocabulary that there may be fits the CTAs' ranges. */
+static void geometry(void **state) {
+    (void)state;
+    for (uint32_t n = 1; n < QM_SAMPLE_MAX_N; n += 1 + n / 37) {
+        uint32_t grid = qm_launch_sample_scan(n).grid[0], range = (n + 4 * grid - 1) / (4 * grid) * 4;
+        if (range > QM_SAMPLE_RANGE || grid > QM_SAMPLE_CTAS) fail_msg("%u CTAs for %u ids: %u each", grid, n, range);
+    }
+    uint32_t n = QM_SAMPLE_MAX_N - 1, grid = qm_launch_sample_scan(n).grid[0];
+    assert_true((n + 4 * grid - 1) / (4 * grid) * 4 <= QM_SAMPLE_RANGE);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(greedy_shapes), cmocka_unit_test(greedy_kinds), cmocka_unit_test(greedy_one_hot),
-        cmocka_unit_test(nonfinite), cmocka_unit_test(window),  cmocka_unit_test(biases),
+        cmocka_unit_test(nonfinite), cmocka_unit_test(window),  cmocka_unit_test(biases), cmocka_unit_test(geometry),
     };
     return chk_main(tests);
 }
