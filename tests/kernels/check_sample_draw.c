@@ -240,11 +240,11 @@ static void ledger(void **state) {
         uint32_t n_bias;
         const char *chain;
     } c[] = {
-        {"greedy", ORA_NORMAL, ORA_HOW(0, 40, 0.95, 0.05, 1, 64, 1), 24.8, 2.2, 0, NULL},
-        {"greedy, penalty 64", ORA_NORMAL, ORA_HOW(0, 40, 0.95, 0.05, 1.1f, 64, 1), 29.6, 2.2, 0, NULL},
-        {"greedy, penalty 64, 300 biases", ORA_NORMAL, ORA_HOW(0, 40, 0.95, 0.05, 1.1f, 64, 1), 34, 2.2, 300, NULL},
+        {"greedy", ORA_NORMAL, ORA_HOW(0, 40, 0.95, 0.05, 1, 64, 1), 24.8, 2.4, 0, NULL},
+        {"greedy, penalty 64", ORA_NORMAL, ORA_HOW(0, 40, 0.95, 0.05, 1.1f, 64, 1), 29.6, 2.4, 0, NULL},
+        {"greedy, penalty 64, 300 biases", ORA_NORMAL, ORA_HOW(0, 40, 0.95, 0.05, 1.1f, 64, 1), 34, 2.4, 300, NULL},
         {"temp 0.8, k 40, p 0.95, min 0.05", ORA_PEAKED, ORA_HOW(0.8f, 40, 0.95, 0.05, 1, 64, 1), 48.6, 30.2, 0, NULL},
-        {"the same, temperature last", ORA_PEAKED, ORA_HOW(0.8f, 40, 0.95, 0.05, 1, 64, 1), 48.6, 31, 0,
+        {"the same, temperature last", ORA_PEAKED, ORA_HOW(0.8f, 40, 0.95, 0.05, 1, 64, 1), 48.6, 31.5, 0,
          "penalties;top_k;top_p;min_p;temperature"},
         {"temp 0.8, p 0.95", ORA_PEAKED, ORA_HOW(0.8f, 0, 0.95, 0, 1, 64, 1), 48.6, 100, 0, NULL},
         {"temp 1", ORA_NORMAL, ORA_HOW(1, 0, 1, 0, 1, 64, 1), 48.6, 215, 0, NULL},
