@@ -546,7 +546,7 @@ int main(void) {
         T(alignment_huge), T(alignment_other_than_offsets), T(alignment_defaults_to_32),
         T(tensor_name_too_long), T(tensor_name_empty), T(tensor_name_with_nul), T(tensor_name_duplicate),
         T(zero_dimensions), T(five_dimensions), T(zero_extent), T(negative_extent), T(product_overflows),
-        T(bytes_overflow), T(unknown_tensor_type), T(withdrawn_tensor_type), T(every_tensor_type_is_sized), T(row_not_whole_blocks),
+        T(bytes_overflow), T(unknown_tensor_type), T(withdrawn_tensor_type), cmocka_unit_test(every_tensor_type_is_sized), T(row_not_whole_blocks),
         T(offset_not_running_sum), T(offset_back_to_start), T(offset_misaligned), T(offset_past_end),
         T(tensor_larger_than_file), T(data_truncated), T(every_truncation_is_refused), T(every_flipped_byte_is_survived),
         T(block_count_in_thousands), T(block_count_zero), T(wrong_type_for_block_count), T(wrong_type_for_architecture),

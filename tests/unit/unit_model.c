@@ -375,6 +375,53 @@ static void test_other_prefix(void **state) {
     refused(x, 2, 0, F, "missing metadata key qwen3moe.expert_count");
 }
 
+/* One weight matrix or vector times a factor that leaves it finite: whatever overflows on the way to the logits is said, by
+ * every executor, and what does not overflow is computed. Without care an overflowing sum of squares is a scale of 0. */
+static int run_huge(const char *executor, float *logits, qm_err *e) {
+    const char *dev = getenv("QMOE_TEST_DEVICE");
+    qm_engine_opts o = {.device = dev ? dev : "sim", .executor = executor};
+    qm_engine *g;
+    qm_session *s;
+    fix_ok(qm_engine_open(&g, edited, &o, e), e);
+    fix_ok(qm_session_open(&s, g, e), e);
+    int rc = 0;
+    for (uint32_t i = 0; i < 3 && !rc; i++) rc = qm_session_eval(s, 17 * i + 3, e);
+    if (!rc) fix_ok(qm_session_logits(s, logits, e), e);
+    qm_session_close(s);
+    qm_engine_close(g);
+    return rc;
+}
+
+static void test_huge_weights(void **state) {
+    (void)state;
+    static const char *const names[] = {
+        "token_embd.weight", "output_norm.weight", "output.weight", "blk.0.attn_norm.weight", "blk.0.attn_q.weight", "blk.0.attn_k.weight",
+        "blk.0.attn_v.weight", "blk.0.attn_q_norm.weight", "blk.0.attn_k_norm.weight", "blk.0.attn_output.weight",
+        "blk.0.ffn_norm.weight", "blk.0.ffn_gate_inp.weight", "blk.0.ffn_gate_exps.weight", "blk.0.ffn_up_exps.weight",
+        "blk.0.ffn_down_exps.weight"};
+    static const float factors[] = {1e15f, 1e22f, 1e30f};
+    float a[512], b[512];
+    int refused_runs = 0, fine = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        for (size_t k = 0; k < sizeof factors / sizeof *factors; k++) {
+            gguf_edit x = {GE_SCALE, names[i], .v = (double)factors[k]};
+            qm_err e = {0}, f = {0};
+            gguf_edit_file(base, edited, &x, 1);
+            int graph = run_huge("graph", a, &e), ref = run_huge("ref", b, &f);
+            if (graph && !strstr(e.msg, "not finite")) fail_msg("%s: %s", names[i], e.msg);
+            if (!graph != !ref) fail_msg("%s x %g: graph '%s', ref '%s'", names[i], (double)factors[k], e.msg, f.msg);
+            refused_runs += graph != 0;
+            fine += !graph;
+            if (graph) continue;
+            double most = 0;
+            for (int j = 0; j < 512; j++) most = fmax(most, fabs((double)a[j]));
+            double c = fix_cosine(a, b, 512);
+            if (!(most > 0) || !(c > 0.99)) fail_msg("%s x %g: largest logit %g, cosine with ref %g", names[i], (double)factors[k], most, c);
+        }
+    print_message("%d runs refused, %d fine\n", refused_runs, fine);
+    assert_true(refused_runs > 10 && fine > 10);
+}
+
 /* What synth accepts is what the table says; its extremes have plans whose CTAs fit every device's shared memory. */
 static void test_synth_writes_what_runs(void **state) {
     (void)state;
@@ -421,7 +468,7 @@ int main(void) {
         cmocka_unit_test(test_keys_are_refused_by_name), cmocka_unit_test(test_yarn_keys_are_refused_by_name),
         cmocka_unit_test(test_what_would_change_the_result_is_refused), cmocka_unit_test(test_tensors_are_refused_by_name),
         cmocka_unit_test(test_rope_base), cmocka_unit_test(test_linear_scaling), cmocka_unit_test(test_yarn_scaling),
-        cmocka_unit_test(test_other_prefix), cmocka_unit_test(test_synth_writes_what_runs),
+        cmocka_unit_test(test_other_prefix), cmocka_unit_test(test_huge_weights), cmocka_unit_test(test_synth_writes_what_runs),
     };
     return cmocka_run_group_tests_name("model", tests, make_base, remove_base);
 }
