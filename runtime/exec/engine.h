@@ -33,8 +33,8 @@ typedef struct qm_executor {
     /* Waits for the step that computed position pos (with logits, at most QM_RUN_AHEAD steps ago) and
      * returns the token it chose, and the QM_FLAG_* raised so far. */
     int (*result)(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e);
-    /* Logits of the last enqueued step, [n_vocab]. Waits. */
-    int (*logits)(qm_engine *g, qm_seq *s, const qm_plan *p, float *out, qm_err *e);
+    /* Logits of the sequence's last enqueued step that had any, [n_vocab]. Waits. */
+    int (*logits)(qm_engine *g, qm_seq *s, float *out, qm_err *e);
 } qm_executor;
 extern const qm_executor qm_executor_graph, qm_executor_persistent, qm_executor_ref;
 
@@ -77,6 +77,7 @@ struct qm_engine {
     qm_pages kv;
     qm_plan *plans[QM_MAX_PLANS];
     int n_plans;
+    qm_memory memory;          /* what it takes, by part */
     uint64_t scratch_bytes;    /* of the largest plan */
     qm_device *dev;            /* NULL for ref */
     const qm_executor *exec;
@@ -95,7 +96,7 @@ struct qm_session {
     uint32_t *pages;    /* [n_pages] block table */
     uint32_t n_pages;
     qm_said *said;       /* NULL: nobody knows */
-    const qm_plan *last; /* plan of the last step with logits */
+    const qm_plan *last; /* plan of the last step with logits; NULL: none since the last truncation */
 };
 /* Enqueues the step for position pos: takes pages as needed. */
 int qm_session_step(qm_session *s, uint32_t pos, int logits, qm_err *e);

@@ -40,27 +40,6 @@ out:
     return rc;
 }
 
-/* All or nothing, decided before any work: the sum must fit into 95% of the device's memory and into
- * what is free of it. */
-static int check_memory(qm_engine *g, uint64_t rope_bytes, qm_err *e) {
-    size_t avail, total;
-    int rc = qm_device_mem(g->dev, &avail, &total, e);
-    if (rc) return rc;
-    uint64_t need = g->place->bytes + g->info.kv_bytes + g->scratch_bytes + rope_bytes +
-                    qm_seq_layout_of(g->limits).bytes + QM_LOAD_BYTES;
-    uint64_t limit = (uint64_t)(0.95 * (double)total);
-    if (avail < limit) limit = avail;
-    if (need > limit)
-        return qm_fail(e, QM_ERR_NOMEM,
-                       "the model needs %.2f GB of device memory (weights %.2f, KV cache %.2f for %u positions, "
-                       "scratch %.2f), but %.2f GB of %.2f GB can be used on %s%s",
-                       1e-9 * (double)need, 1e-9 * (double)g->place->bytes, 1e-9 * (double)g->info.kv_bytes,
-                       g->limits.n_ctx, 1e-9 * (double)(g->scratch_bytes + rope_bytes), 1e-9 * (double)limit,
-                       1e-9 * (double)total, g->dev->spec,
-                       g->place->bytes < limit ? "; a smaller --ctx needs less" : "");
-    return 0;
-}
-
 static int upload_rope(qm_engine *g, device_state *x, uint64_t bytes, qm_err *e) {
     int rc = 0;
     float *table = malloc(bytes);
@@ -91,8 +70,7 @@ static void graph_close(qm_engine *g) {
 static int graph_open(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     qm_device *d = g->dev;
     uint64_t rope_bytes = qm_rope_bytes(&g->model->hp, g->limits.n_ctx);
-    int rc = check_memory(g, rope_bytes, e);
-    if (rc) return rc;
+    int rc = 0;
     device_state *x = calloc(1, sizeof *x);
     if (!x) return qm_fail(e, QM_ERR_NOMEM, "executor: out of memory");
     g->exec_state = x;
@@ -135,7 +113,7 @@ static int graph_seq_open(qm_engine *g, qm_seq **out, qm_err *e) {
     void *ring = NULL;
     qm_seq *s = calloc(1, sizeof *s);
     if (!s) return qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
-    s->layout = qm_seq_layout_of(g->limits);
+    s->layout = qm_seq_layout_of(&g->model->hp, g->limits);
     if ((rc = alloc(d, &s->block, s->layout.bytes, e))) goto out;
     QM_CU_TRY(d, MemsetD8Async(s->block, 0, s->layout.bytes, x->stream));
     QM_CU_TRY(d, MemHostAlloc(&ring, RING * sizeof *s->ring, 0));
@@ -306,13 +284,12 @@ out:
     return rc;
 }
 
-static int graph_logits(qm_engine *g, qm_seq *s, const qm_plan *p, float *out, qm_err *e) {
-    (void)s;
+static int graph_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {
     device_state *x = g->exec_state;
     qm_device *d = g->dev;
     int rc = 0;
     QM_CU_TRY(d, StreamSynchronize(x->stream));
-    QM_CU_TRY(d, MemcpyDtoH(out, x->scratch + p->logits_off, 4ull * g->model->hp.n_vocab));
+    QM_CU_TRY(d, MemcpyDtoH(out, s->block + s->layout.logits_off, 4ull * g->model->hp.n_vocab));
 out:
     return rc;
 }

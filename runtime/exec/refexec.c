@@ -49,7 +49,7 @@ static void ref_seq_close(qm_engine *g, qm_seq *s) {
 static int ref_seq_open(qm_engine *g, qm_seq **out, qm_err *e) {
     qm_seq *s = calloc(1, sizeof *s);
     if (!s) return qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
-    s->layout = qm_seq_layout_of(g->limits);
+    s->layout = qm_seq_layout_of(&g->model->hp, g->limits);
     s->block = calloc(1, s->layout.bytes);
     if (!s->block) {
         free(s);
@@ -108,10 +108,9 @@ static int ref_result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint3
     return 0;
 }
 
-static int ref_logits(qm_engine *g, qm_seq *s, const qm_plan *p, float *out, qm_err *e) {
-    (void)s, (void)e;
-    const host_state *x = g->exec_state;
-    memcpy(out, (const char *)x->scratch + p->logits_off, 4ull * g->model->hp.n_vocab);
+static int ref_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {
+    (void)e;
+    memcpy(out, s->block + s->layout.logits_off, 4ull * g->model->hp.n_vocab);
     return 0;
 }
 

@@ -118,5 +118,5 @@ int qm_session_eval(qm_session *s, uint32_t token, qm_err *e) {
 
 int qm_session_logits(qm_session *s, float *out, qm_err *e) {
     if (!s->last) return qm_fail(e, QM_ERR_ARG, "session: no logits have been computed");
-    return s->g->exec->logits(s->g, s->seq, s->last, out, e);
+    return s->g->exec->logits(s->g, s->seq, out, e);
 }

@@ -353,7 +353,7 @@ static void allocate(builder *s) {
     b->h = scratch(s, 4 * ff);
     b->hq = scratch(s, QM_Q16A_BYTES(ff));
     b->down = scratch(s, 4ull * hp->n_used * hp->n_embd);
-    b->logits = scratch(s, 4ull * hp->n_vocab);
+    b->logits = seq(s->p->seq.logits_off); /* looked at after other sequences have stepped */
     b->keys = scratch(s, 4ull * (hp->n_vocab + 3));
     b->hist = scratch(s, 4 * QM_SAMPLE_BUCKETS);
     b->part = scratch(s, 8 * QM_SAMPLE_CTAS);
@@ -362,8 +362,14 @@ static void allocate(builder *s) {
     /* last, since only these depend on the step's shape: the others keep their place in every plan */
     b->acc = scratch(s, 4 * nq * splits);
     b->ml = scratch(s, 8 * (uint64_t)hp->n_head * splits);
-    s->p->logits_off = QM_REF_VALUE(b->logits);
     s->p->x_off = QM_REF_VALUE(b->x);
+}
+
+uint64_t qm_plan_scratch_bytes(const qm_place *pl, qm_limits limits) {
+    const qm_hparams *hp = &pl->model->hp;
+    qm_plan p = {.shape = {1, qm_plan_splits(hp, limits, limits.n_ctx - 1)}};
+    allocate(&(builder){.p = &p, .hp = hp});
+    return p.scratch_bytes;
 }
 
 int qm_plan_build(qm_plan **out, const qm_place *place, qm_shape shape, qm_limits limits, qm_err *e) {
@@ -373,7 +379,7 @@ int qm_plan_build(qm_plan **out, const qm_place *place, qm_shape shape, qm_limit
     p->place = place;
     p->shape = shape;
     p->limits = limits;
-    p->seq = qm_seq_layout_of(limits);
+    p->seq = qm_seq_layout_of(&place->model->hp, limits);
     builder s = {.p = p, .hp = &place->model->hp, .layer = -1, .e = e};
     allocate(&s);
     embed(&s);
