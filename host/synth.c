@@ -31,7 +31,7 @@ int qm_cmd_synth(int argc, char **argv) {
     };
     static const struct poptOption table[] = {
         { "output", 'o', POPT_ARG_STRING, &out, 0, "the file to write (required)", "FILE" },
-        { "preset", 'p', POPT_ARG_STRING, &preset, 0, "tiny (35 MB, the default) or qwen3-30b-a3b (18.6 GB, the true shape)", "NAME" },
+        { "preset", 'p', POPT_ARG_STRING, &preset, 0, "tiny (34 MiB, the default) or qwen3-30b-a3b (17.3 GiB, the true shape)", "NAME" },
         { "seed", 's', POPT_ARG_LONGLONG, &seed, 0, "same seed, same bytes (default 1)", "N" },
         { "types", 't', POPT_ARG_STRING, &types, 0, "q4_k_m (default), q5_k_m, or one for all matrices: f32 f16 bf16 q8_0 q4_k q5_k q6_k", "MIX" },
         { "sparse", 0, POPT_ARG_NONE, &sparse, 0, "the shape alone: weights are zeros that take no disk (for inspect and bench --predict)", NULL },

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "../base/units.h"
 #include "../file/tokenizer.h"
 #include "../model/arch.h"
 #include "../plan/plan.h"
@@ -79,8 +80,8 @@ static void show_kv(qm_out *o, const qm_gguf *g, const qm_kv *kv) {
 }
 
 static void show_meta(qm_out *o, const qm_gguf *g, json_t *root) {
-    if (!root) qm_say(o, "metadata: %zu keys, GGUF v%u, %u file(s), %.2f GB\n", qm_gguf_n_kv(g), qm_gguf_version(g),
-                   qm_gguf_n_shards(g), 1e-9 * (double)qm_gguf_file_bytes(g));
+    if (!root) qm_say(o, "metadata: %zu keys, GGUF v%u, %u file(s), %.2f GiB\n", qm_gguf_n_kv(g), qm_gguf_version(g),
+                   qm_gguf_n_shards(g), qm_gib((double)qm_gguf_file_bytes(g)));
     json_t *meta = root ? json_object() : NULL;
     for (size_t i = 0; i < qm_gguf_n_kv(g); i++) {
         const qm_kv *kv = qm_gguf_kv_at(g, i);
@@ -125,8 +126,8 @@ static void show_tensors(qm_out *o, const qm_gguf *g, json_t *root) {
     }
     for (int i = 0; i < 64; i++)
         if (count[i])
-            qm_say(o, "  %4llu of %-5s %10.2f MB\n", (unsigned long long)count[i], qm_ggml_type_name((uint32_t)i),
-                1e-6 * (double)bytes[i]);
+            qm_say(o, "  %4llu of %-5s %10.2f MiB\n", (unsigned long long)count[i], qm_ggml_type_name((uint32_t)i),
+                qm_mib((double)bytes[i]));
 }
 
 static void show_op(qm_out *o, const qm_op *op, json_t *list) {
@@ -148,9 +149,9 @@ static void show_op(qm_out *o, const qm_op *op, json_t *list) {
 static void show_plan(qm_out *o, const qm_plan *p, json_t *root) {
     const qm_place *pl = p->place;
     if (!root) {
-        qm_say(o, "plan of one decode step: %d ops, %.1f MB of weights read, %.2f GB on the device, %.2f MB of scratch,\n"
+        qm_say(o, "plan of one decode step: %d ops, %.1f MB of weights read, %.2f GiB on the device, %.2f MiB of scratch,\n"
                "  %llu bytes of KV cache per position (geometry for %u SMs)\n",
-            p->n_ops, 1e-6 * (double)p->weight_bytes, 1e-9 * (double)pl->bytes, 1e-6 * (double)p->scratch_bytes,
+            p->n_ops, 1e-6 * (double)p->weight_bytes, qm_gib((double)pl->bytes), qm_mib((double)p->scratch_bytes),
             (unsigned long long)(qm_kv_pool_bytes(&pl->model->hp, 1) / QM_PAGE_TOKENS), p->limits.n_sm);
         for (int i = 0; i < p->n_ops; i++) show_op(o, &p->ops[i], NULL);
         return;
