@@ -124,6 +124,15 @@ def test_options_of_no_meaning_are_refused():
         assert not out and 'unknown device "foo": expected auto, cuda, cuda:N or sim' in err and err.count("\n") == 1, err
 
 
+def test_synth_refuses_what_would_not_run():
+    path = os.path.join(TMP, "never.gguf")
+    for args, said in ((("--head-dim", "256"), "--head-dim 256: must be 64 or 128"), (("--experts", "600"), "--experts 600: must be from 1 to 512"),
+                       (("--layers", "0"), "--layers 0: must be 1 or more"), (("--vocab", "-1"), "--vocab -1: must be 1 or more"),
+                       (("--kv-heads", "3"), "--kv-heads 3: must divide the 8 query heads")):
+        out, err = run("synth", "-o", path, *args, status=2)
+        assert not out and said in err and err.count("\n") == 1 and not os.path.exists(path), err
+
+
 def test_sizes_are_binary():
     """GiB for files and memory; GB is for rates."""
     out, err = run("generate", model(), "--raw", "-p", "Hi", "-n", "1", "-d", "sim", "-v")

@@ -345,39 +345,8 @@ static void test_yarn_scaling(void **state) {
     assert_int_equal(hp.rope_orig_ctx, 256);
 }
 
-/* Greedy ids of the edited file. */
-static void run(const gguf_edit *x, size_t n, const char *executor, float *logits) {
-    static const uint32_t prompt[] = {3, 141, 59, 26};
-    qm_engine_opts o = {.device = "sim", .executor = executor};
-    qm_engine *g;
-    qm_session *s;
-    qm_err e;
-    gguf_edit_file(base, edited, x, n);
-    fix_ok(qm_engine_open(&g, edited, &o, &e), &e);
-    fix_ok(qm_session_open(&s, g, &e), &e);
-    for (int i = 0; i < 4; i++) fix_ok(qm_session_eval(s, prompt[i], &e), &e);
-    fix_ok(qm_session_logits(s, logits, &e), &e);
-    qm_session_close(s);
-    qm_engine_close(g);
-}
-
-static void test_other_prefix(void **state) {
-    (void)state;
-    static const gguf_edit prefix[] = {{GE_PREFIX, A, .s = "qwen3_moe."}, {GE_STR, "general.architecture", .s = "qwen3_moe"}};
-    float a[512], b[512];
-    run(NULL, 0, "graph", a);
-    run(prefix, 2, "graph", b);
-    assert_memory_equal(a, b, sizeof a);
-    run(prefix, 1, "graph", b); /* the architecture's name need not be the prefix */
-    assert_memory_equal(a, b, sizeof a);
-    static const gguf_edit none = {GE_DROP, .name = A "expert_count"};
-    gguf_edit x[] = {prefix[0], none};
-    refused(x, 2, 0, F, "missing metadata key qwen3moe.expert_count");
-}
-
-/* One weight matrix or vector times a factor that leaves it finite: whatever overflows on the way to the logits is said, by
- * every executor, and what does not overflow is computed. Without care an overflowing sum of squares is a scale of 0. */
-static int run_huge(const char *executor, float *logits, qm_err *e) {
+/* Logits of the edited file after three tokens. */
+static int run_edited(const char *executor, float *logits, qm_err *e) {
     const char *dev = getenv("QMOE_TEST_DEVICE");
     qm_engine_opts o = {.device = dev ? dev : "sim", .executor = executor};
     qm_engine *g;
@@ -392,6 +361,51 @@ static int run_huge(const char *executor, float *logits, qm_err *e) {
     return rc;
 }
 
+static void run(const gguf_edit *x, size_t n, float *logits) {
+    qm_err e;
+    gguf_edit_file(base, edited, x, n);
+    fix_ok(run_edited("graph", logits, &e), &e);
+}
+
+static void test_other_prefix(void **state) {
+    (void)state;
+    static const gguf_edit prefix[] = {{GE_PREFIX, A, .s = "qwen3_moe."}, {GE_STR, "general.architecture", .s = "qwen3_moe"}};
+    float a[512], b[512];
+    run(NULL, 0, a);
+    run(prefix, 2, b);
+    assert_memory_equal(a, b, sizeof a);
+    run(prefix, 1, b); /* the architecture's name need not be the prefix */
+    assert_memory_equal(a, b, sizeof a);
+    static const gguf_edit none = {GE_DROP, .name = A "expert_count"};
+    gguf_edit x[] = {prefix[0], none};
+    refused(x, 2, 0, F, "missing metadata key qwen3moe.expert_count");
+}
+
+/* Biases of q, k, v and output in a file of K-quants: the persistent kernel has the graph's bits, whatever the splits. */
+static void test_biases_in_the_persistent_kernel(void **state) {
+    (void)state;
+    char path[320];
+    static const gguf_edit bias[] = {{GE_TENSOR, "blk.0.attn_q.bias", .v = 1, .ne = {512}}, {GE_TENSOR, "blk.0.attn_k.bias", .v = 1, .ne = {256}},
+                                     {GE_TENSOR, "blk.0.attn_v.bias", .v = 1, .ne = {256}}, {GE_TENSOR, "blk.0.attn_output.bias", .v = 1, .ne = {256}}};
+    qm_synth_opts o = {.seed = 5, .n_layers = 1, .n_embd = 256, .n_head = 4, .n_kv_head = 2, .head_dim = 128, .n_expert = 4,
+                       .n_expert_used = 2, .n_ff_exp = 256, .n_vocab = 512, .n_ctx = 64};
+    float l[4][512];
+    qm_err e;
+    snprintf(path, sizeof path, "%s/q4.gguf", dir);
+    fix_ok(qm_synth(path, &o, &e), &e);
+    static const struct { const char *executor; size_t n; } runs[] = {{"graph", 4}, {"persistent", 4}, {"ref", 4}, {"graph", 3}};
+    for (int i = 0; i < 4; i++) {
+        gguf_edit_file(path, edited, bias, runs[i].n);
+        fix_ok(run_edited(runs[i].executor, l[i], &e), &e);
+    }
+    unlink(path);
+    assert_memory_equal(l[0], l[1], sizeof l[0]);
+    assert_true(fix_cosine(l[0], l[2], 512) > 0.99999);
+    assert_true(fix_cosine(l[0], l[3], 512) < 0.999); /* the output's is heard */
+}
+
+/* One weight matrix or vector times a factor that leaves it finite: whatever overflows on the way to the logits is said, by
+ * every executor, and what does not overflow is computed. Without care an overflowing sum of squares is a scale of 0. */
 static void test_huge_weights(void **state) {
     (void)state;
     static const char *const names[] = {
@@ -407,7 +421,7 @@ static void test_huge_weights(void **state) {
             gguf_edit x = {GE_SCALE, names[i], .v = (double)factors[k]};
             qm_err e = {0}, f = {0};
             gguf_edit_file(base, edited, &x, 1);
-            int graph = run_huge("graph", a, &e), ref = run_huge("ref", b, &f);
+            int graph = run_edited("graph", a, &e), ref = run_edited("ref", b, &f);
             if (graph && !strstr(e.msg, "not finite")) fail_msg("%s: %s", names[i], e.msg);
             if (!graph != !ref) fail_msg("%s x %g: graph '%s', ref '%s'", names[i], (double)factors[k], e.msg, f.msg);
             refused_runs += graph != 0;
@@ -468,7 +482,7 @@ int main(void) {
         cmocka_unit_test(test_keys_are_refused_by_name), cmocka_unit_test(test_yarn_keys_are_refused_by_name),
         cmocka_unit_test(test_what_would_change_the_result_is_refused), cmocka_unit_test(test_tensors_are_refused_by_name),
         cmocka_unit_test(test_rope_base), cmocka_unit_test(test_linear_scaling), cmocka_unit_test(test_yarn_scaling),
-        cmocka_unit_test(test_other_prefix), cmocka_unit_test(test_huge_weights), cmocka_unit_test(test_synth_writes_what_runs),
+        cmocka_unit_test(test_other_prefix), cmocka_unit_test(test_biases_in_the_persistent_kernel), cmocka_unit_test(test_huge_weights), cmocka_unit_test(test_synth_writes_what_runs),
     };
     return cmocka_run_group_tests_name("model", tests, make_base, remove_base);
 }
