@@ -118,7 +118,8 @@ int qm_run_open(qm_engine **g, int (*cancelled)(void), qm_run_measure m, void *u
     qm_engine_opts o = {.device = qm_run.device, .executor = qm_run.executor, .n_ctx = (uint32_t)qm_run.ctx,
                         .measure = measure, .rope_base = qm_run.rope_base, .no_nfc = qm_run.no_nfc,
                         .template_kwargs = qm_run.template_kwargs,
-                        .before_load = qm_run.quiet ? NULL : qm_host_before_load, .progress = progress, .user = &l};
+                        .before_load = qm_run.quiet ? NULL : qm_host_before_load,
+                         .notice = qm_run.quiet ? NULL : qm_host_notice, .progress = progress, .user = &l};
     char *text = NULL;
     size_t n;
     if (qm_run.template_file && qm_run_read(qm_run.template_file, &text, &n))

@@ -66,6 +66,7 @@ static int run(const qm_trace_opts *o) {
     qm_tokens ids = {0};
     qm_engine_opts eo = {.device = opt.device, .executor = opt.executor, .n_ctx = (uint32_t)opt.ctx, .rope_base = opt.rope_base,
                          .no_nfc = opt.no_nfc, .before_load = opt.quiet ? NULL : qm_host_before_load,
+                         .notice = opt.quiet ? NULL : qm_host_notice,
                          .measure = measure, .user = &ids};
     qm_engine *g = NULL;
     qm_err e = {0};

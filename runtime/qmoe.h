@@ -42,6 +42,8 @@ typedef struct {
      * non-zero return cancels. Either may be NULL. */
     int (*before_load)(void *user, const qm_engine_info *i);
     int (*progress)(void *user, uint64_t done, uint64_t total);
+    /* One line about something that takes its time: the driver compiling kernels that it has not in its cache. May be NULL. */
+    void (*notice)(void *user, const char *line);
     void *user;
 } qm_engine_opts;
 int qm_engine_open(qm_engine **out, const char *gguf_path, const qm_engine_opts *o, qm_err *e);
@@ -58,6 +60,7 @@ struct qm_engine_info {
     int beside;                /* 1: ops that share nothing but inputs may run at once (0 with QMOE_BESIDE=0) */
     uint64_t prefetch_bytes;   /* "persistent": most that is asked for ahead in one pause (QMOE_PREFETCH) */
     double load_s, upload_s;   /* all of the load; of it, buffers and weights. 0 before the load */
+    double compile_s;          /* of the load: modules, which the driver compiles the first time */
 };
 void qm_engine_get_info(const qm_engine *g, qm_engine_info *i);
 

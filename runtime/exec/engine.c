@@ -36,6 +36,20 @@ int qm_engine_plan(qm_engine *g, uint32_t pos, int logits, const qm_plan **out, 
     return rc;
 }
 
+int qm_engine_each_plan(qm_engine *g, qm_plan_fn fn, void *user, qm_err *e) {
+    uint32_t before = 0;
+    int rc = 0;
+    for (uint64_t pos = 0; pos < g->limits.n_ctx && !rc; pos += QM_PAGE_TOKENS) {
+        const qm_plan *p;
+        uint32_t splits = qm_plan_splits(&g->model->hp, g->limits, (uint32_t)pos);
+        if (splits == before) continue;
+        before = splits;
+        for (int logits = 0; logits < 2 && !rc; logits++)
+            if (!(rc = qm_engine_plan(g, (uint32_t)pos, logits, &p, e))) rc = fn(user, p, e);
+    }
+    return rc;
+}
+
 static int open_files(qm_engine *g, const char *path, const qm_engine_opts *o, qm_err *e) {
     QM_PROF_SCOPE(QM_PROF_LOAD, "files");
     int rc = qm_gguf_open(&g->gguf, path, e);
@@ -153,7 +167,7 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
     }
     if ((rc = set_limits(g, o, e))) goto out;
     if ((rc = qm_engine_plan(g, 0, 1, &decode, e))) goto out;
-    if (exec == &qm_executor_persistent && (rc = qm_walk_check(decode, e))) goto out;
+    if (exec == &qm_executor_persistent && (rc = qm_walk_range(&(qm_walk){0}, decode, e))) goto out;
     g->scratch_bytes = g->memory.scratch;
     g->exec = exec;
     fill_info(g, decode, why);
@@ -165,7 +179,7 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
     qm_prof_push(QM_PROF_LOAD, "executor");
     rc = g->exec->open(g, o, e);
     qm_prof_pop();
-    g->info.upload_s = qm_now() - upload;
+    g->info.upload_s = qm_now() - upload - g->info.compile_s;
     g->info.load_s = qm_now() - start;
 out:
     if (rc) qm_engine_close(g);

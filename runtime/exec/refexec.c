@@ -12,6 +12,7 @@ typedef struct {
 struct qm_seq {
     unsigned char *block; /* qm_seq_layout */
     qm_seq_layout layout;
+    qm_result ring[QM_RESULT_RING];
 };
 
 static void ref_close(qm_engine *g) {
@@ -68,9 +69,9 @@ static int ref_put_tokens(qm_engine *g, qm_seq *s, uint32_t pos, const uint32_t 
     return 0;
 }
 
-static int ref_put_page(qm_engine *g, qm_seq *s, uint32_t i, uint32_t page, qm_err *e) {
+static int ref_put_pages(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *pages, uint32_t n, qm_err *e) {
     (void)g, (void)e;
-    word(s, s->layout.table_off)[i] = page;
+    memcpy(word(s, s->layout.table_off) + i, pages, 4ull * n);
     return 0;
 }
 
@@ -93,8 +94,14 @@ qm_bases qm_ref_bases(qm_engine *g, qm_seq *s) {
     b.base[QM_SPACE_SCRATCH] = (uint64_t)(uintptr_t)x->scratch;
     b.base[QM_SPACE_KV] = (uint64_t)(uintptr_t)x->kv;
     b.base[QM_SPACE_SEQ] = (uint64_t)(uintptr_t)s->block;
+    b.base[QM_SPACE_RESULT] = (uint64_t)(uintptr_t)s->ring;
     b.base[QM_SPACE_ROPE] = (uint64_t)(uintptr_t)x->rope;
     return b;
+}
+
+static int ref_prepare(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
+    (void)g, (void)s, (void)p, (void)e;
+    return 0;
 }
 
 static int ref_step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
@@ -103,10 +110,8 @@ static int ref_step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
 }
 
 static int ref_result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {
-    (void)g, (void)e;
-    *id = word(s, s->layout.tokens_off)[pos + 1];
-    *flags = *word(s, s->layout.state_off + QM_STATE_FLAGS);
-    return 0;
+    (void)g;
+    return qm_result_take(&s->ring[pos % QM_RESULT_RING], pos, id, flags, e);
 }
 
 static int ref_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {
@@ -116,6 +121,6 @@ static int ref_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {
 }
 
 const qm_executor qm_executor_ref = {
-    "ref",        ref_open,    ref_close,        ref_seq_open, ref_seq_close, ref_put_tokens,
-    ref_put_page, ref_set_pos, ref_put_sampling, ref_step,     ref_result,    ref_logits,
+    "ref",         ref_open,    ref_close,        ref_seq_open, ref_seq_close, ref_prepare, ref_put_tokens,
+    ref_put_pages, ref_set_pos, ref_put_sampling, ref_step,     ref_result,    ref_logits,
 };

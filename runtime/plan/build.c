@@ -318,7 +318,8 @@ static void sampling(builder *s) {
     op->grid[0] = l.grid[0];
     op->block = l.block;
     op->args.sample_draw = (qm_sample_draw_args){.keys = s->b.keys, .cand = s->b.cand, .work = s->b.work,
-                                                 .state = seq(p->seq.state_off), .tokens = seq(p->seq.tokens_off), .n = n};
+                                                 .state = seq(p->seq.state_off), .tokens = seq(p->seq.tokens_off),
+                                                 .result = QM_REF(QM_SPACE_RESULT, 0), .n = n};
     output(op, s->b.logits, n, 1, QM_OUT_F32);
 }
 

@@ -48,6 +48,7 @@ typedef enum {
     QM_SPACE_KV,       /* the KV page pool of all layers */
     QM_SPACE_SEQ,      /* one sequence: state, tokens, block table, logits */
     QM_SPACE_ROPE,     /* RoPE table */
+    QM_SPACE_RESULT,   /* one sequence's ring of results; a base of 0: none are wanted */
     QM_N_SPACES
 } qm_space;
 #define QM_REF(space, value) ((qm_ref)(space) << 56 | (qm_ref)(value))

@@ -275,7 +275,8 @@ def check_record(r):
     assert close(r["fraction_of_bandwidth"], r["bytes_per_s"] / b["read_bytes_per_s"], 1e-5)
     slower = min(load["storage_bytes_per_s"], load["bus_bytes_per_s"])
     assert load["slower"] in ("storage", "bus") and load[load["slower"] + "_bytes_per_s"] == slower
-    assert close(load["bytes_per_s"], load["bytes"] / load["seconds"], 1e-5)
+    assert 0 < load["compile_seconds"] < load["seconds"]
+    assert close(load["bytes_per_s"], load["bytes"] / (load["seconds"] - load["compile_seconds"]), 1e-5)
     assert 0 < load["upload_seconds"] <= load["seconds"]
     assert close(load["fraction_of_slower"], load["bytes_per_s"] / slower, 1e-5) and 0 <= load["file_cached"] <= 1
     assert memory["device_bytes"] > memory["device_used_bytes"] >= memory["weights_bytes"] + memory["kv_bytes"]

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "../runtime/exec/memory.h"
+#include "../../runtime/exec/memory.h"
 #include "fixture.h"
 
 /* A device of its own, for looking at the software device's memory and for taking it away. */
