@@ -34,7 +34,7 @@ typedef struct {
     /* Once the file is open and before anything is loaded: qm_engine_tokenize and qm_engine_render work, and n_needed and
      * n_wanted may be set from what they say. Non-zero: an error, *e is filled. May be NULL. */
     int (*measure)(void *user, const qm_engine *g, uint32_t *n_needed, uint32_t *n_wanted, qm_err *e);
-    float rope_base;      /* > 0 overrides the file's */
+    float rope_base;      /* above 1: overrides the file's; 0: none; else QM_ERR_ARG */
     int f32_act;          /* "ref" only: activations are not quantised: the yardstick for what that costs */
     int no_nfc;           /* tokenise text as it stands, as llama.cpp does; the model's own tokenizer normalises to NFC */
     const char *chat_template;   /* Jinja; NULL: the file's own, or without one plain ChatML */
@@ -188,6 +188,8 @@ int qm_session_eval(qm_session *s, uint32_t token, qm_err *e);
 /* ---- reports: text is handed to w piece by piece; a non-zero return stops ---- */
 typedef int (*qm_write_fn)(void *user, const char *s, size_t n);
 enum { QM_INSPECT_META = 1, QM_INSPECT_TENSORS = 2, QM_INSPECT_PLAN = 4, QM_INSPECT_JSON = 8 };
+/* Any GGUF, of whatever architecture and types: the report says whether it runs here, and what stands against it. An error
+ * where it is no GGUF, or where a plan is asked for of a file that does not run. */
 int qm_inspect(const char *gguf_path, int what, qm_write_fn w, void *user, qm_err *e);
 int qm_doctor(int json, qm_write_fn w, void *user, qm_err *e); /* 0 also when things are missing */
 
