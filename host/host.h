@@ -86,6 +86,6 @@ void qm_progress_bytes(qm_progress *p, uint64_t done, uint64_t of);
 void qm_progress_wipe(qm_progress *p); /* before other lines; it goes on */
 void qm_progress_end(qm_progress *p);
 
-/* "1.92 GB" (decimal units) into buf; returns buf. */
+/* "1.79 GiB" (binary units: a size; rates are decimal) into buf; returns buf. */
 const char *qm_host_bytes(char *buf, size_t n, uint64_t bytes);
 #endif

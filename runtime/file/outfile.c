@@ -3,6 +3,7 @@
 #include "outfile.h"
 #include "input.h"
 #include "../base/scratch.h"
+#include "../base/units.h"
 #include "../qmoe.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -199,8 +200,8 @@ int qm_outfile_room(const qm_outfile *f, uint64_t need, qm_err *e) {
     if (fstatvfs(f->fd, &st))
         return qm_fail(e, QM_ERR_IO, "%s: cannot ask for free room: %s", f->path, strerror(errno));
     if ((uint64_t)st.f_bavail * st.f_frsize < need)
-        return qm_fail(e, QM_ERR_LIMIT, "%s: needs %.3f GB (%llu bytes), the disk has %.3f GB free", f->path,
-                       (double)need / 1e9, (unsigned long long)need, (double)st.f_bavail * (double)st.f_frsize / 1e9);
+        return qm_fail(e, QM_ERR_LIMIT, "%s: needs %.3f GiB (%llu bytes), the disk has %.3f GiB free", f->path,
+                       qm_gib((double)need), (unsigned long long)need, qm_gib((double)st.f_bavail * (double)st.f_frsize));
     return 0;
 }
 
