@@ -63,9 +63,6 @@ LIBQMOE ?= $(B)/libqmoe.a
 $(B)/libqmoe.so: $(LIB_O)
 	$(call Q,SO,$@)$(CC) -shared -Wl,-Bsymbolic,-soname,$(@F) -o $@ $^ $(LDLIBS)
 
-# Where this build found NVRTC is where the program looks when the loader knows of none.
-$(B)/o/runtime/device/nvrtc.o: DEFS = -DQM_NVRTC_HINT='"$(patsubst %/,%,$(dir $(NVRTC_LIB)))"'
-
 # Results name the commit they were made from. A tree without git says COMMIT=... or "unknown".
 COMMIT ?= $(or $(shell git describe --always --dirty --exclude '*' --abbrev=12 2>/dev/null),unknown)
 $(B)/commit.h: FORCE
@@ -124,7 +121,7 @@ fuzz:
 	@+$(if $(FUZZ_C),$(if $(shell command -v clang),$(MAKE) --no-print-directory FUZZ=1 SAN= CC=clang B=$(B)/fuzz CFLAGS="-O1 -g" fuzzers,echo "no clang: fuzzers not built"),:)
 
 check: all tests $(PTX_B) $(if $(SAN),,fuzz $(BENCHES))
-	@B=$(B) SAN=$(SAN) PTXAS=$(PTXAS) $(PYTHON) tests/run $(TESTS) $(SCRIPTS)
+	@B=$(B) SAN=$(SAN) PTXAS=$(PTXAS) NVRTC_LIB=$(NVRTC_LIB) $(PYTHON) tests/run $(TESTS) $(SCRIPTS)
 
 # models/demo.gguf (models/README.md): three short answers, then the beginning of a story.
 DEMO := $(B)/qmoe-gpu generate -m models/demo.gguf

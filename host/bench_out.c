@@ -2,6 +2,7 @@
  * what llama-bench has; json is an array of them, jsonl one a line, csv the same flattened ("machine_cpu"),
  * md a table for people, with what was measured once below it. Each record is written as its test ends. */
 #include "bench.h"
+#include "runtime/base/json.h"
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -66,9 +67,9 @@ static json_t *record_json(const qm_bench_options *o, const qm_bench_facts *f, c
     const qm_bench_test *t = &r->test;
     double bytes = x->weight_bytes + x->kv_bytes, bps = bytes * x->avg_ts;
     json_t *j = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:b, s:I, s:i}", "test", r->name, "build_commit", f->machine.commit,
-        "cpu_info", f->machine.cpu, "gpu_info", i->device_name, "backends", f->machine.simulated ? i->device : "CUDA",
-        "model_filename", o->model, "model_type", i->arch, "model_size", (json_int_t)i->weight_bytes, "executor",
+        "{s:s, s:s, s:o, s:o, s:s, s:o, s:s, s:I, s:s, s:b, s:I, s:i}", "test", r->name, "build_commit", f->machine.commit,
+        "cpu_info", qm_json_str(f->machine.cpu), "gpu_info", qm_json_str(i->device_name), "backends", f->machine.simulated ? i->device : "CUDA",
+        "model_filename", qm_json_str(o->model), "model_type", i->arch, "model_size", (json_int_t)i->weight_bytes, "executor",
         i->executor, "beside", i->beside, "prefetch_bytes", (json_int_t)i->prefetch_bytes, "n_ctx", (int)i->n_ctx);
     json_t *k = json_pack(
         "{s:i, s:i, s:i, s:s, s:o, s:o, s:f, s:f, s:o, s:o}", "n_prompt", (int)t->n_prompt, "n_gen", (int)t->n_gen,

@@ -6,9 +6,9 @@
 
 static void say(const char *fmt, va_list ap) {
     fflush(stdout); /* keep the order right where both go to one place */
-    fputs("qmoe-gpu: ", stderr);
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
+    char text[4096], line[4096];
+    vsnprintf(text, sizeof text, fmt, ap);
+    fprintf(stderr, "qmoe-gpu: %s\n", qm_text_show(line, sizeof line, text, strlen(text)));
 }
 
 void qm_host_say(const char *fmt, ...) {

@@ -37,7 +37,7 @@ void qm_host_visit(qm_host_visitor fn, void *user);
  * clears *con and returns 2. -1 to go on. what: their names, e.g. "MODEL". */
 int qm_host_args(poptContext *con, const char **args, int n, const char *what);
 
-/* "qmoe-gpu: message" on stderr. */
+/* "qmoe-gpu: message" on stderr, one line: what arguments and files bring is escaped. */
 void qm_host_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same for an error; returns 1. */
 int qm_host_fail(const qm_err *e);
@@ -46,6 +46,11 @@ int qm_host_fail(const qm_err *e);
 int qm_host_open_fail(const qm_err *e, int ctx);
 /* The same for wrong usage; returns 2. */
 int qm_host_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* First of all: descriptors 0 to 2 are open; signals that end the program leave no unfinished file behind. */
+void qm_host_begin(void);
+/* Where a command that writes the file `path` may report: stdout, or stderr where the file is stdout itself. */
+FILE *qm_host_beside(const char *path);
 
 /* The library's log lines up to `level` (QM_LOG_*) go to stderr. */
 void qm_host_log(int level);
@@ -76,6 +81,9 @@ typedef struct {
 void qm_progress_begin(qm_progress *p, int wanted);
 /* "\rWHAT 1200 of 9000 tokens, 57.1 tok/s, 2:17 left" */
 void qm_progress_show(qm_progress *p, const char *what, uint64_t done, uint64_t of);
+/* "42.0%  1.92 GB of 4.57 GB, 310 MB/s, 9 s left", likewise. */
+void qm_progress_bytes(qm_progress *p, uint64_t done, uint64_t of);
+void qm_progress_wipe(qm_progress *p); /* before other lines; it goes on */
 void qm_progress_end(qm_progress *p);
 
 /* "1.79 GiB" (binary units: a size; rates are decimal) into buf; returns buf. */

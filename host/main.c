@@ -1,6 +1,5 @@
 /* main.c: qmoe-gpu <command> ...: finds the command, or says which one was perhaps meant. */
 #include "flags.h"
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -122,8 +121,7 @@ static int cmd_version(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    /* A reader that goes away (`| head`) must be an error of the write, not a silent death. */
-    signal(SIGPIPE, SIG_IGN);
+    qm_host_begin();
     if (argc < 2) {
         print_help(stderr);
         return QM_EXIT_USAGE;

@@ -1,6 +1,7 @@
 /* perplexity.c: qmoe-gpu perplexity: how well a model predicts a text, and how far its predictions are from those of
  * another computation of it (--kl). The figure goes to stdout, what runs and how far it is to stderr. */
-#include "host.h"
+#include "run.h"
+#include "runtime/base/json.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -33,34 +34,6 @@ static const struct poptOption table[] = {
     {"quiet", 'q', POPT_ARG_NONE, &opt.quiet, 0, "nothing on stderr but errors", NULL},
     POPT_TABLEEND};
 
-static char *read_text(size_t *n) {
-    int std = !strcmp(opt.file, "-");
-    FILE *f = std ? stdin : fopen(opt.file, "rb");
-    char *s = NULL;
-    size_t cap = 0;
-    *n = 0;
-    if (!f) {
-        qm_host_say("%s: %s", opt.file, strerror(errno));
-        return NULL;
-    }
-    for (size_t k = 1; k;) {
-        if (*n == cap) {
-            cap = cap ? 2 * cap : 65536;
-            char *p = realloc(s, cap);
-            if (!p) break;
-            s = p;
-        }
-        *n += k = fread(s + *n, 1, cap - *n, f);
-    }
-    if (ferror(f) || *n == cap) { /* the last read ends short of the room there is, unless memory ran out */
-        qm_host_say("%s: %s", opt.file, strerror(ferror(f) ? errno : ENOMEM));
-        free(s);
-        s = NULL;
-    }
-    if (!std) fclose(f);
-    return s;
-}
-
 static int on_position(void *user, uint64_t done, uint64_t of, uint32_t chunk, uint32_t n, double ppl) {
     char what[96];
     int k = snprintf(what, sizeof what, "%s %u of %u,", opt.kl ? "sequence" : "chunk", chunk, n);
@@ -86,40 +59,45 @@ static void describe(const qm_engine_info *i) {
 
 static double share(uint64_t part, uint64_t all) { return all ? (double)part / (double)all : 0; }
 
-static void print_text(const qm_perplexity_result *r, const qm_logprobs_info *base) {
+static void print_text(FILE *f, const qm_perplexity_result *r, const qm_logprobs_info *base) {
     const qm_divergence *d = &r->kl;
-    printf("Final estimate: PPL = %.4f +/- %.5f  (%" PRIu64 " of %" PRIu64 " tokens scored, %u %s)\n", r->ppl, r->err, r->n_scored,
+    fprintf(f, "Final estimate: PPL = %.4f +/- %.5f  (%" PRIu64 " of %" PRIu64 " tokens scored, %u %s)\n", r->ppl, r->err, r->n_scored,
            r->n_tokens, r->n_seqs, opt.kl ? "sequences" : "chunks");
     if (!opt.kl) return;
-    printf("\nagainst %s%s%s\n", opt.kl, base->note[0] ? ": " : "", base->note);
+    fprintf(f, "\nagainst %s%s%s\n", opt.kl, base->note[0] ? ": " : "", base->note);
     if (base->k < base->n_vocab)
-        printf("it names %u of %u tokens; all others, together %.3g on average, count as one\n", base->k, base->n_vocab, d->rest_mass);
-    printf("\nmean KL      %11.3e +/- %.1e nats over %" PRIu64 " positions\n", d->mean, d->err, d->n);
-    printf("largest KL   %11.3e (sequence %u, position %u)\n", d->max, d->max_seq, d->max_pos);
-    printf("99.9%%        %11.3e\n99%%          %11.3e\n95%%          %11.3e\n90%%          %11.3e\nmedian       %11.3e\nleast        %11.3e\n",
+        fprintf(f, "it names %u of %u tokens; all others, together %.3g on average, count as one\n", base->k, base->n_vocab, d->rest_mass);
+    fprintf(f, "\nmean KL      %11.3e +/- %.1e nats over %" PRIu64 " positions\n", d->mean, d->err, d->n);
+    fprintf(f, "largest KL   %11.3e (sequence %u, position %u)\n", d->max, d->max_seq, d->max_pos);
+    fprintf(f, "99.9%%        %11.3e\n99%%          %11.3e\n95%%          %11.3e\n90%%          %11.3e\nmedian       %11.3e\nleast        %11.3e\n",
            d->p999, d->p99, d->p95, d->p90, d->median, d->min);
-    printf("same top     %10.3f %% (%" PRIu64 " of %" PRIu64 "; %" PRIu64 " of the others at near ties)\n", 100 * share(d->n_same, d->n),
+    fprintf(f, "same top     %10.3f %% (%" PRIu64 " of %" PRIu64 "; %" PRIu64 " of the others at near ties)\n", 100 * share(d->n_same, d->n),
            d->n_same, d->n, d->n_near);
     if (!d->n_next) return;
-    printf("PPL(base)    %11.4f over %" PRIu64 " tokens\n", d->base_ppl, d->n_next);
-    printf("mean delta p %10.4f %%\nRMS delta p  %10.4f %%\n", 100 * d->mean_dp, 100 * d->rms_dp);
+    fprintf(f, "PPL(base)    %11.4f over %" PRIu64 " tokens\n", d->base_ppl, d->n_next);
+    fprintf(f, "mean delta p %10.4f %%\nRMS delta p  %10.4f %%\n", 100 * d->mean_dp, 100 * d->rms_dp);
 }
 
 static json_t *divergence_json(const qm_divergence *d, const qm_logprobs_info *base) {
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:{s:i, s:i}, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:f, s:f}",
-                     "base", opt.kl, "note", base->note, "n_vocab", (json_int_t)base->n_vocab, "k", (json_int_t)base->k,
-                     "n_positions", (json_int_t)d->n, "mean_kl", d->mean, "mean_kl_err", d->err, "max_kl", d->max, "max_at",
-                     "sequence", (int)d->max_seq, "position", (int)d->max_pos, "p99_9_kl", d->p999, "p99_kl", d->p99, "p95_kl",
-                     d->p95, "p90_kl", d->p90, "median_kl", d->median, "min_kl", d->min, "rest_mass", d->rest_mass, "same_top",
-                     share(d->n_same, d->n), "n_same_top", (json_int_t)d->n_same, "n_near_ties", (json_int_t)d->n_near, "base_ppl",
-                     d->base_ppl, "mean_delta_p", d->mean_dp, "rms_delta_p", d->rms_dp);
+    const struct { const char *key; double v; } numbers[] = {
+        {"mean_kl", d->mean}, {"mean_kl_err", d->err}, {"max_kl", d->max}, {"p99_9_kl", d->p999}, {"p99_kl", d->p99},
+        {"p95_kl", d->p95}, {"p90_kl", d->p90}, {"median_kl", d->median}, {"min_kl", d->min}, {"rest_mass", d->rest_mass},
+        {"same_top", share(d->n_same, d->n)}, {"base_ppl", d->base_ppl}, {"mean_delta_p", d->mean_dp},
+        {"rms_delta_p", d->rms_dp}};
+    json_t *j = json_pack("{s:o, s:s, s:I, s:I, s:I, s:{s:i, s:i}, s:I, s:I}", "base", qm_json_str(opt.kl), "note", base->note,
+                          "n_vocab", (json_int_t)base->n_vocab, "k", (json_int_t)base->k, "n_positions", (json_int_t)d->n,
+                          "max_at", "sequence", (int)d->max_seq, "position", (int)d->max_pos, "n_same_top",
+                          (json_int_t)d->n_same, "n_near_ties", (json_int_t)d->n_near);
+    for (size_t i = 0; j && i < sizeof numbers / sizeof *numbers; i++)
+        json_object_set_new(j, numbers[i].key, qm_json_number(numbers[i].v));
+    return j;
 }
 
-static int print_json(const qm_engine_info *i, const qm_perplexity_result *r, const qm_logprobs_info *base) {
-    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:f, s:f, s:f, s:f}", "model", i->name, "device", i->device,
+static int print_json(FILE *f, const qm_engine_info *i, const qm_perplexity_result *r, const qm_logprobs_info *base) {
+    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:o, s:o, s:o, s:f}", "model", i->name, "device", i->device,
                           "device_name", i->device_name, "executor", i->executor, "f32_activations", !strcmp(i->executor, "ref"),
                           "n_chunks", (json_int_t)r->n_seqs, "n_tokens", (json_int_t)r->n_tokens, "n_scored", (json_int_t)r->n_scored,
-                          "nll", r->nll, "ppl", r->ppl, "ppl_err", r->err, "seconds", r->seconds);
+                          "nll", qm_json_number(r->nll), "ppl", qm_json_number(r->ppl), "ppl_err", qm_json_number(r->err), "seconds", r->seconds);
     if (j && opt.kl && json_object_set_new(j, "kl", divergence_json(&r->kl, base))) {
         json_decref(j);
         j = NULL;
@@ -128,8 +106,9 @@ static int print_json(const qm_engine_info *i, const qm_perplexity_result *r, co
         qm_host_say("cannot build the JSON answer");
         return 1;
     }
-    int bad = json_dumpf(j, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9)) || putchar('\n') == EOF;
+    int bad = json_dumpf(j, f, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9)) || putc('\n', f) == EOF;
     json_decref(j);
+    if (bad) qm_host_say("standard output: %s", strerror(errno));
     return bad;
 }
 
@@ -142,6 +121,7 @@ static int run(const char *text, size_t n) {
     qm_logprobs_info base = {0};
     qm_progress progress = {0};
     char note[512];
+    FILE *to = opt.out ? qm_host_beside(opt.out) : stdout;
     int json = opt.output && !strcmp(opt.output, "json"), status = QM_EXIT_FAIL;
     if (opt.kl && qm_logprobs_get_info(opt.kl, &base, &e)) goto failed;
     qm_engine_opts eo = {.device = opt.device, .executor = opt.executor, .rope_base = opt.rope_base, .no_nfc = opt.no_nfc,
@@ -164,10 +144,10 @@ static int run(const char *text, size_t n) {
                              .on_chunk = opt.quiet || progress.on ? NULL : on_chunk, .on_position = progress.on ? on_position : NULL};
     if (qm_perplexity(g, text ? ids.v : NULL, ids.n, &po, &r, &e)) goto failed;
     qm_progress_end(&progress);
-    if (json) print_json(&info, &r, &base);
-    else print_text(&r, &base);
+    if (!json) print_text(to, &r, &base);
+    else if (print_json(to, &info, &r, &base)) goto out;
     status = QM_EXIT_OK;
-    if (fflush(stdout) || ferror(stdout)) {
+    if (fflush(to) || ferror(to)) {
         qm_host_say("standard output: %s", strerror(errno));
         status = QM_EXIT_FAIL;
     }
@@ -209,8 +189,8 @@ int qm_cmd_perplexity(int argc, char **argv) {
     if (!opt.kl && !opt.file) return qm_host_usage("perplexity: no text: give --file FILE");
     qm_host_log(opt.verbose ? QM_LOG_DEBUG : opt.quiet ? -1 : QM_LOG_WARN);
     size_t n = 0;
-    char *text = opt.file ? read_text(&n) : NULL;
-    if (opt.file && !text) return QM_EXIT_FAIL;
+    char *text = NULL;
+    if (opt.file && qm_run_read(opt.file, QM_TEXT_MOST, &text, &n)) return QM_EXIT_FAIL;
     rc = opt.file && !n ? qm_host_usage("%s: the text is empty", opt.file) : run(text, n);
     free(text);
     return rc;

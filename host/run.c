@@ -50,22 +50,26 @@ static int check_kwargs(void) {
     return object ? -1 : qm_host_usage("--template-kwargs: expected an object: '{\"name\": value}'");
 }
 
-int qm_run_read(const char *path, char **s, size_t *n) {
-    int own = strcmp(path, "-"), rc = -1;
+int qm_run_read(const char *path, size_t limit, char **s, size_t *n) {
+    int own = strcmp(path, "-"), rc = -1, over = 0;
     const char *name = own ? path : "standard input";
-    FILE *f = own ? fopen(path, "rb") : stdin;
+    qm_err e = {0};
+    FILE *f = own ? fopen(path, "rbe") : stdin;
     size_t cap = 65536, k;
     *n = 0;
     *s = f ? malloc(cap) : NULL;
-    while (*s && (k = fread(*s + *n, 1, cap - *n - 1, f))) {
+    while (*s && !over && (k = fread(*s + *n, 1, cap - *n - 1, f))) {
         *n += k;
-        if (*n + 1 < cap) continue;
+        over = *n > limit;
+        if (*n + 1 < cap || over) continue;
         char *p = realloc(*s, cap *= 2);
         if (!p) free(*s);
         *s = p;
     }
     if (!f || (*s && ferror(f))) qm_host_say("%s: %s", name, strerror(errno));
     else if (!*s) qm_host_say("%s: out of memory", name);
+    else if (over) qm_host_say("%s: more than %zu MiB, the most that is read here", name, limit >> 20);
+    else if (own && qm_input_keep(fileno(f), path, &e)) qm_host_fail(&e);
     else rc = 0;
     if (own && f) fclose(f);
     if (rc) free(*s);
@@ -95,7 +99,7 @@ int qm_run_args(int argc, char **argv, const struct poptOption *table, const cha
     else if (qm_run.ctx < 0) return qm_host_usage("--ctx %d: expected 0 (the model's limit) and above", qm_run.ctx);
     if (system_file && qm_run.system) return qm_host_usage("give the system message by --system or by --system-file, not both");
     size_t n;
-    if (system_file && qm_run_read(system_file, &qm_run.system, &n)) return QM_EXIT_FAIL;
+    if (system_file && qm_run_read(system_file, QM_PROMPT_MOST, &qm_run.system, &n)) return QM_EXIT_FAIL;
     if (escape && no_escape) return qm_host_usage("--escape and --no-escape at once");
     while (qm_run.stop && qm_run.stop[qm_run.n_stop]) qm_run.n_stop++;
     if (escape) unescape_all();
@@ -149,7 +153,7 @@ int qm_run_open(qm_engine **g, int (*cancelled)(void), qm_run_measure m, void *u
         n = strlen(qm_run.template_file);
         text = strdup(qm_run.template_file);
         if (!text) return qm_fail(e, QM_ERR_NOMEM, "--chat-template: out of memory");
-    } else if (qm_run.template_file && qm_run_read(qm_run.template_file, &text, &n))
+    } else if (qm_run.template_file && qm_run_read(qm_run.template_file, QM_TEMPLATE_MOST, &text, &n))
         return qm_fail(e, QM_ERR_IO, "--chat-template %s: cannot be read", qm_run.template_file);
     if (text && strlen(text) != n) {
         free(text);

@@ -18,8 +18,15 @@ extern const struct poptOption qm_run_table[];
 /* Reads argv by `table`, which includes qm_run_table, and checks the common options. `COMMAND MODEL` means
  * -m MODEL. Returns -1 to go on, or the exit status. */
 int qm_run_args(int argc, char **argv, const struct poptOption *table, const char *synopsis);
-/* A whole file ("-": standard input) into *s, [*n] and a NUL; 0, or said already. free it. */
-int qm_run_read(const char *path, char **s, size_t *n);
+/* The most that is read of what should be a text: of /dev/zero or a wrong file too. The longest context there is
+ * takes a few MiB of prompt; published templates have some 20 kB; the largest texts that perplexity is taken of have
+ * half a GB. */
+#define QM_PROMPT_MOST ((size_t)64 << 20)
+#define QM_TEMPLATE_MOST ((size_t)4 << 20)
+#define QM_TEXT_MOST ((size_t)1 << 30)
+/* A whole file ("-": standard input) of at most `limit` bytes into *s, [*n] and a NUL; 0, or said already. free it.
+ * The file is then not written over (qm_input_keep). */
+int qm_run_read(const char *path, size_t limit, char **s, size_t *n);
 /* Opens the model. cancelled: asked now and then while loading; measure: how much context is needed and wanted
  * (qm_engine_opts), with `user`. Either may be NULL; without measure the conversation has no end. */
 typedef int (*qm_run_measure)(void *user, const qm_engine *g, uint32_t *n_needed, uint32_t *n_wanted, qm_err *e);

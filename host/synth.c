@@ -2,19 +2,10 @@
 #include "host.h"
 #include <limits.h>
 #include <stdio.h>
-#include <unistd.h>
+#include <string.h>
 
-typedef struct { int tty, shown; } meter;
-
-/* A line that rewrites itself, only where a person watches. */
 static int show(void *user, uint64_t done, uint64_t total) {
-    meter *m = user;
-    int per_mille = (int)((double)done * 1000 / (double)total);
-    char a[32], b[32];
-    if (!m->tty || per_mille == m->shown) return 0;
-    m->shown = per_mille;
-    fprintf(stderr, "\r%5.1f%%  %s of %s ", per_mille / 10.0, qm_host_bytes(a, sizeof a, done),
-            qm_host_bytes(b, sizeof b, total));
+    qm_progress_bytes(user, done, total);
     return 0;
 }
 
@@ -61,7 +52,8 @@ int qm_cmd_synth(int argc, char **argv) {
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (*counts[i].v == UNSET) *counts[i].v = 0;
         else if (*counts[i].v < 1) return qm_host_usage("synth: --%s %d: must be 1 or more", counts[i].name, *counts[i].v);
-    meter m = { isatty(STDERR_FILENO), -1 };
+    qm_progress m;
+    qm_progress_begin(&m, 1);
     qm_synth_opts o = {
         .preset = preset, .seed = (uint64_t)seed, .types = types, .sparse = sparse, .n_layers = (uint32_t)layers, .n_embd = (uint32_t)embd,
         .n_head = (uint32_t)heads, .n_kv_head = (uint32_t)kv_heads, .head_dim = (uint32_t)head_dim,
@@ -69,9 +61,11 @@ int qm_cmd_synth(int argc, char **argv) {
         .n_vocab = (uint32_t)vocab, .n_ctx = (uint32_t)ctx, .progress = show, .user = &m,
     };
     qm_err e;
+    FILE *report = qm_host_beside(out);
     rc = qm_synth(out, &o, &e);
-    if (m.shown >= 0) fprintf(stderr, "\r\033[K");
+    qm_progress_end(&m);
     if (rc) return rc == QM_ERR_ARG ? qm_host_usage("synth: %s", e.msg) : qm_host_fail(&e);
-    printf("%s\n", out);
+    char shown[4096];
+    fprintf(report, "%s\n", qm_text_show(shown, sizeof shown, out, strlen(out)));
     return QM_EXIT_OK;
 }

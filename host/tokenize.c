@@ -123,7 +123,7 @@ int qm_cmd_tokenize(int argc, char **argv) {
     char *text = opt.prompt;
     if (opt.escape) qm_host_unescape(text);
     size_t n = text ? strlen(text) : 0;
-    if (!text && qm_run_read(opt.file ? opt.file : "-", &text, &n)) return QM_EXIT_FAIL;
+    if (!text && qm_run_read(opt.file ? opt.file : "-", QM_PROMPT_MOST, &text, &n)) return QM_EXIT_FAIL;
     rc = run(text, n);
     if (!opt.prompt) free(text);
     return rc;

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include "base/err.h"
 #include "base/log.h"
+#include "base/text.h"
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -242,10 +243,24 @@ typedef struct {
     int (*progress)(void *user, uint64_t done, uint64_t total);
     void *user;
 } qm_quantize_opts;
+int qm_quantize_knows(const char *type); /* 1: it is a name of a type, in upper or lower case */
 /* in: any part of a split set will do; out: one file, which appears only when it is complete. All keys are
  * kept but those of the split and the alignment; general.file_type and quantization_version are set. A
  * weight that is not finite or that its type cannot hold is an error that names it. */
 int qm_quantize(const char *in_path, const char *out_path, const qm_quantize_opts *o, qm_err *e);
+
+/* ---- files: how this library reads and writes them, for its callers ---- */
+/* n bytes as the file `path`, all at once: what stands there is replaced, with its mode, when they are on the disk;
+ * links are followed; a device or a FIFO is written through; a file that is read by this process is refused. */
+int qm_write_file(const char *path, const void *p, size_t n, qm_err *e);
+/* The file of fd has been read under this name, and is not to be written over by this process. */
+int qm_input_keep(int fd, const char *name, qm_err *e);
+/* Removes what unfinished output is on the disk. Async-signal-safe: for the handler of a signal that ends the process. */
+void qm_abandon_files(void);
+/* For a handler of SIGBUS: the name, fit to be printed, of the mapped file that addr lies in, or NULL. shrank: 1 where
+ * the file is shorter by now than it was, 0 where it cannot be read. Async-signal-safe. */
+const char *qm_input_fault(const void *addr, int *shrank);
+
 #include "measure.h" /* bench, bandwidth, ops one by one, estimates: the same surface */
 #include "quality.h" /* perplexity, KL */
 #ifdef __cplusplus

@@ -72,9 +72,8 @@ if [ "$ARCH" != "$(uname -m)" ]; then
 fi
 
 # ---- build -------------------------------------------------------------------------------------------
-# NVRTC_LIB is empty: the folder where this machine has NVRTC says nothing about the next one.
 build() {
-    $MAKE --no-print-directory B="$O" CC="$CC" CXX="$CXX" COMMIT="$COMMIT" NVRTC_LIB= SAN= \
+    $MAKE --no-print-directory B="$O" CC="$CC" CXX="$CXX" COMMIT="$COMMIT" SAN= \
         CFLAGS="-O2 -g1 -fPIC -fno-semantic-interposition" LIBQMOE="$O/libqmoe.so" "$@"
 }
 system="-lm -ldl -lpthread"

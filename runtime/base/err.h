@@ -1,5 +1,6 @@
 /* err.h: one error per failed call. Fallible functions return 0 or a negative qm_code and fill a
- * qm_err when given one: a message that stands alone on a line, and where (file, field, offset). */
+ * qm_err when given one: a message that stands alone on a line, and where (file, field, offset). Names from files
+ * and paths may go in as they are: what would steer a terminal is escaped (text.h). */
 #ifndef QM_ERR_H
 #define QM_ERR_H
 #ifdef __cplusplus

@@ -1,7 +1,9 @@
 #include "log.h"
+#include "text.h"
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 static qm_log_fn sink;
 static void *sink_user;
@@ -13,10 +15,10 @@ void qm_log_set(qm_log_fn fn, void *user) {
 
 void qm_log(int level, const char *fmt, ...) {
     if (!sink) return;
-    char line[1024];
+    char text[1024], line[1024];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(line, sizeof line, fmt, ap);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    sink(sink_user, level, line);
+    sink(sink_user, level, qm_text_show(line, sizeof line, text, strlen(text)));
 }

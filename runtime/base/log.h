@@ -1,4 +1,5 @@
-/* log.h: messages for a person, handed to whoever asked for them. Library code never prints. */
+/* log.h: messages for a person, handed to whoever asked for them. Library code never prints.
+ * A message is one line: what would steer a terminal is escaped (text.h). */
 #ifndef QM_LOG_H
 #define QM_LOG_H
 enum { QM_LOG_WARN, QM_LOG_INFO, QM_LOG_DEBUG };

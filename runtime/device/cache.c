@@ -1,10 +1,13 @@
 /* cache.c: entries are files named by their key: a header (magic, key, length, sum of the payload), then
- * the payload. The sum finds damage; the rename keeps a reader from ever seeing half a file. */
+ * the payload. The sum finds damage; outfile.h keeps a reader from ever seeing half a file. */
 #include "cache.h"
+#include "trust.h"
 #include "../base/log.h"
+#include "../file/outfile.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +24,7 @@ typedef struct {
 } entry_header;
 
 /* FNV-1a, 64 bits (Fowler, Noll, Vo), from two starts: the standard offset basis and another odd word.
- * It guards against accidents, not against an attacker (who could write the folder anyway). */
+ * It guards against accidents; against others the folder's owner and mode do. */
 qm_hash qm_hash_begin(void) { return (qm_hash){0xcbf29ce484222325u, 0x9e3779b97f4a7c15u}; }
 
 void qm_hash_add(qm_hash *h, const void *p, size_t n) {
@@ -41,13 +44,29 @@ void qm_hash_add_str(qm_hash *h, const char *s) { qm_hash_add(h, s, strlen(s) + 
 int qm_cache_dir(char *dir, size_t n) {
     static const struct { const char *var, *rest; } from[] = {
         {"QMOE_CACHE", ""}, {"XDG_CACHE_HOME", "/qmoe-gpu"}, {"HOME", "/.cache/qmoe-gpu"}};
+    static atomic_int warned;
     for (size_t i = 0; i < sizeof from / sizeof from[0]; i++) {
         const char *v = getenv(from[i].var);
         if (!v || !*v) continue;
+        if (*v != '/') { /* the XDG base directory specification: to be ignored */
+            if (!(atomic_fetch_or(&warned, 1 << i) & 1 << i))
+                qm_log(QM_LOG_WARN, "%s is not an absolute path: ignored", from[i].var);
+            continue;
+        }
         int len = snprintf(dir, n, "%s%s", v, from[i].rest);
         return len > 0 && (size_t)len < n ? 0 : -1;
     }
     return -1;
+}
+
+/* Compiled kernels are code: they come from a folder, and from files in it, that nobody else can write. */
+static int trusted(const struct stat *st, const char *path, const char *what) {
+    static atomic_int warned;
+    const char *why = st->st_uid != geteuid() ? "it belongs to another user" : qm_untrusted_stat(st);
+    if (!why && S_ISDIR(st->st_mode) && st->st_mode & 022) why = "others may write it (chmod go-w)"; /* sticky or not */
+    if (!why) return 1;
+    if (!atomic_exchange(&warned, 1)) qm_log(QM_LOG_WARN, "cache: the %s %s is not used: %s", what, path, why);
+    return 0;
 }
 
 static int entry_path(const qm_hash *key, char *path, size_t n) {
@@ -68,17 +87,6 @@ static int read_all(int fd, void *p, size_t n) {
     return 0;
 }
 
-static int write_all(int fd, const void *p, size_t n) {
-    for (const char *s = p; n;) {
-        ssize_t k = write(fd, s, n);
-        if (k < 0 && errno == EINTR) continue;
-        if (k <= 0) return -1;
-        s += k;
-        n -= (size_t)k;
-    }
-    return 0;
-}
-
 /* The header as it stands before `payload`. */
 static entry_header make_header(const qm_hash *key, const void *payload, size_t bytes) {
     entry_header h = {.key = *key, .bytes = bytes, .sum = qm_hash_begin()};
@@ -88,16 +96,26 @@ static entry_header make_header(const qm_hash *key, const void *payload, size_t 
 }
 
 void *qm_cache_get(const qm_hash *key, size_t *bytes) {
-    char path[4096];
+    char path[4096], dir[3072];
+    struct stat st;
     *bytes = 0;
-    if (entry_path(key, path, sizeof path)) return NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (entry_path(key, path, sizeof path) || qm_cache_dir(dir, sizeof dir)) return NULL;
+    int folder = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC); /* held: what is judged is what is read from */
+    if (folder < 0) return NULL;
+    int fd = !fstat(folder, &st) && trusted(&st, dir, "folder")
+                 ? openat(folder, strrchr(path, '/') + 1, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW)
+                 : -1;
+    close(folder);
     if (fd < 0) return NULL;
     entry_header h, want;
-    struct stat st;
     char *p = NULL;
     int good = 0;
-    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || read_all(fd, &h, sizeof h)) goto out;
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode)) goto out;
+    if (!trusted(&st, path, "file")) {
+        close(fd);
+        return NULL;
+    }
+    if (read_all(fd, &h, sizeof h)) goto out;
     if (h.bytes > MAX_ENTRY || (uint64_t)st.st_size != sizeof h + h.bytes) goto out;
     p = malloc((size_t)h.bytes + 1);
     if (!p || read_all(fd, p, (size_t)h.bytes)) goto out;
@@ -129,22 +147,22 @@ static int make_dirs(char *dir) {
 }
 
 void qm_cache_put(const qm_hash *key, const void *p, size_t bytes) {
-    char path[4096], dir[3072], tmp[3200];
+    char path[4096], dir[3072];
+    struct stat st;
+    qm_outfile *f = NULL;
+    qm_err e;
     if (bytes > MAX_ENTRY || entry_path(key, path, sizeof path) || qm_cache_dir(dir, sizeof dir)) {
         qm_log(QM_LOG_DEBUG, "cache: no folder to keep %zu bytes in", bytes);
         return;
     }
-    int fd = -1;
-    entry_header h = make_header(key, p, bytes);
-    snprintf(tmp, sizeof tmp, "%s/tmp-XXXXXX", dir);
-    if (make_dirs(dir) || (fd = mkstemp(tmp)) < 0) {
+    if (make_dirs(dir) || stat(dir, &st)) {
         qm_log(QM_LOG_DEBUG, "cache: %s: %s", dir, strerror(errno));
         return;
     }
-    int bad = write_all(fd, &h, sizeof h) || write_all(fd, p, bytes);
-    bad |= close(fd) != 0;
-    if (bad || rename(tmp, path)) {
-        qm_log(QM_LOG_DEBUG, "cache: %s: %s", path, strerror(errno));
-        unlink(tmp);
-    }
+    if (!trusted(&st, dir, "folder")) return;
+    entry_header h = make_header(key, p, bytes);
+    if (qm_outfile_open(&f, path, QM_OUT_PRIVATE, &e) || qm_outfile_put(f, &h, sizeof h, &e) ||
+        qm_outfile_put(f, p, bytes, &e) || qm_outfile_finish(f, &e))
+        qm_log(QM_LOG_DEBUG, "cache: %s", e.msg);
+    qm_outfile_close(f);
 }

@@ -1,5 +1,7 @@
 /* cache.h: small files kept between runs under ${QMOE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/qmoe-gpu}.
- * A cache never fails its caller: what cannot be read is a miss, what cannot be written is a debug log. */
+ * Paths that are not absolute are ignored, with a warning; so are a folder and files that are not this user's or that
+ * others may write. A cache never fails its caller: what cannot be read is a miss, what cannot be written is a debug
+ * log. */
 #ifndef QM_CACHE_H
 #define QM_CACHE_H
 #include <stddef.h>
@@ -14,6 +16,6 @@ void qm_hash_add_str(qm_hash *h, const char *s); /* with its NUL, so that "ab","
 int qm_cache_dir(char *dir, size_t n);
 /* The entry's bytes, malloc'd with a NUL behind them, or NULL: absent, or damaged (then removed). */
 void *qm_cache_get(const qm_hash *key, size_t *bytes);
-/* Keeps a copy; atomic (a temporary file, renamed). */
+/* Keeps a copy, all of it or nothing (outfile.h). */
 void qm_cache_put(const qm_hash *key, const void *p, size_t bytes);
 #endif

@@ -3,6 +3,7 @@
  * that is given up when it fails, since one failed module load can poison a context. */
 #include "cuda.h"
 #include "../base/log.h"
+#include "../base/text.h"
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,8 +60,9 @@ static int open_ordinal(qm_device *d, int ordinal, qm_err *e) {
     d->ctx = NULL;
     QM_CU_TRY(d, DriverGetVersion(&d->driver_version));
     QM_CU_TRY(d, DeviceGet(&d->dev, ordinal));
-    QM_CU_TRY(d, DeviceGetName(d->name, (int)sizeof d->name, d->dev));
-    d->name[sizeof d->name - 1] = 0;
+    char name[sizeof d->name];
+    QM_CU_TRY(d, DeviceGetName(name, (int)sizeof name, d->dev));
+    qm_text_name(d->name, sizeof d->name, name, strnlen(name, sizeof name));
     QM_CU_TRY(d, DeviceTotalMem(&d->total_mem, d->dev));
     if ((rc = attribute(d, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, &d->cc_major, e)) ||
         (rc = attribute(d, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, &d->cc_minor, e)) ||

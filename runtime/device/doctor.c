@@ -1,5 +1,6 @@
 /* doctor.c: qm_doctor: what this machine has and what `--device auto` would run on it. One JSON report is
  * built; the text is a view of it. Nothing missing is an error here: saying so is the job. */
+#include "../base/json.h"
 #include "../base/units.h"
 #include "../qmoe.h"
 #include "cache.h"
@@ -67,11 +68,11 @@ static json_t *device_report(const char *spec) {
     int rc = qm_device_open(&d, spec, NULL, 0, &err);
     json_object_set_new(o, "works", json_boolean(rc == 0));
     if (rc) {
-        json_object_set_new(o, "why_not", json_string(err.msg));
+        json_object_set_new(o, "why_not", qm_json_str(err.msg));
         return o;
     }
     size_t avail = 0, total = 0;
-    json_object_set_new(o, "name", json_string(d->name));
+    json_object_set_new(o, "name", qm_json_str(d->name));
     json_object_set_new(o, "compute_capability", json_sprintf("%d.%d", d->cc_major, d->cc_minor));
     json_object_set_new(o, "multiprocessors", json_integer(d->n_sm));
     json_object_set_new(o, "shares_host_memory", json_boolean(d->integrated));
@@ -91,13 +92,13 @@ static json_t *driver_report(json_t *gpus) {
     int rc = qm_cuda_driver(&t, &err), version = 0, n = 0;
     json_object_set_new(o, "found", json_boolean(rc == 0));
     if (rc) {
-        json_object_set_new(o, "why_not", json_string(err.msg));
+        json_object_set_new(o, "why_not", qm_json_str(err.msg));
         return o;
     }
     Dl_info info;
     void *sym;
     memcpy(&sym, &t.Init, sizeof sym);
-    if (dladdr(sym, &info) && info.dli_fname) json_object_set_new(o, "path", json_string(info.dli_fname));
+    if (dladdr(sym, &info) && info.dli_fname) json_object_set_new(o, "path", qm_json_str(info.dli_fname));
     if (t.DriverGetVersion(&version) == CUDA_SUCCESS)
         json_object_set_new(o, "cuda_version", json_sprintf("%d.%d", version / 1000, version % 1000 / 10));
     CUresult r = t.Init(0);
@@ -105,7 +106,7 @@ static json_t *driver_report(json_t *gpus) {
     if (r != CUDA_SUCCESS) {
         const char *s = NULL;
         if (t.GetErrorString(r, &s) != CUDA_SUCCESS || !s) s = "cuInit failed";
-        json_object_set_new(o, "why_not", json_string(s));
+        json_object_set_new(o, "why_not", qm_json_str(s));
     }
     for (int i = 0; i < n; i++) {
         char spec[24];
@@ -122,11 +123,11 @@ static json_t *nvrtc_report(void) {
     int rc = qm_nvrtc_open(&n, &err), major, minor;
     json_object_set_new(o, "found", json_boolean(rc == 0));
     if (rc) {
-        json_object_set_new(o, "why_not", json_string(err.msg));
+        json_object_set_new(o, "why_not", qm_json_str(err.msg));
         return o;
     }
     qm_nvrtc_version(n, &major, &minor);
-    json_object_set_new(o, "path", json_string(qm_nvrtc_path(n)));
+    json_object_set_new(o, "path", qm_json_str(qm_nvrtc_path(n)));
     json_object_set_new(o, "version", json_sprintf("%d.%d", major, minor));
     qm_nvrtc_close(n);
     return o;
@@ -153,7 +154,7 @@ static json_t *cache_report(void) {
         json_object_set_new(o, "writable", json_false());
         return o;
     }
-    json_object_set_new(o, "path", json_string(dir));
+    json_object_set_new(o, "path", qm_json_str(dir));
     json_object_set_new(o, "writable", json_boolean(could_write(dir)));
     return o;
 }
@@ -229,11 +230,11 @@ static json_t *auto_report(void) {
     size_t avail = 0, total = 0;
     json_t *o = json_object();
     if (qm_device_open(&d, "auto", why, sizeof why, &err)) {
-        json_object_set_new(o, "why_not", json_string(err.msg));
+        json_object_set_new(o, "why_not", qm_json_str(err.msg));
         return o;
     }
     json_object_set_new(o, "device", json_string(d->spec));
-    json_object_set_new(o, "why", json_string(why));
+    json_object_set_new(o, "why", qm_json_str(why));
     if (qm_device_mem(d, &avail, &total, &err) == 0)
         json_object_set_new(o, "fits_30b_q4_k_m", json_boolean((double)avail >= NEED_30B_BYTES));
     qm_device_close(d);

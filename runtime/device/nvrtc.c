@@ -3,15 +3,13 @@
 #include "nvrtc.h"
 #include "cache.h"
 #include "kernels.h"
+#include "trust.h"
 #include "../base/log.h"
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#ifndef QM_NVRTC_HINT
-#define QM_NVRTC_HINT "" /* the Makefile passes the folder where the build found NVRTC (in a wheel, say) */
-#endif
+#include <unistd.h>
 
 typedef int nvrtc_result; /* nvrtcResult: 0 = success, 6 = the source does not compile */
 typedef struct nvrtc_program_ *nvrtc_program;
@@ -41,8 +39,16 @@ struct qm_nvrtc {
     char path[1024];
 };
 
+/* A name without a slash is the loader's affair: its path is root's, or set by whoever runs this. */
+static void *open_trusted(const char *name, char *missing, size_t missing_n) {
+    const char *why = strchr(name, '/') ? qm_untrusted(name) : NULL;
+    if (!why) return dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    if (!access(name, F_OK)) snprintf(missing, missing_n, "%.120s is not loaded: %s", name, why);
+    return NULL;
+}
+
 static int load_from(qm_nvrtc *n, const char *name, char *missing, size_t missing_n) {
-    void *lib = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    void *lib = open_trusted(name, missing, missing_n);
     if (!lib) return -1;
     const char *lost = NULL;
 #define X(field, ret, params)                                 \
@@ -69,22 +75,32 @@ static int load_from(qm_nvrtc *n, const char *name, char *missing, size_t missin
     int folder = slash ? (int)(slash - n->path) + 1 : 0; /* with its slash */
     char builtins[1200];
     snprintf(builtins, sizeof builtins, "%.*slibnvrtc-builtins.so.%d.%d", folder, n->path, n->major, n->minor);
-    if (!dlopen(builtins, RTLD_NOW | RTLD_LOCAL) && !dlopen(builtins + folder, RTLD_NOW | RTLD_LOCAL)) {
-        snprintf(missing, missing_n, "%s without its libnvrtc-builtins", name);
+    char why[200] = "";
+    if (!open_trusted(builtins, why, sizeof why) && !open_trusted(builtins + folder, why, sizeof why)) {
+        snprintf(missing, missing_n, "%s", why);
+        if (!why[0]) snprintf(missing, missing_n, "%s without its libnvrtc-builtins", name);
         dlclose(lib);
         return -1;
     }
     return 0;
 }
 
+/* Beside the program, and in ../lib of its folder; else the folder is "". */
+static void program_folder(char *dir, size_t n) {
+    ssize_t k = readlink("/proc/self/exe", dir, n - 1);
+    dir[k > 0 ? k : 0] = 0;
+    char *slash = strrchr(dir, '/');
+    if (slash) *slash = 0;
+    else *dir = 0;
+}
+
 int qm_nvrtc_open(qm_nvrtc **out, qm_err *e) {
-    const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so", "/usr/local/cuda/lib64/libnvrtc.so.13",
-                                 "/usr/local/cuda/lib64/libnvrtc.so",
-                                 *QM_NVRTC_HINT ? QM_NVRTC_HINT "/libnvrtc.so.13" : ""};
+    static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so"};
+    static const char *const toolkits[] = {"/usr/local/cuda/lib64", "/usr/local/cuda-13/lib64", "/opt/cuda/lib64"};
+    char dir[1024], path[1200], missing[400] = "";
     *out = NULL;
     qm_nvrtc *n = calloc(1, sizeof *n);
     if (!n) return qm_fail(e, QM_ERR_NOMEM, "nvrtc: out of host memory");
-    char missing[200] = "";
     const char *own = getenv("QMOE_NVRTC");
     if (own && *own) {
         if (load_from(n, own, missing, sizeof missing) == 0) goto found;
@@ -92,11 +108,20 @@ int qm_nvrtc_open(qm_nvrtc **out, qm_err *e) {
         return qm_fail(e, QM_ERR_UNSUPPORTED, "no NVRTC at %.200s, which QMOE_NVRTC names%s%s", own, missing[0] ? ": " : "",
                        missing);
     }
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (names[i][0] && load_from(n, names[i], missing, sizeof missing) == 0) goto found;
+    program_folder(dir, sizeof dir);
+    for (int i = 0; i < 2; i++)
+        if (load_from(n, names[i], missing, sizeof missing) == 0) goto found;
+    for (int i = 0; i < 4 && *dir; i++) {
+        snprintf(path, sizeof path, "%s%s/%s", dir, i < 2 ? "" : "/../lib", names[i % 2]);
+        if (load_from(n, path, missing, sizeof missing) == 0) goto found;
+    }
+    for (size_t i = 0; i < 2 * sizeof toolkits / sizeof *toolkits; i++) {
+        snprintf(path, sizeof path, "%s/%s", toolkits[i / 2], names[i % 2]);
+        if (load_from(n, path, missing, sizeof missing) == 0) goto found;
+    }
     free(n);
-    return qm_fail(e, QM_ERR_UNSUPPORTED, "no NVRTC: libnvrtc.so.13 is not on the loader's path, in /usr/local/cuda/lib64 or "
-                   "where the build found it%s%s", missing[0] ? ": " : "", missing);
+    return qm_fail(e, QM_ERR_UNSUPPORTED, "no NVRTC: libnvrtc.so.13 is not on the loader's path, beside the program or in "
+                   "/usr/local/cuda/lib64; QMOE_NVRTC may name it%s%s", missing[0] ? ": " : "", missing);
 found:
     *out = n;
     return 0;
@@ -143,8 +168,9 @@ static void log_program(const qm_nvrtc *n, nvrtc_program p, char *head, size_t h
     char *text = malloc(bytes + 1);
     if (text && !n->GetProgramLog(p, text)) {
         text[bytes] = 0;
-        qm_log(QM_LOG_WARN, "nvrtc: %s", text);
         snprintf(head, head_n, "%s", text);
+        for (char *rest = text, *line; (line = strsep(&rest, "\n"));)
+            if (*line) qm_log(QM_LOG_WARN, "nvrtc: %s", line);
     }
     free(text);
 }

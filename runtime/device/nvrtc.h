@@ -10,8 +10,9 @@
 
 typedef struct qm_nvrtc qm_nvrtc;
 
-/* Looks for the library: the path in QMOE_NVRTC (and then nowhere else), the loader's own path,
- * /usr/local/cuda/lib64, the folder that the build recorded. */
+/* Looks for the library: the path in QMOE_NVRTC (and then nowhere else), the loader's own path, the program's folder
+ * and ../lib beside it, the toolkit's usual places. Outside the loader's path only what nobody else could have put
+ * there is loaded (trust.h): the error says what was passed over, and why. */
 int qm_nvrtc_open(qm_nvrtc **out, qm_err *e);
 void qm_nvrtc_close(qm_nvrtc *n);
 const char *qm_nvrtc_path(const qm_nvrtc *n); /* the file that was loaded */

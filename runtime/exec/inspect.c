@@ -1,8 +1,12 @@
 /* inspect.c: what is in a file: metadata, tensors, and the plan of one decode step. */
+#include <inttypes.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "../base/json.h"
+#include "../base/text.h"
 #include "../base/units.h"
 #include "../file/tokenizer.h"
 #include "../model/arch.h"
@@ -15,64 +19,61 @@ enum { SHOW_SM = 128, SHOW_CTX = 4096, SHOW_ELEMENTS = 6, SHOW_STRING = 72 };
 
 static const char *const kv_names[] = {"u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "str", "arr", "u64", "i64", "f64"};
 
-static json_t *string_json(qm_str s) {
-    json_t *j = json_stringn(s.s, s.n);
-    return j ? j : json_string("(not UTF-8)");
+/* Integers that a reader of JSON can hold exactly are numbers, larger ones strings; so are numbers that JSON lacks. */
+static json_t *unsigned_json(uint64_t v) {
+    return v <= INT64_MAX ? json_integer((json_int_t)v) : json_sprintf("%" PRIu64, v);
+}
+static json_t *real_json(double v) {
+    return isfinite(v) ? json_real(v) : json_string(isnan(v) ? "NaN" : v > 0 ? "Infinity" : "-Infinity");
 }
 
 static json_t *scalar_json(const qm_kv *kv) {
     switch (kv->type) {
-    case QM_KV_STR: return string_json(kv->v.str);
-    case QM_KV_F32: case QM_KV_F64: return json_real(kv->v.f);
+    case QM_KV_STR: return qm_json_text(kv->v.str.s, kv->v.str.n);
+    case QM_KV_F32: case QM_KV_F64: return real_json(kv->v.f);
     case QM_KV_BOOL: return json_boolean(kv->v.u);
     case QM_KV_I8: case QM_KV_I16: case QM_KV_I32: case QM_KV_I64: return json_integer(kv->v.i);
-    default: return json_integer((json_int_t)kv->v.u);
+    default: return unsigned_json(kv->v.u);
     }
 }
 
 /* The first elements of a string array; other arrays are shown by type and length alone. */
-static json_t *array_json(const qm_gguf *g, const qm_kv *kv, int limit) {
-    json_t *j = json_pack("{s:s, s:I}", "array_of", kv_names[kv->arr_type], "length", (json_int_t)kv->arr_n);
-    char key[256];
-    qm_str_iter it;
-    uint64_t n;
-    qm_str s;
-    snprintf(key, sizeof key, "%.*s", (int)kv->key.n, kv->key.s);
-    if (kv->arr_type != QM_KV_STR || qm_gguf_get_str_array(g, key, &it, &n, NULL) != 1) return j;
+static json_t *array_json(const qm_kv *kv, int limit) {
+    json_t *j = json_object();
+    json_object_set_new(j, "array_of", json_string(kv_names[kv->arr_type]));
+    json_object_set_new(j, "length", unsigned_json(kv->arr_n));
+    if (kv->arr_type != QM_KV_STR) return j;
     json_t *first = json_array();
-    for (int i = 0; i < limit && qm_str_iter_next(&it, &s); i++) json_array_append_new(first, string_json(s));
+    qm_str_iter it = {kv->arr, kv->arr_n};
+    qm_str s;
+    for (int i = 0; i < limit && qm_str_iter_next(&it, &s); i++) json_array_append_new(first, qm_json_text(s.s, s.n));
     json_object_set_new(j, "first", first);
     return j;
 }
 
 static void show_string(qm_out *o, qm_str s) {
-    char buf[SHOW_STRING + 1];
-    size_t n = s.n < SHOW_STRING ? s.n : SHOW_STRING;
-    for (size_t i = 0; i < n; i++) buf[i] = (unsigned char)s.s[i] < 32 || s.s[i] == 127 ? ' ' : s.s[i];
-    buf[n] = 0;
-    qm_say(o, "\"%s\"%s", buf, s.n > n ? "..." : "");
+    char buf[4 * SHOW_STRING + 16];
+    size_t n = qm_text_cut(s.s, s.n, SHOW_STRING);
+    qm_say(o, "\"%s\"%s", qm_text_show(buf, sizeof buf, s.s, n), s.n > n ? "..." : "");
 }
 
-static void show_kv(qm_out *o, const qm_gguf *g, const qm_kv *kv) {
-    char key[256];
-    snprintf(key, sizeof key, "%.*s", (int)kv->key.n, kv->key.s);
-    qm_say(o, "  %-46s %-5s ", key, kv_names[kv->type]);
+static void show_kv(qm_out *o, const qm_kv *kv) {
+    char key[512];
+    qm_say(o, "  %-46s %-5s ", qm_text_show(key, sizeof key, kv->key.s, kv->key.n), kv_names[kv->type]);
     if (kv->type == QM_KV_STR) {
         show_string(o, kv->v.str);
     } else if (kv->type == QM_KV_ARR) {
         qm_say(o, "%llu of %s", (unsigned long long)kv->arr_n, kv_names[kv->arr_type]);
-        qm_str_iter it;
-        uint64_t n;
+        qm_str_iter it = {kv->arr, kv->arr_n};
         qm_str s;
-        if (kv->arr_type == QM_KV_STR && qm_gguf_get_str_array(g, key, &it, &n, NULL) == 1)
-            for (int i = 0; i < SHOW_ELEMENTS && qm_str_iter_next(&it, &s); i++) {
-                qm_say(o, i ? ", " : ": ");
-                show_string(o, s);
-            }
+        for (int i = 0; kv->arr_type == QM_KV_STR && i < SHOW_ELEMENTS && qm_str_iter_next(&it, &s); i++) {
+            qm_say(o, i ? ", " : ": ");
+            show_string(o, s);
+        }
     } else {
         json_t *j = scalar_json(kv);
-        char *text = json_dumps(j, JSON_ENCODE_ANY | JSON_REAL_PRECISION(7));
-        qm_say(o, "%s", text ? text : "?");
+        char *text = json_is_string(j) ? NULL : json_dumps(j, JSON_ENCODE_ANY | JSON_REAL_PRECISION(7));
+        qm_say(o, "%s", text ? text : json_is_string(j) ? json_string_value(j) : "?");
         free(text);
         json_decref(j);
     }
@@ -86,12 +87,10 @@ static void show_meta(qm_out *o, const qm_gguf *g, json_t *root) {
     for (size_t i = 0; i < qm_gguf_n_kv(g); i++) {
         const qm_kv *kv = qm_gguf_kv_at(g, i);
         if (!root) {
-            show_kv(o, g, kv);
+            show_kv(o, kv);
             continue;
         }
-        char key[256];
-        snprintf(key, sizeof key, "%.*s", (int)kv->key.n, kv->key.s);
-        json_object_set_new(meta, key, kv->type == QM_KV_ARR ? array_json(g, kv, SHOW_ELEMENTS) : scalar_json(kv));
+        qm_json_put(meta, kv->key.s, kv->key.n, kv->type == QM_KV_ARR ? array_json(kv, SHOW_ELEMENTS) : scalar_json(kv));
     }
     if (root) json_object_set_new(root, "metadata", meta);
 }
@@ -108,16 +107,16 @@ static void show_tensors(qm_out *o, const qm_gguf *g, json_t *root) {
         if (root) {
             json_t *ne = json_array();
             for (uint32_t d = 0; d < t->n_dims; d++) json_array_append_new(ne, json_integer((json_int_t)t->ne[d]));
-            json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:I, s:i, s:I}", "name", string_json(t->name), "type",
+            json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:I, s:i, s:I}", "name", qm_json_text(t->name.s, t->name.n), "type",
                                                   type, "shape", ne, "bytes", (json_int_t)t->bytes, "shard",
                                                   (int)t->shard, "offset", (json_int_t)t->file_off));
             continue;
         }
-        char shape[96];
+        char shape[96], name[320];
         int n = 0;
         for (uint32_t d = 0; d < t->n_dims; d++)
             n += snprintf(shape + n, sizeof shape - (size_t)n, "%s%llu", d ? ", " : "", (unsigned long long)t->ne[d]);
-        qm_say(o, "  %-40.*s %-5s [%s]%*s %12llu bytes\n", (int)t->name.n, t->name.s, type, shape, n < 24 ? 24 - n : 0, "",
+        qm_say(o, "  %-40s %-5s [%s]%*s %12llu bytes\n", qm_text_show(name, sizeof name, t->name.s, t->name.n), type, shape, n < 24 ? 24 - n : 0, "",
             (unsigned long long)t->bytes);
     }
     if (root) {

@@ -1,5 +1,7 @@
 /* logprobs.c: files of log-probabilities. The format is docs/logprobs.md. */
 #include "logprobs.h"
+#include "../file/input.h"
+#include "../file/outfile.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -109,12 +111,14 @@ static int wide_ids(const qm_lp_file *f) { return f->n_vocab > 65536; }
 static uint32_t id_bytes(const qm_lp_file *f) { return f->k == f->n_vocab ? 0 : wide_ids(f) ? 4 : 2; }
 
 void qm_lp_close(qm_lp_file *f) {
-    if (f->f) fclose(f->f);
-    if (f->tmp) unlink(f->tmp);
+    if (f->f) {
+        fclose(f->f);
+        qm_input_release(f->held);
+    }
+    qm_outfile_close(f->out);
     for (uint32_t i = 0; i < f->n_seqs && f->seqs; i++) free(f->seqs[i].tokens);
     free(f->seqs);
     free(f->path);
-    free(f->tmp);
     free(f->note);
     free(f->buf);
     free(f->lp);
@@ -181,17 +185,19 @@ static int read_header(qm_lp_file *f, uint64_t size, qm_err *e) {
 }
 
 int qm_lp_open(qm_lp_file *f, const char *path, qm_err *e) {
-    *f = (qm_lp_file){.path = strdup(path), .f = fopen(path, "rb")};
-    int rc = 0;
-    if (!f->path) rc = no_memory(e);
-    else if (!f->f) rc = qm_fail(e, QM_ERR_IO, "%s: %s", path, strerror(errno));
-    else if (fseek(f->f, 0, SEEK_END)) rc = qm_fail(e, QM_ERR_IO, "%s: %s", path, strerror(errno));
-    long size = rc ? 0 : ftell(f->f);
-    if (!rc) rewind(f->f);
-    if (!rc) rc = read_header(f, (uint64_t)size, e);
+    uint64_t size = 0;
+    int fd = -1;
+    *f = (qm_lp_file){.path = strdup(path), .held = -1};
+    int rc = f->path ? qm_input_open(&fd, &size, path, e) : no_memory(e);
+    if (!rc && !(f->f = fdopen(fd, "rb"))) {
+        close(fd);
+        rc = no_memory(e);
+    }
+    if (!rc && (f->held = qm_input_hold(fd, path, NULL, 0, e)) < 0) rc = f->held;
+    if (!rc) rc = read_header(f, size, e);
     if (!rc) rc = set_sizes(f, e);
-    if (!rc && (uint64_t)ftell(f->f) + f->n_records * f->record_bytes != (uint64_t)size)
-        rc = qm_fail(e, QM_ERR_FORMAT, "%s: %ld bytes, but its header means %llu", path, size,
+    if (!rc && (uint64_t)ftell(f->f) + f->n_records * f->record_bytes != size)
+        rc = qm_fail(e, QM_ERR_FORMAT, "%s: %llu bytes, but its header means %llu", path, (unsigned long long)size,
                      (unsigned long long)((uint64_t)ftell(f->f) + f->n_records * f->record_bytes));
     if (rc) qm_lp_close(f);
     return rc;
@@ -229,11 +235,6 @@ int qm_lp_read(qm_lp_file *f, qm_lp_record *r, qm_err *e) {
     return 0;
 }
 
-static int write_bytes(qm_lp_file *f, const void *p, size_t n, qm_err *e) {
-    if (fwrite(p, 1, n, f->f) == n) return 0;
-    return qm_fail(e, QM_ERR_IO, "%s: %s", f->path, strerror(errno));
-}
-
 static int write_header(qm_lp_file *f, qm_err *e) {
     unsigned char h[sizeof MAGIC + 4 * HEADER_WORDS], w[4 * SEQ_WORDS];
     size_t n_note = strlen(f->note);
@@ -242,28 +243,28 @@ static int write_header(qm_lp_file *f, qm_err *e) {
     put32(h + 12, f->k);
     put32(h + 16, f->n_seqs);
     put32(h + 20, (uint32_t)n_note);
-    int rc = write_bytes(f, h, sizeof h, e);
-    if (!rc) rc = write_bytes(f, f->note, n_note, e);
+    int rc = qm_outfile_put(f->out, h, sizeof h, e);
+    if (!rc) rc = qm_outfile_put(f->out, f->note, n_note, e);
     for (uint32_t i = 0; i < f->n_seqs && !rc; i++) {
         put32(w, f->seqs[i].n_tokens);
         put32(w + 4, f->seqs[i].first);
         put32(w + 8, f->seqs[i].end);
-        rc = write_bytes(f, w, sizeof w, e);
+        rc = qm_outfile_put(f->out, w, sizeof w, e);
     }
     for (uint32_t i = 0; i < f->n_seqs; i++)
         for (uint32_t t = 0; t < f->seqs[i].n_tokens && !rc; t++) {
             put32(w, f->seqs[i].tokens[t]);
-            rc = write_bytes(f, w, 4, e);
+            rc = qm_outfile_put(f->out, w, 4, e);
         }
     return rc;
 }
 
 int qm_lp_create(qm_lp_file *f, const char *path, const char *note, uint32_t n_vocab, uint32_t k, const qm_lp_seq *seqs,
                  uint32_t n_seqs, qm_err *e) {
-    size_t n_path = strlen(path), n_note = note ? strlen(note) : 0;
-    *f = (qm_lp_file){.path = strdup(path), .tmp = malloc(n_path + 6), .note = calloc(1, NOTE_MAX + 1), .n_vocab = n_vocab,
+    size_t n_note = note ? strlen(note) : 0;
+    *f = (qm_lp_file){.path = strdup(path), .held = -1, .note = calloc(1, NOTE_MAX + 1), .n_vocab = n_vocab,
                       .k = k, .n_seqs = n_seqs, .seqs = calloc(n_seqs, sizeof *seqs)};
-    int rc = f->path && f->tmp && f->note && f->seqs ? set_sizes(f, e) : no_memory(e);
+    int rc = f->path && f->note && f->seqs ? set_sizes(f, e) : no_memory(e);
     if (rc) goto out;
     if (note) memcpy(f->note, note, n_note < NOTE_MAX ? n_note : NOTE_MAX);
     for (uint32_t i = 0; i < n_seqs; i++) {
@@ -275,14 +276,8 @@ int qm_lp_create(qm_lp_file *f, const char *path, const char *note, uint32_t n_v
         memcpy(f->seqs[i].tokens, seqs[i].tokens, 4ull * seqs[i].n_tokens);
         f->n_records += seqs[i].end - seqs[i].first;
     }
-    snprintf(f->tmp, n_path + 6, "%s.part", path);
-    if (!(f->f = fopen(f->tmp, "wb"))) {
-        rc = qm_fail(e, QM_ERR_IO, "%s: %s", f->tmp, strerror(errno));
-        free(f->tmp); /* not ours to remove */
-        f->tmp = NULL;
-        goto out;
-    }
-    rc = write_header(f, e);
+    rc = qm_outfile_open(&f->out, path, QM_OUT_SYNC, e);
+    if (!rc) rc = write_header(f, e);
 out:
     if (rc) qm_lp_close(f);
     return rc;
@@ -297,7 +292,8 @@ int qm_lp_write(qm_lp_file *f, const qm_lp_record *r, qm_err *e) {
         low = fmin(low, r->logp[i]);
     }
     top = (double)(float)top;
-    double step = (double)(float)((top - fmax(low, top - RANGE)) / LEVELS);
+    /* top may have been rounded below low, where the entries are alike: then there is no step */
+    double step = (double)(float)(fmax(0, top - fmax(low, top - RANGE)) / LEVELS);
     put_f(f->buf, r->next);
     put_f(f->buf + 4, r->rest);
     put_f(f->buf + 8, top);
@@ -315,19 +311,14 @@ int qm_lp_write(qm_lp_file *f, const qm_lp_record *r, qm_err *e) {
         q[2 * i + 1] = (unsigned char)(v >> 8);
     }
     f->at++;
-    return write_bytes(f, f->buf, f->record_bytes, e);
+    return qm_outfile_put(f->out, f->buf, f->record_bytes, e);
 }
 
 int qm_lp_finish(qm_lp_file *f, qm_err *e) {
     if (f->at != f->n_records)
         return qm_fail(e, QM_ERR_ARG, "%s: %llu of %llu records written", f->path, (unsigned long long)f->at,
                        (unsigned long long)f->n_records);
-    int bad = fclose(f->f);
-    f->f = NULL;
-    if (bad || rename(f->tmp, f->path)) return qm_fail(e, QM_ERR_IO, "%s: %s", f->path, strerror(errno));
-    free(f->tmp);
-    f->tmp = NULL;
-    return 0;
+    return qm_outfile_finish(f->out, e);
 }
 
 int qm_logprobs_get_info(const char *path, qm_logprobs_info *i, qm_err *e) {
@@ -335,7 +326,7 @@ int qm_logprobs_get_info(const char *path, qm_logprobs_info *i, qm_err *e) {
     *i = (qm_logprobs_info){0};
     int rc = qm_lp_open(&f, path, e);
     if (rc) return rc;
-    snprintf(i->note, sizeof i->note, "%s", f.note);
+    qm_text_name(i->note, sizeof i->note, f.note, strlen(f.note));
     i->n_vocab = f.n_vocab;
     i->k = f.k;
     i->n_seqs = f.n_seqs;

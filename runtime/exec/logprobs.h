@@ -28,8 +28,10 @@ void qm_lp_from_logits(qm_lp_record *r, const float *logits, uint32_t n_vocab, u
 double qm_log_sum_exp(const float *logits, uint32_t n);
 
 typedef struct {
-    FILE *f;
-    char *path, *tmp;      /* tmp: what is being written, NULL when reading */
+    FILE *f;               /* being read, and held (file/input.h) in slot `held`; else NULL */
+    struct qm_outfile *out; /* being written; else NULL */
+    int held;
+    char *path;
     char *note;
     uint32_t n_vocab, k, n_seqs;
     qm_lp_seq *seqs;       /* [n_seqs] */
@@ -42,10 +44,10 @@ typedef struct {
 /* Checks the header and that the file is as long as it says. Records then follow in order. */
 int qm_lp_open(qm_lp_file *f, const char *path, qm_err *e);
 int qm_lp_read(qm_lp_file *f, qm_lp_record *r, qm_err *e);
-/* The file appears under its name when it is complete. seqs is copied. */
+/* Written as file/outfile.h says. seqs is copied. */
 int qm_lp_create(qm_lp_file *f, const char *path, const char *note, uint32_t n_vocab, uint32_t k, const qm_lp_seq *seqs,
                  uint32_t n_seqs, qm_err *e);
 int qm_lp_write(qm_lp_file *f, const qm_lp_record *r, qm_err *e);
 int qm_lp_finish(qm_lp_file *f, qm_err *e); /* of create: all records must have been written */
-void qm_lp_close(qm_lp_file *f);            /* an unfinished file is removed */
+void qm_lp_close(qm_lp_file *f);            /* an unfinished file never was */
 #endif

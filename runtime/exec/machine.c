@@ -6,6 +6,7 @@
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
+#include "../base/json.h"
 #include "engine.h"
 
 #ifndef QM_COMMIT
@@ -84,8 +85,7 @@ void qm_engine_machine(const qm_engine *g, qm_machine *m) { qm_machine_of(g->dev
 
 static json_t *number(uint64_t v) { return v ? json_integer((json_int_t)v) : json_null(); }
 static json_t *text(const char *s) {
-    json_t *j = *s ? json_string(s) : NULL; /* NULL also where it is not UTF-8 */
-    return j ? j : json_null();
+    return *s ? qm_json_str(s) : json_null();
 }
 
 json_t *qm_machine_json(const qm_machine *m) {

@@ -1,6 +1,7 @@
 /* perop_out.c: see perop_out.h. Records (JSON, and the columns of CSV): one "step" for each step, then one
  * "op" for each of its ops, in order. What is not known is null; times are in ns, rates in bytes/s. */
 #include "perop_out.h"
+#include "../base/json.h"
 #include <jansson.h>
 #include <math.h>
 #include <stdarg.h>
@@ -128,7 +129,7 @@ static json_t *step_json(const qm_report *p, const qm_perop *r, const qm_chip *c
         count(c, requested(&s.c)), "sectors", count(c, sectors(&s.c)), "shared_passes", count(c, s.c.shared_passes),
         "barriers", count(c, s.c.barriers));
     if (t) json_object_set_new(j, "executor", json_string(r->walked ? "persistent" : "graph"));
-    json_object_set_new(j, "model", *p->path ? json_string(p->path) : json_null());
+    json_object_set_new(j, "model", *p->path ? qm_json_str(p->path) : json_null());
     json_object_set_new(j, "step_ns", nanoseconds(t, r->step_ns));
     json_object_set_new(j, "step_with_stamps_ns", nanoseconds(t, r->stamped_ns));
     json_object_set_new(j, "ops_ns", nanoseconds(t, s.time));

@@ -77,7 +77,7 @@ typedef struct {
     uint32_t n_vocab;
     const qm_lp_seq *seqs;
     uint32_t n_seqs;
-    qm_lp_file base, out;      /* .f NULL: none */
+    qm_lp_file base, out;      /* .f, .out NULL: none */
     qm_lp_record rec;          /* read, or to be written */
     qm_lp_record mine;
     uint32_t *tmp;             /* [n_vocab] */
@@ -136,7 +136,7 @@ static int position(void *user, uint32_t seq, uint32_t pos, const float *logits,
         x->r->n_scored++;
     }
     int rc = x->base.f ? divergence(x, seq, pos, logits, logp, e) : 0;
-    if (!rc && x->out.f) {
+    if (!rc && x->out.out) {
         qm_lp_from_logits(&x->mine, logits, x->n_vocab, x->out.k, next, x->tmp);
         rc = qm_lp_write(&x->out, &x->mine, e);
     }
@@ -280,7 +280,7 @@ int qm_perplexity(qm_engine *g, const uint32_t *tokens, size_t n, const qm_perpl
         x.n_before = r->n_tokens;
         if (o->on_chunk && o->on_chunk(o->user, i + 1, x.n_seqs, so_far(&x))) rc = qm_fail(e, QM_ERR_CANCELLED, "perplexity: cancelled");
     }
-    if (!rc && x.out.f) rc = qm_lp_finish(&x.out, e);
+    if (!rc && x.out.out) rc = qm_lp_finish(&x.out, e);
     if (!rc) conclude(&x);
     r->seconds = qm_now() - start;
 out:

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "../base/scratch.h"
 #include "predict.h"
 
 enum { MAX_STEPS = 256 };
@@ -42,10 +43,12 @@ static int open_shape(qm_gguf **out, qm_err *e) {
     snprintf(dir, sizeof dir, "%s/qmoe-shape-XXXXXX", tmp && *tmp ? tmp : "/tmp");
     if (!mkdtemp(dir)) return qm_fail(e, QM_ERR_IO, "%s: cannot make a folder", dir);
     snprintf(path, sizeof path, "%s/shape.gguf", dir);
+    int slots[] = {qm_scratch_add(dir), qm_scratch_add(path)};
     int rc = qm_synth(path, &(qm_synth_opts){.preset = "qwen3-30b-a3b", .seed = 1, .sparse = 1}, e);
     if (!rc) rc = qm_gguf_open(out, path, e);
     unlink(path);
     rmdir(dir);
+    for (int i = 0; i < 2; i++) qm_scratch_drop(slots[i]);
     return rc;
 }
 

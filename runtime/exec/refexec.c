@@ -106,7 +106,8 @@ static int ref_prepare(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
 
 static int ref_step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
     qm_bases b = qm_ref_bases(g, s);
-    return qm_run_ref(p, &b, e);
+    int rc = qm_run_ref(p, &b, e);
+    return rc ? rc : qm_gguf_whole(g->gguf, e); /* weights are read from the file at every step */
 }
 
 static int ref_result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {

@@ -10,13 +10,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "../device/prof.h"
+#include "../file/input.h"
 #include "engine.h"
 
 double qm_file_cached(const char *path) {
     struct stat st;
     double share = -1;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return -1;
+    uint64_t bytes;
+    int fd;
+    if (qm_input_open(&fd, &bytes, path, NULL)) return -1;
     size_t page = (size_t)sysconf(_SC_PAGESIZE), n;
     void *map = MAP_FAILED;
     unsigned char *v = NULL;

@@ -1,20 +1,19 @@
 /* trace_json.c: a trace as JSON. Numbers that are not finite are null: JSON has none. */
 #include <inttypes.h>
 #include <jansson.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "../base/json.h"
 #include "trace_out.h"
 
-static json_t *number(double v) { return isfinite(v) ? json_real(v) : json_null(); }
 static json_t *count(uint64_t v) { return json_integer((json_int_t)v); }
 
 static json_t *stats(const qm_trace_slot *s) {
     if (!s) return json_null();
     const qm_stats_record *r = &s->stats;
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "min", number(r->min), "max", number(r->max), "mean",
-                     number(r->mean), "std_dev", number(r->std_dev), "l2", number(r->l2), "nan_count", count(r->nans), "inf_count",
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "min", qm_json_number(r->min), "max", qm_json_number(r->max), "mean",
+                     qm_json_number(r->mean), "std_dev", qm_json_number(r->std_dev), "l2", qm_json_number(r->l2), "nan_count", count(r->nans), "inf_count",
                      count(r->infs), "zero_count", count(r->zeros), "count", count(r->count));
 }
 
@@ -29,11 +28,11 @@ static json_t *layer(const qm_trace_result *r, int l) {
         uint32_t id = t->ids[(uint32_t)l * t->n_used + k];
         double w = t->weights[(uint32_t)l * t->n_used + k];
         json_array_append_new(ids, count(id));
-        json_array_append_new(weights, number(w));
+        json_array_append_new(weights, qm_json_number(w));
         json_t *e = stats(qm_tracer_find(t, l, "expert", (int)k));
         if (!json_is_object(e)) e = json_object();
         json_object_set_new(e, "id", count(id));
-        json_object_set_new(e, "weight", number(w));
+        json_object_set_new(e, "weight", qm_json_number(w));
         json_array_append_new(experts, e);
     }
     json_object_set_new(j, "router", json_pack("{s:o, s:o}", "ids", ids, "weights", weights));
@@ -49,7 +48,7 @@ static json_t *top(const qm_trace_result *r) {
     uint32_t have = ids ? qm_trace_top(r, k, ids) : 0;
     for (uint32_t i = 0; i < have; i++) {
         char text[256];
-        json_array_append_new(list, json_pack("{s:o, s:o, s:s}", "token_id", count(ids[i]), "logit", number(r->logits[ids[i]]), "text",
+        json_array_append_new(list, json_pack("{s:o, s:o, s:s}", "token_id", count(ids[i]), "logit", qm_json_number(r->logits[ids[i]]), "text",
                                               qm_trace_token(r->g, ids[i], text, sizeof text)));
     }
     free(ids);
@@ -74,22 +73,22 @@ static json_t *verdict(const qm_trace_result *r) {
     json_t *list = json_array();
     for (int i = 0; i < QM_TRACE_CHECKS; i++)
         json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o, s:s}", "name", c[i].name, "level", qm_trace_level_name(c[i].level),
-                                              "value", number(c[i].value), "limit", number(c[i].limit), "text", c[i].text));
+                                              "value", qm_json_number(c[i].value), "limit", qm_json_number(c[i].limit), "text", c[i].text));
     return json_pack("{s:s, s:o}", "level", qm_trace_level_name(worst), "checks", list);
 }
 
 static json_t *difference(const qm_trace_result *r, const qm_difference *d) {
     return json_pack("{s:i, s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "op", d->op, "layer", d->layer, "slot", d->slot, "tensor",
-                     d->tensor ? d->tensor : "output", "cosine", number(d->cosine), "rel_l2", number(d->rel_l2), "count", count(d->n),
-                     "worst_index", count(d->worst), "got", number(d->got), "want", number(d->want), "departs", qm_trace_departs(r, d));
+                     d->tensor ? d->tensor : "output", "cosine", qm_json_number(d->cosine), "rel_l2", qm_json_number(d->rel_l2), "count", count(d->n),
+                     "worst_index", count(d->worst), "got", qm_json_number(d->got), "want", qm_json_number(d->want), "departs", qm_trace_departs(r, d));
 }
 
 static json_t *comparison(const qm_trace_result *r) {
     if (!r->o->compare) return json_null();
     json_t *list = json_array();
     for (int i = 0; i < r->n_diff; i++) json_array_append_new(list, difference(r, &r->diff[i]));
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:i, s:o}", "with", r->o->compare, "mode", r->by_op ? "op by op" : "whole runs", "min_cosine",
-                     number(r->min_cosine), "max_rel_l2", number(r->max_rel_l2), "first_departure",
+    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:i, s:o}", "with", qm_json_str(r->o->compare), "mode", r->by_op ? "op by op" : "whole runs", "min_cosine",
+                     qm_json_number(r->min_cosine), "max_rel_l2", qm_json_number(r->max_rel_l2), "first_departure",
                      r->first >= 0 ? difference(r, &r->diff[r->first]) : json_null(), "missing", r->n_missing, "ops", list);
 }
 
@@ -101,7 +100,6 @@ json_t *qm_trace_json(const qm_trace_result *r) {
     snprintf(hash, sizeof hash, "%016" PRIx64, r->logits_hash);
     for (size_t k = 0; k < r->n_ids; k++) json_array_append_new(ids, count(r->ids[k]));
     for (uint32_t l = 0; l < hp->n_layers; l++) json_array_append_new(layers, layer(r, (int)l));
-    json_t *prompt = json_stringn(r->prompt, r->n_prompt);
     json_t *j = json_object();
     json_object_set_new(j, "format", json_string("GGUF"));
     json_object_set_new(j, "architecture", json_string(i->arch));
@@ -112,7 +110,7 @@ json_t *qm_trace_json(const qm_trace_result *r) {
     json_object_set_new(j, "num_heads", count(hp->n_head));
     json_object_set_new(j, "num_kv_heads", count(hp->n_kv));
     json_object_set_new(j, "device", json_pack("{s:s, s:s, s:s}", "id", i->device, "name", i->device_name, "executor", i->executor));
-    json_object_set_new(j, "prompt", prompt ? prompt : json_string("(not UTF-8)"));
+    json_object_set_new(j, "prompt", qm_json_text(r->prompt, r->n_prompt));
     json_object_set_new(j, "encoded_tokens", ids);
     json_object_set_new(j, "position", count(r->n_ids - 1));
     json_object_set_new(j, "embedding", stats(qm_tracer_find(r->t, -1, "embedding", -1)));
@@ -120,7 +118,7 @@ json_t *qm_trace_json(const qm_trace_result *r) {
     json_object_set_new(j, "final_norm", stats(qm_tracer_find(r->t, -1, "final_norm", -1)));
     json_object_set_new(j, "logits_stats", stats(qm_tracer_find(r->t, -1, "logits", -1)));
     json_object_set_new(j, "logits", json_pack("{s:o, s:o, s:s, s:o}", "vocab_size", count(hp->n_vocab), "l2_norm",
-                                               number(qm_trace_logits(r).l2), "hash", hash, "top_k", top(r)));
+                                               qm_json_number(qm_trace_logits(r).l2), "hash", hash, "top_k", top(r)));
     json_object_set_new(j, "expert_use", use(r));
     json_object_set_new(j, "observation", json_pack("{s:i, s:i, s:o}", "ops", r->t->plan->n_ops, "launches_between", r->t->n_points, "elements",
                                                     count(r->t->n_values)));

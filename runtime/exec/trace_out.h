@@ -49,8 +49,8 @@ typedef struct {
     uint32_t n_odd;           /* NaN or inf */
 } qm_logits_range;
 qm_logits_range qm_trace_logits(const qm_trace_result *r);
-/* A token's text with what is no printable character or no UTF-8 as \xNN; returns to. */
-char *qm_trace_token(const qm_engine *g, uint32_t id, char *to, size_t n);
+/* A token's text on a line (qm_text_show); returns to, n >= 16. */
+const char *qm_trace_token(const qm_engine *g, uint32_t id, char *to, size_t n);
 
 struct json_t;
 struct json_t *qm_trace_json(const qm_trace_result *r); /* NULL: out of memory */

@@ -54,11 +54,18 @@ static void file_name(char *to, size_t n, const char *dir, int layer, const char
     snprintf(to, n, "%s/%s%s%s.npy", dir, where, name, which);
 }
 
+static int same_folder(const char *a, const char *b) {
+    struct stat x, y;
+    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 static int dump(const qm_trace_result *r, qm_err *e) {
     const qm_tracer *t = r->t;
     const char *dir = r->o->dump;
     char path[4096];
     int rc = 0;
+    if (r->o->compare && same_folder(dir, r->o->compare))
+        return qm_fail(e, QM_ERR_ARG, "%s: is what is compared with: the input cannot be the output too", dir);
     if (mkdir(dir, 0777) && errno != EEXIST) return qm_fail(e, QM_ERR_IO, "%s: %s", dir, strerror(errno));
     for (int i = 0; i < t->n_slots && !rc; i++) {
         const qm_trace_slot *s = &t->slots[i];

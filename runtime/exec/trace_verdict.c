@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include "../base/text.h"
 #include "trace_out.h"
 
 /* A residual stream this wide, or this much wider at the end than behind the first layer, has been the mark of a
@@ -228,32 +229,7 @@ int qm_trace_verdict(const qm_trace_result *r, qm_trace_check *c) {
     return worst;
 }
 
-/* Length of the UTF-8 character at s, 0 where there is none. */
-static size_t character(const unsigned char *s, size_t n) {
-    size_t len = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
-    if (!len || len > n || (len == 1 && (s[0] < 0x20 || s[0] == 0x7f))) return 0;
-    for (size_t i = 1; i < len; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    /* overlong forms, surrogates, beyond U+10FFFF */
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-        return 0;
-    return len;
-}
-
-char *qm_trace_token(const qm_engine *g, uint32_t id, char *to, size_t n) {
+const char *qm_trace_token(const qm_engine *g, uint32_t id, char *to, size_t n) {
     qm_str b = qm_token_bytes(g->tok, id);
-    size_t at = 0;
-    for (size_t i = 0; i < b.n && at + 5 < n;) {
-        size_t len = character((const unsigned char *)b.s + i, b.n - i);
-        if (len) {
-            memcpy(to + at, b.s + i, len);
-            at += len;
-            i += len;
-        } else {
-            at += (size_t)snprintf(to + at, n - at, "\\x%02x", (unsigned char)b.s[i]);
-            i++;
-        }
-    }
-    to[at] = 0;
-    return to;
+    return qm_text_show(to, n, b.s, b.n);
 }

@@ -129,6 +129,7 @@ int qm_weights_upload(qm_engine *g, CUdeviceptr base, CUstream stream, const qm_
             rc = qm_fail(e, QM_ERR_CANCELLED, "loading was cancelled");
     }
     if (!rc) rc = qm_uploader_flush(l.u, e);
+    if (!rc) rc = qm_gguf_whole(g->gguf, e);
     g->dev->cu.StreamSynchronize(stream); /* the last repack reads the staging buffer */
     qm_uploader_close(l.u);
     qm_repack_close(l.repack);

@@ -2,6 +2,7 @@
  * A split set (llama.cpp's gguf-split) is NAME-00001-of-0000N.gguf ... : every part carries split.no
  * (from 0), split.count and split.tensors.count; the first part carries the model's metadata. */
 #include "gguf_impl.h"
+#include "input.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,21 +17,20 @@ enum { MAX_SHARDS = 512 };
 
 /* Maps path into *s; the caller's cleanup releases what was filled in, also on failure. */
 static int map_file(qm_gguf_shard *s, const char *path, qm_err *e) {
-    struct stat st;
+    uint64_t bytes;
     if (!(s->name = strdup(path))) return qm_fail(e, QM_ERR_NOMEM, "%s: no memory", path);
-    s->fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (s->fd < 0) return qm_fail(e, QM_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
-    if (fstat(s->fd, &st)) return qm_fail(e, QM_ERR_IO, "%s: cannot stat: %s", path, strerror(errno));
-    if (!S_ISREG(st.st_mode)) return qm_fail(e, QM_ERR_IO, "%s: not a regular file", path);
-    if (st.st_size < 24)
-        return qm_fail(e, QM_ERR_FORMAT, "%s: %lld bytes are too few for a GGUF header of 24", path,
-                       (long long)st.st_size);
-    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, s->fd, 0);
+    int rc = qm_input_open(&s->fd, &bytes, path, e);
+    if (rc) return rc;
+    if (bytes < 24)
+        return qm_fail(e, QM_ERR_FORMAT, "%s: %llu bytes are too few for a GGUF header of 24", path,
+                       (unsigned long long)bytes);
+    void *p = mmap(NULL, (size_t)bytes, PROT_READ, MAP_SHARED, s->fd, 0);
     if (p == MAP_FAILED)
-        return qm_fail(e, QM_ERR_IO, "%s: cannot map %lld bytes: %s", path, (long long)st.st_size, strerror(errno));
+        return qm_fail(e, QM_ERR_IO, "%s: cannot map %llu bytes: %s", path, (unsigned long long)bytes, strerror(errno));
     s->base = p;
-    s->bytes = (uint64_t)st.st_size;
-    return 0;
+    s->bytes = bytes;
+    s->held = qm_input_hold(s->fd, path, p, bytes, e);
+    return s->held < 0 ? s->held : 0;
 }
 
 /* A non-negative integer key of a part. 1 found, 0 absent, negative error. */
@@ -119,7 +119,7 @@ static int open_set(qm_gguf *g, const char *path, qm_kv_list *kvs, qm_err *e) {
         free(name);
         return qm_fail(e, QM_ERR_NOMEM, "%s: no memory for %u parts", path, count);
     }
-    for (uint32_t i = 0; i < count; i++) s[i].fd = -1;
+    for (uint32_t i = 0; i < count; i++) s[i].fd = s[i].held = -1;
     s[given - 1] = g->shards[0];
     free(g->shards);
     g->shards = s;
@@ -184,7 +184,7 @@ static int new_gguf(qm_gguf **out, qm_err *e) {
         return qm_fail(e, QM_ERR_NOMEM, "no memory for a GGUF reader");
     }
     g->n_shards = 1;
-    g->shards[0].fd = -1;
+    g->shards[0].fd = g->shards[0].held = -1;
     *out = g;
     return 0;
 }
@@ -220,6 +220,7 @@ void qm_gguf_close(qm_gguf *g) {
     if (!g) return;
     for (uint32_t i = 0; i < g->n_shards; i++) {
         qm_gguf_shard *s = &g->shards[i];
+        qm_input_release(s->held);
         if (s->fd >= 0) {
             if (s->base) munmap((void *)(uintptr_t)s->base, (size_t)s->bytes);
             close(s->fd);
@@ -243,6 +244,19 @@ uint64_t qm_gguf_file_bytes(const qm_gguf *g) {
     uint64_t n = 0;
     for (uint32_t i = 0; i < g->n_shards; i++) n += g->shards[i].bytes;
     return n;
+}
+
+int qm_gguf_whole(const qm_gguf *g, qm_err *e) {
+    for (uint32_t i = 0; i < g->n_shards; i++) {
+        const qm_gguf_shard *s = &g->shards[i];
+        struct stat st;
+        if (s->fd < 0) continue;
+        if (fstat(s->fd, &st)) return qm_fail(e, QM_ERR_IO, "%s: cannot stat: %s", s->name, strerror(errno));
+        if ((uint64_t)st.st_size < s->bytes)
+            return qm_fail(e, QM_ERR_IO, "%s: the file shrank from %llu to %llu bytes while it was in use", s->name,
+                           (unsigned long long)s->bytes, (unsigned long long)st.st_size);
+    }
+    return 0;
 }
 
 void qm_gguf_drop(const qm_gguf *g, const qm_tensor *t) {

@@ -1,7 +1,7 @@
 /* gguf.h: a GGUF v2/v3 file (or split set), mapped read-only and fully checked at open.
- * Format: ggml docs/gguf.md. Nothing returned here outlives qm_gguf_close. The file must not shrink
- * while it is mapped (the kernel would raise SIGBUS). Tensor data is aligned as the file aligns it:
- * at least 8 bytes in a mapped file, nothing in particular in a buffer given to qm_gguf_open_mem. */
+ * Format: ggml docs/gguf.md. Nothing returned here outlives qm_gguf_close. A file that shrinks while it is mapped raises
+ * SIGBUS where its lost pages are read (qm_input_fault tells a handler which file it was). Tensor data is aligned as the
+ * file aligns it: at least 8 bytes in a mapped file, nothing in particular in a buffer given to qm_gguf_open_mem. */
 #ifndef QM_GGUF_H
 #define QM_GGUF_H
 #include <stddef.h>
@@ -52,6 +52,8 @@ uint32_t qm_gguf_version(const qm_gguf *g);
 uint64_t qm_gguf_file_bytes(const qm_gguf *g); /* all shards */
 uint32_t qm_gguf_n_shards(const qm_gguf *g);
 int qm_gguf_shard_fd(const qm_gguf *g, uint32_t shard); /* for posix_fadvise; -1 from open_mem */
+/* QM_ERR_IO when a file is shorter by now than it was: the end of its last page would read as zeros, with no signal. */
+int qm_gguf_whole(const qm_gguf *g, qm_err *e);
 /* Tells the kernel that the mapped pages of [data, data+bytes) are no longer needed (unmaps them
  * and drops them from the page cache where allowed). */
 void qm_gguf_drop(const qm_gguf *g, const qm_tensor *t);

@@ -6,7 +6,7 @@
 /* One mapped file of the set. */
 typedef struct {
     char *name;            /* path, or the caller's name for a buffer */
-    int fd;                /* -1 for a buffer */
+    int fd, held;          /* -1 for a buffer; held: input.h */
     const uint8_t *base;
     uint64_t bytes;
     uint32_t version;

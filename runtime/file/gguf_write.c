@@ -1,25 +1,22 @@
-/* gguf_write.c: see gguf_write.h. The counts in the header are filled in at the end, when they are
- * known; offsets follow from the declared sizes, so nothing but the tensor sizes is held in memory. */
+/* gguf_write.c: see gguf_write.h. Keys and tensor infos are held back until the first byte of data, because the header
+ * before them has their counts: so the file is written from front to back, and may be a pipe. Offsets follow from the
+ * declared sizes: of the data nothing is held. */
 #include "gguf_write.h"
 #include "../base/units.h"
 #include "gguf_impl.h"
-#include <errno.h>
-#include <fcntl.h>
+#include "outfile.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
 
-enum { ALIGN = 32, BUF = 1 << 20 };
+enum { ALIGN = 32 };
 
 struct qm_gguf_writer {
-    char *path, *tmp;
-    int fd, finished;
+    char *path;
+    qm_outfile *f;
     qm_err err;             /* the first one; code 0 = none */
-    uint8_t *buf;           /* [BUF] */
-    size_t n_buf;
+    uint8_t *head;          /* all before the data; NULL once it is written */
+    size_t n_head, cap_head;
     uint64_t off;           /* bytes handed over so far */
     uint64_t n_kv, n_tensors;
     uint64_t arr_left;      /* elements still owed to the open array */
@@ -34,27 +31,19 @@ struct qm_gguf_writer {
 /* Only the first error is kept. */
 #define FAIL(w, what, ...) ((w)->err.code ? (w)->err.code : qm_fail(&(w)->err, what, __VA_ARGS__))
 
-static int write_all(qm_gguf_writer *w, const uint8_t *p, size_t n) {
-    while (n) {
-        ssize_t k = write(w->fd, p, n);
-        if (k < 0 && errno == EINTR) continue;
-        if (k <= 0) return FAIL(w, QM_ERR_IO, "%s: writing failed: %s", w->tmp, strerror(k ? errno : ENOSPC));
-        p += k;
-        n -= (size_t)k;
-    }
-    return 0;
-}
-
 static int put(qm_gguf_writer *w, const void *p, size_t n) {
     if (w->err.code) return w->err.code;
     w->off += n;
-    if (w->n_buf + n > BUF) {
-        if (write_all(w, w->buf, w->n_buf)) return w->err.code;
-        w->n_buf = 0;
-        if (n >= BUF) return write_all(w, p, n);
+    if (w->in_data) return qm_outfile_put(w->f, p, n, &w->err);
+    if (w->n_head + n > w->cap_head) {
+        size_t cap = 2 * (w->n_head + n) + 4096;
+        uint8_t *more = realloc(w->head, cap);
+        if (!more) return FAIL(w, QM_ERR_NOMEM, "%s: no memory for %zu bytes of keys", w->path, cap);
+        w->head = more;
+        w->cap_head = cap;
     }
-    if (n) memcpy(w->buf + w->n_buf, p, n);
-    w->n_buf += n;
+    if (n) memcpy(w->head + w->n_head, p, n);
+    w->n_head += n;
     return 0;
 }
 
@@ -74,29 +63,31 @@ static int pad(qm_gguf_writer *w) {
     return put(w, zero, (size_t)(-w->off % ALIGN));
 }
 
+/* The head goes out; what follows is data. */
+static int begin_data(qm_gguf_writer *w) {
+    pad(w);
+    w->in_data = 1;
+    if (w->err.code) return w->err.code;
+    for (int i = 0; i < 8; i++) {
+        w->head[8 + i] = (uint8_t)(w->n_tensors >> 8 * i);
+        w->head[16 + i] = (uint8_t)(w->n_kv >> 8 * i);
+    }
+    return qm_outfile_put(w->f, w->head, w->n_head, &w->err);
+}
+
 int qm_gguf_writer_open(qm_gguf_writer **out, const char *path, qm_err *e) {
     *out = NULL;
     qm_gguf_writer *w = calloc(1, sizeof *w);
-    if (!w) return qm_fail(e, QM_ERR_NOMEM, "%s: no memory for a writer", path);
-    w->fd = -1;
-    size_t n = strlen(path);
-    w->path = strdup(path);
-    w->tmp = malloc(n + 13);
-    w->buf = malloc(BUF);
-    if (!w->path || !w->tmp || !w->buf) {
+    if (w) w->path = strdup(path);
+    int rc = w && w->path ? qm_outfile_open(&w->f, path, QM_OUT_SYNC, e)
+                          : qm_fail(e, QM_ERR_NOMEM, "%s: no memory for a writer", path);
+    if (rc) {
         qm_gguf_writer_close(w);
-        return qm_fail(e, QM_ERR_NOMEM, "%s: no memory for a writer", path);
-    }
-    snprintf(w->tmp, n + 13, "%s.tmp-XXXXXX", path);
-    w->fd = mkstemp(w->tmp);
-    if (w->fd < 0) {
-        qm_fail(e, QM_ERR_IO, "%s: cannot create: %s", w->tmp, strerror(errno));
-        qm_gguf_writer_close(w);
-        return QM_ERR_IO;
+        return rc;
     }
     put(w, "GGUF", 4);
     put_le(w, 3, 4);
-    put_le(w, 0, 8); /* n_tensors and n_kv: at finish */
+    put_le(w, 0, 8); /* n_tensors and n_kv: when they are known */
     put_le(w, 0, 8);
     *out = w;
     return 0;
@@ -104,13 +95,9 @@ int qm_gguf_writer_open(qm_gguf_writer **out, const char *path, qm_err *e) {
 
 void qm_gguf_writer_close(qm_gguf_writer *w) {
     if (!w) return;
-    if (w->fd >= 0) {
-        close(w->fd);
-        if (!w->finished) unlink(w->tmp);
-    }
+    qm_outfile_close(w->f);
     free(w->path);
-    free(w->tmp);
-    free(w->buf);
+    free(w->head);
     free(w->sizes);
     free(w);
 }
@@ -225,21 +212,14 @@ int qm_gguf_write_tensor(qm_gguf_writer *w, const char *name, uint32_t type, uin
 }
 
 int qm_gguf_writer_room(const qm_gguf_writer *w, uint64_t more, qm_err *e) {
-    uint64_t need = w->data_bytes + more;
-    struct statvfs st;
-    if (fstatvfs(w->fd, &st)) return qm_fail(e, QM_ERR_IO, "%s: cannot ask for free room: %s", w->path, strerror(errno));
-    if ((uint64_t)st.f_bavail * st.f_frsize < need)
-        return qm_fail(e, QM_ERR_LIMIT, "%s: needs %.3f GiB (%llu bytes), the disk has %.3f GiB free", w->path,
-                       qm_gib((double)need), (unsigned long long)need, qm_gib((double)st.f_bavail * (double)st.f_frsize));
-    return 0;
+    return qm_outfile_room(w->f, w->data_bytes + more, e);
 }
 
 uint64_t qm_gguf_writer_data_bytes(const qm_gguf_writer *w) { return w->data_bytes; }
 
 int qm_gguf_write_data(qm_gguf_writer *w, const void *p, size_t n) {
     if (!w->in_data) {
-        w->in_data = 1;
-        pad(w);
+        if (begin_data(w)) return w->err.code;
         w->left = w->n_tensors ? w->sizes[0] : 0;
     }
     const uint8_t *b = p;
@@ -260,40 +240,18 @@ int qm_gguf_write_data(qm_gguf_writer *w, const void *p, size_t n) {
 
 int qm_gguf_write_hole(qm_gguf_writer *w) {
     if (w->in_data) return FAIL(w, QM_ERR_ARG, "%s: a hole behind data", w->path);
-    w->in_data = 1;
-    if (pad(w) || write_all(w, w->buf, w->n_buf)) return w->err.code;
-    w->n_buf = 0;
+    if (begin_data(w)) return w->err.code;
     w->off += w->data_bytes;
     w->tensor = w->n_tensors;
-    if (w->off > INT64_MAX || ftruncate(w->fd, (off_t)w->off))
-        return FAIL(w, QM_ERR_IO, "%s: cannot grow to %llu bytes: %s", w->tmp, (unsigned long long)w->off, strerror(errno));
-    return 0;
+    return qm_outfile_zeros(w->f, w->data_bytes, &w->err);
 }
 
 int qm_gguf_writer_finish(qm_gguf_writer *w, qm_err *e) {
     if (w->arr_left || w->tensor < w->n_tensors)
         FAIL(w, QM_ERR_ARG, "%s: %llu of %llu tensors written, %llu array elements missing", w->path,
              (unsigned long long)w->tensor, (unsigned long long)w->n_tensors, (unsigned long long)w->arr_left);
-    if (!w->err.code) write_all(w, w->buf, w->n_buf);
-    w->n_buf = 0;
-    uint8_t counts[16];
-    for (int i = 0; i < 8; i++) {
-        counts[i] = (uint8_t)(w->n_tensors >> 8 * i);
-        counts[8 + i] = (uint8_t)(w->n_kv >> 8 * i);
-    }
-    if (!w->err.code && pwrite(w->fd, counts, 16, 8) != 16)
-        FAIL(w, QM_ERR_IO, "%s: writing the header failed: %s", w->tmp, strerror(errno));
-    /* mkstemp makes the file private; give it the permissions any new file would have. */
-    mode_t mask = umask(0);
-    umask(mask);
-    if (!w->err.code && (fchmod(w->fd, 0666 & ~mask) || fsync(w->fd)))
-        FAIL(w, QM_ERR_IO, "%s: flushing failed: %s", w->tmp, strerror(errno));
-    if (!w->err.code && rename(w->tmp, w->path))
-        FAIL(w, QM_ERR_IO, "%s: cannot rename to %s: %s", w->tmp, w->path, strerror(errno));
-    if (w->err.code) {
-        if (e) *e = w->err;
-        return w->err.code;
-    }
-    w->finished = 1;
-    return 0;
+    if (!w->in_data) begin_data(w);
+    if (!w->err.code) qm_outfile_finish(w->f, &w->err);
+    if (w->err.code && e) *e = w->err;
+    return w->err.code;
 }

@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+#include "input.h"
+#include "outfile.h"
 #include "quant.h"
 
 static const char MAGIC[6] = "\x93NUMPY";
@@ -21,15 +24,14 @@ int qm_npy_write(const char *path, const float *x, uint64_t n, qm_err *e) {
     head[9] = (char)((total - PREFIX) >> 8);
     memset(head + PREFIX + len, ' ', total - PREFIX - (size_t)len - 1);
     head[total - 1] = '\n';
-    FILE *f = fopen(path, "wb");
-    if (!f) return qm_fail(e, QM_ERR_IO, "%s: %s", path, strerror(errno));
-    int bad = fwrite(head, 1, total, f) != total || fwrite(x, 4, n, f) != n;
-    int err = errno;
-    if (fclose(f) && !bad) {
-        bad = 1;
-        err = errno;
-    }
-    return bad ? qm_fail(e, QM_ERR_IO, "%s: %s", path, strerror(err)) : 0;
+    qm_outfile *f;
+    int rc = qm_outfile_open(&f, path, 0, e);
+    if (rc) return rc;
+    rc = qm_outfile_put(f, head, total, e);
+    if (!rc) rc = qm_outfile_put(f, x, 4 * n, e);
+    if (!rc) rc = qm_outfile_finish(f, e);
+    qm_outfile_close(f);
+    return rc;
 }
 
 /* The text behind 'key': in the header, or NULL. */
@@ -132,8 +134,14 @@ static int read_all(const char *path, FILE *f, qm_npy *a, char *head, unsigned c
 
 int qm_npy_read(const char *path, qm_npy *a, qm_err *e) {
     memset(a, 0, sizeof *a);
-    FILE *f = fopen(path, "rb");
-    if (!f) return qm_fail(e, QM_ERR_IO, "%s: %s", path, strerror(errno));
+    uint64_t bytes;
+    int fd, bad = qm_input_open(&fd, &bytes, path, e);
+    if (bad) return bad;
+    FILE *f = fdopen(fd, "rb");
+    if (!f) {
+        close(fd);
+        return qm_fail(e, QM_ERR_NOMEM, "%s: out of memory", path);
+    }
     unsigned char *raw = NULL;
     char *head = malloc(MAX_HEADER + 1);
     int rc = head ? read_all(path, f, a, head, &raw, e) : qm_fail(e, QM_ERR_NOMEM, "%s: out of memory", path);

@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { UNIT = 1 << 14, SLICE_UNITS = 256, MAX_THREADS = 256, NAME_BYTES = 72 };
@@ -199,14 +198,7 @@ static int look(job *j, qm_err *e) {
     return 0;
 }
 
-/* Whether the output's name is one of the input's files, under any path. */
-static int same_file(const qm_gguf *in, const char *out) {
-    struct stat a, b;
-    if (stat(out, &b)) return 0;
-    for (uint32_t i = 0; i < qm_gguf_n_shards(in); i++)
-        if (!fstat(qm_gguf_shard_fd(in, i), &a) && a.st_dev == b.st_dev && a.st_ino == b.st_ino) return 1;
-    return 0;
-}
+int qm_quantize_knows(const char *type) { return qm_mix_find(type) != NULL; }
 
 int qm_quantize(const char *in_path, const char *out_path, const qm_quantize_opts *o, qm_err *e) {
     static const qm_quantize_opts none;
@@ -222,10 +214,7 @@ int qm_quantize(const char *in_path, const char *out_path, const qm_quantize_opt
     int rc = qm_gguf_open(&in, in_path, e);
     if (rc) goto out;
     j.in = in;
-    if (same_file(in, out_path)) {
-        rc = qm_fail(e, QM_ERR_ARG, "%s: the input cannot be the output too", out_path);
-        goto out;
-    }
+    if ((rc = qm_gguf_writer_open(&w, out_path, e))) goto out; /* refuses before a word is said */
     if ((rc = look(&j, e))) goto out;
     j.s.dst = malloc((size_t)SLICE_UNITS * UNIT * 4);
     j.s.units = malloc(SLICE_UNITS * sizeof *j.s.units);
@@ -233,7 +222,6 @@ int qm_quantize(const char *in_path, const char *out_path, const qm_quantize_opt
         rc = qm_fail(e, QM_ERR_NOMEM, "no memory for a slice of %d weights", SLICE_UNITS * UNIT);
         goto out;
     }
-    if ((rc = qm_gguf_writer_open(&w, out_path, e))) goto out;
     /* errors of the writer stick and surface in finish */
     write_keys(&j, w);
     for (size_t i = 0; i < qm_gguf_n_tensors(in); i++) {
@@ -244,6 +232,7 @@ int qm_quantize(const char *in_path, const char *out_path, const qm_quantize_opt
     }
     if ((rc = qm_gguf_writer_room(w, 1 << 16, e))) goto out;
     for (size_t i = 0; i < qm_gguf_n_tensors(in) && !rc; i++) rc = convert(&j, qm_gguf_tensor_at(in, i), w, e);
+    if (!rc) rc = qm_gguf_whole(in, e);
     if (!rc || rc == WRITER_FAILED) rc = qm_gguf_writer_finish(w, e);
 out:
     qm_gguf_writer_close(w);

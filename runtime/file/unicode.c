@@ -4,42 +4,6 @@
 #include <string.h>
 #include <utf8proc.h>
 
-/* The bounds of the second byte depend on the first (Unicode 15.0, table 3-7). */
-int qm_utf8_decode(const uint8_t *p, size_t n, uint32_t *cp) {
-    uint8_t b = p[0], lo = 0x80, hi = 0xbf;
-    if (b < 0x80) {
-        *cp = b;
-        return 1;
-    }
-    size_t len;
-    uint32_t c;
-    if (b >= 0xc2 && b <= 0xdf) {
-        len = 2;
-        c = b & 0x1f;
-    } else if (b >= 0xe0 && b <= 0xef) {
-        len = 3;
-        c = b & 0x0f;
-        if (b == 0xe0) lo = 0xa0;
-        if (b == 0xed) hi = 0x9f;
-    } else if (b >= 0xf0 && b <= 0xf4) {
-        len = 4;
-        c = b & 0x07;
-        if (b == 0xf0) lo = 0x90;
-        if (b == 0xf4) hi = 0x8f;
-    } else {
-        return -1;
-    }
-    for (size_t i = 1; i < len; i++) {
-        if (i == n) return 0;
-        if (p[i] < lo || p[i] > hi) return -(int)i;
-        c = c << 6 | (p[i] & 0x3f);
-        lo = 0x80;
-        hi = 0xbf;
-    }
-    *cp = c;
-    return (int)len;
-}
-
 qm_uc_class qm_unicode_class(uint32_t cp) {
     size_t lo = 0, hi = qm_uc_class_runs_n;
     while (lo < hi) {

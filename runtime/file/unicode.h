@@ -1,14 +1,10 @@
-/* unicode.h: the parts of Unicode that the tokenizer needs: UTF-8, character classes, NFC. */
+/* unicode.h: the parts of Unicode that the tokenizer needs: character classes, NFC. */
 #ifndef QM_UNICODE_H
 #define QM_UNICODE_H
 #include <stddef.h>
 #include <stdint.h>
 #include "../base/err.h"
-
-/* Decodes one character of p[0..n), n > 0. Returns its length 1..4 and sets *cp; or -k when the
- * first k bytes are a maximal ill-formed subpart (Unicode 3.9, table 3-7: no overlong forms, no
- * surrogates, nothing above U+10FFFF); or 0 when all n <= 3 bytes are the start of a character. */
-int qm_utf8_decode(const uint8_t *p, size_t n, uint32_t *cp);
+#include "../base/text.h"
 
 typedef enum { QM_UC_OTHER, QM_UC_LETTER, QM_UC_NUMBER, QM_UC_SPACE } qm_uc_class;
 /* \p{L}, \p{N}, \s or none of them, as the reference tokenizer's regex engine sees the code point.

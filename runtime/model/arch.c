@@ -2,13 +2,8 @@
 #include "arch.h"
 #include <math.h>
 #include <string.h>
+#include "../base/text.h"
 #include "../file/shape.h"
-
-static void copy_str(char *dst, size_t n, qm_str s) {
-    size_t k = s.n < n - 1 ? s.n : n - 1;
-    memcpy(dst, s.s, k);
-    dst[k] = 0;
-}
 
 static int is(qm_str s, const char *word) { return s.n == strlen(word) && !memcmp(s.s, word, s.n); }
 
@@ -88,9 +83,9 @@ int qm_arch_read(qm_hparams *hp, const qm_gguf *g, float rope_base, qm_err *e) {
     memset(hp, 0, sizeof *hp);
     int rc = qm_arch_check(g, e);
     if (rc) return rc;
-    if (qm_gguf_get_str(g, "general.architecture", &s, e) == 1) copy_str(hp->arch, sizeof hp->arch, s);
+    if (qm_gguf_get_str(g, "general.architecture", &s, e) == 1) qm_text_name(hp->arch, sizeof hp->arch, s.s, s.n);
     if ((rc = qm_gguf_get_str(g, "general.name", &s, e)) < 0) return rc;
-    if (rc) copy_str(hp->name, sizeof hp->name, s);
+    if (rc) qm_text_name(hp->name, sizeof hp->name, s.s, s.n);
     if ((rc = qm_keys_open(&k, g, e))) return rc;
     rc = read_shape(hp, &k);
     if (!rc) rc = read_scales(hp, &k);

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "solib.h"
+#include "../../runtime/base/log.h"
 #include "../../runtime/device/cache.h"
 #include "../../runtime/device/kernels.h"
 #include "../../runtime/device/nvrtc.h"
@@ -65,6 +66,42 @@ static void absence_is_said(void **state) {
     assert_int_equal(qm_nvrtc_open(&n, &e), QM_ERR_UNSUPPORTED);
     assert_in(e.msg, "lacks nvrtc");
     setenv("QMOE_NVRTC", keep, 1);
+}
+
+/* A library that others may write, or that is another's, or below a folder of which that is true, is not even opened. */
+static void untrusted_libraries_are_not_loaded(void **state) {
+    (void)state;
+    char from[2304], dir[1100], path[1200];
+    const char *was = getenv("QMOE_NVRTC");
+    char keep[1024];
+    snprintf(keep, sizeof keep, "%s", was ? was : "");
+    assert_int_equal(solib_path("old_libcuda", from, sizeof from), 0);
+    snprintf(dir, sizeof dir, "%s/lib", tmp);
+    assert_int_equal(mkdir(dir, 0755), 0);
+    snprintf(path, sizeof path, "%s/libnvrtc.so.13", dir);
+    FILE *in = fopen(from, "rb"), *out = fopen(path, "wb");
+    assert_true(in && out);
+    for (int c; (c = getc(in)) != EOF;) putc(c, out);
+    fclose(in);
+    fclose(out);
+    setenv("QMOE_NVRTC", path, 1);
+    static const struct { mode_t file, folder; int other; const char *says; } cases[] = {
+        {0757, 0755, 0, "others may write it"}, {0775, 0755, 0, "others may write it"},
+        {0755, 0777, 0, "a folder on its way"}, {0755, 0775, 0, "a folder on its way"},
+        {0755, 0755, 1, "it belongs to another user"}, {0755, 0755, 2, "a folder on its way"},
+        {0755, 0755, 0, "lacks nvrtc"}, {0755, 01777, 0, "lacks nvrtc"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        qm_nvrtc *n;
+        qm_err e = {0};
+        if (cases[i].other && geteuid()) continue; /* only root can give files away */
+        assert_int_equal(chmod(path, cases[i].file) | chmod(dir, cases[i].folder), 0);
+        if (cases[i].other) assert_int_equal(chown(cases[i].other == 1 ? path : dir, 65534, 65534), 0);
+        assert_int_equal(qm_nvrtc_open(&n, &e), QM_ERR_UNSUPPORTED);
+        assert_in(e.msg, cases[i].says);
+        if (cases[i].other) assert_int_equal(chown(cases[i].other == 1 ? path : dir, 0, 0), 0);
+    }
+    if (was) setenv("QMOE_NVRTC", keep, 1);
+    else unsetenv("QMOE_NVRTC");
 }
 
 static void architecture(void **state) {
@@ -237,6 +274,91 @@ static void cache_folder(void **state) {
     setenv("QMOE_CACHE", tmp, 1);
 }
 
+static char warned[2048];
+static void keep_warning(void *user, int level, const char *line) {
+    (void)user;
+    if (level == QM_LOG_WARN) snprintf(warned, sizeof warned, "%s", line);
+}
+
+/* What is not an absolute path is no folder of ours, and is said once. */
+static void relative_cache_is_ignored(void **state) {
+    (void)state;
+    char dir[256], keep_home[256], keep_x[256];
+    const char *h = getenv("HOME"), *x = getenv("XDG_CACHE_HOME");
+    snprintf(keep_home, sizeof keep_home, "%s", h ? h : "");
+    snprintf(keep_x, sizeof keep_x, "%s", x ? x : "");
+    qm_log_set(keep_warning, NULL);
+    unsetenv("QMOE_CACHE");
+    setenv("XDG_CACHE_HOME", "x/cache", 1);
+    setenv("HOME", "/home/x", 1);
+    warned[0] = 0;
+    assert_int_equal(qm_cache_dir(dir, sizeof dir), 0);
+    assert_string_equal(dir, "/home/x/.cache/qmoe-gpu");
+    assert_string_equal(warned, "XDG_CACHE_HOME is not an absolute path: ignored");
+    warned[0] = 0;
+    assert_int_equal(qm_cache_dir(dir, sizeof dir), 0);
+    assert_string_equal(warned, "");
+    setenv("HOME", "home", 1);
+    assert_int_equal(qm_cache_dir(dir, sizeof dir), -1);
+    qm_log_set(NULL, NULL);
+    if (h) setenv("HOME", keep_home, 1);
+    else unsetenv("HOME");
+    if (x) setenv("XDG_CACHE_HOME", keep_x, 1);
+    else unsetenv("XDG_CACHE_HOME");
+    setenv("QMOE_CACHE", tmp, 1);
+}
+
+/* Entries and folders that others may write, or have written, are neither read nor filled. */
+static void cache_of_others_is_not_used(void **state) {
+    (void)state;
+    char dir[1100], path[2048];
+    qm_hash key = qm_hash_begin();
+    size_t n;
+    struct stat st;
+    snprintf(dir, sizeof dir, "%s/others", tmp);
+    setenv("QMOE_CACHE", dir, 1);
+    qm_log_set(keep_warning, NULL);
+    warned[0] = 0;
+    qm_hash_add_str(&key, "entry");
+    qm_cache_put(&key, "code", 4);
+    void *p = qm_cache_get(&key, &n);
+    assert_true(p && n == 4 && !memcmp(p, "code", 4));
+    free(p);
+    assert_int_equal(cache_files(path, sizeof path), 1);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(stat(dir, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0700);
+    assert_string_equal(warned, "");
+    for (int folder = 0; folder < 2; folder++)
+        for (int kind = 0; kind < 3; kind++) {
+            const char *what = folder ? dir : path;
+            if (kind == 2 && geteuid()) continue;
+            if (kind == 2) assert_int_equal(chown(what, 65534, 65534), 0);
+            else assert_int_equal(chmod(what, kind ? (folder ? 0720 : 0620) : (folder ? 01777 : 0602)), 0);
+            p = qm_cache_get(&key, &n);
+            assert_null(p);
+            if (folder) {
+                qm_hash other = key;
+                qm_hash_add_str(&other, "more");
+                qm_cache_put(&other, "x", 1);
+                assert_int_equal(cache_files(path, sizeof path), 1);
+            }
+            if (kind == 2) assert_int_equal(chown(what, 0, 0), 0);
+            assert_int_equal(chmod(what, folder ? 0700 : 0600), 0);
+            p = qm_cache_get(&key, &n);
+            assert_non_null(p);
+            free(p);
+        }
+    assert_in(warned, "is not used: others may write it");
+    /* a link or a FIFO in an entry's place is a miss, at once */
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_null(qm_cache_get(&key, &n));
+    qm_log_set(NULL, NULL);
+    setenv("QMOE_CACHE", tmp, 1);
+}
+
 static void hash_separates(void **state) {
     (void)state;
     qm_hash a = qm_hash_begin(), b = qm_hash_begin();
@@ -250,7 +372,9 @@ static void hash_separates(void **state) {
 
 int main(void) {
     const struct CMUnitTest t[] = {
-        cmocka_unit_test(absence_is_said), cmocka_unit_test(architecture), cmocka_unit_test(compiling),
+        cmocka_unit_test(absence_is_said), cmocka_unit_test(untrusted_libraries_are_not_loaded),
+        cmocka_unit_test(relative_cache_is_ignored), cmocka_unit_test(cache_of_others_is_not_used),
+        cmocka_unit_test(architecture), cmocka_unit_test(compiling),
         cmocka_unit_test(header_is_there), cmocka_unit_test(cache_is_used_and_mended),
         cmocka_unit_test(unwritable_cache_is_no_error), cmocka_unit_test(cache_folder), cmocka_unit_test(hash_separates),
     };

@@ -262,6 +262,91 @@ static void test_file(void **state) {
         }
 }
 
+/* Every number of entries, of sharp, flat and tied distributions: what is written is read, and within half a step. */
+static void test_all_top_k(void **state) {
+    (void)state;
+    enum { N = 65, KINDS = 5 };
+    for (uint32_t k = 1; k <= N; k++)
+        for (int kind = 0; kind < KINDS; kind++) {
+            uint32_t tokens[9] = {0}, tmp[N];
+            qm_lp_seq q = {9, 0, 8, tokens};
+            qm_rng r = {k * KINDS + (unsigned)kind};
+            qm_lp_record a[8], b;
+            qm_lp_file f;
+            qm_err e;
+            fix_ok(qm_lp_create(&f, lp_path, "all", N, k, &q, 1, &e), &e);
+            for (int i = 0; i < 8; i++) {
+                float l[N];
+                for (int t = 0; t < N; t++)
+                    l[t] = kind == 0   ? 30 * qm_rng_unit(&r)
+                           : kind == 1 ? 0.01f * qm_rng_unit(&r)
+                           : kind == 2 ? (float)qm_rng_below(&r, 3)
+                           : kind == 3 ? (t == i ? 20.0f : -20.0f)
+                                       : 7.3f; /* all alike: no step */
+                fix_ok(qm_lp_record_alloc(&a[i], k, &e), &e);
+                qm_lp_from_logits(&a[i], l, N, k, 0, tmp);
+                fix_ok(qm_lp_write(&f, &a[i], &e), &e);
+            }
+            fix_ok(qm_lp_finish(&f, &e), &e);
+            qm_lp_close(&f);
+            fix_ok(qm_lp_open(&f, lp_path, &e), &e);
+            fix_ok(qm_lp_record_alloc(&b, k, &e), &e);
+            for (int i = 0; i < 8; i++) {
+                if (qm_lp_read(&f, &b, &e)) fail_msg("top-k %u, kind %d: %s", k, kind, e.msg);
+                for (uint32_t t = 0; t < k; t++) {
+                    double want = fmax(a[i].logp[t], a[i].logp[0] - 32); /* a file holds 32 nats below the likeliest */
+                    assert_int_equal(a[i].ids[t], b.ids[t]);
+                    if (k < N && fabs(b.logp[t] - want) > 5e-4) fail_msg("top-k %u, kind %d: %g for %g", k, kind, b.logp[t], want);
+                }
+                qm_lp_record_free(&a[i]);
+            }
+            qm_lp_record_free(&b);
+            qm_lp_close(&f);
+        }
+}
+
+/* What is left beside the named tokens, where 1 - their sum has lost it to rounding: one token of nearly all. */
+static void test_exact_remainder(void **state) {
+    (void)state;
+    enum { N = 40, K = 3 };
+    for (int i = 0; i < 40; i++) { /* the others: down to e^-60 each */
+        float base = -2 - 1.5f * (float)i, l[N];
+        uint32_t tmp[N];
+        qm_lp_record r;
+        qm_err e;
+        fix_ok(qm_lp_record_alloc(&r, K, &e), &e);
+        for (int t = 0; t < N; t++) l[t] = base - 0.01f * (float)t;
+        l[7] = 0;
+        qm_lp_from_logits(&r, l, N, K, 0, tmp);
+        long double all = 0, rest = 0;
+        for (int t = 0; t < N; t++) all += expl((long double)l[t]);
+        for (int t = 0; t < N; t++) {
+            int named = 0;
+            for (int k = 0; k < K; k++) named |= r.ids[k] == (uint32_t)t;
+            if (!named) rest += expl((long double)l[t]) / all;
+        }
+        if (!(fabs(r.rest - (double)logl(rest)) < 1e-9)) fail_msg("base %g: rest %.12g, not %.12Lg", (double)base, r.rest, logl(rest));
+
+        /* KL against a sharper prediction, whose own remainder is all rounding */
+        float mine[N];
+        unsigned char in[N] = {0};
+        long double sum = 0, mine_rest = 0, kl = 0;
+        for (int t = 0; t < N; t++) mine[t] = t == 7 ? 0 : l[t] - 9;
+        for (int t = 0; t < N; t++) sum += expl((long double)mine[t]);
+        for (int t = 0; t < N; t++) {
+            long double p = expl((long double)l[t]) / all, ours = expl((long double)mine[t]) / sum;
+            int named = 0;
+            for (int k = 0; k < K; k++) named |= r.ids[k] == (uint32_t)t;
+            if (named) kl += p * logl(p / ours);
+            else mine_rest += ours;
+        }
+        kl += rest * logl(rest / mine_rest);
+        qm_apart a = qm_compare(mine, N, &r, in);
+        if (!(fabsl((long double)a.kl - kl) <= 1e-6L * kl + 1e-15L)) fail_msg("base %g: KL %.12g, not %.12Lg", (double)base, a.kl, kl);
+        qm_lp_record_free(&r);
+    }
+}
+
 static unsigned char file[1 << 16];
 static size_t n_file;
 static void damage(size_t at, uint32_t with, size_t cut, const char *what) {
@@ -404,7 +489,7 @@ static void test_bos(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_perplexity), cmocka_unit_test(test_kl_all),    cmocka_unit_test(test_kl_top_k),
-        cmocka_unit_test(test_kl_self),    cmocka_unit_test(test_file),      cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_kl_self),    cmocka_unit_test(test_file), cmocka_unit_test(test_all_top_k), cmocka_unit_test(test_exact_remainder),      cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_refuses),    cmocka_unit_test(test_bos),
     };
     return cmocka_run_group_tests_name("perplexity", tests, make, clean);
