@@ -5,6 +5,7 @@ import tap
 BIN = os.environ.get("QMOE_BIN") or "build/qmoe-gpu"
 TMP = os.environ.get("QMOE_TEST_TMP") or "/tmp"
 MODEL = os.path.join(TMP, "chat.gguf")
+DEMO = "models/demo.gguf"  # says words: the other's answers are noise, with bytes that are no characters
 ESC = "\x1b"
 
 
@@ -14,9 +15,9 @@ def model():
     return MODEL
 
 
-def chat(lines, *args, status=0, how=("--temp", "0")):
+def chat(lines, *args, status=0, how=("--temp", "0"), file=None):
     """A conversation in a pipe: (stdout, stderr)."""
-    p = subprocess.run([BIN, "chat", model(), "--device", "sim", *how, *args], input=lines.encode(), stdout=subprocess.PIPE,
+    p = subprocess.run([BIN, "chat", file or model(), "--device", "sim", *how, *args], input=lines.encode(), stdout=subprocess.PIPE,
                        stderr=subprocess.PIPE, timeout=120)
     out, err = p.stdout.decode(), p.stderr.decode()
     assert p.returncode == status, f"exit status {p.returncode}, not {status}\nstdout: {out}\nstderr: {err}"
@@ -41,7 +42,7 @@ def test_a_line_is_a_turn():
 
 
 def test_the_cache_is_kept():
-    out, err = chat("Hello\n/stats\nTell me more\n/stats\n/reset\n/stats\nHello\n/stats\n", "-n", "5")
+    out, err = chat("Hello\n/stats\nTell me more\n/stats\n/reset\n/stats\nHello\n/stats\n", "-n", "5", file=DEMO)
     first, second, reset, again = stats(err)
     assert first[2] == 0 and first[0] == first[1] + first[3] and first[3] == 5, first
     # All but the answer's last token, which nothing has been computed from, is there still; the new turn alone is computed.
