@@ -20,9 +20,18 @@ qm_lines *qm_lines_open(void);
 void qm_lines_close(qm_lines *l);
 int qm_lines_interactive(const qm_lines *l); /* a person types */
 /* One message into *text ([*n] bytes and a NUL, the next call frees it): a line, or several: those that end in a
- * backslash go on in the next one, and between two """ all are taken as they stand. *verbatim: it was
- * between """, so it is no command. */
+ * backslash go on in the next one, and between two """ and in a paste all are taken as they stand. *verbatim: it was one
+ * of these, so it is no command. */
 qm_line_kind qm_lines_read(qm_lines *l, const char **text, size_t *n, int *verbatim);
+/* ---- the terminal ---- */
+/* Takes the terminal at descriptor 0 for a chat: nothing is echoed, and it gets its modes back from qm_term_close, and
+ * before SIGTERM, SIGHUP, SIGQUIT or SIGTSTP do what they do. codes_to: a terminal that knows escape codes, for an editor
+ * that reads single keys; -1: lines are the kernel's. Without a terminal nothing happens. */
+void qm_term_open(int codes_to);
+void qm_term_close(void);
+void qm_term_echo(int on);   /* the kernel's echo, while it reads a line */
+void qm_term_continue(void); /* after SIGCONT; in a signal handler */
+
 /* 1 after Ctrl-C, until set to 0. */
 extern volatile sig_atomic_t qm_chat_interrupted;
 
@@ -42,6 +51,8 @@ typedef struct {
     int quit;
 } qm_chat;
 void qm_chat_reset(qm_chat *c);
+/* Their names, in order; NULL behind the last. */
+const char *qm_chat_command_name(size_t i);
 /* A line that begins with a slash: does it, or says on stderr what is wrong with it. */
 void qm_chat_command(qm_chat *c, const char *line);
 #endif

@@ -95,6 +95,8 @@ static void cmd_help(qm_chat *c, const char *rest) {
           "//TEXT sends a message that begins with a slash. Ctrl-C stops an answer.\n", stderr);
 }
 
+const char *qm_chat_command_name(size_t i) { return i < N_COMMANDS ? commands[i].name : NULL; }
+
 void qm_chat_command(qm_chat *c, const char *line) {
     const char *names[N_COMMANDS];
     char word[32];
