@@ -48,9 +48,18 @@ typedef struct {
     qm_gen_stats last;   /* of the last turn */
     uint64_t n_prompt, n_reused, n_generated; /* of all turns, those of a conversation that was reset too */
     double prefill_s, decode_s;
-    int quit;
+    int hide_thinking;
+    int failed;          /* something that was asked for was not done */
+    int quit, fatal;     /* the chat ends; because it cannot go on */
 } qm_chat;
 void qm_chat_reset(qm_chat *c);
+/* Appends a message with a copy of its content; role is a constant. -1: no memory, said already. */
+int qm_chat_add(qm_chat *c, const char *role, const char *content, size_t n);
+/* Answers the last user message anew, in place of its answer if it has one, by the next seed. */
+void qm_chat_regen(qm_chat *c);
+/* The conversation as JSON (chat_file.c): 0, or said already; a file that cannot be loaded changes nothing. */
+int qm_chat_save(const qm_chat *c, const char *path);
+int qm_chat_load(qm_chat *c, const char *path);
 /* Their names, in order; NULL behind the last. */
 const char *qm_chat_command_name(size_t i);
 /* A line that begins with a slash: does it, or says on stderr what is wrong with it. */

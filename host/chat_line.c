@@ -263,11 +263,11 @@ static qm_line_kind read_edited(qm_lines *l, const char **s, size_t *n) {
 }
 
 static qm_line_kind read_plain(qm_lines *l, const char **s, size_t *n) {
+    qm_term_echo(1);
     if (l->prompt_to) {
         fputs(l->prompt, l->prompt_to);
         fflush(l->prompt_to);
     }
-    qm_term_echo(1);
     resized = continued = 0;
     errno = 0;
     /* The kernel hands out one line at a time: none waits in stdin. */

@@ -164,7 +164,7 @@ int qm_cmd_generate(int argc, char **argv) {
     if (opt.special && !opt.raw) return qm_host_usage("--special goes with --raw: a chat message is never trusted");
     text prompt = {0};
     rc = read_prompt(&prompt);
-    if (rc == QM_EXIT_OK && !prompt.n) rc = qm_host_usage("the prompt is empty");
+    if (rc == QM_EXIT_OK && !prompt.n && opt.raw) rc = qm_host_usage("the prompt is empty"); /* an empty message is one */
     if (rc == QM_EXIT_OK) rc = run(prompt);
     free(prompt.s);
     return rc;

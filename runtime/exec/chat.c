@@ -41,6 +41,22 @@ int qm_engine_render(const qm_engine *g, const qm_message *m, size_t n_messages,
     return rc;
 }
 
+int qm_engine_thinks(const qm_engine *g, const qm_message *m, size_t n_messages, qm_err *e) {
+    static const char tag[] = "<think>";
+    qm_rendered r;
+    int rc = qm_chat_format_render(g->format, g->tok, m, n_messages, &r, e);
+    if (rc) return rc;
+    size_t n = r.n;
+    while (n && strchr(" \t\r\n", r.text[n - 1])) n--;
+    int yes = n >= sizeof tag - 1 && !memcmp(r.text + n - (sizeof tag - 1), tag, sizeof tag - 1);
+    if (yes) { /* a message may end in it */
+        const qm_template_span *last = r.n_own ? r.own + r.n_own - 1 : NULL;
+        yes = last && last->start <= n - (sizeof tag - 1) && last->end >= n;
+    }
+    qm_rendered_free(&r);
+    return yes;
+}
+
 /* The ids of r from byte `from` on. */
 static int tokenize_rest(const qm_engine *g, const qm_rendered *r, size_t from, qm_tokens *out, qm_err *e) {
     qm_rendered rest = {.text = r->text + from, .n = r->n - from};
