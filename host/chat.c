@@ -232,6 +232,7 @@ static int converse(qm_chat *c, qm_lines *l) {
         const char *text;
         size_t n;
         int verbatim;
+        if (qm_chat_interrupted) qm_lines_drop(l);
         qm_chat_interrupted = 0;
         qm_line_kind kind = qm_lines_read(l, &text, &n, &verbatim);
         if (kind == QM_LINE_END) break;

@@ -18,6 +18,8 @@ typedef enum {
 /* NULL: failed, said already. */
 qm_lines *qm_lines_open(void);
 void qm_lines_close(qm_lines *l);
+/* Forgets what has been typed and not been read: after Ctrl-C, as the kernel does with its part. */
+void qm_lines_drop(qm_lines *l);
 int qm_lines_interactive(const qm_lines *l); /* a person types */
 /* One message into *text ([*n] bytes and a NUL, the next call frees it): a line, or several: those that end in a
  * backslash go on in the next one, and between two """ and in a paste all are taken as they stand. *verbatim: it was one

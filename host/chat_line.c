@@ -194,8 +194,9 @@ static int open_edit(qm_lines *l) {
     el_set(l->edit, EL_EDITOR, "emacs");
     el_set(l->edit, EL_HIST, history, l->history);
     el_set(l->edit, EL_GETCFN, get_char);
-    el_set(l->edit, EL_ADDFN, "qm-paste", "Takes a bracketed paste", paste);
-    el_set(l->edit, EL_ADDFN, "qm-complete", "Completes a command", complete);
+    /* Wide: of others libedit makes copies and loses them. */
+    el_wset(l->edit, EL_ADDFN, L"qm-paste", L"Takes a bracketed paste", paste);
+    el_wset(l->edit, EL_ADDFN, L"qm-complete", L"Completes a command", complete);
     el_set(l->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
     el_set(l->edit, EL_BIND, "\\e[200~", "qm-paste", NULL);
     el_set(l->edit, EL_BIND, "^I", "qm-complete", NULL);
@@ -239,6 +240,8 @@ void qm_lines_close(qm_lines *l) {
     free(l);
 }
 
+void qm_lines_drop(qm_lines *l) { l->in_at = l->in_n = 0; }
+
 int qm_lines_interactive(const qm_lines *l) { return l->typed; }
 
 static qm_line_kind read_edited(qm_lines *l, const char **s, size_t *n) {
@@ -249,7 +252,7 @@ static qm_line_kind read_edited(qm_lines *l, const char **s, size_t *n) {
     if (qm_chat_interrupted || !line || k <= 0) {
         const LineInfoW *i = el_wline(l->edit);
         qm_screen_end(&l->screen, l->prompt, i->buffer, (size_t)(i->lastchar - i->buffer));
-        l->in_at = l->in_n = 0; /* as the kernel drops what it has not handed out */
+        qm_lines_drop(l);
         return qm_chat_interrupted ? QM_LINE_INTERRUPT : QM_LINE_END;
     }
     while (k && line[k - 1] == '\n') k--; /* Enter, and the ends of what was pasted */
