@@ -17,6 +17,7 @@ endif
 
 # setup.sh runs every time (a tenth of a second) and rewrites config.mk only when something changed.
 .DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
 GOALS := $(or $(MAKECMDGOALS),all)
 ifneq ($(filter-out clean,$(GOALS)),)
 LEVEL := $(if $(filter-out all demo install clean,$(GOALS)),all,build)
@@ -103,6 +104,12 @@ $(B)/fixtures/%.so: tests/fixtures/%.c $(wildcard tests/fixtures/*.h) contracts/
 	$(call Q,SO,$<)$(CC) $(filter-out $(SANFLAGS) -MMD -MP,$(ALL_C)) -fPIC -shared -o $@ $<
 $(TESTS): | $(FIXTURES)
 
+# The opcode tests' PTX is written by their maker.
+$(B)/isa/made: tests/isa/make.py tests/isa/whole.py | $(B)/config.mk
+	@rm -rf $(@D)
+	$(call Q,GEN,$(@D))$(PYTHON) tests/isa/make.py $(@D) && touch $@
+$(B)/tests/check_isa: | $(B)/isa/made
+
 $(FUZZERS): $(B)/libqmoe.a
 	@mkdir -p $(@D)
 	$(call Q,LD,$@)$(CC) $(SANFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $< $(LDLIBS)
@@ -127,8 +134,8 @@ demo: $(B)/qmoe-gpu
 	@printf '\n> (go on) Once upon a time' && $(DEMO) --raw -p "Once upon a time" -n 200
 
 install: $(B)/qmoe-gpu
-	install -D -m 755 $(B)/qmoe-gpu $(DESTDIR)$(PREFIX)/bin/qmoe-gpu
-	install -D -m 644 docs/qmoe-gpu.1 $(DESTDIR)$(PREFIX)/share/man/man1/qmoe-gpu.1
+	install -D -m 755 $(B)/qmoe-gpu "$(DESTDIR)$(PREFIX)/bin/qmoe-gpu"
+	install -D -m 644 docs/qmoe-gpu.1 "$(DESTDIR)$(PREFIX)/share/man/man1/qmoe-gpu.1"
 
 # A tarball for a GPU machine; `make dist-check` also runs its tests. ARCH=aarch64 cross-builds it.
 dist dist-check: $(B)/config.mk

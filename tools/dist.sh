@@ -99,6 +99,7 @@ put "$O/libqmoe.so" "$T/build/lib"
 for c in tests/*/unit_*.c tests/*/check_*.c; do put "$O/tests/$(basename "$c" .c)" "$T/build/tests"; done
 for p in "$O"/bench/*; do if [ -f "$p" ] && [ -x "$p" ]; then put "$p" "$T/build/bench"; fi; done
 for f in "$O"/fixtures/*.so; do [ ! -f "$f" ] || put "$f" "$T/build/fixtures"; done
+cp -r "$O/isa" "$T/build/"
 # What tests read: all rooms of tests/, without sources.
 for d in tests/*/; do cp -r "${d%/}" "$T/tests/"; done
 find "$T/tests" -type f \( -name '*.c' -o -name '*.h' -o -name '*.py' -o -name '*.pyc' \) -delete

@@ -1,6 +1,6 @@
-/* check_isa: every opcode form that the software device executes, one small kernel each (the .ptx files in tests/isa),
- * on the device named by QMOE_TEST_DEVICE (default sim): the same programs run on a real GPU. Expected
- * values are computed here, in C, by other means than the interpreter's (the headers there).
+/* check_isa: every opcode form that the software device executes, one small kernel each, on the device
+ * named by QMOE_TEST_DEVICE (default sim): the same programs run on a real GPU. They are the .ptx files that make.py
+ * writes into build/isa. Expected values are computed here, in C, by other means than the interpreter's (the headers).
  * On a real GPU each program also runs on the software device, with the same operands: the GPU's results must
  * agree with C's and the software device's with both; where bits differ all the same (an approximation within its
  * bound, a NaN's payload) the test says how often and how far. QMOE_TEST_AGAINST=sim asks for that on sim too.
@@ -18,6 +18,7 @@
 #include "../../runtime/base/rng.h"
 #include "../../runtime/device/cuda.h"
 #include "numbers.h"
+#include "solib.h"
 
 enum { IN_BYTES = 32, OUT_BYTES = 16, N_ITEMS = 2048, N_MOST = 65536, BLOCK = 128 };
 enum { C_BITS, C_FLOAT, C_HALF, C_BHALF, C_NEAR, C_HNEAR };
@@ -83,7 +84,8 @@ static const u16 edge16[] = {0, 1, 2, 127, 128, 255, 256, 0x5555, 0x7ffe, 0x7fff
 static const f32 edgef[] = {0, -0.f, 1, -1, 0.5f, -0.5f, 1.5f, 2.5f, -2.5f, 0x1.000002p0f, 0x1.fffffep-1f, 16777216, 1e-8f,
                             0x1p31f, -0x1p31f, 0x1p32f, 0x1p63f, -0x1p63f, 0x1p64f, 127.5f, 255.5f, -128.5f, 65504, 65519, 65520,
                             -70000, 3e38f, -3e38f, 0x1.fffffep127f, 0x1p-126f, 0x1.fffffcp-127f, 0x1p-149f, -0x1p-149f,
-                            0x1p-24f, 0x1p-25f, 0x1.8p-25f, 0x1p-14f, 100, -100, 0x1p-127f};
+                            0x1p-24f, 0x1p-25f, 0x1.8p-25f, 0x1p-14f, 100, -100, 0x1p-127f,
+                            0x1.000002p126f, -0x1.000002p126f}; /* whose reciprocals lie just below 2^-126 */
 static const f64 edged[] = {0, -0., 1, -1, 0.5, -1.5, 2.5, 0x1.0000000000001p0, 0x1.000001p0, 0x1.0000010000001p0, 0x1.fffffefp127,
                             0x1p31, -0x1p31, 0x1p32, 0x1p63, 0x1p64, -0x1p63, 1e300, -1e300, 0x1p-1074, 0x1p-1022, 0x1p-149,
                             0x1.8p-150, 0x1p-150, 65519.99, 65520, 0x1.8p-25, 100, -100.25};
@@ -119,6 +121,7 @@ static u64 operand(char k, unsigned i, qm_rng *g) {
     case 'H': return edge ? edge16[i] : (u16)qm_rng_u32(g);
     case 'J': v = edge ? edge16[i] : (u16)qm_rng_u32(g) >> qm_rng_below(g, 16); return v ? v : 1;
     case 'n': return qm_rng_below(g, 8) ? qm_rng_below(g, 70) : qm_rng_u32(g);
+    case 'o': return qm_rng_below(g, 8) ? qm_rng_below(g, 70) : qm_rng_below(g, 256);
     case 'N': return (u64)qm_rng_below(g, 70) << 32 | qm_rng_below(g, 70);
     case 'f': return f_bits(edge ? (i < N(edgef) ? edgef[i] : (f32)special(i - N(edgef))) : bits ? bits_f(qm_rng_u32(g)) : (f32)normal);
     case 'g': return f_bits((f32)ldexp(0.5 + qm_rng_u32(g) * 0x1p-33, (int)qm_rng_below(g, 100) - 50) * (bits ? 1 : -1));
@@ -324,16 +327,21 @@ static void unload(qm_device *dev, CUmodule m, const char *entry) {
     TRY(ModuleUnload(m));
 }
 
+static char g_folder[2400]; /* where the opcode tests lie */
+static void isa_path(char *path, size_t n, const char *file, const char *suffix) {
+    snprintf(path, n, "%s/%s%s.ptx", g_folder, file, suffix);
+}
+
 /* One test: a file, and all cases of its entries. A file that isa.def does not name is a form that the
  * software device does not have; a GPU runs it all the same. */
 static void check_file(void **state) {
     const char *file = *state;
-    char path[256];
+    char path[2560];
     int any = !g_only || !strcmp(g_only, file);
     for (int i = 0; i < N_CASES && !any; i++) any = !strcmp(k_cases[i].file, file) && chosen(file, k_cases[i].entry);
     for (int i = 0; i < N_WHOLE && !any; i++) any = !strcmp(k_whole[i].file, file) && chosen(file, k_whole[i].entry);
     if (!any || (!strcmp(g_dev->spec, "sim") && !named(file))) skip();
-    snprintf(path, sizeof path, "tests/isa/%s.ptx", file);
+    isa_path(path, sizeof path, file, "");
     char *text = read_text(path);
     if (!text) fail_msg("%s cannot be read", path);
     const int cc = g_dev->cc_major * 10 + g_dev->cc_minor;
@@ -401,14 +409,14 @@ static void check_forms(void **state) {
     for (size_t i = 0; i < N(k_forms); i++) {
         int found = 0;
         for (int k = 0; k < 2 && !found; k++) {
-            char path[256];
-            snprintf(path, sizeof path, "tests/isa/%s%s.ptx", k_forms[i].test, k ? "_sm90" : "");
+            char path[2560];
+            isa_path(path, sizeof path, k_forms[i].test, k ? "_sm90" : "");
             char *text = read_text(path);
             if (text) found = runs(text, k_forms[i].form);
             free(text);
         }
         if (found) continue;
-        print_error("%s: not in tests/isa/%s.ptx\n", k_forms[i].form, k_forms[i].test);
+        print_error("%s: not in %s.ptx\n", k_forms[i].form, k_forms[i].test);
         missing++;
     }
     assert_int_equal(missing, 0);
@@ -419,8 +427,8 @@ static void check_tables(void **state) {
     (void)state;
     for (int i = 0; i < N_CASES + N_WHOLE; i++) {
         const char *file = i < N_CASES ? k_cases[i].file : k_whole[i - N_CASES].file;
-        char path[256];
-        snprintf(path, sizeof path, "tests/isa/%s.ptx", file);
+        char path[2560];
+        isa_path(path, sizeof path, file, "");
         FILE *f = fopen(path, "rb");
         if (!f) fail_msg("no %s", path);
         fclose(f);
@@ -464,9 +472,10 @@ int main(void) {
     static struct CMUnitTest t[MOST];
     static char names[MOST][64];
     size_t n = 0;
-    DIR *dir = opendir("tests/isa");
+    if (solib_build(g_folder, sizeof g_folder, "isa")) g_folder[0] = 0;
+    DIR *dir = opendir(g_folder);
     if (!dir) {
-        fprintf(stderr, "check_isa: no tests/isa here: run it from the repository root\n");
+        fprintf(stderr, "check_isa: no folder %s with the opcode tests (`make tests` writes them)\n", g_folder);
         return 2;
     }
     for (struct dirent *e; (e = readdir(dir)) && n < MOST - 2;) {

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-int solib_path(const char *name, char *path, size_t n) {
+int solib_build(char *path, size_t n, const char *name) {
     char exe[2048];
     ssize_t len = readlink("/proc/self/exe", exe, sizeof exe - 1);
     if (len <= 0) return -1;
@@ -13,8 +13,14 @@ int solib_path(const char *name, char *path, size_t n) {
     char *slash = strrchr(exe, '/');
     if (!slash) return -1;
     *slash = 0;
-    int k = snprintf(path, n, "%s/../fixtures/%s.so", exe, name);
+    int k = snprintf(path, n, "%s/../%s", exe, name);
     return k > 0 && (size_t)k < n && access(path, R_OK) == 0 ? 0 : -1;
+}
+
+int solib_path(const char *name, char *path, size_t n) {
+    char file[256];
+    int k = snprintf(file, sizeof file, "fixtures/%s.so", name);
+    return k > 0 && (size_t)k < sizeof file ? solib_build(path, n, file) : -1;
 }
 
 int solib_tmp(char *dir, size_t n) {
