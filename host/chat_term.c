@@ -7,7 +7,8 @@
 #include "chat.h"
 
 static struct termios before, quiet;
-static volatile sig_atomic_t held; /* the modes are ours to give back */
+static const struct termios *now = &quiet; /* what holds while the terminal is ours */
+static volatile sig_atomic_t held;         /* it is, and the modes are to be given back */
 static int codes_to = -1;          /* where escape codes go; -1: nowhere */
 
 /* Bracketed paste on and off; with off goes dimmed text. */
@@ -30,10 +31,9 @@ static void on_end(int sig) { /* SIGTERM, SIGHUP, SIGQUIT: as they would have en
     raise(sig);
 }
 
-static void on_stop(int sig) {
-    struct termios now;
+static void on_stop(int sig) { /* and SIGCONT, when it comes, is qm_term_continue's */
     sigset_t it;
-    int why = errno, known = held && !tcgetattr(0, &now);
+    int why = errno;
     if (held) set_modes(&before, end, sizeof end - 1);
     signal(sig, SIG_DFL);
     sigemptyset(&it);
@@ -41,12 +41,11 @@ static void on_stop(int sig) {
     raise(sig);
     sigprocmask(SIG_UNBLOCK, &it, NULL); /* it stops here */
     sigaction(sig, &(struct sigaction){.sa_handler = on_stop}, NULL);
-    if (known) set_modes(&now, begin, sizeof begin - 1);
     errno = why;
 }
 
 void qm_term_continue(void) {
-    if (held) set_modes(&quiet, begin, sizeof begin - 1);
+    if (held) set_modes(now, begin, sizeof begin - 1);
 }
 
 void qm_term_open(int fd) {
@@ -71,7 +70,8 @@ void qm_term_open(int fd) {
 }
 
 void qm_term_echo(int on) {
-    if (held) set_modes(on ? &before : &quiet, "", 0);
+    now = on ? &before : &quiet;
+    if (held) set_modes(now, "", 0);
 }
 
 void qm_term_close(void) {

@@ -78,16 +78,20 @@ def test_wrapped_line():
 def test_resized_line():
     t = chat("-n", "2", rows=12, cols=40)
     t.until(at_prompt)
+    t.type("/think\r/think\r")
+    above = ["> /think", "what the model thinks is shown"] * 2
+    t.until(lambda r: r == [*above, ">"])
     t.type(FOX)
     t.settle()
     t.resize(12, 30)
-    want = ["> The quick brown fox jumps ov", "er the lazy dog and then runs", "away"]
-    assert t.settle() == want, t.show()
+    assert t.settle() == [*above, "> The quick brown fox jumps ov", "er the lazy dog and then runs", "away"], t.show()
     t.type("\x01Q\x05Z")
-    assert t.settle() == ["> QThe quick brown fox jumps o", "ver the lazy dog and then runs", " awayZ"], t.show()
+    assert t.settle() == [*above, "> QThe quick brown fox jumps o", "ver the lazy dog and then runs", " awayZ"], t.show()
     t.type("\x7f\x01\x04\x05")
     t.resize(12, 60)
-    rows = t.settle()  # a terminal that has not wrapped anew keeps stale rows above; the line itself is whole
+    rows = t.settle()
+    assert rows[:4] == above, t.show()
+    # A terminal that has not wrapped anew keeps a stale row above; the line itself is whole.
     assert rows[-2:] == ["> The quick brown fox jumps over the lazy dog and then runs", "away"], t.show()
     t.type("\x15/quit\r")
     t.end()
@@ -255,18 +259,36 @@ def test_stop_and_go_on():
     t.read("> ")
     t.settle()
     assert t.modes() == ours
-    t.type("Once upon a time\r")
-    t.until(lambda r: r.count("> Once upon a time") and len(r[-1]) > 5 and not r[-1].startswith(">"))
+    t.type("/quit\r")
+    t.end()
+    assert t.after == t.before
+    t = chat(*STORY)
+    t.until(at_prompt)
+    t.type("Hello\r")
+    t.until(lambda r: len(r) > 1 and len(r[1]) > 5)
     quiet = t.modes()
     assert not quiet[3] & termios.ECHO
-    t.type("\x1a")
-    t.stopped()
-    assert t.modes() == t.before
-    t.go_on()
+    for _ in range(2):
+        t.type("\x1a")
+        t.stopped()
+        assert t.modes() == t.before
+        t.go_on()
+        t.until(lambda r: t.modes() == quiet)
+    t.type("\x03")
     t.until(at_prompt)
     t.type("/quit\r")
     t.end()
     assert t.after == t.before
+    # The kernel's own editing keeps its echo.
+    t = chat("-n", "2", term="dumb")
+    t.read("> ")
+    t.type("\x1a")
+    t.stopped()
+    t.go_on()
+    t.settle()
+    assert t.modes() == t.before
+    t.type("/quit\n")
+    assert "/quit" in t.end()
 
 
 def test_completion():
