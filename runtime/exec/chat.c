@@ -119,17 +119,14 @@ typedef struct {
     const qm_gen_opts *o;
     const qm_tokenizer *tok;
     bytes text, raw;
-    int odd; /* the text cannot say what the tokens are */
+    int failed; /* no memory: the answer is not remembered */
 } listener;
 
 static int on_token(void *user, uint32_t id, const char *text, size_t n) {
     listener *l = user;
     int ends = id != UINT32_MAX && qm_token_is_eog(l->tok, id) && !l->o->ignore_eos; /* no part of the answer */
-    if (id != UINT32_MAX && !ends) {
-        qm_str b = qm_token_bytes(l->tok, id);
-        if (qm_token_is_control(l->tok, id) || append(&l->raw, b.s, b.n)) l->odd = 1;
-    }
-    if (append(&l->text, text, n)) l->odd = 1;
+    qm_str b = id != UINT32_MAX && !ends ? qm_token_bytes(l->tok, id) : (qm_str){"", 0}; /* a control token's are in no text */
+    if (append(&l->raw, b.s, b.n) || append(&l->text, text, n)) l->failed = 1;
     return l->o->on_token ? l->o->on_token(l->o->user, id, text, n) : 0;
 }
 
@@ -165,7 +162,7 @@ static void remember(qm_session *s, listener *l, qm_said **d, const qm_gen_stats
     qm_rendered *r = &(*d)->r;
     size_t n = r->n;
     qm_err ignored;
-    int says = !l->odd && l->raw.n == l->text.n && (!l->raw.n || !memcmp(l->raw.s, l->text.s, l->raw.n));
+    int says = !l->failed && l->raw.n == l->text.n && (!l->raw.n || !memcmp(l->raw.s, l->text.s, l->raw.n));
     char *p = says ? realloc(r->text, n + l->text.n + 1) : NULL;
     if (p) {
         if (l->text.n) memcpy(p + n, l->text.s, l->text.n);
