@@ -50,6 +50,7 @@ typedef struct {
     char *s;       /* the answer so far, what was thought included */
     size_t n, cap;
     int failed;
+    qm_progress prefill;
     qm_think think;
     int hide, smart; /* smart: stdout is a terminal that knows escape codes */
     int dim;         /* thinking is on the screen: dimmed, or hidden behind a word */
@@ -81,6 +82,7 @@ static int show(void *user, int thinking, const char *s, size_t n) {
 static int on_token(void *user, uint32_t id, const char *s, size_t n) {
     answer *a = user;
     (void)id;
+    qm_progress_end(&a->prefill);
     if (a->n + n + 1 > a->cap) {
         size_t cap = 2 * (a->n + n + 1);
         char *p = realloc(a->s, cap);
@@ -103,7 +105,8 @@ static void end_line(answer *a) {
 }
 
 static int on_prefill(void *user, uint32_t done, uint32_t total) {
-    (void)user, (void)done, (void)total;
+    answer *a = user;
+    qm_progress_show(&a->prefill, "prompt ", done, total);
     return qm_chat_interrupted;
 }
 
@@ -150,11 +153,14 @@ static outcome answer_it(qm_chat *c) {
         return FATAL;
     }
     qm_gen_opts o = {.max_tokens = qm_run.n < 0 ? 0 : (uint32_t)qm_run.n, .ignore_eos = qm_run.ignore_eos,
+                     .stop = (const char *const *)qm_run.stop, .n_stop = qm_run.n_stop,
                      .on_token = on_token, .on_prefill = on_prefill, .user = &a};
     qm_chat_interrupted = 0;
     int inside = qm_engine_thinks(c->g, m, n_m, &e), rc = inside < 0 ? inside : 0;
     qm_think_begin(&a.think, inside, show, &a);
+    qm_progress_begin(&a.prefill, !qm_run.quiet);
     if (!rc) rc = qm_session_chat(c->s, m, n_m, &o, &st, &e);
+    qm_progress_end(&a.prefill);
     free(m);
     if (!rc) end_line(&a);
     if (a.failed) {
@@ -261,7 +267,10 @@ static int run(qm_lines *l) {
     int status = QM_EXIT_FAIL;
     c.hide_thinking = opt.hide_thinking;
     if (qm_run.system && qm_run.system[0] && !(c.system = strdup(qm_run.system))) goto out;
-    if (qm_run_open(&c.g, cancelled, &e)) goto failed;
+    if (qm_run_open(&c.g, cancelled, NULL, NULL, &e)) {
+        status = qm_host_open_fail(&e, qm_run.ctx);
+        goto out;
+    }
     qm_engine_get_info(c.g, &c.info);
     qm_run_describe(&c.info);
     qm_sampling_choose(c.g, &c.how);

@@ -7,7 +7,9 @@
 /* The common options, as popt stores them: strings may be NULL, numbers 0. */
 typedef struct {
     char *model, *prompt, *system, *device, *executor, *template_file, *template_kwargs;
-    int n, ctx, no_nfc, ignore_eos, verbose, quiet; /* n -1: no limit */
+    char **stop; /* [n_stop] */
+    size_t n_stop;
+    int n, ctx, no_nfc, ignore_eos, verbose, quiet; /* n -1: no limit; ctx -1: not given, 0: the model's */
     float rope_base;
 } qm_run_options;
 extern qm_run_options qm_run;
@@ -18,8 +20,10 @@ extern const struct poptOption qm_run_table[];
 int qm_run_args(int argc, char **argv, const struct poptOption *table, const char *synopsis);
 /* A whole file ("-": standard input) into *s, [*n] and a NUL; 0, or said already. free it. */
 int qm_run_read(const char *path, char **s, size_t *n);
-/* Opens the model. cancelled: asked now and then while loading; may be NULL. */
-int qm_run_open(qm_engine **g, int (*cancelled)(void), qm_err *e);
+/* Opens the model. cancelled: asked now and then while loading; measure: how much context is needed and wanted
+ * (qm_engine_opts), with `user`. Either may be NULL; without measure the conversation has no end. */
+typedef int (*qm_run_measure)(void *user, const qm_engine *g, uint32_t *n_needed, uint32_t *n_wanted, qm_err *e);
+int qm_run_open(qm_engine **g, int (*cancelled)(void), qm_run_measure measure, void *user, qm_err *e);
 /* With --verbose: the model and its memory, on stderr. */
 void qm_run_describe(const qm_engine_info *i);
 /* Device and load, two lines on stderr. */

@@ -146,7 +146,7 @@ def test_template():
             assert p.returncode == 1, p  # a chat goes on, and says at its end that a turn had no answer
         for args, status, said in ((("--chat-template", "/nowhere/x.jinja"), 1, "/nowhere/x.jinja"),
                                    (("--template-kwargs", "{'a': 1}"), 2, "line 1, column 2"), (("--template-kwargs", "[]"), 2, "an object"),
-                                   (("--template-kwargs", '{"messages": 1}'), 1, '"messages"')):
+                                   (("--template-kwargs", '{"messages": 1}'), 2, '"messages"')):
             p = subprocess.run([BIN, cmd[0], model(), *cmd[1:], *args], input=b"Hi\n", capture_output=True)
             assert p.returncode == status and said in p.stderr.decode() and not p.stdout, p
     p = subprocess.run([BIN, "generate", model(), "-p", "Hi", "--raw", *same], capture_output=True)
