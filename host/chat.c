@@ -120,8 +120,6 @@ static void count(qm_chat *c, const qm_gen_stats *t) {
     c->decode_s += t->decode_s;
 }
 
-static int draws(const qm_chat *c) { return c->how.temperature > 0 && c->how.top_k != 1; } /* else it is greedy */
-
 /* The system message and the turns, in an array of its own; NULL: no memory. */
 static qm_message *all(const qm_chat *c, size_t *n) {
     qm_message *m = malloc((c->n_m + 1) * sizeof *m);
@@ -211,7 +209,7 @@ void qm_chat_regen(qm_chat *c) {
     qm_sampling before = c->how;
     c->how.seed = c->how.seed < INT64_MAX ? c->how.seed + 1 : 0;
     if (qm_session_set_sampling(c->s, &c->how, &e)) qm_host_fail(&e); /* cannot fail: only the seed is new */
-    if (!draws(c)) fputs("greedy: the answer will be the same again\n", stderr);
+    if (qm_sampling_greedy(&c->how)) fputs("greedy: the answer will be the same again\n", stderr);
     else if (!qm_run.quiet) qm_sampling_print(stderr, &c->how);
     int had = c->n_m % 2 == 0;
     qm_message old = c->m[c->n_m - 1];
@@ -280,7 +278,7 @@ static int run(qm_lines *l) {
         fputs("sample  ", stderr);
         qm_sampling_print(stderr, &c.how);
         fputs("/help lists the commands, Ctrl-D ends\n", stderr);
-    } else if (!qm_run.quiet && draws(&c)) { /* what repeats the run */
+    } else if (!qm_run.quiet && !qm_sampling_greedy(&c.how)) { /* what repeats the run */
         fputs("sample  ", stderr);
         qm_sampling_print(stderr, &c.how);
     }

@@ -103,10 +103,10 @@ const char *qm_host_nearest(const char *word, const char *const *list, int n) {
 }
 
 const char *qm_host_bytes(char *buf, size_t n, uint64_t bytes) {
-    static const char *const unit[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
+    static const char *const unit[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
     double v = (double)bytes;
     int u = 0;
-    while (v >= 999.5 && u < 6) v /= 1000, u++;
+    while (v >= 999.5 && u < 6) v /= 1024, u++;
     snprintf(buf, n, u ? (v < 9.995 ? "%.2f %s" : v < 99.95 ? "%.1f %s" : "%.0f %s") : "%.0f %s", v, unit[u]);
     return buf;
 }

@@ -78,6 +78,6 @@ void qm_progress_begin(qm_progress *p, int wanted);
 void qm_progress_show(qm_progress *p, const char *what, uint64_t done, uint64_t of);
 void qm_progress_end(qm_progress *p);
 
-/* "1.92 GB" (decimal units) into buf; returns buf. */
+/* "1.79 GiB" (binary units: a size; rates are decimal) into buf; returns buf. */
 const char *qm_host_bytes(char *buf, size_t n, uint64_t bytes);
 #endif

@@ -13,7 +13,7 @@
 #   tools.txt                  compute-sanitizer, ncu, and whatever else was printed
 # Settings of the GPU (clocks, power, modes) are read and never changed. Exit status 1 if a step failed.
 #
-#   --model FILE   measure this model instead of writing a synthetic 30B (18.6 GB) into --dir (default: the
+#   --model FILE   measure this model instead of writing a synthetic 30B (17.3 GiB) into --dir (default: the
 #                  first of $TMPDIR, /tmp, /var/tmp, ., /dev/shm with room); --keep leaves it there
 #   --peer PATH    also runs this llama-bench on the same file, by turns with ours, and prints the ratio
 #   --budget N     all limits together, default 540; each step gets its share, so a slower machine wants more
@@ -320,7 +320,7 @@ step_ncu() {
     tool=ncu
     have $tool || tool=$(ls /usr/local/cuda*/bin/ncu /opt/nvidia/nsight-compute/*/ncu 2>/dev/null | head -n 1)
     [ -n "$tool" ] || skip "no ncu here"
-    # Two layers of the 30B's shape: the same kernels at the same shapes, without 18 GB to load.
+    # Two layers of the 30B's shape: the same kernels at the same shapes, without 17 GiB to load.
     if sim; then "$B/qmoe-gpu" synth -o "$W/two.gguf" --layers 2
     else "$B/qmoe-gpu" synth --preset qwen3-30b-a3b --layers 2 -o "$W/two.gguf"; fi || exit 1
     m=gpu__time_duration.sum,dram__bytes_read.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed
@@ -469,7 +469,7 @@ for s in $todo; do
     t0=$(date +%s.%N)
     rm -f "$W/$s.figure"
     if [ "$s" = synth ] && [ -z "$M" ]; then
-        result=skipped figure="no folder with 19 GB free: give --dir or --model"
+        result=skipped figure="no folder with 18 GiB free: give --dir or --model"
     elif [ "$limit" -lt 3 ]; then
         result="no time" figure="the budget of $budget s is spent"
         n_failed=$((n_failed + 1))

@@ -2,6 +2,7 @@
 #include "memory.h"
 #include <stdio.h>
 #include <string.h>
+#include "../base/units.h"
 #include "weights.h"
 
 static void parts(qm_memory *m, const qm_place *pl, qm_limits l, uint32_t n_ctx) {
@@ -73,11 +74,11 @@ int qm_memory_choose(qm_memory *m, const qm_place *pl, qm_limits l, uint64_t fre
     char advice[96] = "; no context is small enough";
     if (m->n_ctx_max) snprintf(advice, sizeof advice, "; the largest context that fits is %u (-c)", m->n_ctx_max);
     return qm_fail(e, QM_ERR_NOMEM,
-                   "the model needs %.2f GB of device memory (weights %.2f, KV cache %.2f for %u positions, scratch %.2f, "
-                   "loading and driver %.2f), but %.2f GB of %.2f GB can be used on %s%s",
-                   1e-9 * (double)m->need, 1e-9 * (double)m->weights, 1e-9 * (double)m->kv, m->n_ctx,
-                   1e-9 * (double)(m->scratch + m->rope + m->sequence), 1e-9 * (double)(m->loading + m->headroom),
-                   1e-9 * (double)m->limit, 1e-9 * (double)m->total, where, advice);
+                   "the model needs %.2f GiB of device memory (weights %.2f, KV cache %.2f for %u positions, scratch %.2f, "
+                   "loading and driver %.2f), but %.2f of %.2f GiB can be used on %s%s",
+                   qm_gib((double)m->need), qm_gib((double)m->weights), qm_gib((double)m->kv), m->n_ctx,
+                   qm_gib((double)(m->scratch + m->rope + m->sequence)), qm_gib((double)(m->loading + m->headroom)),
+                   qm_gib((double)m->limit), qm_gib((double)m->total), where, advice);
 }
 
 int qm_memory_estimate(qm_memory *m, const char *gguf_path, const qm_engine_opts *o, qm_err *e) {
