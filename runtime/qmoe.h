@@ -159,9 +159,10 @@ typedef struct {
     int ignore_eos;
     const char *const *stop;    /* stop strings, n_stop of them; never emitted */
     size_t n_stop;
-    /* Called per token in order. text: whole UTF-8 characters only, possibly empty (held back).
-     * Non-zero return stops after this token. After the last token it may be called once more with
-     * id = UINT32_MAX for text that was held back. */
+    /* Called once for every sampled token, in order, before anything ends the answer: for the end-of-generation token
+     * too, whose text is empty. text: whole UTF-8 characters only, possibly empty (held back: it may be the beginning
+     * of a stop string). Non-zero return stops after this token: there is no further call. After the last token it may
+     * be called once more with id = UINT32_MAX for text that was held back. */
     int (*on_token)(void *user, uint32_t id, const char *text, size_t n);
     /* Called before each position of the prompt; may be NULL. Non-zero cancels: QM_ERR_CANCELLED, and the session
      * holds what has been computed. */
