@@ -138,8 +138,9 @@ typedef struct {
     double min_cosine;      /* a cosine below it departs; 0: 0.9999 against "ref", 0.999 against a directory */
 } qm_trace_opts;
 /* The step of the prompt's last position, observed: statistics of every layer's slots, what the routers chose, the
- * logits, a verdict. It is the step that generate computes, op by op, with launches in between that only read.
- * departed: 1 where a comparison found a departure. */
+ * logits, a verdict. It is the step that generate computes, its ops launched one by one with launches in between that
+ * only read; then the engine's executor computes the same step, and the report says whether the logits are the same.
+ * departed: 1 where a comparison found a departure, or the executor other logits. */
 int qm_trace(qm_engine *g, const char *prompt, size_t n_prompt, const uint32_t *ids, size_t n_ids, const qm_trace_opts *o,
              int *departed, qm_write_fn w, void *user, qm_err *e);
 
