@@ -17,6 +17,7 @@ endif
 
 # setup.sh runs every time (a tenth of a second) and rewrites config.mk only when something changed.
 .DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
 GOALS := $(or $(MAKECMDGOALS),all)
 ifneq ($(filter-out clean,$(GOALS)),)
 LEVEL := $(if $(filter-out all demo install clean,$(GOALS)),all,build)
@@ -38,15 +39,15 @@ HOSTLIBS = -ledit
 
 LIB_C  := $(wildcard runtime/*/*.c kernels/ref/*.c)
 HOST_C := $(wildcard host/*.c)
-TEST_C := $(wildcard tests/unit_*.c tests/check_*.c)
-FUZZ_C := $(wildcard tests/fuzz_*.c)
-HELP_C := $(filter-out $(TEST_C) $(FUZZ_C),$(wildcard tests/*.c))
+TEST_C := $(wildcard tests/*/unit_*.c tests/*/check_*.c)
+FUZZ_C := $(wildcard tests/fuzz/fuzz_*.c)
+HELP_O := $(patsubst %.c,$(B)/o/%.o,$(wildcard tests/support/*.c))
 PTX    := $(wildcard kernels/ptx/*.ptx)
 CU     := $(wildcard kernels/cu/*.cu)
 LIB_O  := $(LIB_C:%.c=$(B)/o/%.o) $(B)/o/embed.o
-TESTS  := $(TEST_C:tests/%.c=$(B)/tests/%)
-SCRIPTS := $(wildcard tests/test_*.py)
-FUZZERS := $(FUZZ_C:tests/%.c=$(B)/tests/%)
+TESTS  := $(addprefix $(B)/tests/,$(notdir $(TEST_C:.c=)))
+SCRIPTS := $(wildcard tests/*/test_*.py)
+FUZZERS := $(addprefix $(B)/tests/,$(notdir $(FUZZ_C:.c=)))
 
 all: $(B)/qmoe-gpu
 
@@ -89,9 +90,12 @@ $(B)/o/embed.o: $(B)/embed.S
 	@mkdir -p $(@D)
 	$(call Q,AS,$<)$(CC) -c -o $@ $<
 
-$(B)/tests/%: $(B)/o/tests/%.o $(HELP_C:%.c=$(B)/o/%.o) $(LIBQMOE)
+# A test program bears its file's name, whatever room that stands in; what tests share is tests/support.
+$(B)/o/tests/%.o: DEFS = -Itests -Itests/support
+$(foreach t,$(TEST_C) $(FUZZ_C),$(eval $(B)/tests/$(notdir $(t:.c=)): $(B)/o/$(t:.c=.o)))
+$(TESTS): $(HELP_O) $(LIBQMOE)
 	@mkdir -p $(@D)
-	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $(filter %.o,$^) $(filter-out %.o,$^) $(LDLIBS) -lcmocka
 
 # Shared libraries that tests load: a stand-in for the driver, a profiler.
 FIXTURES := $(patsubst tests/fixtures/%.c,$(B)/fixtures/%.so,$(wildcard tests/fixtures/*.c))
@@ -100,9 +104,15 @@ $(B)/fixtures/%.so: tests/fixtures/%.c $(wildcard tests/fixtures/*.h) contracts/
 	$(call Q,SO,$<)$(CC) $(filter-out $(SANFLAGS) -MMD -MP,$(ALL_C)) -fPIC -shared -o $@ $<
 $(TESTS): | $(FIXTURES)
 
-$(B)/tests/fuzz_%: $(B)/o/tests/fuzz_%.o $(B)/libqmoe.a
+# The opcode tests' PTX is written by their maker.
+$(B)/isa/made: tests/isa/make.py tests/isa/whole.py | $(B)/config.mk
+	@rm -rf $(@D)
+	$(call Q,GEN,$(@D))$(PYTHON) tests/isa/make.py $(@D) && touch $@
+$(B)/tests/check_isa: | $(B)/isa/made
+
+$(FUZZERS): $(B)/libqmoe.a
 	@mkdir -p $(@D)
-	$(call Q,LD,$@)$(CC) $(SANFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+	$(call Q,LD,$@)$(CC) $(SANFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $< $(LDLIBS)
 
 include bench/bench.mk
 

@@ -25,7 +25,7 @@ typedef struct {
     uint32_t max_splits;
     uint32_t rows_run;     /* 0 = all; else only as many rows, in the geometry of all */
 } qm_bench_job;
-/* Every kernel of contracts/kernels.def at each place where a step of that model may use it (tests/test_bench.py
+/* Every kernel of contracts/kernels.def at each place where a step of that model may use it (tests/cli/test_bench.py
  * fails where an op of the plan is left out). Returns how many; fills at most cap. */
 int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap);
 /* "30b/qkv/matvec/Q4_K" */

@@ -61,21 +61,21 @@ def keys(where, d, spec, say):
 def known_tests(root):
     """Every test name that the sources define: program:test, and the steps of tests/run."""
     names = set()
-    for path in glob.glob(os.path.join(root, "tests", "*.c")):
+    for path in glob.glob(os.path.join(root, "tests", "*", "*.c")):
         prog = os.path.basename(path)[:-2]
         with open(path, encoding="utf-8") as f:
             text = re.sub(r"/\*.*?\*/|//[^\n]*", "", f.read(), flags=re.S)
         names |= {f"{prog}:{t}" for t in re.findall(r"\bcmocka_unit_test\w*\(\s*(\w+)", text)}
         # tests entered by hand, as {"name", function, ...
         names |= {f"{prog}:{t}" for t in re.findall(r'\{\s*"(\w+)"\s*,\s*[a-z]\w*\s*,', text)}
-    for path in glob.glob(os.path.join(root, "tests", "test_*.py")):
+    for path in glob.glob(os.path.join(root, "tests", "*", "test_*.py")):
         with open(path, encoding="utf-8") as f:
             names |= {f"{os.path.basename(path)[:-3]}:{t}" for t in re.findall(r"^\s*def (test_\w+)", f.read(), re.M)}
     run = os.path.join(root, "tests", "run")
     if os.path.exists(run):
         with open(run, encoding="utf-8") as f:
             names |= set(re.findall(r'"((?:tools|bench):\w+)"', f.read()))
-    names |= {f"fuzz:{os.path.basename(p)[:-2]}" for p in glob.glob(os.path.join(root, "tests", "fuzz_*.c"))}
+    names |= {f"fuzz:{os.path.basename(p)[:-2]}" for p in glob.glob(os.path.join(root, "tests", "fuzz", "fuzz_*.c"))}
     return names
 
 

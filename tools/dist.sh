@@ -96,10 +96,11 @@ put() { # put FILE FOLDER: a stripped copy
 put "$O/qmoe-gpu" "$T/build"
 ln -s build/qmoe-gpu "$T/qmoe-gpu"
 put "$O/libqmoe.so" "$T/build/lib"
-for c in tests/unit_*.c tests/check_*.c; do put "$O/${c%.c}" "$T/build/tests"; done
+for c in tests/*/unit_*.c tests/*/check_*.c; do put "$O/tests/$(basename "$c" .c)" "$T/build/tests"; done
 for p in "$O"/bench/*; do if [ -f "$p" ] && [ -x "$p" ]; then put "$p" "$T/build/bench"; fi; done
 for f in "$O"/fixtures/*.so; do [ ! -f "$f" ] || put "$f" "$T/build/fixtures"; done
-# What tests read: all folders in tests/, without sources.
+cp -r "$O/isa" "$T/build/"
+# What tests read: all rooms of tests/, without sources.
 for d in tests/*/; do cp -r "${d%/}" "$T/tests/"; done
 find "$T/tests" -type f \( -name '*.c' -o -name '*.h' -o -name '*.py' -o -name '*.pyc' \) -delete
 find "$T/tests" -type d -empty -delete
@@ -109,7 +110,7 @@ for f in tools/gpu_check.sh tools/bench_diff.py tools/timeline.py bench/chips.js
 done
 if [ -f models/demo.gguf ]; then mkdir -p "$T/models" && cp models/* "$T/models/"; fi
 # Tests in Python run where there is a python3.
-for f in tests/test_demo.py tests/tap.py; do [ ! -f $f ] || cp $f "$T/tests/"; done
+for f in tests/cli/test_demo.py tests/support/tap.py; do mkdir -p "$T/${f%/*}" && cp $f "$T/$f"; done
 mkdir -p "$T/tools/demo" && cp tools/demo/chat_template.jinja "$T/tools/demo/" # unit_turns reads it
 cp LICENSE "$T/"
 printf 'qmoe-gpu %s for %s Linux, glibc %s or later\ncommit %s\n' "$version" "$ARCH" "$MAX_GLIBC" "$COMMIT" > "$T/VERSION"

@@ -186,7 +186,7 @@ step_kernels() {
 # The tests that run whole models on the device of QMOE_TEST_DEVICE.
 step_goldens() {
     run_tests "$B/tests/unit_hf" "$B/tests/unit_parity" "$B/tests/unit_engine" "$B/tests/unit_walk" "$B"/tests/unit_demo* \
-        "$B/tests/unit_upload" "$B/tests/unit_nvrtc" "$B/tests/unit_perop" "$B/tests/unit_bench" tests/test_demo.py "$B/tests/unit_gates_demo"
+        "$B/tests/unit_upload" "$B/tests/unit_nvrtc" "$B/tests/unit_perop" "$B/tests/unit_bench" tests/cli/test_demo.py "$B/tests/unit_gates_demo"
 }
 
 step_sanitizer() {

@@ -9,7 +9,7 @@ its tojson).
                                                   renders every DIR/*.jinja with the conversations below;
                                                   QMOE_JINJA_FIXTURES=FILE tests/unit_jinja then compares
   python3 tools/jinja_fixtures.py --qwen DIR      writes tests/golden/jinja/qwen.json: digests of Qwen's own templates, which
-                                                  are fetched into DIR (tests/test_templates.py compares)
+                                                  are fetched into DIR (tests/tools/test_templates.py compares)
 
 The cases of one file: {"cases": [{"name", "template", "data", "want" or "error"}]}. error is "compile" or
 "render": our engine must fail too, then or before. Qwen's template texts are not ours to hand on: none is committed."""

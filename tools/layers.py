@@ -67,7 +67,7 @@ def check_includes(root, path, lines, say):
 
 
 def check_words(root, say):
-    """kernels.def names an op <=> kernels/ref/<op>.c, kernels/ptx/<op>.ptx and tests/check_<op>.c exist."""
+    """kernels.def names an op <=> kernels/ref/<op>.c, kernels/ptx/<op>.ptx and tests/kernels/check_<op>.c exist."""
     with open(os.path.join(root, "contracts/kernels.def")) as f:
         entries = re.findall(r"^QM_KERNEL\((\w+), *[\w-]+, *\d+, *(\w+),", f.read(), re.M)
     ops = {op for op, _ in entries}
@@ -76,7 +76,7 @@ def check_words(root, say):
     for op in sorted(ops | have):
         if op not in ops:
             say(f"kernels/ptx/{op}.ptx: no line in contracts/kernels.def")
-        for p in (f"kernels/ref/{op}.c", f"kernels/ptx/{op}.ptx", f"tests/check_{op}.c"):
+        for p in (f"kernels/ref/{op}.c", f"kernels/ptx/{op}.ptx", f"tests/kernels/check_{op}.c"):
             if not os.path.exists(os.path.join(root, p)):
                 say(f"kernel {op}: {p} is missing")
     for op, entry in entries:

@@ -76,7 +76,7 @@ def golden(program, path="tests/golden/quant_llama.json"):
             tensors[name] = {"weights_fnv": fnv(x.tobytes()), "types": types}
             print(f"{name:14}" + "".join(f"  {t} {v['our_rmse'] / v['llama_rmse']:.3f}" for t, v in types.items() if v["llama_rmse"]))
     with open(path, "w") as f:
-        json.dump({"about": "the tensors of tests/unit_quantize.c: llama.cpp's error, hashes (FNV-1a) of our blocks and of the "
+        json.dump({"about": "the tensors of tests/unit/unit_quantize.c: llama.cpp's error, hashes (FNV-1a) of our blocks and of the "
                             "values that the gguf package reads in them; tools/quant_compare.py --golden",
                    "versions": {p: version(p) for p in ("gguf", "xllamacpp")}, "tensors": tensors}, f, indent=1)
         f.write("\n")

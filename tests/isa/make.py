@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""make.py: writes the elementwise tests/isa/*.ptx, one file per test named in contracts/isa.def, one entry
-per opcode form. Every entry has the same frame: thread i reads its operands a, b, c from the 8-byte slots
-of its 32-byte item, runs the instruction and stores d into its 16-byte result. What d must be stands in
-int.h, float.h and whole.h, computed in C. Run it from the repository root after changing a row; the .ptx files are
-committed and are what the runner reads. Kernels of other shapes are in whole.py."""
-import re, sys
+"""make.py FOLDER: writes the opcode tests as FOLDER/*.ptx, one file per test named in contracts/isa.def, one
+entry per opcode form. The elementwise ones are rows here and have one frame: thread i reads its operands a, b, c
+from the 8-byte slots of its 32-byte item, runs the instruction and stores d into its 16-byte result. Kernels of
+other shapes are in whole.py. What d must be stands in int.h, float.h and whole.h, computed in C. The Makefile
+runs this into build/isa, where check_isa reads them."""
+import os, re, sys
 
 # file, .target, rows of "entry | operand types > result type | instructions"
 FILES = {}
@@ -264,15 +264,18 @@ def whole_entry(name, before, body):
     return WFRAME.format(before=before, name=name, regs=regs,
                          body="".join((l if l.endswith(":") else "    " + l) + "\n" for l in lines))
 
-exec(open("tests/isa/whole.py").read())
+exec(open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "whole.py")).read())
+
+folder = sys.argv[1]
+os.makedirs(folder, exist_ok=True)
 
 for f, (sm, rows) in WHOLE.items():
     FILES.setdefault(f, (sm, []))
 for f, (sm, rows) in FILES.items():
     more = WHOLE.get(f, (sm, []))[1]
     names = [r.split('|')[0].strip() for r in rows] + [m[0] for m in more]
-    with open(f"tests/isa/{f}.ptx", "w") as out:
-        out.write(f"// {f}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}; written by make.py; expected values in the headers here\n")
+    with open(os.path.join(folder, f + ".ptx"), "w") as out:
+        out.write(f"// {f}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}; written by make.py; expected values in the headers beside it\n")
         out.write(f".version {'8.0' if sm == 90 or f.startswith('bar') else '7.4'}\n.target sm_{sm}\n.address_size 64\n")
         for r in rows:
             out.write("\n" + entry(r))

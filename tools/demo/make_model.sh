@@ -67,7 +67,7 @@ step_goldens() { # what the model must say, and what llama.cpp makes of it
         mv "$WORK/llama.txt" tests/golden/demo_llama.txt
     }
 }
-step_peers() { # what Hugging Face and llama.cpp make of it: tests/gates.h
+step_peers() { # what Hugging Face and llama.cpp make of it: tests/support/gates.h
     made tests/golden/peers/text_llama.lp "$MODEL" || python3 tools/peers/fixtures.py "$QMOE" demo
 }
 step_card() {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the fixtures of the parity gates (tests/gates.h) anew: what Hugging Face transformers and llama.cpp make
+"""Makes the fixtures of the parity gates (tests/support/gates.h) anew: what Hugging Face transformers and llama.cpp make
 of the same tokens, for the small random model and for the demo model.
 
     python3 tools/peers/fixtures.py build/qmoe-gpu [tiny] [demo]       default: both

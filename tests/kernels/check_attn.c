@@ -1,0 +1,223 @@
+/* check_attn: split-KV attention against the reference: page borders, more splits than pages, group
+ * sizes, short CTAs; and attn + combine against plain softmax attention written out here.
+ * Every cache element that no token has written yet is a NaN: reading one shows. */
+#include "check.h"
+#include <math.h>
+#include <string.h>
+#include "../../runtime/file/quant.h"
+
+typedef struct {
+    uint32_t hd, n_head, n_kv, n_splits, pos, n_pages;
+    float q_scale;
+    float *q, *k, *v; /* [n_head, hd], [pos + 1, n_kv, hd] each (values that f16 holds) */
+    uint32_t *table;
+    qm_attn_args a;
+} attn_case;
+
+static size_t k_at(const attn_case *c, uint32_t t, uint32_t kv, uint32_t d)
+{
+    return ((size_t)c->table[t / 32] * c->n_kv + kv) * 32 * c->hd + (d / 8 * 32 + t % 32) * 8 + d % 8;
+}
+
+static size_t v_at(const attn_case *c, uint32_t t, uint32_t kv, uint32_t d)
+{
+    return ((size_t)c->table[t / 32] * c->n_kv + kv) * 32 * c->hd + t % 32 * c->hd + d;
+}
+
+/* sparse: the cache slots of no token stay unwritten (for the device's check of such reads) instead of
+ * holding NaN. */
+static void make(attn_case *c, int sparse)
+{
+    const uint32_t pos = c->pos, hd = c->hd;
+    const size_t n = (size_t)(pos + 1) * c->n_kv * hd;
+    c->n_pages = pos / 32 + 1;
+    uint32_t pool_pages = c->n_pages + 2, st[QM_STATE_SIZE / 4] = {pos};
+    size_t pool = (size_t)pool_pages * c->n_kv * 32 * hd;
+    uint32_t *perm = chk_tmp(4 * pool_pages);
+    for (uint32_t i = 0; i < pool_pages; i++) perm[i] = i;
+    for (uint32_t i = pool_pages - 1; i; i--) {
+        uint32_t j = qm_rng_below(chk_rng(), i + 1), t = perm[i];
+        perm[i] = perm[j];
+        perm[j] = t;
+    }
+    c->table = perm; /* the first n_pages entries; the device gets no more than these */
+    c->q = chk_normal((size_t)c->n_head * hd, c->q_scale);
+    c->k = chk_normal(n, 1);
+    c->v = chk_normal(n, 1);
+    uint16_t *kp = chk_tmp(2 * pool), *vp = chk_tmp(2 * pool);
+    for (size_t i = 0; i < pool; i++) kp[i] = vp[i] = 0x7e00;
+    for (uint32_t t = 0; t <= pos; t++)
+        for (uint32_t kv = 0; kv < c->n_kv; kv++)
+            for (uint32_t d = 0; d < hd; d++) {
+                size_t i = ((size_t)t * c->n_kv + kv) * hd + d;
+                uint16_t hk = qm_f32_to_f16(c->k[i]), hv = qm_f32_to_f16(c->v[i]);
+                kp[k_at(c, t, kv, d)] = hk;
+                vp[v_at(c, t, kv, d)] = hv;
+                c->k[i] = qm_f16_to_f32(hk);
+                c->v[i] = qm_f16_to_f32(hv);
+            }
+    qm_attn_args a = {.n_head = c->n_head, .n_kv = c->n_kv, .n_splits = c->n_splits};
+    a.scale = (float)(1 / sqrt((double)hd));
+    a.q = chk_in("q", c->q, 4 * (size_t)c->n_head * hd);
+    a.k_pool = sparse ? chk_out("k_pool", 2 * pool) : chk_in("k_pool", kp, 2 * pool);
+    a.v_pool = sparse ? chk_out("v_pool", 2 * pool) : chk_in("v_pool", vp, 2 * pool);
+    for (uint32_t t = 0; sparse && t <= pos; t++)
+        for (uint32_t kv = 0; kv < c->n_kv; kv++) {
+            for (uint32_t d = 0; d < hd; d += 8)
+                chk_write(a.k_pool + 2 * k_at(c, t, kv, d), kp + k_at(c, t, kv, d), 16);
+            chk_write(a.v_pool + 2 * v_at(c, t, kv, 0), vp + v_at(c, t, kv, 0), 2 * hd);
+        }
+    a.table = chk_in("table", perm, 4 * c->n_pages);
+    a.state = chk_in("state", st, sizeof st);
+    a.acc = chk_out("acc", 4 * (size_t)c->n_head * c->n_splits * hd);
+    a.ml = chk_out("ml", 8 * (size_t)c->n_head * c->n_splits);
+    c->a = a;
+}
+
+static void launch(const attn_case *c, unsigned block)
+{
+    chk_launch(chk_kernel(QM_OP_ATTN, -1, (int)c->hd), c->n_kv, c->n_splits, (c->n_head / c->n_kv + 7) / 8, block, 0,
+               &c->a);
+}
+
+typedef struct { uint32_t hd, n_head, n_kv, n_splits, pos; unsigned block; float q_scale; double tol; } shape;
+
+static void one(int checked, shape s)
+{
+    (checked ? chk_begin_checked : chk_begin)("attn hd=%u heads=%u/%u splits=%u pos=%u block=%u q*%g", s.hd,
+                                              s.n_head, s.n_kv, s.n_splits, s.pos, s.block, s.q_scale);
+    attn_case c = {.hd = s.hd, .n_head = s.n_head, .n_kv = s.n_kv, .n_splits = s.n_splits, .pos = s.pos,
+                   .q_scale = s.q_scale};
+    qm_attn_args r;
+    double tol = s.tol != 0 ? s.tol : chk_tolerance(chk_kernel(QM_OP_ATTN, -1, (int)s.hd));
+    make(&c, checked);
+    launch(&c, s.block);
+    chk_ref_args(&r, &c.a, sizeof r);
+    qm_ref_attn(&r, &(qm_ref_env){.head_dim = (int)s.hd,
+                                  .grid = {s.n_kv, s.n_splits, (s.n_head / s.n_kv + 7) / 8}, .block = s.block});
+    chk_f32(c.a.ml, 2 * (size_t)s.n_head * s.n_splits, tol);
+    const float *ml = chk_get(c.a.ml), *rl = chk_twin(c.a.ml);
+    for (size_t i = 0; i < (size_t)s.n_head * s.n_splits; i++) {
+        double m = rl[2 * i], l = rl[2 * i + 1];
+        if (l != 0 && (fabs(ml[2 * i] - m) > tol * fmax(1, fabs(m)) || fabs(ml[2 * i + 1] - l) > 2 * tol * l))
+            chk_fail("ml[%zu]: ref %.9g %.9g, got %.9g %.9g", i, m, l, ml[2 * i], ml[2 * i + 1]);
+    }
+    chk_f32(c.a.acc, (size_t)s.n_head * s.n_splits * s.hd, tol);
+    chk_end();
+}
+
+static void positions(void **state)
+{
+    static const uint32_t pos[] = {0, 1, 2, 3, 4, 30, 31, 32, 33, 35, 36, 63, 64, 255, 256, 300};
+    static const uint32_t splits[] = {1, 2, 5, 16};
+    (void)state;
+    for (size_t i = 0; i < sizeof pos / sizeof *pos; i++)
+        for (size_t j = 0; j < sizeof splits / sizeof *splits; j++) {
+            one(0, (shape){64, 8, 1, splits[j], pos[i], 256, 2, 0});
+            one(0, (shape){128, 8, 1, splits[j], pos[i], 256, 2, 0});
+        }
+}
+
+static void groups(void **state)
+{
+    static const uint32_t g[] = {1, 2, 3, 7, 8, 9, 12, 16};
+    (void)state;
+    for (size_t i = 0; i < sizeof g / sizeof *g; i++)
+        for (uint32_t hd = 64; hd <= 128; hd += 64) {
+            one(0, (shape){hd, g[i], 1, 2, 70, 256, 2, 0});
+            one(0, (shape){hd, 3 * g[i], 3, 3, 40, 256, 2, 0});
+        }
+}
+
+static void blocks(void **state)
+{
+    (void)state;
+    for (unsigned block = 32; block <= 256; block += 32)
+        for (uint32_t hd = 64; hd <= 128; hd += 64) {
+            one(0, (shape){hd, 4, 1, 2, 700, block, 2, 0});
+            one(0, (shape){hd, 8, 1, 1, 17, block, 2, 0});
+        }
+}
+
+/* Scores of several hundred: one token takes all. An f32 score of 400 is off by up to some 1e-4. */
+static void sharp(void **state)
+{
+    (void)state;
+    for (uint32_t hd = 64; hd <= 128; hd += 64) {
+        one(0, (shape){hd, 8, 1, 3, 200, 256, 100, 2e-4});
+        one(0, (shape){hd, 8, 1, 3, 200, 256, 0, 0});
+    }
+}
+
+static void checked(void **state)
+{
+    (void)state;
+    one(1, (shape){64, 8, 1, 2, 70, 64, 2, 0});
+    one(1, (shape){128, 4, 2, 3, 33, 96, 2, 0});
+    one(1, (shape){128, 8, 1, 1, 300, 256, 2, 0});
+}
+
+/* attn then combine on the device against softmax(q K / sqrt(hd)) V in double, for several splits. */
+static void whole(void **state)
+{
+    (void)state;
+    for (uint32_t hd = 64; hd <= 128; hd += 64)
+        for (uint32_t splits = 1; splits <= 16; splits += 5) {
+            chk_begin("attn + combine hd=%u splits=%u", hd, splits);
+            attn_case c = {.hd = hd, .n_head = 6, .n_kv = 2, .n_splits = splits, .pos = 133, .q_scale = 2};
+            make(&c, 0);
+            launch(&c, 256);
+            qm_combine_args a = {.acc = c.a.acc, .ml = c.a.ml, .n_head = c.n_head, .n_splits = splits};
+            a.y = chk_out("y", 4 * c.n_head * hd);
+            chk_launch(chk_kernel(QM_OP_COMBINE, -1, (int)hd), c.n_head, 1, 1, hd, 0, &a);
+            float *want = chk_twin(a.y);
+            double *p = chk_tmp(sizeof *p * (c.pos + 1));
+            for (uint32_t h = 0; h < c.n_head; h++) {
+                uint32_t kv = h / (c.n_head / c.n_kv);
+                double sum = 0;
+                for (uint32_t t = 0; t <= c.pos; t++) {
+                    double s = 0;
+                    for (uint32_t d = 0; d < hd; d++) s += c.q[h * hd + d] * c.k[(t * c.n_kv + kv) * hd + d];
+                    sum += p[t] = exp(s / sqrt((double)hd));
+                }
+                for (uint32_t d = 0; d < hd; d++) {
+                    double y = 0;
+                    for (uint32_t t = 0; t <= c.pos; t++) y += p[t] / sum * c.v[(t * c.n_kv + kv) * hd + d];
+                    want[h * hd + d] = (float)y;
+                }
+            }
+            chk_f32(a.y, (size_t)c.n_head * hd, chk_tolerance(chk_kernel(QM_OP_ATTN, -1, (int)hd)));
+            chk_end();
+        }
+}
+
+/* The ledger of attn.ptx: warp instructions a token and kv head, and bytes over the cache's own. */
+static void ledger(void **state)
+{
+    (void)state;
+    for (uint32_t hd = 64; hd <= 128; hd += 64) {
+        qm_sim_counters n;
+        chk_begin_counted("attn ledger hd=%u", hd);
+        attn_case c = {.hd = hd, .n_head = 8, .n_kv = 1, .n_splits = 2, .pos = 4095, .q_scale = 1};
+        make(&c, 0);
+        launch(&c, 256);
+        if (chk_counters(chk_kernel(QM_OP_ATTN, -1, (int)hd), &n)) {
+            double per = (double)n.warp_insts / 4096, bytes = (double)n.gld_bytes / (4096.0 * 4 * hd);
+            print_message("attn hd=%u: %.1f warp instructions a token and kv head, %.3f of the cache's bytes, "
+                          "%.2f shared passes an access\n", hd, per, bytes,
+                          (double)n.shared_wavefronts / (double)n.shared_insts);
+            if (per > (hd == 128 ? 100 : 56)) chk_fail("%.1f warp instructions a token", per);
+            if (bytes > 1.03) chk_fail("%.3f of the cache's bytes were read", bytes);
+        }
+        chk_end();
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(positions), cmocka_unit_test(groups), cmocka_unit_test(blocks), cmocka_unit_test(sharp),
+        cmocka_unit_test(whole), cmocka_unit_test(checked), cmocka_unit_test(ledger),
+    };
+    return chk_main(tests);
+}

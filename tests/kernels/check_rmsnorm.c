@@ -1,0 +1,140 @@
+/* check_rmsnorm: device against reference, over sizes, blocks, partials and which outputs are wanted. */
+#include "check.h"
+#include "../../kernels/ref/launch.h"
+#include <math.h>
+#include <string.h>
+
+enum { WANT_XOUT = 1, WANT_Y = 2, WANT_YQ = 4, IN_PLACE = 8 };
+
+static void one(int checked, uint32_t n, uint32_t parts, unsigned block, int want, float scale)
+{
+    (checked ? chk_begin_checked : chk_begin)("rmsnorm n=%u partials=%u block=%u want=%d scale=%g", n, parts,
+                                              block, want, scale);
+    int k = chk_kernel(QM_OP_RMSNORM, -1, 0);
+    float *x = chk_normal(n, scale), *p = chk_normal((size_t)n * parts, scale), *w = chk_normal(n, 1);
+    if (n >= 96)
+        for (int i = 32; i < 64; i++) { /* a group of zeros: d = 0 */
+            x[i] = 0;
+            for (uint32_t s = 0; s < parts; s++) p[s * n + (unsigned)i] = 0;
+        }
+    qm_rmsnorm_args a = {.n = n, .n_partials = parts, .eps = 1e-6f}, r;
+    a.x = want & IN_PLACE ? chk_inout("x", x, 4 * n) : chk_in("x", x, 4 * n);
+    if (parts) a.partials = chk_in("partials", p, 4 * (size_t)n * parts);
+    a.w = chk_in("w", w, 4 * n);
+    if (want & WANT_XOUT) a.x_out = want & IN_PLACE ? a.x : chk_out("x_out", 4 * n);
+    if (want & WANT_Y) a.y = chk_out("y", 4 * n);
+    if (want & WANT_YQ) a.yq = chk_out("yq", QM_Q16A_BYTES(n));
+    chk_launch(k, 1, 1, 1, block, 0, &a);
+    chk_ref_args(&r, &a, sizeof a);
+    qm_ref_rmsnorm(&r, &(qm_ref_env){.grid = {1, 1, 1}, .block = block});
+    if (a.x_out) chk_f32(a.x_out, n, parts < 2 ? 1e-7 : 4e-7);
+    if (a.y) chk_f32(a.y, n, chk_tolerance(k));
+    if (a.yq) chk_q16a(a.yq, a.y, n, chk_tolerance(k));
+    chk_end();
+}
+
+static void shapes(void **state)
+{
+    static const uint32_t ns[] = {32, 64, 96, 512, 2048, 4096, 5120};
+    (void)state;
+    for (size_t i = 0; i < sizeof ns / sizeof *ns; i++) {
+        unsigned block = qm_launch_rmsnorm(ns[i]).block;
+        for (uint32_t parts = 0; parts <= 9; parts++) one(0, ns[i], parts, block, WANT_XOUT | WANT_Y | WANT_YQ, 1);
+        one(0, ns[i], 16, block, WANT_XOUT | WANT_Y | WANT_YQ, 1);
+        one(0, ns[i], 21, block, WANT_XOUT | WANT_Y | WANT_YQ | IN_PLACE, 1);
+    }
+}
+
+static void blocks(void **state) /* several slots; warps without elements */
+{
+    static const unsigned blocks[] = {32, 64, 96, 256, 512, 1024};
+    (void)state;
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
+        one(0, 2048, 2, blocks[i], WANT_XOUT | WANT_Y | WANT_YQ, 1);
+        one(0, 160, 1, blocks[i], WANT_XOUT | WANT_Y | WANT_YQ, 1);
+        one(0, 2048, 2, blocks[i], WANT_XOUT | WANT_Y | WANT_YQ | IN_PLACE, 1);
+    }
+}
+
+static void outputs(void **state)
+{
+    (void)state;
+    for (int want = 0; want < 16; want++)
+        if (want & 7 && (!(want & IN_PLACE) || want & WANT_XOUT)) {
+            one(0, 512, 2, 256, want, 1);
+            one(0, 512, 2, 64, want, 1);
+        }
+}
+
+static void magnitudes(void **state)
+{
+    static const float scales[] = {1e-12f, 1e-4f, 30.0f, 1e6f, 1e15f};
+    (void)state;
+    for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) one(0, 512, 1, 256, 7, scales[i]);
+}
+
+static void checked(void **state)
+{
+    (void)state;
+    one(1, 96, 2, 128, 7, 1);
+    one(1, 512, 2, 64, 7 | IN_PLACE, 1);
+    one(1, 2048, 1, 1024, WANT_XOUT | WANT_YQ, 1);
+}
+
+/* A NaN or inf must reach every output: rms makes all of y non-finite, and every d of yq. */
+static void nonfinite(void **state)
+{
+    (void)state;
+    for (int c = 0; c < 2; c++) {
+        const uint32_t n = 128;
+        chk_begin("rmsnorm %s", c ? "inf" : "nan");
+        int k = chk_kernel(QM_OP_RMSNORM, -1, 0);
+        float *x = chk_normal(n, 1), *w = chk_normal(n, 1);
+        x[70] = c ? INFINITY : NAN;
+        qm_rmsnorm_args a = {.n = n, .eps = 1e-6f};
+        a.x = chk_in("x", x, 4 * n);
+        a.w = chk_in("w", w, 4 * n);
+        a.y = chk_out("y", 4 * n);
+        a.yq = chk_out("yq", QM_Q16A_BYTES(n));
+        chk_launch(k, 1, 1, 1, 128, 0, &a);
+        const float *y = chk_get(a.y);
+        if (!isnan(y[70])) chk_fail("y[70] = %g", y[70]);
+        const unsigned char *q = chk_get(a.yq);
+        uint32_t ds;
+        memcpy(&ds, q + 2 * n + 4 * (70 / 32), 4);
+        if ((ds & 0x7f800000) != 0x7f800000) chk_fail("ds = %08x", ds);
+        chk_end();
+    }
+}
+
+static void ledger(void **state)
+{
+    qm_sim_counters c;
+    (void)state;
+    chk_begin_counted("rmsnorm ledger");
+    const uint32_t n = 2048, parts = 8, block = qm_launch_rmsnorm(n).block;
+    int k = chk_kernel(QM_OP_RMSNORM, -1, 0);
+    qm_rmsnorm_args a = {.n = n, .n_partials = parts, .eps = 1e-6f};
+    a.x = chk_in("x", chk_normal(n, 1), 4 * n);
+    a.partials = chk_in("p", chk_normal(n * parts, 1), 4 * n * parts);
+    a.w = chk_in("w", chk_normal(n, 1), 4 * n);
+    a.x_out = chk_out("x_out", 4 * n);
+    a.yq = chk_out("yq", QM_Q16A_BYTES(n));
+    chk_launch(k, 1, 1, 1, block, 0, &a);
+    if (chk_counters(k, &c)) {
+        print_message("rmsnorm n=2048: %.1f warp instructions a warp, %llu bytes loaded\n",
+                      (double)c.warp_insts / (block / 32), (unsigned long long)c.gld_bytes);
+        if (c.warp_insts > block / 32 * 245) chk_fail("%llu warp instructions", (unsigned long long)c.warp_insts);
+    }
+    chk_end();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shapes), cmocka_unit_test(blocks), cmocka_unit_test(outputs),
+        cmocka_unit_test(magnitudes), cmocka_unit_test(nonfinite), cmocka_unit_test(checked),
+        cmocka_unit_test(ledger),
+    };
+    return chk_main(tests);
+}

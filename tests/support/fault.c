@@ -1,0 +1,480 @@
+/* fault.c: the faults, and the executor that lets the late ones begin in time. */
+#include "fault.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "../../kernels/ref/ref.h"
+
+enum { MAX_SITES = 8, MAX_SEQS = 16, MAX_OWN = 64 };
+
+typedef struct {
+    qm_seq *s;
+    uint32_t pos, end;  /* the next step's position; where the tokens put last end */
+    uint32_t page;      /* block table entry 0, as the session put it */
+    int begun;
+} sequence;
+
+struct fault_site {
+    qm_engine *g;
+    const fault *f;
+    fault_at at;
+    const qm_executor *inner;
+    qm_executor table;         /* inner with put_*, set_pos, step, seq_close and close replaced */
+    qm_session *probe;         /* an idle sequence: whose addresses we resolve; the owner of the stale page */
+    struct {
+        qm_tensor t;
+        float *data;
+        CUdeviceptr d;
+    } own[MAX_OWN];            /* weights that the fault brought along */
+    int n_own;
+    int region;                /* the fault's own vector */
+    int *regions;              /* [n_layers] the fault's own matrices */
+    const qm_plan *healthy[QM_MAX_PLANS];
+    qm_plan *copy[QM_MAX_PLANS]; /* late faults: healthy[i], edited */
+    int n_copies;
+    sequence seqs[MAX_SEQS];
+    unsigned char *page;       /* the stale page, all layers: as move_page orders it */
+};
+static fault_site *sites[MAX_SITES];
+
+static fault_site *site_of(const qm_engine *g) {
+    for (int i = 0; i < MAX_SITES; i++)
+        if (sites[i] && sites[i]->g == g) return sites[i];
+    return NULL;
+}
+static int on_host(const fault_site *x) { return !strcmp(x->inner->name, "ref"); }
+static int in_scope(const fault_site *x, int layer) { return x->at.layer < 0 || layer == x->at.layer; }
+
+/* ---- what a fault brings along ---- */
+
+/* A region of F32 weights [n_expert, n_rows, n_cols] (packed) or a vector [n_cols] (not), beside the model's own.
+ * Takes data (malloc). */
+static int add_region(fault_site *x, float *data, uint32_t n_expert, uint32_t n_rows, uint32_t n_cols, int packed,
+                      int *index, qm_err *e) {
+    qm_model *m = x->g->model;
+    qm_place *pl = x->g->place;
+    qm_device *d = x->g->dev;
+    const qm_type_info *f32 = qm_type_get(QM_TYPE_F32);
+    unsigned char *dev = NULL;
+    int rc = 0;
+    if (!data || x->n_own == MAX_OWN) {
+        free(data);
+        return qm_fail(e, QM_ERR_NOMEM, "fault: no room for its weights");
+    }
+    uint64_t raw = 4ull * n_rows * n_cols;
+    uint64_t bytes = packed ? qm_pack_bytes(f32, n_rows, n_cols) : raw;
+    int o = x->n_own++;
+    x->own[o].data = data;
+    x->own[o].t = (qm_tensor){.name = {"fault", 5}, .type = QM_TYPE_F32, .n_dims = 3, .ne = {n_cols, n_rows, n_expert, 1},
+                              .data = data, .bytes = raw * n_expert};
+    qm_weight *w = realloc(m->weights, ((size_t)m->n_weights + 1) * sizeof *w);
+    if (w) m->weights = w;
+    qm_region *r = realloc(pl->regions, ((size_t)pl->n_regions + 1) * sizeof *r);
+    if (r) pl->regions = r;
+    if (!w || !r) return qm_fail(e, QM_ERR_NOMEM, "fault: out of memory");
+    m->weights[m->n_weights] = (qm_weight){&x->own[o].t, f32, n_expert, n_rows, n_cols};
+    r += pl->n_regions;
+    *r = (qm_region){.weight = {m->n_weights}, .n_segments = 1, .type = f32, .packed = packed, .n_expert = n_expert,
+                     .n_rows = n_rows, .n_cols = n_cols, .bytes = bytes * n_expert, .expert_bytes = bytes};
+    m->n_weights++;
+    *index = pl->n_regions++;
+    if (on_host(x)) return 0; /* run_ref reads the tensor */
+    if (!(dev = malloc(r->bytes))) return qm_fail(e, QM_ERR_NOMEM, "fault: out of memory");
+    for (uint32_t k = 0; k < n_expert; k++) {
+        if (packed) qm_pack(dev + k * bytes, (char *)data + k * raw, f32, n_rows, n_cols);
+        else memcpy(dev + k * bytes, (char *)data + k * raw, raw);
+    }
+    QM_CU_TRY(d, MemAlloc(&x->own[o].d, r->bytes));
+    QM_CU_TRY(d, MemcpyHtoD(x->own[o].d, dev, r->bytes));
+    QM_CU_TRY(d, CtxSynchronize());
+    /* resolves to arena + off: whatever lies between the two, modulo 2^64 */
+    r->off = x->own[o].d - qm_graph_address(x->g, x->probe->seq, x->g->plans[0], QM_REF(QM_SPACE_REGION, 0)) +
+             pl->regions[0].off;
+out:
+    free(dev);
+    return rc;
+}
+
+/* ---- editing plans ---- */
+
+/* A copy of op i before it; what was op i is then op i + 1. */
+static int double_op(qm_plan *p, int i, qm_err *e) {
+    qm_op *ops = realloc(p->ops, ((size_t)p->n_ops + 1) * sizeof *ops);
+    if (!ops) return qm_fail(e, QM_ERR_NOMEM, "fault: out of memory");
+    p->ops = ops;
+    p->cap_ops = ++p->n_ops;
+    memmove(ops + i + 1, ops + i, (size_t)(p->n_ops - 1 - i) * sizeof *ops);
+    return 0;
+}
+
+/* The layer's op of a kind nearest to op i, before it (step -1) or after it (1); NULL if there is none. */
+static qm_op *near_op(qm_plan *p, int i, int step, qm_op_kind kind) {
+    int layer = p->ops[i].layer;
+    for (; i >= 0 && i < p->n_ops && p->ops[i].layer == layer; i += step)
+        if (p->ops[i].kind == kind) return &p->ops[i];
+    return NULL;
+}
+
+/* The op that sums the experts' outputs under the router's weights comes after this one. */
+static int is_down(const qm_op *op) { return op->kind == QM_OP_MOE_MATVEC && op->args.moe_matvec.scale; }
+
+/* The first of the chosen experts is replaced by the best of those that were not chosen; its weight stays.
+ * Router once more, with one expert more, into the room of q, which is dead by then (attention is over):
+ *   q[0 .. k]     the k + 1 best
+ *   q[k .. 2k)    the k best, written first: q[k] then becomes the one that was not chosen
+ *   q[2k .. 3k]   weights that nobody reads
+ * (the control keeps the three apart) */
+static int edit_wrong_expert(fault_site *x, qm_plan *p, int *i, qm_err *e) {
+    if (p->ops[*i].kind != QM_OP_ROUTER) return 0;
+    const qm_op *rope = near_op(p, *i, -1, QM_OP_QKROPE);
+    uint32_t k = p->ops[*i].args.router.n_used;
+    if (k >= p->ops[*i].args.router.n_expert || k >= 32 || 5 * k + 1 > rope->out_n)
+        return qm_fail(e, QM_ERR_UNSUPPORTED, "wrong_expert: %u experts of %u leave none to put in", k,
+                       p->ops[*i].args.router.n_expert);
+    qm_ref q = rope->args.qkrope.q_out, chosen = p->ops[*i].args.router.ids;
+    int rc = double_op(p, *i, e);
+    if (rc) return rc;
+    p->ops[*i].args.router.ids = q + 4 * k;
+    qm_op *more = &p->ops[++*i];
+    more->args.router.ids = x->at.neutral ? q + 8 * k : q;
+    more->args.router.weights = q + (x->at.neutral ? 16 : 8) * k;
+    more->args.router.n_used = k + 1;
+    more->slot = "fault";
+    for (int j = *i + 1; j < p->n_ops && p->ops[j].layer == more->layer; j++) {
+        qm_op_args *a = &p->ops[j].args;
+        if (p->ops[j].kind == QM_OP_MOE_UP && a->moe_up.ids == chosen) a->moe_up.ids = q + 4 * k;
+        if (p->ops[j].kind == QM_OP_MOE_MATVEC && a->moe_matvec.ids == chosen) a->moe_matvec.ids = q + 4 * k;
+    }
+    return 0;
+}
+
+/* The residual gets the chosen experts but the first, which has the largest weight. */
+static int edit_dropped(fault_site *x, qm_plan *p, int *i, qm_err *e) {
+    if (!is_down(&p->ops[*i])) return 0;
+    qm_op *sum = &p->ops[*i + 1];
+    if (*i + 1 >= p->n_ops || sum->kind != QM_OP_RMSNORM || sum->args.rmsnorm.partials != p->ops[*i].args.moe_matvec.y)
+        return qm_fail(e, QM_ERR_UNSUPPORTED, "dropped_top_expert: the experts' sum is not where it was");
+    if (x->at.neutral) return 0;
+    sum->args.rmsnorm.partials += 4ull * sum->args.rmsnorm.n;
+    sum->args.rmsnorm.n_partials--;
+    return 0;
+}
+
+/* Every chosen expert counts 1/k. */
+static int prepare_uniform(fault_site *x, qm_err *e) {
+    uint32_t k = x->g->model->hp.n_used;
+    float *w = malloc(k * sizeof *w);
+    for (uint32_t i = 0; w && i < k; i++) w[i] = 1.0f / (float)k;
+    return add_region(x, w, 1, 1, k, 0, &x->region, e);
+}
+static int edit_uniform(fault_site *x, qm_plan *p, int *i, qm_err *e) {
+    (void)e;
+    if (is_down(&p->ops[*i]) && !x->at.neutral) p->ops[*i].args.moe_matvec.scale = QM_REF(QM_SPACE_REGION, x->region);
+    return 0;
+}
+
+static int edit_no_qk_norm(fault_site *x, qm_plan *p, int *i, qm_err *e) {
+    (void)e;
+    if (p->ops[*i].kind != QM_OP_QKROPE || x->at.neutral) return 0;
+    p->ops[*i].args.qkrope.q_norm = p->ops[*i].args.qkrope.k_norm = 0;
+    return 0;
+}
+
+/* A RoPE table of our own: for another base, or with each position's angles those of position + shift. */
+static int own_table(fault_site *x, double base, uint32_t shift, qm_err *e) {
+    qm_hparams hp = x->g->model->hp;
+    uint32_t half = hp.head_dim / 2, n_ctx = x->g->limits.n_ctx;
+    uint64_t bytes = qm_rope_bytes(&hp, n_ctx);
+    double inv_freq[128], mscale;
+    float *t = malloc(bytes);
+    if (!t) return qm_fail(e, QM_ERR_NOMEM, "fault: out of memory");
+    if (base > 0) hp.rope_base = base;
+    qm_rope_fill(t, &hp, n_ctx);
+    qm_model_inv_freq(&hp, inv_freq, &mscale);
+    /* position p is fine row p % 256 turned on by coarse row p / 256: shifting the fine rows shifts them all */
+    for (uint32_t row = 0; shift && row < QM_ROPE_FINE; row++)
+        for (uint32_t i = 0; i < half; i++) {
+            t[2 * ((size_t)row * half + i)] = (float)cos((row + shift) * inv_freq[i]);
+            t[2 * ((size_t)row * half + i) + 1] = (float)sin((row + shift) * inv_freq[i]);
+        }
+    return add_region(x, t, 1, 1, (uint32_t)(bytes / 4), 0, &x->region, e);
+}
+static int prepare_base(fault_site *x, qm_err *e) { return own_table(x, x->at.neutral ? 0 : 1e4, 0, e); }
+static int prepare_shift(fault_site *x, qm_err *e) { return own_table(x, 0, x->at.neutral ? 0 : 1, e); }
+static int edit_table(fault_site *x, qm_plan *p, int *i, qm_err *e) {
+    (void)e;
+    if (p->ops[*i].kind == QM_OP_QKROPE) p->ops[*i].args.qkrope.rope = QM_REF(QM_SPACE_REGION, x->region);
+    return 0;
+}
+
+/* q is turned by the shifted table, k by the right one: qkrope once for each. The second writes k over the
+ * first's, and its q to where nobody looks: the heads' output, which attention has yet to write. */
+static int edit_query(fault_site *x, qm_plan *p, int *i, qm_err *e) {
+    if (p->ops[*i].kind != QM_OP_QKROPE) return 0;
+    if (!near_op(p, *i, 1, QM_OP_COMBINE)) return 0; /* a step without logits ends here: its q is for nobody */
+    int rc = double_op(p, *i, e);
+    if (rc) return rc;
+    p->ops[*i].args.qkrope.rope = QM_REF(QM_SPACE_REGION, x->region);
+    p->ops[*i].slot = "fault";
+    ++*i;
+    p->ops[*i].args.qkrope.q_out = near_op(p, *i, 1, QM_OP_COMBINE)->args.combine.y;
+    return 0;
+}
+
+/* Every expert's down projection, read as if the file had it in the other order: [n_cols, n_rows] where
+ * [n_rows, n_cols] is. In F32, so that nothing is lost by rounding anew. */
+static int prepare_transposed(fault_site *x, qm_err *e) {
+    qm_model *m = x->g->model;
+    uint32_t n_layers = m->hp.n_layers;
+    if (!(x->regions = calloc(n_layers, sizeof *x->regions))) return qm_fail(e, QM_ERR_NOMEM, "fault: out of memory");
+    for (uint32_t l = 0; l < n_layers; l++) {
+        if (!in_scope(x, (int)l)) continue;
+        qm_weight w = m->weights[m->layers[l].down];
+        uint64_t n = (uint64_t)w.n_rows * w.n_cols;
+        float *all = malloc(w.n_expert * n * sizeof *all), *one = malloc(n * sizeof *one);
+        for (uint32_t k = 0; all && one && k < w.n_expert; k++) {
+            w.type->to_f32(one, (const char *)w.t->data + k * w.n_rows * qm_row_bytes(w.type, w.n_cols), n);
+            for (uint64_t r = 0; r < w.n_rows; r++)
+                for (uint64_t c = 0; c < w.n_cols; c++)
+                    all[k * n + (x->at.neutral ? r * w.n_cols + c : c * w.n_rows + r)] = one[r * w.n_cols + c];
+        }
+        free(one);
+        int rc = add_region(x, one ? all : NULL, w.n_expert, w.n_rows, w.n_cols, 1, &x->regions[l], e);
+        if (rc) return rc;
+    }
+    return 0;
+}
+static int edit_transposed(fault_site *x, qm_plan *p, int *i, qm_err *e) {
+    qm_op *op = &p->ops[*i];
+    if (!is_down(op)) return 0;
+    const qm_region *r = &x->g->place->regions[x->regions[op->layer]];
+    qm_moe_matvec_args *a = &op->args.moe_matvec;
+    const qm_op *up = near_op(p, *i, -1, QM_OP_MOE_UP), *act = near_op(p, *i, -1, QM_OP_SWIGLU);
+    qm_launch l = qm_launch_moe_matvec(QM_TYPE_F32, r->n_rows, r->n_cols, x->g->model->hp.n_used, p->limits.n_sm);
+    op->kernel = qm_kernel_find(QM_OP_MOE_MATVEC, QM_TYPE_F32, 0);
+    if (op->kernel < 0) return qm_fail(e, QM_ERR_UNSUPPORTED, "transposed_weight: no kernel for F32 experts");
+    memcpy(op->grid, l.grid, sizeof op->grid);
+    op->block = l.block;
+    op->shared = l.shared;
+    a->w = QM_REF(QM_SPACE_REGION, x->regions[op->layer]);
+    a->x = act ? act->args.swiglu.h : up->args.moe_up.h; /* F32 weights take the activations as they are */
+    a->x_stride = 4ull * r->n_cols;
+    a->expert_bytes = r->expert_bytes;
+    a->tiles = l.tiles;
+    return 0;
+}
+
+/* ---- the stale page ---- */
+
+/* One page of every layer, K and V: between the pool and buf. */
+static int move_page(fault_site *x, uint32_t page, unsigned char *buf, int to_pool, qm_err *e) {
+    const qm_engine *g = x->g;
+    qm_device *d = g->dev;
+    uint64_t n = qm_kv_page_bytes(&g->model->hp), pool = n * g->limits.n_pages;
+    int rc = 0;
+    if (!on_host(x)) QM_CU_TRY(d, CtxSynchronize());
+    for (uint32_t i = 0; i < 2 * g->model->hp.n_layers; i++) {
+        uint64_t off = i * pool + page * n;
+        unsigned char *b = buf + i * n;
+        if (on_host(x)) {
+            unsigned char *at = (unsigned char *)(uintptr_t)qm_ref_bases(x->g, x->probe->seq).base[QM_SPACE_KV] + off;
+            memcpy(to_pool ? at : b, to_pool ? b : at, n);
+            continue;
+        }
+        CUdeviceptr at = qm_graph_address(x->g, x->probe->seq, g->plans[0], QM_REF(QM_SPACE_KV, off));
+        if (to_pool) QM_CU_TRY(d, MemcpyHtoD(at, b, n));
+        else QM_CU_TRY(d, MemcpyDtoH(b, at, n));
+    }
+    if (!on_host(x)) QM_CU_TRY(d, CtxSynchronize());
+out:
+    return rc;
+}
+
+/* An earlier sequence, still open, has filled a page with a question of its own. */
+static int prepare_page(fault_site *x, qm_err *e) {
+    static const char other[] = "Which animals live in the sea, and what do they eat in winter?";
+    qm_session *s = x->probe;
+    qm_tokens ids = {0};
+    uint32_t id;
+    int rc = 0;
+    while (ids.n < QM_PAGE_TOKENS && !rc) rc = qm_engine_render(x->g, &(qm_message){"user", other, sizeof other - 1}, 1, &ids, e);
+    if (!rc) {
+        s->n = QM_PAGE_TOKENS;
+        memcpy(s->ids, ids.v, QM_PAGE_TOKENS * sizeof *ids.v);
+        rc = qm_session_prefill(s, NULL, e);
+    }
+    free(ids.v);
+    if (rc || (rc = qm_session_result(s, QM_PAGE_TOKENS - 1, &id, e))) return rc;
+    x->page = malloc(2 * x->g->model->hp.n_layers * qm_kv_page_bytes(&x->g->model->hp));
+    if (!x->page) return qm_fail(e, QM_ERR_NOMEM, "fault: out of memory");
+    return move_page(x, s->pages[0], x->page, 0, e);
+}
+/* The block table's first entry is the earlier sequence's. What this one appends goes there too. */
+static int begin_page(fault_site *x, qm_seq *s, uint32_t page, qm_err *e) {
+    uint32_t stale = x->probe->pages[0];
+    int rc = x->at.neutral ? move_page(x, page, x->page, 0, e) : 0; /* the control: the same page, moved */
+    if (!rc) rc = move_page(x, stale, x->page, 1, e);
+    return rc ? rc : x->inner->put_page(x->g, s, 0, stale, e);
+}
+
+const fault faults[FAULT_N] = {
+    {"wrong_expert", "the first chosen expert is replaced by the best one not chosen", 0, NULL, edit_wrong_expert, NULL},
+    {"dropped_top_expert", "the chosen expert of largest weight is left out of the sum", 0, NULL, edit_dropped, NULL},
+    {"uniform_router", "every chosen expert has the weight 1/k", 0, prepare_uniform, edit_uniform, NULL},
+    {"no_qk_norm", "q and k are not normalised", 0, NULL, edit_no_qk_norm, NULL},
+    {"rope_base_1e4", "RoPE base 10000", 0, prepare_base, edit_table, NULL},
+    {"transposed_weight", "the experts' down projections are transposed", 0, prepare_transposed, edit_transposed, NULL},
+    {"stale_kv_page", "the first page of the cache is an earlier sequence's", 1, prepare_page, NULL, begin_page},
+    {"off_by_one_position", "RoPE has the answer one position too far from the prompt", 1, prepare_shift, edit_table, NULL},
+    {"off_by_one_query", "RoPE has q one position too far from k", 0, prepare_shift, edit_query, NULL},
+};
+
+const fault *fault_find(const char *name) {
+    for (int i = 0; i < FAULT_N; i++)
+        if (!strcmp(faults[i].name, name)) return &faults[i];
+    return NULL;
+}
+
+/* ---- the executor around the engine's own ---- */
+
+static sequence *seq_of(fault_site *x, qm_seq *s) {
+    for (int i = 0; i < MAX_SEQS; i++)
+        if (x->seqs[i].s == s) return &x->seqs[i];
+    return NULL;
+}
+
+static int seq_open(qm_engine *g, qm_seq **out, qm_err *e) {
+    fault_site *x = site_of(g);
+    sequence *q = seq_of(x, NULL);
+    if (!q) return qm_fail(e, QM_ERR_LIMIT, "fault: more than %d sequences", MAX_SEQS);
+    int rc = x->inner->seq_open(g, out, e);
+    if (!rc) *q = (sequence){.s = *out};
+    return rc;
+}
+static void seq_close(qm_engine *g, qm_seq *s) {
+    fault_site *x = site_of(g);
+    sequence *q = seq_of(x, s);
+    if (q) *q = (sequence){0};
+    x->inner->seq_close(g, s);
+}
+static int put_tokens(qm_engine *g, qm_seq *s, uint32_t pos, const uint32_t *ids, uint32_t n, qm_err *e) {
+    fault_site *x = site_of(g);
+    sequence *q = seq_of(x, s);
+    if (q) q->end = pos + n;
+    return x->inner->put_tokens(g, s, pos, ids, n, e);
+}
+static int put_page(qm_engine *g, qm_seq *s, uint32_t i, uint32_t page, qm_err *e) {
+    fault_site *x = site_of(g);
+    sequence *q = seq_of(x, s);
+    if (q && !i) {
+        q->page = page;
+        q->begun = 0;
+    }
+    return x->inner->put_page(g, s, i, page, e);
+}
+static int set_pos(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
+    fault_site *x = site_of(g);
+    sequence *q = seq_of(x, s);
+    if (q) q->pos = pos;
+    return x->inner->set_pos(g, s, pos, e);
+}
+
+static int edit_plan(fault_site *x, qm_plan *p, qm_err *e) {
+    int rc = 0;
+    for (int i = 0; i < p->n_ops && !rc; i++)
+        if (p->ops[i].layer >= 0 && in_scope(x, p->ops[i].layer)) rc = x->f->edit(x, p, &i, e);
+    return rc;
+}
+
+static int edited_copy(fault_site *x, const qm_plan *p, const qm_plan **out, qm_err *e) {
+    int i = 0;
+    while (i < x->n_copies && x->healthy[i] != p) i++;
+    if (i == x->n_copies) {
+        qm_plan *c = malloc(sizeof *c);
+        qm_op *ops = malloc((size_t)p->n_ops * sizeof *ops);
+        if (!c || !ops || i == QM_MAX_PLANS) {
+            free(c);
+            free(ops);
+            return qm_fail(e, QM_ERR_NOMEM, "fault: out of memory");
+        }
+        *c = *p;
+        c->ops = memcpy(ops, p->ops, (size_t)p->n_ops * sizeof *ops);
+        c->cap_ops = p->n_ops;
+        x->healthy[i] = p;
+        x->copy[x->n_copies++] = c;
+        int rc = edit_plan(x, c, e);
+        if (rc) return rc;
+    }
+    *out = x->copy[i];
+    return 0;
+}
+
+static int step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
+    fault_site *x = site_of(g);
+    sequence *q = seq_of(x, s); /* NULL: the probe, which is healthy */
+    int rc = 0;
+    if (q && x->f->late && (x->at.from ? q->pos >= x->at.from : q->pos >= q->end)) {
+        if (!q->begun && x->f->begin) rc = x->f->begin(x, s, q->page, e);
+        q->begun = 1;
+        if (!rc && x->f->edit) rc = edited_copy(x, p, &p, e);
+    }
+    if (q) q->pos++;
+    return rc ? rc : x->inner->step(g, s, p, e);
+}
+
+static void site_close(qm_engine *g) {
+    fault_site *x = site_of(g);
+    const qm_executor *inner = x->inner;
+    qm_session_close(x->probe);
+    for (int i = 0; i < x->n_own; i++) {
+        if (x->own[i].d) g->dev->cu.MemFree(x->own[i].d);
+        free(x->own[i].data);
+    }
+    for (int i = 0; i < x->n_copies; i++) qm_plan_free(x->copy[i]);
+    free(x->regions);
+    free(x->page);
+    for (int i = 0; i < MAX_SITES; i++)
+        if (sites[i] == x) sites[i] = NULL;
+    free(x);
+    inner->close(g);
+}
+
+/* Plans of every shape, so that all of them can be edited. */
+static int all_plans(qm_engine *g, qm_err *e) {
+    const qm_plan *p;
+    int rc = 0;
+    for (uint32_t pos = 0; pos < g->limits.n_ctx && !rc; pos += QM_PAGE_TOKENS)
+        if (!(rc = qm_engine_plan(g, pos, 0, &p, e))) rc = qm_engine_plan(g, pos, 1, &p, e);
+    return rc;
+}
+
+int fault_apply(qm_engine *g, const fault *f, fault_at at, qm_err *e) {
+    int i = 0, rc = 0;
+    while (i < MAX_SITES && sites[i]) i++;
+    if (i == MAX_SITES || site_of(g))
+        return qm_fail(e, QM_ERR_LIMIT, "fault: one an engine, in at most %d engines", MAX_SITES);
+    fault_site *x = calloc(1, sizeof *x);
+    if (!x) return qm_fail(e, QM_ERR_NOMEM, "fault: out of memory");
+    x->g = g;
+    x->f = f;
+    x->at = at;
+    x->inner = g->exec;
+    x->table = *g->exec;
+    x->table.close = site_close;
+    x->table.seq_open = seq_open;
+    x->table.seq_close = seq_close;
+    x->table.put_tokens = put_tokens;
+    x->table.put_page = put_page;
+    x->table.set_pos = set_pos;
+    x->table.step = step;
+    if ((rc = qm_session_open(&x->probe, g, e))) { /* before the table is ours: nobody's step is looked at */
+        free(x);
+        return rc;
+    }
+    sites[i] = x;
+    g->exec = &x->table;
+    rc = all_plans(g, e);
+    if (!rc && f->prepare) rc = f->prepare(x, e);
+    for (int k = 0; k < g->n_plans && !rc && !f->late; k++) rc = edit_plan(x, g->plans[k], e);
+    return rc; /* on failure too the engine is closed as usual */
+}

@@ -1,0 +1,37 @@
+/* fault.h: known bugs put into a healthy engine, so that a test can show that a gate would have found them.
+ *
+ * A fault is mostly a plan with that bug in it: its edit changes the ops' arguments, or adds an op, after
+ * qm_engine_open and before the first step. The executors then run it as they run any plan, at full speed,
+ * on the device ("graph") and on the host ("ref"). Nothing outside tests/ knows of this.
+ *
+ * Late faults begin in the middle of a sequence: until then the healthy plan runs. The rest is there from
+ * position 0, in the plans that the engine keeps, so that whoever launches them op by op meets it too. */
+#ifndef QM_TEST_FAULT_H
+#define QM_TEST_FAULT_H
+#include "../../runtime/exec/engine.h"
+
+typedef struct {
+    int layer;     /* the layer it is in; -1: every layer. The KV page is the same for all layers */
+    uint32_t from; /* late faults: the position where it begins. 0: the first token after the prompt, that is
+                      after what was last put into the sequence at once (qm_session_eval puts one at a time:
+                      say a position there) */
+    int neutral;   /* 1: the same machinery with the right data: the control, which may change nothing */
+} fault_at;
+
+typedef struct fault_site fault_site;
+typedef struct {
+    const char *name;
+    const char *what; /* for tables */
+    int late;
+    int (*prepare)(fault_site *x, qm_err *e);                     /* once; may be NULL */
+    int (*edit)(fault_site *x, qm_plan *p, int *i, qm_err *e);    /* op *i of its layer; *i moves on with what it adds */
+    int (*begin)(fault_site *x, qm_seq *s, uint32_t page, qm_err *e); /* late: before the first faulty step */
+} fault;
+
+enum { FAULT_N = 9 };
+extern const fault faults[FAULT_N];
+const fault *fault_find(const char *name); /* NULL if there is none */
+
+/* Puts f into an engine that has computed nothing yet. One fault an engine; it is gone with the engine. */
+int fault_apply(qm_engine *g, const fault *f, fault_at at, qm_err *e);
+#endif

@@ -1,0 +1,31 @@
+/* fixture.h: small synthetic models for tests that need a whole engine. */
+#ifndef QM_FIXTURE_H
+#define QM_FIXTURE_H
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "../../runtime/exec/engine.h"
+
+/* A model file of this test program, written on first use and removed at exit:
+ *   "small"  4 layers, 256 wide, 8/2 heads of 128, 8 of 32 experts of 256, Q4_K/Q6_K as in Q4_K_M, ctx 512
+ *   "f16", "q8_0", "q5_k" ...  2 layers of the same, one type for all matrices
+ *   "huge_ctx"  a context no device has memory for */
+const char *fix_model(const char *kind);
+/* Fails the test with the error's message. */
+void fix_ok(int rc, const qm_err *e);
+/* executor: "graph" on QMOE_TEST_DEVICE (default sim), or "ref". */
+qm_engine *fix_engine(const char *kind, const char *executor);
+/* n token ids from a seed, none of them control tokens. */
+void fix_prompt(const qm_engine *g, uint32_t *ids, size_t n, uint64_t seed);
+/* A qm_write_fn that appends to a fix_text, whose s ends in a NUL and is the caller's to free. */
+typedef struct {
+    char *s;
+    size_t n;
+} fix_text;
+int fix_collect(void *user, const char *s, size_t n);
+/* Cosine of two vectors; relative L2 distance of a to b. */
+double fix_cosine(const float *a, const float *b, size_t n);
+double fix_rel_l2(const float *a, const float *b, size_t n);
+#endif

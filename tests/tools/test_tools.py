@@ -1,0 +1,210 @@
+"""The checkers are checked: each mistake that they exist for must make them fail."""
+import copy, os, sys, tempfile
+import yaml
+import tap
+
+sys.path.insert(0, "tools")
+import contracts, layers, ptx_lint, ptxas_budget  # noqa: E402
+
+GOOD = {
+    "metadata": {"version": "1.0", "created": "2026-01-01", "author": "a", "description": "d", "references": ["r"]},
+    "equations": {"e": {"formula": "y = x"}},
+    "proof_obligations": [{"property": "p", "checked_by": "ID_1"}],
+    "falsification_tests": [
+        {"id": "ID_1", "rule": "r", "prediction": "p", "test": "unit_a:test_one", "if_fails": "f"},
+        {"id": "ID_2", "rule": "r", "prediction": "p", "test": "none", "needs": "gpu", "if_fails": "f"},
+    ],
+    "status": "DRAFT",
+    "status_history": [{"status": "DRAFT", "date": "2026-01-01", "why": "w"}],
+    "evidence": [],
+}
+RAN = {"unit_a:test_one"}
+
+
+def write(root, path, text):
+    full = os.path.join(root, path)
+    os.makedirs(os.path.dirname(full), exist_ok=True)
+    with open(full, "w") as f:
+        f.write(text)
+
+
+def judge(doc, ran=RAN, more=None):
+    """The faults of one contract (a mapping, or YAML text) beside a test file with test_one and test_two."""
+    with tempfile.TemporaryDirectory() as root:
+        write(root, "contracts/c.yaml", doc if isinstance(doc, str) else yaml.safe_dump(doc))
+        if more:
+            write(root, "contracts/d.yaml", yaml.safe_dump(more))
+        write(root, "tests/unit/unit_a.c", "int t = cmocka_unit_test(test_one), cmocka_unit_test_setup(test_two, s); // cmocka_unit_test(gone)\n")
+        return contracts.check(root, ran)
+
+
+def refused(doc, word, **kw):
+    faults, _, _ = judge(doc, **kw)
+    assert len(faults) >= 1 and any(word in f for f in faults), f"expected a fault with '{word}', got {faults}"
+
+
+def changed(*path, to=None, drop=False):
+    doc = copy.deepcopy(GOOD)
+    d = doc
+    for k in path[:-1]:
+        d = d[k]
+    if drop:
+        del d[path[-1]]
+    else:
+        d[path[-1]] = to
+    return doc
+
+
+def test_contract_good():
+    faults, n, unproven = judge(GOOD)
+    assert (faults, n) == ([], 2), faults
+    assert len(unproven) == 1 and "ID_2" in unproven[0] and "gpu" in unproven[0]
+
+
+def test_contract_unknown_keys():
+    refused(changed("metdata", to={"x": 1}), "unknown key 'metdata'")
+    refused(changed("metadata", "autor", to="x"), "unknown key 'autor'")
+    refused(changed("equations", "e", "formla", to="x"), "unknown key 'formla'")
+    refused(changed("falsification_tests", 0, "tests", to="x"), "unknown key 'tests'")
+    refused(changed("proof_obligations", 0, "check", to="x"), "unknown key 'check'")
+    refused(changed("status_history", 0, "reason", to="x"), "unknown key 'reason'")
+
+
+def test_contract_missing_keys():
+    for k in GOOD:
+        refused(changed(k, drop=True), f"key '{k}' is missing")
+    for k in ("id", "rule", "prediction", "test", "if_fails"):
+        refused(changed("falsification_tests", 0, k, drop=True), f"key '{k}' is missing")
+    refused(changed("falsification_tests", 0, "rule", to=""), "'rule' is empty")
+    refused(changed("falsification_tests", to=[]), "'falsification_tests' is empty")
+
+
+def test_contract_duplicates():
+    refused(yaml.safe_dump(GOOD) + "status: DRAFT\n", "occurs twice")
+    doc = copy.deepcopy(GOOD)
+    doc["falsification_tests"].append(dict(doc["falsification_tests"][0]))
+    refused(doc, "the id is taken")
+    refused(GOOD, "the id is taken", more=GOOD)
+
+
+def test_contract_test_names():
+    refused(changed("falsification_tests", 0, "test", to="unit_a:test_tow"), "does not exist")
+    refused(changed("falsification_tests", 0, "test", to="unit_b:test_one"), "does not exist")
+    refused(changed("falsification_tests", 0, "test", to="unit_a:gone"), "does not exist")
+    refused(changed("falsification_tests", 0, "test", to=["unit_a:test_one", "unit_a:x"]), "does not exist")
+    # it exists, but did not pass in this run
+    refused(changed("falsification_tests", 0, "test", to="unit_a:test_two"), "did not run")
+    refused(GOOD, "did not run", ran=set())
+    refused(changed("falsification_tests", 0, "test", to="none"), "has no test")
+    refused(changed("falsification_tests", 1, "needs", to="luck"), "none of gpu, model")
+
+
+def test_contract_obligations_and_status():
+    refused(changed("proof_obligations", 0, "checked_by", to="ID_9"), "no claim of this file")
+    refused(changed("status", to="ACTIVE"), "none of DRAFT")
+    refused(changed("status", to="ACTIVE_ALGORITHM_LEVEL"), "does not end in the status")
+    doc = changed("status", to="ACTIVE_RUNTIME")
+    doc["status_history"].append({"status": "ACTIVE_RUNTIME", "date": "2026-01-02", "why": "w"})
+    refused(doc, "without evidence")
+    doc["evidence"] = [{"command": "c", "machine": "m", "commit": "1", "numbers": {"tok_s": 1}}]
+    assert judge(doc)[0] == []
+    doc["status_history"][1]["date"] = "2025-01-01"
+    refused(doc, "order of its dates")
+
+
+def test_contract_broken_yaml():
+    refused("a: [1", "contracts/c.yaml")
+    refused("- 1\n", "not a mapping")
+
+
+def house(root):
+    write(root, "contracts/kernels.def", "QM_KERNEL(foo, -1, 0, qm_foo, 32, 0.0)\n")
+    write(root, "contracts/abi.h", "")
+    write(root, "runtime/base/err.h", "")
+    write(root, "runtime/qmoe.h", '#include "base/err.h"\n')
+    write(root, "runtime/plan/plan.h", '#include "../base/err.h"\n')
+    write(root, "runtime/exec/engine.c", '#include "../plan/plan.h"\n')
+    write(root, "host/main.c", '#include "runtime/qmoe.h"\n')
+    write(root, "kernels/ref/foo.c", "")
+    write(root, "kernels/ptx/foo.ptx", '#include "abi.h"\n')
+    write(root, "tests/kernels/check_foo.c", '#include "../../runtime/exec/engine.c"\n')
+
+
+def layer_faults(*changes):
+    with tempfile.TemporaryDirectory() as root:
+        house(root)
+        for path, text in changes:
+            write(root, path, text) if text is not None else os.remove(os.path.join(root, path))
+        return layers.check(root)[0]
+
+
+def test_layers():
+    assert layer_faults() == [], layer_faults()
+    for path, text, word in (
+        ("runtime/plan/plan.h", '#include "../exec/engine.c"\n', "runtime/plan may not include runtime/exec/engine.c"),
+        ("runtime/base/err.h", ' # include "plan/plan.h"\n', "runtime/base may not include"),
+        ("host/main.c", '#include "runtime/plan/plan.h"\n', "host may not include"),
+        ("runtime/exec/x.h", '#include "tests/kernels/check_foo.c"\n', "may not include tests"),
+        ("contracts/abi.h", '#include "runtime/qmoe.h"\n', "contracts may not include"),
+        ("runtime/exec/x.h", '#include "nowhere.h"\n', "does not exist"),
+        ("runtime/attic/x.c", "", "is no room"),
+        ("host/main.c", "\n" * 901, "901 lines"),
+        ("kernels/ref/foo.c", None, "kernels/ref/foo.c is missing"),
+        ("tests/kernels/check_foo.c", None, "tests/kernels/check_foo.c is missing"),
+        ("kernels/ptx/bar.ptx", "", "no line in contracts/kernels.def"),
+        ("contracts/kernels.def", "QM_KERNEL(foo, -1, 0, qm_bar, 32, 0.0)\n", "should be called qm_foo"),
+    ):
+        faults = layer_faults((path, text))
+        assert any(word in f for f in faults), (word, faults)
+
+
+def test_budgets():
+    assert ptxas_budget.compare({("k", 80): (40, 0)}, {("k", 80): (40, 0)}) == ([], [])
+    for measured, budgets, word in (
+        ({("k", 80): (41, 0)}, {("k", 80): (40, 0)}, "41 registers, budget 40"),
+        ({("k", 80): (40, 8)}, {("k", 80): (40, 0)}, "spills 8"),
+        ({("k", 80): (40, 0)}, {}, "no budget"),
+        ({}, {("k", 80): (40, 0)}, "does not exist"),
+    ):
+        faults, _ = ptxas_budget.compare(measured, budgets)
+        assert len(faults) == 1 and word in faults[0], faults
+    assert ptxas_budget.compare({("k", 80): (40, 96)}, {("k", 80): (40, 96)}) == ([], [])
+    assert "spills 97 bytes, budget 96" in ptxas_budget.compare({("k", 80): (40, 97)}, {("k", 80): (40, 96)})[0][0]
+    faults, notes = ptxas_budget.compare({("k", 80): (32, 0)}, {("k", 80): (40, 0)})
+    assert not faults and len(notes) == 1
+
+
+def test_ptx_lint():
+    """Every loop is closed by a predicated branch; labels count within their scope."""
+    def lint(body):
+        return [label for _, label in ptx_lint.back_edges(".visible .entry k(.param .u64 a)\n{\n" + body + "\n}\n")]
+    assert lint("L: add.u32 a, a, 1; bra L;") == ["L"]
+    assert lint("L_x:\n add.u32 a, a, 1;\n bra.uni L_x;") == ["L_x"]
+    assert lint("L: ld.global.v2.u32 {a, b}, [x]; { .reg .u32 t; bra L; }") == ["L"]
+    assert lint("L: add.u32 a, a, 1; @p bra L; @!p bra.uni L; ret;") == []
+    assert lint("bra M; /* M: */ // M:\n M: ret;") == []  # forward
+    assert lint("{ L: ret; } { bra L; mov.b64 {a, b}, c; L: ret; }") == []  # another scope's L
+
+
+def test_runner():
+    """The runner counts what cmocka 1.1.5 prints, and a program that lies about its tests has failed."""
+    import importlib.machinery, importlib.util, io
+    from contextlib import redirect_stdout
+    loader = importlib.machinery.SourceFileLoader("runner", "tests/run")
+    run = importlib.util.module_from_spec(importlib.util.spec_from_loader("runner", loader))
+    loader.exec_module(run)
+    tests, plan = run.parse_tap("1..4\nhello\nok 1 - a\nnot ok 2 - b\n# 0x1 != 0x2\nnot ok 3 # SKIP c\nok 4 - d # SKIP no gpu\n")
+    assert plan == 4 and [(t[0], t[1]) for t in tests] == [("passed", "a"), ("failed", "b"), ("skipped", "c"), ("skipped", "d")]
+    for script, word in (("print('1..2\\nok 1 - a')", "announced 2"), ("", "no test"), ("print('1..1\\nok 1 - a'); import sys; sys.exit(3)", "exit status 3"),
+                         ("print('1..1\\nnot ok 1 - a')", "")):
+        with tempfile.TemporaryDirectory() as tmp:
+            path = os.path.join(tmp, "p.py")
+            write(tmp, "p.py", script)
+            res = run.Results()
+            with redirect_stdout(io.StringIO()):
+                run.run_program(res, path, tmp)
+            assert res.failed and word in res.failed[-1][1], (script, res.failed)
+
+
+if __name__ == "__main__":
+    tap.main(sys.modules["__main__"])

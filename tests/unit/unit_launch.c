@@ -1,0 +1,75 @@
+/* unit_launch: what launch.h promises, over many shapes: tiles covered, limits kept, memory overhead below
+ * 5% at the shapes of Qwen3-30B-A3B, every multiprocessor busy where the matrix is large enough. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include "../../kernels/ref/launch.h"
+#include "../../runtime/file/quant.h"
+
+static const int types[] = {QM_TYPE_F32,  QM_TYPE_F16,  QM_TYPE_BF16, QM_TYPE_Q8_0,
+                            QM_TYPE_Q4_K, QM_TYPE_Q5_K, QM_TYPE_Q6_K};
+enum { N_TYPES = sizeof types / sizeof *types };
+
+/* Limits, for any launch; copies: experts. Returns the K-splits. */
+static uint32_t limits(const qm_launch *l, int wtype, uint32_t rows, uint32_t cols, uint32_t copies, uint32_t streams,
+                       uint32_t max_splits) {
+    uint32_t tiles = (rows + 31) / 32, t = l->tiles, s = l->block / 32 / (t ? t : 1);
+    assert_true(t >= 1 && !(t & (t - 1)));
+    assert_true(l->block >= 32 && l->block <= 512 && l->block == 32 * t * s);
+    assert_true(l->grid[0] * t >= tiles && (l->grid[0] - 1) * t < tiles && l->grid[2] == 1);
+    assert_int_equal(l->grid[1] % copies, 0);
+    uint32_t splits = l->grid[1] / copies;
+    assert_true(splits >= 1 && splits <= max_splits);
+    assert_int_equal(l->shared, qm_launch_shared(wtype, cols, splits, streams, t, s));
+    return splits;
+}
+
+static void any_shape(void **state) {
+    static const uint32_t rows[] = {1, 31, 32, 33, 96, 128, 512, 768, 2048, 5120, 151936};
+    static const uint32_t cols[] = {32, 96, 256, 768, 1536, 2048, 4096, 8192}, sms[] = {0, 1, 4, 48, 128, 132};
+    (void)state;
+    for (int i = 0; i < N_TYPES; i++)
+        for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+            for (size_t c = 0; c < sizeof cols / sizeof *cols; c++)
+                for (size_t m = 0; m < sizeof sms / sizeof *sms; m++) {
+                    if (qm_type_get((uint32_t)types[i])->qk == 256 && cols[c] % 256) continue;
+                    qm_launch l = qm_launch_matvec(types[i], rows[r], cols[c], sms[m], 8);
+                    limits(&l, types[i], rows[r], cols[c], 1, 1, 8);
+                    l = qm_launch_matvec(types[i], rows[r], cols[c], sms[m], 1);
+                    limits(&l, types[i], rows[r], cols[c], 1, 1, 1);
+                    assert_true(l.shared <= 48 * 1024);
+                    l = qm_launch_moe_matvec(types[i], rows[r], cols[c], 8, sms[m]);
+                    limits(&l, types[i], rows[r], cols[c], 8, 1, 1);
+                    if (rows[r] % 32) continue;
+                    l = qm_launch_moe_up(types[i], rows[r], cols[c], 8, sms[m]);
+                    limits(&l, types[i], rows[r], cols[c], 8, 2, 1);
+                }
+}
+
+/* x read by every CTA and y written, over the weights' bytes. */
+static void overhead(void **state) {
+    static const struct { uint32_t rows, cols, max_splits, copies, streams; } shape[] = {
+        {5120, 2048, 8, 1, 1}, {4096, 2048, 1, 1, 1},   {512, 2048, 1, 1, 1}, {2048, 4096, 8, 1, 1},
+        {128, 2048, 8, 1, 1},  {151936, 2048, 1, 1, 1}, {768, 2048, 1, 8, 2}, {2048, 768, 1, 8, 1}};
+    (void)state;
+    for (int i = 0; i < N_TYPES; i++)
+        for (size_t k = 0; k < sizeof shape / sizeof *shape; k++) {
+            const qm_type_info *t = qm_type_get((uint32_t)types[i]);
+            uint32_t rows = shape[k].rows, cols = shape[k].cols, copies = shape[k].copies, streams = shape[k].streams;
+            qm_launch l = streams == 2 ? qm_launch_moe_up(types[i], rows, cols, copies, 128)
+                          : copies > 1 ? qm_launch_moe_matvec(types[i], rows, cols, copies, 128)
+                                       : qm_launch_matvec(types[i], rows, cols, 128, shape[k].max_splits);
+            uint32_t splits = limits(&l, types[i], rows, cols, copies, streams, shape[k].max_splits);
+            double x = (t->q16a ? 2.125 : 4) * cols * l.grid[0] * copies, y = 4.0 * rows * splits * copies;
+            double w = (double)qm_pack_bytes(t, rows, cols) * copies * streams;
+            if ((x + y) / w > 0.05) fail_msg("%s [%u,%u]: %.3f of the weights", t->name, rows, cols, (x + y) / w);
+            if (shape[k].max_splits > 1 && rows >= 2048) assert_true(l.grid[0] * l.grid[1] >= 128);
+        }
+}
+
+int main(void) {
+    const struct CMUnitTest t[] = {cmocka_unit_test(any_shape), cmocka_unit_test(overhead)};
+    return cmocka_run_group_tests(t, NULL, NULL);
+}

@@ -1,0 +1,334 @@
+/* Estimates: the chips' facts, the arithmetic, the counts over zeros, and the reports. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "fixture.h"
+#include "../../runtime/exec/predict.h"
+
+/* Every chip has every fact, a source for each, and figures that can be. */
+static void test_facts(void **state) {
+    (void)state;
+    assert_true(qm_n_chips >= 4);
+    for (const char *const *id = (const char *const[]){"rtx4090", "gb10", "h200", "rtx5090", NULL}; *id; id++)
+        assert_non_null(qm_chip_find(*id, strlen(*id)));
+    assert_null(qm_chip_find("rtx409", 6));
+    for (int i = 0; i < qm_n_chips; i++) {
+        const qm_chip *c = &qm_chips[i];
+        const struct { const qm_fact *f; double lo, hi; } facts[] = {
+            {&c->sms, 8, 512},      {&c->clock, 5e8, 4e9},     {&c->bandwidth, 5e10, 2e13}, {&c->reach, 0.5, 1},
+            {&c->l2, 1 << 20, 1 << 30}, {&c->issue, 0.1, 1},   {&c->node, 1e-7, 1e-5},      {&c->ramp, 1e-7, 1e-5},
+            {&c->graph, 1e-7, 1e-4},
+        };
+        for (size_t k = 0; k < sizeof facts / sizeof *facts; k++) {
+            assert_true(facts[k].f->v >= facts[k].lo && facts[k].f->v <= facts[k].hi);
+            assert_non_null(facts[k].f->source);
+            assert_true(strlen(facts[k].f->source) > 4);
+            assert_true(*qm_fact_kind_name(facts[k].f->kind));
+        }
+        assert_ptr_equal(qm_chip_find(c->id, strlen(c->id)), c);
+    }
+}
+
+/* By hand: a chip of round numbers and an op that waits for one thing at a time. */
+static void test_arithmetic(void **state) {
+    (void)state;
+    const qm_chip c = {.id = "x", .name = "X", .sms = {.v = 100}, .clock = {.v = 1e9}, .bandwidth = {.v = 1e12}, .reach = {.v = 0.5},
+                       .l2 = {.v = 1e6}, .issue = {.v = 0.5}, .node = {.v = 1e-6}, .ramp = {.v = 2e-6}, .graph = {.v = 5e-6}};
+    qm_op op = {.grid = {200, 1, 1}, .weight_bytes = 40000000};
+    qm_op_record r = {.op = &op, .kv_bytes = 10000000};
+    qm_predict_op(&c, &r); /* 50 MB at 0.5 TB/s */
+    assert_true(fabs(r.time_ns - 102000) < 1e-3 && r.gap_ns == 1000 && r.bound == QM_BOUND_DRAM);
+    r.count.warp_insts = 40000000; /* over 4 x 100 x 1e9 x 0.5 */
+    qm_predict_op(&c, &r);
+    assert_true(fabs(r.time_ns - 202000) < 1e-3 && r.bound == QM_BOUND_ISSUE);
+    op.grid[0] = 50; /* half of the multiprocessors: twice as long */
+    qm_predict_op(&c, &r);
+    assert_true(fabs(r.time_ns - 402000) < 1e-3 && r.bound == QM_BOUND_ISSUE);
+    r.count.warp_insts = 0;
+    r.count.load_sectors = 40000000;
+    r.count.store_sectors = 10000000; /* 1.6 GB over 50 ports of 64 GB/s */
+    qm_predict_op(&c, &r);
+    assert_true(fabs(r.time_ns - 502000) < 1e-3 && r.bound == QM_BOUND_L2);
+    r = (qm_op_record){.op = &op};
+    op.weight_bytes = 1000000; /* 2 us of reading, 3 us of waiting */
+    qm_predict_op(&c, &r);
+    assert_true(fabs(r.time_ns - 4000) < 1e-3 && r.bound == QM_BOUND_LATENCY);
+}
+
+/* Counts over zeros are those of the real model at the same depth and geometry; sums are the plan's. */
+static void test_counts_like_the_real(void **state) {
+    (void)state;
+    qm_err e;
+    qm_engine *g = fix_engine("small", "graph");
+    if (!qm_counters_here(g->dev)) {
+        qm_engine_close(g);
+        skip();
+    }
+    qm_chip c = qm_chips[0];
+    c.sms.v = g->dev->n_sm;
+    qm_predictor *p;
+    fix_ok(qm_predictor_open(&p, fix_model("small"), &e), &e);
+    const uint32_t depths[] = {0, 33, 300};
+    for (int d = 0; d < 3; d++) {
+        const qm_perop *est;
+        qm_perop *real;
+        fix_ok(qm_predictor_step(p, &c, depths[d], 0, &est, &e), &e);
+        fix_ok(qm_perop_count(g, depths[d], &real, &e), &e);
+        assert_true(est->estimated && est->counted && !est->timed);
+        assert_int_equal(est->n_ops, real->n_ops);
+        assert_int_equal(est->plan->weight_bytes, real->plan->weight_bytes);
+        uint64_t weights = 0;
+        for (int i = 0; i < est->n_ops; i++) {
+            const qm_op_record *a = &est->op[i], *b = &real->op[i];
+            assert_string_equal(a->op->slot, b->op->slot);
+            assert_int_equal(a->kv_bytes, b->kv_bytes);
+            assert_memory_equal(a->op->grid, b->op->grid, sizeof a->op->grid);
+            assert_int_equal(a->count.barriers, b->count.barriers);
+            /* these do not look at their data */
+            if (a->op->kind != QM_OP_ROUTER && a->op->kind != QM_OP_SAMPLE_SCAN) {
+                assert_int_equal(a->count.load_bytes, b->count.load_bytes);
+                assert_int_equal(a->count.load_sectors, b->count.load_sectors);
+                assert_int_equal(a->count.store_bytes, b->count.store_bytes);
+            }
+            /* a few instructions depend on values: a lane with an amax of 0, a maximum that moves */
+            assert_true(fabs((double)a->count.warp_insts / (double)b->count.warp_insts - 1) < 0.05);
+            weights += a->op->weight_bytes;
+        }
+        assert_int_equal(weights, real->plan->weight_bytes);
+        assert_true(fabs((double)est->total.thread_insts / (double)real->total.thread_insts - 1) < 0.01);
+        qm_perop_free(real);
+    }
+    qm_predictor_close(p);
+    qm_engine_close(g);
+}
+
+/* The persistent kernel: with a barrier that costs a node's time and nothing prefetched it is the graph; what is
+ * prefetched helps, and never beyond what the bytes take. */
+static void test_walked(void **state) {
+    (void)state;
+    qm_err e;
+    qm_predictor *p;
+    const qm_perop *graph, *walk;
+    fix_ok(qm_predictor_open(&p, fix_model("small"), &e), &e);
+    qm_chip c = qm_chips[0];
+    c.barrier.v = c.node.v;
+    c.bandwidth.v = 20e9; /* a small model's bytes have to count */
+    c.l2.v = 0;
+    fix_ok(qm_predictor_step(p, &c, 64, 0, &graph, &e), &e);
+    fix_ok(qm_predictor_step(p, &c, 64, 1, &walk, &e), &e);
+    assert_true(fabs(walk->step_ns / graph->step_ns - 1) < 1e-12);
+    assert_true(walk->walked && !graph->walked);
+    double before = walk->step_ns;
+    for (int mb = 1; mb <= 64; mb *= 8) {
+        c.l2.v = mb * 1048576.0;
+        fix_ok(qm_predictor_step(p, &c, 64, 1, &walk, &e), &e);
+        assert_true(walk->step_ns < before);
+        assert_true(walk->step_ns > 1e9 * (double)(walk->plan->weight_bytes + walk->kv_bytes) / c.bandwidth.v);
+    }
+    before = walk->step_ns;
+    c.barrier.v = 2 * c.node.v;
+    fix_ok(qm_predictor_step(p, &c, 64, 1, &walk, &e), &e);
+    assert_true(walk->step_ns > before);
+    qm_predictor_close(p);
+}
+
+/* More bandwidth is never slower, nor is a deeper step faster; no step beats its bytes. */
+static void test_monotone(void **state) {
+    (void)state;
+    qm_err e;
+    qm_predictor *p;
+    fix_ok(qm_predictor_open(&p, fix_model("small"), &e), &e);
+    qm_chip c = qm_chips[0];
+    double before = 0;
+    for (int k = 0; k < 6; k++) {
+        const qm_perop *r;
+        c.bandwidth.v = 1e9 * (1 << k);
+        fix_ok(qm_predictor_step(p, &c, 64, 0, &r, &e), &e);
+        if (k) assert_true(r->step_ns < before);
+        before = r->step_ns;
+        double bytes = (double)(r->plan->weight_bytes + r->kv_bytes), at = 0;
+        assert_true(r->step_ns > 1e9 * bytes / c.bandwidth.v);
+        for (int i = 0; i < r->n_ops; i++) {
+            assert_true(fabs(r->op[i].begin_ns - at - r->op[i].gap_ns) < 1e-6);
+            at = r->op[i].begin_ns + r->op[i].time_ns;
+        }
+        assert_true(fabs(r->step_ns - at - 1e9 * c.graph.v) < 1e-6);
+    }
+    before = 0;
+    for (uint32_t depth = 0; depth < 512; depth += 100) {
+        const qm_perop *r;
+        fix_ok(qm_predictor_step(p, &c, depth, 0, &r, &e), &e);
+        assert_true(r->step_ns >= before);
+        before = r->step_ns;
+    }
+    qm_predictor_close(p);
+}
+
+/* ---- the public calls ---- */
+static json_t *array_of(const fix_text *t) {
+    json_error_t je;
+    json_t *j = json_loads(t->s, 0, &je);
+    if (!j) fail_msg("line %d: %s", je.line, je.text);
+    assert_true(json_is_array(j));
+    return j;
+}
+
+static const char *str(const json_t *o, const char *k) { return json_string_value(json_object_get(o, k)); }
+static double num(const json_t *o, const char *k) { return json_number_value(json_object_get(o, k)); }
+
+/* One record a step and one an op; what the ops say adds up to what the step says. */
+static void test_json(void **state) {
+    (void)state;
+    qm_err e;
+    const uint32_t depth[] = {0, 70};
+    for (int kind = 0; kind < 2; kind++) { /* estimated, counted */
+        qm_ops_opts o = {.depth = depth, .n_depth = 2, .format = QM_FORMAT_JSON};
+        fix_text t = {0};
+        if (!kind) fix_ok(qm_bench_predict_ops(fix_model("small"), "gb10", &o, fix_collect, &t, &e), &e);
+        else {
+            qm_engine *g = fix_engine("small", "graph");
+            if (!qm_counters_here(g->dev)) {
+                qm_engine_close(g);
+                continue;
+            }
+            fix_ok(qm_bench_ops(g, &o, fix_collect, &t, &e), &e);
+            qm_engine_close(g);
+        }
+        json_t *a = array_of(&t), *step = NULL, *j;
+        size_t i;
+        int steps = 0, ops = 0;
+        double bytes = 0, kv = 0, insts = 0, time = 0;
+        json_array_foreach(a, i, j) {
+            if (!strcmp(str(j, "record"), "step")) {
+                if (step) assert_int_equal(ops, (int)num(step, "ops"));
+                step = j;
+                steps++;
+                ops = 0;
+                bytes = kv = insts = time = 0;
+                assert_non_null(json_object_get(step, "machine"));
+                assert_int_equal(json_is_true(json_object_get(step, "estimate")), !kind);
+                assert_int_equal(json_object_get(step, "chip") != NULL, !kind);
+                continue;
+            }
+            assert_string_equal(str(j, "record"), "op");
+            assert_int_equal((int)num(j, "i"), ops);
+            assert_true(num(j, "depth") == num(step, "depth"));
+            assert_int_equal(json_is_null(json_object_get(j, "time_ns")), kind);
+            ops++;
+            bytes += num(j, "weight_bytes");
+            kv += num(j, "kv_bytes");
+            insts += num(j, "thread_insts");
+            time += num(j, "time_ns");
+            if (ops < (int)num(step, "ops")) continue;
+            assert_true(bytes == num(step, "weight_bytes") && kv == num(step, "kv_bytes") && insts == num(step, "thread_insts"));
+            assert_true(fabs(time - num(step, "ops_ns")) < 0.1 * ops);
+        }
+        assert_int_equal(steps, 2);
+        assert_int_equal(ops, (int)num(step, "ops"));
+        json_decref(a);
+        free(t.s);
+    }
+}
+
+static int lines(const char *s) {
+    int n = 0;
+    for (; *s; s++) n += *s == '\n';
+    return n;
+}
+
+/* Tables say that they are estimates; CSV has one line an op and the same columns in each. */
+static void test_texts(void **state) {
+    (void)state;
+    qm_err e;
+    const uint32_t depth[] = {0, 200};
+    const char *model = fix_model("small");
+    qm_ops_opts o = {.depth = depth, .n_depth = 2, .format = QM_FORMAT_MD};
+    fix_text t = {0};
+    fix_ok(qm_bench_predict_ops(model, "all", &o, fix_collect, &t, &e), &e);
+    assert_non_null(strstr(t.s, "ESTIMATES"));
+    assert_int_equal(lines(strstr(t.s, "|---")), 1 + 2 * qm_n_chips);
+    free(t.s);
+    t = (fix_text){0};
+    o.by_kind = 1;
+    fix_ok(qm_bench_predict_ops(model, "h200,rtx4090", &o, fix_collect, &t, &e), &e);
+    int n = 0;
+    for (const char *s = t.s; (s = strstr(s, "ESTIMATE: ")); s++) n++;
+    assert_int_equal(n, 4);
+    free(t.s);
+    t = (fix_text){0};
+    o.format = QM_FORMAT_CSV;
+    fix_ok(qm_bench_predict_ops(model, "h200", &o, fix_collect, &t, &e), &e);
+    int columns = 0, ops = lines(t.s);
+    char *save = NULL;
+    for (char *l = strtok_r(t.s, "\n", &save); l; l = strtok_r(NULL, "\n", &save)) {
+        int c = 1;
+        for (char *s = l; *s; s++) c += *s == ',';
+        if (!columns) columns = c;
+        assert_int_equal(c, columns);
+    }
+    assert_true(ops % 2 == 1 && ops > 50);
+    free(t.s);
+}
+
+static int full(void *user, const char *s, size_t n) {
+    (void)s;
+    (void)n;
+    return --*(int *)user < 0;
+}
+
+static void test_refuses(void **state) {
+    (void)state;
+    qm_err e;
+    const uint32_t depth[] = {0}, deep[] = {512};
+    qm_ops_opts o = {.depth = depth, .n_depth = 1, .format = QM_FORMAT_JSON};
+    fix_text t = {0};
+    assert_int_equal(qm_bench_predict_ops(fix_model("small"), "rtx4090,voodoo2", &o, fix_collect, &t, &e), QM_ERR_ARG);
+    assert_non_null(strstr(e.msg, "voodoo2"));
+    assert_non_null(strstr(e.msg, "gb10"));
+    assert_null(t.s); /* before anything is written */
+    assert_int_equal(qm_bench_predict_ops(fix_model("small"), "", &o, fix_collect, &t, &e), QM_ERR_ARG);
+    assert_int_equal(qm_bench_predict_ops("/nowhere.gguf", "gb10", &o, fix_collect, &t, &e), QM_ERR_IO);
+    int room = 3;
+    assert_int_equal(qm_bench_predict_ops(fix_model("small"), "gb10", &o, full, &room, &e), QM_ERR_IO);
+    o.depth = deep;
+    assert_int_equal(qm_bench_predict_ops(fix_model("small"), "gb10", &o, fix_collect, &t, &e), QM_ERR_LIMIT);
+    free(t.s);
+}
+
+/* A file of the shape alone: as large as the real one, hardly any disk, and readable. */
+static void test_sparse(void **state) {
+    (void)state;
+    qm_err e;
+    char path[256];
+    const char *dir = getenv("QMOE_TEST_TMP");
+    snprintf(path, sizeof path, "%s/qmoe-sparse-%ld.gguf", dir ? dir : "/tmp", (long)getpid());
+    qm_synth_opts o = {.preset = "tiny", .seed = 7, .sparse = 1, .n_layers = 64, .n_expert = 128};
+    fix_ok(qm_synth(path, &o, &e), &e);
+    qm_gguf *g;
+    int rc = qm_gguf_open(&g, path, &e);
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    unlink(path);
+    fix_ok(rc, &e);
+    assert_true(st.st_size > 1000000000);
+    assert_true((int64_t)st.st_blocks * 512 < st.st_size / 20);
+    const qm_tensor *t = qm_gguf_tensor(g, "blk.63.ffn_down_exps.weight");
+    assert_non_null(t);
+    const uint8_t *b = t->data;
+    for (uint64_t i = 0; i < t->bytes; i += 4096) assert_int_equal(b[i], 0);
+    assert_int_equal(b[t->bytes - 1], 0);
+    qm_gguf_close(g);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_facts),    cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_counts_like_the_real),
+        cmocka_unit_test(test_monotone), cmocka_unit_test(test_json),       cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_refuses),  cmocka_unit_test(test_sparse),     cmocka_unit_test(test_walked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
