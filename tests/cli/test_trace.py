@@ -116,6 +116,8 @@ def test_text():
     lines = out.splitlines()
     rows = [x for x in lines if x.endswith("[OK]") and x.split()[0].isdigit()]
     assert [int(x.split()[0]) for x in rows] == [0, 1, 2], out
+    for row, layer in zip(rows, trace_json()["layers"]):
+        assert [float(x) for x in row.split()[1:7]] == [float("%.4g" % layer[s]["std_dev"]) for s in SLOTS], row
     for words in ("final norm", "L2", "verdict: OK", "below 50", "5.  "):
         assert words in out, words
     every, _ = trace("--verbose")
