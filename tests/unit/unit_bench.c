@@ -135,11 +135,11 @@ static void each_filled_page_is_read(void **state) {
     static float a[V], b[V];
     for (int ref = 0; ref < 2; ref++) {
         const char *executor = ref ? "ref" : "graph";
+        logits_at(executor, DEPTH, 1, a, V);
         qm_engine *g = fix_engine("small", executor);
         uint64_t page = qm_kv_page_bytes(&g->model->hp), layer = 2 * page * g->limits.n_pages;
         qm_session *s;
         qm_err e;
-        logits_at(executor, DEPTH, 1, a, V);
         uint16_t other[64];
         for (int i = 0; i < 64; i++) other[i] = i % 2 ? 0x3c00 : 0xbc00; /* 1 and -1 */
         for (int i = 0; i < 2 * PAGES; i++) { /* K and V; the first positions of a page of the first layer */
