@@ -134,8 +134,8 @@ demo: $(B)/qmoe-gpu
 	@printf '\n> (go on) Once upon a time' && $(DEMO) --raw -p "Once upon a time" -n 200
 
 install: $(B)/qmoe-gpu
-	install -D -m 755 $(B)/qmoe-gpu $(DESTDIR)$(PREFIX)/bin/qmoe-gpu
-	install -D -m 644 docs/qmoe-gpu.1 $(DESTDIR)$(PREFIX)/share/man/man1/qmoe-gpu.1
+	install -D -m 755 $(B)/qmoe-gpu "$(DESTDIR)$(PREFIX)/bin/qmoe-gpu"
+	install -D -m 644 docs/qmoe-gpu.1 "$(DESTDIR)$(PREFIX)/share/man/man1/qmoe-gpu.1"
 
 # A tarball for a GPU machine; `make dist-check` also runs its tests. ARCH=aarch64 cross-builds it.
 dist dist-check: $(B)/config.mk

@@ -56,23 +56,7 @@ int qm_chatml_render(const qm_message *m, size_t n_messages, qm_rendered *out, q
 
 /* Ids: control and user-defined tokens only where every byte is the template's own. */
 int qm_template_tokenize(const qm_tokenizer *t, const qm_rendered *r, int flags, qm_ids *ids, qm_err *e) {
-    size_t n_before = ids->n, from = 0, end = 0;
-    int rc = 0;
-    flags &= ~QM_TOK_SPECIAL;
-    for (size_t k = 0; k < r->n_own && !rc; k++) {
-        for (size_t i = r->own[k].start; i < r->own[k].end && !rc; i = end) {
-            uint32_t id = 0;
-            size_t len = tok_added_at(t, r->text + i, r->own[k].end - i, &id);
-            end = i + (len ? len : 1);
-            if (!len) continue;
-            rc = qm_tokenize(t, r->text + from, i - from, flags, ids, e);
-            if (!rc && tok_ids_put(ids, id)) rc = qm_fail(e, QM_ERR_NOMEM, "no memory for %zu ids", ids->n + 1);
-            from = end;
-        }
-    }
-    if (!rc) rc = qm_tokenize(t, r->text + from, r->n - from, flags, ids, e);
-    if (rc) ids->n = n_before;
-    return rc;
+    return tok_tokenize_spans(t, r->text, r->n, r->own, r->n_own, flags, ids, e);
 }
 
 int qm_chatml(const qm_tokenizer *t, const qm_message *m, size_t n_messages, int tok_flags, qm_ids *ids, qm_err *e) {
@@ -95,12 +79,17 @@ int qm_rendered_goes_on(const qm_tokenizer *t, const qm_rendered *r, const qm_re
     size_t n = before->n;
     if (r->n <= n || memcmp(r->text, before->text, n)) return 0;
     char *a = own_of(r, n), *b = own_of(before, n);
-    int yes = a && b ? 1 : qm_fail(e, QM_ERR_NOMEM, "no memory for a conversation of %zu bytes", n);
-    for (size_t i = 0; i < n && yes == 1; i++) {
-        uint32_t id;
-        size_t len = tok_added_at(t, r->text + i, n - i, &id);
-        if (len && memcmp(a + i, b + i, len)) yes = 0;
+    tok_found found = {0};
+    int yes = a && b && !tok_added_find(t, r->text, n, &found)
+                  ? 1
+                  : qm_fail(e, QM_ERR_NOMEM, "no memory for a conversation of %zu bytes", n);
+    size_t differ = n, i = n; /* the first byte from i on that only one of the two calls its own */
+    for (size_t k = 0; k < found.n && yes == 1; k++) {
+        for (; i > found.at[k].pos; i--)
+            if (a[i - 1] != b[i - 1]) differ = i - 1;
+        if (differ < found.at[k].pos + found.at[k].len) yes = 0;
     }
+    free(found.at);
     free(a);
     free(b);
     return yes;

@@ -33,51 +33,40 @@ static int plain(const qm_tokenizer *t, const char *text, size_t n, int flags, t
     return rc;
 }
 
-size_t tok_added_at(const qm_tokenizer *t, const char *text, size_t n, uint32_t *id) {
-    size_t best = 0;
-    uint32_t at = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t c = t->node[at].child;
-        while (c && t->node[c].byte != (uint8_t)text[i]) c = t->node[c].sibling;
-        if (!c) break;
-        at = c;
-        if (t->node[c].id >= 0) {
-            best = i + 1;
-            *id = (uint32_t)t->node[c].id;
-        }
-    }
-    return best;
-}
-
-int qm_tokenize(const qm_tokenizer *t, const char *text, size_t n, int flags, qm_ids *ids, qm_err *e) {
+int tok_tokenize_spans(const qm_tokenizer *t, const char *text, size_t n, const qm_template_span *span, size_t n_spans,
+                       int flags, qm_ids *ids, qm_err *e) {
     /* NFC can make text up to three times longer; positions in a piece are 32 bits. */
     if (n > (size_t)1 << 30)
         return qm_fail(e, QM_ERR_LIMIT, "%zu bytes of text to tokenise; the limit is %zu", n, (size_t)1 << 30);
     tok_scratch s = {0};
+    tok_found found = {0};
     size_t n_before = ids->n, from = 0;
     int rc = 0;
-    if (flags & QM_TOK_SPECIAL) {
-        for (size_t i = 0; i < n;) {
-            uint32_t id = 0;
-            size_t len = tok_added_at(t, text + i, n - i, &id);
-            if (!len) {
-                i++;
-                continue;
-            }
-            if ((rc = plain(t, text + from, i - from, flags, &s, ids, e))) goto out;
-            if (tok_ids_put(ids, id)) {
-                rc = qm_fail(e, QM_ERR_NOMEM, "no memory for %zu ids", ids->n + 1);
-                goto out;
-            }
-            i += len;
-            from = i;
+    for (size_t k = 0; k < n_spans; k++) {
+        if (tok_added_find(t, text + span[k].start, span[k].end - span[k].start, &found)) goto nomem;
+        for (size_t i = found.n; i-- > 0;) {
+            const tok_added *a = &found.at[i];
+            size_t at = span[k].start + a->pos;
+            if (at < from) continue; /* inside the one before */
+            if ((rc = plain(t, text + from, at - from, flags, &s, ids, e))) goto out;
+            if (tok_ids_put(ids, a->id)) goto nomem;
+            from = at + a->len;
         }
     }
     rc = plain(t, text + from, n - from, flags, &s, ids, e);
+    goto out;
+nomem:
+    rc = qm_fail(e, QM_ERR_NOMEM, "no memory to tokenise %zu bytes of text", n);
 out:
+    free(found.at);
     tok_scratch_free(&s);
     if (rc) ids->n = n_before; /* all or nothing */
     return rc;
+}
+
+int qm_tokenize(const qm_tokenizer *t, const char *text, size_t n, int flags, qm_ids *ids, qm_err *e) {
+    const qm_template_span all = {0, n};
+    return tok_tokenize_spans(t, text, n, &all, flags & QM_TOK_SPECIAL ? 1 : 0, flags, ids, e);
 }
 
 uint32_t qm_tokenizer_n(const qm_tokenizer *t) {

@@ -3,9 +3,12 @@
  *   tokenizer_open.c   a GGUF's metadata, checked, into a qm_tokenizer
  *   tokenizer_bpe.c    one piece of bytes into ids, by merge rank
  *   tokenizer_split.c  text into pieces (the qwen2 regex)
+ *   tokenizer_added.c  where control and user-defined tokens stand in a text
  *   tokenizer.c        text into ids: control tokens, NFC, pieces, merges; and the way back */
 #ifndef QM_TOKENIZER_IMPL_H
 #define QM_TOKENIZER_IMPL_H
+#include "../base/hash.h"
+#include "jinja.h"
 #include "tokenizer.h"
 
 /* tokenizer.ggml.token_type */
@@ -14,8 +17,9 @@ enum { TT_NORMAL = 1, TT_UNKNOWN = 2, TT_CONTROL = 3, TT_USER = 4, TT_UNUSED = 5
 /* left and right, side by side, become id; of two merges the one of lower rank goes first. */
 typedef struct { uint32_t left, right, id, rank; } tok_merge;
 
-/* A node of the trie of added tokens, by bytes. Children are a list of siblings. */
-typedef struct { uint32_t child, sibling; int32_t id; uint8_t byte; } tok_node;
+/* A node of the automaton that finds added tokens (tokenizer_added.c). Children are a list of siblings. id: the
+ * longest token that ends here, or -1. */
+typedef struct { uint32_t child, sibling, fail; int32_t id; uint8_t byte; } tok_node;
 
 struct qm_tokenizer {
     char *name;           /* the file's, for messages */
@@ -26,6 +30,7 @@ struct qm_tokenizer {
     uint32_t *raw_off;    /* [n + 1] into raw */
     uint8_t *type;        /* [n] TT_* */
     uint8_t *eog;         /* [n] ends generation */
+    qm_hash_key key;      /* of both tables: a file cannot know where its texts collide */
     uint32_t *hash;       /* [hash_mask + 1] id + 1 by text, 0 = empty; linear probing */
     uint32_t hash_mask;
     tok_merge *merge;     /* [merge_mask + 1] by (left, right), rank UINT32_MAX = empty */
@@ -37,9 +42,8 @@ struct qm_tokenizer {
 };
 
 static inline uint32_t tok_merge_slot(const qm_tokenizer *t, uint32_t left, uint32_t right) {
-    uint64_t h = ((uint64_t)left << 32 | right) * 0x9e3779b97f4a7c15u;
-    h ^= h >> 29;
-    h *= 0xbf58476d1ce4e5b9u;
+    /* multiply-shift with secret odd factors (Dietzfelbinger 1996): one of the cheapest that an adversary cannot fill */
+    uint64_t h = left * (t->key.k[0] | 1) + right * (t->key.k[1] | 1) + (t->key.k[0] >> 1);
     return (uint32_t)(h >> 32) & t->merge_mask;
 }
 /* NULL when the two do not merge. */
@@ -66,8 +70,16 @@ typedef struct {
 } tok_scratch;
 void tok_scratch_free(tok_scratch *s);
 
-/* The longest added token that text[0..n) starts with; its length, or 0. */
-size_t tok_added_at(const qm_tokenizer *t, const char *text, size_t n, uint32_t *id);
+/* An added token at text[pos .. pos + len). */
+typedef struct { size_t pos; uint32_t id, len; } tok_added;
+typedef struct { tok_added *at; size_t n, cap; } tok_found; /* free(at) */
+int tok_added_build(qm_tokenizer *t); /* the automaton; 0, or -1: no memory */
+/* Every position of text[0..n) where an added token starts, with the longest one there, by falling position. In time
+ * proportional to n. 0, or -1: no memory. */
+int tok_added_find(const qm_tokenizer *t, const char *text, size_t n, tok_found *out);
+/* As qm_tokenize; added tokens are those that lie within one of the spans, the leftmost first and the longest there. */
+int tok_tokenize_spans(const qm_tokenizer *t, const char *text, size_t n, const qm_template_span *span, size_t n_spans,
+                       int flags, qm_ids *ids, qm_err *e);
 int tok_ids_put(qm_ids *ids, uint32_t id); /* 0, or -1: no memory */
 /* Appends the ids of one piece. 0 or QM_ERR_NOMEM (no message). */
 int tok_bpe(const qm_tokenizer *t, const uint8_t *p, size_t n, tok_scratch *s, qm_ids *ids);

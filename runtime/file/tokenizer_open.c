@@ -69,18 +69,8 @@ static size_t alphabet_decode(const alphabet *a, const char *p, size_t n, char *
 }
 
 /* ---- tokens by text ---- */
-static uint32_t hash_more(uint32_t h, const char *p, size_t n) { /* FNV-1a */
-    for (size_t i = 0; i < n; i++) h = (h ^ (uint8_t)p[i]) * 16777619u;
-    return h;
-}
-static uint32_t hash_end(uint32_t h) {
-    h ^= h >> 15;
-    return h * 0x2c1b3c6du;
-}
-
 int64_t tok_find(const qm_tokenizer *t, const char *a, size_t na, const char *b, size_t nb) {
-    uint32_t h = hash_end(hash_more(hash_more(2166136261u, a, na), b, nb));
-    for (uint32_t i = h & t->hash_mask; t->hash[i]; i = (i + 1) & t->hash_mask) {
+    for (uint32_t i = (uint32_t)qm_siphash(&t->key, a, na, b, nb) & t->hash_mask; t->hash[i]; i = (i + 1) & t->hash_mask) {
         uint32_t id = t->hash[i] - 1;
         const char *s = t->text + t->text_off[id];
         if (t->text_off[id + 1] - t->text_off[id] == na + nb && !memcmp(s, a, na) && !memcmp(s + na, b, nb))
@@ -130,7 +120,7 @@ static int read_tokens(qm_tokenizer *t, const qm_gguf *g, qm_err *e) {
         t->text_off[id] = at;
         at += (uint32_t)s.n;
         t->text_off[id + 1] = at;
-        uint32_t i = hash_end(hash_more(2166136261u, s.s, s.n)) & t->hash_mask;
+        uint32_t i = (uint32_t)qm_siphash(&t->key, s.s, s.n, "", 0) & t->hash_mask;
         while (t->hash[i]) i = (i + 1) & t->hash_mask;
         t->hash[i] = id + 1;
     }
@@ -227,38 +217,6 @@ static int read_merges(qm_tokenizer *t, const qm_gguf *g, qm_err *e) {
     return 0;
 }
 
-/* Control and user-defined tokens into the trie that finds them in text. */
-static int build_trie(qm_tokenizer *t, qm_err *e) {
-    size_t cap = 256;
-    t->node = malloc(cap * sizeof *t->node);
-    if (!t->node) return nomem();
-    t->node[0] = (tok_node){0, 0, -1, 0};
-    t->n_nodes = 1;
-    for (uint32_t id = 0; id < t->n; id++) {
-        if (t->type[id] != TT_CONTROL && t->type[id] != TT_USER) continue;
-        uint32_t at = 0;
-        for (uint32_t i = t->text_off[id]; i < t->text_off[id + 1]; i++) {
-            uint8_t b = (uint8_t)t->text[i];
-            uint32_t c = t->node[at].child;
-            while (c && t->node[c].byte != b) c = t->node[c].sibling;
-            if (!c) {
-                if (t->n_nodes == cap) {
-                    void *p = realloc(t->node, 2 * cap * sizeof *t->node);
-                    if (!p) return nomem();
-                    t->node = p;
-                    cap *= 2;
-                }
-                c = t->n_nodes++;
-                t->node[c] = (tok_node){0, t->node[at].child, -1, b};
-                t->node[at].child = c;
-            }
-            at = c;
-        }
-        t->node[at].id = (int32_t)id;
-    }
-    return 0;
-}
-
 /* Ids by key. An absent key names no token: there is no default. */
 static int read_ids(qm_tokenizer *t, const qm_gguf *g, qm_err *e) {
     static const struct { const char *key; int ends; } ids[] = {
@@ -293,6 +251,7 @@ int qm_tokenizer_open(qm_tokenizer **out, const qm_gguf *g, qm_err *e) {
     if (!t) return qm_fail(e, QM_ERR_NOMEM, "no memory for the tokenizer");
     const char *name = qm_gguf_path(g);
     t->name = strdup(name ? name : "(memory)");
+    t->key = qm_hash_key_new();
     qm_str s;
     int rc = t->name ? 0 : qm_fail(e, QM_ERR_NOMEM, "no memory for the tokenizer");
     if (rc) goto out;
@@ -323,7 +282,7 @@ int qm_tokenizer_open(qm_tokenizer **out, const qm_gguf *g, qm_err *e) {
         goto out;
     }
     if ((rc = read_types(t, g, e)) || (rc = read_bytes(t, g, e)) || (rc = read_merges(t, g, e)) ||
-        (rc = read_ids(t, g, e)) || (rc = build_trie(t, e)) || (rc = tok_split_compile(t, e)))
+        (rc = read_ids(t, g, e)) || (rc = tok_added_build(t) ? nomem() : 0) || (rc = tok_split_compile(t, e)))
         goto out;
     *out = t;
     return 0;

@@ -159,9 +159,18 @@ static int opnd_bytes(const ptx_opnd *o, ptx_type t) {
     return o->kind == PO_REG ? dec_reg_bytes(o->reg->type) : dec_reg_bytes(t);
 }
 
+/* Integer conversions that no source overflows: ptxas refuses .sat there. */
+static int cvt_sat_in_vain(ptx_type td, ptx_type ts) {
+    int kd = ptx_types[td].kind, ks = ptx_types[ts].kind, bd = ptx_types[td].bytes, bs = ptx_types[ts].bytes;
+    if (kd == PK_FLOAT || ks == PK_FLOAT) return 0;
+    return kd == ks ? bd >= bs : kd == PK_SINT && bd > bs;
+}
+
 static void cvt(decoder *d) {
     ptx_type td = d->k.ty[0], ts = d->k.ty[1];
     count(d, 2, 2);
+    if (d->k.mod & F_SAT && cvt_sat_in_vain(td, ts))
+        dec_fail(d, ".sat between integers is for results that cannot hold every source");
     int rd = opnd_bytes(dec_opnd(d, 0), td), rs = opnd_bytes(dec_opnd(d, 1), ts);
     uint32_t a = dec_src(d, dec_opnd(d, 1), ts, 1), r = dec_dst(d, dec_opnd(d, 0), td, 1);
     const char *fast = cvt_fast(td, ts, rd, rs, d->k.mod);

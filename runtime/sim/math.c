@@ -131,7 +131,8 @@ static uint64_t cvt_one(const sim_inst *in, uint64_t v) {
         return x;
     }
     double x = ts == PT_F16 ? (double)h2f((u32)v & 0xffff) : ts == PT_BF16 ? (double)b2f((u32)v & 0xffff) : ts == PT_F32 ? (double)u2f((u32)v) : u2d(v);
-    if (mod & F_FTZ && ts == PT_F32) x = (double)fz(u2f((u32)v));
+    /* On a GPU .ftz leaves a subnormal that becomes an f16 as it is: with .rm and .rp it shows. */
+    if (mod & F_FTZ && ts == PT_F32 && td != PT_F16) x = (double)fz(u2f((u32)v));
     if (kd != PK_FLOAT) return f2i(x, td, bs, mod);
     if (mod & F_INT) x = round_int(x, mod);
     if (mod & F_RELU && x < 0) x = 0;
@@ -220,7 +221,9 @@ int h_rcp_approx_f64(sim_warp *w, const sim_inst *in, uint32_t m) {
 static int testp(const char *t, size_t n, int cls) {
 #define IS(s) (n == strlen(s) && !memcmp(t, s, n))
     return IS("finite") ? cls != FP_INFINITE && cls != FP_NAN : IS("infinite") ? cls == FP_INFINITE : IS("number") ? cls != FP_NAN
-         : IS("notanumber") ? cls == FP_NAN : IS("normal") ? cls == FP_NORMAL : cls == FP_SUBNORMAL;
+         : IS("notanumber") ? cls == FP_NAN
+         : IS("normal") ? cls == FP_NORMAL || cls == FP_ZERO /* a GPU counts a zero among the normal ones */
+         : cls == FP_SUBNORMAL;
 #undef IS
 }
 static int testp_any(sim_warp *w, const sim_inst *in, uint32_t m, int wide) {
@@ -248,7 +251,9 @@ int h_carry(sim_warp *w, const sim_inst *in, uint32_t m) {
         int l = __builtin_ctz(q);
         u64 x[3];
         for (int i = 0; i < 3; i++) x[i] = wide ? ((const u64 *)(w->r + in->o[1 + i]))[l] : ((const u32 *)(w->r + in->o[1 + i]))[l];
-        u64 a = x[0], b = x[1], c = in->cmp & 1 ? *cc >> l & 1 : 0, hi = 0;
+        /* After a subtraction the flag is set when nothing was borrowed, as the adders of a GPU do it: that shows
+         * where addc follows sub.cc, or subc add.cc. */
+        u64 a = x[0], b = x[1], c = in->cmp & 1 ? (*cc >> l & 1) ^ (in->sub == 1) : 0, hi = 0;
         if (in->sub >= 2) {
             if (wide) {
                 unsigned __int128 p = (unsigned __int128)a * b;
@@ -261,9 +266,9 @@ int h_carry(sim_warp *w, const sim_inst *in, uint32_t m) {
             b = x[2];
         }
         u64 r;
-        if (in->sub == 1) { /* the flag is a borrow */
+        if (in->sub == 1) {
             r = a - b - c;
-            hi = wide ? a < b || (a == b && c) : (r >> 32) & 1;
+            hi = !(wide ? a < b || (a == b && c) : (r >> 32) & 1);
         } else {
             r = a + b + c;
             hi = wide ? (c ? r <= a : r < a) : r >> 32;

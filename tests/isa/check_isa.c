@@ -84,7 +84,8 @@ static const u16 edge16[] = {0, 1, 2, 127, 128, 255, 256, 0x5555, 0x7ffe, 0x7fff
 static const f32 edgef[] = {0, -0.f, 1, -1, 0.5f, -0.5f, 1.5f, 2.5f, -2.5f, 0x1.000002p0f, 0x1.fffffep-1f, 16777216, 1e-8f,
                             0x1p31f, -0x1p31f, 0x1p32f, 0x1p63f, -0x1p63f, 0x1p64f, 127.5f, 255.5f, -128.5f, 65504, 65519, 65520,
                             -70000, 3e38f, -3e38f, 0x1.fffffep127f, 0x1p-126f, 0x1.fffffcp-127f, 0x1p-149f, -0x1p-149f,
-                            0x1p-24f, 0x1p-25f, 0x1.8p-25f, 0x1p-14f, 100, -100, 0x1p-127f};
+                            0x1p-24f, 0x1p-25f, 0x1.8p-25f, 0x1p-14f, 100, -100, 0x1p-127f,
+                            0x1.000002p126f, -0x1.000002p126f}; /* whose reciprocals lie just below 2^-126 */
 static const f64 edged[] = {0, -0., 1, -1, 0.5, -1.5, 2.5, 0x1.0000000000001p0, 0x1.000001p0, 0x1.0000010000001p0, 0x1.fffffefp127,
                             0x1p31, -0x1p31, 0x1p32, 0x1p63, 0x1p64, -0x1p63, 1e300, -1e300, 0x1p-1074, 0x1p-1022, 0x1p-149,
                             0x1.8p-150, 0x1p-150, 65519.99, 65520, 0x1.8p-25, 100, -100.25};
@@ -120,6 +121,7 @@ static u64 operand(char k, unsigned i, qm_rng *g) {
     case 'H': return edge ? edge16[i] : (u16)qm_rng_u32(g);
     case 'J': v = edge ? edge16[i] : (u16)qm_rng_u32(g) >> qm_rng_below(g, 16); return v ? v : 1;
     case 'n': return qm_rng_below(g, 8) ? qm_rng_below(g, 70) : qm_rng_u32(g);
+    case 'o': return qm_rng_below(g, 8) ? qm_rng_below(g, 70) : qm_rng_below(g, 256);
     case 'N': return (u64)qm_rng_below(g, 70) << 32 | qm_rng_below(g, 70);
     case 'f': return f_bits(edge ? (i < N(edgef) ? edgef[i] : (f32)special(i - N(edgef))) : bits ? bits_f(qm_rng_u32(g)) : (f32)normal);
     case 'g': return f_bits((f32)ldexp(0.5 + qm_rng_u32(g) * 0x1p-33, (int)qm_rng_below(g, 100) - 50) * (bits ? 1 : -1));

@@ -28,6 +28,9 @@ FCASE(abs_neg_f32, abs_f32, "f", f32, f32, fabsf(a)) FCASE(abs_neg_f32, abs_ftz_
 FCASE(abs_neg_f32, neg_f32, "f", f32, f32, -a) FCASE(abs_neg_f32, neg_ftz_f32, "f", f32, f32, -fz(a))
 FCASE(abs_neg_f32, copysign_f32, "ff", f32, f32, copysignf(b, a))
 FCASE(div_f32, div_rn_ftz_f32, "ff", f32, f32, fz(fz(a) / fz(b)))
+/* flushed before it is rounded: just above 2^126 .rm and .rp give 0, not 2^-126 */
+#define RCP_FTZ(m, a) (fabs(1 / (f64)fz(a)) < 0x1p-126 ? copysignf(0, a) : fz(r_div(m, 1, fz(a))))
+FCASE(rcp, rcp_rz_ftz_f32, "f", f32, f32, RCP_FTZ(RZ, a)) FCASE(rcp, rcp_rm_ftz_f32, "f", f32, f32, RCP_FTZ(RM, a)) FCASE(rcp, rcp_rp_ftz_f32, "f", f32, f32, RCP_FTZ(RP, a))
 FCASE(rcp, rcp_rn_ftz_f32, "f", f32, f32, fz(1 / fz(a))) FCASE(sqrt, sqrt_rn_ftz_f32, "f", f32, f32, sqrtf(fz(a)))
 
 #define TINY 0x1p-148          /* an ulp among subnormals, and a half */
@@ -45,9 +48,10 @@ NEAR(sincos, cos_approx_f32, "c", f32, f32, 0, 0x1.8p-21, cos((f64)a)) NEAR(sinc
 NEAR(tanh, tanh_approx_f32, "f", f32, f32, 0x1.08p-11, TINY, tanh((f64)a))
 
 #define TESTP(T, k)                                                                                \
+    /* a zero is a normal number to a GPU */                                                       \
     CASE(testp, testp_finite_##T, k, T, u32, isfinite(a) != 0) CASE(testp, testp_infinite_##T, k, T, u32, isinf(a) != 0) \
     CASE(testp, testp_number_##T, k, T, u32, !isnan(a)) CASE(testp, testp_notanumber_##T, k, T, u32, isnan(a) != 0)      \
-    CASE(testp, testp_normal_##T, k, T, u32, isnormal(a) != 0) CASE(testp, testp_subnormal_##T, k, T, u32, fpclassify(a) == FP_SUBNORMAL)
+    CASE(testp, testp_normal_##T, k, T, u32, isnormal(a) || a == 0) CASE(testp, testp_subnormal_##T, k, T, u32, fpclassify(a) == FP_SUBNORMAL)
 TESTP(f32, "f") TESTP(f64, "d")
 FCASE(f64, add_f64, "dd", f64, f64, a + b) FCASE(f64, sub_f64, "dd", f64, f64, a - b) FCASE(f64, mul_f64, "dd", f64, f64, a * b)
 FCASE(f64, min_f64, "dd", f64, f64, fmn(a, b, 0)) FCASE(f64, max_f64, "dd", f64, f64, fmx(a, b, 0)) FCASE(f64, copysign_f64, "dd", f64, f64, copysign(b, a))
@@ -194,6 +198,8 @@ HCASE(cvt_f2f, cvt_rpi_f16_f16, "e", u16, u16, H(ceil(HV(a)))) HCASE(cvt_f2f, cv
 FCASE(cvt_f2f, cvt_rzi_sat_f32_f32, "f", f32, f32, sat(truncf(a)))
 FCASE(cvt_f16, cvt_sat_f32_f16, "e", u16, f32, satd(HV(a))) HCASE(cvt_f16, cvt_rn_sat_f16_f32, "f", f32, u16, H(sat(a)))
 HCASE(cvt_f16, cvt_rn_ftz_f16_f32, "f", f32, u16, H(fz(a)))
+/* .ftz does not reach a subnormal that becomes an f16 */
+HCASE(cvt_f16, cvt_rm_ftz_f16_f32, "f", f32, u16, h_directed(a, 0)) HCASE(cvt_f16, cvt_rp_ftz_f16_f32, "f", f32, u16, h_directed(a, 1))
 HCASE(cvt_f16, cvt_rm_f16_f32, "f", f32, u16, h_directed(a, 0)) HCASE(cvt_f16, cvt_rp_f16_f32, "f", f32, u16, h_directed(a, 1))
 BCASE(cvt_f16_sm90, cvt_rn_bf16_f16, "e", u16, u16, BF(HV(a))) BCASE(cvt_f16_sm90, cvt_rz_bf16_f64, "d", f64, u16, small_bits(a, 8, 7, 1))
 CASE(cvt_f2i_sm90, cvt_rni_s32_bf16, "r", u16, u32, f2i(BV(a), NI, 32, 1, 0)) CASE(cvt_f2i_sm90, cvt_rni_u32_bf16, "r", u16, u32, f2i(BV(a), NI, 32, 0, 0))

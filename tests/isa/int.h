@@ -80,7 +80,7 @@ CASE(shift, shr_b16, "Hn", u16, u16, SHRU(16)) CASE(shift, shr_b32, "in", u32, u
 CASE(shf, shf_l_wrap, "iin", u32, u32, (AB << (c & 31)) >> 32) CASE(shf, shf_l_clamp, "iin", u32, u32, (u64)((u128)AB << (c < 32 ? c : 32)) >> 32)
 CASE(shf, shf_r_wrap, "iin", u32, u32, AB >> (c & 31)) CASE(shf, shf_r_clamp, "iin", u32, u32, AB >> (c < 32 ? c : 32))
 CASE(bfe, bfe_u32, "inn", u32, u32, bfe(a, (u32)x[1], (u32)x[2], 32, 0)) CASE(bfe, bfe_s32, "inn", u32, u32, bfe(a, (u32)x[1], (u32)x[2], 32, 1))
-CASE(bfe, bfe_u64, "lnn", u64, u64, bfe(a, (u32)x[1], (u32)x[2], 64, 0)) CASE(bfe, bfe_s64, "lnn", u64, u64, bfe(a, (u32)x[1], (u32)x[2], 64, 1))
+CASE(bfe, bfe_u64, "loo", u64, u64, bfe(a, (u32)x[1], (u32)x[2], 64, 0)) CASE(bfe, bfe_s64, "loo", u64, u64, bfe(a, (u32)x[1], (u32)x[2], 64, 1))
 CASE(bfi, bfi_b32, "iiN", u32, u32, bfi(a, b, (u32)x[2], (u32)(x[2] >> 32), 32))
 CASE(bfi, bfi_b64, "llN", u64, u64, bfi(a, b, (u32)x[2], (u32)(x[2] >> 32), 64))
 CASE(bfind, bfind_u32, "i", u32, u32, bfind(a, 32, 0, 0)) CASE(bfind, bfind_s32, "i", u32, u32, bfind(a, 32, 1, 0))
@@ -134,6 +134,10 @@ CASE(carry, add_cc_u32, "ll", u64, u64, a + b) CASE(carry, add_cc_s32, "ll", u64
 CASE(carry, sub_cc_u32, "ll", u64, u64, a - b) CASE(carry, sub_cc_s32, "ll", u64, u64, a - b)
 CASE(carry, addc_cc_u32, "ll", u64, u32, a + b < a) CASE(carry, subc_cc_u32, "ll", u64, u32, a < b ? ~0u : 0)
 CASE(carry, add_cc_u64, "lll", u64, u64, c + (a + b < a)) CASE(carry, sub_cc_s64, "lll", u64, u64, c - (a < b))
+CASE(carry, sub_cc_addc_u32, "ii", u32, u32, a >= b) CASE(carry, add_cc_subc_u32, "ii", u32, u32, (u32)(a + b) < a ? 0 : ~0u)
+CASE(carry, sub_cc_addc_u64, "ll", u64, u64, a >= b) CASE(carry, add_cc_subc_u64, "ll", u64, u64, a + b < a ? 0 : ~(u64)0)
+/* what subc.cc leaves is a carry again: set when a + b's carry, as it came in, was enough to borrow nothing */
+CASE(carry, add_cc_subc_cc_u32, "iii", u32, u32, ((u64)a + b) >> 32 ? 1 : c != 0)
 CASE(carry, mad_cc_u32, "iil", u32, u64, (u64)a * b + x[2]) CASE(carry, madc_cc_u32, "iil", u32, u32, (u64)a * b + x[2] < x[2])
 CASE(carry, mad_hi_cc_u32, "iii", u32, u32, (u64)a * b + ((((u64)a * b >> 32) + c) >> 32))
 

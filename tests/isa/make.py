@@ -77,6 +77,9 @@ for t in ("u32", "s32"):
 add("carry", f"addc_cc_u32 | b64 b64 > b32 | {A4}add.cc.u32 %r0, %r0, %r2; addc.cc.u32 %r1, %r1, %r3; addc.u32 %d, 0, 0",
     f"subc_cc_u32 | b64 b64 > b32 | {A4}sub.cc.u32 %r0, %r0, %r2; subc.cc.u32 %r1, %r1, %r3; subc.u32 %d, 0, 0",
     "add_cc_u64 | u64 u64 u64 > u64 | add.cc.u64 %l0, %a, %b; addc.u64 %d, %c, 0", "sub_cc_s64 | s64 s64 s64 > s64 | sub.cc.s64 %l0, %a, %b; subc.s64 %d, %c, 0",
+    *[f"sub_cc_addc_{t} | {t} {t} > {t} | sub.cc.{t} {r}0, %a, %b; addc.{t} %d, 0, 0" for t, r in (("u32", "%r"), ("u64", "%l"))],
+    *[f"add_cc_subc_{t} | {t} {t} > {t} | add.cc.{t} {r}0, %a, %b; subc.{t} %d, 0, 0" for t, r in (("u32", "%r"), ("u64", "%l"))],
+    "add_cc_subc_cc_u32 | u32 u32 u32 > u32 | add.cc.u32 %r0, %a, %b; subc.cc.u32 %r1, %c, 0; addc.u32 %d, 0, 0",
     "mad_cc_u32 | u32 u32 b64 > b64 | mov.b64 {%r0, %r1}, %c; mad.lo.cc.u32 %r2, %a, %b, %r0; madc.hi.u32 %r3, %a, %b, %r1; mov.b64 %d, {%r2, %r3}",
     "madc_cc_u32 | u32 u32 b64 > b32 | mov.b64 {%r0, %r1}, %c; mad.lo.cc.u32 %r2, %a, %b, %r0; madc.hi.cc.u32 %r3, %a, %b, %r1; addc.u32 %d, 0, 0",
     "mad_hi_cc_u32 | u32 u32 u32 > b32 | mad.hi.cc.u32 %r0, %a, %b, %c; madc.lo.u32 %d, %a, %b, 0")
@@ -95,6 +98,7 @@ add("abs_neg_f32", *[f"{op}{'_ftz' if z else ''}_f32 | f32 > f32 | {op}{'.ftz' i
     "copysign_f32 | f32 f32 > f32 | copysign.f32 %d, %a, %b")
 add("div_f32", *[f"div_{m.replace('.', '_')}_f32 | f32 f32 > f32 | div.{m}.f32 %d, %a, %b" for m in RND + ("rn.ftz",)])
 add("div_approx", *[f"div_{m.replace('.', '_')}_f32 | f32 f32 > f32 | div.{m}.f32 %d, %a, %b" for m in ("approx", "approx.ftz", "full", "full.ftz")])
+add("rcp", *[f"rcp_{m}_ftz_f32 | f32 > f32 | rcp.{m}.ftz.f32 %d, %a" for m in ("rz", "rm", "rp")])
 for f in ("rcp", "sqrt"):
     add(f, *[f"{f}_{m.replace('.', '_')}_f32 | f32 > f32 | {f}.{m}.f32 %d, %a" for m in RND + ("rn.ftz", "approx", "approx.ftz")])
 for f, ops in (("rsqrt", ["rsqrt"]), ("ex2", ["ex2"]), ("lg2", ["lg2"]), ("sincos", ["sin", "cos"])):
@@ -191,7 +195,7 @@ add("cvt_f2f", *[f"cvt_{m.replace('.', '_')}_f32_f64 | f64 > f32 | cvt.{m}.f32.f
     *[f"cvt_{m}_f64_f64 | f64 > f64 | cvt.{m}.f64.f64 %d, %a" for m in ("rni", "rzi", "rpi", "sat")],
     *[f"cvt_{m}_f16_f16 | b16 > b16 | cvt.{m}.f16.f16 %d, %a" for m in ("rzi", "rmi", "rpi", "sat")], "cvt_rzi_sat_f32_f32 | f32 > f32 | cvt.rzi.sat.f32.f32 %d, %a")
 add("cvt_f16", "cvt_sat_f32_f16 | b16 > f32 | cvt.sat.f32.f16 %d, %a", "cvt_rn_sat_f16_f32 | f32 > b16 | cvt.rn.sat.f16.f32 %d, %a",
-    "cvt_rn_ftz_f16_f32 | f32 > b16 | cvt.rn.ftz.f16.f32 %d, %a", "cvt_rm_f16_f32 | f32 > b16 | cvt.rm.f16.f32 %d, %a", "cvt_rp_f16_f32 | f32 > b16 | cvt.rp.f16.f32 %d, %a")
+    "cvt_rn_ftz_f16_f32 | f32 > b16 | cvt.rn.ftz.f16.f32 %d, %a", *[f"cvt_{m}_ftz_f16_f32 | f32 > b16 | cvt.{m}.ftz.f16.f32 %d, %a" for m in ("rm", "rp")], "cvt_rm_f16_f32 | f32 > b16 | cvt.rm.f16.f32 %d, %a", "cvt_rp_f16_f32 | f32 > b16 | cvt.rp.f16.f32 %d, %a")
 add("cvt_f16_sm90", "cvt_rn_bf16_f16 | b16 > b16 | cvt.rn.bf16.f16 %d, %a", "cvt_rz_bf16_f64 | f64 > b16 | cvt.rz.bf16.f64 %d, %a", sm=90)
 add("cvt_f2i_sm90", *[f"cvt_{m}_{d}_bf16 | b16 > {d} | cvt.{m}.{d}.bf16 %d, %a" for m in ("rni", "rzi") for d in ("s32", "u32")], sm=90)
 add("cvt_i2f_sm90", *[f"cvt_rn_bf16_{d} | {d} > b16 | cvt.rn.bf16.{d} %d, %a" for d in ("s32", "u16")], sm=90)

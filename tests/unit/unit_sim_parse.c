@@ -25,6 +25,13 @@ static void opcodes_and_modifiers(void **state) {
     refused("ld.global.L1::no_alloc.u32 %r1, [%d1];", "unknown modifier .L1::no_alloc");
     refused("shfl.bfly.b32 %r1, %r2, 1, 31;", "`shfl.bfly.b32`");
     refused("cvt.u32.f32 %r1, %f1;", "`cvt.u32.f32`");
+    /* .sat where no source overflows, as ptxas has it */
+    const char *in_vain[] = {"s16.s16", "s16.u8", "s32.s16", "s32.u16", "u32.u16", "u16.u16", "s64.u32", "u64.u64", "s8.s8"};
+    for (size_t i = 0; i < sizeof in_vain / sizeof *in_vain; i++) {
+        char body[64];
+        snprintf(body, sizeof body, "cvt.sat.%s %s, %s;", in_vain[i], strstr(in_vain[i], "64.") ? "%d1" : "%r1", strstr(in_vain[i], ".u64") ? "%d2" : "%r2");
+        refused(body, ".sat between integers");
+    }
     refused("mul.u32 %r1, %r2, %r3;", "`mul.u32`");
     refused("ex2.f32 %f1, %f2;", "`ex2.f32`");
     refused("bar.sync.foo 0;", "unknown modifier .foo");

@@ -443,12 +443,148 @@ static void appends(void **state) {
     small_close(&m);
 }
 
+/* ---- added tokens, and files made to be slow ---- */
+static tg_spec added_spec(const qm_str *x, const uint32_t *types, size_t n) {
+    return (tg_spec){.model = "gpt2", .pre = "qwen2", .extra = x, .extra_type = types, .n_extra = n, .byte_as_control = -1,
+                     .bos = -1, .eos = -1, .eot = -1};
+}
+
+/* At every position the longest token, as trying each token at each position finds it. */
+static void added_anywhere(void **state) {
+    (void)state;
+    qm_rng r = {seed};
+    for (int round = 0; round < 300; round++) {
+        char text[12][8], line[64];
+        qm_str x[12];
+        uint32_t types[12];
+        size_t n = 0, n_line = 8 + qm_rng_below(&r, sizeof line - 8);
+        for (int k = 0; k < 12; k++) {
+            size_t len = 2 + qm_rng_below(&r, 6), same = 0;
+            for (size_t i = 0; i < len; i++) text[n][i] = (char)('a' + qm_rng_below(&r, 2));
+            for (size_t i = 0; i < n; i++) same += x[i].n == len && !memcmp(x[i].s, text[n], len);
+            types[n] = k & 1 ? 3 : 4;
+            x[n] = (qm_str){text[n], len};
+            n += !same;
+        }
+        for (size_t i = 0; i < n_line; i++) line[i] = (char)('a' + qm_rng_below(&r, 2));
+        tg_spec spec = added_spec(x, types, n);
+        small m = small_open(&spec);
+        tok_found found = {0};
+        assert_int_equal(tok_added_find(m.t, line, n_line, &found), 0);
+        size_t k = found.n;
+        for (size_t i = 0; i < n_line; i++) {
+            size_t best = n;
+            for (size_t j = 0; j < n; j++)
+                if (x[j].n <= n_line - i && !memcmp(line + i, x[j].s, x[j].n) && (best == n || x[j].n > x[best].n)) best = j;
+            if (best == n) continue;
+            assert_true(k > 0);
+            k--;
+            assert_int_equal(found.at[k].pos, i);
+            assert_int_equal(found.at[k].id, 256 + best);
+            assert_int_equal(found.at[k].len, x[best].n);
+        }
+        assert_int_equal(k, 0);
+        free(found.at);
+        small_close(&m);
+    }
+}
+
+static double seconds(void) { return (double)clock() / CLOCKS_PER_SEC; } /* of this process */
+/* A hostile input against a harmless one of its size, which takes at least a hundredth of a second here. */
+static void not_slower(const char *what, double hostile, double harmless) {
+    print_message("%s: %.3f s, %.3f s harmless\n", what, hostile, harmless);
+    if (hostile > 20 * (harmless > 0.01 ? harmless : 0.01)) fail_msg("%s: %.2f s against %.3f s", what, hostile, harmless);
+}
+
+static double time_text(const qm_str *x, const char *text, size_t n) {
+    const uint32_t types[2] = {3, 3};
+    tg_spec spec = added_spec(x, types, 2);
+    small m = small_open(&spec);
+    qm_ids ids = {0};
+    double t0 = seconds();
+    assert_int_equal(qm_tokenize(m.t, text, n, QM_TOK_SPECIAL, &ids, NULL), 0);
+    t0 = seconds() - t0;
+    qm_ids_free(&ids);
+    small_close(&m);
+    return t0;
+}
+
+/* "aa" and "aaa...ab" in a text of a's: each place is the beginning of the long one, which never comes. */
+static void hostile_added(void **state) {
+    (void)state;
+    enum { L = 60000, N = 240000 };
+    char *text = malloc(N), *token = malloc(L);
+    memset(text, 'a', N);
+    memset(token, 'a', L);
+    token[L - 1] = 'b';
+    double hostile = time_text((qm_str[]){S("aa"), {token, L}}, text, N);
+    memset(token, 'c', L);
+    not_slower("added tokens", hostile, time_text((qm_str[]){S("aa"), {token, L}}, text, N));
+    free(token);
+    free(text);
+}
+
+enum { WORD = 8 };
+typedef struct { uint32_t hash; char word[WORD]; } block;
+static int by_hash(const void *a, const void *b) {
+    uint32_t x = ((const block *)a)->hash, y = ((const block *)b)->hash;
+    return (x > y) - (x < y);
+}
+static uint32_t fnv32(uint32_t h, const char *s, size_t n) {
+    for (size_t i = 0; i < n; i++) h = (h ^ (uint8_t)s[i]) * 16777619u;
+    return h;
+}
+
+/* 2^BITS texts of one FNV-1a hash, by BITS pairs of words that collide one after the other (Joux 2004). */
+static void hostile_vocabulary(void **state) {
+    (void)state;
+    enum { BITS = 15, N = 1 << BITS, TRIES = 400000, LEN = WORD * BITS };
+    block *b = malloc(TRIES * sizeof *b);
+    char pair[BITS][2][WORD], *text = malloc((size_t)N * LEN);
+    qm_str *x = malloc(N * sizeof *x);
+    uint32_t *types = malloc(N * sizeof *types), h = 2166136261u;
+    qm_rng r = {seed};
+    for (int k = 0; k < BITS; k++) {
+        for (uint32_t i = 0; i < TRIES; i++) {
+            for (int j = 0; j < WORD; j++) b[i].word[j] = (char)('a' + qm_rng_below(&r, 26));
+            b[i].hash = fnv32(h, b[i].word, WORD);
+        }
+        qsort(b, TRIES, sizeof *b, by_hash);
+        uint32_t i = 1;
+        while (i < TRIES && (b[i].hash != b[i - 1].hash || !memcmp(b[i].word, b[i - 1].word, WORD))) i++;
+        assert_true(i < TRIES);
+        memcpy(pair[k][0], b[i - 1].word, WORD);
+        memcpy(pair[k][1], b[i].word, WORD);
+        h = b[i].hash;
+    }
+    double took[2];
+    for (int harmless = 0; harmless < 2; harmless++) {
+        for (uint32_t i = 0; i < N; i++) {
+            for (int k = 0; k < BITS; k++) memcpy(text + (size_t)i * LEN + WORD * k, pair[k][i >> k & 1], WORD);
+            /* harmless: the first word is a number of its own */
+            for (uint32_t j = 0, v = i; harmless && j < 4; j++, v /= 26) text[(size_t)i * LEN + j] = (char)('A' + v % 26);
+            assert_true(harmless || fnv32(2166136261u, text + (size_t)i * LEN, LEN) == h);
+            x[i] = (qm_str){text + (size_t)i * LEN, LEN};
+            types[i] = 1;
+        }
+        for (uint32_t i = 0; harmless && i < N; i++) memcpy(text + (size_t)i * LEN, (char[4]){(char)('0' + i % 10), (char)('0' + i / 10 % 10), (char)('0' + i / 100 % 10), (char)('0' + i / 1000 % 64)}, 4);
+        tg_spec spec = added_spec(x, types, N);
+        double t0 = seconds();
+        small m = small_open(&spec);
+        took[harmless] = seconds() - t0;
+        small_close(&m);
+    }
+    not_slower("vocabulary", took[0], took[1]);
+    free(b), free(text), free(x), free(types);
+}
+
 int main(void) {
     if (getenv("QMOE_TEST_SEED")) seed = strtoull(getenv("QMOE_TEST_SEED"), NULL, 0);
     printf("seed %llu (QMOE_TEST_SEED)\n", (unsigned long long)seed);
     const struct CMUnitTest t[] = {
         cmocka_unit_test(golden),    cmocka_unit_test(merges_by_rank), cmocka_unit_test(specials), cmocka_unit_test(against_direct),
         cmocka_unit_test(any_bytes), cmocka_unit_test(long_runs),      cmocka_unit_test(nfc),      cmocka_unit_test(stream),
-        cmocka_unit_test(wrong_files), cmocka_unit_test(appends)};
+        cmocka_unit_test(wrong_files), cmocka_unit_test(appends),  cmocka_unit_test(added_anywhere),
+        cmocka_unit_test(hostile_added), cmocka_unit_test(hostile_vocabulary)};
     return cmocka_run_group_tests(t, NULL, NULL);
 }
