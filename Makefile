@@ -19,7 +19,7 @@ endif
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 GOALS := $(or $(MAKECMDGOALS),all)
-ifneq ($(filter-out clean,$(GOALS)),)
+ifneq ($(filter-out clean format,$(GOALS)),)
 LEVEL := $(if $(filter-out all demo install clean,$(GOALS)),all,build)
 -include $(B)/config.mk
 $(B)/config.mk: FORCE
@@ -145,12 +145,16 @@ install: $(B)/qmoe-gpu
 dist dist-check: $(B)/config.mk
 	@+B=$(B) ARCH=$(ARCH) COMMIT=$(COMMIT) CC=$(CC) MAKE=$(MAKE) sh tools/dist.sh $(filter-out dist,$(@:dist-%=%))
 
+# Sets the C sources as .clang-format says.
+format:
+	@sh tools/format.sh
+
 setup: $(B)/config.mk
 
 clean:
 	rm -rf $(B)
 
 FORCE:
-.PHONY: all tests fuzz fuzzers check demo dist dist-check install setup clean FORCE
+.PHONY: all tests fuzz fuzzers check demo dist dist-check install setup format clean FORCE
 .SECONDARY:
 -include $(shell find $(B)/o -name '*.d' 2>/dev/null)

@@ -27,7 +27,7 @@ typedef struct {
     int f32_act;          /* "ref" only: activations are not quantised: the yardstick for what that costs */
     int no_nfc;           /* tokenise text as it stands, as llama.cpp does; the model's own tokenizer normalises to NFC */
     const char *chat_template;   /* Jinja; NULL: the file's own, or without one plain ChatML */
-    const char *template_kwargs; /* a JSON object: more variables for the template, "{\"enable_thinking\": false}"; or NULL */
+    const char *template_kwargs; /* NULL, or a JSON object of variables for the template: "{\"enable_thinking\": false}" */
     /* What will run, once it is known and before any weight is loaded. Then loading progress in bytes. A
      * non-zero return cancels. Either may be NULL. */
     int (*before_load)(void *user, const qm_engine_info *i);
