@@ -234,14 +234,23 @@
 #define QM_SAMPLE_SCAN_N      56
 #define QM_SAMPLE_SCAN_SIZE   64
 
-/* ---- sample_draw: tokens[pos + 1] from the keys; nothing where the choice is greedy. */
+/* ---- sample_draw: tokens[pos + 1] from the keys, if that is not greedy; then the step's result. */
 #define QM_SAMPLE_DRAW_KEYS    0
 #define QM_SAMPLE_DRAW_CAND    8   /* u64 [n] scratch: the candidates; the device uses QM_SAMPLE_CAP of them */
 #define QM_SAMPLE_DRAW_WORK   16
 #define QM_SAMPLE_DRAW_STATE  24
 #define QM_SAMPLE_DRAW_TOKENS 32
-#define QM_SAMPLE_DRAW_N      40
-#define QM_SAMPLE_DRAW_SIZE   48
+#define QM_SAMPLE_DRAW_RESULT 40   /* ring of results (below); 0: none is wanted */
+#define QM_SAMPLE_DRAW_N      48
+#define QM_SAMPLE_DRAW_SIZE   56
+
+/* What a step tells the host, in pinned host memory that the device maps: the step of position p writes slot
+ * p % QM_RESULT_RING, all of it at once. It is there when the step's work is done. */
+#define QM_RESULT_TOKEN  0    /* u32: tokens[p + 1] */
+#define QM_RESULT_FLAGS  4    /* u32: QM_FLAG_* raised so far */
+#define QM_RESULT_POS    8    /* u32: p */
+#define QM_RESULT_SIZE  16
+#define QM_RESULT_RING   4
 
 /* What the two share; zero before the first launch. */
 #define QM_WORK_SCANNED    0   /* u32: CTAs that are through; returns to zero by itself, as does the next */

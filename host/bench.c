@@ -108,7 +108,8 @@ static void say_where(const char *what, int index, int n) {
 /* Opens the engine and measures what is measured once. */
 static int prepare(const qm_bench_options *o, uint64_t n_ctx, qm_engine **g, qm_bench_facts *f, qm_err *e) {
     qm_engine_opts eo = {.device = o->device, .executor = o->executor, .n_ctx = (uint32_t)n_ctx,
-                         .before_load = opt.quiet ? NULL : qm_host_before_load};
+                         .before_load = opt.quiet ? NULL : qm_host_before_load,
+                         .notice = opt.quiet ? NULL : qm_host_notice};
     f->file_cached = qm_file_cached(o->model);
     int rc = qm_engine_open(g, o->model, &eo, e);
     if (rc) return rc;

@@ -16,7 +16,8 @@ int qm_bench_per_op(const qm_bench_options *o) {
     for (int i = 0; i < o->depth.n; i++)
         if (o->depth.v[i] > deepest) deepest = o->depth.v[i];
     qm_engine_opts eo = {.device = o->device, .executor = o->executor, .n_ctx = o->n_ctx ? o->n_ctx : deepest + 1,
-                         .before_load = o->quiet ? NULL : qm_host_before_load};
+                         .before_load = o->quiet ? NULL : qm_host_before_load,
+                         .notice = o->quiet ? NULL : qm_host_notice};
     if (qm_engine_open(&g, o->model, &eo, &e)) return qm_host_fail(&e);
     int rc = qm_bench_ops(g, &w, qm_host_write, stdout, &e);
     if (rc) rc = qm_host_fail(&e);

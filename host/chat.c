@@ -168,7 +168,7 @@ static int run(qm_lines *l) {
     qm_chat c = {0};
     int status = QM_EXIT_FAIL;
     if (qm_run.system && qm_run.system[0] && !(c.system = strdup(qm_run.system))) goto out;
-    if (qm_run_open(&c.g, cancelled, &e)) goto failed;
+    if (qm_run_open(&c.g, cancelled, NULL, NULL, &e)) goto failed;
     qm_engine_get_info(c.g, &c.info);
     qm_run_describe(&c.info);
     qm_sampling_choose(c.g, &c.how);

@@ -98,3 +98,8 @@ int qm_host_before_load(void *user, const qm_engine_info *i) {
         qm_host_say("%s; expect roughly %.0f s per token of prompt and answer for this model there", i->device_why, s);
     return 0;
 }
+
+void qm_host_notice(void *user, const char *line) {
+    (void)user;
+    qm_host_say("%s", line);
+}

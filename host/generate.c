@@ -115,11 +115,27 @@ static int render(const qm_engine *g, const text *prompt, qm_tokens *ids, qm_err
     return qm_engine_render(g, m, n, ids, e);
 }
 
+/* The prompt's ids, before anything is loaded: they say how much context is needed. */
+typedef struct {
+    const text *prompt;
+    qm_tokens ids;
+} asked;
+
+static int measure(void *user, const qm_engine *g, uint32_t *n_needed, uint32_t *n_wanted, qm_err *e) {
+    asked *a = user;
+    const text *p = a->prompt;
+    int rc = opt.raw ? qm_engine_tokenize(g, p->s, p->n, opt.special, &a->ids, e) : render(g, p, &a->ids, e);
+    uint64_t n = a->ids.n + (qm_run.n < 0 ? 1 : (uint64_t)qm_run.n);
+    *n_needed = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+    if (qm_run.n < 0) *n_wanted = QM_CTX_OPEN;
+    return rc;
+}
+
 static int run(text prompt) {
     qm_err e = {0};
     qm_engine *g = NULL;
     qm_session *s = NULL;
-    qm_tokens ids = {0};
+    asked a = {.prompt = &prompt};
     qm_engine_info info;
     qm_gen_stats st;
     qm_sampling how;
@@ -128,12 +144,11 @@ static int run(text prompt) {
     qm_gen_opts go = {.max_tokens = qm_run.n < 0 ? 0 : (uint32_t)qm_run.n, .ignore_eos = qm_run.ignore_eos,
                       .stop = (const char *const *)opt.stop, .n_stop = count(opt.stop), .on_token = on_token,
                       .user = &k};
-    if (qm_run_open(&g, NULL, &e)) goto failed;
+    if (qm_run_open(&g, NULL, measure, &a, &e)) goto failed;
     qm_engine_get_info(g, &info);
     qm_run_describe(&info);
-    if (opt.raw ? qm_engine_tokenize(g, prompt.s, prompt.n, opt.special, &ids, &e) : render(g, &prompt, &ids, &e)) goto failed;
     qm_sampling_choose(g, &how);
-    if (qm_session_open(&s, g, &e) || qm_session_set_sampling(s, &how, &e) || qm_generate(s, ids.v, ids.n, &go, &st, &e)) goto failed;
+    if (qm_session_open(&s, g, &e) || qm_session_set_sampling(s, &how, &e) || qm_generate(s, a.ids.v, a.ids.n, &go, &st, &e)) goto failed;
     if (k.failed) {
         qm_host_say("standard output: cannot be written");
         goto out;
@@ -148,7 +163,7 @@ failed:
 out:
     qm_session_close(s);
     qm_engine_close(g);
-    free(ids.v);
+    free(a.ids.v);
     free(k.said.s);
     json_decref(k.ids);
     return status;

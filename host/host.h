@@ -47,6 +47,8 @@ const char *qm_host_nearest(const char *word, const char *const *list, int n);
 
 /* A qm_engine_opts.before_load: says how slow a large model will be where there is no GPU. user is not used. */
 int qm_host_before_load(void *user, const qm_engine_info *i);
+/* A qm_engine_opts.notice: a line on stderr. user is not used. */
+void qm_host_notice(void *user, const char *line);
 
 /* "1.92 GB" (decimal units) into buf; returns buf. */
 const char *qm_host_bytes(char *buf, size_t n, uint64_t bytes);

@@ -138,7 +138,8 @@ static int run(const char *text, size_t n) {
     qm_engine_opts eo = {.device = opt.device, .executor = opt.executor, .rope_base = opt.rope_base, .no_nfc = opt.no_nfc,
                          .n_ctx = opt.kl ? base.longest : opt.ctx ? (uint32_t)opt.ctx : 512,
                          .f32_act = opt.executor && !strcmp(opt.executor, "ref"),
-                         .before_load = opt.quiet ? NULL : qm_host_before_load};
+                         .before_load = opt.quiet ? NULL : qm_host_before_load,
+                         .notice = opt.quiet ? NULL : qm_host_notice};
     if (qm_engine_open(&g, opt.model, &eo, &e)) goto failed;
     qm_engine_get_info(g, &info);
     if (opt.verbose) describe(&info);

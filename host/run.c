@@ -21,7 +21,7 @@ const struct poptOption qm_run_table[] = {
     {"n-predict", 'n', POPT_ARG_INT, &qm_run.n, 0,
      "tokens of an answer at most; -1: until it ends or the context is full", "N"},
     {"ctx", 'c', POPT_ARG_INT, &qm_run.ctx, 0,
-     "context: positions to make room for (default: 4096 or the model's limit)", "N"},
+     "context: positions to make room for (default: what is asked for takes,\nat least 4096, without an end 32768; at most the model's limit and what fits)", "N"},
     {"ignore-eos", 0, POPT_ARG_NONE, &qm_run.ignore_eos, 0, "go on after an end-of-text token", NULL},
     {"no-nfc", 0, POPT_ARG_NONE, &qm_run.no_nfc, 0, "do not normalise the text to NFC (llama.cpp's ids)", NULL},
     {"device", 'd', POPT_ARG_STRING, &qm_run.device, 0, "auto, cuda:N, or sim (default: auto)", "DEVICE"},
@@ -90,7 +90,16 @@ int qm_run_smart(int fd) {
 typedef struct {
     int show, last;
     int (*cancelled)(void);
+    qm_run_measure measure;
+    void *user;
 } loading;
+
+static int measure(void *user, const qm_engine *g, uint32_t *n_needed, uint32_t *n_wanted, qm_err *e) {
+    const loading *l = user;
+    if (l->measure) return l->measure(l->user, g, n_needed, n_wanted, e);
+    *n_wanted = QM_CTX_OPEN;
+    return 0;
+}
 
 static int progress(void *user, uint64_t done, uint64_t total) {
     loading *l = user;
@@ -104,12 +113,13 @@ static int progress(void *user, uint64_t done, uint64_t total) {
     return 1;
 }
 
-int qm_run_open(qm_engine **g, int (*cancelled)(void), qm_err *e) {
-    loading l = {.show = !qm_run.quiet && qm_run_smart(2), .last = -1, .cancelled = cancelled};
+int qm_run_open(qm_engine **g, int (*cancelled)(void), qm_run_measure m, void *user, qm_err *e) {
+    loading l = {.show = !qm_run.quiet && qm_run_smart(2), .last = -1, .cancelled = cancelled, .measure = m, .user = user};
     qm_engine_opts o = {.device = qm_run.device, .executor = qm_run.executor, .n_ctx = (uint32_t)qm_run.ctx,
-                        .rope_base = qm_run.rope_base, .no_nfc = qm_run.no_nfc,
+                        .measure = measure, .rope_base = qm_run.rope_base, .no_nfc = qm_run.no_nfc,
                         .template_kwargs = qm_run.template_kwargs,
-                        .before_load = qm_run.quiet ? NULL : qm_host_before_load, .progress = progress, .user = &l};
+                        .before_load = qm_run.quiet ? NULL : qm_host_before_load,
+                         .notice = qm_run.quiet ? NULL : qm_host_notice, .progress = progress, .user = &l};
     char *text = NULL;
     size_t n;
     if (qm_run.template_file && qm_run_read(qm_run.template_file, &text, &n))

@@ -18,8 +18,10 @@ extern const struct poptOption qm_run_table[];
 int qm_run_args(int argc, char **argv, const struct poptOption *table, const char *synopsis);
 /* A whole file ("-": standard input) into *s, [*n] and a NUL; 0, or said already. free it. */
 int qm_run_read(const char *path, char **s, size_t *n);
-/* Opens the model. cancelled: asked now and then while loading; may be NULL. */
-int qm_run_open(qm_engine **g, int (*cancelled)(void), qm_err *e);
+/* Opens the model. cancelled: asked now and then while loading; measure: how much context is needed and wanted
+ * (qm_engine_opts), with `user`. Either may be NULL; without measure the conversation has no end. */
+typedef int (*qm_run_measure)(void *user, const qm_engine *g, uint32_t *n_needed, uint32_t *n_wanted, qm_err *e);
+int qm_run_open(qm_engine **g, int (*cancelled)(void), qm_run_measure measure, void *user, qm_err *e);
 /* With --verbose: the model and its memory, on stderr. */
 void qm_run_describe(const qm_engine_info *i);
 /* Device and load, two lines on stderr. */

@@ -27,7 +27,7 @@ static const struct poptOption table[] = {
     {"layers", 0, POPT_ARG_STRING, &opt.layers, 0, "compare and dump these layers only: 3, or 3-7", "A-B"},
     {"cosine", 0, POPT_ARG_DOUBLE, &opt.cosine, 0, "a cosine below this departs; default 0.9999, a directory's 0.999", "X"},
     {"dump", 0, POPT_ARG_STRING, &opt.dump, 0, "write every vector as DIR/LAYER.SLOT.npy", "DIR"},
-    {"ctx", 'c', POPT_ARG_INT, &opt.ctx, 0, "positions to make room for", "N"},
+    {"ctx", 'c', POPT_ARG_INT, &opt.ctx, 0, "positions to make room for (default: the prompt's, at least 4096)", "N"},
     {"device", 'd', POPT_ARG_STRING, &opt.device, 0, "auto, cuda:N, sim", "WORD"},
     {"executor", 0, POPT_ARG_STRING, &opt.executor, 0, "graph, persistent, ref", "WORD"},
     {"rope-base", 0, POPT_ARG_FLOAT, &opt.rope_base, 0, "overrides the file's", "X"},
@@ -51,18 +51,28 @@ static int parse_layers(const char *s, int *first, int *last) {
     return 0;
 }
 
-static int run(const qm_trace_opts *o) {
-    qm_engine_opts eo = {.device = opt.device, .executor = opt.executor, .n_ctx = (uint32_t)opt.ctx, .rope_base = opt.rope_base,
-                         .no_nfc = opt.no_nfc, .before_load = opt.quiet ? NULL : qm_host_before_load};
-    qm_engine *g = NULL;
-    qm_tokens ids = {0};
-    qm_err e = {0};
-    int departed = 0, status = QM_EXIT_FAIL;
+/* The prompt's ids, before anything is loaded: they say how much context is needed. */
+static int measure(void *user, const qm_engine *g, uint32_t *n_needed, uint32_t *n_wanted, qm_err *e) {
+    qm_tokens *ids = user;
     size_t n = strlen(opt.prompt);
     qm_message said = {"user", opt.prompt, n};
+    int rc = opt.chat ? qm_engine_render(g, &said, 1, ids, e) : qm_engine_tokenize(g, opt.prompt, n, opt.special, ids, e);
+    (void)n_wanted;
+    *n_needed = ids->n < UINT32_MAX ? (uint32_t)ids->n : UINT32_MAX;
+    return rc;
+}
+
+static int run(const qm_trace_opts *o) {
+    qm_tokens ids = {0};
+    qm_engine_opts eo = {.device = opt.device, .executor = opt.executor, .n_ctx = (uint32_t)opt.ctx, .rope_base = opt.rope_base,
+                         .no_nfc = opt.no_nfc, .before_load = opt.quiet ? NULL : qm_host_before_load,
+                         .notice = opt.quiet ? NULL : qm_host_notice,
+                         .measure = measure, .user = &ids};
+    qm_engine *g = NULL;
+    qm_err e = {0};
+    int departed = 0, status = QM_EXIT_FAIL;
     if (qm_engine_open(&g, opt.model, &eo, &e) ||
-        (opt.chat ? qm_engine_render(g, &said, 1, &ids, &e) : qm_engine_tokenize(g, opt.prompt, n, opt.special, &ids, &e)) ||
-        qm_trace(g, opt.prompt, n, ids.v, ids.n, o, &departed, qm_host_write, stdout, &e))
+        qm_trace(g, opt.prompt, strlen(opt.prompt), ids.v, ids.n, o, &departed, qm_host_write, stdout, &e))
         qm_host_fail(&e);
     else status = departed ? QM_EXIT_FAIL : QM_EXIT_OK;
     free(ids.v);

@@ -16,13 +16,23 @@ extern "C" {
 #define QM_VERSION "0.1.0"
 
 /* ---- engine ---- */
+/* The context where nobody says: at least, and as n_wanted for what has no end of its own (a chat, generate -n -1). */
+enum { QM_CTX_LEAST = 4096, QM_CTX_OPEN = 32768 };
 typedef struct qm_engine qm_engine;
 typedef struct qm_engine_info qm_engine_info;
 typedef struct {
     const char *device;   /* "auto" (NULL), "cuda:N", "sim" */
     const char *executor; /* "graph" (NULL): one CUDA graph node per op; "persistent": one resident kernel walks the ops
                              of a step (Q4_K_M files); "ref": the C reference on the host */
-    uint32_t n_ctx;       /* KV cache positions to make room for; 0 = min(model's limit, 4096) */
+    /* KV cache positions to make room for. 0: max(n_needed + 8, n_wanted, QM_CTX_LEAST), at most the model's limit; where
+     * that does not fit into memory what does, if that is n_needed at least (QM_CTX_LEAST or the model's limit, where
+     * n_needed is not known). What cannot be is refused before any weight is loaded. */
+    uint32_t n_ctx;
+    uint32_t n_needed;    /* positions that will be taken for certain: prompt and tokens to generate; 0: not known */
+    uint32_t n_wanted;    /* as many as would be of use; 0: no more than is needed */
+    /* Once the file is open and before anything is loaded: qm_engine_tokenize and qm_engine_render work, and n_needed and
+     * n_wanted may be set from what they say. Non-zero: an error, *e is filled. May be NULL. */
+    int (*measure)(void *user, const qm_engine *g, uint32_t *n_needed, uint32_t *n_wanted, qm_err *e);
     float rope_base;      /* > 0 overrides the file's */
     int f32_act;          /* "ref" only: activations are not quantised: the yardstick for what that costs */
     int no_nfc;           /* tokenise text as it stands, as llama.cpp does; the model's own tokenizer normalises to NFC */
@@ -32,6 +42,8 @@ typedef struct {
      * non-zero return cancels. Either may be NULL. */
     int (*before_load)(void *user, const qm_engine_info *i);
     int (*progress)(void *user, uint64_t done, uint64_t total);
+    /* One line about something that takes its time: the driver compiling kernels that it has not in its cache. May be NULL. */
+    void (*notice)(void *user, const char *line);
     void *user;
 } qm_engine_opts;
 int qm_engine_open(qm_engine **out, const char *gguf_path, const qm_engine_opts *o, qm_err *e);
@@ -48,8 +60,28 @@ struct qm_engine_info {
     int beside;                /* 1: ops that share nothing but inputs may run at once (0 with QMOE_BESIDE=0) */
     uint64_t prefetch_bytes;   /* "persistent": most that is asked for ahead in one pause (QMOE_PREFETCH) */
     double load_s, upload_s;   /* all of the load; of it, buffers and weights. 0 before the load */
+    double compile_s;          /* of the load: modules, which the driver compiles the first time */
 };
 void qm_engine_get_info(const qm_engine *g, qm_engine_info *i);
+
+/* What a model takes of a device's memory, by part, in bytes; decided before any work. */
+typedef struct {
+    uint32_t n_ctx;            /* positions that the figures are for */
+    uint64_t weights, kv;
+    uint64_t scratch, rope;    /* activations between ops; RoPE table */
+    uint64_t sequence;         /* of one session: tokens, block table, logits */
+    uint64_t loading;          /* staging, given back after the load */
+    uint64_t headroom;         /* for the driver: modules, graphs */
+    uint64_t need;             /* the sum */
+    uint64_t free, total;      /* the device's */
+    uint64_t limit;            /* what may be used: 95% of total, and no more than is free */
+    int fits;                  /* need <= limit */
+    uint32_t n_ctx_train;      /* the model's limit */
+    uint32_t n_ctx_max;        /* the largest context that fits, at most the model's limit; 0: none */
+} qm_memory;
+/* For the context that qm_engine_open would choose by o's n_ctx, n_needed and n_wanted, on o's device (NULL: as there);
+ * loads nothing. 0 also where it does not fit (fits is 0 then); an error where there is no such file, device or context. */
+int qm_memory_estimate(qm_memory *m, const char *gguf_path, const qm_engine_opts *o, qm_err *e);
 
 /* ---- text ---- */
 typedef struct { uint32_t *v; size_t n, cap; } qm_tokens; /* free(v) when done */

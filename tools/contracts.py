@@ -86,7 +86,7 @@ def known_tests(root):
     run = os.path.join(root, "tests", "run")
     if os.path.exists(run):
         with open(run, encoding="utf-8") as f:
-            names |= set(re.findall(r'"((?:tools|bench):\w+)"', f.read()))
+            names |= set(re.findall(r'"((?:tools|bench|lazy):\w+)"', f.read()))
     names |= {f"fuzz:{os.path.basename(p)[:-2]}" for p in glob.glob(os.path.join(root, "tests", "fuzz", "fuzz_*.c"))}
     return names
 

@@ -144,9 +144,14 @@ typedef struct {
     uint64_t work;
     uint64_t state;
     uint64_t tokens;
+    uint64_t result;
     uint32_t n;
     uint32_t pad_;
 } qm_sample_draw_args;
+
+typedef struct { /* a slot of what result points to */
+    uint32_t token, flags, pos, pad_;
+} qm_result;
 
 typedef struct {
     uint64_t src;
@@ -292,8 +297,13 @@ static_assert(offsetof(qm_sample_draw_args, cand) == QM_SAMPLE_DRAW_CAND, "abi")
 static_assert(offsetof(qm_sample_draw_args, work) == QM_SAMPLE_DRAW_WORK, "abi");
 static_assert(offsetof(qm_sample_draw_args, state) == QM_SAMPLE_DRAW_STATE, "abi");
 static_assert(offsetof(qm_sample_draw_args, tokens) == QM_SAMPLE_DRAW_TOKENS, "abi");
+static_assert(offsetof(qm_sample_draw_args, result) == QM_SAMPLE_DRAW_RESULT, "abi");
 static_assert(offsetof(qm_sample_draw_args, n) == QM_SAMPLE_DRAW_N, "abi");
 static_assert(sizeof(qm_sample_draw_args) == QM_SAMPLE_DRAW_SIZE, "abi");
+static_assert(offsetof(qm_result, token) == QM_RESULT_TOKEN, "abi");
+static_assert(offsetof(qm_result, flags) == QM_RESULT_FLAGS, "abi");
+static_assert(offsetof(qm_result, pos) == QM_RESULT_POS, "abi");
+static_assert(sizeof(qm_result) == QM_RESULT_SIZE, "abi");
 static_assert(offsetof(qm_probe_args, src) == QM_PROBE_SRC, "abi");
 static_assert(offsetof(qm_probe_args, out) == QM_PROBE_OUT, "abi");
 static_assert(offsetof(qm_probe_args, n) == QM_PROBE_N, "abi");

@@ -172,6 +172,16 @@ out:
     return rc;
 }
 
+static int fill_copy(void *user, void *dst, uint64_t off, uint64_t n, qm_err *e) {
+    (void)e;
+    memcpy(dst, (const char *)user + off, n);
+    return 0;
+}
+
+int qm_uploader_copy(qm_uploader *u, CUdeviceptr dst, const void *src, uint64_t bytes, qm_err *e) {
+    return qm_uploader_put(u, dst, bytes, 1, fill_copy, (void *)(uintptr_t)src, e);
+}
+
 int qm_uploader_flush(qm_uploader *u, qm_err *e) {
     int rc = 0;
     QM_CU_TRY(u->d, StreamSynchronize(u->stream));

@@ -23,6 +23,8 @@ void qm_uploader_close(qm_uploader *u); /* waits for copies under way; NULL is a
  * most staging_bytes. After a failure dst is partly written. */
 int qm_uploader_put(qm_uploader *u, CUdeviceptr dst, uint64_t bytes, uint64_t granule, qm_fill_fn fill, void *user,
                     qm_err *e);
+/* Copies `bytes` at src to dst in stream order. src may go when this returns: it is in pinned memory by then. */
+int qm_uploader_copy(qm_uploader *u, CUdeviceptr dst, const void *src, uint64_t bytes, qm_err *e);
 /* Waits until all that was put is on the device. */
 int qm_uploader_flush(qm_uploader *u, qm_err *e);
 #endif

@@ -5,9 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../device/prof.h"
+#include "memory.h"
 
 /* Launch geometry for the host reference: any figure will do, this one keeps partial sums few. */
-enum { REF_SM = 4, DEFAULT_CTX = 4096 };
+enum { REF_SM = 4 };
 
 void qm_engine_close(qm_engine *g) {
     if (!g) return;
@@ -32,6 +33,20 @@ int qm_engine_plan(qm_engine *g, uint32_t pos, int logits, const qm_plan **out, 
         }
     int rc = qm_plan_build(&g->plans[g->n_plans], g->place, shape, g->limits, e);
     if (!rc) *out = g->plans[g->n_plans++]; /* splits are powers of two up to 64: 14 shapes in all */
+    return rc;
+}
+
+int qm_engine_each_plan(qm_engine *g, qm_plan_fn fn, void *user, qm_err *e) {
+    uint32_t before = 0;
+    int rc = 0;
+    for (uint64_t pos = 0; pos < g->limits.n_ctx && !rc; pos += QM_PAGE_TOKENS) {
+        const qm_plan *p;
+        uint32_t splits = qm_plan_splits(&g->model->hp, g->limits, (uint32_t)pos);
+        if (splits == before) continue;
+        before = splits;
+        for (int logits = 0; logits < 2 && !rc; logits++)
+            if (!(rc = qm_engine_plan(g, (uint32_t)pos, logits, &p, e))) rc = fn(user, p, e);
+    }
     return rc;
 }
 
@@ -61,20 +76,27 @@ static int env_number(const char *name, unsigned long most, unsigned long *v, qm
     return 0;
 }
 
-static int set_limits(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
-    const qm_hparams *hp = &g->model->hp;
-    uint32_t n = o->n_ctx;
-    if (n > hp->n_ctx_train)
-        return qm_fail(e, QM_ERR_LIMIT, "a context of %u exceeds the model's limit of %u", n, hp->n_ctx_train);
-    if (!n) n = hp->n_ctx_train < DEFAULT_CTX ? hp->n_ctx_train : DEFAULT_CTX;
-    g->limits.n_ctx = n;
-    g->limits.n_pages = (n + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS;
+/* The context, by the rule at qm_engine_opts, and with it the memory. The host's is not counted: what the executor ref
+ * cannot have it says itself. */
+static int choose_context(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
+    qm_engine_opts sized = *o;
+    size_t free_bytes = SIZE_MAX, total = SIZE_MAX;
+    int rc = o->measure ? o->measure(o->user, g, &sized.n_needed, &sized.n_wanted, e) : 0;
+    if (!rc && g->dev) rc = qm_device_mem(g->dev, &free_bytes, &total, e);
     g->limits.n_sm = g->dev ? (uint32_t)g->dev->n_sm : REF_SM;
+    if (!rc) rc = qm_memory_choose(&g->memory, g->place, g->limits, free_bytes, total, &sized, g->dev ? g->dev->spec : "the host", e);
+    g->limits.n_ctx = g->memory.n_ctx;
+    g->limits.n_pages = (g->memory.n_ctx + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS;
+    return rc;
+}
+
+static int set_limits(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
+    int rc = choose_context(g, o, e);
+    if (rc) return rc;
     g->limits.l2_bytes = g->dev ? (uint64_t)g->dev->l2_bytes : 0;
     g->limits.prefetch_bytes = qm_prefetch_bytes(g->dev ? g->dev->bytes_per_s : 0, g->limits.l2_bytes);
     unsigned long kib = ULONG_MAX, beside = 1;
-    int rc = env_number("QMOE_PREFETCH", 65536, &kib, e);
-    if (rc || (rc = env_number("QMOE_BESIDE", 1, &beside, e))) return rc;
+    if ((rc = env_number("QMOE_PREFETCH", 65536, &kib, e)) || (rc = env_number("QMOE_BESIDE", 1, &beside, e))) return rc;
     if (kib != ULONG_MAX) g->limits.prefetch_bytes = (uint64_t)kib << 10;
     g->limits.chain = !beside;
     return qm_pages_open(&g->kv, g->limits.n_pages, e);
@@ -105,8 +127,8 @@ static void fill_info(qm_engine *g, const qm_plan *decode, const char *why) {
     i->n_ctx = g->limits.n_ctx;
     i->weight_bytes = g->place->bytes;
     i->bytes_per_token = decode->weight_bytes;
-    i->kv_bytes = qm_kv_pool_bytes(hp, g->limits.n_pages);
-    i->scratch_bytes = g->scratch_bytes;
+    i->kv_bytes = g->memory.kv;
+    i->scratch_bytes = g->memory.scratch;
 }
 
 int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, qm_err *e) {
@@ -116,7 +138,7 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
     double start = qm_now();
     QM_PROF_SCOPE(QM_PROF_LOAD, "engine_open");
     char why[256] = "";
-    const qm_plan *decode, *deepest;
+    const qm_plan *decode;
     int rc;
     qm_engine *g = calloc(1, sizeof *g);
     if (!g) return qm_fail(e, QM_ERR_NOMEM, "engine: out of memory");
@@ -145,9 +167,8 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
     }
     if ((rc = set_limits(g, o, e))) goto out;
     if ((rc = qm_engine_plan(g, 0, 1, &decode, e))) goto out;
-    if ((rc = qm_engine_plan(g, g->limits.n_ctx - 1, 1, &deepest, e))) goto out;
-    if (exec == &qm_executor_persistent && (rc = qm_walk_check(decode, e))) goto out;
-    g->scratch_bytes = deepest->scratch_bytes;
+    if (exec == &qm_executor_persistent && (rc = qm_walk_range(&(qm_walk){0}, decode, e))) goto out;
+    g->scratch_bytes = g->memory.scratch;
     g->exec = exec;
     fill_info(g, decode, why);
     if (o->before_load && o->before_load(o->user, &g->info)) {
@@ -158,7 +179,7 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
     qm_prof_push(QM_PROF_LOAD, "executor");
     rc = g->exec->open(g, o, e);
     qm_prof_pop();
-    g->info.upload_s = qm_now() - upload;
+    g->info.upload_s = qm_now() - upload - g->info.compile_s;
     g->info.load_s = qm_now() - start;
 out:
     if (rc) qm_engine_close(g);

@@ -12,8 +12,9 @@
 #include "walk.h"
 
 /* An executor: one way to run plans. All calls on one sequence are in order; step only enqueues.
- *   graph  one CUDA graph per step shape, captured once (graph.c)
- *   ref    the C references on the host (refexec.c) */
+ *   graph       one CUDA graph per step shape, captured once (graph.c)
+ *   persistent  the same, but that one kernel node walks a step's ops (walk.h)
+ *   ref         the C references on the host (refexec.c) */
 typedef struct qm_seq qm_seq; /* one sequence in an executor's own memory; each executor has its own kind */
 typedef struct qm_executor {
     const char *name;
@@ -22,19 +23,22 @@ typedef struct qm_executor {
     void (*close)(qm_engine *g);
     int (*seq_open)(qm_engine *g, qm_seq **out, qm_err *e);
     void (*seq_close)(qm_engine *g, qm_seq *s);
-    /* tokens[pos ..] = ids; block table entry i = page; the next step computes position pos. */
+    /* Whatever a step of plan p needs but the step itself: from here on it is one launch and one event. */
+    int (*prepare)(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e);
+    /* tokens[pos ..] = ids; block table entries i.. = pages; the next step computes position pos. What is passed may go
+     * when these return. */
     int (*put_tokens)(qm_engine *g, qm_seq *s, uint32_t pos, const uint32_t *ids, uint32_t n, qm_err *e);
-    int (*put_page)(qm_engine *g, qm_seq *s, uint32_t i, uint32_t page, qm_err *e);
+    int (*put_pages)(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *pages, uint32_t n, qm_err *e);
     int (*set_pos)(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e);
     /* How the steps from here on choose their token; a new sequence is greedy. */
     int (*put_sampling)(qm_engine *g, qm_seq *s, const qm_sample_params *p, qm_err *e);
-    /* Computes the next position; with logits it also writes tokens[pos + 1]. */
+    /* Computes the next position by a plan that was prepared; with logits it also writes tokens[pos + 1]. */
     int (*step)(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e);
     /* Waits for the step that computed position pos (with logits, at most QM_RUN_AHEAD steps ago) and
      * returns the token it chose, and the QM_FLAG_* raised so far. */
     int (*result)(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e);
-    /* Logits of the last enqueued step, [n_vocab]. Waits. */
-    int (*logits)(qm_engine *g, qm_seq *s, const qm_plan *p, float *out, qm_err *e);
+    /* Logits of the sequence's last enqueued step that had any, [n_vocab]. Waits. */
+    int (*logits)(qm_engine *g, qm_seq *s, float *out, qm_err *e);
 } qm_executor;
 extern const qm_executor qm_executor_graph, qm_executor_persistent, qm_executor_ref;
 
@@ -48,11 +52,14 @@ int qm_graph_walk_launch(qm_engine *g, const qm_walk *w, CUdeviceptr stamps, CUs
 CUdeviceptr qm_graph_address(qm_engine *g, qm_seq *s, const qm_plan *p, qm_ref r);
 void qm_graph_args(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_op_args *out); /* with real addresses */
 CUstream qm_graph_stream(qm_engine *g);
+/* bytes at src to dst, in that stream's order; src may go when this returns. */
+int qm_graph_put(qm_engine *g, CUdeviceptr dst, const void *src, uint64_t bytes, qm_err *e);
 qm_bases qm_ref_bases(qm_engine *g, qm_seq *s);
 
 /* Steps that may be enqueued before the first of them has been looked at: enough that the device
  * never waits for the host, few enough that little is thrown away when the text ends. */
 enum { QM_RUN_AHEAD = 2 };
+static_assert(QM_RUN_AHEAD < QM_RESULT_RING, "a result is overwritten before it is looked at");
 
 /* The chat format (format.c). open hands out what close takes, on failure too. */
 typedef struct qm_chat_format qm_chat_format;
@@ -77,6 +84,7 @@ struct qm_engine {
     qm_pages kv;
     qm_plan *plans[QM_MAX_PLANS];
     int n_plans;
+    qm_memory memory;          /* what it takes, by part */
     uint64_t scratch_bytes;    /* of the largest plan */
     qm_device *dev;            /* NULL for ref */
     const qm_executor *exec;
@@ -85,6 +93,9 @@ struct qm_engine {
 };
 /* The plan for a step at position pos; built on first use. */
 int qm_engine_plan(qm_engine *g, uint32_t pos, int logits, const qm_plan **out, qm_err *e);
+/* Every plan that a step of this engine can need: at most QM_MAX_PLANS. */
+typedef int (*qm_plan_fn)(void *user, const qm_plan *p, qm_err *e);
+int qm_engine_each_plan(qm_engine *g, qm_plan_fn fn, void *user, qm_err *e);
 
 struct qm_session {
     qm_engine *g;
@@ -95,12 +106,17 @@ struct qm_session {
     uint32_t *pages;    /* [n_pages] block table */
     uint32_t n_pages;
     qm_said *said;       /* NULL: nobody knows */
-    const qm_plan *last; /* plan of the last step with logits */
+    const qm_plan *last; /* plan of the last step with logits; NULL: none since the last truncation */
 };
+/* Takes pages until the session has n, or none; gives those back that no cached position lies in. */
+int qm_session_pages(qm_session *s, uint32_t n, qm_err *e);
+void qm_session_trim(qm_session *s);
 /* Enqueues the step for position pos: takes pages as needed. */
 int qm_session_step(qm_session *s, uint32_t pos, int logits, qm_err *e);
 /* Computes everything up to n; the last step with logits. Needs n > n_cached. o may be NULL; it may cancel. */
 int qm_session_prefill(qm_session *s, const qm_gen_opts *o, qm_err *e);
+/* What the slot of position pos says; QM_ERR_DEVICE where it is not that position's. */
+int qm_result_take(const qm_result *r, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e);
 /* result() with its flags turned into errors. */
 int qm_session_result(qm_session *s, uint32_t pos, uint32_t *id, qm_err *e);
 #endif

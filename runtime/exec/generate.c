@@ -131,6 +131,14 @@ static int decode(qm_session *s, emitter *m, qm_gen_stats *st, double start, qm_
     return rc < 0 ? rc : 0;
 }
 
+/* All pages at once, so that none is handed over between two tokens: what is certain to be needed, or where there is no
+ * end as many as are free. */
+static int reserve_pages(qm_session *s, uint32_t max_tokens, qm_err *e) {
+    uint64_t n = max_tokens ? (uint64_t)s->n + max_tokens : s->g->limits.n_ctx;
+    uint32_t most = s->n_pages + s->g->kv.n_free, pages = (uint32_t)((n + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS);
+    return qm_session_pages(s, pages < most ? pages : most, e);
+}
+
 int qm_generate(qm_session *s, const uint32_t *prompt, size_t n_prompt, const qm_gen_opts *o, qm_gen_stats *st,
                 qm_err *e) {
     memset(st, 0, sizeof *st);
@@ -146,6 +154,7 @@ int qm_generate(qm_session *s, const uint32_t *prompt, size_t n_prompt, const qm
     memcpy(s->ids + s->n, prompt, n_prompt * sizeof *prompt);
     s->n += (uint32_t)n_prompt;
     uint32_t id;
+    if ((rc = reserve_pages(s, o->max_tokens, e))) goto out;
     if ((rc = qm_session_prefill(s, o, e))) goto out;
     if ((rc = qm_session_result(s, s->n - 1, &id, e))) goto out;
     if ((rc = qm_session_logits(s, logits, e))) goto out;
@@ -153,6 +162,7 @@ int qm_generate(qm_session *s, const uint32_t *prompt, size_t n_prompt, const qm
     st->logits_hash = qm_fnv1a(logits, (size_t)vocab * sizeof *logits);
     rc = decode(s, &m, st, start, e);
 out:
+    qm_session_trim(s);
     free(logits);
     free(m.held);
     return rc;

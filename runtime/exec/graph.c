@@ -13,13 +13,11 @@ typedef struct {
     CUstream stream;
     CUdeviceptr weights, kv, scratch, rope;
     CUdeviceptr arrived; /* persistent: arrivals at its grid's barriers */
+    qm_uploader *put;    /* small copies to the device: through pinned memory, in the stream's order */
 } device_state;
 
-enum { RING = 4 }; /* results kept; > QM_RUN_AHEAD */
-typedef struct {
-    uint32_t token;
-    uint32_t state[QM_STATE_SIZE / 4];
-} result_slot;
+/* What goes through `put` is small: parameters, ids of a prompt, a table of pages. */
+enum { PUT_BYTES = 64 << 10, PUT_BUFFERS = 8 };
 
 struct qm_seq {
     CUdeviceptr block;          /* qm_seq_layout */
@@ -29,45 +27,67 @@ struct qm_seq {
     CUgraphExec graph[QM_MAX_PLANS]; /* captured from plan[i] */
     qm_walk walk[QM_MAX_PLANS];      /* persistent: its ops as records */
     int n_graphs;
-    result_slot *ring;          /* [RING], pinned */
-    CUevent done[RING];
+    qm_result *ring;            /* [QM_RESULT_RING], pinned: the device writes it */
+    CUdeviceptr d_ring;         /* the same, as the device sees it */
+    CUevent done[QM_RESULT_RING];
 };
 
+/* Where host and device share memory, what may be used counts the page cache in, since the kernel gives it back; but a
+ * driver may ask for more at once than it gets so fast. */
 static int alloc(qm_device *d, CUdeviceptr *p, uint64_t bytes, qm_err *e) {
-    int rc = 0;
-    QM_CU_TRY(d, MemAlloc(p, bytes ? bytes : 1));
-out:
+    CUresult r = d->cu.MemAlloc(p, bytes ? bytes : 1);
+    if (r == CUDA_ERROR_OUT_OF_MEMORY && d->integrated)
+        return qm_fail(e, QM_ERR_NOMEM, "%s: %.2f GB cannot be allocated although that much can be freed: the page cache of files "
+                       "read before holds it. `sync; echo 3 | sudo tee /proc/sys/vm/drop_caches` gives it back", d->spec,
+                       1e-9 * (double)bytes);
+    return r ? qm_cu_fail(d, r, "MemAlloc()", e) : 0;
+}
+
+/* ---- modules ---- */
+/* Longer than this: they do not come from the driver's cache. */
+#define COMPILING_S 2.0
+
+typedef struct {
+    qm_engine *g;
+    const qm_engine_opts *o;
+    double start;
+    int said;
+} modules;
+
+static int load_module(modules *m, int kernel, qm_err *e) {
+    const device_state *x = m->g->exec_state;
+    CUfunction f;
+    int rc = qm_kernels_get(x->kernels, kernel, &f, e);
+    if (m->said || qm_now() - m->start < COMPILING_S) return rc;
+    m->said = 1;
+    if (m->o->notice)
+        m->o->notice(m->o->user, "the driver is compiling the kernels; 10 s and more the first time, later they come from its cache");
     return rc;
 }
 
-/* All or nothing, decided before any work: the sum must fit into 95% of the device's memory and into
- * what is free of it. */
-static int check_memory(qm_engine *g, uint64_t rope_bytes, qm_err *e) {
-    size_t avail, total;
-    int rc = qm_device_mem(g->dev, &avail, &total, e);
-    if (rc) return rc;
-    uint64_t need = g->place->bytes + g->info.kv_bytes + g->scratch_bytes + rope_bytes +
-                    qm_seq_layout_of(g->limits).bytes + QM_LOAD_BYTES;
-    uint64_t limit = (uint64_t)(0.95 * (double)total);
-    if (avail < limit) limit = avail;
-    if (need > limit)
-        return qm_fail(e, QM_ERR_NOMEM,
-                       "the model needs %.2f GB of device memory (weights %.2f, KV cache %.2f for %u positions, "
-                       "scratch %.2f), but %.2f GB of %.2f GB can be used on %s%s",
-                       1e-9 * (double)need, 1e-9 * (double)g->place->bytes, 1e-9 * (double)g->info.kv_bytes,
-                       g->limits.n_ctx, 1e-9 * (double)(g->scratch_bytes + rope_bytes), 1e-9 * (double)limit,
-                       1e-9 * (double)total, g->dev->spec,
-                       g->place->bytes < limit ? "; a smaller --ctx needs less" : "");
-    return 0;
+static int load_modules_of(void *user, const qm_plan *p, qm_err *e) {
+    int rc = 0;
+    for (int i = 0; i < p->n_ops && !rc; i++) rc = load_module(user, p->ops[i].kernel, e);
+    return rc;
+}
+
+/* Everything that a step can need, before anything is uploaded: no prompt waits for a compiler, and what does not load
+ * fails at once. */
+static int load_modules(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
+    modules m = {g, o, qm_now(), 0};
+    QM_PROF_SCOPE(QM_PROF_LOAD, "modules");
+    int rc = qm_engine_each_plan(g, load_modules_of, &m, e);
+    if (!rc && g->exec == &qm_executor_persistent) rc = load_module(&m, qm_kernel_find(QM_OP_WALK, -1, 128), e);
+    g->info.compile_s = qm_now() - m.start;
+    return rc;
 }
 
 static int upload_rope(qm_engine *g, device_state *x, uint64_t bytes, qm_err *e) {
-    int rc = 0;
+    int rc;
     float *table = malloc(bytes);
     if (!table) return qm_fail(e, QM_ERR_NOMEM, "rope table: out of memory");
     qm_rope_fill(table, &g->model->hp, g->limits.n_ctx);
-    QM_CU_TRY(g->dev, MemcpyHtoD(x->rope, table, bytes));
-out:
+    rc = qm_uploader_copy(x->put, x->rope, table, bytes, e);
     free(table);
     return rc;
 }
@@ -78,6 +98,7 @@ static void graph_close(qm_engine *g) {
     qm_cuda *cu = &g->dev->cu;
     if (x->stream) {
         cu->StreamSynchronize(x->stream);
+        qm_uploader_close(x->put);
         cu->StreamDestroy(x->stream);
     }
     qm_kernels_close(x->kernels);
@@ -91,13 +112,13 @@ static void graph_close(qm_engine *g) {
 static int graph_open(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     qm_device *d = g->dev;
     uint64_t rope_bytes = qm_rope_bytes(&g->model->hp, g->limits.n_ctx);
-    int rc = check_memory(g, rope_bytes, e);
-    if (rc) return rc;
+    int rc = 0;
     device_state *x = calloc(1, sizeof *x);
     if (!x) return qm_fail(e, QM_ERR_NOMEM, "executor: out of memory");
     g->exec_state = x;
-    if ((rc = qm_kernels_open(&x->kernels, d, e))) goto out;
+    if ((rc = qm_kernels_open(&x->kernels, d, e)) || (rc = load_modules(g, o, e))) goto out;
     QM_CU_TRY(d, StreamCreate(&x->stream, CU_STREAM_NON_BLOCKING));
+    if ((rc = qm_uploader_open_threads(&x->put, d, x->stream, PUT_BYTES, PUT_BUFFERS, 1, e))) goto out;
     if ((rc = alloc(d, &x->weights, g->place->bytes, e)) || (rc = alloc(d, &x->kv, g->info.kv_bytes, e)) ||
         (rc = alloc(d, &x->scratch, g->scratch_bytes, e)) || (rc = alloc(d, &x->rope, rope_bytes, e)) ||
         (rc = alloc(d, &x->arrived, 8, e)))
@@ -121,7 +142,7 @@ static void graph_seq_close(qm_engine *g, qm_seq *s) {
         if (s->graph[i]) cu->GraphExecDestroy(s->graph[i]);
         qm_walk_close(&s->walk[i], g->dev);
     }
-    for (int i = 0; i < RING; i++)
+    for (int i = 0; i < QM_RESULT_RING; i++)
         if (s->done[i]) cu->EventDestroy(s->done[i]);
     if (s->ring) cu->MemFreeHost(s->ring);
     if (s->block) cu->MemFree(s->block);
@@ -135,26 +156,34 @@ static int graph_seq_open(qm_engine *g, qm_seq **out, qm_err *e) {
     void *ring = NULL;
     qm_seq *s = calloc(1, sizeof *s);
     if (!s) return qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
-    s->layout = qm_seq_layout_of(g->limits);
+    s->layout = qm_seq_layout_of(&g->model->hp, g->limits);
     if ((rc = alloc(d, &s->block, s->layout.bytes, e))) goto out;
     QM_CU_TRY(d, MemsetD8Async(s->block, 0, s->layout.bytes, x->stream));
-    QM_CU_TRY(d, MemHostAlloc(&ring, RING * sizeof *s->ring, 0));
+    QM_CU_TRY(d, MemHostAlloc(&ring, QM_RESULT_RING * sizeof *s->ring, CU_MEMHOSTALLOC_DEVICEMAP));
     s->ring = ring;
-    for (int i = 0; i < RING; i++) QM_CU_TRY(d, EventCreate(&s->done[i], CU_EVENT_DISABLE_TIMING));
+    memset(ring, 0xff, QM_RESULT_RING * sizeof *s->ring); /* no position's */
+    QM_CU_TRY(d, MemHostGetDevicePointer(&s->d_ring, ring, 0));
+    for (int i = 0; i < QM_RESULT_RING; i++) QM_CU_TRY(d, EventCreate(&s->done[i], CU_EVENT_DISABLE_TIMING));
     *out = s;
 out:
     if (rc) graph_seq_close(g, s);
     return rc;
 }
 
+int qm_graph_put(qm_engine *g, CUdeviceptr dst, const void *src, uint64_t bytes, qm_err *e) {
+    return qm_uploader_copy(((device_state *)g->exec_state)->put, dst, src, bytes, e);
+}
+
 static int graph_put_tokens(qm_engine *g, qm_seq *s, uint32_t pos, const uint32_t *ids, uint32_t n, qm_err *e) {
-    device_state *x = g->exec_state;
-    qm_device *d = g->dev;
-    int rc = 0;
-    /* pageable memory: the driver has taken its copy when this returns */
-    QM_CU_TRY(d, MemcpyHtoDAsync(s->block + s->layout.tokens_off + 4ull * pos, ids, 4ull * n, x->stream));
-out:
-    return rc;
+    return qm_graph_put(g, s->block + s->layout.tokens_off + 4ull * pos, ids, 4ull * n, e);
+}
+
+static int graph_put_pages(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *pages, uint32_t n, qm_err *e) {
+    return qm_graph_put(g, s->block + s->layout.table_off + 4ull * i, pages, 4ull * n, e);
+}
+
+static int graph_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_params *p, qm_err *e) {
+    return qm_graph_put(g, s->block + s->layout.state_off + QM_STATE_MODE, p, sizeof *p, e);
 }
 
 /* One word, in stream order, with no host buffer that must stay alive. */
@@ -167,24 +196,11 @@ out:
     return rc;
 }
 
-static int graph_put_page(qm_engine *g, qm_seq *s, uint32_t i, uint32_t page, qm_err *e) {
-    return put_word(g, s->block + s->layout.table_off + 4ull * i, page, e);
-}
-
 static int graph_set_pos(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
     s->pos = pos;
     /* embed adds 1 at the step's begin */
     int rc = put_word(g, s->block + s->layout.state_off + QM_STATE_POS, pos - 1, e);
     return rc ? rc : put_word(g, s->block + s->layout.state_off + QM_STATE_FLAGS, 0, e);
-}
-
-static int graph_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_params *p, qm_err *e) {
-    device_state *x = g->exec_state;
-    qm_device *d = g->dev;
-    int rc = 0;
-    QM_CU_TRY(d, MemcpyHtoDAsync(s->block + s->layout.state_off + QM_STATE_MODE, p, sizeof *p, x->stream)); /* pageable, as above */
-out:
-    return rc;
 }
 
 static qm_bases bases_of(const device_state *x, const qm_seq *s) {
@@ -194,6 +210,7 @@ static qm_bases bases_of(const device_state *x, const qm_seq *s) {
     b.base[QM_SPACE_KV] = x->kv;
     b.base[QM_SPACE_SEQ] = s->block;
     b.base[QM_SPACE_ROPE] = x->rope;
+    b.base[QM_SPACE_RESULT] = s->d_ring;
     return b;
 }
 
@@ -227,7 +244,8 @@ CUstream qm_graph_stream(qm_engine *g) { return ((device_state *)g->exec_state)-
 
 int qm_graph_walk_open(qm_engine *g, qm_seq *s, const qm_plan *p, qm_walk *w, qm_err *e) {
     qm_bases b = bases_of(g->exec_state, s);
-    return qm_walk_open(w, g->dev, ((device_state *)g->exec_state)->kernels, p, &b, e);
+    const device_state *x = g->exec_state;
+    return qm_walk_open(w, x->put, g->dev, x->kernels, p, &b, e);
 }
 
 int qm_graph_walk_launch(qm_engine *g, const qm_walk *w, CUdeviceptr stamps, CUstream st, qm_err *e) {
@@ -253,44 +271,37 @@ static int capture(qm_engine *g, qm_seq *s, const qm_plan *p, qm_walk *w, CUgrap
     int rc = 0;
     captured c = {g, s, p, w};
     QM_PROF_SCOPE(QM_PROF_LOAD, "capture");
-    for (int i = 0; i < p->n_ops; i++) { /* modules first: loading is not allowed during a capture */
-        CUfunction f;
-        if ((rc = qm_kernels_get(x->kernels, p->ops[i].kernel, &f, e))) return rc;
-    }
     if (g->exec == &qm_executor_persistent && (rc = qm_graph_walk_open(g, s, p, w, e))) return rc;
     return qm_capture_plan(g->dev, x->stream, p, w, launch_captured, &c, out, e);
 }
 
-static int graph_for(qm_engine *g, qm_seq *s, const qm_plan *p, CUgraphExec *out, qm_err *e) {
-    for (int i = 0; i < s->n_graphs; i++)
-        if (s->plan[i] == p) {
-            *out = s->graph[i];
-            return 0;
-        }
-    int i = s->n_graphs, rc = capture(g, s, p, &s->walk[i], out, e); /* at most one per plan, and plans are at most QM_MAX_PLANS */
-    if (rc) {
-        qm_walk_close(&s->walk[i], g->dev);
-        return rc;
-    }
-    s->plan[i] = p;
-    s->graph[i] = *out;
-    s->n_graphs++;
-    return 0;
+static int find(const qm_seq *s, const qm_plan *p) {
+    int i = 0;
+    while (i < s->n_graphs && s->plan[i] != p) i++;
+    return i;
 }
 
+static int graph_prepare(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
+    device_state *x = g->exec_state;
+    qm_device *d = g->dev;
+    int i = find(s, p), rc;
+    if (i < s->n_graphs) return 0;
+    if (i == QM_MAX_PLANS) return qm_fail(e, QM_ERR_LIMIT, "executor: more than %d plans", QM_MAX_PLANS);
+    s->plan[s->n_graphs++] = p;
+    if ((rc = capture(g, s, p, &s->walk[i], &s->graph[i], e))) return rc;
+    QM_CU_TRY(d, GraphUpload(s->graph[i], x->stream));
+out:
+    return rc;
+}
+
+/* One launch and, where the host wants to know, one event: nothing else stands between two steps. */
 static int graph_step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
     device_state *x = g->exec_state;
     qm_device *d = g->dev;
-    CUgraphExec graph;
-    int rc = graph_for(g, s, p, &graph, e);
-    if (rc) return rc;
-    QM_CU_TRY(d, GraphLaunch(graph, x->stream));
-    if (p->shape.logits) {
-        result_slot *r = &s->ring[s->pos % RING];
-        QM_CU_TRY(d, MemcpyDtoHAsync(&r->token, s->block + s->layout.tokens_off + 4ull * (s->pos + 1), 4, x->stream));
-        QM_CU_TRY(d, MemcpyDtoHAsync(r->state, s->block + s->layout.state_off, QM_STATE_SIZE, x->stream));
-        QM_CU_TRY(d, EventRecord(s->done[s->pos % RING], x->stream));
-    }
+    int i = find(s, p), rc = 0;
+    if (i == s->n_graphs) return qm_fail(e, QM_ERR_ARG, "executor: a step of %u splits was not prepared", p->shape.n_splits);
+    QM_CU_TRY(d, GraphLaunch(s->graph[i], x->stream));
+    if (p->shape.logits) QM_CU_TRY(d, EventRecord(s->done[s->pos % QM_RESULT_RING], x->stream));
     s->pos++;
 out:
     return rc;
@@ -299,28 +310,26 @@ out:
 static int graph_result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {
     qm_device *d = g->dev;
     int rc = 0;
-    QM_CU_TRY(d, EventSynchronize(s->done[pos % RING]));
-    *id = s->ring[pos % RING].token;
-    *flags = s->ring[pos % RING].state[QM_STATE_FLAGS / 4];
+    QM_CU_TRY(d, EventSynchronize(s->done[pos % QM_RESULT_RING]));
+    rc = qm_result_take(&s->ring[pos % QM_RESULT_RING], pos, id, flags, e);
 out:
     return rc;
 }
 
-static int graph_logits(qm_engine *g, qm_seq *s, const qm_plan *p, float *out, qm_err *e) {
-    (void)s;
+static int graph_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {
     device_state *x = g->exec_state;
     qm_device *d = g->dev;
     int rc = 0;
     QM_CU_TRY(d, StreamSynchronize(x->stream));
-    QM_CU_TRY(d, MemcpyDtoH(out, x->scratch + p->logits_off, 4ull * g->model->hp.n_vocab));
+    QM_CU_TRY(d, MemcpyDtoH(out, s->block + s->layout.logits_off, 4ull * g->model->hp.n_vocab));
 out:
     return rc;
 }
 
 #define EXECUTOR(name)                                                                                        \
     {                                                                                                         \
-        name, graph_open, graph_close, graph_seq_open, graph_seq_close, graph_put_tokens, graph_put_page,     \
-            graph_set_pos, graph_put_sampling, graph_step, graph_result, graph_logits,                        \
+        name, graph_open, graph_close, graph_seq_open, graph_seq_close, graph_prepare, graph_put_tokens,      \
+            graph_put_pages, graph_set_pos, graph_put_sampling, graph_step, graph_result, graph_logits,                        \
     }
 const qm_executor qm_executor_graph = EXECUTOR("graph");
 /* The same, but that a step's ops are walked by one resident kernel (walk.h). */

@@ -90,12 +90,7 @@ static int bench_open(bench *b, qm_engine *g, uint32_t depth, qm_err *e) {
     int rc = qm_session_open(&b->s, g, e);
     if (!rc) rc = qm_session_fill(b->s, depth, FILL_SEED, e);
     if (!rc) rc = qm_engine_plan(g, depth, 1, &b->plan, e);
-    while (!rc && b->s->n_pages <= depth / QM_PAGE_TOKENS) {
-        uint32_t page;
-        if ((rc = qm_pages_take(&g->kv, &page, e))) break;
-        b->s->pages[b->s->n_pages] = page;
-        rc = g->exec->put_page(g, b->s->seq, b->s->n_pages++, page, e);
-    }
+    if (!rc) rc = qm_session_pages(b->s, depth / QM_PAGE_TOKENS + 1, e);
     if (rc) bench_close(b);
     return rc;
 }

@@ -86,15 +86,15 @@ static double arrived(qm_perop *r, int i) {
     return have;
 }
 
-void qm_predict_step(const qm_chip *c, int walked, qm_perop *r) {
+void qm_predict_step(const qm_chip *c, const qm_walk *walk, qm_perop *r) {
     double at = 0, rate = c->bandwidth.v * c->reach.v;
     for (int i = 0; i < r->n_ops; i++) {
         qm_op_record *o = &r->op[i];
-        int in_walk = walked && i && o->op->layer >= 0 && r->op[i - 1].op->layer >= 0;
+        int in_walk = walk && i > walk->first && i < walk->first + walk->n;
         double gap = in_walk ? c->barrier.v : c->node.v;
-        if (walked && !o->op->beside) deliver(r, i, rate * (gap + c->ramp.v));
-        double idle = predict(c, o, gap, walked ? arrived(r, i) : 0);
-        if (walked) deliver(r, i, rate * idle);
+        if (walk && !o->op->beside) deliver(r, i, rate * (gap + c->ramp.v));
+        double idle = predict(c, o, gap, walk ? arrived(r, i) : 0);
+        if (walk) deliver(r, i, rate * idle);
         o->coming = (double)o->op->prefetch.bytes;
         if (!i) o->gap_ns = 0; /* in graph */
         o->begin_ns = at += o->gap_ns;
@@ -103,6 +103,6 @@ void qm_predict_step(const qm_chip *c, int walked, qm_perop *r) {
     r->step_ns = at + 1e9 * c->graph.v;
     r->bandwidth = c->bandwidth.v;
     r->estimated = 1;
-    r->walked = walked;
+    r->walked = walk != NULL;
     snprintf(r->device, sizeof r->device, "%s", c->name);
 }

@@ -86,6 +86,7 @@ static int stage_open(stage *s, qm_device *d, const qm_plan *p, uint32_t depth, 
     s->bytes[QM_SPACE_SEQ] = p->seq.bytes;
     s->bytes[QM_SPACE_ROPE] = qm_rope_bytes(hp, p->limits.n_ctx);
     s->bytes[QM_SPACE_KV] = s->layer_pool;
+    s->bytes[QM_SPACE_RESULT] = QM_RESULT_RING * QM_RESULT_SIZE;
     for (int i = 0; i < p->n_ops; i++)
         for (int a = 0; a < qm_op_n_addresses(p->ops[i].kind); a++) {
             qm_ref r;
@@ -196,7 +197,9 @@ int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, int wal
     qm_shape shape = {1, qm_plan_splits(hp, limits, depth)};
     qm_plan *plan = NULL;
     qm_perop *r = NULL;
+    qm_walk walk = {0};
     int rc = qm_plan_build(&plan, p->place, shape, limits, e);
+    if (!rc && walked) rc = qm_walk_range(&walk, plan, e);
     if (!rc) rc = qm_perop_new(&r, plan, depth, e);
     if (!rc) rc = count_step(p, r, e);
     if (rc) {
@@ -204,7 +207,7 @@ int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, int wal
         qm_plan_free(plan);
         return rc;
     }
-    qm_predict_step(c, walked, r);
+    qm_predict_step(c, walked ? &walk : NULL, r);
     p->plans[p->n] = plan;
     p->steps[p->n++] = r;
     *out = r;

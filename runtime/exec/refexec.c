@@ -11,6 +11,7 @@ typedef struct {
 struct qm_seq {
     unsigned char *block; /* qm_seq_layout */
     qm_seq_layout layout;
+    qm_result ring[QM_RESULT_RING];
 };
 
 static void ref_close(qm_engine *g) {
@@ -49,7 +50,7 @@ static void ref_seq_close(qm_engine *g, qm_seq *s) {
 static int ref_seq_open(qm_engine *g, qm_seq **out, qm_err *e) {
     qm_seq *s = calloc(1, sizeof *s);
     if (!s) return qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
-    s->layout = qm_seq_layout_of(g->limits);
+    s->layout = qm_seq_layout_of(&g->model->hp, g->limits);
     s->block = calloc(1, s->layout.bytes);
     if (!s->block) {
         free(s);
@@ -67,9 +68,9 @@ static int ref_put_tokens(qm_engine *g, qm_seq *s, uint32_t pos, const uint32_t 
     return 0;
 }
 
-static int ref_put_page(qm_engine *g, qm_seq *s, uint32_t i, uint32_t page, qm_err *e) {
+static int ref_put_pages(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *pages, uint32_t n, qm_err *e) {
     (void)g, (void)e;
-    word(s, s->layout.table_off)[i] = page;
+    memcpy(word(s, s->layout.table_off) + i, pages, 4ull * n);
     return 0;
 }
 
@@ -92,8 +93,14 @@ qm_bases qm_ref_bases(qm_engine *g, qm_seq *s) {
     b.base[QM_SPACE_SCRATCH] = (uint64_t)(uintptr_t)x->scratch;
     b.base[QM_SPACE_KV] = (uint64_t)(uintptr_t)x->kv;
     b.base[QM_SPACE_SEQ] = (uint64_t)(uintptr_t)s->block;
+    b.base[QM_SPACE_RESULT] = (uint64_t)(uintptr_t)s->ring;
     b.base[QM_SPACE_ROPE] = (uint64_t)(uintptr_t)x->rope;
     return b;
+}
+
+static int ref_prepare(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
+    (void)g, (void)s, (void)p, (void)e;
+    return 0;
 }
 
 static int ref_step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
@@ -102,20 +109,17 @@ static int ref_step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
 }
 
 static int ref_result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {
-    (void)g, (void)e;
-    *id = word(s, s->layout.tokens_off)[pos + 1];
-    *flags = *word(s, s->layout.state_off + QM_STATE_FLAGS);
-    return 0;
+    (void)g;
+    return qm_result_take(&s->ring[pos % QM_RESULT_RING], pos, id, flags, e);
 }
 
-static int ref_logits(qm_engine *g, qm_seq *s, const qm_plan *p, float *out, qm_err *e) {
-    (void)s, (void)e;
-    const host_state *x = g->exec_state;
-    memcpy(out, (const char *)x->scratch + p->logits_off, 4ull * g->model->hp.n_vocab);
+static int ref_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {
+    (void)e;
+    memcpy(out, s->block + s->layout.logits_off, 4ull * g->model->hp.n_vocab);
     return 0;
 }
 
 const qm_executor qm_executor_ref = {
-    "ref",        ref_open,    ref_close,        ref_seq_open, ref_seq_close, ref_put_tokens,
-    ref_put_page, ref_set_pos, ref_put_sampling, ref_step,     ref_result,    ref_logits,
+    "ref",         ref_open,    ref_close,        ref_seq_open, ref_seq_close, ref_prepare, ref_put_tokens,
+    ref_put_pages, ref_set_pos, ref_put_sampling, ref_step,     ref_result,    ref_logits,
 };

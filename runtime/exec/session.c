@@ -4,6 +4,11 @@
 #include "../device/prof.h"
 #include "engine.h"
 
+static int prepare(void *user, const qm_plan *p, qm_err *e) {
+    qm_session *s = user;
+    return s->g->exec->prepare(s->g, s->seq, p, e);
+}
+
 int qm_session_open(qm_session **out, qm_engine *g, qm_err *e) {
     *out = NULL;
     qm_session *s = calloc(1, sizeof *s);
@@ -12,6 +17,7 @@ int qm_session_open(qm_session **out, qm_engine *g, qm_err *e) {
     s->ids = malloc(((size_t)g->limits.n_ctx + 1) * sizeof *s->ids);
     s->pages = malloc((size_t)g->limits.n_pages * sizeof *s->pages);
     int rc = s->ids && s->pages ? g->exec->seq_open(g, &s->seq, e) : qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
+    if (!rc) rc = qm_engine_each_plan(g, prepare, s, e);
     if (rc) {
         qm_session_close(s);
         return rc;
@@ -19,6 +25,8 @@ int qm_session_open(qm_session **out, qm_engine *g, qm_err *e) {
     *out = s;
     return 0;
 }
+
+static uint32_t pages_of(uint32_t n) { return n / QM_PAGE_TOKENS + (n % QM_PAGE_TOKENS != 0); }
 
 static void give_pages(qm_session *s, uint32_t keep) {
     while (s->n_pages > keep) qm_pages_give(&s->g->kv, s->pages[--s->n_pages]);
@@ -48,7 +56,7 @@ int qm_session_truncate(qm_session *s, uint32_t n, qm_err *e) {
     s->n = n;
     if (s->n_cached > n) s->n_cached = n;
     s->last = NULL;
-    give_pages(s, (s->n_cached + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS);
+    qm_session_trim(s);
     return 0;
 }
 
@@ -58,17 +66,23 @@ int qm_session_set_sampling(qm_session *s, const qm_sampling *p, qm_err *e) {
     return rc ? rc : s->g->exec->put_sampling(s->g, s->seq, &words, e);
 }
 
+int qm_session_pages(qm_session *s, uint32_t n, qm_err *e) {
+    uint32_t had = s->n_pages;
+    int rc = 0;
+    while (s->n_pages < n && !(rc = qm_pages_take(&s->g->kv, &s->pages[s->n_pages], e))) s->n_pages++;
+    if (!rc && s->n_pages > had) rc = s->g->exec->put_pages(s->g, s->seq, had, s->pages + had, s->n_pages - had, e);
+    if (rc) give_pages(s, had);
+    return rc;
+}
+
+void qm_session_trim(qm_session *s) { give_pages(s, pages_of(s->n_cached)); }
+
 int qm_session_step(qm_session *s, uint32_t pos, int logits, qm_err *e) {
     qm_engine *g = s->g;
     const qm_plan *p;
     QM_PROF_SCOPE(logits ? QM_PROF_DECODE : QM_PROF_PREFILL, "step");
-    int rc = qm_engine_plan(g, pos, logits, &p, e);
-    while (!rc && s->n_pages <= pos / QM_PAGE_TOKENS) {
-        uint32_t page;
-        if ((rc = qm_pages_take(&g->kv, &page, e))) break;
-        s->pages[s->n_pages] = page;
-        rc = g->exec->put_page(g, s->seq, s->n_pages++, page, e);
-    }
+    int rc = qm_session_pages(s, pos / QM_PAGE_TOKENS + 1, e);
+    if (!rc) rc = qm_engine_plan(g, pos, logits, &p, e);
     if (!rc) rc = g->exec->step(g, s->seq, p, e);
     if (!rc && logits) s->last = p;
     return rc;
@@ -89,6 +103,15 @@ int qm_session_prefill(qm_session *s, const qm_gen_opts *o, qm_err *e) {
         if (!rc) s->n_cached = from + i + 1;
     }
     return rc;
+}
+
+int qm_result_take(const qm_result *r, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {
+    const volatile qm_result *v = r; /* the device writes it */
+    if (v->pos != pos)
+        return qm_fail(e, QM_ERR_DEVICE, "the result of position %u is not there: its slot has that of %u", pos, v->pos);
+    *id = v->token;
+    *flags = v->flags;
+    return 0;
 }
 
 int qm_session_result(qm_session *s, uint32_t pos, uint32_t *id, qm_err *e) {
@@ -118,5 +141,5 @@ int qm_session_eval(qm_session *s, uint32_t token, qm_err *e) {
 
 int qm_session_logits(qm_session *s, float *out, qm_err *e) {
     if (!s->last) return qm_fail(e, QM_ERR_ARG, "session: no logits have been computed");
-    return s->g->exec->logits(s->g, s->seq, s->last, out, e);
+    return s->g->exec->logits(s->g, s->seq, out, e);
 }

@@ -191,7 +191,6 @@ static uint64_t address(const qm_tracer *t, qm_seq *seq, qm_ref r) {
 /* The jobs' addresses are those of one sequence. */
 static int resolve(qm_tracer *t, qm_seq *seq, qm_err *e) {
     struct qm_trace_memory *m = t->m;
-    qm_device *d = t->g->dev;
     int rc = 0;
     for (int i = 0; i < t->n_slots; i++) {
         const qm_trace_slot *s = &t->slots[i];
@@ -208,10 +207,9 @@ static int resolve(qm_tracer *t, qm_seq *seq, qm_err *e) {
             };
         }
     }
-    if (d) QM_CU_TRY(d, MemcpyHtoDAsync(m->dev + m->jobs_off, m->jobs, t->n_jobs * sizeof *m->jobs, qm_graph_stream(t->g)));
+    if (t->g->dev) rc = qm_graph_put(t->g, m->dev + m->jobs_off, m->jobs, t->n_jobs * sizeof *m->jobs, e);
     else memcpy(m->host + m->jobs_off, m->jobs, t->n_jobs * sizeof *m->jobs);
     m->seq = seq;
-out:
     return rc;
 }
 
@@ -261,12 +259,7 @@ int qm_trace_place(qm_session *s, uint32_t pos, uint32_t token, qm_err *e) {
         return qm_fail(e, QM_ERR_ARG, "token %u is outside the vocabulary of %u", token, g->model->hp.n_vocab);
     int rc = g->exec->put_tokens(g, s->seq, pos, &token, 1, e);
     if (!rc) rc = g->exec->set_pos(g, s->seq, pos, e);
-    while (!rc && s->n_pages <= pos / QM_PAGE_TOKENS) {
-        uint32_t page;
-        if ((rc = qm_pages_take(&g->kv, &page, e))) break;
-        s->pages[s->n_pages] = page;
-        rc = g->exec->put_page(g, s->seq, s->n_pages++, page, e);
-    }
+    if (!rc) rc = qm_session_pages(s, pos / QM_PAGE_TOKENS + 1, e);
     s->ids[pos] = token;
     return rc;
 }

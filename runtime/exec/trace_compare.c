@@ -74,7 +74,7 @@ int qm_twin_open(qm_twin **out, qm_session *s, qm_err *e) {
     qm_twin *t = calloc(1, sizeof *t);
     if (!t) return qm_fail(e, QM_ERR_NOMEM, "compare: out of memory");
     const qm_hparams *hp = &g->model->hp;
-    qm_seq_layout l = qm_seq_layout_of(g->limits);
+    qm_seq_layout l = qm_seq_layout_of(hp, g->limits);
     t->s = s;
     t->kv_layer_bytes = 2 * qm_kv_page_bytes(hp) * g->limits.n_pages;
     t->n_floats = g->scratch_bytes / 4; /* no vector is longer than all of scratch */
@@ -134,11 +134,19 @@ static void sum_parts(float *y, const unsigned char *base, uint32_t n, uint32_t 
     }
 }
 
+/* The two sides of a vector: the device's, and the reference's. */
+static const unsigned char *got(const qm_twin *t, qm_ref r) {
+    return (QM_REF_SPACE(r) == QM_SPACE_SEQ ? t->got_seq : t->got) + QM_REF_VALUE(r);
+}
+static const unsigned char *want(const qm_twin *t, qm_ref r) {
+    return (QM_REF_SPACE(r) == QM_SPACE_SEQ ? t->seq : t->scratch) + QM_REF_VALUE(r);
+}
+
 static void compare_f32(qm_twin *t, qm_ref r, uint32_t n, uint32_t parts, const char *tensor, qm_difference *d) {
     qm_difference x;
     if (!r) return;
-    sum_parts(t->a, t->got + QM_REF_VALUE(r), n, parts);
-    sum_parts(t->b, t->scratch + QM_REF_VALUE(r), n, parts);
+    sum_parts(t->a, got(t, r), n, parts);
+    sum_parts(t->b, want(t, r), n, parts);
     qm_difference_of(&x, t->a, t->b, n);
     keep_worst(d, &x, tensor);
 }
@@ -147,8 +155,8 @@ static void compare_q16a(qm_twin *t, qm_ref r, uint32_t n_vec, uint32_t n, qm_di
     qm_difference x;
     if (!r) return;
     for (uint32_t v = 0; v < n_vec; v++) {
-        qm_q16a_dequantize(t->a, t->got + QM_REF_VALUE(r) + QM_Q16A_BYTES((uint64_t)n) * v, n);
-        qm_q16a_dequantize(t->b, t->scratch + QM_REF_VALUE(r) + QM_Q16A_BYTES((uint64_t)n) * v, n);
+        qm_q16a_dequantize(t->a, got(t, r) + QM_Q16A_BYTES((uint64_t)n) * v, n);
+        qm_q16a_dequantize(t->b, want(t, r) + QM_Q16A_BYTES((uint64_t)n) * v, n);
         qm_difference_of(&x, t->a, t->b, n);
         keep_worst(d, &x, "q16a");
     }
@@ -205,7 +213,7 @@ static void compare_all(qm_twin *t, const qm_plan *p, const qm_op *op, uint32_t 
     case QM_OP_MOE_UP: compare_q16a(t, a->moe_up.hq, op->grid[1], a->moe_up.n_ff, d); break;
     case QM_OP_SWIGLU: compare_q16a(t, a->swiglu.hq, a->swiglu.k, a->swiglu.n, d); break;
     case QM_OP_ROUTER:
-        compare_words(t->got + QM_REF_VALUE(a->router.ids), t->scratch + QM_REF_VALUE(a->router.ids), a->router.n_used, "ids", d);
+        compare_words(got(t, a->router.ids), want(t, a->router.ids), a->router.n_used, "ids", d);
         break;
     case QM_OP_QKROPE: compare_cache(t, p, pos, d); break;
     default: break;
@@ -219,7 +227,7 @@ static int fetch(qm_twin *t, const qm_plan *p, const qm_op *op, unsigned char *s
                  unsigned char *kv, qm_err *e) {
     qm_engine *g = t->s->g;
     int rc = download(t, p, scratch, QM_REF(QM_SPACE_SCRATCH, 0), g->scratch_bytes, e);
-    if (!rc) rc = download(t, p, seq, QM_REF(QM_SPACE_SEQ, 0), qm_seq_layout_of(g->limits).bytes, e);
+    if (!rc) rc = download(t, p, seq, QM_REF(QM_SPACE_SEQ, 0), qm_seq_layout_of(&g->model->hp, g->limits).bytes, e);
     if (!rc && kv) {
         uint64_t off = t->kv_layer_bytes * (uint32_t)op->layer;
         t->host.base[QM_SPACE_KV] = (uint64_t)(uintptr_t)t->kv - off; /* the mirror holds this layer alone */

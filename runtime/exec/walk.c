@@ -21,8 +21,7 @@ static int case_of(const qm_op *op) {
     return -1;
 }
 
-/* [first, first + n): from the first op with a body to the last; all between must have one. */
-static int range(qm_walk *w, const qm_plan *p, qm_err *e) {
+int qm_walk_range(qm_walk *w, const qm_plan *p, qm_err *e) {
     int last = -1;
     w->first = -1;
     for (int i = 0; i < p->n_ops; i++)
@@ -39,8 +38,6 @@ static int range(qm_walk *w, const qm_plan *p, qm_err *e) {
     w->n = w->first < 0 ? 0 : last - w->first + 1;
     return 0;
 }
-
-int qm_walk_check(const qm_plan *p, qm_err *e) { return range(&(qm_walk){0}, p, e); }
 
 /* How many of an op's CTAs run side by side, and how far apart their shared memories are. */
 static int parts(qm_walk_record *r, const qm_op *op, qm_device *d, qm_kernels *k, qm_err *e) {
@@ -60,11 +57,11 @@ out:
     return rc;
 }
 
-int qm_walk_open(qm_walk *w, qm_device *d, qm_kernels *k, const qm_plan *p, const qm_bases *b, qm_err *e) {
+int qm_walk_open(qm_walk *w, qm_uploader *put, qm_device *d, qm_kernels *k, const qm_plan *p, const qm_bases *b, qm_err *e) {
     *w = (qm_walk){.kernel = qm_kernel_find(QM_OP_WALK, -1, 128), .grid = (unsigned)d->n_sm};
     qm_walk_record *rec = NULL;
     CUfunction f;
-    int fit = 0, rc = range(w, p, e);
+    int fit = 0, rc = qm_walk_range(w, p, e);
     if (rc || !w->n) return rc;
     if (!(rec = calloc((size_t)w->n, sizeof *rec))) return qm_fail(e, QM_ERR_NOMEM, "executor persistent: out of memory");
     for (int i = 0; i < w->n; i++) {
@@ -89,7 +86,7 @@ int qm_walk_open(qm_walk *w, qm_device *d, qm_kernels *k, const qm_plan *p, cons
         goto out;
     }
     QM_CU_TRY(d, MemAlloc(&w->records, (size_t)w->n * sizeof *rec));
-    QM_CU_TRY(d, MemcpyHtoD(w->records, rec, (size_t)w->n * sizeof *rec));
+    rc = qm_uploader_copy(put, w->records, rec, (size_t)w->n * sizeof *rec, e);
 out:
     free(rec);
     if (rc) qm_walk_close(w, d);

@@ -92,7 +92,7 @@ static int put_region(loader *l, const qm_region *r, CUdeviceptr at, qm_err *e) 
         const qm_weight *w = &l->g->model->weights[r->weight[i]];
         uint64_t bytes = (uint64_t)w->n_cols * 4;
         int rc = r->packed ? put_packed(l, at, w, &bytes, e)
-                           : qm_uploader_put(l->u, at, bytes, 4, fill_raw, (void *)(uintptr_t)w->t->data, e);
+                           : qm_uploader_copy(l->u, at, w->t->data, bytes, e);
         if (rc) {
             qm_err_prefix(e, "uploading %.*s", (int)w->t->name.n, w->t->name.s);
             return rc;

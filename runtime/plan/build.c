@@ -318,7 +318,8 @@ static void sampling(builder *s) {
     op->grid[0] = l.grid[0];
     op->block = l.block;
     op->args.sample_draw = (qm_sample_draw_args){.keys = s->b.keys, .cand = s->b.cand, .work = s->b.work,
-                                                 .state = seq(p->seq.state_off), .tokens = seq(p->seq.tokens_off), .n = n};
+                                                 .state = seq(p->seq.state_off), .tokens = seq(p->seq.tokens_off),
+                                                 .result = QM_REF(QM_SPACE_RESULT, 0), .n = n};
     output(op, s->b.logits, n, 1, QM_OUT_F32);
 }
 
@@ -353,7 +354,7 @@ static void allocate(builder *s) {
     b->h = scratch(s, 4 * ff);
     b->hq = scratch(s, QM_Q16A_BYTES(ff));
     b->down = scratch(s, 4ull * hp->n_used * hp->n_embd);
-    b->logits = scratch(s, 4ull * hp->n_vocab);
+    b->logits = seq(s->p->seq.logits_off); /* looked at after other sequences have stepped */
     b->keys = scratch(s, 4ull * (hp->n_vocab + 3));
     b->hist = scratch(s, 4 * QM_SAMPLE_BUCKETS);
     b->part = scratch(s, 8 * QM_SAMPLE_CTAS);
@@ -362,8 +363,14 @@ static void allocate(builder *s) {
     /* last, since only these depend on the step's shape: the others keep their place in every plan */
     b->acc = scratch(s, 4 * nq * splits);
     b->ml = scratch(s, 8 * (uint64_t)hp->n_head * splits);
-    s->p->logits_off = QM_REF_VALUE(b->logits);
     s->p->x_off = QM_REF_VALUE(b->x);
+}
+
+uint64_t qm_plan_scratch_bytes(const qm_place *pl, qm_limits limits) {
+    const qm_hparams *hp = &pl->model->hp;
+    qm_plan p = {.shape = {1, qm_plan_splits(hp, limits, limits.n_ctx - 1)}};
+    allocate(&(builder){.p = &p, .hp = hp});
+    return p.scratch_bytes;
 }
 
 int qm_plan_build(qm_plan **out, const qm_place *place, qm_shape shape, qm_limits limits, qm_err *e) {
@@ -373,7 +380,7 @@ int qm_plan_build(qm_plan **out, const qm_place *place, qm_shape shape, qm_limit
     p->place = place;
     p->shape = shape;
     p->limits = limits;
-    p->seq = qm_seq_layout_of(limits);
+    p->seq = qm_seq_layout_of(&place->model->hp, limits);
     builder s = {.p = p, .hp = &place->model->hp, .layer = -1, .e = e};
     allocate(&s);
     embed(&s);

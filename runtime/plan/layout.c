@@ -15,12 +15,13 @@ uint64_t qm_kv_pool_bytes(const qm_hparams *hp, uint32_t n_pages) {
     return qm_kv_page_bytes(hp) * n_pages * 2 * hp->n_layers;
 }
 
-qm_seq_layout qm_seq_layout_of(qm_limits l) {
+qm_seq_layout qm_seq_layout_of(const qm_hparams *hp, qm_limits l) {
     qm_seq_layout s;
     s.state_off = 0;
     s.tokens_off = align256(QM_STATE_SIZE);
     s.table_off = s.tokens_off + align256(4 * ((uint64_t)l.n_ctx + 1));
-    s.bytes = s.table_off + align256(4 * ((uint64_t)(l.n_ctx + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS));
+    s.logits_off = s.table_off + align256(4 * ((uint64_t)(l.n_ctx + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS));
+    s.bytes = s.logits_off + align256(4ull * hp->n_vocab);
     return s;
 }
 
@@ -47,7 +48,7 @@ static const struct {
     [QM_OP_MOE_MATVEC] = {5, QM_MOE_MATVEC_SIZE}, [QM_OP_SWIGLU] = {4, QM_SWIGLU_SIZE},
     [QM_OP_QKROPE] = {9, QM_QKROPE_SIZE},         [QM_OP_ATTN] = {7, QM_ATTN_SIZE},
     [QM_OP_COMBINE] = {4, QM_COMBINE_SIZE},       [QM_OP_ROUTER] = {3, QM_ROUTER_SIZE},
-    [QM_OP_SAMPLE_SCAN] = {7, QM_SAMPLE_SCAN_SIZE}, [QM_OP_SAMPLE_DRAW] = {5, QM_SAMPLE_DRAW_SIZE},
+    [QM_OP_SAMPLE_SCAN] = {7, QM_SAMPLE_SCAN_SIZE}, [QM_OP_SAMPLE_DRAW] = {6, QM_SAMPLE_DRAW_SIZE},
     [QM_OP_PROBE] = {2, QM_PROBE_SIZE},           [QM_OP_STATS] = {5, QM_STATS_SIZE},
     [QM_OP_WALK] = {3, QM_WALK_SIZE},
 };

@@ -46,8 +46,9 @@ typedef enum {
     QM_SPACE_REGION,   /* value: region index */
     QM_SPACE_SCRATCH,  /* value: byte offset, as in the rest */
     QM_SPACE_KV,       /* the KV page pool of all layers */
-    QM_SPACE_SEQ,      /* one sequence: state, tokens, block table */
+    QM_SPACE_SEQ,      /* one sequence: state, tokens, block table, logits */
     QM_SPACE_ROPE,     /* RoPE table */
+    QM_SPACE_RESULT,   /* one sequence's ring of results; a base of 0: none are wanted */
     QM_N_SPACES
 } qm_space;
 #define QM_REF(space, value) ((qm_ref)(space) << 56 | (qm_ref)(value))
@@ -93,7 +94,9 @@ typedef struct {
 
 /* Byte offsets in a sequence's block and in scratch that the executors need. */
 typedef struct {
-    uint64_t state_off, tokens_off, table_off, bytes;
+    uint64_t state_off, tokens_off, table_off;
+    uint64_t logits_off; /* f32 [n_vocab]: of the last step that had any */
+    uint64_t bytes;
 } qm_seq_layout;
 
 typedef struct {
@@ -103,7 +106,6 @@ typedef struct {
     qm_op *ops;               /* [n_ops] */
     int n_ops, cap_ops;
     uint64_t scratch_bytes;
-    uint64_t logits_off;      /* f32 [n_vocab] in scratch */
     uint64_t x_off;           /* f32 [n_embd]: the residual stream */
     qm_seq_layout seq;
     uint64_t weight_bytes;    /* sum over the ops */
@@ -112,13 +114,15 @@ int qm_plan_build(qm_plan **out, const qm_place *p, qm_shape shape, qm_limits li
 void qm_plan_free(qm_plan *p);
 /* The last part of the building: fills ops[].prefetch. */
 void qm_plan_prefetch(qm_plan *p);
+/* scratch_bytes of the largest plan for these limits: n_ctx and n_sm. */
+uint64_t qm_plan_scratch_bytes(const qm_place *pl, qm_limits limits);
 /* The number of attention splits for a step at position pos. */
 uint32_t qm_plan_splits(const qm_hparams *hp, qm_limits limits, uint32_t pos);
 
 /* KV pool: per layer K pages then V pages. */
 uint64_t qm_kv_page_bytes(const qm_hparams *hp);   /* one page, all kv heads, K or V of one layer */
 uint64_t qm_kv_pool_bytes(const qm_hparams *hp, uint32_t n_pages);
-qm_seq_layout qm_seq_layout_of(qm_limits limits);
+qm_seq_layout qm_seq_layout_of(const qm_hparams *hp, qm_limits limits);
 /* RoPE table: bytes, and the fill (host memory). */
 uint64_t qm_rope_bytes(const qm_hparams *hp, uint32_t n_ctx);
 void qm_rope_fill(float *table, const qm_hparams *hp, uint32_t n_ctx);

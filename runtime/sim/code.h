@@ -15,7 +15,7 @@ enum {
     F_APPROX = 256, F_NAN = 512, F_WRAP = 1024, F_TRANS = 2048, F_ADDR32 = 4096, F_VOLATILE = 8192, F_UNI = 1 << 14,
     F_ALIGNED = 1 << 15, F_RELU = 1 << 16, F_HI = 1 << 17, F_LEFT = 1 << 18, F_XORSIGN = 1 << 19, F_NOFTZ = 1 << 20,
     F_SHIFTAMT = 1 << 21, F_CONST = 1 << 22 /* not a space of its own: .const */, F_SCOPE_GPU = 1 << 23, F_NOINC = 1 << 24,
-    F_RED = 1 << 25, F_DSTSHARED = 1 << 26, F_SCOPE_CTA = 1 << 27
+    F_RED = 1 << 25, F_DSTSHARED = 1 << 26, F_SCOPE_CTA = 1 << 27, F_NC = 1 << 28 /* .nc, ldu */
 };
 enum { CMP_EQ, CMP_NE, CMP_LT, CMP_LE, CMP_GT, CMP_GE, CMP_EQU, CMP_NEU, CMP_LTU, CMP_LEU, CMP_GTU, CMP_GEU,
        CMP_NUM, CMP_NAN };
@@ -109,6 +109,7 @@ typedef struct sim_cta {
     const sim_func *f;
     struct sim_worker *wk;
     uint64_t id;
+    uint32_t sm;          /* %smid */
     uint32_t ctaid[3], n_threads, n_warps, live_threads;
     uint8_t *shared;
     uint32_t shared_bytes;
@@ -149,7 +150,7 @@ typedef struct sim_worker {
     uint64_t progress;
     uint8_t *params;
     int index;
-    uint64_t n_insts;
+    uint64_t n_insts, turn;   /* turn: state of the seed's lengths of turns */
 } sim_worker;
 
 /* exec_mem.c: the host address of one lane's access, or NULL after a report (wk->fault set).

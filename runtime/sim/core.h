@@ -71,6 +71,7 @@ typedef struct {
     int space, kind, order;       /* volatile is SIM_RELAXED; an mbarrier arrive is a SIM_ATOMIC with
                                      SIM_RELEASE, a try_wait that succeeds one with SIM_ACQUIRE */
     int cta_scope;                /* 1: .cta; 0: .gpu, .sys (and .cluster) */
+    int nc;                       /* a read through the non-coherent cache */
     uint32_t bytes;               /* per lane: 1..16 */
     uint32_t mask;                /* lanes that access */
     const uint64_t *addr;         /* [32]; shared: byte offset in the CTA's shared memory */

@@ -1,7 +1,7 @@
 /* driver.c: the software device's driver table, first part: start, device, context, modules, functions,
  * memory. Behaviour follows the CUDA driver API reference; where the driver runs a launch later, this
  * one has run it when the call returns, so a fault shows at the launch itself and, being sticky, at
- * every call after it (as under CUDA_LAUNCH_BLOCKING=1). */
+ * every call after it (as under CUDA_LAUNCH_BLOCKING=1). QMOE_SIM_ORDER=lazy is the other extreme: order.c. */
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -91,6 +91,12 @@ void sim_handle_del(const void *h) {
 void *sim_handle_any(int kind) {
     for (size_t i = 0; i < g_h_n; i++)
         if (g_h[i].kind == kind) return (void *)(uintptr_t)g_h[i].h;
+    return NULL;
+}
+
+void *sim_handle_next(int kind, size_t *at) {
+    while (*at < g_h_n)
+        if (g_h[(*at)++].kind == kind) return (void *)(uintptr_t)g_h[*at - 1].h;
     return NULL;
 }
 
@@ -536,7 +542,11 @@ static CUresult free_one(uint64_t p, int host, const char *call) {
     else if (!a->live)
         r = sim_say(CUDA_ERROR_INVALID_VALUE, "%s: allocation #%u (%s, %llu bytes) has been freed already", call,
                     a->id, a->what, (unsigned long long)a->size);
-    else if (!strcmp(a->what, host ? "host pinned" : "cuMemAlloc")) sim_mem_free(p);
+    else if (!strcmp(a->what, host ? "host pinned" : "cuMemAlloc")) {
+        /* Freeing device memory waits for all streams, as the programming guide says; of host memory nothing is said. */
+        if (!host) r = sim_order_drain();
+        if (!r) sim_mem_free(p);
+    }
     else r = sim_say(CUDA_ERROR_INVALID_VALUE, "%s: 0x%llx is %s", call, (unsigned long long)p, a->what);
     return sim_unlock(r);
 }
@@ -557,13 +567,26 @@ CUresult CUDAAPI sim_cu_MemHostAlloc(void **p, size_t n, unsigned int flags) {
     return sim_unlock(CUDA_SUCCESS);
 }
 
+/* One address space: what the host sees is what kernels see. */
+CUresult CUDAAPI sim_cu_MemHostGetDevicePointer(CUdeviceptr *p, void *host, unsigned int flags) {
+    sim_lock();
+    CUresult r = sim_ready();
+    if (r) return sim_unlock(r);
+    const sim_alloc *a = sim_mem_find((uintptr_t)host);
+    if (!p || flags || !a || !a->live || strcmp(a->what, "host pinned"))
+        return sim_unlock(sim_say(CUDA_ERROR_INVALID_VALUE, "cuMemHostGetDevicePointer: 0x%llx is not pinned memory",
+                                  (unsigned long long)(uintptr_t)host));
+    *p = (uintptr_t)host;
+    return sim_unlock(CUDA_SUCCESS);
+}
+
 static CUresult copy_now(uint64_t d, uint64_t s, size_t n, int d_dev, int s_dev, const char *call) {
     sim_lock();
     CUresult r = sim_ready();
     if (!r) r = sim_legacy_in_capture(call);
     if (!r) r = sim_unsafe_in_capture(call);
-    if (!r) r = sim_op_run(&(sim_op){.kind = SIM_OP_COPY, .dst = d, .src = s, .n = n, .dst_dev = d_dev,
-                                     .src_dev = s_dev});
+    if (!r) r = sim_submit_sync(&(sim_op){.kind = SIM_OP_COPY, .dst = d, .src = s, .n = n, .dst_dev = d_dev,
+                                          .src_dev = s_dev});
     return sim_unlock(r);
 }
 CUresult CUDAAPI sim_cu_MemcpyHtoD(CUdeviceptr d, const void *s, size_t n) {

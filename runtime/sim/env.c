@@ -39,6 +39,17 @@ static void words(reader *r, const char *name, const char *const word[2], int *c
     }
 }
 
+/* "eager", "lazy" or "lazy:SEED" */
+static void order(reader *r, const char *name, int *lazy, uint64_t *seed) {
+    const char *s = getenv(name);
+    if (!s || !*s || r->why[0] || !strcmp(s, "eager")) return;
+    char *end = NULL;
+    if (!strncmp(s, "lazy:", 5) && s[5] >= '0' && s[5] <= '9') *seed = strtoull(s + 5, &end, 0);
+    if (strcmp(s, "lazy") && (!end || *end))
+        snprintf(r->why, r->n, "%s=%s: expected eager, lazy or lazy:SEED", name, s);
+    else *lazy = 1;
+}
+
 void sim_env_read(qm_sim_options *o, int *cc, char *why, size_t why_n) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN), pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     uint64_t sms = 4, threads = cores > 0 ? (uint64_t)cores : 1, count = 0, seed = 0, arch = 80;
@@ -53,6 +64,7 @@ void sim_env_read(qm_sim_options *o, int *cc, char *why, size_t why_n) {
     number(&r, "QMOE_SIM_COUNT", 0, 1, &count);
     number(&r, "QMOE_SIM_CC", 80, 129, &arch);
     words(&r, "QMOE_SIM_CHECK", (const char *const[]){"races", "uninit"}, (int *const[]){&o->check_races, &o->check_uninit});
+    order(&r, "QMOE_SIM_ORDER", &o->lazy, &o->order_seed);
     const char *isa = getenv("QMOE_SIM_ISA"); /* read where the handlers are chosen, exec_table.c */
     if (isa && !why[0] && strcmp(isa, "base") && strcmp(isa, "avx2") && strcmp(isa, "avx512"))
         snprintf(why, why_n, "QMOE_SIM_ISA=%s: expected base, avx2 or avx512", isa);

@@ -16,6 +16,9 @@
 #define IDLE_INSTS 40000000ull /* or this many instructions without any effect */
 #define SPAWN_AFTER 40000ull  /* warp instructions that one thread runs before help is called */
 
+/* i -> (i * mul + add) mod n; mul and n share no factor. mul 0: i -> i mod n */
+typedef struct { uint64_t n, mul, add; } permutation;
+
 typedef struct sim_run_state {
     const sim_launch *l;
     uint64_t n_cta;
@@ -24,7 +27,7 @@ typedef struct sim_run_state {
     _Atomic uint64_t epoch;   /* rises whenever any worker makes progress */
     _Atomic uint64_t idle;    /* epoch << IDLE_BITS | workers that have seen nothing change since that epoch */
     _Atomic int fault, active;
-    uint64_t seed_mul, seed_add;
+    permutation order, sms;   /* the seed's: of the CTAs, and of the multiprocessors that take them in turn */
     int n_workers;
 } run_state;
 
@@ -207,7 +210,7 @@ static void fill_special(sim_warp *w, const sim_sreg *s) {
         case SR_LANEID: v = i; break;
         case SR_WARPID: v = w->id; break;
         case SR_NWARPID: v = c->n_warps; break;
-        case SR_SMID: v = (uint32_t)(c->id % (uint64_t)(l->opt.n_sm > 0 ? l->opt.n_sm : 1)); break;
+        case SR_SMID: v = c->sm; break;
         case SR_NSMID: v = (uint32_t)l->opt.n_sm; break;
         case SR_LANEMASK_EQ: v = 1u << i; break;
         case SR_LANEMASK_LE: v = i == 31 ? ~0u : (2u << i) - 1; break;
@@ -223,9 +226,16 @@ static void fill_special(sim_warp *w, const sim_sreg *s) {
     }
 }
 
-static void cta_start(sim_cta *c, uint64_t id) {
+static uint64_t permuted(const permutation *p, uint64_t i) { return (p->mul ? i % p->n * p->mul + p->add : i) % p->n; }
+
+/* The at-th CTA to start: which one it is and where it runs. Multiprocessors take turns; with a seed each round of them
+ * begins elsewhere. */
+static void cta_start(sim_cta *c, uint64_t at) {
     const sim_func *f = c->f;
+    const run_state *rs = c->wk->rs;
+    const uint64_t id = permuted(&rs->order, at);
     c->id = id;
+    c->sm = (uint32_t)permuted(&rs->sms, rs->sms.mul ? at + at / rs->sms.n * rs->sms.mul : at);
     c->ctaid[0] = (uint32_t)(id % c->l->grid[0]);
     c->ctaid[1] = (uint32_t)(id / c->l->grid[0] % c->l->grid[1]);
     c->ctaid[2] = (uint32_t)(id / ((uint64_t)c->l->grid[0] * c->l->grid[1]));
@@ -318,6 +328,11 @@ static int cta_round(sim_worker *wk, sim_cta *c) {
     int done = 0, ran = 0, all_yield = 1;
     int (*slice)(sim_warp *, int) = wk->l->opt.count ? slice_counted : slice_plain;
     uint32_t start = wk->l->opt.sched_seed ? (uint32_t)((wk->l->opt.sched_seed * 2654435761u + c->id) % c->n_warps) : 0;
+    int turn = SLICE;
+    if (wk->l->opt.sched_seed) { /* turns of any length */
+        wk->turn = wk->turn * 6364136223846793005ull + wk->l->opt.sched_seed;
+        turn = 1 + (int)((wk->turn >> 33) % SLICE);
+    }
     for (uint32_t k = 0; k < c->n_warps; k++) {
         sim_warp *w = &c->warps[(k + start) % c->n_warps];
         if (w->done) {
@@ -326,7 +341,7 @@ static int cta_round(sim_worker *wk, sim_cta *c) {
         }
         if (w->blocked) continue;
         ran = 1;
-        switch (slice(w, SLICE)) {
+        switch (slice(w, turn)) {
         case W_DONE: w->done = 1; done++; all_yield = 0; break;
         case W_BLOCKED:
             w->blocked = 1;
@@ -348,11 +363,7 @@ static int cta_round(sim_worker *wk, sim_cta *c) {
 }
 
 /* ---- workers ---- */
-static uint64_t order_of(const run_state *rs, uint64_t i) {
-    return rs->seed_mul ? (i * rs->seed_mul + rs->seed_add) % rs->n_cta : i;
-}
-
-static int take(run_state *rs, uint64_t *id) {
+static int take(run_state *rs, uint64_t *at) {
     uint64_t r = atomic_load(&rs->resident);
     do
         if (r >= rs->max_resident) return 0;
@@ -362,13 +373,13 @@ static int take(run_state *rs, uint64_t *id) {
         atomic_fetch_sub(&rs->resident, 1);
         return 0;
     }
-    *id = order_of(rs, i);
+    *at = i;
     return 1;
 }
 
 typedef struct { sim_cta **v; int n, cap; sim_cta *spare; } cta_list;
 
-static int list_start(sim_worker *wk, cta_list *s, uint64_t id) {
+static int list_start(sim_worker *wk, cta_list *s, uint64_t at) {
     if (s->n == s->cap) {
         int cap = s->cap ? 2 * s->cap : 8;
         sim_cta **v = realloc(s->v, sizeof *v * (size_t)cap);
@@ -379,7 +390,7 @@ static int list_start(sim_worker *wk, cta_list *s, uint64_t id) {
     sim_cta *c = s->spare ? s->spare : cta_new(wk);
     s->spare = NULL;
     if (!c) return -1;
-    cta_start(c, id);
+    cta_start(c, at);
     s->v[s->n++] = c;
     return 0;
 }
@@ -410,10 +421,10 @@ static int all_idle(run_state *rs, uint64_t seen) {
 static void worker_run(sim_worker *wk, uint64_t stop_after) {
     run_state *rs = wk->rs;
     cta_list s = {0};
-    uint64_t id, idle_from = wk->n_insts, seen = atomic_load(&rs->epoch), mine = wk->progress;
+    uint64_t at, idle_from = wk->n_insts, seen = atomic_load(&rs->epoch), mine = wk->progress;
     int waits = 0, is_idle = 0, failed = 0;
     if (rs->l->cooperative) /* all of a worker's share at once */
-        for (uint64_t i = (uint64_t)wk->index; i < rs->n_cta && !failed; i += (uint64_t)rs->n_workers) failed = list_start(wk, &s, order_of(rs, i)) < 0;
+        for (uint64_t i = (uint64_t)wk->index; i < rs->n_cta && !failed; i += (uint64_t)rs->n_workers) failed = list_start(wk, &s, i) < 0;
     for (;;) {
         if (failed) {
             sim_report("%s: the host is out of memory for resident CTAs", wk->f->name);
@@ -422,8 +433,8 @@ static void worker_run(sim_worker *wk, uint64_t stop_after) {
         }
         if (atomic_load_explicit(&rs->fault, memory_order_relaxed)) break;
         if (!s.n) {
-            if (rs->l->cooperative || wk->n_insts >= stop_after || !take(rs, &id)) break;
-            failed = list_start(wk, &s, id) < 0;
+            if (rs->l->cooperative || wk->n_insts >= stop_after || !take(rs, &at)) break;
+            failed = list_start(wk, &s, at) < 0;
             continue;
         }
         int moved = 0, fault = 0;
@@ -459,7 +470,7 @@ static void worker_run(sim_worker *wk, uint64_t stop_after) {
         if (!moved) {
             if (++waits % 4 == 0) sched_yield();
             /* this wave waits for something: let the next resident CTA in */
-            if (!rs->l->cooperative && waits > 64 && take(rs, &id)) failed = list_start(wk, &s, id) < 0, waits = 0;
+            if (!rs->l->cooperative && waits > 64 && take(rs, &at)) failed = list_start(wk, &s, at) < 0, waits = 0;
         }
         if (!is_idle && (waits > IDLE_ROUNDS || wk->n_insts - idle_from > IDLE_INSTS)) {
             is_idle = 1;
@@ -499,6 +510,15 @@ static int launch_ok(const sim_launch *l) {
 
 static uint64_t gcd(uint64_t a, uint64_t b) { return b ? gcd(b, a % b) : a; }
 
+static permutation permutation_of(uint64_t n, uint64_t seed) {
+    permutation p = {.n = n};
+    if (!seed) return p;
+    p.mul = (seed * 6364136223846793005ull >> 33) % n | 1;
+    while (gcd(p.mul % n, n) != 1 && n > 1) p.mul++;
+    p.add = (seed * 1442695040888963407ull >> 33) % n;
+    return p;
+}
+
 int sim_run(const sim_launch *l, qm_sim_counters *out) {
     if (!launch_ok(l)) {
         sim_report("%s: cannot launch grid %u x %u x %u of %u x %u x %u threads (at most %u a CTA%s)", l->func->name, l->grid[0], l->grid[1],
@@ -518,11 +538,8 @@ int sim_run(const sim_launch *l, qm_sim_counters *out) {
     if ((uint64_t)n > rs.n_cta) n = (int)rs.n_cta;
     if (n > 64) n = 64;
     rs.n_workers = n;
-    if (o->sched_seed) { /* i -> (i * mul + add) mod n is a permutation when mul and n share no factor */
-        rs.seed_mul = (o->sched_seed * 6364136223846793005ull >> 33) % rs.n_cta | 1;
-        while (gcd(rs.seed_mul % rs.n_cta, rs.n_cta) != 1 && rs.n_cta > 1) rs.seed_mul++;
-        rs.seed_add = (o->sched_seed * 1442695040888963407ull >> 33) % rs.n_cta;
-    }
+    rs.order = permutation_of(rs.n_cta, o->sched_seed);
+    rs.sms = permutation_of((uint64_t)sms, o->sched_seed ? o->sched_seed ^ 0x9e3779b97f4a7c15u : 0);
     if (o->check_races || o->check_uninit) sim_check_launch_begin(l);
     uint8_t *params = malloc(l->func->param_bytes + 16);
     sim_worker *wk = calloc((size_t)n, sizeof *wk);

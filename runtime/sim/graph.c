@@ -5,23 +5,27 @@
 #include "stream.h"
 
 enum { GRID_Y_MAX = 65535 };
-typedef struct { sim_oplist ops; } sim_graph; /* SIM_H_GRAPH and SIM_H_EXEC alike */
+typedef struct { sim_oplist *ops; } sim_graph; /* SIM_H_GRAPH and SIM_H_EXEC alike */
 
 /* ---- graphs ---- */
-CUresult sim_graph_new(CUgraph *g, sim_oplist *take) {
+static sim_graph *graph_make(int kind, sim_oplist *ops) {
     sim_graph *h = calloc(1, sizeof *h);
-    if (!h || sim_handle_add(h, SIM_H_GRAPH)) {
+    if (!h || sim_handle_add(h, kind)) {
         free(h);
-        return CUDA_ERROR_OUT_OF_MEMORY;
+        return NULL;
     }
-    h->ops = *take;
-    *take = (sim_oplist){0};
-    *g = (CUgraph)h;
-    return CUDA_SUCCESS;
+    h->ops = sim_ops_share(ops);
+    return h;
 }
 
+CUresult sim_graph_new(CUgraph *g, sim_oplist *ops) {
+    *g = (CUgraph)graph_make(SIM_H_GRAPH, ops);
+    return *g ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+/* A launch in flight keeps its list: the driver frees a graph when it has completed. */
 static void graph_free(sim_graph *h) {
-    sim_ops_free(&h->ops);
+    sim_ops_drop(h->ops);
     sim_handle_del(h);
     free(h);
 }
@@ -37,10 +41,10 @@ CUresult CUDAAPI sim_cu_GraphGetNodes(CUgraph g, CUgraphNode *nodes, size_t *n) 
     if (r) return sim_unlock(r);
     if (!n || !sim_handle_is(g, SIM_H_GRAPH)) return sim_unlock(CUDA_ERROR_INVALID_VALUE);
     const sim_graph *h = (const sim_graph *)g;
-    if (!nodes) *n = h->ops.n;
+    if (!nodes) *n = h->ops->n;
     else {
-        for (size_t i = 0; i < *n; i++) nodes[i] = i < h->ops.n ? (CUgraphNode)h->ops.v[i] : NULL;
-        if (*n > h->ops.n) *n = h->ops.n;
+        for (size_t i = 0; i < *n; i++) nodes[i] = i < h->ops->n ? (CUgraphNode)h->ops->v[i] : NULL;
+        if (*n > h->ops->n) *n = h->ops->n;
     }
     return sim_unlock(CUDA_SUCCESS);
 }
@@ -53,15 +57,8 @@ CUresult CUDAAPI sim_cu_GraphInstantiate(CUgraphExec *x, CUgraph g, unsigned lon
         (flags & ~(unsigned long long)(CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH | CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD |
                                        CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY)))
         return sim_unlock(CUDA_ERROR_INVALID_VALUE);
-    sim_graph *h = calloc(1, sizeof *h);
-    if (!h) return sim_unlock(CUDA_ERROR_OUT_OF_MEMORY);
-    if (sim_ops_copy(&h->ops, &((sim_graph *)g)->ops) || sim_handle_add(h, SIM_H_EXEC)) {
-        sim_ops_free(&h->ops);
-        free(h);
-        return sim_unlock(CUDA_ERROR_OUT_OF_MEMORY);
-    }
-    *x = (CUgraphExec)h;
-    return sim_unlock(CUDA_SUCCESS);
+    *x = (CUgraphExec)graph_make(SIM_H_EXEC, ((sim_graph *)g)->ops);
+    return sim_unlock(*x ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY);
 }
 
 CUresult CUDAAPI sim_cu_GraphLaunch(CUgraphExec x, CUstream s) {
@@ -69,7 +66,16 @@ CUresult CUDAAPI sim_cu_GraphLaunch(CUgraphExec x, CUstream s) {
     CUresult r = sim_ready();
     if (r) return sim_unlock(r);
     if (!sim_handle_is(x, SIM_H_EXEC)) return sim_unlock(sim_say(CUDA_ERROR_INVALID_VALUE, "not an executable graph"));
-    return sim_unlock(sim_submit(s, &(sim_op){.kind = SIM_OP_CHILD, .child = &((sim_graph *)x)->ops}, "cuGraphLaunch"));
+    return sim_unlock(sim_submit(s, &(sim_op){.kind = SIM_OP_CHILD, .child = ((sim_graph *)x)->ops}, "cuGraphLaunch"));
+}
+
+/* There is nothing to bring anywhere. */
+CUresult CUDAAPI sim_cu_GraphUpload(CUgraphExec x, CUstream s) {
+    (void)s;
+    sim_lock();
+    CUresult r = sim_ready();
+    if (!r && !sim_handle_is(x, SIM_H_EXEC)) r = sim_say(CUDA_ERROR_INVALID_VALUE, "not an executable graph");
+    return sim_unlock(r);
 }
 
 static CUresult destroy(void *h, int kind) {

@@ -88,12 +88,13 @@ static const struct { const char *s; uint32_t mod; } mods[] = {
     {"approx", F_APPROX}, {"NaN", F_NAN}, {"wrap", F_WRAP}, {"trans", F_TRANS}, {"volatile", F_VOLATILE},
     {"uni", F_UNI}, {"aligned", F_ALIGNED}, {"relu", F_RELU}, {"noftz", F_NOFTZ}, {"shiftamt", F_SHIFTAMT},
     {"cta", F_SCOPE_CTA}, {"gpu", F_SCOPE_GPU}, {"sys", F_SCOPE_GPU}, {"gl", F_SCOPE_GPU}, {"cluster", F_SCOPE_GPU}, {"const", F_CONST},
-    {"noinc", F_NOINC}, {"satfinite", F_SAT},
+    {"noinc", F_NOINC}, {"satfinite", F_SAT}, {"nc", F_NC},
 };
 static const char *const cmps[] = {"eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"};
 static const char *const atoms[] = {"", "add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec"};
 
 static void interpret(isa_match *k) {
+    if (!strcmp(k->tok[0], "ldu")) k->mod |= F_NC;
     int is_atom = !strcmp(k->tok[0], "atom") || !strcmp(k->tok[0], "red");
     int is_setp = !strcmp(k->tok[0], "setp") || !strcmp(k->tok[0], "set");
     for (int i = 1; i < k->n_tok; i++) {

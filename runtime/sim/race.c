@@ -5,10 +5,14 @@
  * that acquire patterns observe, where a pattern is the instruction's own qualifier or a fence beside a
  * strong access. How sim ordered the two does not matter; warps do not run in lockstep for this check.
  *
- * State per 4-byte word: the last write, and the reads since that no later read is known to follow
- * (FastTrack; Flanagan and Freund, PLDI 2009). A word touched by narrower accesses gets a state per
- * byte. Known to be missed: unordered strong writes older than the last one, and readers beyond
- * READ_MAX warps of one word. Each launch starts afresh: launches are ordered. */
+ * A read through the non-coherent cache (ld.global.nc, ldu) of a word that the launch writes at any time is
+ * reported whatever orders the two: no write reaches that cache.
+ *
+ * State per 4-byte word: the last write, the older ones that it does not stand for, and the reads since
+ * that no later read is known to follow (FastTrack; Flanagan and Freund, PLDI 2009, which keeps one write:
+ * here strong writes may come one after another with no order between them). A word touched by narrower
+ * accesses gets a state per byte. Known to be missed: accesses beyond PAST_MAX warps of one word. Each
+ * launch starts afresh: launches are ordered. */
 #include "race.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,23 +21,24 @@
 #include "back.h"
 #include "vc.h"
 
-enum { READ_MAX = 512, WEAK = 0, STRONG_CTA = 1, STRONG_GPU = 2 };
+enum { PAST_MAX = 512, WEAK = 0, STRONG_CTA = 1, STRONG_GPU = 2 };
 
 typedef struct {
     uint32_t cta, stamp, line;
     uint16_t thread;
     uint8_t strong;
-    uint8_t set;              /* 0: nothing; 1: this thread; 2: several lanes of its warp */
+    uint8_t set : 2;          /* 0: nothing; 1: this thread; 2: several lanes of its warp */
+    uint8_t nc : 1;           /* a read through the non-coherent cache */
 } epoch;
 typedef struct {
     epoch e;
-    uint32_t next;            /* index + 1 into g_read */
-} read_entry;
+    uint32_t next;            /* index + 1 into g_past */
+} past_entry;
 typedef struct {
     uint32_t gen;             /* launch it belongs to; others count as empty */
     uint32_t split;           /* index + 1 of four byte cells in g_split, or 0 */
-    uint32_t reads;           /* index + 1 into g_read, or 0 */
-    epoch w;
+    uint32_t reads, writes;   /* index + 1 into g_past, or 0; writes: those before w */
+    epoch w;                  /* the last write */
 } cell;
 
 typedef struct sync_var {
@@ -68,8 +73,8 @@ static const sim_launch *g_launch;
 static int g_oom;
 static sync_var *g_vars[N_HASH];
 static race_cta *g_ctas[N_HASH];
-static read_entry *g_read;
-static uint32_t g_read_n, g_read_cap, g_read_free;
+static past_entry *g_past;
+static uint32_t g_past_n, g_past_cap, g_past_free;
 static cell *g_split;         /* groups of four */
 static uint32_t g_split_n, g_split_cap;
 
@@ -88,7 +93,7 @@ int race_launch_begin(const sim_launch *l) {
     g_launch = l;
     g_gen++;
     g_oom = 0;
-    g_read_n = g_read_free = g_split_n = 0;
+    g_past_n = g_past_free = g_split_n = 0;
     return 0;
 }
 
@@ -103,11 +108,11 @@ void race_launch_end(void) {
         }
         while (g_ctas[i]) race_cta_free(g_ctas[i]);
     }
-    free(g_read);
+    free(g_past);
     free(g_split);
-    g_read = NULL;
+    g_past = NULL;
     g_split = NULL;
-    g_read_n = g_read_cap = g_read_free = g_split_n = g_split_cap = 0;
+    g_past_n = g_past_cap = g_past_free = g_split_n = g_split_cap = 0;
 }
 
 static race_cta **cta_slot(uint32_t id) {
@@ -253,7 +258,7 @@ static sync_var *var_at(uint64_t space, uint64_t addr, int make) {
     return *head = v;
 }
 
-static void strong_read(race_cta *c, uint32_t thread, const sync_var *v, int acquire, int cta_scope) {
+static void strong_past(race_cta *c, uint32_t thread, const sync_var *v, int acquire, int cta_scope) {
     race_thread *t = &c->t[thread];
     if (!v || (t->last == v && t->last_version == v->version)) return;
     t->last = v;
@@ -319,6 +324,12 @@ static int report(const sim_access *a, const epoch *now, uint64_t addr, const ep
                     (unsigned long long)m->size);
     else snprintf(where, sizeof where, "shared offset %llu", (unsigned long long)addr);
     const int same = old->cta == now->cta && old->line == now->line && old->thread / 32 == now->thread / 32;
+    if (now->nc || old->nc) {
+        sim_report("race in %s at %s: %s at line %u by CTA %u thread %u, and %s at line %u by CTA %u thread %u: a read through "
+                   "the non-coherent cache (.nc) of a word that the same launch writes", sim_func_name(a->func), where,
+                   verb(old_kind), old->line, old->cta, old->thread, verb(a->kind), now->line, now->cta, now->thread);
+        return SIM_LAUNCH_FAILED;
+    }
     sim_report("race in %s at %s: %s%s at line %u by CTA %u thread %u%s, and %s%s at line %u by CTA %u thread %u, "
                "with nothing that orders the two%s", sim_func_name(a->func), where, old->strong ? "strong " : "",
                verb(old_kind), old->line, old->cta, old->thread, old->set == 2 ? " (and more lanes of its warp)" : "",
@@ -327,81 +338,87 @@ static int report(const sim_access *a, const epoch *now, uint64_t addr, const ep
     return SIM_LAUNCH_FAILED;
 }
 
-static uint32_t read_new(void) {
-    if (g_read_free) {
-        uint32_t i = g_read_free;
-        g_read_free = g_read[i - 1].next;
+static uint32_t past_new(void) {
+    if (g_past_free) {
+        uint32_t i = g_past_free;
+        g_past_free = g_past[i - 1].next;
         return i;
     }
-    if (g_read_n == g_read_cap) {
-        uint32_t cap = g_read_cap ? g_read_cap * 2 : 4096;
-        read_entry *p = realloc(g_read, (size_t)cap * sizeof *p);
+    if (g_past_n == g_past_cap) {
+        uint32_t cap = g_past_cap ? g_past_cap * 2 : 4096;
+        past_entry *p = realloc(g_past, (size_t)cap * sizeof *p);
         if (!p) return 0;
-        g_read = p;
-        g_read_cap = cap;
+        g_past = p;
+        g_past_cap = cap;
     }
-    return ++g_read_n;
+    return ++g_past_n;
 }
 
-static void reads_clear(cell *k) {
-    while (k->reads) {
-        uint32_t i = k->reads;
-        k->reads = g_read[i - 1].next;
-        g_read[i - 1].next = g_read_free;
-        g_read_free = i;
-    }
+/* Takes the entry that *p names off its list. */
+static void past_cut(uint32_t *p) {
+    const uint32_t gone = *p;
+    *p = g_past[gone - 1].next;
+    g_past[gone - 1].next = g_past_free;
+    g_past_free = gone;
 }
 
-/* Adds a read. Lanes of one warp share an entry. Reads that this one is known to follow go: a write that
- * races with them races with this one too (only if this one is weak: strong ones excuse each other). */
-static void read_add(const race_cta *c, cell *k, const epoch *now) {
-    uint32_t *p = &k->reads, n = 0;
-    int placed = 0;
-    while (*p) {
-        read_entry *r = &g_read[*p - 1];
-        if (!placed && r->e.cta == now->cta && r->e.thread / 32 == now->thread / 32 && r->e.strong == now->strong) {
-            const int old = known(c, now->thread, &r->e);
-            const uint32_t stamp = r->e.stamp;
-            const uint8_t set = r->e.set;
-            const uint16_t thread = r->e.thread;
-            r->e = *now;
-            if (!old) {
-                r->e.set = set == 2 || thread != now->thread ? 2 : 1;
-                if (stamp > r->e.stamp) r->e.stamp = stamp;
-            }
-            placed = 1;
-        } else if (now->strong == WEAK && known(c, now->thread, &r->e)) {
-            uint32_t gone = *p;
-            *p = r->next;
-            g_read[gone - 1].next = g_read_free;
-            g_read_free = gone;
-            continue;
-        }
-        n++;
-        p = &g_read[*p - 1].next;
+/* Does whatever races with old race with now too, which is known to follow it? Strong accesses excuse each other, so a
+ * strong one stands only for strong ones of no smaller a scope. */
+static int stands_for(const race_cta *c, const epoch *now, const epoch *old) {
+    if (old->nc && !now->nc) return 0;
+    const int scope = now->strong == WEAK || old->strong == STRONG_GPU || (old->strong == STRONG_CTA && old->cta == now->cta);
+    return scope && known(c, now->thread, old);
+}
+
+static void past_prune(const race_cta *c, uint32_t *p, const epoch *now) {
+    while (*p)
+        if (stands_for(c, now, &g_past[*p - 1].e)) past_cut(p);
+        else p = &g_past[*p - 1].next;
+}
+
+/* Adds to a list. Lanes of one warp share an entry. */
+static void past_add(uint32_t *p, epoch e) {
+    const uint32_t first = *p;
+    uint32_t n = 0;
+    for (uint32_t i = first; i; i = g_past[i - 1].next, n++) {
+        epoch *o = &g_past[i - 1].e;
+        if (o->cta != e.cta || o->thread / 32 != e.thread / 32 || o->strong != e.strong || o->nc != e.nc) continue;
+        const epoch was = *o;
+        *o = e;
+        if (was.set == 2 || was.thread != e.thread) o->set = 2;
+        if (was.stamp > o->stamp) o->stamp = was.stamp;
+        return;
     }
-    if (placed || n >= READ_MAX) return;
-    uint32_t i = read_new();
+    if (n >= PAST_MAX) return;
+    const uint32_t i = past_new();
     if (!i) {
         g_oom = 1;
         return;
     }
-    g_read[i - 1] = (read_entry){.e = *now, .next = k->reads};
-    k->reads = i;
+    g_past[i - 1] = (past_entry){.e = e, .next = first};
+    *p = i;
 }
 
 static int touch(const sim_access *a, race_cta *c, cell *k, const epoch *now, uint64_t addr) {
     if (k->gen != g_gen) *k = (cell){.gen = g_gen};
-    if (k->w.set && !both_strong(&k->w, now) && !known(c, now->thread, &k->w))
+    if (k->w.set && (now->nc || (!both_strong(&k->w, now) && !known(c, now->thread, &k->w))))
         return report(a, now, addr, &k->w, k->w.strong ? SIM_ATOMIC : SIM_WRITE);
+    for (uint32_t i = k->writes; i; i = g_past[i - 1].next) {
+        const epoch *w = &g_past[i - 1].e;
+        if (!both_strong(w, now) && !known(c, now->thread, w)) return report(a, now, addr, w, w->strong ? SIM_ATOMIC : SIM_WRITE);
+    }
     if (a->kind == SIM_READ) {
-        read_add(c, k, now);
+        past_prune(c, &k->reads, now);
+        past_add(&k->reads, *now);
         return 0;
     }
-    for (uint32_t i = k->reads; i; i = g_read[i - 1].next)
-        if (!both_strong(&g_read[i - 1].e, now) && !known(c, now->thread, &g_read[i - 1].e))
-            return report(a, now, addr, &g_read[i - 1].e, SIM_READ);
-    reads_clear(k);
+    for (uint32_t i = k->reads; i; i = g_past[i - 1].next) {
+        const epoch *r = &g_past[i - 1].e;
+        if (r->nc || (!both_strong(r, now) && !known(c, now->thread, r))) return report(a, now, addr, r, SIM_READ);
+    }
+    while (k->reads) past_cut(&k->reads);
+    past_prune(c, &k->writes, now);
+    if (k->w.set && !stands_for(c, now, &k->w)) past_add(&k->writes, k->w);
     k->w = *now;
     return 0;
 }
@@ -420,16 +437,13 @@ static int split(cell *k) {
     for (int b = 0; b < 4; b++) {
         cell *s = &g_split[g_split_n + (uint32_t)b];
         *s = (cell){.gen = g_gen, .w = k->w};
-        for (uint32_t i = k->reads; i; i = g_read[i - 1].next) {
-            uint32_t r = read_new();
-            if (!r) return -1;
-            g_read[r - 1] = (read_entry){.e = g_read[i - 1].e, .next = s->reads};
-            s->reads = r;
-        }
+        for (uint32_t i = k->reads; i; i = g_past[i - 1].next) past_add(&s->reads, g_past[i - 1].e);
+        for (uint32_t i = k->writes; i; i = g_past[i - 1].next) past_add(&s->writes, g_past[i - 1].e);
     }
     k->split = g_split_n + 1;
     g_split_n += 4;
-    reads_clear(k);
+    while (k->reads) past_cut(&k->reads);
+    while (k->writes) past_cut(&k->writes);
     return 0;
 }
 
@@ -437,7 +451,7 @@ static int lane_access(const sim_access *a, race_cta *c, uint32_t thread, uint64
     const int acquire = a->order == SIM_ACQUIRE || a->order == SIM_ACQ_REL;
     const int release = a->order == SIM_RELEASE || a->order == SIM_ACQ_REL;
     const int strong = a->kind == SIM_ATOMIC || a->order != SIM_WEAK;
-    const epoch now = {.cta = c->id, .stamp = c->t[thread].stamp, .line = a->line, .thread = (uint16_t)thread, .set = 1,
+    const epoch now = {.cta = c->id, .stamp = c->t[thread].stamp, .line = a->line, .thread = (uint16_t)thread, .set = 1, .nc = a->nc,
                        .strong = (uint8_t)(!strong ? WEAK : a->cta_scope ? STRONG_CTA : STRONG_GPU)};
     for (uint32_t b = 0; b < a->bytes;) {
         const uint64_t at = addr + b;
@@ -456,7 +470,7 @@ static int lane_access(const sim_access *a, race_cta *c, uint32_t thread, uint64
     }
     if (!strong) return 0;
     const uint64_t space = m ? 0 : (uint64_t)c->id + 1;
-    if (a->kind != SIM_WRITE) strong_read(c, thread, var_at(space, addr, 0), acquire, a->cta_scope);
+    if (a->kind != SIM_WRITE) strong_past(c, thread, var_at(space, addr, 0), acquire, a->cta_scope);
     if (a->kind != SIM_READ) strong_write(c, thread, space, addr, release, a->cta_scope, a->kind == SIM_ATOMIC);
     return 0;
 }

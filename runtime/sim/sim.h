@@ -11,7 +11,9 @@ typedef struct {
     int check_races;      /* same word, different threads, a write, no ordering between */
     int check_uninit;     /* reads of never-written global and shared bytes */
     int count;            /* fill the counters below (costs time) */
-    uint64_t sched_seed;  /* 0 = fixed order; else a seeded permutation of CTA and warp order */
+    uint64_t sched_seed;  /* 0 = fixed order; else it draws the order of CTAs and warps, their turns, and %smid */
+    int lazy;             /* enqueued work runs as late as its synchronisation allows (docs/sim.md) */
+    uint64_t order_seed;  /* lazy: 0 = always the latest order; else any legal one, drawn by this */
     size_t mem_bytes;     /* declared device memory (default: half the host's) */
 } qm_sim_options;
 void qm_sim_get_options(qm_sim_options *o);

@@ -275,7 +275,8 @@ def check_record(r):
     assert close(r["fraction_of_bandwidth"], r["bytes_per_s"] / b["read_bytes_per_s"], 1e-5)
     slower = min(load["storage_bytes_per_s"], load["bus_bytes_per_s"])
     assert load["slower"] in ("storage", "bus") and load[load["slower"] + "_bytes_per_s"] == slower
-    assert close(load["bytes_per_s"], load["bytes"] / load["seconds"], 1e-5)
+    assert 0 < load["compile_seconds"] < load["seconds"]
+    assert close(load["bytes_per_s"], load["bytes"] / (load["seconds"] - load["compile_seconds"]), 1e-5)
     assert 0 < load["upload_seconds"] <= load["seconds"]
     assert close(load["fraction_of_slower"], load["bytes_per_s"] / slower, 1e-5) and 0 <= load["file_cached"] <= 1
     assert memory["device_bytes"] > memory["device_used_bytes"] >= memory["weights_bytes"] + memory["kv_bytes"]
@@ -351,6 +352,28 @@ def test_bench_refuses():
     with open("/dev/full", "w") as full:
         p = subprocess.run([BIN, "bench", model(), "-p", "1", "-n", "0", "-r", "1", "-o", "csv"], stdout=full, stderr=subprocess.PIPE)
     assert p.returncode == 1 and b"standard output" in p.stderr
+
+
+def test_context():
+    """Without -c the context is what is asked for; what cannot be had is refused before a weight is loaded."""
+    small = os.path.join(TMP, "cli-ctx.gguf")
+    run("synth", "-o", small, "--seed", "3", "--layers", "2", "--ctx", "6000")
+    for args, n in ((("-n", "1"), 4096), (("-n", "5000"), None), ((), 6000), (("-n", "2", "-c", "100"), 100)):
+        err = run("generate", small, "--raw", "-p", "Hi", "-v", "--stop", "e", "--temp", "0", "--device", "sim", *args)[1]
+        got = int(err.split("of KV cache for ")[1].split()[0])
+        assert got == n if n else 5008 < got < 5020, (args, got)
+    for args, said in ((("-n", "6000"), "limit is 6000"), (("-c", "6001"), "limit of 6000"), (("-n", "50", "-c", "40"), "(-c) is 40")):
+        out, err = run("generate", small, "--raw", "-p", "Hi", "--device", "sim", *args, status=1)
+        assert not out and said in err and err.count("\n") == 1, err
+    # 32768 positions, or what fits: here memory for the weights, the driver's share and little more
+    wide = os.path.join(TMP, "cli-wide.gguf")
+    run("synth", "-o", wide, "--seed", "3", "--layers", "2", "--ctx", "1000000")
+    chat = lambda **env: subprocess.run([BIN, "chat", wide, "--device", "sim", "-v"], input=b"", capture_output=True, env=dict(os.environ, **env))
+    assert "KV cache for 32768 " in chat().stderr.decode()
+    got = int(chat(QMOE_SIM_MEM="400M").stderr.decode().split("of KV cache for ")[1].split()[0])
+    assert 4096 <= got < 32768, got
+    out, err = run("generate", wide, "--raw", "-p", "Hi", "-n", "900000", "--device", "sim", status=1, env={"QMOE_SIM_MEM": "400M"})
+    assert not out and "device memory" in err and "-c" in err and err.count("\n") == 1, err
 
 
 if __name__ == "__main__":

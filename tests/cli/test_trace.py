@@ -185,7 +185,7 @@ def test_refuses():
             (("--compare", "ref", "--stop-after", "qvk"), "x", 1, "--stop-after qvk"), (("--compare", "/nowhere/at/all"), "x", 1, "/nowhere/at/all"),
             (("--compare", "ref", "--executor", "ref"), "x", 2, "--executor ref has none"), (("--cosine", "2"), "x", 2, "--cosine 2"),
             (("--compare", TMP), "x", 1, "no file in it"), (("--comapre", "ref"), "x", 2, "did you mean --compare?"),
-            (("-c", "3"), "a long text that does not fit", 1, "exceed the context of 3")):
+            (("-c", "3"), "a long text that does not fit", 1, "the context (-c) is 3")):
         out, err = trace(*args, prompt=prompt, status=status)
         assert not out and said in err and err.count("\n") == 1, (args, out, err)
     assert "give --prompt" in run("trace", "-m", model(), status=2)[1] and "give --model" in run("trace", "-p", "x", status=2)[1]

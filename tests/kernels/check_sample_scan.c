@@ -91,10 +91,24 @@ static void window(void **state) {
             }
 }
 
+/* Races and unwritten bytes: parts and histogram are another CTA's until the counter has been met. */
+static void checked(void **state) {
+    static const qm_sampling s[] = {{0, 40, 0.9, 0.1, 1, 64, 1}, {0, 40, 0.9, 0.1, 1.2f, 3, 1}, {1, 0, 1, 0, 1.2f, 3, 1}, {1, 7, 1, 0, 1, 0, 1}};
+    (void)state;
+    for (size_t i = 0; i < sizeof s / sizeof *s; i++)
+        for (unsigned grid = 1; grid <= 5; grid += 2) {
+            smp_task t = {.n = 1501, .pos = 4, .scan_grid = grid, .scan_block = 96, .draw_grid = 2, .draw_block = 64, .s = s[i]};
+            for (uint32_t j = 0; j < 5; j++) t.tokens[j] = 300 * j;
+            smp_begin(&t, "checked", 1);
+            t.x = smp_logits(t.n, ORA_NORMAL);
+            smp_both(&t);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(greedy_shapes), cmocka_unit_test(greedy_kinds), cmocka_unit_test(greedy_one_hot),
-        cmocka_unit_test(nonfinite), cmocka_unit_test(window),
+        cmocka_unit_test(nonfinite), cmocka_unit_test(window), cmocka_unit_test(checked),
     };
     return chk_main(tests);
 }

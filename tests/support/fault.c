@@ -314,7 +314,7 @@ static int begin_page(fault_site *x, qm_seq *s, uint32_t page, qm_err *e) {
     uint32_t stale = x->probe->pages[0];
     int rc = x->at.neutral ? move_page(x, page, x->page, 0, e) : 0; /* the control: the same page, moved */
     if (!rc) rc = move_page(x, stale, x->page, 1, e);
-    return rc ? rc : x->inner->put_page(x->g, s, 0, stale, e);
+    return rc ? rc : x->inner->put_pages(x->g, s, 0, &stale, 1, e);
 }
 
 const fault faults[FAULT_N] = {
@@ -363,14 +363,14 @@ static int put_tokens(qm_engine *g, qm_seq *s, uint32_t pos, const uint32_t *ids
     if (q) q->end = pos + n;
     return x->inner->put_tokens(g, s, pos, ids, n, e);
 }
-static int put_page(qm_engine *g, qm_seq *s, uint32_t i, uint32_t page, qm_err *e) {
+static int put_pages(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *pages, uint32_t n, qm_err *e) {
     fault_site *x = site_of(g);
     sequence *q = seq_of(x, s);
     if (q && !i) {
-        q->page = page;
+        q->page = pages[0];
         q->begun = 0;
     }
-    return x->inner->put_page(g, s, i, page, e);
+    return x->inner->put_pages(g, s, i, pages, n, e);
 }
 static int set_pos(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
     fault_site *x = site_of(g);
@@ -416,7 +416,7 @@ static int step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
     if (q && x->f->late && (x->at.from ? q->pos >= x->at.from : q->pos >= q->end)) {
         if (!q->begun && x->f->begin) rc = x->f->begin(x, s, q->page, e);
         q->begun = 1;
-        if (!rc && x->f->edit) rc = edited_copy(x, p, &p, e);
+        if (!rc && x->f->edit && !(rc = edited_copy(x, p, &p, e))) rc = x->inner->prepare(g, s, p, e);
     }
     if (q) q->pos++;
     return rc ? rc : x->inner->step(g, s, p, e);
@@ -464,7 +464,7 @@ int fault_apply(qm_engine *g, const fault *f, fault_at at, qm_err *e) {
     x->table.seq_open = seq_open;
     x->table.seq_close = seq_close;
     x->table.put_tokens = put_tokens;
-    x->table.put_page = put_page;
+    x->table.put_pages = put_pages;
     x->table.set_pos = set_pos;
     x->table.step = step;
     if ((rc = qm_session_open(&x->probe, g, e))) { /* before the table is ours: nobody's step is looked at */

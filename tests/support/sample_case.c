@@ -21,6 +21,7 @@ void smp_place(smp_placed *b, const smp_task *t) {
     b->draw = (qm_sample_draw_args){.keys = b->scan.keys, .work = b->scan.work, .state = b->scan.state,
                                     .tokens = b->scan.tokens, .n = t->n};
     b->draw.cand = chk_out("cand", 8 * (size_t)t->n);
+    b->draw.result = chk_inout("result", zero, QM_RESULT_RING * QM_RESULT_SIZE);
 }
 
 uint64_t smp_word64(const void *work, int off) {
@@ -48,6 +49,10 @@ uint32_t smp_step(const smp_placed *b, const smp_task *t) {
     qm_ref_sample_draw(&rd, &env);
     chk_u32(b->scan.tokens, SMP_CTX + 1);
     chk_u32(b->scan.state, QM_STATE_SIZE / 4);
+    chk_u32(b->draw.result, QM_RESULT_RING * QM_RESULT_SIZE / 4);
+    const qm_result *told = (const qm_result *)chk_get(b->draw.result) + b->st[0] % QM_RESULT_RING;
+    if (told->token != ((const uint32_t *)chk_get(b->scan.tokens))[b->st[0] + 1] || told->pos != b->st[0])
+        chk_fail("the result is token %u of position %u", told->token, told->pos);
     chk_u32(b->scan.hist, QM_SAMPLE_BUCKETS);
     const void *work = chk_get(b->scan.work), *ref = chk_twin(b->scan.work);
     if (smp_word32(work, QM_WORK_SCANNED) || smp_word32(work, QM_WORK_DRAWN) || smp_word32(work, QM_WORK_N_CAND) ||

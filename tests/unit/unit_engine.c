@@ -274,7 +274,6 @@ static void test_beside(void **state) {
     uint32_t n = 0, n_beside = 0;
     for (int k = 0; k < 2; k++) {
         qm_engine *g = fix_engine("small", "graph");
-        qm_session *s = session(g);
         uint32_t ids[PROMPT];
         qm_err e;
         n = g->model->hp.n_vocab;
@@ -293,8 +292,9 @@ static void test_beside(void **state) {
                 p->ops[i].beside = 2;
                 n_beside++;
             }
-            fix_ok(qm_session_eval(s, ids[pos], &e), &e);
         }
+        qm_session *s = session(g); /* captures what the plans say now */
+        for (uint32_t pos = 0; pos < PROMPT; pos++) fix_ok(qm_session_eval(s, ids[pos], &e), &e);
         fix_ok(qm_session_logits(s, l[k], &e), &e);
         qm_session_close(s);
         qm_engine_close(g);
@@ -378,6 +378,48 @@ static void test_turns_continue(void **state) {
     qm_engine_close(g);
 }
 
+/* What a sequence has computed stays its own while another one of the same engine steps: logits, tokens, flags. */
+static void test_two_sessions(void **state) {
+    (void)state;
+    static const char *const executors[] = {"graph", "persistent", "ref"};
+    for (int x = 0; x < 3; x++) {
+        qm_engine *g = fix_engine("small", executors[x]);
+        qm_session *s[2] = {session(g), session(g)};
+        uint32_t n = g->model->hp.n_vocab, ids[2][6], id[2], flags;
+        float *alone[2], *l = malloc(n * sizeof *l);
+        qm_err e;
+        for (int k = 0; k < 2; k++) { /* each by itself */
+            alone[k] = malloc(n * sizeof **alone);
+            fix_prompt(g, ids[k], 6, 31 + (uint64_t)k);
+            for (int i = 0; i < 6; i++) fix_ok(qm_session_eval(s[k], ids[k][i], &e), &e);
+            fix_ok(qm_session_logits(s[k], alone[k], &e), &e);
+            fix_ok(g->exec->result(g, s[k]->seq, 5, &id[k], &flags, &e), &e);
+        }
+        assert_memory_not_equal(alone[0], alone[1], n * sizeof *l);
+        for (int k = 0; k < 2; k++) { /* the other has stepped since, or not */
+            fix_ok(qm_session_logits(s[k], l, &e), &e);
+            assert_memory_equal(l, alone[k], n * sizeof *l);
+            fix_ok(qm_session_truncate(s[k], 0, &e), &e);
+        }
+        for (int i = 0; i < 6; i++) /* step by step in turn */
+            for (int k = 0; k < 2; k++) fix_ok(qm_session_eval(s[k], ids[k][i], &e), &e);
+        for (int k = 0; k < 2; k++) {
+            uint32_t again;
+            fix_ok(qm_session_logits(s[k], l, &e), &e);
+            assert_memory_equal(l, alone[k], n * sizeof *l);
+            fix_ok(g->exec->result(g, s[k]->seq, 5, &again, &flags, &e), &e);
+            assert_int_equal(again, id[k]);
+            assert_int_equal(flags, 0);
+        }
+        for (int k = 0; k < 2; k++) {
+            free(alone[k]);
+            qm_session_close(s[k]);
+        }
+        free(l);
+        qm_engine_close(g);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forward_shapes),   cmocka_unit_test(test_two_prompts_differ),
@@ -385,7 +427,7 @@ int main(void) {
         cmocka_unit_test(test_kv_cache_equivalence), cmocka_unit_test(test_pages_reused),
         cmocka_unit_test(test_determinism),      cmocka_unit_test(test_finish_reasons),
         cmocka_unit_test(test_turns_continue),   cmocka_unit_test(test_beside),
-        cmocka_unit_test(test_times_apart),
+        cmocka_unit_test(test_times_apart),      cmocka_unit_test(test_two_sessions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -118,12 +118,7 @@ static void test_counts(void **state) {
         qm_counters whole;
         uint32_t token = 0, id, flags;
         fix_ok(qm_session_open(&s, g, &e), &e);
-        for (uint32_t i = 0; i <= depths[d] / QM_PAGE_TOKENS; i++) {
-            uint32_t page;
-            fix_ok(qm_pages_take(&g->kv, &page, &e), &e);
-            s->pages[s->n_pages] = page;
-            fix_ok(g->exec->put_page(g, s->seq, s->n_pages++, page, &e), &e);
-        }
+        fix_ok(qm_session_pages(s, depths[d] / QM_PAGE_TOKENS + 1, &e), &e);
         fix_ok(g->exec->put_tokens(g, s->seq, depths[d], &token, 1, &e), &e);
         fix_ok(g->exec->set_pos(g, s->seq, depths[d], &e), &e);
         fix_ok(qm_counters_begin(g->dev, &e), &e);

@@ -136,6 +136,46 @@ static void test_walked(void **state) {
     qm_predictor_close(p);
 }
 
+/* Between which ops the persistent kernel has a barrier is what its executor makes of the plan: from the first layer's norm
+ * to the logits; what it cannot run is not estimated. */
+static void test_walked_range(void **state) {
+    (void)state;
+    qm_err e;
+    qm_predictor *p;
+    const qm_perop *r;
+    qm_engine *g = fix_engine("small", "persistent");
+    qm_session *s;
+    const qm_plan *plan;
+    qm_walk w;
+    qm_chip c = qm_chips[0];
+    fix_ok(qm_session_open(&s, g, &e), &e);
+    fix_ok(qm_engine_plan(g, 64, 1, &plan, &e), &e);
+    fix_ok(qm_graph_walk_open(g, s->seq, plan, &w, &e), &e);
+    fix_ok(qm_predictor_open(&p, fix_model("small"), &e), &e);
+    fix_ok(qm_predictor_step(p, &c, 64, 1, &r, &e), &e);
+    int barriers = 0, nodes = 0;
+    for (int i = 1; i < r->n_ops; i++) {
+        const qm_op *op = r->op[i].op;
+        int outside = op->kind == QM_OP_SAMPLE_SCAN || op->kind == QM_OP_SAMPLE_DRAW || i == 1; /* behind it; its own node */
+        if (op->beside) continue;
+        assert_true(fabs(r->op[i].gap_ns - 1e9 * (outside ? c.node.v : c.barrier.v)) < 1e-6);
+        nodes += outside;
+        barriers += !outside;
+        assert_int_equal(i > w.first && i < w.first + w.n, !outside);
+        if (!strcmp(op->slot, "output_norm") || !strcmp(op->slot, "logits")) assert_false(outside);
+    }
+    assert_int_equal(nodes, 3);
+    assert_true(barriers > 8 * 4);
+    qm_predictor_close(p);
+    qm_walk_close(&w, g->dev);
+    qm_session_close(s);
+    qm_engine_close(g);
+    fix_ok(qm_predictor_open(&p, fix_model("q8_0"), &e), &e);
+    assert_int_equal(qm_predictor_step(p, &c, 64, 1, &r, &e), QM_ERR_UNSUPPORTED);
+    fix_ok(qm_predictor_step(p, &c, 64, 0, &r, &e), &e);
+    qm_predictor_close(p);
+}
+
 /* More bandwidth is never slower, nor is a deeper step faster; no step beats its bytes. */
 static void test_monotone(void **state) {
     (void)state;
@@ -328,7 +368,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_facts),    cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_counts_like_the_real),
         cmocka_unit_test(test_monotone), cmocka_unit_test(test_json),       cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_refuses),  cmocka_unit_test(test_sparse),     cmocka_unit_test(test_walked),
+        cmocka_unit_test(test_refuses),  cmocka_unit_test(test_sparse),     cmocka_unit_test(test_walked), cmocka_unit_test(test_walked_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -176,6 +176,33 @@ static void bad_addresses(void **state) {
     assert_int_equal(o[768], 3);
 }
 
+/* Where a CTA runs: each multiprocessor takes one in turn; a seed draws who begins, and which CTA comes when. */
+static void placement(void **state) {
+    (void)state;
+    qm_sim_options opt;
+    qm_sim_get_options(&opt);
+    opt.threads = 1;
+    opt.n_sm = 5;
+    opt.count = opt.check_races = opt.check_uninit = 0;
+    uint32_t differ = 0, late = 0;
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        opt.sched_seed = seed * 1001;
+        uint32_t of_sm[5] = {0};
+        int rc = simtext_run_opt(K ".reg .u32 c, v; .reg .u64 a; mov.u32 c, %ctaid.x; mad.wide.u32 a, c, 4, %out; mov.u32 v, %smid;\n"
+            "st.global.u32 [a], v; atom.global.add.u32 v, [%out+128], 1; st.global.u32 [a+256], v; ret; }", 15, 1, 0, o, 1024, &opt, NULL);
+        if (rc) fail_msg("%s", qm_sim_last_report());
+        for (uint32_t c = 0; c < 15; c++) {
+            assert_true(o[c] < 5);
+            of_sm[o[c]]++;
+            differ += o[c] != c % 5;
+            late += o[64 + c] != c;
+            if (!seed) assert_true(o[c] == c % 5 && o[64 + c] == c);
+        }
+        for (int k = 0; k < 5; k++) assert_int_equal(of_sm[k], 3);
+    }
+    assert_true(differ > 19 * 15 / 2 && late > 19 * 15 / 2);
+}
+
 /* Waves: more CTAs than fit run all the same, on any number of threads, with the same counters. */
 static void many_ctas(void **state) {
     (void)state;
@@ -225,7 +252,7 @@ int main(void) {
         cmocka_unit_test(divergence), cmocka_unit_test(loops), cmocka_unit_test(branch_table_and_calls), cmocka_unit_test(barriers),
         cmocka_unit_test(warp_ops), cmocka_unit_test(spin_locks), cmocka_unit_test(cooperative), cmocka_unit_test(waiting_is_no_deadlock),
         cmocka_unit_test(deadlocks),
-        cmocka_unit_test(barrier_divergence), cmocka_unit_test(absent_lanes), cmocka_unit_test(bad_addresses), cmocka_unit_test(many_ctas),
+        cmocka_unit_test(barrier_divergence), cmocka_unit_test(absent_lanes), cmocka_unit_test(bad_addresses), cmocka_unit_test(placement), cmocka_unit_test(many_ctas),
         cmocka_unit_test(bad_launches), cmocka_unit_test(async_copies),
     };
     return cmocka_run_group_tests_name("sim_exec", t, NULL, NULL);

@@ -122,6 +122,29 @@ static void test_last_cta(void **state) {
     says("fences of one CTA's scope", RACE(LAST_DONE("fence.acq_rel.cta;\n", "atom.global.add.u32", "fence.acq_rel.cta;\n"), 4, 32), "CTA 0", "CTA 3");
 }
 
+/* Counts by atomics, which the last CTA to come reads with plain loads: the words' last writer is not the only one that it
+ * must have heard of, and that may well have been itself. */
+#define HISTOGRAM(count, hello, read)                                                                              \
+    BEGIN(16) "and.b32 %a, %t, 7;\nmad.wide.u32 %z, %a, 4, %p;\n" count "bar.sync 0;\nsetp.ne.u32 %x, %t, 0;\n@%x bra L_end;\n" \
+    "mov.u32 %d, %nctaid.x;\nsub.u32 %d, %d, 1;\n" hello " %a, [%p], 1;\nsetp.ne.u32 %x, %a, %d;\n@%x bra L_end;\n" \
+    "mov.u32 %b, 0;\nadd.u64 %z, %p, 64;\nL_sum:\n" read " %a, [%z];\nst.global.u32 [%z+64], %a;\nadd.u64 %z, %z, 4;\n" \
+    "add.u32 %b, %b, 1;\nsetp.lt.u32 %y, %b, 8;\n@%y bra L_sum;\nL_end:\n" END
+#define COUNT "red.relaxed.gpu.global.add.u32 [%z+64], 1;\n"
+static void test_histogram(void **state) {
+    (void)state;
+    quiet("an acq_rel counter", RACE(HISTOGRAM(COUNT, "atom.acq_rel.gpu.global.add.u32", "ld.global.u32"), 4, 64));
+    says("a relaxed counter", RACE(HISTOGRAM(COUNT, "atom.relaxed.gpu.global.add.u32", "ld.global.u32"), 4, 64), "strong atomic at line", "CTA 3 thread 0");
+    says("a release counter", RACE(HISTOGRAM(COUNT, "atom.release.gpu.global.add.u32", "ld.global.u32"), 4, 64), "strong atomic at line", "read at line");
+    says("only the other CTAs are missed", RACE(HISTOGRAM(COUNT, "atom.acq_rel.cta.global.add.u32", "ld.global.u32"), 2, 64), "CTA 0", "CTA 1");
+    quiet("strong reads need no more", RACE(HISTOGRAM(COUNT, "atom.relaxed.gpu.global.add.u32", "ld.relaxed.gpu.global.u32"), 4, 64));
+    /* a store by one who has heard of all stands for what was before it; one who has not does not */
+    says("a weak write, then a strong one, then a strong read that heard of the strong one only",
+         RACE(BEGIN(16) "setp.ne.u32 %x, %t, 0;\n@%x bra L_end;\nsetp.eq.u32 %y, %c, 0;\n@!%y bra L_read;\n"
+              "st.global.u32 [%p+64], 1;\nst.relaxed.gpu.global.u32 [%p+64], 2;\nbra L_end;\n"
+              "L_read:\nld.relaxed.gpu.global.u32 %a, [%p+64];\nsetp.ne.u32 %y, %a, 2;\n@%y bra L_read;\nL_end:\n" END, 2, 32),
+         "write at line", "strong read at line");
+}
+
 /* A message from CTA 0 to CTA 1 through a flag (both resident: 2 CTAs). */
 #define MESSAGE(store, load)                                                                                      \
     BEGIN(16) "setp.ne.u32 %x, %c, 0;\n@%x bra L_reader;\nst.global.u32 [%p+128], 7;\n" store " [%p], 1;\nbra L_end;\nL_reader:\n" \
@@ -146,6 +169,24 @@ static void test_grid_barrier(void **state) {
           "xor.b32 %d, %i, 100;\nmad.wide.u32 %z, %d, 4, %p;\nld.global.u32 %b, [%z+64];\n" GRID_SYNC(4) "st.global.u32 [%q+64], %b;\n" END, 2, 64));
     says("written again without the second barrier", RACE(BEGIN(16) "st.global.u32 [%q+64], %t;\n" GRID_SYNC(2)
           "xor.b32 %d, %i, 100;\nmad.wide.u32 %z, %d, 4, %p;\nld.global.u32 %b, [%z+64];\nst.global.u32 [%q+64], %b;\n" END, 2, 64), "read at line", "write at line");
+}
+
+/* A read through the non-coherent cache of what the launch writes is wrong however well ordered. */
+static void test_non_coherent(void **state) {
+    (void)state;
+    const char *st = "st.global.u32 [%q], %t;\n", *ld = "ld.global.nc.u32 %a, [%q];\n", *bar = "bar.sync 0;\n";
+    char ptx[2048];
+#define ORDER(a, b, c) (snprintf(ptx, sizeof ptx, "%s%s%s%s%s", BEGIN(16), a, b, c, END), ptx)
+    says("written, then read", RACE(ORDER(st, bar, ld), 1, 32), "non-coherent", "read at line");
+    says("read, then written", RACE(ORDER(ld, bar, st), 2, 32), "non-coherent", "write at line");
+    says("read, then counted", RACE(ORDER(ld, bar, "red.global.add.u32 [%q], 1;\n"), 1, 32), "non-coherent", "atomic at line");
+    says("ldu", RACE(ORDER(st, bar, "ldu.global.u32 %a, [%q];\n"), 1, 32), "non-coherent", "read at line");
+    says("a byte of the word", RACE(ORDER("st.global.u8 [%q+3], %t;\n", bar, ld), 1, 32), "non-coherent", "read at line");
+    says("a grid barrier between", RACE(BEGIN(16) "st.global.u32 [%q+64], %t;\n" GRID_SYNC(2)
+         "xor.b32 %d, %i, 100;\nmad.wide.u32 %z, %d, 4, %p;\nld.global.nc.u32 %b, [%z+64];\n" END, 2, 64), "non-coherent", "read at line");
+    quiet("another word", RACE(ORDER("st.global.u32 [%q+2048], %t;\n", bar, ld), 4, 32));
+    quiet("the byte beside it", RACE(ORDER("st.global.u8 [%q+3], %t;\n", bar, "ld.global.nc.u8 %a, [%q+2];\n"), 4, 32));
+    quiet("read by all, written by none", RACE(ORDER("ld.global.u32 %a, [%p];\n", "", "ld.global.nc.u32 %a, [%p];\n"), 4, 64));
 }
 
 /* Producer and consumer warps on a named barrier. */
@@ -296,7 +337,7 @@ static int teardown(void **state) {
 int main(void) {
     const struct CMUnitTest t[] = {
         cmocka_unit_test(test_barrier_reduction), cmocka_unit_test(test_warp), cmocka_unit_test(test_same_instruction),
-        cmocka_unit_test(test_last_cta), cmocka_unit_test(test_message), cmocka_unit_test(test_grid_barrier),
+        cmocka_unit_test(test_last_cta), cmocka_unit_test(test_histogram), cmocka_unit_test(test_non_coherent), cmocka_unit_test(test_message), cmocka_unit_test(test_grid_barrier),
         cmocka_unit_test(test_named_barrier), cmocka_unit_test(test_mbarrier), cmocka_unit_test(test_cp_async), cmocka_unit_test(test_launches), cmocka_unit_test(test_uninit),
         cmocka_unit_test(test_counters), cmocka_unit_test(test_banks),
     };

@@ -79,13 +79,14 @@ static void test_environment(void **state) {
         setenv("QMOE_SIM_SEED", "99", 1);
         setenv("QMOE_SIM_MEM", "64M", 1);
         setenv("QMOE_SIM_CC", "121", 1);
+        setenv("QMOE_SIM_ORDER", "lazy:5", 1);
         qm_sim_get_options(&o);
         cu.Init(0);
         cu.DeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, 0);
         cu.DeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, 0);
         cu.DeviceGetAttribute(&sms, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 0);
         _exit(o.n_sm != 7 || o.threads != 3 || !o.check_races || !o.check_uninit || !o.count || o.sched_seed != 99 ||
-              o.mem_bytes != (size_t)64 << 20 || major != 12 || minor != 1 || sms != 7);
+              o.mem_bytes != (size_t)64 << 20 || !o.lazy || o.order_seed != 5 || major != 12 || minor != 1 || sms != 7);
     }
     int status = -1;
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -99,6 +100,7 @@ static void test_bad_environment(void **state) {
         {"QMOE_SIM_SMS", "0"}, {"QMOE_SIM_SMS", "four"}, {"QMOE_SIM_THREADS", "-1"}, {"QMOE_SIM_MEM", "12X"},
         {"QMOE_SIM_MEM", "1GG"}, {"QMOE_SIM_CHECK", "race"}, {"QMOE_SIM_CHECK", "races;uninit"}, {"QMOE_SIM_COUNT", "2"},
         {"QMOE_SIM_SEED", "99999999999G"}, {"QMOE_SIM_CC", "75"}, {"QMOE_SIM_ISA", "sse9"},
+        {"QMOE_SIM_ORDER", "late"}, {"QMOE_SIM_ORDER", "lazy:"}, {"QMOE_SIM_ORDER", "lazy:x"}, {"QMOE_SIM_ORDER", "lazy:1x"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         const char *was = getenv(bad[i][0]);

@@ -148,6 +148,42 @@ static void late_copies(void **state) {
     dev->cu = late.real;
 }
 
+/* Small copies, one behind the other, of a word that is another one as soon as the call returns. */
+static void source_may_go(void **state) {
+    (void)state;
+    enum { N = 100 };
+    qm_err e = {0};
+    qm_uploader *u;
+    CUstream s;
+    CUdeviceptr d;
+    uint32_t word, back[N], big[600];
+    assert_int_equal(dev->cu.StreamCreate(&s, CU_STREAM_NON_BLOCKING), CUDA_SUCCESS);
+    assert_int_equal(dev->cu.MemAlloc(&d, sizeof back + sizeof big), CUDA_SUCCESS);
+    late.real = dev->cu;
+    dev->cu.MemcpyHtoDAsync = late_copy;
+    dev->cu.EventRecord = late_record;
+    dev->cu.EventSynchronize = late_wait_event;
+    dev->cu.StreamSynchronize = late_wait_stream;
+    assert_int_equal(qm_uploader_open_threads(&u, dev, s, 256, 4, 1, &e), 0);
+    for (uint32_t i = 0; i < N; i++) {
+        word = 1000 + i;
+        assert_int_equal(qm_uploader_copy(u, d + 4 * i, &word, 4, &e), 0);
+        word = 7;
+    }
+    for (uint32_t i = 0; i < 600; i++) big[i] = 3 * i;
+    assert_int_equal(qm_uploader_copy(u, d + sizeof back, big, sizeof big, &e), 0); /* more than a buffer, and than all */
+    memset(big, 0xee, sizeof big);
+    assert_int_equal(qm_uploader_flush(u, &e), 0);
+    qm_uploader_close(u);
+    dev->cu = late.real;
+    assert_int_equal(dev->cu.MemcpyDtoH(back, d, sizeof back), CUDA_SUCCESS);
+    assert_int_equal(dev->cu.MemcpyDtoH(big, d + sizeof back, sizeof big), CUDA_SUCCESS);
+    for (uint32_t i = 0; i < N; i++) assert_int_equal(back[i], 1000 + i);
+    for (uint32_t i = 0; i < 600; i++) assert_int_equal(big[i], 3 * i);
+    dev->cu.MemFree(d);
+    dev->cu.StreamDestroy(s);
+}
+
 static void failures(void **state) {
     (void)state;
     qm_err e = {0};
@@ -172,6 +208,7 @@ static void failures(void **state) {
 
 int main(void) {
     const struct CMUnitTest t[] = {cmocka_unit_test(one_thread), cmocka_unit_test(five_threads),
-                                   cmocka_unit_test(late_copies), cmocka_unit_test(failures)};
+                                   cmocka_unit_test(late_copies), cmocka_unit_test(source_may_go),
+                                   cmocka_unit_test(failures)};
     return cmocka_run_group_tests(t, setup, teardown);
 }

@@ -1,0 +1,105 @@
+/* memory.c: see memory.h. */
+#include "memory.h"
+#include <stdio.h>
+#include <string.h>
+#include "weights.h"
+
+static void parts(qm_memory *m, const qm_place *pl, qm_limits l, uint32_t n_ctx) {
+    const qm_hparams *hp = &pl->model->hp;
+    l.n_ctx = n_ctx;
+    l.n_pages = (n_ctx + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS;
+    m->n_ctx = n_ctx;
+    m->weights = pl->bytes;
+    m->kv = qm_kv_pool_bytes(hp, l.n_pages);
+    m->scratch = qm_plan_scratch_bytes(pl, l);
+    m->rope = qm_rope_bytes(hp, n_ctx);
+    m->sequence = qm_seq_layout_of(hp, l).bytes;
+    m->loading = QM_LOAD_BYTES;
+    m->headroom = QM_HEADROOM_BYTES;
+    m->need = m->weights + m->kv + m->scratch + m->rope + m->sequence + m->loading + m->headroom;
+}
+
+/* The largest context that fits: what is needed grows with it. */
+static uint32_t most(const qm_memory *at, const qm_place *pl, qm_limits l) {
+    uint32_t lo = 0, hi = pl->model->hp.n_ctx_train;
+    while (lo < hi) {
+        qm_memory m;
+        uint32_t mid = lo + (hi - lo + 1) / 2;
+        parts(&m, pl, l, mid);
+        if (m.need <= at->limit) lo = mid;
+        else hi = mid - 1;
+    }
+    return lo;
+}
+
+void qm_memory_of(qm_memory *m, const qm_place *pl, qm_limits l, uint64_t free_bytes, uint64_t total_bytes) {
+    memset(m, 0, sizeof *m);
+    m->total = total_bytes;
+    m->free = free_bytes;
+    m->limit = (uint64_t)(QM_MEMORY_SHARE * (double)total_bytes);
+    if (m->limit > free_bytes) m->limit = free_bytes;
+    parts(m, pl, l, l.n_ctx);
+    m->fits = m->need <= m->limit;
+    m->n_ctx_train = pl->model->hp.n_ctx_train;
+    m->n_ctx_max = most(m, pl, l);
+}
+
+static uint32_t least_of(uint64_t a, uint32_t b) { return a < b ? (uint32_t)a : b; }
+
+int qm_memory_choose(qm_memory *m, const qm_place *pl, qm_limits l, uint64_t free_bytes, uint64_t total_bytes,
+                     const qm_engine_opts *o, const char *where, qm_err *e) {
+    const uint32_t train = pl->model->hp.n_ctx_train;
+    uint64_t need = o->n_needed;
+    memset(m, 0, sizeof *m);
+    if (o->n_ctx > train)
+        return qm_fail(e, QM_ERR_LIMIT, "a context of %u exceeds the model's limit of %u (-c sets it)", o->n_ctx, train);
+    if (need > train)
+        return qm_fail(e, QM_ERR_LIMIT, "the prompt and what is to be generated take %llu positions, the model's limit is %u",
+                       (unsigned long long)need, train);
+    if (o->n_ctx && need > o->n_ctx)
+        return qm_fail(e, QM_ERR_LIMIT, "the prompt and what is to be generated take %llu positions, the context (-c) is %u",
+                       (unsigned long long)need, o->n_ctx);
+    uint64_t want = need + QM_SPARE_CTX;
+    if (want < o->n_wanted) want = o->n_wanted;
+    if (want < QM_CTX_LEAST) want = QM_CTX_LEAST;
+    l.n_ctx = o->n_ctx ? o->n_ctx : least_of(want, train);
+    qm_memory_of(m, pl, l, free_bytes, total_bytes);
+    if (!m->fits && !o->n_ctx && m->n_ctx_max >= (need ? need : least_of(QM_CTX_LEAST, train))) {
+        l.n_ctx = m->n_ctx_max;
+        qm_memory_of(m, pl, l, free_bytes, total_bytes);
+    }
+    if (m->fits) return 0;
+    char advice[96] = "; no context is small enough";
+    if (m->n_ctx_max) snprintf(advice, sizeof advice, "; the largest context that fits is %u (-c)", m->n_ctx_max);
+    return qm_fail(e, QM_ERR_NOMEM,
+                   "the model needs %.2f GB of device memory (weights %.2f, KV cache %.2f for %u positions, scratch %.2f, "
+                   "loading and driver %.2f), but %.2f GB of %.2f GB can be used on %s%s",
+                   1e-9 * (double)m->need, 1e-9 * (double)m->weights, 1e-9 * (double)m->kv, m->n_ctx,
+                   1e-9 * (double)(m->scratch + m->rope + m->sequence), 1e-9 * (double)(m->loading + m->headroom),
+                   1e-9 * (double)m->limit, 1e-9 * (double)m->total, where, advice);
+}
+
+int qm_memory_estimate(qm_memory *m, const char *gguf_path, const qm_engine_opts *o, qm_err *e) {
+    static const qm_engine_opts none;
+    qm_gguf *f = NULL;
+    qm_model *model = NULL;
+    qm_place *place = NULL;
+    qm_device *d = NULL;
+    size_t free_bytes = 0, total = 0;
+    memset(m, 0, sizeof *m);
+    if (!o) o = &none;
+    int rc = qm_gguf_open(&f, gguf_path, e);
+    if (!rc) rc = qm_model_open(&model, f, o->rope_base, e);
+    if (!rc) rc = qm_place_build(&place, model, e);
+    if (!rc) rc = qm_device_open(&d, o->device, NULL, 0, e);
+    if (!rc) rc = qm_device_mem(d, &free_bytes, &total, e);
+    if (!rc) {
+        rc = qm_memory_choose(m, place, (qm_limits){.n_sm = (uint32_t)d->n_sm}, free_bytes, total, o, d->spec, e);
+        if (rc == QM_ERR_NOMEM && m->need) rc = 0; /* that is the answer: fits is 0 */
+    }
+    if (d) qm_device_close(d);
+    qm_place_free(place);
+    qm_model_close(model);
+    qm_gguf_close(f);
+    return rc;
+}
