@@ -20,11 +20,12 @@ extern "C" {
 enum { QM_CTX_LEAST = 4096, QM_CTX_OPEN = 32768 };
 typedef struct qm_engine qm_engine;
 typedef struct qm_engine_info qm_engine_info;
+#define QM_CTX_MODEL UINT32_MAX /* n_ctx: the model's limit */
 typedef struct {
     const char *device;   /* "auto" (NULL), "cuda:N", "sim" */
     const char *executor; /* "graph" (NULL): one CUDA graph node per op; "persistent": one resident kernel walks the ops
                              of a step (Q4_K_M files); "ref": the C reference on the host */
-    /* KV cache positions to make room for. 0: max(n_needed + 8, n_wanted, QM_CTX_LEAST), at most the model's limit; where
+    /* KV cache positions to make room for; QM_CTX_MODEL: the model's limit. 0: max(n_needed + 8, n_wanted, QM_CTX_LEAST), at most the model's limit; where
      * that does not fit into memory what does, if that is n_needed at least (QM_CTX_LEAST or the model's limit, where
      * n_needed is not known). What cannot be is refused before any weight is loaded. */
     uint32_t n_ctx;
@@ -33,7 +34,7 @@ typedef struct {
     /* Once the file is open and before anything is loaded: qm_engine_tokenize and qm_engine_render work, and n_needed and
      * n_wanted may be set from what they say. Non-zero: an error, *e is filled. May be NULL. */
     int (*measure)(void *user, const qm_engine *g, uint32_t *n_needed, uint32_t *n_wanted, qm_err *e);
-    float rope_base;      /* > 0 overrides the file's */
+    float rope_base;      /* above 1: overrides the file's; 0: none; else QM_ERR_ARG */
     int f32_act;          /* "ref" only: activations are not quantised: the yardstick for what that costs */
     int no_nfc;           /* tokenise text as it stands, as llama.cpp does; the model's own tokenizer normalises to NFC */
     const char *chat_template;   /* Jinja; NULL: the file's own, or without one plain ChatML */
@@ -87,6 +88,17 @@ int qm_memory_estimate(qm_memory *m, const char *gguf_path, const qm_engine_opts
 typedef struct { uint32_t *v; size_t n, cap; } qm_tokens; /* free(v) when done */
 /* special != 0: control tokens in the text are matched (trusted text only). Appends. */
 int qm_engine_tokenize(const qm_engine *g, const char *text, size_t n, int special, qm_tokens *out, qm_err *e);
+/* The bytes of a token, [*n], which may be a part of a character; of a control token its text. NULL: no such id. They live as
+ * long as g. */
+const char *qm_engine_piece(const qm_engine *g, uint32_t id, size_t *n);
+
+/* A file's vocabulary alone: no weights are read, no device is opened, and the model need not be one that runs here. */
+typedef struct qm_vocab qm_vocab;
+int qm_vocab_open(qm_vocab **out, const char *gguf_path, int no_nfc, qm_err *e);
+void qm_vocab_close(qm_vocab *v);
+/* As qm_engine_tokenize. bos != 0: with the BOS token in front, if the file asks for one. */
+int qm_vocab_tokenize(const qm_vocab *v, const char *text, size_t n, int special, int bos, qm_tokens *out, qm_err *e);
+const char *qm_vocab_piece(const qm_vocab *v, uint32_t id, size_t *n); /* as qm_engine_piece */
 
 /* ---- generation ---- */
 typedef struct qm_session qm_session;
@@ -96,22 +108,45 @@ void qm_session_close(qm_session *s);
 int qm_session_truncate(qm_session *s, uint32_t n, qm_err *e);
 uint32_t qm_session_length(const qm_session *s);
 
-/* How tokens are chosen, in llama.cpp's names. In this order: repetition penalty, temperature, top_k, top_p, min_p,
- * draw (contracts/abi.h, "Sampling"). The choice for a position depends on the seed, the position and the logits,
- * on nothing else. */
+/* The links of the chain that chooses a token, in llama.cpp's names. */
+typedef enum { QM_SAMPLER_END, QM_SAMPLER_PENALTIES, QM_SAMPLER_TEMPERATURE, QM_SAMPLER_TOP_K, QM_SAMPLER_TOP_P,
+               QM_SAMPLER_MIN_P, QM_N_SAMPLERS } qm_sampler;
+const char *qm_sampler_name(int sampler); /* "penalties" "temperature" "top_k" "top_p" "min_p" */
+/* A chain, up to QM_SAMPLER_END, from llama.cpp's names ("penalties;top_k;temperature"), or, letters != 0, from its
+ * letters ("ekt"). dry, typ_p, top_n_sigma and xtc are passed over: nothing here turns them on. QM_ERR_ARG,
+ * QM_ERR_UNSUPPORTED: a name that is unknown, there twice, or would change the result. */
+int qm_samplers_parse(unsigned char out[QM_N_SAMPLERS], const char *text, int letters, qm_err *e);
+
 typedef struct {
-    float temperature;       /* 0 .. 1000; 0: greedy, nothing is drawn */
-    int32_t top_k;           /* 0 or more; 0: off; 1: greedy */
+    uint32_t id;
+    float bias; /* -1e6 .. 1e6, or -INFINITY: never */
+} qm_logit_bias;
+
+/* How tokens are chosen, in llama.cpp's names. Biases come first, then the chain: unless it says otherwise penalties,
+ * temperature, top_k, top_p, min_p; then the draw (contracts/abi.h, "Sampling"). The choice for a position depends on
+ * the seed, the position and the logits, on nothing else. */
+typedef struct {
+    float temperature;       /* -1000 .. 1000; 0 or less: greedy, nothing is drawn */
+    int32_t top_k;           /* 0 or less: off; 1: greedy */
     double top_p;            /* 0 .. 1; 1: off; at least one token stays */
     double min_p;            /* 0 .. 1; 0: off */
     float repeat_penalty;    /* 0.01 .. 100; 1: off */
-    int32_t repeat_last_n;   /* -1 or more; 0: off; -1: the whole context */
+    int32_t repeat_last_n;   /* the window of all penalties; -1 or more; 0: off; -1: the whole context */
     uint64_t seed;
+    float presence_penalty;  /* -100 .. 100; taken from the logit of a token of the window; 0: off */
+    float frequency_penalty; /* -100 .. 100; the same, times how often it is there; 0: off */
+    unsigned char samplers[QM_N_SAMPLERS]; /* qm_sampler, up to QM_SAMPLER_END; all zero: the order above. What is not
+                                              there is off. Penalties that are on come first. */
+    const qm_logit_bias *bias; /* [n_bias], of at most 1024 different tokens; read by qm_session_set_sampling alone */
+    size_t n_bias;
 } qm_sampling;
+/* What qm_session_set_sampling would say of it, but for the vocabulary. */
+int qm_sampling_check(const qm_sampling *p, qm_err *e);
 /* From the next computed position on. A new session is greedy. QM_ERR_ARG names the range. */
 int qm_session_set_sampling(qm_session *s, const qm_sampling *p, qm_err *e);
 /* The file's general.sampling.*, and for what it does not say llama.cpp's defaults: 0.8, 40, 0.95, 0.05, a
- * penalty of 1 over 64. The seed is 0. */
+ * penalty of 1 over 64, and the order above. What it asks for and is not to be had is a warning that names it. The
+ * seed is 0. */
 void qm_engine_sampling(const qm_engine *g, qm_sampling *p);
 
 typedef enum { QM_FINISH_NONE, QM_FINISH_EOG, QM_FINISH_STOP, QM_FINISH_LENGTH, QM_FINISH_CONTEXT,
@@ -153,6 +188,8 @@ int qm_session_eval(qm_session *s, uint32_t token, qm_err *e);
 /* ---- reports: text is handed to w piece by piece; a non-zero return stops ---- */
 typedef int (*qm_write_fn)(void *user, const char *s, size_t n);
 enum { QM_INSPECT_META = 1, QM_INSPECT_TENSORS = 2, QM_INSPECT_PLAN = 4, QM_INSPECT_JSON = 8 };
+/* Any GGUF, of whatever architecture and types: the report says whether it runs here, and what stands against it. An error
+ * where it is no GGUF, or where a plan is asked for of a file that does not run. */
 int qm_inspect(const char *gguf_path, int what, qm_write_fn w, void *user, qm_err *e);
 int qm_doctor(int json, qm_write_fn w, void *user, qm_err *e); /* 0 also when things are missing */
 

@@ -14,7 +14,7 @@
 #   tools.txt                  compute-sanitizer, ncu, and whatever else was printed
 # Settings of the GPU (clocks, power, modes) are read and never changed. Exit status 1 if a step failed.
 #
-#   --model FILE   measure this model instead of writing a synthetic 30B (18.6 GB) into --dir (default: the
+#   --model FILE   measure this model instead of writing a synthetic 30B (17.3 GiB) into --dir (default: the
 #                  first of $TMPDIR, /tmp, /var/tmp, ., /dev/shm with room); --keep leaves it there
 #   --peer PATH    also runs this llama-bench on the same file, by turns with ours, and prints the ratio
 #   --budget N     all limits together, default 540; each step gets its share, so a slower machine wants more
@@ -321,7 +321,7 @@ step_hint() {
 step_read() { micro stream/dram; exit $rc; }
 step_micro() { micro stream/l2 copy/; exit $rc; }
 
-# Two layers of the 30B's shape: the same kernels at the same shapes, without 18 GB to write and load.
+# Two layers of the 30B's shape: the same kernels at the same shapes, without 17 GiB to write and load.
 two_layers() {
     [ -f "$W/two.gguf" ] || if sim; then "$B/qmoe-gpu" synth -o "$W/two.gguf" --layers 2
     else "$B/qmoe-gpu" synth --preset qwen3-30b-a3b --layers 2 -o "$W/two.gguf"; fi
@@ -573,7 +573,7 @@ for s in $todo; do
     t0=$(date +%s.%N)
     rm -f "$W/$s.figure"
     if [ "$s" = synth ] && [ -z "$M" ]; then
-        result=skipped figure="no folder with 19 GB free: give --dir or --model"
+        result=skipped figure="no folder with 18 GiB free: give --dir or --model"
     elif [ "$limit" -lt 3 ]; then
         result="no time" figure="the budget of $budget s is spent"
         n_failed=$((n_failed + 1))

@@ -300,10 +300,19 @@ def put_metadata(w, o, folder, config, tokens, ftype):
         kind = config.rope.get("rope_type", config.rope.get("type"))
         if kind not in ("linear", "yarn") or "factor" not in config.rope:
             raise Fault(f"{config.path}: rope scaling {config.rope}: only linear and yarn with a factor can be converted")
+        known = {"rope_type", "type", "factor", "original_max_position_embeddings", "rope_theta", "beta_fast", "beta_slow",
+                 "attention_factor"}
+        for key in sorted(set(config.rope) - known):
+            if config.rope[key] is not None and not (key == "truncate" and config.rope[key] is True):
+                raise Fault(f"{config.path}: rope scaling: {key} has no place in a GGUF of this architecture")
         w.add_rope_scaling_type(gguf.RopeScalingType(kind))
         w.add_rope_scaling_factor(float(config.rope["factor"]))
         if "original_max_position_embeddings" in config.rope:
             w.add_rope_scaling_orig_ctx_len(config.rope["original_max_position_embeddings"])
+        for key, put in (("beta_fast", w.add_rope_scaling_yarn_beta_fast), ("beta_slow", w.add_rope_scaling_yarn_beta_slow),
+                         ("attention_factor", w.add_rope_scaling_yarn_attn_factor)):
+            if kind == "yarn" and config.rope.get(key) is not None:
+                put(float(config.rope[key]))
 
     eos, pad, template = special_ids(folder, config, tokens)
     w.add_tokenizer_model("gpt2")

@@ -169,6 +169,16 @@ def test_metadata(tmp):
     assert abs(at["qwen3moe.attention.layer_norm_rms_epsilon"] - 1e-6) < 1e-12
     assert "tokenizer.ggml.bos_token_id" not in at
     j = json.loads((tmp / "m" / "tokenizer.json").read_text())
+    c = json.loads((tmp / "m" / "config.json").read_text())
+    c["rope_scaling"] = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256, "beta_fast": 16,
+                         "beta_slow": 2, "attention_factor": 1.25, "truncate": True}
+    (tmp / "m" / "config.json").write_text(json.dumps(c))
+    rc, said = run(tmp / "m", tmp / "yarn.gguf")
+    assert rc == 0, said
+    scaling = {k: f.contents() for k, f in GGUFReader(tmp / "yarn.gguf").fields.items() if ".rope.scaling." in k}
+    assert scaling == {"qwen3moe.rope.scaling." + k: v for k, v in {
+        "type": "yarn", "factor": 4.0, "original_context_length": 256, "yarn_beta_fast": 16.0, "yarn_beta_slow": 2.0,
+        "yarn_attn_factor": 1.25}.items()}, scaling
     tokens, types = at["tokenizer.ggml.tokens"], at["tokenizer.ggml.token_type"]
     special = {a["content"]: a["id"] for a in j["added_tokens"]}
     assert tokens[at["tokenizer.ggml.eos_token_id"]] == "<|im_end|>" and tokens[at["tokenizer.ggml.padding_token_id"]] == "<|endoftext|>"
@@ -238,6 +248,7 @@ def test_faults(tmp):
         (config(norm_topk_prob=False), "norm_topk_prob"), (config(mlp_only_layers=[1]), "mlp_only_layers"),
         (config(architectures=["LlamaForCausalLM"]), "LlamaForCausalLM"), (config(hidden_act="gelu"), "hidden_act"),
         (config(rope_scaling={"type": "longrope"}), "rope scaling"), (config(vocab_size=4000), "model.embed_tokens.weight is [4096, 64]"),
+        (config(rope_scaling={"type": "yarn", "factor": 4.0, "mscale": 0.7}), "mscale has no place"),
         (config(eos_token_id=4096), "eos_token_id 4096"),
         (weights(lambda u: u.pop(expert)), f"no tensor {expert}"), (weights(lambda u: u.update(extra=t["model.norm.weight"])), "extra"),
         (weights(lambda u: u.update({expert: t[expert].T.copy()})), f"{expert} is [64, 32]"),

@@ -1,4 +1,5 @@
-/* qkrope: per-head RMSNorm of q and k, NeoX RoPE (pairs i, i + head_dim/2), k and v into the cache. */
+/* qkrope: per-head RMSNorm of q and k, NeoX RoPE (pairs i, i + head_dim/2), k and v into the cache. A sum of squares beyond
+ * f32 is NaN, so that the logits tell of it. */
 #include "ref.h"
 #include <math.h>
 #include "../../runtime/file/quant.h"
@@ -29,7 +30,7 @@ void qm_ref_qkrope(const qm_qkrope_args *a, const qm_ref_env *env)
             continue;
         }
         const float *w = (const float *)(uintptr_t)(h < a->n_head ? a->q_norm : a->k_norm);
-        double scale = 1.0 / sqrt(ss / hd + (double)a->eps);
+        double scale = isfinite((float)ss) ? 1.0 / sqrt(ss / hd + (double)a->eps) : NAN;
         for (uint32_t d = 0; w && d < hd; d++) x[d] *= scale * w[d];
         for (uint32_t i = 0; i < half; i++) {
             const float *f = rope + 2 * ((size_t)(pos % QM_ROPE_FINE) * half + i);

@@ -1,4 +1,5 @@
-/* rmsnorm: r = x + sum of partials; y = r / sqrt(mean(r^2) + eps) * w, as f32 and as q16a.
+/* rmsnorm: r = x + sum of partials; y = r / sqrt(mean(r^2) + eps) * w, as f32 and as q16a. A sum of squares beyond f32 is
+ * NaN, so that the logits tell of it.
  * Formula: Zhang and Sennrich, "Root Mean Square Layer Normalization" (2019). */
 #include "ref.h"
 #include <math.h>
@@ -25,7 +26,7 @@ void qm_ref_rmsnorm(const qm_rmsnorm_args *a, const qm_ref_env *env)
         double r = residual(a, i);
         ss += r * r;
     }
-    double scale = 1.0 / sqrt(ss / a->n + (double)a->eps);
+    double scale = isfinite((float)ss) ? 1.0 / sqrt(ss / a->n + (double)a->eps) : NAN;
     for (uint32_t g = 0; g < a->n; g += QM_Q16A_GROUP) {
         float v[QM_Q16A_GROUP];
         unsigned char q[QM_Q16A_BYTES(QM_Q16A_GROUP)];

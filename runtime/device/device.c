@@ -159,23 +159,24 @@ static int parse_ordinal(const char *s) {
     return *s || !digits ? -1 : v;
 }
 
+int qm_device_spec_check(const char *spec, qm_err *e) {
+    if (!spec || !*spec || !strcmp(spec, "auto") || !strcmp(spec, "sim") || !strcmp(spec, "cuda") ||
+        (!strncmp(spec, "cuda:", 5) && parse_ordinal(spec + 5) >= 0))
+        return 0;
+    return qm_fail(e, QM_ERR_ARG, "unknown device \"%.40s\": expected auto, cuda, cuda:N or sim", spec);
+}
+
 int qm_device_open(qm_device **out, const char *spec, char *why, size_t why_n, qm_err *e) {
     *out = NULL;
     if (why && why_n) why[0] = 0;
+    int rc = qm_device_spec_check(spec, e);
+    if (rc) return rc;
     if (!spec || !*spec) spec = "auto";
     qm_device *d = calloc(1, sizeof *d);
     if (!d) return qm_fail(e, QM_ERR_NOMEM, "device: out of host memory");
-    int rc, ordinal;
-    if (!strcmp(spec, "auto")) {
-        rc = open_auto(d, why, why_n, e);
-    } else if (!strcmp(spec, "sim")) {
-        rc = open_sim(d, e);
-    } else if (!strcmp(spec, "cuda") || (!strncmp(spec, "cuda:", 5) && parse_ordinal(spec + 5) >= 0)) {
-        ordinal = spec[4] ? parse_ordinal(spec + 5) : 0;
-        rc = open_cuda(d, ordinal, e);
-    } else {
-        rc = qm_fail(e, QM_ERR_ARG, "unknown device \"%.40s\": expected auto, cuda, cuda:N or sim", spec);
-    }
+    if (!strcmp(spec, "auto")) rc = open_auto(d, why, why_n, e);
+    else if (!strcmp(spec, "sim")) rc = open_sim(d, e);
+    else rc = open_cuda(d, spec[4] ? parse_ordinal(spec + 5) : 0, e);
     if (rc) {
         free(d);
         return rc;

@@ -1,5 +1,6 @@
 /* doctor.c: qm_doctor: what this machine has and what `--device auto` would run on it. One JSON report is
  * built; the text is a view of it. Nothing missing is an error here: saying so is the job. */
+#include "../base/units.h"
 #include "../qmoe.h"
 #include "cache.h"
 #include "cuda.h"
@@ -20,8 +21,6 @@
  * 4096-token f16 KV cache (98,304 bytes a token), with 256 MiB for activations and the context. */
 #define FILE_30B_BYTES (17.28 * 1073741824.0)
 #define NEED_30B_BYTES (FILE_30B_BYTES + 4096.0 * 98304.0 + 268435456.0)
-
-static double gib(double bytes) { return bytes / 1073741824.0; }
 
 static json_t *host_report(void) {
     struct utsname u;
@@ -186,7 +185,7 @@ static void say_device(sink *s, const json_t *d) {
     }
     say(s, "%-10s %s, compute capability %s, %d multiprocessors, %.1f of %.1f GiB free%s\n", str(d, "device"),
         str(d, "name"), str(d, "compute_capability"), (int)num(d, "multiprocessors"),
-        gib(num(d, "memory_available_bytes")), gib(num(d, "memory_bytes")),
+        qm_gib(num(d, "memory_available_bytes")), qm_gib(num(d, "memory_bytes")),
         yes(d, "shares_host_memory") ? ", shared with the host" : "");
 }
 
@@ -200,7 +199,7 @@ static int say_all(const json_t *r, qm_write_fn w, void *user) {
     say(&s, "%-10s %s, %s, %d cores;", "host", str(h, "os"), str(h, "arch"), (int)num(h, "cores"));
     json_array_foreach(json_object_get(h, "vector_features"), i, v) say(&s, " %s", json_string_value(v));
     say(&s, "\n%-10s %.1f of %.1f GiB available; the 30B Q4_K_M file has %.1f GiB\n", "memory",
-        gib(num(h, "memory_available_bytes")), gib(num(h, "memory_bytes")), gib(FILE_30B_BYTES));
+        qm_gib(num(h, "memory_available_bytes")), qm_gib(num(h, "memory_bytes")), qm_gib(FILE_30B_BYTES));
     if (yes(drv, "found"))
         say(&s, "%-10s CUDA %s, %s%s%s\n", "driver", str(drv, "cuda_version"), str(drv, "path"),
             *str(drv, "why_not") ? ": " : "", str(drv, "why_not"));
@@ -218,7 +217,7 @@ static int say_all(const json_t *r, qm_write_fn w, void *user) {
     v = json_object_get(a, "fits_30b_q4_k_m");
     if (v)
         say(&s, "%-10s the 30B Q4_K_M model %s there: it needs about %.1f GiB with 4096 tokens of context\n", "30B",
-            json_is_true(v) ? "fits" : "does not fit", gib(NEED_30B_BYTES));
+            json_is_true(v) ? "fits" : "does not fit", qm_gib(NEED_30B_BYTES));
     return s.rc;
 }
 

@@ -3,6 +3,7 @@
  * in device memory, so a graph never goes stale. */
 #include <stdlib.h>
 #include <string.h>
+#include "../base/units.h"
 #include "../device/prof.h"
 #include "capture.h"
 #include "engine.h"
@@ -37,9 +38,9 @@ struct qm_seq {
 static int alloc(qm_device *d, CUdeviceptr *p, uint64_t bytes, qm_err *e) {
     CUresult r = d->cu.MemAlloc(p, bytes ? bytes : 1);
     if (r == CUDA_ERROR_OUT_OF_MEMORY && d->integrated)
-        return qm_fail(e, QM_ERR_NOMEM, "%s: %.2f GB cannot be allocated although that much can be freed: the page cache of files "
+        return qm_fail(e, QM_ERR_NOMEM, "%s: %.2f GiB cannot be allocated although that much can be freed: the page cache of files "
                        "read before holds it. `sync; echo 3 | sudo tee /proc/sys/vm/drop_caches` gives it back", d->spec,
-                       1e-9 * (double)bytes);
+                       qm_gib((double)bytes));
     return r ? qm_cu_fail(d, r, "MemAlloc()", e) : 0;
 }
 
@@ -182,8 +183,8 @@ static int graph_put_pages(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *
     return qm_graph_put(g, s->block + s->layout.table_off + 4ull * i, pages, 4ull * n, e);
 }
 
-static int graph_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_params *p, qm_err *e) {
-    return qm_graph_put(g, s->block + s->layout.state_off + QM_STATE_MODE, p, sizeof *p, e);
+static int graph_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm_err *e) {
+    return qm_graph_put(g, s->block + s->layout.state_off + QM_STATE_MODE, w, qm_sample_words_bytes(w), e);
 }
 
 /* One word, in stream order, with no host buffer that must stay alive. */
@@ -301,7 +302,7 @@ static int graph_step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
     int i = find(s, p), rc = 0;
     if (i == s->n_graphs) return qm_fail(e, QM_ERR_ARG, "executor: a step of %u splits was not prepared", p->shape.n_splits);
     QM_CU_TRY(d, GraphLaunch(s->graph[i], x->stream));
-    if (p->shape.logits) QM_CU_TRY(d, EventRecord(s->done[s->pos % QM_RESULT_RING], x->stream));
+    QM_CU_TRY(d, EventRecord(s->done[s->pos % QM_RESULT_RING], x->stream));
     s->pos++;
 out:
     return rc;

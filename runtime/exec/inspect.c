@@ -3,6 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "../base/units.h"
+#include "../file/tokenizer.h"
+#include "../model/arch.h"
 #include "../plan/plan.h"
 #include "../qmoe.h"
 #include "say.h"
@@ -77,8 +80,8 @@ static void show_kv(qm_out *o, const qm_gguf *g, const qm_kv *kv) {
 }
 
 static void show_meta(qm_out *o, const qm_gguf *g, json_t *root) {
-    if (!root) qm_say(o, "metadata: %zu keys, GGUF v%u, %u file(s), %.2f GB\n", qm_gguf_n_kv(g), qm_gguf_version(g),
-                   qm_gguf_n_shards(g), 1e-9 * (double)qm_gguf_file_bytes(g));
+    if (!root) qm_say(o, "metadata: %zu keys, GGUF v%u, %u file(s), %.2f GiB\n", qm_gguf_n_kv(g), qm_gguf_version(g),
+                   qm_gguf_n_shards(g), qm_gib((double)qm_gguf_file_bytes(g)));
     json_t *meta = root ? json_object() : NULL;
     for (size_t i = 0; i < qm_gguf_n_kv(g); i++) {
         const qm_kv *kv = qm_gguf_kv_at(g, i);
@@ -99,7 +102,7 @@ static void show_tensors(qm_out *o, const qm_gguf *g, json_t *root) {
     if (!root) qm_say(o, "tensors: %zu\n", qm_gguf_n_tensors(g));
     for (size_t i = 0; i < qm_gguf_n_tensors(g); i++) {
         const qm_tensor *t = qm_gguf_tensor_at(g, i);
-        const char *type = qm_type_get(t->type)->name;
+        const char *type = qm_ggml_type_name(t->type);
         count[t->type & 63]++;
         bytes[t->type & 63] += t->bytes;
         if (root) {
@@ -123,8 +126,8 @@ static void show_tensors(qm_out *o, const qm_gguf *g, json_t *root) {
     }
     for (int i = 0; i < 64; i++)
         if (count[i])
-            qm_say(o, "  %4llu of %-5s %10.2f MB\n", (unsigned long long)count[i], qm_type_get((uint32_t)i)->name,
-                1e-6 * (double)bytes[i]);
+            qm_say(o, "  %4llu of %-5s %10.2f MiB\n", (unsigned long long)count[i], qm_ggml_type_name((uint32_t)i),
+                qm_mib((double)bytes[i]));
 }
 
 static void show_op(qm_out *o, const qm_op *op, json_t *list) {
@@ -146,9 +149,9 @@ static void show_op(qm_out *o, const qm_op *op, json_t *list) {
 static void show_plan(qm_out *o, const qm_plan *p, json_t *root) {
     const qm_place *pl = p->place;
     if (!root) {
-        qm_say(o, "plan of one decode step: %d ops, %.1f MB of weights read, %.2f GB on the device, %.2f MB of scratch,\n"
+        qm_say(o, "plan of one decode step: %d ops, %.1f MB of weights read, %.2f GiB on the device, %.2f MiB of scratch,\n"
                "  %llu bytes of KV cache per position (geometry for %u SMs)\n",
-            p->n_ops, 1e-6 * (double)p->weight_bytes, 1e-9 * (double)pl->bytes, 1e-6 * (double)p->scratch_bytes,
+            p->n_ops, 1e-6 * (double)p->weight_bytes, qm_gib((double)pl->bytes), qm_mib((double)p->scratch_bytes),
             (unsigned long long)(qm_kv_pool_bytes(&pl->model->hp, 1) / QM_PAGE_TOKENS), p->limits.n_sm);
         for (int i = 0; i < p->n_ops; i++) show_op(o, &p->ops[i], NULL);
         return;
@@ -169,33 +172,72 @@ static int dump(const char *s, size_t n, void *user) {
     return o->stopped ? -1 : 0;
 }
 
+/* A file as far as a session would need it, without a device; why[n_why]: what stands against that. */
+typedef struct {
+    qm_gguf *g;
+    qm_model *m;
+    qm_place *place;
+    qm_plan *plan;
+    qm_err why[2];
+    int n_why;
+} subject;
+
+static int build(subject *s, qm_err *e) {
+    qm_tokenizer *tok = NULL;
+    int rc = qm_model_open(&s->m, s->g, 0, e);
+    if (rc || (rc = qm_place_build(&s->place, s->m, e))) return rc;
+    uint32_t ctx = s->m->hp.n_ctx_train < SHOW_CTX ? s->m->hp.n_ctx_train : SHOW_CTX;
+    qm_limits limits = {.n_sm = SHOW_SM, .n_ctx = ctx, .n_pages = (ctx + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS};
+    qm_shape shape = {1, qm_plan_splits(&s->m->hp, limits, ctx - 1)};
+    if ((rc = qm_plan_build(&s->plan, s->place, shape, limits, e))) return rc;
+    rc = qm_tokenizer_open(&tok, s->g, e);
+    qm_tokenizer_close(tok);
+    return rc;
+}
+
+/* Architecture and types first, each on its own: they are what a reader can do something about. */
+static void judge(subject *s) {
+    if (qm_arch_check(s->g, &s->why[s->n_why])) s->n_why++;
+    if (qm_model_types_check(s->g, &s->why[s->n_why])) s->n_why++;
+    if (!s->n_why && build(s, &s->why[0])) s->n_why = 1;
+}
+
+static void show_verdict(qm_out *o, const subject *s, json_t *root) {
+    if (!root) {
+        qm_say(o, "runs here: %s\n", s->n_why ? "no" : "yes");
+        for (int i = 0; i < s->n_why; i++) qm_say(o, "  %s\n", s->why[i].msg);
+        return;
+    }
+    json_t *why = json_array();
+    for (int i = 0; i < s->n_why; i++) json_array_append_new(why, json_string(s->why[i].msg));
+    json_object_set_new(root, "runs", json_boolean(!s->n_why));
+    json_object_set_new(root, "why_not", why);
+}
+
 int qm_inspect(const char *path, int what, qm_write_fn w, void *user, qm_err *e) {
     qm_out o = {w, user, 0};
-    qm_gguf *g = NULL;
-    qm_model *m = NULL;
-    qm_place *place = NULL;
-    qm_plan *plan = NULL;
-    json_t *root = what & QM_INSPECT_JSON ? json_object() : NULL;
-    int rc = qm_gguf_open(&g, path, e);
+    subject s = {0};
+    json_t *root = NULL;
+    int rc = qm_gguf_open(&s.g, path, e);
     if (rc) goto done;
-    if (what & QM_INSPECT_PLAN) { /* needs a model we can run; the rest shows any readable file */
-        if ((rc = qm_model_open(&m, g, 0, e)) || (rc = qm_place_build(&place, m, e))) goto done;
-        uint32_t ctx = m->hp.n_ctx_train < SHOW_CTX ? m->hp.n_ctx_train : SHOW_CTX;
-        qm_limits limits = {.n_sm = SHOW_SM, .n_ctx = ctx, .n_pages = (ctx + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS};
-        qm_shape shape = {1, qm_plan_splits(&m->hp, limits, ctx - 1)};
-        if ((rc = qm_plan_build(&plan, place, shape, limits, e))) goto done;
+    judge(&s);
+    if (s.n_why && what & QM_INSPECT_PLAN) { /* only what runs has a plan */
+        rc = qm_fail(e, s.why[0].code, "%s", s.why[0].msg);
+        goto done;
     }
-    if (what & QM_INSPECT_META) show_meta(&o, g, root);
-    if (what & QM_INSPECT_TENSORS) show_tensors(&o, g, root);
-    if (plan) show_plan(&o, plan, root);
+    if (what & QM_INSPECT_JSON) root = json_object();
+    show_verdict(&o, &s, root);
+    if (what & QM_INSPECT_META) show_meta(&o, s.g, root);
+    if (what & QM_INSPECT_TENSORS) show_tensors(&o, s.g, root);
+    if (what & QM_INSPECT_PLAN) show_plan(&o, s.plan, root);
     if (root && (json_dump_callback(root, dump, &o, JSON_INDENT(1) | JSON_PRESERVE_ORDER) || dump("\n", 1, &o)))
         o.stopped = 1;
     if (o.stopped) rc = qm_fail(e, QM_ERR_IO, "the report could not be written");
 done:
     json_decref(root);
-    qm_plan_free(plan);
-    qm_place_free(place);
-    qm_model_close(m);
-    qm_gguf_close(g);
+    qm_plan_free(s.plan);
+    qm_place_free(s.place);
+    qm_model_close(s.m);
+    qm_gguf_close(s.g);
     return rc;
 }

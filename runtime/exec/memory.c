@@ -2,6 +2,7 @@
 #include "memory.h"
 #include <stdio.h>
 #include <string.h>
+#include "../base/units.h"
 #include "weights.h"
 
 static void parts(qm_memory *m, const qm_place *pl, qm_limits l, uint32_t n_ctx) {
@@ -49,22 +50,23 @@ static uint32_t least_of(uint64_t a, uint32_t b) { return a < b ? (uint32_t)a : 
 int qm_memory_choose(qm_memory *m, const qm_place *pl, qm_limits l, uint64_t free_bytes, uint64_t total_bytes,
                      const qm_engine_opts *o, const char *where, qm_err *e) {
     const uint32_t train = pl->model->hp.n_ctx_train;
+    const uint32_t n_ctx = o->n_ctx == QM_CTX_MODEL ? train : o->n_ctx;
     uint64_t need = o->n_needed;
     memset(m, 0, sizeof *m);
-    if (o->n_ctx > train)
-        return qm_fail(e, QM_ERR_LIMIT, "a context of %u exceeds the model's limit of %u (-c sets it)", o->n_ctx, train);
+    if (n_ctx > train)
+        return qm_fail(e, QM_ERR_LIMIT, "a context of %u exceeds the model's limit of %u (-c sets it)", n_ctx, train);
     if (need > train)
         return qm_fail(e, QM_ERR_LIMIT, "the prompt and what is to be generated take %llu positions, the model's limit is %u",
                        (unsigned long long)need, train);
-    if (o->n_ctx && need > o->n_ctx)
+    if (n_ctx && need > n_ctx)
         return qm_fail(e, QM_ERR_LIMIT, "the prompt and what is to be generated take %llu positions, the context (-c) is %u",
-                       (unsigned long long)need, o->n_ctx);
+                       (unsigned long long)need, n_ctx);
     uint64_t want = need + QM_SPARE_CTX;
     if (want < o->n_wanted) want = o->n_wanted;
     if (want < QM_CTX_LEAST) want = QM_CTX_LEAST;
-    l.n_ctx = o->n_ctx ? o->n_ctx : least_of(want, train);
+    l.n_ctx = n_ctx ? n_ctx : least_of(want, train);
     qm_memory_of(m, pl, l, free_bytes, total_bytes);
-    if (!m->fits && !o->n_ctx && m->n_ctx_max >= (need ? need : least_of(QM_CTX_LEAST, train))) {
+    if (!m->fits && !n_ctx && m->n_ctx_max >= (need ? need : least_of(QM_CTX_LEAST, train))) {
         l.n_ctx = m->n_ctx_max;
         qm_memory_of(m, pl, l, free_bytes, total_bytes);
     }
@@ -72,11 +74,11 @@ int qm_memory_choose(qm_memory *m, const qm_place *pl, qm_limits l, uint64_t fre
     char advice[96] = "; no context is small enough";
     if (m->n_ctx_max) snprintf(advice, sizeof advice, "; the largest context that fits is %u (-c)", m->n_ctx_max);
     return qm_fail(e, QM_ERR_NOMEM,
-                   "the model needs %.2f GB of device memory (weights %.2f, KV cache %.2f for %u positions, scratch %.2f, "
-                   "loading and driver %.2f), but %.2f GB of %.2f GB can be used on %s%s",
-                   1e-9 * (double)m->need, 1e-9 * (double)m->weights, 1e-9 * (double)m->kv, m->n_ctx,
-                   1e-9 * (double)(m->scratch + m->rope + m->sequence), 1e-9 * (double)(m->loading + m->headroom),
-                   1e-9 * (double)m->limit, 1e-9 * (double)m->total, where, advice);
+                   "the model needs %.2f GiB of device memory (weights %.2f, KV cache %.2f for %u positions, scratch %.2f, "
+                   "loading and driver %.2f), but %.2f of %.2f GiB can be used on %s%s",
+                   qm_gib((double)m->need), qm_gib((double)m->weights), qm_gib((double)m->kv), m->n_ctx,
+                   qm_gib((double)(m->scratch + m->rope + m->sequence)), qm_gib((double)(m->loading + m->headroom)),
+                   qm_gib((double)m->limit), qm_gib((double)m->total), where, advice);
 }
 
 int qm_memory_estimate(qm_memory *m, const char *gguf_path, const qm_engine_opts *o, qm_err *e) {

@@ -2,6 +2,7 @@
  * others are held against. */
 #include <stdlib.h>
 #include <string.h>
+#include "../base/units.h"
 #include "engine.h"
 
 typedef struct {
@@ -34,8 +35,8 @@ static int ref_open(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     x->rope = malloc(qm_rope_bytes(&g->model->hp, g->limits.n_ctx));
     if (!x->kv || !x->scratch || !x->rope) {
         ref_close(g);
-        return qm_fail(e, QM_ERR_NOMEM, "reference: %.2f GB of host memory for the KV cache are not to be had",
-                       1e-9 * (double)g->info.kv_bytes);
+        return qm_fail(e, QM_ERR_NOMEM, "reference: %.2f GiB of host memory for the KV cache are not to be had",
+                       qm_gib((double)g->info.kv_bytes));
     }
     qm_rope_fill(x->rope, &g->model->hp, g->limits.n_ctx);
     return 0;
@@ -81,9 +82,9 @@ static int ref_set_pos(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
     return 0;
 }
 
-static int ref_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_params *p, qm_err *e) {
+static int ref_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm_err *e) {
     (void)g, (void)e;
-    memcpy(word(s, s->layout.state_off + QM_STATE_MODE), p, sizeof *p);
+    memcpy(word(s, s->layout.state_off + QM_STATE_MODE), w, qm_sample_words_bytes(w));
     return 0;
 }
 

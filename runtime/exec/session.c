@@ -61,8 +61,8 @@ int qm_session_truncate(qm_session *s, uint32_t n, qm_err *e) {
 }
 
 int qm_session_set_sampling(qm_session *s, const qm_sampling *p, qm_err *e) {
-    qm_sample_params words;
-    int rc = qm_sampling_params(&words, p, e);
+    qm_sample_words words;
+    int rc = qm_sampling_words(&words, p, s->g->model->hp.n_vocab, e);
     return rc ? rc : s->g->exec->put_sampling(s->g, s->seq, &words, e);
 }
 
@@ -95,6 +95,10 @@ int qm_session_prefill(qm_session *s, const qm_gen_opts *o, qm_err *e) {
     int rc = g->exec->put_tokens(g, s->seq, from, s->ids + from, n, e);
     if (!rc) rc = g->exec->set_pos(g, s->seq, from, e);
     for (uint32_t i = 0; i < n && !rc; i++) {
+        /* Launches do not wait for the device: whoever watches is told of what it has done, but for the last steps. */
+        uint32_t id, flags;
+        if (o && o->on_prefill && i > QM_RUN_AHEAD) rc = g->exec->result(g, s->seq, from + i - 1 - QM_RUN_AHEAD, &id, &flags, e);
+        if (rc) break;
         if (o && o->on_prefill && o->on_prefill(o->user, i, n)) {
             s->n = s->n_cached;
             return qm_fail(e, QM_ERR_CANCELLED, "cancelled after %u of %u positions of the prompt", i, n);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../../kernels/ref/ref.h"
+#include "../base/units.h"
 #include "../file/quant.h"
 
 struct qm_twin {
@@ -89,8 +90,8 @@ int qm_twin_open(qm_twin **out, qm_session *s, qm_err *e) {
     t->b = malloc(4 * t->n_floats);
     if (!t->scratch || !t->got || !t->seq || !t->got_seq || !t->kv || !t->got_kv || !t->rope || !t->a || !t->b) {
         qm_twin_close(t);
-        return qm_fail(e, QM_ERR_NOMEM, "compare: %.2f GB of host memory for a mirror of a layer's cache are not to be had",
-                       2e-9 * (double)t->kv_layer_bytes);
+        return qm_fail(e, QM_ERR_NOMEM, "compare: %.2f GiB of host memory for a mirror of a layer's cache are not to be had",
+                       2 * qm_gib((double)t->kv_layer_bytes));
     }
     qm_rope_fill((float *)(void *)t->rope, hp, g->limits.n_ctx);
     t->host.base[QM_SPACE_SCRATCH] = (uint64_t)(uintptr_t)t->scratch;

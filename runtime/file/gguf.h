@@ -14,6 +14,9 @@ typedef enum {
 } qm_kv_type; /* the format's own numbers */
 
 typedef struct { const char *s; size_t n; } qm_str; /* not NUL-terminated; points into the map */
+/* Names in a message: printable ASCII of at most 64 characters, whatever the file holds. */
+typedef struct { char s[72]; } qm_shown;
+qm_shown qm_show(qm_str s);
 
 typedef struct {
     qm_str key;
@@ -27,7 +30,7 @@ typedef struct {
 
 typedef struct {
     qm_str name;
-    uint32_t type;             /* ggml type; qm_type_get() never NULL for an opened file */
+    uint32_t type;             /* ggml type, one that qm_ggml_type_size knows */
     uint32_t n_dims;           /* 1..4 */
     uint64_t ne[4];            /* ne[0] is the row length; unused dims are 1 */
     const void *data;          /* into the map */
@@ -73,9 +76,9 @@ int qm_str_iter_next(qm_str_iter *it, qm_str *s); /* 1, or 0 at the end */
 int64_t qm_kv_arr_i64(const qm_kv *kv, uint64_t i);
 double qm_kv_arr_f64(const qm_kv *kv, uint64_t i);
 const char *qm_kv_type_name(uint32_t type);   /* "u32", "arr" ...; "?" if unknown */
-const char *qm_ggml_type_name(uint32_t type); /* also of types we do not read; "unknown" otherwise */
-/* Weights and bytes per block of a type we read, as the file format counts them (F32: 1 and 4);
- * returns 0 for other types. */
+const char *qm_ggml_type_name(uint32_t type); /* "unknown" where it is none */
+/* Weights and bytes per block of any ggml type, as the file format counts them (F32: 1 and 4); 0 where it is none.
+ * Those that can be read and run are fewer: qm_type_get (quant.h). */
 int qm_ggml_type_size(uint32_t type, uint32_t *block, uint32_t *bytes);
 
 size_t qm_gguf_n_tensors(const qm_gguf *g);

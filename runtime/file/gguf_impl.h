@@ -30,10 +30,6 @@ static inline uint32_t qm_le16(const uint8_t *p) { return (uint32_t)p[0] | (uint
 static inline uint32_t qm_le32(const uint8_t *p) { return qm_le16(p) | qm_le16(p + 2) << 16; }
 static inline uint64_t qm_le64(const uint8_t *p) { return qm_le32(p) | (uint64_t)qm_le32(p + 4) << 32; }
 
-/* Names in a message: printable ASCII of at most 64 characters, whatever the file holds. */
-typedef struct { char s[72]; } qm_shown;
-qm_shown qm_show(qm_str s);
-
 /* gguf_parse.c: checks one shard's bytes. kvs: 1 = its metadata go into g (shard 0), 0 = they are
  * checked and left in *other (freed by the caller). Appends to g->tensors. */
 typedef struct { qm_kv *kvs; size_t n, cap; } qm_kv_list;

@@ -214,9 +214,8 @@ static int read_tensor(reader *r, qm_tensor *t) {
     at = r->off;
     if (take_u32(r, &t->type, "tensor type")) goto bad;
     if (!qm_ggml_type_size(t->type, &block, &block_bytes))
-        return qm_fail(r->e, QM_ERR_UNSUPPORTED, "%s: tensor '%s': type %u (%s) at offset %llu is not supported; "
-                       "F32 F16 BF16 Q8_0 Q4_K Q5_K Q6_K are", r->file, SHOW(t->name), t->type,
-                       qm_ggml_type_name(t->type), OFF(at));
+        return qm_fail(r->e, QM_ERR_UNSUPPORTED, "%s: tensor '%s': type %u at offset %llu is not known: its size cannot be "
+                       "told", r->file, SHOW(t->name), t->type, OFF(at));
     if (t->ne[0] % block)
         return qm_fail(r->e, QM_ERR_FORMAT, "%s: tensor '%s': row length ne[0] = %llu is not a multiple of %s's block "
                        "of %u; type at offset %llu", r->file, SHOW(t->name), OFF(t->ne[0]),

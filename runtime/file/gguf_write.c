@@ -1,6 +1,7 @@
 /* gguf_write.c: see gguf_write.h. The counts in the header are filled in at the end, when they are
  * known; offsets follow from the declared sizes, so nothing but the tensor sizes is held in memory. */
 #include "gguf_write.h"
+#include "../base/units.h"
 #include "gguf_impl.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -228,8 +229,8 @@ int qm_gguf_writer_room(const qm_gguf_writer *w, uint64_t more, qm_err *e) {
     struct statvfs st;
     if (fstatvfs(w->fd, &st)) return qm_fail(e, QM_ERR_IO, "%s: cannot ask for free room: %s", w->path, strerror(errno));
     if ((uint64_t)st.f_bavail * st.f_frsize < need)
-        return qm_fail(e, QM_ERR_LIMIT, "%s: needs %.3f GB (%llu bytes), the disk has %.3f GB free", w->path,
-                       (double)need / 1e9, (unsigned long long)need, (double)st.f_bavail * (double)st.f_frsize / 1e9);
+        return qm_fail(e, QM_ERR_LIMIT, "%s: needs %.3f GiB (%llu bytes), the disk has %.3f GiB free", w->path,
+                       qm_gib((double)need), (unsigned long long)need, qm_gib((double)st.f_bavail * (double)st.f_frsize));
     return 0;
 }
 

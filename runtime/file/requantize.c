@@ -173,8 +173,8 @@ static void write_keys(const job *j, qm_gguf_writer *w) {
         if (!written[k]) qm_gguf_write_u32(w, set[k].key, set[k].v);
 }
 
-/* What the rule needs to know of the whole file. */
-static void look(job *j) {
+/* What the rule needs to know of the whole file; refuses types that cannot be decoded. */
+static int look(job *j, qm_err *e) {
     size_t lossy = 0;
     j->tied = !qm_gguf_tensor(j->in, "output.weight");
     for (size_t i = 0; i < qm_gguf_n_tensors(j->in); i++) {
@@ -182,6 +182,9 @@ static void look(job *j) {
         char name[NAME_BYTES];
         unsigned il;
         snprintf(name, sizeof name, "%.*s", (int)t->name.n, t->name.s);
+        if (!qm_type_get(t->type))
+            return qm_fail(e, QM_ERR_UNSUPPORTED, "%s: tensor '%s' is %s, which cannot be converted from; F32 F16 BF16 Q8_0 Q4_K "
+                           "Q5_K Q6_K can", qm_gguf_path(j->in), qm_show(t->name).s, qm_ggml_type_name(t->type));
         if (sscanf(name, "blk.%u.", &il) == 1 && il < UINT32_MAX && il + 1 > j->n_layers) j->n_layers = il + 1;
         j->total += t->bytes;
     }
@@ -193,6 +196,7 @@ static void look(job *j) {
     if (lossy)
         qm_log(QM_LOG_WARN, "%s: %zu tensors are quantised already and change their type: what they lost stays lost",
                qm_gguf_path(j->in), lossy);
+    return 0;
 }
 
 /* Whether the output's name is one of the input's files, under any path. */
@@ -222,7 +226,7 @@ int qm_quantize(const char *in_path, const char *out_path, const qm_quantize_opt
         rc = qm_fail(e, QM_ERR_ARG, "%s: the input cannot be the output too", out_path);
         goto out;
     }
-    look(&j);
+    if ((rc = look(&j, e))) goto out;
     j.s.dst = malloc((size_t)SLICE_UNITS * UNIT * 4);
     j.s.units = malloc(SLICE_UNITS * sizeof *j.s.units);
     if (!j.s.dst || !j.s.units) {

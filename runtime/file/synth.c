@@ -3,6 +3,7 @@
  * nonsense; its activations stay of order one through all layers, and its routing is spread. */
 #include "mix.h"
 #include "quant.h"
+#include "shape.h"
 #include "synth.h"
 #include "../qmoe.h"
 #include <math.h>
@@ -32,29 +33,17 @@ static int resolve(shape *s, const qm_mix **m, const qm_synth_opts *o, qm_err *e
     if (o->types) s->types = o->types;
     *m = qm_mix_find(s->types);
     if (!*m) return qm_fail(e, QM_ERR_ARG, "there is no mix of types '%s'; there are %s", s->types, qm_mix_names);
-    const struct { const char *name; uint32_t *to, from, lo, hi, multiple; } dims[] = {
-        { "layers", &s->n_layers, o->n_layers, 1, 1024, 1 },
-        { "embedding length", &s->n_embd, o->n_embd, 32, 1 << 16, 32 },
-        { "heads", &s->n_head, o->n_head, 1, 1024, 1 },
-        { "kv heads", &s->n_kv_head, o->n_kv_head, 1, 1024, 1 },
-        { "head dimension", &s->head_dim, o->head_dim, 32, 1024, 32 },
-        { "experts", &s->n_expert, o->n_expert, 1, 4096, 1 },
-        { "experts used", &s->n_expert_used, o->n_expert_used, 1, 4096, 1 },
-        { "expert feed-forward length", &s->n_ff_exp, o->n_ff_exp, 32, 1 << 16, 32 },
-        { "vocabulary", &s->n_vocab, o->n_vocab, QM_SYNTH_MIN_VOCAB, 1 << 20, 1 },
-        { "context", &s->n_ctx, o->n_ctx, 1, 1 << 30, 1 },
-    };
-    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
-        if (dims[i].from) *dims[i].to = dims[i].from;
-        uint32_t v = *dims[i].to;
-        if (v < dims[i].lo || v > dims[i].hi || v % dims[i].multiple)
-            return qm_fail(e, QM_ERR_ARG, "%s %u: must be from %u to %u, a multiple of %u", dims[i].name, v, dims[i].lo,
-                           dims[i].hi, dims[i].multiple);
-    }
-    if (s->n_head % s->n_kv_head)
-        return qm_fail(e, QM_ERR_ARG, "%u heads cannot share %u kv heads evenly", s->n_head, s->n_kv_head);
-    if (s->n_expert_used > s->n_expert)
-        return qm_fail(e, QM_ERR_ARG, "%u experts used of %u", s->n_expert_used, s->n_expert);
+    uint32_t *to[QM_DIMS] = {&s->n_ctx, &s->n_embd, &s->n_layers, &s->n_head, &s->n_kv_head, &s->head_dim, &s->n_expert,
+                             &s->n_expert_used, &s->n_ff_exp, &s->n_vocab};
+    const uint32_t from[QM_DIMS] = {o->n_ctx, o->n_embd, o->n_layers, o->n_head, o->n_kv_head, o->head_dim, o->n_expert,
+                                    o->n_expert_used, o->n_ff_exp, o->n_vocab};
+    uint32_t v[QM_DIMS];
+    char why[96];
+    for (int i = 0; i < QM_DIMS; i++) v[i] = *to[i] = from[i] ? from[i] : *to[i];
+    int bad = qm_shape_check(v, why, sizeof why);
+    if (bad >= 0) return qm_fail(e, QM_ERR_ARG, "--%s %u: %s", qm_dim_ranges[bad].flag, v[bad], why);
+    if (s->n_vocab < QM_SYNTH_MIN_VOCAB)
+        return qm_fail(e, QM_ERR_ARG, "--vocab %u: must be at least %d", s->n_vocab, QM_SYNTH_MIN_VOCAB);
     return 0;
 }
 

@@ -1,46 +1,8 @@
 /* arch.c: hyperparameters from the metadata. */
 #include "arch.h"
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
-#include "../base/log.h"
-
-/* A file may use either spelling as its key prefix, whatever general.architecture says. */
-static const char *const prefixes[] = {"qwen3moe", "qwen3_moe"};
-
-typedef struct {
-    const qm_gguf *g;
-    qm_err *e;
-} reader;
-
-/* Defines get_<type>(r, key, v): 1 found, 0 absent under both prefixes, negative on error. */
-#define GETTER(name, ctype)                                                 \
-    static int get_##name(reader *r, const char *key, ctype *v) {          \
-        char full[128];                                                     \
-        for (int i = 0; i < 2; i++) {                                       \
-            snprintf(full, sizeof full, "%s.%s", prefixes[i], key);         \
-            int rc = qm_gguf_get_##name(r->g, full, v, r->e);               \
-            if (rc) return rc;                                              \
-        }                                                                   \
-        return 0;                                                           \
-    }
-GETTER(u32, uint32_t)
-GETTER(f32, float)
-GETTER(str, qm_str)
-
-static int missing(reader *r, const char *key) {
-    return qm_fail(r->e, QM_ERR_FORMAT, "%s: missing metadata key qwen3moe.%s", qm_gguf_path(r->g), key);
-}
-
-static int need_u32(reader *r, const char *key, uint32_t lo, uint32_t hi, uint32_t *v) {
-    int rc = get_u32(r, key, v);
-    if (rc < 0) return rc;
-    if (!rc) return missing(r, key);
-    if (*v < lo || *v > hi)
-        return qm_fail(r->e, QM_ERR_FORMAT, "%s: qwen3moe.%s: %u is outside %u..%u", qm_gguf_path(r->g), key,
-                       *v, lo, hi);
-    return 0;
-}
+#include "../file/shape.h"
 
 static void copy_str(char *dst, size_t n, qm_str s) {
     size_t k = s.n < n - 1 ? s.n : n - 1;
@@ -48,130 +10,92 @@ static void copy_str(char *dst, size_t n, qm_str s) {
     dst[k] = 0;
 }
 
-static int read_arch(qm_hparams *hp, reader *r) {
+static int is(qm_str s, const char *word) { return s.n == strlen(word) && !memcmp(s.s, word, s.n); }
+
+int qm_arch_check(const qm_gguf *g, qm_err *e) {
     qm_str s;
-    const char *path = qm_gguf_path(r->g);
-    int rc = qm_gguf_get_str(r->g, "general.architecture", &s, r->e);
+    const char *path = qm_gguf_path(g);
+    int rc = qm_gguf_get_str(g, "general.type", &s, e);
     if (rc < 0) return rc;
-    if (!rc) return qm_fail(r->e, QM_ERR_FORMAT, "%s: missing metadata key general.architecture", path);
-    copy_str(hp->arch, sizeof hp->arch, s);
-    if (strcmp(hp->arch, "qwen3moe") && strcmp(hp->arch, "qwen3_moe"))
-        return qm_fail(r->e, QM_ERR_UNSUPPORTED,
-                       "%s: architecture '%s' is not supported (supported: qwen3moe, qwen3_moe)", path, hp->arch);
-    rc = qm_gguf_get_str(r->g, "general.name", &s, r->e);
+    if (rc && !is(s, "model"))
+        return qm_fail(e, QM_ERR_UNSUPPORTED, "%s: general.type '%s': not a model that runs by itself", path, qm_show(s).s);
+    rc = qm_gguf_get_str(g, "general.architecture", &s, e);
     if (rc < 0) return rc;
-    if (rc) copy_str(hp->name, sizeof hp->name, s);
+    if (!rc) return qm_fail(e, QM_ERR_FORMAT, "%s: missing metadata key general.architecture", path);
+    if (!is(s, "qwen3moe") && !is(s, "qwen3_moe"))
+        return qm_fail(e, QM_ERR_UNSUPPORTED,
+                       "%s: architecture '%s' is not supported; qwen3moe is: Qwen3-30B-A3B, Qwen3-Coder-30B-A3B, "
+                       "Qwen3-235B-A22B and their relatives", path, qm_show(s).s);
     return 0;
 }
 
-static int read_rope(qm_hparams *hp, reader *r, float override) {
-    const char *path = qm_gguf_path(r->g);
-    float f = 0;
-    int rc = get_f32(r, "rope.freq_base", &f);
-    if (rc < 0) return rc;
-    if (!rc) {
-        f = 1e6f;
-        if (!(override > 0)) qm_log(QM_LOG_WARN, "%s: no qwen3moe.rope.freq_base; using 1000000", path);
-    }
-    if (override > 0) f = override;
-    if (!(f > 1) || !isfinite(f))
-        return qm_fail(r->e, QM_ERR_FORMAT, "%s: qwen3moe.rope.freq_base: %g is not above 1", path, (double)f);
-    hp->rope_base = f;
-    hp->rope_factor = 1;
-    qm_str s;
-    rc = get_str(r, "rope.scaling.type", &s);
-    if (rc <= 0) return rc;
-    char type[16];
-    copy_str(type, sizeof type, s);
-    if (!strcmp(type, "none")) return 0;
-    if (strcmp(type, "linear") && strcmp(type, "yarn"))
-        return qm_fail(r->e, QM_ERR_UNSUPPORTED,
-                       "%s: qwen3moe.rope.scaling.type '%s' is not supported (supported: none, linear, yarn)", path,
-                       type);
-    rc = get_f32(r, "rope.scaling.factor", &f);
-    if (rc < 0) return rc;
-    if (!rc) return missing(r, "rope.scaling.factor");
-    if (!(f >= 1) || !isfinite(f))
-        return qm_fail(r->e, QM_ERR_FORMAT, "%s: qwen3moe.rope.scaling.factor: %g is below 1", path, (double)f);
-    hp->rope_factor = f;
-    hp->rope_yarn = !strcmp(type, "yarn");
-    hp->rope_orig_ctx = hp->n_ctx_train;
-    rc = get_u32(r, "rope.scaling.original_context_length", &hp->rope_orig_ctx);
-    return rc < 0 ? rc : 0;
+/* Key i of the table into *v; required where there is no default. */
+static int dim(qm_keys *k, qm_dim i, int required, uint32_t *v) {
+    int rc = qm_key_u32(k, qm_dim_ranges[i].key, &v[i]);
+    return rc < 0 ? rc : !rc && required ? qm_key_missing(k) : 0;
 }
 
-/* What must hold between the numbers, and what our kernels can run. */
-static int check(const qm_hparams *hp, uint32_t value_length, const char *path, qm_err *e) {
-    if (value_length != hp->head_dim)
-        return qm_fail(e, QM_ERR_UNSUPPORTED, "%s: attention.value_length %u differs from key_length %u", path,
-                       value_length, hp->head_dim);
-    if (hp->head_dim != 64 && hp->head_dim != 128)
-        return qm_fail(e, QM_ERR_UNSUPPORTED, "%s: head_dim %u is not supported (supported: 64, 128)", path,
-                       hp->head_dim);
-    if (hp->n_kv == 0 || hp->n_head % hp->n_kv)
-        return qm_fail(e, QM_ERR_FORMAT, "%s: head_count %u is not a multiple of head_count_kv %u", path, hp->n_head,
-                       hp->n_kv);
-    if (hp->n_used > hp->n_expert)
-        return qm_fail(e, QM_ERR_FORMAT, "%s: expert_used_count %u exceeds expert_count %u", path, hp->n_used,
-                       hp->n_expert);
-    if (hp->n_embd % 32 || hp->n_ff % 32)
-        return qm_fail(e, QM_ERR_UNSUPPORTED,
-                       "%s: embedding_length %u and expert_feed_forward_length %u must be multiples of 32", path,
-                       hp->n_embd, hp->n_ff);
+static int read_shape(qm_hparams *hp, qm_keys *k) {
+    static const qm_dim required[] = {QM_DIM_CTX, QM_DIM_EMBD, QM_DIM_LAYERS, QM_DIM_HEADS, QM_DIM_EXPERTS, QM_DIM_USED, QM_DIM_FF};
+    uint32_t v[QM_DIMS] = {0}, value_length;
+    char why[96];
+    int rc;
+    for (size_t i = 0; i < sizeof required / sizeof *required; i++)
+        if ((rc = dim(k, required[i], 1, v))) return rc;
+    v[QM_DIM_KV_HEADS] = v[QM_DIM_HEADS];
+    v[QM_DIM_HEAD_DIM] = v[QM_DIM_HEADS] ? v[QM_DIM_EMBD] / v[QM_DIM_HEADS] : 0;
+    v[QM_DIM_VOCAB] = 1; /* the file's tensors say it */
+    if ((rc = dim(k, QM_DIM_KV_HEADS, 0, v)) || (rc = dim(k, QM_DIM_HEAD_DIM, 0, v))) return rc;
+    int bad = qm_shape_check(v, why, sizeof why);
+    if (bad >= 0) {
+        rc = qm_key_u32(k, qm_dim_ranges[bad].key, &v[bad]); /* names it */
+        return rc < 0 ? rc : qm_key_refuse(k, QM_ERR_UNSUPPORTED, "is %u: %s", v[bad], why);
+    }
+    value_length = v[QM_DIM_HEAD_DIM];
+    if ((rc = qm_key_u32(k, "attention.value_length", &value_length)) < 0) return rc;
+    if (value_length != v[QM_DIM_HEAD_DIM])
+        return qm_key_refuse(k, QM_ERR_UNSUPPORTED, "is %u: must be the key length, %u", value_length, v[QM_DIM_HEAD_DIM]);
+    hp->n_ctx_train = v[QM_DIM_CTX];
+    hp->n_embd = v[QM_DIM_EMBD];
+    hp->n_layers = v[QM_DIM_LAYERS];
+    hp->n_head = v[QM_DIM_HEADS];
+    hp->n_kv = v[QM_DIM_KV_HEADS];
+    hp->head_dim = v[QM_DIM_HEAD_DIM];
+    hp->n_expert = v[QM_DIM_EXPERTS];
+    hp->n_used = v[QM_DIM_USED];
+    hp->n_ff = v[QM_DIM_FF];
+    return 0;
+}
+
+static int read_scales(qm_hparams *hp, qm_keys *k) {
+    int rc = qm_key_f32(k, "attention.layer_norm_rms_epsilon", &hp->eps);
+    if (rc < 0) return rc;
+    if (!rc) return qm_key_missing(k);
+    if (!(hp->eps > 0 && hp->eps < 1)) return qm_key_refuse(k, QM_ERR_FORMAT, "is %g: must lie between 0 and 1", (double)hp->eps);
+    /* 0 says nothing; the architecture's own is 1 / sqrt(head_dim) */
+    float scale = 0;
+    if ((rc = qm_key_f32(k, "attention.scale", &scale)) < 0) return rc;
+    double own = 1 / sqrt(hp->head_dim);
+    if (scale != 0 && !(fabs((double)scale - own) < 1e-6 * own))
+        return qm_key_refuse(k, QM_ERR_UNSUPPORTED, "is %g: only %g, 1 over the root of the head's length, is supported",
+                             (double)scale, own);
     return 0;
 }
 
 int qm_arch_read(qm_hparams *hp, const qm_gguf *g, float rope_base, qm_err *e) {
-    reader r = {g, e};
-    const char *path = qm_gguf_path(g);
+    qm_keys k;
+    qm_str s;
     memset(hp, 0, sizeof *hp);
-    int rc = read_arch(hp, &r);
+    int rc = qm_arch_check(g, e);
     if (rc) return rc;
-    if ((rc = need_u32(&r, "context_length", 1, 1u << 28, &hp->n_ctx_train)) ||
-        (rc = need_u32(&r, "embedding_length", 32, 1u << 16, &hp->n_embd)) ||
-        (rc = need_u32(&r, "block_count", 1, 1024, &hp->n_layers)) ||
-        (rc = need_u32(&r, "attention.head_count", 1, 1024, &hp->n_head)) ||
-        (rc = need_u32(&r, "expert_count", 1, 512, &hp->n_expert)) ||
-        (rc = need_u32(&r, "expert_used_count", 1, 32, &hp->n_used)) ||
-        (rc = need_u32(&r, "expert_feed_forward_length", 32, 1u << 16, &hp->n_ff)))
-        return rc;
-    hp->n_kv = hp->n_head;
-    if ((rc = get_u32(&r, "attention.head_count_kv", &hp->n_kv)) < 0) return rc;
-    hp->head_dim = hp->n_embd / hp->n_head;
-    if ((rc = get_u32(&r, "attention.key_length", &hp->head_dim)) < 0) return rc;
-    uint32_t value_length = hp->head_dim, shared_ff = 0;
-    if ((rc = get_u32(&r, "attention.value_length", &value_length)) < 0) return rc;
-    if ((rc = get_u32(&r, "expert_shared_feed_forward_length", &shared_ff)) < 0) return rc;
-    if (shared_ff)
-        return qm_fail(e, QM_ERR_UNSUPPORTED, "%s: shared experts (expert_shared_feed_forward_length %u)", path,
-                       shared_ff);
-    rc = get_f32(&r, "attention.layer_norm_rms_epsilon", &hp->eps);
-    if (rc < 0) return rc;
-    if (!rc) return missing(&r, "attention.layer_norm_rms_epsilon");
-    if (!(hp->eps > 0 && hp->eps < 1))
-        return qm_fail(e, QM_ERR_FORMAT, "%s: qwen3moe.attention.layer_norm_rms_epsilon: %g is outside 0..1", path,
-                       (double)hp->eps);
-    if ((rc = check(hp, value_length, path, e))) return rc;
-    return read_rope(hp, &r, rope_base);
-}
-
-/* YaRN (Peng et al. 2023): pairs that turn more than beta_fast times over the original context keep
- * their frequency, those under beta_slow are interpolated, a linear ramp lies between. */
-void qm_model_inv_freq(const qm_hparams *hp, double *inv_freq, double *mscale) {
-    const double two_pi = 6.283185307179586, beta_fast = 32, beta_slow = 1;
-    int half = (int)hp->head_dim / 2;
-    double lo = 0, hi = 1;
-    *mscale = 1;
-    if (hp->rope_yarn) {
-        double d = hp->head_dim, lb = 2 * log(hp->rope_base);
-        lo = fmax(floor(d * log(hp->rope_orig_ctx / (beta_fast * two_pi)) / lb), 0);
-        hi = fmin(ceil(d * log(hp->rope_orig_ctx / (beta_slow * two_pi)) / lb), d - 1);
-        *mscale = 1 + 0.1 * log(hp->rope_factor);
-    }
-    for (int i = 0; i < half; i++) {
-        double f = pow(hp->rope_base, -2.0 * i / hp->head_dim);
-        double keep = 0; /* share of the unscaled frequency */
-        if (hp->rope_yarn) keep = 1 - fmin(1, fmax(0, (i - lo) / fmax(0.001, hi - lo)));
-        inv_freq[i] = f / hp->rope_factor * (1 - keep) + f * keep;
-    }
+    if (qm_gguf_get_str(g, "general.architecture", &s, e) == 1) copy_str(hp->arch, sizeof hp->arch, s);
+    if ((rc = qm_gguf_get_str(g, "general.name", &s, e)) < 0) return rc;
+    if (rc) copy_str(hp->name, sizeof hp->name, s);
+    if ((rc = qm_keys_open(&k, g, e))) return rc;
+    rc = read_shape(hp, &k);
+    if (!rc) rc = read_scales(hp, &k);
+    if (!rc) rc = qm_rope_read(hp, &k, rope_base);
+    if (!rc) rc = qm_keys_rest(&k);
+    qm_keys_close(&k);
+    return rc;
 }

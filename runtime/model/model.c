@@ -3,13 +3,16 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include "../file/shape.h"
 #include "arch.h"
 
-enum { REQUIRED = 1, VECTOR = 2 };
+enum { REQUIRED = 1, VECTOR = 2, PER_LAYER = 16 /* weights, biases counted */ };
 
 typedef struct {
     qm_model *m;
     qm_err *e;
+    unsigned char *asked; /* [tensors of the file] */
     int failed;
 } finder;
 
@@ -30,6 +33,7 @@ static int find(finder *f, int flags, uint32_t n_expert, uint32_t n_rows, uint32
         if (flags & REQUIRED) f->failed = qm_fail(f->e, QM_ERR_FORMAT, "%s: missing tensor %s", path, name);
         return -1;
     }
+    f->asked[t - qm_gguf_tensor_at(f->m->gguf, 0)] = 1;
     uint64_t want[3] = {n_cols, flags & VECTOR ? 1 : n_rows, n_expert};
     if (t->ne[0] != want[0] || t->ne[1] != want[1] || t->ne[2] != want[2] || t->ne[3] != 1) {
         f->failed = qm_fail(f->e, QM_ERR_FORMAT,
@@ -62,6 +66,7 @@ static void find_layer(finder *f, uint32_t i, qm_layer *l) {
     l->q_norm = find(f, REQUIRED | VECTOR, 1, 1, h->head_dim, "blk.%u.attn_q_norm.weight", i);
     l->k_norm = find(f, REQUIRED | VECTOR, 1, 1, h->head_dim, "blk.%u.attn_k_norm.weight", i);
     l->o = find(f, REQUIRED, 1, h->n_embd, nq, "blk.%u.attn_output.weight", i);
+    l->o_bias = find(f, VECTOR, 1, 1, h->n_embd, "blk.%u.attn_output.bias", i);
     l->ffn_norm = find(f, REQUIRED | VECTOR, 1, 1, h->n_embd, "blk.%u.ffn_norm.weight", i);
     l->router = find(f, REQUIRED, 1, h->n_expert, h->n_embd, "blk.%u.ffn_gate_inp.weight", i);
     l->gate = find(f, REQUIRED, h->n_expert, h->n_ff, h->n_embd, "blk.%u.ffn_gate_exps.weight", i);
@@ -69,38 +74,75 @@ static void find_layer(finder *f, uint32_t i, qm_layer *l) {
     l->down = find(f, REQUIRED, h->n_expert, h->n_embd, h->n_ff, "blk.%u.ffn_down_exps.weight", i);
 }
 
+/* Every tensor of the file was asked for; else the first that was not is refused. */
+static void rest(finder *f) {
+    const qm_gguf *g = f->m->gguf;
+    for (size_t i = 0; i < qm_gguf_n_tensors(g) && !f->failed; i++)
+        if (!f->asked[i])
+            f->failed = qm_fail(f->e, QM_ERR_UNSUPPORTED, "%s: tensor %s is not part of a Qwen3-MoE of %u layers as it runs "
+                                "here: it would be ignored", qm_gguf_path(g), qm_show(qm_gguf_tensor_at(g, i)->name).s,
+                                f->m->hp.n_layers);
+}
+
+int qm_model_types_check(const qm_gguf *g, qm_err *e) {
+    enum { TYPES = 256 };
+    size_t count[TYPES] = {0}, bad = 0;
+    char list[200] = "";
+    for (size_t i = 0; i < qm_gguf_n_tensors(g); i++) {
+        uint32_t t = qm_gguf_tensor_at(g, i)->type;
+        if (qm_type_get(t)) continue;
+        bad++;
+        count[t % TYPES]++;
+    }
+    if (!bad) return 0;
+    for (uint32_t t = 0; t < TYPES; t++) {
+        size_t n = strlen(list);
+        if (count[t]) snprintf(list + n, sizeof list - n, "%s%zu of %s", n ? ", " : "", count[t], qm_ggml_type_name(t));
+    }
+    return qm_fail(e, QM_ERR_UNSUPPORTED, "%s: tensor types without kernels here: %s; supported are F32 F16 BF16 Q8_0 Q4_K Q5_K "
+                   "Q6_K, that is files called Q4_K_M, Q4_K_S, UD-Q4_K_XL, Q5_K_M, Q5_K_S, Q6_K, Q8_0, F16 and BF16",
+                   qm_gguf_path(g), list);
+}
+
+static void find_all(finder *f) {
+    qm_model *m = f->m;
+    uint32_t n_vocab = 0, n_embd = m->hp.n_embd;
+    const qm_tensor *embd = qm_gguf_tensor(m->gguf, "token_embd.weight");
+    const qm_dim_range *d = &qm_dim_ranges[QM_DIM_VOCAB];
+    if (embd && (embd->n_dims != 2 || embd->ne[1] < d->lo || embd->ne[1] > d->hi)) {
+        f->failed = qm_fail(f->e, QM_ERR_UNSUPPORTED, "%s: tensor token_embd.weight is not [embedding, vocabulary of %u to %u]",
+                            qm_gguf_path(m->gguf), d->lo, d->hi);
+        return;
+    }
+    if (embd) n_vocab = (uint32_t)embd->ne[1];
+    m->hp.n_vocab = n_vocab;
+    m->token_embd = find(f, REQUIRED, 1, n_vocab, n_embd, "token_embd.weight");
+    m->output_norm = find(f, REQUIRED | VECTOR, 1, 1, n_embd, "output_norm.weight");
+    m->output = find(f, 0, 1, n_vocab, n_embd, "output.weight");
+    if (m->output < 0) m->output = m->token_embd; /* tied */
+    for (uint32_t i = 0; i < m->hp.n_layers && !f->failed; i++) find_layer(f, i, &m->layers[i]);
+    rest(f);
+}
+
 int qm_model_open(qm_model **out, const qm_gguf *g, float rope_base, qm_err *e) {
     *out = NULL;
     qm_hparams hp;
     int rc = qm_arch_read(&hp, g, rope_base, e);
+    if (!rc) rc = qm_model_types_check(g, e);
     if (rc) return rc;
     qm_model *m = calloc(1, sizeof *m);
     if (!m) return qm_fail(e, QM_ERR_NOMEM, "model: out of memory");
+    finder f = {m, e, calloc(qm_gguf_n_tensors(g) + 1, 1), 0};
     m->gguf = g;
     m->hp = hp;
     m->layers = calloc(hp.n_layers, sizeof *m->layers);
-    m->weights = calloc(3 + 15 * (size_t)hp.n_layers, sizeof *m->weights);
-    if (!m->layers || !m->weights) {
-        qm_model_close(m);
-        return qm_fail(e, QM_ERR_NOMEM, "model: out of memory for %u layers", hp.n_layers);
-    }
-    finder f = {m, e, 0};
-    const qm_tensor *embd = qm_gguf_tensor(g, "token_embd.weight");
-    if (embd && (embd->n_dims != 2 || embd->ne[1] < 1 || embd->ne[1] > 1u << 24))
-        f.failed = qm_fail(e, QM_ERR_FORMAT, "%s: tensor token_embd.weight is not [embedding, vocabulary]",
-                           qm_gguf_path(g));
-    m->hp.n_vocab = embd ? (uint32_t)embd->ne[1] : 0;
-    m->token_embd = find(&f, REQUIRED, 1, m->hp.n_vocab, hp.n_embd, "token_embd.weight");
-    m->output_norm = find(&f, REQUIRED | VECTOR, 1, 1, hp.n_embd, "output_norm.weight");
-    m->output = find(&f, 0, 1, m->hp.n_vocab, hp.n_embd, "output.weight");
-    if (m->output < 0) m->output = m->token_embd; /* tied */
-    for (uint32_t i = 0; i < hp.n_layers && !f.failed; i++) find_layer(&f, i, &m->layers[i]);
-    if (f.failed) {
-        qm_model_close(m);
-        return f.failed;
-    }
-    *out = m;
-    return 0;
+    m->weights = calloc(3 + PER_LAYER * (size_t)hp.n_layers, sizeof *m->weights);
+    if (m->layers && m->weights && f.asked) find_all(&f);
+    else f.failed = qm_fail(e, QM_ERR_NOMEM, "model: out of memory for %u layers", hp.n_layers);
+    free(f.asked);
+    if (f.failed) qm_model_close(m);
+    else *out = m;
+    return f.failed;
 }
 
 void qm_model_close(qm_model *m) {

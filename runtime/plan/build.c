@@ -288,7 +288,7 @@ static void layer(builder *s, int last_and_no_logits) {
     qkv(s, l);
     if (last_and_no_logits) return; /* the cache is complete: nobody needs the rest */
     attention(s);
-    s->n_pending = matvec(s, l->o, -1, s->b.att, s->b.attq, s->b.o, 8, "attn_out");
+    s->n_pending = matvec(s, l->o, l->o_bias, s->b.att, s->b.attq, s->b.o, 8, "attn_out");
     s->pending = s->b.o;
     rmsnorm(s, l->ffn_norm, "ffn_norm");
     router(s, l);

@@ -68,6 +68,7 @@ int qm_place_build(qm_place **out, const qm_model *m, qm_err *e) {
         o->q_norm = add_one(p, l->q_norm, 0);
         o->k_norm = add_one(p, l->k_norm, 0);
         o->o = add_one(p, l->o, 1);
+        o->o_bias = add_one(p, l->o_bias, 0);
         o->ffn_norm = add_one(p, l->ffn_norm, 0);
         o->router = add_one(p, l->router, 1);
         o->gate = add_one(p, l->gate, 1);

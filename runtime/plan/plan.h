@@ -24,7 +24,7 @@ typedef struct {
 
 typedef struct {
     /* region indices; -1 = absent or fused into another */
-    int attn_norm, qkv[3], qkv_bias[3], n_qkv, q_norm, k_norm, o;
+    int attn_norm, qkv[3], qkv_bias[3], n_qkv, q_norm, k_norm, o, o_bias;
     int ffn_norm, router, gate, up, down;
 } qm_layer_place;
 

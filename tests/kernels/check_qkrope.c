@@ -89,6 +89,48 @@ static void shapes(void **state)
     }
 }
 
+/* A head with a NaN, an infinity or a sum of squares that overflows is NaN from end to end, as its reference is; its
+ * neighbours are as they were. */
+static void nonfinite(void **state)
+{
+    (void)state;
+    for (int hd = 64; hd <= 128; hd += 64)
+        for (int c = 0; c < 3; c++) {
+            const uint32_t n_head = 2, n_kv = 1, at = (uint32_t)hd + 5, key = 2 * (uint32_t)hd + 9, page = 32 * (uint32_t)hd;
+            const size_t rope_n = (size_t)(QM_ROPE_FINE + 1) * (size_t)hd;
+            chk_begin("qkrope hd=%d %s", hd, c == 2 ? "overflow" : c ? "inf" : "nan");
+            int k = chk_kernel(QM_OP_QKROPE, -1, hd);
+            float *rope = chk_tmp(4 * rope_n), *qkv = chk_normal(4 * (size_t)hd, 1), bad = c == 2 ? 2e19f : c ? INFINITY : NAN;
+            double *freq = chk_tmp(sizeof *freq * (size_t)hd / 2);
+            for (int i = 0; i < hd / 2; i++) freq[i] = pow(theta, -2.0 * i / hd);
+            qm_rope_table(rope, freq, hd, 1);
+            uint32_t table[1] = {0}, st[QM_STATE_SIZE / 4] = {0};
+            qkv[at] = qkv[key] = bad;
+            qm_qkrope_args a = {.n_head = n_head, .n_kv = n_kv, .n_partials = 1, .eps = 1e-6f}, r;
+            a.qkv = chk_in("qkv", qkv, 16 * (size_t)hd);
+            a.q_norm = a.k_norm = chk_in("norm", chk_normal((size_t)hd, 1), 4 * (size_t)hd);
+            a.rope = chk_in("rope", rope, 4 * rope_n);
+            a.state = chk_in("state", st, sizeof st);
+            a.table = chk_in("table", table, 4);
+            a.k_pool = chk_inout("k_pool", chk_tmp(2 * page), 2 * page);
+            a.v_pool = chk_inout("v_pool", chk_tmp(2 * page), 2 * page);
+            a.q_out = chk_out("q_out", 8 * (size_t)hd);
+            chk_launch(k, n_head + 2 * n_kv, 1, 1, 32, 0, &a);
+            chk_ref_args(&r, &a, sizeof a);
+            qm_ref_qkrope(&r, &(qm_ref_env){.head_dim = hd, .grid = {n_head + 2 * n_kv, 1, 1}, .block = 32});
+            for (int ref = 0; ref < 2; ref++) {
+                const float *q = ref ? chk_twin(a.q_out) : chk_get(a.q_out);
+                const uint16_t *kd = ref ? chk_twin(a.k_pool) : chk_get(a.k_pool);
+                for (int i = 0; i < hd; i++) {
+                    if (isnan(q[i]) || !isnan(q[hd + i])) chk_fail("ref %d: q[%d] = %g in head 0, %g in head 1", ref, i, q[i], q[hd + i]);
+                    uint16_t h = kd[i / 8 * 256 + i % 8];
+                    if ((h & 0x7c00) != 0x7c00 || !(h & 0x3ff)) chk_fail("ref %d: k[%d] = %04x", ref, i, h);
+                }
+            }
+            chk_end();
+        }
+}
+
 static void checked(void **state)
 {
     (void)state;
@@ -121,7 +163,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rope_table), cmocka_unit_test(positions), cmocka_unit_test(shapes),
-        cmocka_unit_test(checked),
+        cmocka_unit_test(nonfinite), cmocka_unit_test(checked),
     };
     return chk_main(tests);
 }

@@ -321,8 +321,33 @@ SMALL(zero_extent, set64, EMBD(4), 0, FORMAT, "token_embd.weight", "ne[0] = 0")
 SMALL(negative_extent, set64, EMBD(12), UINT64_MAX, FORMAT, "token_embd.weight", "ne[1] = -1")
 SMALL(product_overflows, set64, EMBD(12), 1ull << 62, FORMAT, "token_embd.weight", "overflows")
 SMALL(bytes_overflow, set64, EMBD(4), 1ull << 60, FORMAT, "token_embd.weight", "overflows")
-SMALL(unknown_tensor_type, set32, EMBD(20), 99, QM_ERR_UNSUPPORTED, "token_embd.weight", "type 99 (unknown)")
-SMALL(unsupported_tensor_type, set32, EMBD(20), 23, QM_ERR_UNSUPPORTED, "token_embd.weight", "type 23 (IQ4_XS)")
+SMALL(unknown_tensor_type, set32, EMBD(20), 99, QM_ERR_UNSUPPORTED, "token_embd.weight", "type 99 at offset")
+SMALL(withdrawn_tensor_type, set32, EMBD(20), 4, QM_ERR_UNSUPPORTED, "token_embd.weight", "type 4 at offset")
+/* Every type of ggml.h: the block's parts by ggml-common.h (scales, then codes; QK_K is 256). */
+TEST(every_tensor_type_is_sized) {
+    UNUSED;
+    static const struct { uint32_t type; const char *name; uint32_t block, bytes; } want[] = {
+        { 0, "F32", 1, 4 }, { 1, "F16", 1, 2 }, { 2, "Q4_0", 32, 2 + 16 }, { 3, "Q4_1", 32, 4 + 16 }, { 6, "Q5_0", 32, 2 + 4 + 16 },
+        { 7, "Q5_1", 32, 4 + 4 + 16 }, { 8, "Q8_0", 32, 2 + 32 }, { 9, "Q8_1", 32, 4 + 32 }, { 10, "Q2_K", 256, 4 + 16 + 64 },
+        { 11, "Q3_K", 256, 2 + 32 + 64 + 12 }, { 12, "Q4_K", 256, 4 + 12 + 128 }, { 13, "Q5_K", 256, 4 + 12 + 32 + 128 },
+        { 14, "Q6_K", 256, 2 + 16 + 64 + 128 }, { 15, "Q8_K", 256, 4 + 256 + 32 }, { 16, "IQ2_XXS", 256, 2 + 64 },
+        { 17, "IQ2_XS", 256, 2 + 64 + 8 }, { 18, "IQ3_XXS", 256, 2 + 96 }, { 19, "IQ1_S", 256, 2 + 32 + 16 }, { 20, "IQ4_NL", 32, 2 + 16 },
+        { 21, "IQ3_S", 256, 2 + 64 + 8 + 32 + 4 }, { 22, "IQ2_S", 256, 2 + 64 + 16 }, { 23, "IQ4_XS", 256, 4 + 4 + 128 }, { 24, "I8", 1, 1 },
+        { 25, "I16", 1, 2 }, { 26, "I32", 1, 4 }, { 27, "I64", 1, 8 }, { 28, "F64", 1, 8 }, { 29, "IQ1_M", 256, 32 + 16 + 8 },
+        { 30, "BF16", 1, 2 }, { 34, "TQ1_0", 256, 2 + 48 + 4 }, { 35, "TQ2_0", 256, 2 + 64 }, { 39, "MXFP4", 32, 1 + 16 },
+        { 40, "NVFP4", 64, 4 + 32 }, { 41, "Q1_0", 128, 2 + 16 }, { 42, "Q2_0", 64, 2 + 16 },
+    };
+    size_t known = 0;
+    for (uint32_t t = 0; t < 1000; t++) known += qm_ggml_type_size(t, &(uint32_t){ 0 }, &(uint32_t){ 0 });
+    assert_int_equal(known, sizeof want / sizeof *want);
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        uint32_t block, bytes;
+        assert_true(qm_ggml_type_size(want[i].type, &block, &bytes));
+        if (block != want[i].block || bytes != want[i].bytes) fail_msg("%s: %u bytes for %u", want[i].name, bytes, block);
+        assert_string_equal(qm_ggml_type_name(want[i].type), want[i].name);
+    }
+    assert_string_equal(qm_ggml_type_name(4), "unknown");
+}
 SMALL(row_not_whole_blocks, set64, Q8(4), 33, FORMAT, "'q8'", "block of 32")
 SMALL(offset_not_running_sum, set64, Q8(24), 160, FORMAT, "'q8'", "offset 160")
 SMALL(offset_back_to_start, set64, Q8(24), 0, FORMAT, "'q8'", "end at 128")
@@ -529,7 +554,7 @@ int main(void) {
         T(alignment_huge), T(alignment_other_than_offsets), T(alignment_defaults_to_32),
         T(tensor_name_too_long), T(tensor_name_empty), T(tensor_name_with_nul), T(tensor_name_duplicate),
         T(zero_dimensions), T(five_dimensions), T(zero_extent), T(negative_extent), T(product_overflows),
-        T(bytes_overflow), T(unknown_tensor_type), T(unsupported_tensor_type), T(row_not_whole_blocks),
+        T(bytes_overflow), T(unknown_tensor_type), T(withdrawn_tensor_type), cmocka_unit_test(every_tensor_type_is_sized), T(row_not_whole_blocks),
         T(offset_not_running_sum), T(offset_back_to_start), T(offset_misaligned), T(offset_past_end),
         T(tensor_larger_than_file), T(data_truncated), T(every_truncation_is_refused), T(every_flipped_byte_is_survived),
         T(block_count_in_thousands), T(block_count_zero), T(wrong_type_for_block_count), T(wrong_type_for_architecture),

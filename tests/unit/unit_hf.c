@@ -5,6 +5,7 @@
  * full logits are kept (both sides of page borders among them).
  *
  * Both executors are held to it: the host reference, and the kernels on QMOE_TEST_DEVICE (default sim). */
+#include "../support/gguf_edit.h"
 #include "runtime/file/gguf.h"
 #include "runtime/qmoe.h"
 #include <jansson.h>
@@ -32,12 +33,45 @@ static const fixture fixtures[] = {
     { "hf_tiny_f16", { .preset = "tiny", .seed = 1, .n_layers = 2, .n_expert = 16, .types = "f16" }, 0x0882d6f84f7e431c, 0.999999, 0.005, 0.95 },
 };
 
+/* One model, its rotary settings and biases as the manifest sets them: positions on both sides of YaRN's original context
+ * of 256. */
+#define ROPE(file) { file, { .seed = 3, .n_layers = 2, .n_embd = 128, .n_head = 4, .n_kv_head = 2, .head_dim = 128, .n_expert = 8, \
+    .n_expert_used = 2, .n_ff_exp = 64, .n_vocab = 512, .n_ctx = 1024, .types = "f16" }, 0x319cf9983a4939aa, 0.999999, 0.005, 0.99 }
+static const fixture rope_fixtures[] = { ROPE("hf_rope_linear"), ROPE("hf_rope_yarn"), ROPE("hf_rope_yarn_all"), ROPE("hf_bias") };
+
 typedef struct {
     char path[256];
     json_t *manifest;
     float *kept; /* [n_keep, n_vocab] */
     size_t n_keep, n_vocab;
 } loaded;
+
+/* What the manifest sets is written into the file: numbers that JSON has as integers as u32. */
+static void apply(loaded *d) {
+    enum { MAX = 32 };
+    gguf_edit edit[MAX];
+    char name[MAX][64], to[280];
+    const char *key;
+    json_t *v;
+    size_t n = 0;
+    double bias = json_number_value(json_object_get(d->manifest, "bias"));
+    json_object_foreach(json_object_get(d->manifest, "set"), key, v) {
+        assert_true(n < MAX);
+        snprintf(name[n], sizeof name[n], "qwen3moe.%s", key);
+        edit[n] = (gguf_edit){ json_is_string(v) ? GE_STR : json_is_integer(v) ? GE_U32 : GE_F32, name[n], json_number_value(v),
+                               json_string_value(v), 0, { 0 } };
+        n++;
+    }
+    static const struct { const char *name; uint64_t n; } biases[] = { { "attn_q", 512 }, { "attn_k", 256 }, { "attn_v", 256 }, { "attn_output", 128 } };
+    for (int i = 0; bias != 0 && i < 8; i++, n++) {
+        snprintf(name[n], sizeof name[n], "blk.%d.%s.bias", i / 4, biases[i % 4].name);
+        edit[n] = (gguf_edit){ GE_TENSOR, name[n], bias, NULL, 0, { biases[i % 4].n } };
+    }
+    if (!n) return;
+    snprintf(to, sizeof to, "%s.edited", d->path);
+    gguf_edit_file(d->path, to, edit, n);
+    assert_int_equal(rename(to, d->path), 0);
+}
 
 static void load(loaded *d, const fixture *x) {
     const char *tmp = getenv("QMOE_TEST_TMP");
@@ -69,6 +103,7 @@ static void load(loaded *d, const fixture *x) {
     assert_non_null(d->kept);
     assert_int_equal(fread(d->kept, sizeof *d->kept, d->n_keep * d->n_vocab, f), d->n_keep * d->n_vocab);
     fclose(f);
+    apply(d);
 }
 
 /* Cosine of l and w, and the KL divergence of l's distribution from w's, whose log-sum-exps are given. */
@@ -84,7 +119,7 @@ static double cosine(const float *l, const float *w, size_t n, double l_lse, dou
     return ab / sqrt(aa * bb);
 }
 
-enum { MAX_POS = 128 };
+enum { MAX_POS = 384 };
 typedef struct {
     double cosine, lse, kl; /* the worst cosine, the greatest log-sum-exp difference, the mean KL */
     size_t n_kept, same, n;
@@ -95,7 +130,7 @@ typedef struct {
 /* Runs the prompt, up to n_max positions, and compares; no judgement here. executor: "ref" or "graph". */
 static verdict compare(const loaded *d, const char *executor, float rope_base, size_t n_max) {
     const char *dev = getenv("QMOE_TEST_DEVICE");
-    qm_engine_opts o = { .device = dev ? dev : "sim", .executor = executor, .n_ctx = 128, .rope_base = rope_base };
+    qm_engine_opts o = { .device = dev ? dev : "sim", .executor = executor, .n_ctx = MAX_POS, .rope_base = rope_base };
     qm_engine *g;
     qm_session *s;
     qm_err e;
@@ -191,6 +226,18 @@ static void test_hf_parity_f16(void **state) {
     for (int i = 0; i < 2; i++) parity(&fixtures[1], executors[i], &v);
 }
 
+static void test_hf_rope_scaling(void **state) {
+    (void)state;
+    verdict v;
+    for (int x = 0; x < 3; x++)
+        for (int i = 0; i < 2; i++) parity(&rope_fixtures[x], executors[i], &v);
+}
+static void test_hf_biases(void **state) {
+    (void)state;
+    verdict v;
+    for (int i = 0; i < 2; i++) parity(&rope_fixtures[3], executors[i], &v);
+}
+
 /* ---- faults: the gate must see each of them ---- */
 
 /* Rewrites every tensor whose name ends in `suffix`. */
@@ -281,6 +328,7 @@ static void test_transposed_weight_is_rejected(void **state) { (void)state; reje
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hf_parity), cmocka_unit_test(test_hf_parity_f16),
+        cmocka_unit_test(test_hf_rope_scaling), cmocka_unit_test(test_hf_biases),
         cmocka_unit_test(test_wrong_expert_is_rejected), cmocka_unit_test(test_dropped_expert_is_rejected),
         cmocka_unit_test(test_uniform_router_is_rejected), cmocka_unit_test(test_forgotten_qk_norm_is_rejected),
         cmocka_unit_test(test_rope_base_is_rejected), cmocka_unit_test(test_transposed_weight_is_rejected),

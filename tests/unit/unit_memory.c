@@ -100,7 +100,7 @@ static void test_free_memory(void **state) {
     assert_int_equal(began, 1); /* before any work */
     assert_int_equal(free_now(d), need - grain);
     char number[64];
-    snprintf(number, sizeof number, "needs %.2f GB", 1e-9 * (double)m.need);
+    snprintf(number, sizeof number, "needs %.2f GiB", (double)m.need / 1073741824);
     assert_non_null(strstr(e.msg, number));
     assert_non_null(strstr(e.msg, "for 512 positions"));
     assert_non_null(strstr(e.msg, "-c")); /* the largest context that fits */

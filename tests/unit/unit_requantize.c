@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "../support/gguf_edit.h"
 #include "../../runtime/base/rng.h"
 #include "../../runtime/file/gguf.h"
 #include "../../runtime/file/mix.h"
@@ -391,6 +392,11 @@ static void refusals(void **state) {
     refused(in_dir("odd.gguf"), in_dir("no/out.gguf"), &q4, QM_ERR_IO, "no/out.gguf", "");
     refused(in_dir("odd.gguf"), in_dir("out.gguf"), &half, QM_ERR_CANCELLED, "cancelled", "");
     refused(in_dir("odd.gguf"), in_dir("out.gguf"), &first, QM_ERR_CANCELLED, "cancelled", "");
+    /* a type that can be told but not decoded */
+    static const gguf_edit iq4 = { GE_TENSOR, "blk.0.attn_q.weight", .type = 20, .ne = { 32, 4 } };
+    gguf_edit_file(in_dir("odd.gguf"), in_dir("iq4.gguf"), &iq4, 1);
+    refused(in_dir("iq4.gguf"), in_dir("out.gguf"), &q4, QM_ERR_UNSUPPORTED, "'blk.0.attn_q.weight' is IQ4_NL", "");
+    unlink(in_dir("iq4.gguf"));
     /* an existing output is left as it was */
     FILE *f = fopen(in_dir("out.gguf"), "w");
     fputs("mine", f);

@@ -4,6 +4,7 @@ of the same tokens, for the small random model and for the demo model.
 
     python3 tools/peers/fixtures.py build/qmoe-gpu [tiny] [demo]       default: both
     python3 tools/peers/fixtures.py build/qmoe-gpu llama32             only *_llama32.lp, of the sequences that are there
+    python3 tools/peers/fixtures.py build/qmoe-gpu rope                tests/golden/hf_{rope_*,bias}.{json,f32} (unit_hf)
 
   tests/golden/peers/tiny_PEER.lp           20 sequences of random ids, every position
   tests/golden/peers/demo_PEER.lp           24 prompts in the chat format, with llama.cpp's greedy answers, every position
@@ -65,6 +66,33 @@ def llama32(qmoe):
         peers(name, model, hf.seqs, hf.k, False, [("llama32", ["--f32"])])
 
 
+# Rotary settings and biases of tests/unit/unit_hf.c: positions on both sides of YaRN's original context.
+YARN = {"rope.freq_base": 1e4, "rope.scaling.type": "yarn", "rope.scaling.factor": 4.0,
+        "rope.scaling.original_context_length": 256}
+ROPE = {
+    "hf_rope_linear": {"rope.freq_base": 1e4, "rope.scaling.factor": 4.0},  # no type: linear
+    "hf_rope_yarn": YARN,
+    "hf_rope_yarn_all": YARN | {"rope.scaling.yarn_beta_fast": 16.0, "rope.scaling.yarn_beta_slow": 2.0,
+                                "rope.scaling.yarn_attn_factor": 1.5},
+    "hf_bias": {},
+}
+SHAPE = ("synth --seed 3 --layers 2 --embd 128 --heads 4 --kv-heads 2 --head-dim 128 --experts 8 --experts-used 2 --ff 64 "
+         "--vocab 512 --ctx 1024 -t f16")
+
+
+def rope(qmoe):
+    model, r = TMP / "rope.gguf", random.Random(11)
+    subprocess.run([qmoe, *SHAPE.split(), "-o", str(model)], check=True)
+    ids = TMP / "rope_ids.json"
+    ids.write_text(json.dumps([r.randrange(480) for _ in range(300)]))
+    env = {k: v for k, v in os.environ.items() if k != "QMOE_NEEDS_AGAIN"}
+    for name, said in ROPE.items():
+        sets = [a for k, v in said.items() for a in ("--set", f"{k}={v}")]
+        subprocess.run([sys.executable, str(HERE / "hf_logits.py"), str(model), "--ids", str(ids), "--out",
+                        str(OUT.parent / name), "--keep", "31,64,200,255,256,257,288,299", "--note", f"qmoe-gpu {SHAPE}",
+                        *sets, *(["--bias", "0.5"] if not said else [])], check=True, env=env)
+
+
 def prose():
     """Stories, which the demo model knows, and our own documents, which it does not."""
     import stories
@@ -93,7 +121,7 @@ def demo():
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or set(sys.argv[2:]) - {"tiny", "demo", "llama32"}:
+    if len(sys.argv) < 2 or set(sys.argv[2:]) - {"tiny", "demo", "llama32", "rope"}:
         sys.exit(__doc__)
     OUT.mkdir(parents=True, exist_ok=True)
     TMP.mkdir(parents=True, exist_ok=True)
@@ -104,3 +132,5 @@ if __name__ == "__main__":
         demo()
     if "llama32" in which:
         llama32(sys.argv[1])
+    if "rope" in which:
+        rope(sys.argv[1])

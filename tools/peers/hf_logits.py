@@ -7,6 +7,8 @@ that the gguf package dequantises: an oracle that shares no code with this proje
 writes OUT.json (the file's hash, the ids, and for every position the arg max, its logit and the
 log-sum-exp) and OUT.f32 (the full logits of the kept positions, little-endian f32 [kept, vocabulary]).
 --note adds words to the manifest: how the model was made.
+--set KEY=VALUE, any number of times: as if the file said qwen3moe.KEY (rope.* only); --bias X: as if every layer had
+biases of q, k, v and output, X sin(i + 1). Both are kept in the manifest, so that a test can write them into the file.
 
 The first run installs torch, transformers and gguf (tools/needs.py; any torch will do, a CPU one is enough).
 """
@@ -21,14 +23,32 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from needs import needs  # noqa: E402
 
 
-def config(reader):
+def rope_parameters(key):
+    """transformers' words for what the file says of rotary positions."""
+    factor = key("rope.scaling.factor", 0)
+    kind = key("rope.scaling.type", "linear" if factor else "none")
+    rope = {"rope_type": "default", "rope_theta": float(key("rope.freq_base"))}
+    if kind == "none":
+        return rope
+    rope |= {"rope_type": kind, "factor": float(factor)}
+    if kind == "yarn":
+        rope |= {"original_max_position_embeddings": key("rope.scaling.original_context_length"),
+                 "beta_fast": key("rope.scaling.yarn_beta_fast", None), "beta_slow": key("rope.scaling.yarn_beta_slow", None),
+                 "attention_factor": key("rope.scaling.yarn_attn_factor", None)}
+    return {k: v for k, v in rope.items() if v is not None}
+
+
+def config(reader, said, bias):
     from transformers import Qwen3MoeConfig
     import inspect
 
-    def key(name):
-        return reader.fields["qwen3moe." + name].contents()
+    def key(name, *default):
+        if name in said:
+            return said[name]
+        f = reader.fields.get("qwen3moe." + name)
+        return f.contents() if f or not default else default[0]
 
-    theta = float(key("rope.freq_base"))
+    rope = rope_parameters(key)
     args = dict(
         vocab_size=len(reader.fields["tokenizer.ggml.tokens"].data),
         hidden_size=key("embedding_length"),
@@ -43,14 +63,15 @@ def config(reader):
         num_experts_per_tok=key("expert_used_count"),
         moe_intermediate_size=key("expert_feed_forward_length"),
         hidden_act="silu", norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[],
-        attention_bias=False, use_sliding_window=False,
+        attention_bias=bool(bias), use_sliding_window=False,
         tie_word_embeddings=not any(t.name == "output.weight" for t in reader.tensors),
     )
     # transformers 5 keeps the rope settings in a dictionary; 4 had one argument
     if "rope_parameters" in inspect.signature(Qwen3MoeConfig.__init__).parameters or hasattr(Qwen3MoeConfig(), "rope_parameters"):
-        args["rope_parameters"] = {"rope_type": "default", "rope_theta": theta}
+        args["rope_parameters"] = rope
     else:
-        args["rope_theta"] = theta
+        args["rope_theta"] = rope.pop("rope_theta")
+        args["rope_scaling"] = rope if rope["rope_type"] != "default" else None
     return Qwen3MoeConfig(**args)
 
 
@@ -61,8 +82,8 @@ PER_LAYER = {
 }
 
 
-def state(reader, wanted):
-    """The state dictionary; `wanted` are the model's own names, which tell how it stores its experts."""
+def state(reader, wanted, bias):
+    """The state dictionary; `wanted` are the model's own names and shapes, which tell how it stores its experts."""
     import gguf
     import torch
 
@@ -73,6 +94,9 @@ def state(reader, wanted):
     for i in range(layers):
         for ours, theirs in PER_LAYER.items():
             out[f"model.layers.{i}.{theirs}.weight"] = w[f"blk.{i}.{ours}.weight"]
+        for name in ("q_proj", "k_proj", "v_proj", "o_proj") if bias else ():
+            at = f"model.layers.{i}.self_attn.{name}.bias"
+            out[at] = bias * torch.sin(torch.arange(1, wanted[at].shape[0] + 1, dtype=torch.float64)).to(torch.float32)
         gate, up, down = (w[f"blk.{i}.ffn_{k}_exps.weight"] for k in ("gate", "up", "down"))
         at = f"model.layers.{i}.mlp.experts"
         if f"{at}.gate_up_proj" in wanted:  # [experts, 2 * ff, hidden] and [experts, hidden, ff]
@@ -86,7 +110,7 @@ def state(reader, wanted):
     return out
 
 
-def load(path):
+def load(path, said={}, bias=0):
     """(the model, in float32, ready to run; who it is, in words)"""
     needs("hf", {p: p for p in ("torch", "transformers", "gguf", "numpy")})
     import torch
@@ -97,12 +121,12 @@ def load(path):
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     torch.manual_seed(0)
     reader = GGUFReader(path)
-    cfg = config(reader)
+    cfg = config(reader, said, bias)
     cfg._attn_implementation = "eager"
     with torch.no_grad():
         model = Qwen3MoeForCausalLM(cfg).to(torch.float32).eval()
         own = model.state_dict()
-        got = state(reader, own)
+        got = state(reader, own, bias)
         for name, v in got.items():
             if name in own and own[name].shape != v.shape:
                 sys.exit(f"hf_logits: {name} is {tuple(own[name].shape)} in the model, {tuple(v.shape)} in the file")
@@ -117,8 +141,11 @@ def main():
     a.add_argument("--keep", default="", help="positions whose full logits are written; default: the last")
     a.add_argument("--out", required=True, help="OUT.json and OUT.f32 are written")
     a.add_argument("--note", default="")
+    a.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    a.add_argument("--bias", type=float, default=0, metavar="X")
     a = a.parse_args()
-    model, version = load(a.model)
+    said = {k: v if v.isalpha() else json.loads(v) for k, v in (s.split("=", 1) for s in a.set)}
+    model, version = load(a.model, said, a.bias)
     import torch
     ids = json.loads(Path(a.ids).read_text() if os.path.exists(a.ids) else a.ids)
     keep = [int(x) for x in a.keep.split(",")] if a.keep else [len(ids) - 1]
@@ -129,7 +156,7 @@ def main():
     out = {
         "about": "logits by Hugging Face transformers from the same dequantised weights; tools/peers/hf_logits.py",
         "model": a.note, "gguf_sha256": hashlib.sha256(Path(a.model).read_bytes()).hexdigest(),
-        "by": version,
+        "by": version, **({"set": said} if said else {}), **({"bias": a.bias} if a.bias else {}),
         "n_vocab": logits.shape[1], "ids": ids, "keep": keep,
         "arg_max": arg.tolist(), "max": [round(x, 5) for x in top.tolist()],
         "log_sum_exp": [round(x, 5) for x in lse.tolist()],

@@ -1,0 +1,156 @@
+/* keys.c: see keys.h. The names are those of the gguf package (its constants.py); what a value of a key would change is
+ * told by llama.cpp and by the architectures that use it. */
+#include "keys.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A file may use either spelling as its key prefix, whatever general.architecture says. */
+static const char *const prefixes[] = {"qwen3moe.", "qwen3_moe."};
+
+/* Not asked for, and of no effect on what is computed. */
+static const char *const idle[] = {
+    "feed_forward_length",    /* of a dense layer; there is none */
+    "vocab_size",             /* the rows of token_embd.weight say it */
+    "rope.scaling.finetuned", /* how the weights were made */
+};
+
+/* Not asked for, and of no effect at this value: what the forward pass does anyhow. Flags are 0 and 1. */
+static const struct {
+    const char *key;
+    double ok[2];
+    const char *what;
+} neutral[] = {
+    {"attention.causal", {1, 1}, "attention is causal"},
+    {"attention.clamp_kqv", {0, 0}, "q, k and v are not clamped"},
+    {"attention.max_alibi_bias", {0, 0}, "positions are rotary"},
+    {"attention.output_scale", {0, 1}, "attention's output is not scaled"},
+    {"attention.shared_kv_layers", {0, 0}, "every layer has its own keys and values"},
+    {"attention.sliding_window", {0, 0}, "attention sees every position"},
+    {"attention.temperature_length", {0, 0}, "attention's scale does not depend on the position"},
+    {"attention.temperature_scale", {0, 0}, "attention's scale does not depend on the position"},
+    {"attn_logit_softcapping", {0, 0}, "attention's scores are not capped"},
+    {"embedding_scale", {0, 1}, "embeddings are not scaled"},
+    {"expert_gating_func", {0, 1}, "experts are weighted by a softmax"},
+    {"expert_group_count", {0, 1}, "experts form no groups"},
+    {"expert_group_used_count", {0, 1}, "experts form no groups"},
+    {"expert_shared_count", {0, 0}, "there are no shared experts"},
+    {"expert_shared_feed_forward_length", {0, 0}, "there are no shared experts"},
+    {"expert_weights_norm", {1, 1}, "the chosen experts' weights are divided by their sum"},
+    {"expert_weights_scale", {0, 1}, "the chosen experts' weights are not scaled"},
+    {"final_logit_softcapping", {0, 0}, "logits are not capped"},
+    {"interleave_moe_layer_step", {0, 1}, "every layer has experts"},
+    {"leading_dense_block_count", {0, 0}, "every layer has experts"},
+    {"logit_scale", {0, 1}, "logits are not scaled"},
+    {"moe_every_n_layers", {0, 1}, "every layer has experts"},
+    {"nextn_predict_layers", {0, 0}, "there are no layers that predict further tokens"},
+    {"pooling_type", {0, 0}, "the output is logits, not an embedding"},
+    {"residual_scale", {0, 1}, "the residual stream is not scaled"},
+    {"router_logit_softcapping", {0, 0}, "the router's logits are not capped"},
+    {"swin_norm", {0, 0}, "norms are RMSNorms"},
+    {"use_parallel_residual", {0, 0}, "attention comes before the experts"},
+};
+
+#define N(table) (sizeof table / sizeof *table)
+
+int qm_keys_open(qm_keys *k, const qm_gguf *g, qm_err *e) {
+    *k = (qm_keys){.g = g, .e = e, .asked = calloc(qm_gguf_n_kv(g) + 1, 1)};
+    return k->asked ? 0 : qm_fail(e, QM_ERR_NOMEM, "model: no memory for a mark for each of %zu keys", qm_gguf_n_kv(g));
+}
+
+void qm_keys_close(qm_keys *k) { free(k->asked); }
+
+/* Finds the key under either prefix: k->name is its name. */
+static int mark(qm_keys *k, const char *key) {
+    char name[N(prefixes)][sizeof k->name];
+    const qm_kv *kv[N(prefixes)];
+    for (size_t i = 0; i < N(prefixes); i++) {
+        snprintf(name[i], sizeof name[i], "%s%s", prefixes[i], key);
+        kv[i] = qm_gguf_find(k->g, name[i]);
+    }
+    int at = kv[1] && !kv[0];
+    memcpy(k->name, name[at], sizeof k->name);
+    if (!kv[at]) return 0;
+    if (kv[0] && kv[1]) return qm_key_refuse(k, QM_ERR_FORMAT, "is given again as '%s'", name[1]);
+    k->asked[kv[at] - qm_gguf_kv_at(k->g, 0)] = 1;
+    return 1;
+}
+
+int qm_key_u32(qm_keys *k, const char *key, uint32_t *v) {
+    int rc = mark(k, key);
+    return rc > 0 ? qm_gguf_get_u32(k->g, k->name, v, k->e) : rc;
+}
+int qm_key_f32(qm_keys *k, const char *key, float *v) {
+    int rc = mark(k, key);
+    return rc > 0 ? qm_gguf_get_f32(k->g, k->name, v, k->e) : rc;
+}
+int qm_key_str(qm_keys *k, const char *key, qm_str *v) {
+    int rc = mark(k, key);
+    return rc > 0 ? qm_gguf_get_str(k->g, k->name, v, k->e) : rc;
+}
+
+int qm_key_missing(qm_keys *k) {
+    return qm_fail(k->e, QM_ERR_FORMAT, "%s: missing metadata key %s", qm_gguf_path(k->g), k->name);
+}
+
+int qm_key_refuse(qm_keys *k, int code, const char *fmt, ...) {
+    char why[256];
+    const qm_kv *kv = qm_gguf_find(k->g, k->name);
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(why, sizeof why, fmt, ap);
+    va_end(ap);
+    if (!kv) return qm_fail(k->e, code, "%s: %s: %s", qm_gguf_path(k->g), k->name, why);
+    return qm_fail(k->e, code, "%s: key '%s': value at offset %llu %s", qm_gguf_path(k->g), k->name,
+                   (unsigned long long)kv->file_off, why);
+}
+
+/* A number or flag; 0 for other types. */
+static int number(const qm_kv *kv, double *v) {
+    switch (kv->type) {
+    case QM_KV_F32: case QM_KV_F64: *v = kv->v.f; return 1;
+    case QM_KV_I8: case QM_KV_I16: case QM_KV_I32: case QM_KV_I64: *v = (double)kv->v.i; return 1;
+    case QM_KV_STR: case QM_KV_ARR: return 0;
+    default: *v = (double)kv->v.u; return 1;
+    }
+}
+
+static int is(const char *name, size_t n, const char *key) { return strlen(key) == n && !memcmp(key, name, n); }
+
+static int unasked(qm_keys *k, const qm_kv *kv, const char *key, size_t n) {
+    const char *path = qm_gguf_path(k->g), *what = NULL;
+    const qm_shown shown = qm_show(kv->key);
+    const char *at = shown.s;
+    double v = 0, ok = 0;
+    for (size_t i = 0; i < N(idle); i++)
+        if (is(key, n, idle[i])) return 0;
+    for (size_t i = 0; i < N(neutral) && !what; i++) {
+        if (!is(key, n, neutral[i].key)) continue;
+        if (number(kv, &v) && (v == neutral[i].ok[0] || v == neutral[i].ok[1])) return 0;
+        what = neutral[i].what;
+        ok = neutral[i].ok[1];
+    }
+    if (!what)
+        return qm_fail(k->e, QM_ERR_UNSUPPORTED,
+                       "%s: key '%s' at offset %llu is not supported: what it asks for would not be done", path, at,
+                       (unsigned long long)kv->file_off);
+    if (!number(kv, &v))
+        return qm_fail(k->e, QM_ERR_UNSUPPORTED, "%s: key '%s': a value of type %s at offset %llu is not supported (%g is): "
+                       "here %s", path, at, qm_kv_type_name(kv->type), (unsigned long long)kv->file_off, ok, what);
+    return qm_fail(k->e, QM_ERR_UNSUPPORTED, "%s: key '%s': %g at offset %llu is not supported (%g is): here %s", path, at, v,
+                   (unsigned long long)kv->file_off, ok, what);
+}
+
+int qm_keys_rest(qm_keys *k) {
+    for (size_t i = 0; i < qm_gguf_n_kv(k->g); i++) {
+        const qm_kv *kv = qm_gguf_kv_at(k->g, i);
+        for (size_t p = 0; p < N(prefixes) && !k->asked[i]; p++) {
+            size_t n = strlen(prefixes[p]);
+            if (kv->key.n < n || memcmp(kv->key.s, prefixes[p], n)) continue;
+            int rc = unasked(k, kv, kv->key.s + n, kv->key.n - n);
+            if (rc) return rc;
+        }
+    }
+    return 0;
+}
