@@ -39,7 +39,7 @@ typedef struct {
     int f32_act;          /* "ref" only: activations are not quantised: the yardstick for what that costs */
     int no_nfc;           /* tokenise text as it stands, as llama.cpp does; the model's own tokenizer normalises to NFC */
     const char *chat_template;   /* Jinja; NULL: the file's own, or without one plain ChatML */
-    const char *template_kwargs; /* a JSON object: more variables for the template, "{\"enable_thinking\": false}"; or NULL */
+    const char *template_kwargs; /* NULL, or a JSON object of variables for the template: "{\"enable_thinking\": false}" */
     /* What will run, once it is known and before any weight is loaded. Then loading progress in bytes. A
      * non-zero return cancels. Either may be NULL. */
     int (*before_load)(void *user, const qm_engine_info *i);
@@ -209,8 +209,9 @@ typedef struct {
     double min_cosine;      /* a cosine below it departs; 0: 0.9999 against "ref", 0.999 against a directory */
 } qm_trace_opts;
 /* The step of the prompt's last position, observed: statistics of every layer's slots, what the routers chose, the
- * logits, a verdict. It is the step that generate computes, op by op, with launches in between that only read.
- * departed: 1 where a comparison found a departure. */
+ * logits, a verdict. It is the step that generate computes, its ops launched one by one with launches in between that
+ * only read; then the engine's executor computes the same step, and the report says whether the logits are the same.
+ * departed: 1 where a comparison found a departure, or the executor other logits. */
 int qm_trace(qm_engine *g, const char *prompt, size_t n_prompt, const uint32_t *ids, size_t n_ids, const qm_trace_opts *o,
              int *departed, qm_write_fn w, void *user, qm_err *e);
 

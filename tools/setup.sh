@@ -6,6 +6,7 @@
 # $CUDA_HOME or /usr/local/cuda, else from NVIDIA's Python wheels (CUDA 13.0) in build/venv; no GPU and
 # no driver are needed. QMOE_NO_SYSTEM_CUDA=1 takes the wheels even where a toolkit is installed.
 set -eu
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 B=${B:-build}
 what=${1:-all}
 venv=build/venv

@@ -24,6 +24,7 @@ static void put(buf *b, const void *p, size_t n) {
 static void le(buf *b, uint64_t v, int n) {
     for (int i = 0; i < n; i++) put(b, &(uint8_t){ (uint8_t)(v >> 8 * i) }, 1);
 }
+/* clang-format off */
 static void u32(buf *b, uint64_t v) { le(b, v, 4); }
 static void u64(buf *b, uint64_t v) { le(b, v, 8); }
 static void strn(buf *b, const char *s, size_t n) { u64(b, n); put(b, s, n); }
@@ -55,8 +56,14 @@ static buf build_part(const char *skip, int n_more_kv, part_fn more_kv, int n_mo
     KV("x.bool") { key(&b, "x.bool", QM_KV_BOOL); le(&b, 1, 1); }
     KV("x.i8") { key(&b, "x.i8", QM_KV_I8); le(&b, 0xfe, 1); } /* -2 */
     KV("x.u64") { key(&b, "x.u64", QM_KV_U64); u64(&b, 1ull << 40); }
-    KV("tokenizer.ggml.tokens") { arr(&b, "tokenizer.ggml.tokens", QM_KV_STR, 4); str(&b, "a"); str(&b, "b"); str(&b, "ab"); str(&b, "<e>"); }
-    KV("tokenizer.ggml.token_type") { arr(&b, "tokenizer.ggml.token_type", QM_KV_I32, 4); u32(&b, 1); u32(&b, 1); u32(&b, 1); u32(&b, 3); }
+    KV("tokenizer.ggml.tokens") {
+        arr(&b, "tokenizer.ggml.tokens", QM_KV_STR, 4);
+        str(&b, "a"); str(&b, "b"); str(&b, "ab"); str(&b, "<e>");
+    }
+    KV("tokenizer.ggml.token_type") {
+        arr(&b, "tokenizer.ggml.token_type", QM_KV_I32, 4);
+        u32(&b, 1); u32(&b, 1); u32(&b, 1); u32(&b, 3);
+    }
     KV("tokenizer.ggml.merges") { arr(&b, "tokenizer.ggml.merges", QM_KV_STR, 1); str(&b, "a b"); }
     KV("tokenizer.ggml.eos_token_id") kv_u32(&b, "tokenizer.ggml.eos_token_id", 3);
     if (n_shards) {
@@ -82,6 +89,7 @@ static buf build_part(const char *skip, int n_more_kv, part_fn more_kv, int n_mo
 }
 static buf build(const char *skip, int n_kv, part_fn kv, int n_t, part_fn t) { return build_part(skip, n_kv, kv, n_t, t, 0, 0); }
 static buf valid(void) { return build(NULL, 0, NULL, 0, NULL); }
+/* clang-format on */
 
 /* Opens an exact-size copy, so that a sanitizer sees any read past the end. */
 static int open_copy(const buf *b, qm_gguf **g, void **copy, qm_err *e) {
