@@ -81,7 +81,7 @@ typedef struct {
 void qm_progress_begin(qm_progress *p, int wanted);
 /* "\rWHAT 1200 of 9000 tokens, 57.1 tok/s, 2:17 left" */
 void qm_progress_show(qm_progress *p, const char *what, uint64_t done, uint64_t of);
-/* "42.0%  1.92 GB of 4.57 GB, 310 MB/s, 9 s left", likewise. */
+/* "42.0%  1.92 GiB of 4.57 GiB, 310 MiB/s, 9 s left", likewise. */
 void qm_progress_bytes(qm_progress *p, uint64_t done, uint64_t of);
 void qm_progress_wipe(qm_progress *p); /* before other lines; it goes on */
 void qm_progress_end(qm_progress *p);

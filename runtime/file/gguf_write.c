@@ -2,7 +2,6 @@
  * before them has their counts: so the file is written from front to back, and may be a pipe. Offsets follow from the
  * declared sizes: of the data nothing is held. */
 #include "gguf_write.h"
-#include "../base/units.h"
 #include "gguf_impl.h"
 #include "outfile.h"
 #include <stdio.h>

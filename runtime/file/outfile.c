@@ -4,6 +4,7 @@
 #include "../base/units.h"
 #include "input.h"
 #include "../base/scratch.h"
+#include "../base/units.h"
 #include "../qmoe.h"
 #include <errno.h>
 #include <fcntl.h>

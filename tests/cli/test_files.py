@@ -377,7 +377,7 @@ def test_full_disk_and_limits():
         for name, args in writers():
             write(f"{d}/x", b"kept")
             err = run(*args(f"{d}/x"), status=0 if name == "perplexity" else 1)[1]
-            assert name == "perplexity" or b"the disk has 0.000 GB free" in err or b"No space left" in err, (name, err)
+            assert name == "perplexity" or b"the disk has 0.000 GiB free" in err or b"No space left" in err, (name, err)
             assert os.listdir(d) == ["x"] and (name == "perplexity" or read(f"{d}/x") == b"kept"), os.listdir(d)
     finally:
         subprocess.run(["umount", d], check=True)
@@ -435,11 +435,11 @@ def on_terminal(*args):
 def test_progress_says_what_remains():
     import re
     big = at("big.gguf")
-    rate = rb", [\d.]+ [kMG]?B/s, (\d+ s|\d+:\d\d) left"
+    rate = rb", [\d.]+ [KMG]?i?B/s, (\d+ s|\d+:\d\d) left"
     args = ("synth", "-o", big, "--layers", "1", "--experts", "32", "--embd", "512", "--types", "f32")
     for args, more in ((args, b""), (("quantize", big, at("big-q.gguf"), "q4_k_m", "1"), rate)):
         said = on_terminal(*args)
-        assert re.search(rb"\r *\d+\.\d%  [\d.]+ [kMG]?B of [\d.]+ [MG]B" + more + rb".*\x1b\[K", said), (args, said[:2000])
+        assert re.search(rb"\r *\d+\.\d%  [\d.]+ [KMG]?i?B of [\d.]+ [MG]iB" + more + rb".*\x1b\[K", said), (args, said[:2000])
         assert said.endswith(b"\r\x1b[K"), said[-100:]
     assert not run(*args)[1]  # a pipe hears nothing
     assert b"%" not in on_terminal("quantize", big, at("big-q.gguf"), "q4_k_m", "-q")
