@@ -19,7 +19,7 @@ endif
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 GOALS := $(or $(MAKECMDGOALS),all)
-ifneq ($(filter-out clean uninstall,$(GOALS)),)
+ifneq ($(filter-out clean uninstall format,$(GOALS)),)
 LEVEL := $(if $(filter-out all demo install clean uninstall,$(GOALS)),all,build)
 -include $(B)/config.mk
 $(B)/config.mk: FORCE
@@ -111,6 +111,10 @@ $(FUZZERS): $(B)/libqmoe.a
 	@mkdir -p $(@D)
 	$(call Q,LD,$@)$(CC) $(SANFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $< $(LDLIBS)
 
+# What tools/tok_compare.py asks; part of the check, so that it cannot rot.
+$(B)/tok_cli: $(B)/o/tools/tok_cli.o $(B)/libqmoe.a
+	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
+
 include bench/bench.mk
 
 tests: $(TESTS)
@@ -120,7 +124,7 @@ fuzzers: $(FUZZERS)
 fuzz:
 	@+$(if $(FUZZ_C),$(if $(shell command -v clang),$(MAKE) --no-print-directory FUZZ=1 SAN= CC=clang B=$(B)/fuzz CFLAGS="-O1 -g" fuzzers,echo "no clang: fuzzers not built"),:)
 
-check: all tests $(PTX_B) $(if $(SAN),,fuzz $(BENCHES))
+check: all tests $(B)/tok_cli $(PTX_B) $(if $(SAN),,fuzz $(BENCHES))
 	@B=$(B) SAN=$(SAN) PTXAS=$(PTXAS) NVRTC_LIB=$(NVRTC_LIB) $(PYTHON) tests/run $(TESTS) $(SCRIPTS)
 
 # models/demo.gguf (models/README.md): three short answers, then the beginning of a story.
@@ -159,12 +163,16 @@ uninstall:
 dist dist-check: $(B)/config.mk
 	@+B=$(B) ARCH=$(ARCH) COMMIT=$(COMMIT) CC=$(CC) MAKE=$(MAKE) sh tools/dist.sh $(filter-out dist,$(@:dist-%=%))
 
+# Sets the C sources as .clang-format says.
+format:
+	@sh tools/format.sh
+
 setup: $(B)/config.mk
 
 clean:
 	rm -rf $(B)
 
 FORCE:
-.PHONY: all tests fuzz fuzzers check demo dist dist-check install uninstall setup clean FORCE
+.PHONY: all tests fuzz fuzzers check demo dist dist-check install uninstall setup format clean FORCE
 .SECONDARY:
 -include $(shell find $(B)/o -name '*.d' 2>/dev/null)

@@ -54,9 +54,27 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
     return n;
 }
 
+int qm_bench_sweep(const qm_bench_model *m, qm_bench_job *out, int cap) {
+    enum { MAX_JOBS = 256, SHARED_MAX = 48 * 1024 };
+    qm_bench_job jobs[MAX_JOBS];
+    int n = 0, n_jobs = qm_bench_jobs(m, jobs, MAX_JOBS);
+    for (int i = 0; i < n_jobs && i < MAX_JOBS; i++) {
+        qm_bench_job j = jobs[i];
+        const uint32_t chunks = j.n_cols / 256, streams = j.op == QM_OP_MOE_UP ? 2 : 1;
+        if ((j.wtype != QM_TYPE_Q4_K && j.wtype != QM_TYPE_Q6_K) || !j.n_rows || j.op == QM_OP_EMBED) continue;
+        for (j.tiles = 1; j.tiles <= 4; j.tiles *= 2)
+            for (j.slices = 1; j.slices * j.tiles <= 16; j.slices *= 2)
+                for (j.splits = 1; j.splits <= j.max_splits && j.slices * j.splits <= chunks; j.splits *= 2)
+                    if (qm_launch_shared(j.wtype, j.n_cols, j.splits, streams, j.tiles, j.slices) <= SHARED_MAX) add(out, cap, &n, j);
+    }
+    return n;
+}
+
 void qm_bench_job_name(const qm_bench_job *j, char *s, size_t n) {
-    snprintf(s, n, "%s/%s/%s%s%s", j->m->name, j->what, qm_op_name(j->op), j->wtype >= 0 ? "/" : "",
-             j->wtype >= 0 ? qm_type_get((uint32_t)j->wtype)->name : "");
+    char own[64] = "";
+    if (j->tiles) snprintf(own, sizeof own, "/tiles:%u/slices:%u/splits:%u", j->tiles, j->slices, j->splits);
+    snprintf(s, n, "%s/%s/%s%s%s%s", j->m->name, j->what, qm_op_name(j->op), j->wtype >= 0 ? "/" : "",
+             j->wtype >= 0 ? qm_type_get((uint32_t)j->wtype)->name : "", own);
 }
 
 /* ---- buffers ---- */
@@ -116,6 +134,9 @@ static void open_weights(qm_bench_work *w, uint32_t n_sm, double spread, int *fa
     w->l = up    ? qm_launch_moe_up(j->wtype, j->n_rows, j->n_cols, used, n_sm)
            : moe ? qm_launch_moe_matvec(j->wtype, j->n_rows, j->n_cols, used, n_sm)
                  : qm_launch_matvec(j->wtype, j->n_rows, j->n_cols, n_sm, j->max_splits);
+    if (j->tiles)
+        w->l = (qm_launch){{0, j->splits * n, 1}, 32 * j->tiles * j->slices,
+                           qm_launch_shared(j->wtype, j->n_cols, j->splits, up ? 2 : 1, j->tiles, j->slices), j->tiles};
     w->l.grid[0] = ((rows + 31) / 32 + w->l.tiles - 1) / w->l.tiles;
     w->weights = (double)rows * j->n_cols * n * (up ? 2 : 1);
     w->weight_bytes = w->weights / t->qk * t->bytes;

@@ -2,7 +2,7 @@
  * shapes of Qwen3-30B-A3B and of a small model (jobs.h), by Google Benchmark.
  *
  *   kernels [--device SPEC] [--model 30b|small|all] [--cold-l2] [--timed] [--rows N]
- *           [--copy-bandwidth GBPS] [--benchmark_...]
+ *           [--sweep] [--copy-bandwidth GBPS] [--benchmark_...]
  *
  * On a GPU: time per launch from events around a graph of 10 to 100 launches (or more), so that a node's cost is in it
  * (micro's launch/graph says how much that is). --cold-l2: launches take turns among copies of the weights (or
@@ -13,7 +13,8 @@
  * On the software device: one launch each, counted: inst_per_weight (thread instructions), inst (of the launch),
  * requested and sectors (bytes over those that must move), barriers (per CTA). Times there mean nothing and the label
  * says so (--timed takes the GPU's way there too, to test it). --rows N: of long matrices only N rows, in the geometry of all (default there 4096, 0 = all); the
- * counters per weight are those of the whole matrix but for rounding. */
+ * counters per weight are those of the whole matrix but for rounding. --sweep: instead, the streaming ops in every geometry
+ * that their kernels take (jobs.h, qm_bench_sweep). */
 #include "../runtime/exec/probe.h"
 #include "../runtime/file/quant.h"
 #include "bench.h"
@@ -23,7 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_BENCHES = 256, LAUNCHES = 100, SIM_SM = 128 };
+enum { MAX_BENCHES = 512, LAUNCHES = 100, SIM_SM = 128 };
 
 typedef struct {
     qm_device *d;
@@ -146,7 +147,7 @@ static void end(void *user, qm_gbench *g) {
 
 static int usage(void) {
     fprintf(stderr, "usage: kernels [--device auto|cuda:N|sim] [--model 30b|small|all] [--cold-l2] [--timed] [--rows N]\n"
-                    "               [--copy-bandwidth GBPS] [--benchmark_filter=REGEX] [--benchmark_out=FILE] ...\n");
+                    "               [--sweep] [--copy-bandwidth GBPS] [--benchmark_filter=REGEX] [--benchmark_out=FILE] ...\n");
     return 2;
 }
 
@@ -176,12 +177,13 @@ int main(int argc, char **argv) {
     char why[256] = "", name[96];
     qm_err e = {0};
     long rows = -1;
-    int rc = 1, n_args = 1, n_benches = 0, cold = 0, timed = 0;
+    int rc = 1, n_args = 1, n_benches = 0, cold = 0, timed = 0, sweep = 0;
     for (int i = 1; i < argc; i++) {
         const int more = i + 1 < argc;
         if (!strncmp(argv[i], "--benchmark_", 12) || !strncmp(argv[i], "--v=", 4)) argv[n_args++] = argv[i];
         else if (!strcmp(argv[i], "--cold-l2")) cold = 1;
         else if (!strcmp(argv[i], "--timed")) timed = 1;
+        else if (!strcmp(argv[i], "--sweep")) sweep = 1;
         else if (!strcmp(argv[i], "--device") && more) spec = argv[++i];
         else if (!strcmp(argv[i], "--model") && more) model = argv[++i];
         else if (!strcmp(argv[i], "--rows") && more) rows = atol(argv[++i]);
@@ -210,7 +212,7 @@ int main(int argc, char **argv) {
     if (cold && !b.sim) b.spread = 4.0 * qm_bench_attribute(b.d, CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, 64 << 20);
     for (const qm_bench_model *m = qm_bench_models; m->name; m++) {
         if (strcmp(model, "all") && strcmp(model, m->name)) continue;
-        int n = qm_bench_jobs(m, jobs, MAX_BENCHES);
+        int n = (sweep ? qm_bench_sweep : qm_bench_jobs)(m, jobs, MAX_BENCHES);
         for (int i = 0; i < n && n_benches < MAX_BENCHES; i++) {
             bench *x = &benches[n_benches++];
             *x = (bench){&b, jobs[i]};

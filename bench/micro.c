@@ -1,14 +1,15 @@
 /* micro.c: what the device's synchronisation and memory cost, measured apart from any model. The persistent
  * kernel's design and `bench --predict` rest on these figures.
  *
- *   micro [--device SPEC] [-o FILE] [-r REPEATS] [--only TEXT] [--ptx DIR] [--timed]
+ *   micro [--device SPEC] [-o FILE [--append]] [-r REPEATS] [--only TEXT] [--ptx DIR] [--timed]
  *
  * Names, units and checks are in micro_sync.c, micro_launch.c, micro_stream.c; what is expected, and why, in
  * the heads of bench/ptx. Times are medians and minima of REPEATS (default 11) after a warm-up, from events on
  * the device's clock. Every kernel's result is checked: a wrong kernel gives no time, and exit status 1. On the
  * software device the sizes are tiny and times are null. --ptx: takes the preprocessed texts from a folder instead
  * of those built in, to try a change where there is no compiler. --timed: times on the software device too, which
- * mean nothing, to test how they are reported. */
+ * mean nothing, to test how they are reported. FILE is written anew after every measurement, so that a run cut short
+ * leaves what it had; --append keeps what an earlier run of this machine has left there. */
 #include "micro.h"
 #include "../runtime/base/clock.h"
 #include "../runtime/device/kernels.h"
@@ -70,6 +71,7 @@ out:
     return rc;
 }
 
+static int save(const micro *m, int complete, const char *error);
 void micro_report(micro *m, const char *name, json_t *params, double *ns, int n, double bytes, const char *wrong) {
     json_t *o = json_object(), *v = json_array();
     json_object_set_new(o, "name", json_string(name));
@@ -90,6 +92,7 @@ void micro_report(micro *m, const char *name, json_t *params, double *ns, int n,
     if (wrong) json_object_set_new(o, "wrong", json_string(wrong));
     json_array_append_new(m->results, o);
     m->n_wrong += wrong != NULL;
+    if (m->path) save(m, 0, ""); /* whether it can be written is told at the end */
     printf("%-44s ", name);
     if (wrong) printf("WRONG: %s\n", wrong);
     else if (!timed) printf("%12s %12s right (sim: no times)\n", "-", "-");
@@ -111,6 +114,18 @@ static json_t *ns_of(const micro *m, const char *name) {
     return json_null();
 }
 
+/* The highest rate of those whose names begin so. */
+static json_t *best_of(const micro *m, const char *begin) {
+    size_t i;
+    json_t *o;
+    double best = 0;
+    json_array_foreach(m->results, i, o) {
+        const double v = json_number_value(json_object_get(o, "bytes_per_s"));
+        if (!strncmp(json_string_value(json_object_get(o, "name")), begin, strlen(begin)) && v > best) best = v;
+    }
+    return best > 0 ? json_real(best) : json_null();
+}
+
 /* What a design is decided by, in few figures; null where there is none. The last line of the table says it too. */
 static json_t *summary(const micro *m) {
     static const struct { const char *key, *name; } rows[] = {
@@ -119,9 +134,9 @@ static json_t *summary(const micro *m) {
     };
     if (!m->timed) return json_null();
     json_t *o = json_object();
-    const double rates[] = {m->best_dram, m->best_l2, m->copy};
-    static const char *const keys[] = {"dram_read_bytes_per_s", "l2_read_bytes_per_s", "copy_bytes_per_s"};
-    for (int i = 0; i < 3; i++) json_object_set_new(o, keys[i], rates[i] > 0 ? json_real(rates[i]) : json_null());
+    static const char *const rates[][2] = {
+        {"dram_read_bytes_per_s", "stream/dram "}, {"l2_read_bytes_per_s", "stream/l2 "}, {"copy_bytes_per_s", "copy/device to device"}};
+    for (int i = 0; i < 3; i++) json_object_set_new(o, rates[i][0], best_of(m, rates[i][1]));
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) json_object_set_new(o, rows[i].key, ns_of(m, rows[i].name));
     return o;
 }
@@ -142,8 +157,32 @@ static void say_summary(const micro *m) {
     json_decref(o);
 }
 
+/* The file as a whole or not at all: a run may be killed at any time. */
+static int save(const micro *m, int complete, const char *error) {
+    char part[4096];
+    json_t *root = json_object();
+    json_object_set_new(root, "tool", json_string("micro"));
+    json_object_set(root, "machine", m->machine);
+    json_object_set_new(root, "times", json_string(!m->timed ? "none (software device)" : m->sim ? "of the software device: mean nothing" : "device events, ns"));
+    json_object_set_new(root, "complete", json_boolean(complete));
+    if (error[0]) json_object_set_new(root, "error", json_string(error));
+    json_object_set_new(root, "summary", summary(m));
+    json_object_set(root, "results", m->results);
+    int rc = snprintf(part, sizeof part, "%s.part", m->path) >= (int)sizeof part ||
+             json_dump_file(root, part, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) || rename(part, m->path);
+    json_decref(root);
+    return rc;
+}
+
+/* What an earlier run has left in a file; nothing where there is none. */
+static json_t *earlier(const char *path) {
+    json_t *root = json_load_file(path, 0, NULL), *v = json_incref(json_object_get(root, "results"));
+    json_decref(root);
+    return json_is_array(v) ? v : json_array();
+}
+
 static int usage(void) {
-    fprintf(stderr, "usage: micro [--device auto|cuda:N|sim] [-o FILE] [-r REPEATS] [--only TEXT] [--ptx DIR] [--timed]\n");
+    fprintf(stderr, "usage: micro [--device auto|cuda:N|sim] [-o FILE [--append]] [-r REPEATS] [--only TEXT] [--ptx DIR] [--timed]\n");
     return 2;
 }
 
@@ -153,10 +192,14 @@ int main(int argc, char **argv) {
     qm_err e = {0};
     char why[256] = "";
     int rc = 1;
-    json_t *root = NULL;
+    int append = 0;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--timed")) {
             m.timed = 1;
+            continue;
+        }
+        if (!strcmp(argv[i], "--append")) {
+            append = 1;
             continue;
         }
         if (i + 1 == argc) return usage();
@@ -175,7 +218,10 @@ int main(int argc, char **argv) {
     if (!m.timed) m.repeats = 1;
     m.l2_bytes = (size_t)qm_bench_attribute(m.d, CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, 4 << 20);
     m.max_shared = qm_bench_attribute(m.d, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 48 << 10);
-    m.results = json_array();
+    m.machine = qm_bench_machine(m.d);
+    m.path = path;
+    m.results = append && path ? earlier(path) : json_array();
+    const size_t n_before = json_array_size(m.results);
     if (m.d->cu.StreamCreate(&m.s, CU_STREAM_NON_BLOCKING) || m.d->cu.EventCreate(&m.from, 0) || m.d->cu.EventCreate(&m.to, 0)) {
         qm_fail(&e, QM_ERR_DEVICE, "%s: no stream or event", m.d->spec);
         goto failed;
@@ -193,7 +239,7 @@ int main(int argc, char **argv) {
         if (!e.msg[0]) e = own;
     }
     if (e.msg[0]) goto failed;
-    if (!json_array_size(m.results)) {
+    if (json_array_size(m.results) == n_before) {
         qm_fail(&e, QM_ERR_ARG, "no measurement's name contains '%s'", m.only);
         goto failed;
     }
@@ -201,19 +247,9 @@ int main(int argc, char **argv) {
     say_summary(&m);
 failed:
     if (e.msg[0]) fprintf(stderr, "micro: %s\n", e.msg);
-    if (m.d && m.results && path) { /* also what there is before a failure */
-        root = json_object();
-        json_object_set_new(root, "tool", json_string("micro"));
-        json_object_set_new(root, "machine", qm_bench_machine(m.d));
-        json_object_set_new(root, "times", json_string(!m.timed ? "none (software device)" : m.sim ? "of the software device: mean nothing" : "device events, ns"));
-        json_object_set_new(root, "complete", json_boolean(!e.msg[0]));
-        if (e.msg[0]) json_object_set_new(root, "error", json_string(e.msg));
-        json_object_set_new(root, "summary", summary(&m));
-        json_object_set(root, "results", m.results);
-        if (json_dump_file(root, path, JSON_INDENT(1) | JSON_REAL_PRECISION(9))) {
-            fprintf(stderr, "micro: %s: cannot write\n", path);
-            rc = 1;
-        }
+    if (m.results && path && save(&m, !e.msg[0], e.msg)) {
+        fprintf(stderr, "micro: %s: cannot write\n", path);
+        rc = 1;
     }
     if (m.d) {
         for (int i = 0; i < 4; i++)
@@ -223,7 +259,7 @@ failed:
         if (m.s) m.d->cu.StreamDestroy(m.s);
     }
     json_decref(m.results);
-    json_decref(root);
+    json_decref(m.machine);
     qm_device_close(m.d);
     return rc;
 }

@@ -16,8 +16,9 @@ typedef struct {
     int max_shared;      /* dynamic shared memory a CTA may ask for */
     size_t l2_bytes;
     json_t *results;     /* one record a measurement */
+    json_t *machine;     /* what they are made on */
+    const char *path;    /* NULL, or the file that holds them after every measurement */
     int n_wrong;         /* checks that failed */
-    double best_dram, best_l2, copy; /* bytes/s: the summary */
 } micro;
 
 enum { MICRO_SYNC, MICRO_DEPENDENT, MICRO_STREAM, MICRO_BULK };

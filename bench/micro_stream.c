@@ -31,7 +31,7 @@ out:
 }
 
 /* vecs: what one pass reads: all of [0, vecs), each vector once. */
-static int measure(job *j, const char *name, uint64_t vecs, json_t *params, double *best, qm_err *e) {
+static int measure(job *j, const char *name, uint64_t vecs, json_t *params, qm_err *e) {
     micro *m = j->m;
     double ns[1000];
     const double bytes = 16.0 * (double)vecs * j->passes;
@@ -46,10 +46,6 @@ static int measure(job *j, const char *name, uint64_t vecs, json_t *params, doub
         QM_CU_TRY(m->d, MemcpyDtoH(&sum, j->out, 4));
         if (sum != want) wrong = "the sum of what was read is not that of what is there";
         if (i >= 0) ns[n++] = t;
-    }
-    if (n && !wrong && m->timed) {
-        double rate = 1e9 * bytes / qm_bench_median(ns, n);
-        if (rate > *best) *best = rate;
     }
     json_object_set_new(params, "grid", json_integer(j->grid));
     json_object_set_new(params, "block", json_integer(j->block));
@@ -72,7 +68,7 @@ static uint64_t deal(job *j, uint64_t max_vecs, uint32_t run_vecs, uint32_t unro
     return n * round;
 }
 
-typedef struct { const char *label; uint64_t vecs; uint32_t passes; double *best; } place;
+typedef struct { const char *label; uint64_t vecs; uint32_t passes; } place;
 
 static int loads(job j, const place *p, qm_err *e) {
     static const struct { const char *entry, *label; uint32_t unroll, stages; } kinds[] = {
@@ -114,7 +110,7 @@ static int loads(job j, const place *p, qm_err *e) {
                     micro_skip(j.m, name, "the buffer is smaller than what this shape reads at once");
                     continue;
                 }
-                if ((rc = measure(&j, name, vecs, json_pack("{s:i,s:b}", "unroll", (int)kinds[k].unroll, "chunk", chunk), p->best, e)))
+                if ((rc = measure(&j, name, vecs, json_pack("{s:i,s:b}", "unroll", (int)kinds[k].unroll, "chunk", chunk), e)))
                     return rc;
             }
 out:
@@ -157,7 +153,7 @@ static int bulks(job j, const place *p, qm_err *e) {
             micro_skip(j.m, name, "the buffer is smaller than what this shape reads at once");
             continue;
         }
-        if ((rc = measure(&j, name, vecs, json_pack("{s:i,s:i}", "run_bytes", (int)j.run_vecs * 16, "stages", (int)j.stages), p->best, e)))
+        if ((rc = measure(&j, name, vecs, json_pack("{s:i,s:i}", "run_bytes", (int)j.run_vecs * 16, "stages", (int)j.stages), e)))
             return rc;
     }
 out:
@@ -202,7 +198,6 @@ static int copies(job *j, size_t bytes, qm_err *e) {
         }
         QM_CU_TRY(m->d, MemcpyDtoH(&word, t.to, 4)); /* word 0 of the sequence, or of the fill */
         const double moved = rows[r].times * (double)t.n;
-        if (!r && m->timed) m->copy = 1e9 * moved / qm_bench_median(ns, n);
         micro_report(m, rows[r].name, json_pack("{s:I}", "buffer_bytes", (json_int_t)t.n), ns, n, moved,
                      word == rows[r].word ? NULL : "the destination does not hold what was copied");
     }
@@ -263,6 +258,76 @@ out:
     return rc;
 }
 
+/* Is the hint still worth something while the memory is busy? A read of an eighth of the L2 that a kernel has asked for
+ * beside its own loads, which keep the memory busy: not at all, by prefetch, by real loads. If the read after the hint is as
+ * slow as after none, hints are dropped under load, and the persistent kernel must ask with loads. */
+typedef struct {
+    job *j;
+    CUfunction f;
+    CUdeviceptr other;
+    uint64_t bytes;
+    uint32_t how, turns;
+    unsigned grid;
+} busy;
+static int ask_busy(void *user, uint32_t n, qm_err *e) {
+    busy *b = user;
+    int rc = 0;
+    (void)n;
+    QM_CU_TRY(b->j->m->d, LaunchKernel(b->f, b->grid, 1, 1, 1024, 1, 1, 0, b->j->m->s,
+                                       ((void *[]){&b->j->buffer, &b->bytes, &b->how, &b->other, &b->turns, &b->j->out}), NULL));
+out:
+    return rc;
+}
+
+static int asks_under_load(job j, size_t bytes, size_t l2, qm_err *e) {
+    static const char *const hows[] = {"nobody", "prefetch", "loads"};
+    micro *m = j.m;
+    double ns[1000], during[1000];
+    char name[80];
+    int rc = 0;
+    j.block = 512;
+    j.grid = (unsigned)m->d->n_sm;
+    j.passes = 1;
+    busy b = {.j = &j, .grid = 2 * (unsigned)m->d->n_sm};
+    if ((rc = micro_function(m, MICRO_STREAM, "qm_micro_read_u4", &j.f, e)) || (rc = micro_function(m, MICRO_STREAM, "qm_micro_ask_busy", &b.f, e)))
+        return rc;
+    const size_t asked = m->sim ? l2 / 4 : l2 / 2; /* l2: a quarter of it */
+    const uint64_t vecs = deal(&j, asked / 16, j.block, 4, 1), threads = 1024ull * b.grid;
+    b.bytes = 16 * vecs;
+    b.other = j.buffer + b.bytes;
+    const uint64_t asks = (b.bytes / 32 + threads - 1) / threads, load = asked / 8 / threads;
+    b.turns = (uint32_t)(asks > load ? asks : load);
+    const uint64_t all = vecs + b.turns * threads;
+    const size_t beyond = bytes / 2 < 2 * m->l2_bytes || m->sim ? bytes / 2 : 2 * m->l2_bytes;
+    if (16 * all > bytes - beyond) {
+        micro_skip(m, "prefetch/under load", "the buffer is smaller than what is read at once");
+        return 0;
+    }
+    for (b.how = 0; b.how < 3; b.how++)
+        for (int after = 0; after < 2; after++) {
+            const char *wrong = NULL;
+            uint32_t sum = 0, want = expected_sum(4 * all) - expected_sum(4 * vecs) + (after ? expected_sum(4 * vecs) : 0);
+            int n = 0;
+            snprintf(name, sizeof name, "prefetch/%s, asked by %s", after ? "after load" : "load itself", hows[b.how]);
+            if (!micro_wanted(m, name)) continue;
+            for (int i = m->sim ? 0 : -1; i < m->repeats && !wrong; i++) {
+                double t, *v = after ? ns : during;
+                QM_CU_TRY(m->d, MemsetD32Async(j.buffer + bytes - beyond, 0x5a5a5a5a, beyond / 4, m->s));
+                QM_CU_TRY(m->d, MemsetD32Async(j.out, 0, 1, m->s));
+                if ((rc = micro_time(m, ask_busy, &b, 1, &t, NULL, e))) goto out;
+                if (after && (rc = micro_time(m, launch, &j, 1, &t, NULL, e))) goto out;
+                QM_CU_TRY(m->d, MemcpyDtoH(&sum, j.out, 4));
+                if (sum != want) wrong = "the sum of what was read is not that of what is there";
+                if (i >= 0) v[n++] = t;
+            }
+            micro_report(m, name, json_pack("{s:s,s:I,s:I}", "by", hows[b.how], "asked_bytes", (json_int_t)b.bytes, "other_bytes",
+                                            (json_int_t)(16 * b.turns * threads)),
+                         after ? ns : during, n, after ? (double)b.bytes : 16.0 * (double)(b.turns * threads), wrong);
+        }
+out:
+    return rc;
+}
+
 int micro_stream_all(micro *m, qm_err *e) {
     int rc = 0;
     size_t avail = 0, total = 0, bytes;
@@ -283,10 +348,10 @@ int micro_stream_all(micro *m, qm_err *e) {
     QM_CU_TRY(m->d, LaunchKernel(j.f, 4 * (unsigned)m->d->n_sm, 1, 1, 256, 1, 1, 0, m->s, ((void *[]){&j.buffer, &n_vec}), NULL));
     QM_CU_TRY(m->d, StreamSynchronize(m->s));
     const size_t l2 = m->sim ? bytes / 2 : m->l2_bytes / 4;
-    const place dram = {"dram", bytes / 16, 1, &m->best_dram};
-    const place cache = {"l2", l2 / 16, m->sim ? 2 : (uint32_t)(((size_t)2 << 30) / l2), &m->best_l2};
+    const place dram = {"dram", bytes / 16, 1};
+    const place cache = {"l2", l2 / 16, m->sim ? 2 : (uint32_t)(((size_t)2 << 30) / l2)};
     if ((rc = loads(j, &dram, e)) || (rc = bulks(j, &dram, e)) || (rc = loads(j, &cache, e)) || (rc = bulks(j, &cache, e)) ||
-        (rc = prefetches(j, bytes, l2, e)) || (rc = copies(&j, bytes, e))) /* these last: they write into the buffer's end */
+        (rc = prefetches(j, bytes, l2, e)) || (rc = asks_under_load(j, bytes, l2, e)) || (rc = copies(&j, bytes, e))) /* these last: they write into the buffer's end */
         goto out;
 out:
     if (j.buffer) m->d->cu.MemFree(j.buffer);

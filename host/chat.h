@@ -18,11 +18,22 @@ typedef enum {
 /* NULL: failed, said already. */
 qm_lines *qm_lines_open(void);
 void qm_lines_close(qm_lines *l);
+/* Forgets what has been typed and not been read: after Ctrl-C, as the kernel does with its part. */
+void qm_lines_drop(qm_lines *l);
 int qm_lines_interactive(const qm_lines *l); /* a person types */
 /* One message into *text ([*n] bytes and a NUL, the next call frees it): a line, or several: those that end in a
- * backslash go on in the next one, and between two """ all are taken as they stand. *verbatim: it was
- * between """, so it is no command. */
+ * backslash go on in the next one, and between two """ and in a paste all are taken as they stand. *verbatim: it was one
+ * of these, so it is no command. */
 qm_line_kind qm_lines_read(qm_lines *l, const char **text, size_t *n, int *verbatim);
+/* ---- the terminal ---- */
+/* Takes the terminal at descriptor 0 for a chat: nothing is echoed, and it gets its modes back from qm_term_close, and
+ * before SIGTERM, SIGHUP, SIGQUIT or SIGTSTP do what they do. codes_to: a terminal that knows escape codes, for an editor
+ * that reads single keys; -1: lines are the kernel's. Without a terminal nothing happens. */
+void qm_term_open(int codes_to);
+void qm_term_close(void);
+void qm_term_echo(int on);   /* the kernel's echo, while it reads a line */
+void qm_term_continue(void); /* after SIGCONT; in a signal handler */
+
 /* 1 after Ctrl-C, until set to 0. */
 extern volatile sig_atomic_t qm_chat_interrupted;
 
@@ -39,9 +50,20 @@ typedef struct {
     qm_gen_stats last;   /* of the last turn */
     uint64_t n_prompt, n_reused, n_generated; /* of all turns, those of a conversation that was reset too */
     double prefill_s, decode_s;
-    int quit;
+    int hide_thinking;
+    int failed;          /* something that was asked for was not done */
+    int quit, fatal;     /* the chat ends; because it cannot go on */
 } qm_chat;
 void qm_chat_reset(qm_chat *c);
+/* Appends a message with a copy of its content; role is a constant. -1: no memory, said already. */
+int qm_chat_add(qm_chat *c, const char *role, const char *content, size_t n);
+/* Answers the last user message anew, in place of its answer if it has one, by the next seed. */
+void qm_chat_regen(qm_chat *c);
+/* The conversation as JSON (chat_file.c): 0, or said already; a file that cannot be loaded changes nothing. */
+int qm_chat_save(const qm_chat *c, const char *path);
+int qm_chat_load(qm_chat *c, const char *path);
+/* Their names, in order; NULL behind the last. */
+const char *qm_chat_command_name(size_t i);
 /* A line that begins with a slash: does it, or says on stderr what is wrong with it. */
 void qm_chat_command(qm_chat *c, const char *line);
 #endif

@@ -1,15 +1,14 @@
-/* chat_line.c: what the user types. On a terminal libedit edits the line and keeps the history; a terminal
- * that has no cursor to move (TERM=dumb) gets a prompt and the kernel's own editing; a pipe gets neither. */
+/* chat_line.c: what the user types. On a terminal libedit edits the line and keeps the history, and chat_screen.c shows
+ * it; a terminal that has no cursor to move (TERM=dumb) gets a prompt and the kernel's own editing; a pipe gets neither. */
 #include "chat.h"
+#include "chat_screen.h"
 #include <errno.h>
 #include <histedit.h>
 #include <locale.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <wchar.h>
 
 volatile sig_atomic_t qm_chat_interrupted;
 static volatile sig_atomic_t resized, continued;
@@ -18,8 +17,12 @@ struct qm_lines {
     int typed;           /* a terminal at the input */
     FILE *prompt_to;     /* NULL: no prompt */
     EditLine *edit;      /* NULL: no line editing */
+    FILE *nowhere;       /* where libedit draws */
     History *history;
+    qm_screen screen;
     const char *prompt;
+    char in[4096];       /* read ahead: [in_at, in_n) */
+    size_t in_at, in_n;
     char *line;          /* getline's */
     size_t line_cap;
     char *text;          /* the message so far */
@@ -32,13 +35,21 @@ enum { N_SIGNALS = 3 };
 static void on_signal(int sig) {
     if (sig == SIGINT) qm_chat_interrupted = 1;
     if (sig == SIGWINCH) resized = 1;
-    if (sig == SIGCONT) continued = 1;
+    if (sig == SIGCONT) {
+        continued = 1;
+        qm_term_continue();
+    }
 }
 
-static char *prompt_of(EditLine *edit) {
+static qm_lines *lines_of(EditLine *edit) {
     qm_lines *l;
     el_get(edit, EL_CLIENTDATA, &l);
-    return (char *)l->prompt;
+    return l;
+}
+
+static char *no_prompt(EditLine *edit) { /* libedit draws nowhere */
+    (void)edit;
+    return (char *)"";
 }
 
 /* Waits for input; non-zero and EINTR after a signal. Signals are let in only here: one that comes just before is
@@ -49,26 +60,50 @@ static int wait_input(void) {
     for (int i = 0; i < N_SIGNALS; i++) sigaddset(&ours, signals[i]);
     sigprocmask(SIG_BLOCK, &ours, &before);
     struct pollfd p = {.fd = 0, .events = POLLIN};
-    if (qm_chat_interrupted) errno = EINTR;
-    int bad = qm_chat_interrupted || ppoll(&p, 1, NULL, &before) < 0, why = errno;
+    int due = qm_chat_interrupted || resized || continued;
+    if (due) errno = EINTR;
+    int bad = due || ppoll(&p, 1, NULL, &before) < 0, why = errno;
     sigprocmask(SIG_SETMASK, &before, NULL);
     errno = why;
     return bad;
 }
 
+static void show(qm_lines *l) {
+    const LineInfoW *i = el_wline(l->edit);
+    qm_screen_draw(&l->screen, l->prompt, i->buffer, (size_t)(i->lastchar - i->buffer), (size_t)(i->cursor - i->buffer));
+}
+
+/* The next byte of the terminal: 1; 0 at the end, -1 with errno. What is typed faster than it is shown is shown once. */
+static int next_byte(qm_lines *l, char *c) {
+    if (l->in_at == l->in_n) {
+        struct pollfd p = {.fd = 0, .events = POLLIN};
+        if (poll(&p, 1, 0) <= 0) show(l);
+        ssize_t k = wait_input() ? -1 : read(0, l->in, sizeof l->in);
+        if (k <= 0) return (int)k;
+        l->in_at = 0;
+        l->in_n = (size_t)k;
+    }
+    *c = l->in[l->in_at++];
+    return 1;
+}
+
 /* One character, for libedit. Ctrl-C ends the line; other signals are seen to and reading goes on. */
 static int get_char(EditLine *edit, wchar_t *out) {
+    qm_lines *l = lines_of(edit);
     mbstate_t state = {0};
     for (;;) {
         char c;
-        ssize_t k = wait_input() ? -1 : read(0, &c, 1);
+        int k = next_byte(l, &c);
         if (qm_chat_interrupted) return -1;
         if (k == 0) return 0;
         if (k < 0) {
             if (errno != EINTR) return -1;
+            if (continued) { /* the modes may be a shell's, and the line is somewhere above */
+                el_set(edit, EL_PREP_TERM, 0);
+                el_set(edit, EL_PREP_TERM, 1);
+                qm_screen_begin(&l->screen, l->prompt_to);
+            }
             if (resized) el_resize(edit);
-            if (continued) el_set(edit, EL_PREP_TERM, 1);
-            if (resized || continued) el_set(edit, EL_REFRESH);
             resized = continued = 0;
             continue;
         }
@@ -79,9 +114,74 @@ static int get_char(EditLine *edit, wchar_t *out) {
     }
 }
 
+/* What stands between ESC [200~ and ESC [201~ is text, whatever it would do if it were typed. */
+static unsigned char paste(EditLine *edit, int key) {
+    static const wchar_t end[] = L"\033[201~";
+    enum { N_END = 6 };
+    size_t n = 0, cap = 1024;
+    wchar_t *s = malloc(cap * sizeof *s), c;
+    (void)key;
+    for (wchar_t last = 0; s && get_char(edit, &c) == 1; last = c) {
+        if ((c == '\n' && last == '\r') || (c == '\r' && last == '\n')) { /* one line end, which the terminal may have turned round */
+            c = 0;
+            continue;
+        }
+        if (c == 0) continue; /* no character */
+        if (n + 2 > cap) {
+            wchar_t *p = realloc(s, (cap *= 2) * sizeof *s);
+            if (!p) break;
+            s = p;
+        }
+        s[n++] = c == '\r' ? '\n' : c;
+        if (n >= N_END && !wmemcmp(s + n - N_END, end, N_END)) {
+            s[n - N_END] = 0;
+            int bad = n > N_END && el_winsertstr(edit, s);
+            free(s);
+            return bad ? CC_ERROR : CC_REFRESH;
+        }
+    }
+    free(s);
+    return CC_ERROR; /* interrupted, or the end of the input: nothing of it */
+}
+
+/* Tab: the name of a command, as far as it is certain; names to choose from; in a message, a tab. */
+static unsigned char complete(EditLine *edit, int key) {
+    const LineInfo *i = el_line(edit);
+    size_t n = (size_t)(i->cursor - i->buffer), at = 0, longest = 0, n_found = 0;
+    const char *name, *found = NULL;
+    (void)key;
+    if (!n || i->buffer[0] != '/' || memchr(i->buffer, ' ', n) || memchr(i->buffer, '\n', n))
+        return el_insertstr(edit, "\t") ? CC_ERROR : CC_REFRESH;
+    while ((name = qm_chat_command_name(at++))) {
+        if (strncmp(name, i->buffer + 1, n - 1)) continue;
+        size_t k = 0;
+        while (n_found && k < longest && found[k] == name[k]) k++;
+        longest = n_found++ ? k : strlen(name);
+        found = name;
+    }
+    if (!n_found) return CC_ERROR;
+    char rest[64];
+    if (longest > n - 1 || n_found == 1) {
+        snprintf(rest, sizeof rest, "%.*s%s", (int)(longest - (n - 1)), found + n - 1, n_found == 1 ? " " : "");
+        return el_insertstr(edit, rest) ? CC_ERROR : CC_REFRESH;
+    }
+    char typed[32];
+    snprintf(typed, sizeof typed, "%.*s", (int)(n - 1), i->buffer + 1);
+    qm_lines *l = lines_of(edit);
+    const LineInfoW *w = el_wline(edit);
+    qm_screen_end(&l->screen, l->prompt, w->buffer, (size_t)(w->lastchar - w->buffer));
+    for (at = 0; (name = qm_chat_command_name(at)); at++)
+        if (!strncmp(name, typed, strlen(typed))) fprintf(l->prompt_to, "/%s  ", name);
+    fputs("\r\n", l->prompt_to);
+    qm_screen_begin(&l->screen, l->prompt_to);
+    return CC_REFRESH;
+}
+
 static int open_edit(qm_lines *l) {
     HistEvent ev;
-    l->edit = el_init("qmoe-gpu", stdin, l->prompt_to, stderr);
+    /* libedit needs a terminal's descriptor for its size and modes, and gets a stream that leads nowhere to draw on. */
+    l->nowhere = fopen("/dev/null", "w");
+    l->edit = l->nowhere ? el_init_fd("qmoe-gpu", stdin, l->nowhere, l->nowhere, 0, fileno(l->prompt_to), 2) : NULL;
     l->history = history_init();
     if (!l->edit || !l->history) {
         qm_host_say("the terminal cannot be set up for line editing");
@@ -90,11 +190,18 @@ static int open_edit(qm_lines *l) {
     history(l->history, &ev, H_SETSIZE, 1000);
     history(l->history, &ev, H_SETUNIQUE, 1);
     el_set(l->edit, EL_CLIENTDATA, l);
-    el_set(l->edit, EL_PROMPT, prompt_of);
+    el_set(l->edit, EL_PROMPT, no_prompt);
     el_set(l->edit, EL_EDITOR, "emacs");
     el_set(l->edit, EL_HIST, history, l->history);
     el_set(l->edit, EL_GETCFN, get_char);
+    /* Wide: of others libedit makes copies and loses them. */
+    el_wset(l->edit, EL_ADDFN, L"qm-paste", L"Takes a bracketed paste", paste);
+    el_wset(l->edit, EL_ADDFN, L"qm-complete", L"Completes a command", complete);
     el_set(l->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
+    el_set(l->edit, EL_BIND, "\\e[200~", "qm-paste", NULL);
+    el_set(l->edit, EL_BIND, "^I", "qm-complete", NULL);
+    /* Between two lines the terminal stays as quiet as it was (chat_term.c). */
+    el_set(l->edit, EL_SETTY, "-x", "-echo", "-icanon", NULL);
     el_source(l->edit, NULL); /* the user's ~/.editrc */
     return 0;
 }
@@ -110,9 +217,11 @@ qm_lines *qm_lines_open(void) {
     struct sigaction a = {.sa_handler = on_signal};
     for (int i = 0; i < N_SIGNALS; i++) sigaction(signals[i], &a, NULL);
     l->prompt_to = isatty(1) ? stdout : isatty(2) ? stderr : NULL;
-    /* libedit counts in characters: it has to know that text is UTF-8. */
+    /* Characters are counted: text is UTF-8. */
     if (!setlocale(LC_CTYPE, "") || MB_CUR_MAX == 1) setlocale(LC_CTYPE, "C.UTF-8");
-    if (l->prompt_to && qm_run_smart(fileno(l->prompt_to)) && open_edit(l)) {
+    int smart = l->prompt_to && qm_run_smart(fileno(l->prompt_to));
+    qm_term_open(smart ? fileno(l->prompt_to) : -1);
+    if (smart && open_edit(l)) {
         qm_lines_close(l);
         return NULL;
     }
@@ -121,50 +230,72 @@ qm_lines *qm_lines_open(void) {
 
 void qm_lines_close(qm_lines *l) {
     if (!l) return;
-    if (l->edit) el_end(l->edit); /* the terminal as it was */
+    if (l->edit) el_end(l->edit);
     if (l->history) history_end(l->history);
+    if (l->nowhere) fclose(l->nowhere);
+    qm_term_close(); /* after libedit, which leaves the modes as it thinks right */
+    free(l->screen.shown);
     free(l->line);
     free(l->text);
     free(l);
 }
 
+void qm_lines_drop(qm_lines *l) { l->in_at = l->in_n = 0; }
+
 int qm_lines_interactive(const qm_lines *l) { return l->typed; }
 
-/* One line without its end into *s. */
-static qm_line_kind read_line(qm_lines *l, const char *prompt, const char **s, size_t *n) {
-    if (l->edit) {
-        int k = 0;
-        l->prompt = prompt;
-        el_set(l->edit, EL_PREP_TERM, 1); /* before the prompt shows: what is typed at once would be echoed twice */
-        const char *line = el_gets(l->edit, &k);
-        if (qm_chat_interrupted || !line || k <= 0) {
-            fputc('\n', l->prompt_to);
-            fflush(l->prompt_to);
-            return qm_chat_interrupted ? QM_LINE_INTERRUPT : QM_LINE_END;
-        }
-        *s = line;
-        *n = (size_t)k;
-    } else {
-        if (l->prompt_to) {
-            fputs(prompt, l->prompt_to);
-            fflush(l->prompt_to);
-        }
-        errno = 0;
-        while (l->typed && wait_input() && !qm_chat_interrupted) {} /* the kernel hands out one line at a time: none waits in stdin */
-        ssize_t k = qm_chat_interrupted ? -1 : getline(&l->line, &l->line_cap, stdin);
-        if (k < 0) {
-            int interrupted = qm_chat_interrupted, bad = !interrupted && ferror(stdin);
-            clearerr(stdin);
-            if (l->prompt_to) fputc('\n', l->prompt_to);
-            if (bad) qm_host_say("standard input: %s", strerror(errno));
-            return interrupted ? QM_LINE_INTERRUPT : bad ? QM_LINE_FAILED : QM_LINE_END;
-        }
-        *s = l->line;
-        *n = (size_t)k;
+static qm_line_kind read_edited(qm_lines *l, const char **s, size_t *n) {
+    int k = 0;
+    qm_screen_begin(&l->screen, l->prompt_to);
+    resized = continued = 0;
+    const char *line = el_gets(l->edit, &k);
+    if (qm_chat_interrupted || !line || k <= 0) {
+        const LineInfoW *i = el_wline(l->edit);
+        qm_screen_end(&l->screen, l->prompt, i->buffer, (size_t)(i->lastchar - i->buffer));
+        qm_lines_drop(l);
+        return qm_chat_interrupted ? QM_LINE_INTERRUPT : QM_LINE_END;
     }
+    while (k && line[k - 1] == '\n') k--; /* Enter, and the ends of what was pasted */
+    const LineInfoW *i = el_wline(l->edit);
+    size_t shown = (size_t)(i->lastchar - i->buffer);
+    while (shown && i->buffer[shown - 1] == '\n') shown--;
+    qm_screen_end(&l->screen, l->prompt, i->buffer, shown);
+    *s = line;
+    *n = (size_t)k;
+    return QM_LINE_TEXT;
+}
+
+static qm_line_kind read_plain(qm_lines *l, const char **s, size_t *n) {
+    qm_term_echo(1);
+    if (l->prompt_to) {
+        fputs(l->prompt, l->prompt_to);
+        fflush(l->prompt_to);
+    }
+    resized = continued = 0;
+    errno = 0;
+    /* The kernel hands out one line at a time: none waits in stdin. */
+    while (l->typed && wait_input() && !qm_chat_interrupted) resized = continued = 0;
+    ssize_t k = qm_chat_interrupted ? -1 : getline(&l->line, &l->line_cap, stdin);
+    int why = errno;
+    qm_term_echo(0);
+    if (k < 0) {
+        int interrupted = qm_chat_interrupted, bad = !interrupted && ferror(stdin);
+        clearerr(stdin);
+        if (l->prompt_to) fputc('\n', l->prompt_to);
+        if (bad) qm_host_say("standard input: %s", strerror(why));
+        return interrupted ? QM_LINE_INTERRUPT : bad ? QM_LINE_FAILED : QM_LINE_END;
+    }
+    *s = l->line;
+    *n = (size_t)k;
     if (*n && (*s)[*n - 1] == '\n') --*n;
     if (*n && (*s)[*n - 1] == '\r') --*n; /* a file from elsewhere */
     return QM_LINE_TEXT;
+}
+
+/* One line without its end into *s; of a paste, all its lines. */
+static qm_line_kind read_line(qm_lines *l, const char *prompt, const char **s, size_t *n) {
+    l->prompt = prompt;
+    return l->edit ? read_edited(l, s, n) : read_plain(l, s, n);
 }
 
 static int append(qm_lines *l, const char *s, size_t n) {
@@ -191,8 +322,7 @@ static int ends_in(const char *s, size_t n, const char *with) {
 
 static qm_line_kind done(qm_lines *l, const char **text, size_t *n) {
     HistEvent ev;
-    /* A message of several lines is not put into the history: libedit edits single ones. */
-    if (l->edit && l->n && !memchr(l->text, '\n', l->n)) history(l->history, &ev, H_ENTER, l->text);
+    if (l->edit && l->n) history(l->history, &ev, H_ENTER, l->text);
     *text = l->text;
     *n = l->n;
     return QM_LINE_TEXT;
@@ -208,6 +338,10 @@ qm_line_kind qm_lines_read(qm_lines *l, const char **text, size_t *n, int *verba
     if (append(l, "", 0)) return QM_LINE_FAILED;
     qm_line_kind kind = read_line(l, "> ", &s, &k);
     if (kind != QM_LINE_TEXT) return kind;
+    if (memchr(s, '\n', k)) { /* pasted: as it stands */
+        *verbatim = 1;
+        return append(l, s, k) ? QM_LINE_FAILED : done(l, text, n);
+    }
     if (k >= 3 && !memcmp(s, quotes, 3)) {
         *verbatim = 1;
         s += 3, k -= 3;

@@ -121,12 +121,14 @@ static int render(const qm_engine *g, const text *prompt, qm_tokens *ids, qm_err
 typedef struct {
     const text *prompt;
     qm_tokens ids;
+    int refused; /* by the template, or no text: not wrong usage */
 } asked;
 
 static int measure(void *user, const qm_engine *g, uint32_t *n_needed, uint32_t *n_wanted, qm_err *e) {
     asked *a = user;
     const text *p = a->prompt;
     int rc = opt.raw ? qm_engine_tokenize(g, p->s, p->n, opt.special, &a->ids, e) : render(g, p, &a->ids, e);
+    a->refused = rc != 0;
     uint64_t n = a->ids.n + (qm_run.n < 0 ? 1 : (uint64_t)qm_run.n);
     *n_needed = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
     if (qm_run.n < 0) *n_wanted = QM_CTX_OPEN;
@@ -147,7 +149,7 @@ static int run(text prompt) {
                       .stop = (const char *const *)qm_run.stop, .n_stop = qm_run.n_stop, .on_token = on_token, .on_prefill = on_prefill,
                       .user = &k};
     if (qm_run_open(&g, NULL, measure, &a, &e)) {
-        status = qm_host_open_fail(&e, qm_run.ctx);
+        status = a.refused ? qm_host_fail(&e) : qm_host_open_fail(&e, qm_run.ctx);
         goto out;
     }
     qm_engine_get_info(g, &info);
@@ -193,7 +195,7 @@ int qm_cmd_generate(int argc, char **argv) {
     if (opt.special && !opt.raw) return qm_host_usage("--special goes with --raw: a chat message is never trusted");
     text prompt = {0};
     rc = read_prompt(&prompt);
-    if (rc == QM_EXIT_OK && !prompt.n) rc = qm_host_usage("the prompt is empty");
+    if (rc == QM_EXIT_OK && !prompt.n && opt.raw) rc = qm_host_usage("the prompt is empty"); /* an empty message is one */
     if (rc == QM_EXIT_OK) rc = run(prompt);
     free(prompt.s);
     return rc;

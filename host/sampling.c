@@ -215,7 +215,7 @@ static void value(char *s, size_t n, const qm_sampling *p, int i) {
     }
 }
 
-static int is_greedy(const qm_sampling *p) {
+int qm_sampling_greedy(const qm_sampling *p) {
     return (p->temperature <= 0 && in_chain(p, QM_SAMPLER_TEMPERATURE)) || (p->top_k == 1 && in_chain(p, QM_SAMPLER_TOP_K));
 }
 
@@ -228,14 +228,14 @@ static int counts(const qm_sampling *p, int i) {
     case BIAS: return p->n_bias > 0;
     case SAMPLERS: return p->samplers[0] && memcmp(p->samplers, default_chain, sizeof default_chain);
     case LETTERS: return 0;
-    default: return !is_greedy(p) && (!params[i].sampler || in_chain(p, params[i].sampler));
+    default: return !qm_sampling_greedy(p) && (!params[i].sampler || in_chain(p, params[i].sampler));
     }
 }
 
 void qm_sampling_print(FILE *f, const qm_sampling *p) {
     static const int order[] = {TEMP, TOP_K, TOP_P, MIN_P, PENALTY, LAST_N, PRESENCE, FREQUENCY, BIAS, SAMPLERS, SEED};
     char v[96];
-    int n = is_greedy(p);
+    int n = qm_sampling_greedy(p);
     if (n) fputs("greedy", f);
     for (size_t k = 0; k < sizeof order / sizeof *order; k++) {
         if (!counts(p, order[k])) continue;
@@ -274,7 +274,7 @@ static json_t *bias_json(const qm_sampling *p) {
 json_t *qm_sampling_json(const qm_sampling *p) {
     char chain[96];
     value(chain, sizeof chain, p, SAMPLERS);
-    return json_pack("{s:b, s:f, s:I, s:f, s:f, s:f, s:I, s:f, s:f, s:s, s:o, s:I}", "greedy", is_greedy(p), "temp",
+    return json_pack("{s:b, s:f, s:I, s:f, s:f, s:f, s:I, s:f, s:f, s:s, s:o, s:I}", "greedy", qm_sampling_greedy(p), "temp",
                      shortest(p->temperature), "top_k", (json_int_t)p->top_k, "top_p", p->top_p, "min_p", p->min_p,
                      "repeat_penalty", shortest(p->repeat_penalty), "repeat_last_n", (json_int_t)p->repeat_last_n,
                      "presence_penalty", shortest(p->presence_penalty), "frequency_penalty", shortest(p->frequency_penalty),

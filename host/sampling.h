@@ -12,6 +12,8 @@ int qm_sampling_args(void);
 void qm_sampling_choose(const qm_engine *g, qm_sampling *p);
 /* One parameter by its name ("top-k" or "top_k"): 0, or -1 and one line on stderr that tells the range or the names. */
 int qm_sampling_set(qm_sampling *p, const char *name, const char *value);
+/* Whether nothing is drawn, so that the seed does not matter. */
+int qm_sampling_greedy(const qm_sampling *p);
 /* "temp 0.8, top-k 40, ..., seed 7": what a choice depends on; greedy needs no more than to be called so. */
 void qm_sampling_print(FILE *f, const qm_sampling *p);
 /* Every parameter on a line of its own. */

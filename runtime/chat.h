@@ -5,11 +5,16 @@
 #error "include qmoe.h"
 #endif
 
-/* content: [n] bytes; never trusted: what looks like a control token in it is ordinary text. */
+/* content: [n] bytes of UTF-8, or QM_ERR_ARG with the place of the first byte that is not; may be empty. Never trusted:
+ * what looks like a control token in it is ordinary text. */
 typedef struct { const char *role, *content; size_t n; } qm_message;
 
 /* A conversation in the model's chat format, with the assistant's turn opened after it; appended to out. */
 int qm_engine_render(const qm_engine *g, const qm_message *m, size_t n_messages, qm_tokens *out, qm_err *e);
+
+/* 1 where the template itself opens a <think> block at the end of the conversation as rendered, so that the answer begins
+ * inside of it and has no such tag; 0; or negative, as qm_engine_render. */
+int qm_engine_thinks(const qm_engine *g, const qm_message *m, size_t n_messages, qm_err *e);
 
 /* Answers a conversation in a session that may hold an earlier state of it: what the rendered conversation and the
  * session begin with alike stays in the cache, the rest of the session is forgotten, the rest of the conversation

@@ -39,7 +39,7 @@ typedef struct {
     int f32_act;          /* "ref" only: activations are not quantised: the yardstick for what that costs */
     int no_nfc;           /* tokenise text as it stands, as llama.cpp does; the model's own tokenizer normalises to NFC */
     const char *chat_template;   /* Jinja; NULL: the file's own, or without one plain ChatML */
-    const char *template_kwargs; /* a JSON object: more variables for the template, "{\"enable_thinking\": false}"; or NULL */
+    const char *template_kwargs; /* NULL, or a JSON object of variables for the template: "{\"enable_thinking\": false}" */
     /* What will run, once it is known and before any weight is loaded. Then loading progress in bytes. A
      * non-zero return cancels. Either may be NULL. */
     int (*before_load)(void *user, const qm_engine_info *i);
@@ -159,9 +159,10 @@ typedef struct {
     int ignore_eos;
     const char *const *stop;    /* stop strings, n_stop of them; never emitted */
     size_t n_stop;
-    /* Called per token in order. text: whole UTF-8 characters only, possibly empty (held back).
-     * Non-zero return stops after this token. After the last token it may be called once more with
-     * id = UINT32_MAX for text that was held back. */
+    /* Called once for every sampled token, in order, before anything ends the answer: for the end-of-generation token
+     * too, whose text is empty. text: whole UTF-8 characters only, possibly empty (held back: it may be the beginning
+     * of a stop string). Non-zero return stops after this token: there is no further call. After the last token it may
+     * be called once more with id = UINT32_MAX for text that was held back. */
     int (*on_token)(void *user, uint32_t id, const char *text, size_t n);
     /* Called before each position of the prompt; may be NULL. Non-zero cancels: QM_ERR_CANCELLED, and the session
      * holds what has been computed. */
@@ -208,8 +209,9 @@ typedef struct {
     double min_cosine;      /* a cosine below it departs; 0: 0.9999 against "ref", 0.999 against a directory */
 } qm_trace_opts;
 /* The step of the prompt's last position, observed: statistics of every layer's slots, what the routers chose, the
- * logits, a verdict. It is the step that generate computes, op by op, with launches in between that only read.
- * departed: 1 where a comparison found a departure. */
+ * logits, a verdict. It is the step that generate computes, its ops launched one by one with launches in between that
+ * only read; then the engine's executor computes the same step, and the report says whether the logits are the same.
+ * departed: 1 where a comparison found a departure, or the executor other logits. */
 int qm_trace(qm_engine *g, const char *prompt, size_t n_prompt, const uint32_t *ids, size_t n_ids, const qm_trace_opts *o,
              int *departed, qm_write_fn w, void *user, qm_err *e);
 

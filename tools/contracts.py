@@ -1,9 +1,16 @@
 #!/usr/bin/env python3
-"""contracts.py [--root DIR] [--ran FILE]: checks contracts/*.yaml and that every claim's test exists and,
-given the list of what ran and passed (tests/run writes B/tests.ran), that it did.
+"""contracts.py [--root DIR] [--ran FILE] [--update]: checks contracts/*.yaml and that every claim's test exists
+and, given the list of what ran and passed (tests/run writes B/tests.ran), that it did.
 
 A claim that this machine cannot decide says so: `needs: gpu`, `needs: model` (real weights). It is
-listed as unproven, never counted as passed; only such a claim may have `test: none`.
+listed as unproven, never counted as passed; only such a claim may have `test: none`, or one that waits for a
+part of the program that is not written: `awaits: PATH`, a path of AWAITED below. It stands in a file of status
+DRAFT, and once the path exists it is a fault.
+
+contracts/ids.txt says which claims there are and how far each has got (RANKS): a claim that is gone, renamed or
+demoted is a fault. --update writes claims that are new or have risen into it, and never takes anything out.
+
+Paths of this repository that a contract names must exist.
 Unknown keys, missing keys, keys or ids that occur twice and wrong values are errors: a misspelt key
 must not leave a gate silently open. Exit status 1 with one line per fault."""
 import argparse, glob, os, re, sys
@@ -11,13 +18,18 @@ import yaml
 
 STATUS = ["DRAFT", "ACTIVE_ALGORITHM_LEVEL", "ACTIVE_RUNTIME"]
 NEEDS = ("gpu", "model")
+# What claims may wait for, and what comes with it.
+AWAITED = {"host/serve.c": "the HTTP server"}
+# How far a claim has got: it waits; a GPU or real weights are needed and no test is written; one is; tests decide it here.
+RANKS = ["awaits", "untested", "elsewhere", "here"]
+ROOMS = "tools|tests|docs|contracts|kernels|runtime|host|bench|models"
 TOP = {"metadata": dict, "equations": dict, "proof_obligations": list, "falsification_tests": list, "status": str,
        "status_history": list, "evidence": list}
 # section: (required keys, allowed besides)
 META = ({"version", "created", "author", "description", "references"}, set())
 EQUATION = ({"formula"}, {"domain", "invariants", "source"})
 OBLIGATION = ({"property", "checked_by"}, {"formal"})
-CLAIM = ({"id", "rule", "prediction", "test", "if_fails"}, {"needs"})
+CLAIM = ({"id", "rule", "prediction", "test", "if_fails"}, {"needs", "awaits"})
 HISTORY = ({"status", "date", "why"}, set())
 EVIDENCE = ({"command", "machine", "commit", "numbers"}, {"date"})
 
@@ -79,7 +91,51 @@ def known_tests(root):
     return names
 
 
-def check_file(name, doc, known, ran, ids, say, unproven):
+def check_paths(name, text, root, say):
+    """Every path in a contract's text is there; build/tests/x and build/bench/x stand for their sources."""
+    for path in re.findall(rf"(?<![\w/.-])(?:build/)?(?:{ROOMS})/[\w./*-]*[\w*]", text):
+        src = re.sub(r"^build/tests/(\w+)$", r"tests/*/\1.c", re.sub(r"^build/bench/(\w+)$", r"bench/\1.c", path))
+        if path not in AWAITED and not glob.glob(os.path.join(root, src)):
+            say(f"{name}: {path} does not exist")
+
+
+def rank(claim):
+    if "awaits" in claim:
+        return "awaits"
+    if "needs" in claim:
+        return "untested" if claim["test"] in ("none", ["none"]) else "elsewhere"
+    return "here"
+
+
+def check_ids(root, ranks, say, update):
+    """Holds the claims (id: rank) against the committed list."""
+    path = os.path.join(root, "contracts", "ids.txt")
+    head, listed = [], {}
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as f:
+            for i, line in enumerate(f, 1):
+                word = line.split()
+                if line.startswith("#") or not word:
+                    head.append(line)
+                elif len(word) != 2 or word[1] not in RANKS or word[0] in listed:
+                    say(f"contracts/ids.txt: line {i}: expected an id that is new and one of {', '.join(RANKS)}")
+                else:
+                    listed[word[0]] = word[1]
+    for k, was in listed.items():
+        if k not in ranks:
+            say(f"contracts/ids.txt: {k}: no contract has this claim any more")
+        elif RANKS.index(ranks[k]) < RANKS.index(was):
+            say(f"contracts/ids.txt: {k}: was '{was}' and is '{ranks[k]}' now: claims are not demoted")
+    news = {k: r for k, r in ranks.items() if RANKS.index(r) > (RANKS.index(listed[k]) if k in listed else -1)}
+    if update and news:
+        listed.update(news)
+        with open(path, "w", encoding="utf-8") as f:
+            f.writelines(head + [f"{k} {listed[k]}\n" for k in sorted(listed)])
+    elif news:
+        say(f"contracts/ids.txt: {', '.join(sorted(news))}: not there, or better now: tools/contracts.py --update")
+
+
+def check_file(root, name, doc, known, ran, ids, ranks, say, unproven):
     if not keys(name, doc, (set(TOP), set()), lambda m: None if "'evidence' is empty" in m else say(m)):
         return 0
     for k, kind in TOP.items():
@@ -98,13 +154,23 @@ def check_file(name, doc, known, ran, ids, say, unproven):
         if claim["id"] in ids:
             say(f"{where}: the id is taken by {ids[claim['id']]}")
         ids[claim["id"]] = name
+        ranks[claim["id"]] = rank(claim)
         here.add(claim["id"])
         needs = claim.get("needs")
         if needs is not None and needs not in NEEDS:
             say(f"{where}: needs: '{needs}' is none of {', '.join(NEEDS)}")
         tests = claim["test"] if isinstance(claim["test"], list) else [claim["test"]]
+        awaits = claim.get("awaits")
+        if awaits is not None:
+            if awaits not in AWAITED:
+                say(f"{where}: awaits: '{awaits}' is none of {', '.join(AWAITED)}")
+            elif os.path.exists(os.path.join(root, awaits)):
+                say(f"{where}: {awaits} is there now: the claim wants its test")
+            if doc["status"] != "DRAFT" or needs is not None or tests != ["none"]:
+                say(f"{where}: a claim that awaits something has no needs and no test, in a file of status DRAFT")
+            unproven.append(f"{claim['id']} (awaits {AWAITED.get(awaits, awaits)})")
         if tests == ["none"]:
-            if needs is None:
+            if needs is None and awaits is None:
                 say(f"{where}: has no test; only a claim that needs gpu or model may")
             tests = []
         for t in tests:
@@ -143,9 +209,9 @@ def check_file(name, doc, known, ran, ids, say, unproven):
     return len(here)
 
 
-def check(root, ran=None):
+def check(root, ran=None, update=False):
     """(faults, number of claims, unproven claims)"""
-    faults, ids, unproven, n = [], {}, [], 0
+    faults, ids, ranks, unproven, n = [], {}, {}, [], 0
     known = known_tests(root)
     paths = sorted(glob.glob(os.path.join(root, "contracts", "*.yaml")))
     if not paths:
@@ -154,11 +220,14 @@ def check(root, ran=None):
         name = os.path.relpath(path, root)
         try:
             with open(path, encoding="utf-8") as f:
-                doc = yaml.load(f, Loader)
+                text = f.read()
+            doc = yaml.load(text, Loader)
         except yaml.YAMLError as e:
             faults.append(f"{name}: " + " ".join(str(e).split()))
             continue
-        n += check_file(name, doc, known, ran, ids, faults.append, unproven)
+        n += check_file(root, name, doc, known, ran, ids, ranks, faults.append, unproven)
+        check_paths(name, text, root, faults.append)
+    check_ids(root, ranks, faults.append, update)
     return faults, n, unproven
 
 
@@ -166,12 +235,13 @@ if __name__ == "__main__":
     a = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     a.add_argument("--root", default=".")
     a.add_argument("--ran")
+    a.add_argument("--update", action="store_true", help="write new and risen claims into contracts/ids.txt")
     o = a.parse_args()
     ran_names = None
     if o.ran:
         with open(o.ran) as fh:
             ran_names = {x.strip() for x in fh}
-    bad, count, open_claims = check(o.root, ran_names)
+    bad, count, open_claims = check(o.root, ran_names, o.update)
     for line in bad:
         print(line)
     for line in open_claims:

@@ -9,9 +9,12 @@
 # is glibc's or in lib/. The unpacked tarball then generates a few tokens on the software device; with
 # `check` every test program that needs no GPU runs from it too (minutes under qemu).
 #
+# dist.sh papers DIR: only what there is to read (README, docs, contracts, results, models), into DIR.
+#
 # The program links the small libraries statically: one file that can be copied anywhere. The test
 # programs share one libqmoe.so, else the same two megabytes would be in the tarball sixty times.
 set -eu
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 B=${B:-build}
 ARCH=${ARCH:-$(uname -m)}
 COMMIT=${COMMIT:-unknown}
@@ -19,6 +22,16 @@ MAKE=${MAKE:-make}
 MAX_BYTES=40000000
 MAX_GLIBC=2.36
 check=${1:-}
+
+# What a reader wants, with all that README.md and docs/ link to.
+papers() {
+    mkdir -p "$1/bench" "$1/contracts" "$1/tools"
+    cp -r docs models "$1/"
+    cp -r bench/results "$1/bench/"
+    cp contracts/*.yaml "$1/contracts/"
+    for f in README.md CHANGELOG.md CONTRIBUTING.md LICENSE; do [ ! -f $f ] || cp $f "$1/"; done
+}
+if [ "${1:-}" = papers ]; then papers "$2"; exit 0; fi
 
 say() { echo "dist: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -103,15 +116,11 @@ cp -r "$O/isa" "$T/build/"
 for d in tests/*/; do cp -r "${d%/}" "$T/tests/"; done
 find "$T/tests" -type f \( -name '*.c' -o -name '*.h' -o -name '*.py' -o -name '*.pyc' \) -delete
 find "$T/tests" -type d -empty -delete
-cp -r bench/results "$T/bench/"
-for f in tools/gpu_check.sh tools/bench_diff.py tools/timeline.py bench/chips.json docs/gpu-check.md docs/qmoe-gpu.1; do
-    [ ! -f $f ] || cp $f "$T/$f"
-done
-if [ -f models/demo.gguf ]; then mkdir -p "$T/models" && cp models/* "$T/models/"; fi
+papers "$T"
+for f in gpu_check.sh bench_diff.py timeline.py trace_picture.py needs.py; do cp tools/$f "$T/tools/"; done
 # Tests in Python run where there is a python3.
 for f in tests/cli/test_demo.py tests/support/tap.py; do mkdir -p "$T/${f%/*}" && cp $f "$T/$f"; done
 mkdir -p "$T/tools/demo" && cp tools/demo/chat_template.jinja "$T/tools/demo/" # unit_turns reads it
-cp LICENSE "$T/"
 printf 'qmoe-gpu %s for %s Linux, glibc %s or later\ncommit %s\n' "$version" "$ARCH" "$MAX_GLIBC" "$COMMIT" > "$T/VERSION"
 
 # The libraries needed, from the first folder that has them; glibc's own stay with the system.

@@ -2,14 +2,18 @@
 """Compares what `qmoe-gpu inspect --json --meta --tensors` says of a file with what the gguf package
 reads from it: keys, types, shapes, sizes, offsets. Exit status 0 when they agree.
 
-    python3 tools/gguf_check.py build/qmoe-gpu MODEL.gguf        (needs `pip install gguf`)
+    python3 tools/gguf_check.py build/qmoe-gpu MODEL.gguf        (the first run installs gguf)
 """
 import json
 import math
 import subprocess
 import sys
 
-from gguf import GGUFReader
+from needs import needs, show_help
+
+show_help(__doc__)
+needs("gguf", {"gguf": "gguf==0.19.0", "numpy": "numpy"})
+from gguf import GGUFReader  # noqa: E402
 
 
 def main():

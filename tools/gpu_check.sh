@@ -5,8 +5,9 @@
 #                      [--model FILE] [--dir DIR] [--keep] [--peer LLAMA-BENCH] [--budget SECONDS]
 #
 # Runs from an unpacked `make dist` tarball, or from a source tree that has been built (B=build). Needs a
-# shell, coreutils and awk. Each step has a time limit of its own; one that fails does not stop the next.
-# DIR gets at most eight files (default ./gpu_check-DATE, or $OUT where that is set):
+# shell, coreutils and awk. The steps that decide most come first. Each has a time limit of its own; one that fails does
+# not stop the next. What is known is in DIR at any time, two seconds old at most, however the run ends: at most eight
+# files (default ./gpu_check-DATE, or $OUT where that is set), each whole:
 #   summary.json summary.txt   machine, commit, for each step result, seconds, key figure; clocks while decoding, peer
 #   checks.txt                 what the doctor, the opcode tests, the kernel checks and the goldens printed
 #   bench.json perop.json micro.json kernels.json   the measurements (docs/gpu-check.md says how to read them)
@@ -20,26 +21,34 @@
 #   --device sim   the same on the software device with a tiny model: for trying this script
 set -u
 
-STEPS="doctor isa kernels goldens sanitizer synth decode perop micro bench ncu"
+# Does it run at all; what every estimate of speed waits for (barrier to read); is it right; how fast is the whole.
+STEPS="doctor isa barrier nodes hint stamps sweep read kernels goldens sanitizer synth decode perop micro bench ncu"
 # Shares of the budget: seconds when it is 540.
 limit_of() {
     case $1 in
-    doctor) echo 15 ;; isa) echo 35 ;; kernels) echo 60 ;; goldens) echo 75 ;; sanitizer) echo 50 ;;
-    synth) echo 50 ;; decode) echo 95 ;; perop) echo 45 ;; micro) echo 35 ;; bench) echo 40 ;; ncu) echo 40 ;;
+    doctor) echo 15 ;; isa) echo 35 ;; barrier) echo 10 ;; nodes) echo 10 ;; hint) echo 10 ;; stamps) echo 30 ;;
+    sweep) echo 35 ;; read) echo 15 ;; kernels) echo 45 ;; goldens) echo 65 ;; sanitizer) echo 40 ;; synth) echo 50 ;;
+    decode) echo 85 ;; perop) echo 40 ;; micro) echo 10 ;; bench) echo 25 ;; ncu) echo 20 ;;
     peer) echo 240 ;; # beyond the budget: asked for by name
     esac
 }
 proves() {
     case $1 in
     doctor) echo "driver, GPU and NVRTC are there" ;;
-    isa) echo "every opcode test of tests/isa: the GPU against C and against the software device" ;;
+    isa) echo "every opcode test of tests/isa, the GPU against C and the software device; then one kernel, matvec" ;;
+    barrier) echo "what a barrier of the whole grid costs, and a hop from CTA to CTA" ;;
+    nodes) echo "what a node of a graph costs, plain and as a dependent launch" ;;
+    hint) echo "whether prefetches bring what is read next, idle and beside loads that keep the memory busy" ;;
+    stamps) echo "the time of each op of two layers of the 30B at depths 0 and 4096, router and attention above all" ;;
+    sweep) echo "the streaming kernels in every geometry: tiles, warps, splits" ;;
+    read) echo "the bandwidth of plain reads from DRAM" ;;
     kernels) echo "every kernel check: the GPU against the C reference" ;;
     goldens) echo "whole models: logits of Hugging Face, the reference op by op, determinism, answers of the demo" ;;
     sanitizer) echo "compute-sanitizer over a small model: memcheck, racecheck, synccheck, initcheck" ;;
     synth) echo "the synthetic 30B is written to local disk" ;;
     decode) echo "load, and tokens per second at depths 0, 4096, 32768, as a graph and by the persistent kernel; a prompt of 512" ;;
     perop) echo "the time of each op of a step at those depths" ;;
-    micro) echo "what barriers, hops, launches and streaming reads cost" ;;
+    micro) echo "what is left of the microbenchmarks: reads from L2, copies" ;;
     bench) echo "each kernel alone at the 30B's shapes" ;;
     ncu) echo "hardware counters of the three largest kernels" ;;
     peer) echo "llama-bench on the same file, by turns with ours" ;;
@@ -170,7 +179,7 @@ step_doctor() {
 }
 
 step_isa() {
-    run_tests "$B/tests/check_isa"
+    run_tests "$B/tests/check_isa" "$B/tests/check_matvec"
     rc=$?
     against=$(grep -o 'against sim: .*' "$W/isa.tap" | tail -n 1)
     [ -z "$against" ] || figure "$(cat "$W/isa.figure"); $against"
@@ -179,7 +188,7 @@ step_isa() {
 
 step_kernels() {
     set --
-    for p in "$B"/tests/check_*; do case $p in */check_isa) ;; *) set -- "$@" "$p" ;; esac; done
+    for p in "$B"/tests/check_*; do case $p in */check_isa | */check_matvec) ;; *) set -- "$@" "$p" ;; esac; done
     run_tests "$@"
 }
 
@@ -282,24 +291,91 @@ step_perop() {
     exit $rc
 }
 
-step_micro() {
+# micro TEXT...: the measurements whose names contain a text, added to what micro.json has.
+micro() {
     [ -x "$B/bench/micro" ] || skip "not built: $B/bench/micro"
-    "$B/bench/micro" --device "$device" -o "$W/micro.json"
-    rc=$?
-    figure "$(tail -n 1 "$W/micro.log")"
+    rc=0
+    for text in "$@"; do "$B/bench/micro" --device "$device" -o "$W/micro.json" --append --only "$text" || rc=1; done
+    figure "$(tail -n 1 "$W/$step.log")"
+}
+# The medians, in us, of measurements by their whole names: the step's figure, where there are times.
+tell_micro() {
+    figure "$(printf '%s\n' "$@" | awk -v otherwise="$(cat "$W/$step.figure")" '
+        NR == FNR { name[NR] = $0; n = NR; next }
+        /"name":/ { who = $0; sub(/.*"name": "/, "", who); sub(/".*/, "", who) }
+        /"ns_median": [0-9]/ { v = $0; gsub(/[^0-9.eE+]*"ns_median":|[ ,]/, "", v); ns[who] = v }
+        END { for (i = 1; i <= n; i++) if (name[i] in ns) said = said sprintf("%s%s %.2f us", said ? ", " : "", name[i], ns[name[i]] / 1000)
+              print said ? said : otherwise }' - "$W/micro.json")"
     exit $rc
+}
+step_barrier() { micro sync/; tell_micro "sync/barrier 1x256" "sync/barrier 1x1024" "sync/barrier_data 1x256" "sync/hop_st middle"; }
+step_nodes() {
+    micro launch/
+    tell_micro "launch/graph empty wide" "launch/graph step" "launch/graph fork empty wide" "launch/dependent graph empty" "launch/dependent graph step"
+}
+step_hint() {
+    micro prefetch/
+    tell_micro "prefetch/cold read" "prefetch/read after one every 32 bytes" "prefetch/after load, asked by nobody" \
+        "prefetch/after load, asked by prefetch" "prefetch/after load, asked by loads"
+}
+step_read() { micro stream/dram; exit $rc; }
+step_micro() { micro stream/l2 copy/; exit $rc; }
+
+# Two layers of the 30B's shape: the same kernels at the same shapes, without 17 GiB to write and load.
+two_layers() {
+    [ -f "$W/two.gguf" ] || if sim; then "$B/qmoe-gpu" synth -o "$W/two.gguf" --layers 2
+    else "$B/qmoe-gpu" synth --preset qwen3-30b-a3b --layers 2 -o "$W/two.gguf"; fi
+}
+step_stamps() {
+    two_layers || exit 1
+    M=$W/two.gguf said= rc=0
+    if sim; then list="0 16" unit=thread_insts; else list="0 4096" unit=time_ns; fi
+    for executor in graph persistent; do
+        for d in $list; do
+            bench --executor $executor --per-op -d "$d" -o jsonl > "$W/stamps.one" || { rc=1; continue; }
+            cat "$W/stamps.one" >> "$W/stamps.jsonl"
+            said="$said $executor d$d$(tell_stamps),"
+            figure "$(echo "$said" | sed 's/^ //; s/,$//')"
+        done
+    done
+    exit $rc
+}
+# Means over the layers.
+tell_stamps() {
+    for op in router attn; do
+        grep "\"op\": *\"$op\"" "$W/stamps.one" | sed "s/.*\"$unit\": *\([0-9.eE+]*\).*/\1/" |
+            awk -v op=$op -v unit=$unit '{ s += $1 } END { if (NR) printf unit == "time_ns" ? " %s %.2f us" : " %s %d instructions", op, s / NR / (unit == "time_ns" ? 1000 : 1) }'
+    done
 }
 
 step_bench() {
-    [ -x "$B/bench/kernels" ] || skip "not built: $B/bench/kernels"
-    set -- --device "$device" --benchmark_out="$W/kernels.json" --benchmark_out_format=json
     # On a GPU only the weight types of a Q4_K_M file.
-    if sim; then set -- "$@" --model small
-    else set -- "$@" --model 30b --cold-l2 --benchmark_min_time=0.1 '--benchmark_filter=-/(F16|BF16|Q8_0|Q5_K)/|lm_head/matvec/(F32|Q4_K)/'; fi
-    "$B/bench/kernels" "$@"
-    rc=$?
+    if sim; then kernels kernels.json --model small
+    else kernels kernels.json --model 30b --cold-l2 --benchmark_min_time=0.1 '--benchmark_filter=-/(F16|BF16|Q8_0|Q5_K)/|lm_head/matvec/(F32|Q4_K)/'; fi
     tell_bench
     exit $rc
+}
+step_sweep() {
+    if sim; then kernels sweep.json --sweep --model small '--benchmark_filter=/moe_up/.*/tiles:2/'
+    else kernels sweep.json --sweep --model 30b --cold-l2 --benchmark_min_time=0.02 '--benchmark_filter=(qkv|attn_out|moe_up|moe_down)/.*/Q4_K/|(moe_down|lm_head)/.*/Q6_K/'; fi
+    tell_sweep
+    exit $rc
+}
+kernels() { # kernels FILE OPTIONS...
+    [ -x "$B/bench/kernels" ] || skip "not built: $B/bench/kernels"
+    file=$1
+    shift
+    "$B/bench/kernels" --device "$device" --benchmark_out="$W/$file" --benchmark_out_format=json "$@"
+    rc=$?
+}
+# The best geometry of each op.
+tell_sweep() {
+    figure "$(awk -F ': ' '
+        /"name":/ { name = $2; gsub(/[",]/, "", name); sub(/\/manual_time.*/, "", name); split(name, part, "/"); n++
+                    op = part[2] " " part[4]; shape = part[5] " " part[6] " " part[7] }
+        /"of_copy":/ { if ($2 + 0 > best[op]) { best[op] = $2 + 0; of[op] = shape } }
+        END { for (op in best) said = said sprintf("; %s %.0f%% with %s", op, 100 * best[op], of[op])
+              printf "%d geometries%s%s", n, said ? ", of the copy bandwidth" : "", said }' "$W/sweep.json")"
 }
 tell_bench() {
     figure "$(awk -F ': ' '
@@ -308,21 +384,23 @@ tell_bench() {
         /"of_copy":/ { v = $2 + 0; if (op ~ /^(moe_up|moe_down|qkv|lm_head) /) said = said sprintf("; %s %.0f%%", op, 100 * v) }
         END { printf "%d kernels timed%s%s", n, said ? ", of the copy bandwidth" : "", said }' "$W/kernels.json")"
 }
-# A list that was cut off, up to its last whole record.
-close_kernels() {
-    awk '{ line[NR] = $0 } /^    [}],?$/ { last = NR }
-         END { for (i = 1; i < last; i++) print line[i]; if (last) print "    }\n  ]\n}" }' "$W/kernels.json" > "$W/kernels.whole"
-    mv "$W/kernels.whole" "$W/kernels.json"
-    step=bench tell_bench
+# kernels_of FILE...: the files of Google Benchmark as one: the first one's context, and every whole record, since a run may be
+# in the middle of one.
+kernels_of() {
+    awk 'FNR == 1 { on = 0 }
+         /"benchmarks": \[/ { on = 1; if (!begun++) print head $0; next }
+         !on { head = head $0 "\n"; next }
+         /^    [{]/ { record = $0; next }
+         /^    [}]/ { printf "%s%s\n    }", n++ ? ",\n" : "", record; next }
+         { record = record "\n" $0 }
+         END { if (begun) print "\n  ]\n}" }' "$@"
 }
 
 step_ncu() {
     tool=ncu
     have $tool || tool=$(ls /usr/local/cuda*/bin/ncu /opt/nvidia/nsight-compute/*/ncu 2>/dev/null | head -n 1)
     [ -n "$tool" ] || skip "no ncu here"
-    # Two layers of the 30B's shape: the same kernels at the same shapes, without 17 GiB to load.
-    if sim; then "$B/qmoe-gpu" synth -o "$W/two.gguf" --layers 2
-    else "$B/qmoe-gpu" synth --preset qwen3-30b-a3b --layers 2 -o "$W/two.gguf"; fi || exit 1
+    two_layers || exit 1
     m=gpu__time_duration.sum,dram__bytes_read.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed
     m=$m,sm__throughput.avg.pct_of_peak_sustained_elapsed,smsp__inst_executed.sum,launch__registers_per_thread
     m=$m,sm__warps_active.avg.pct_of_peak_sustained_active,lts__t_sector_hit_rate.pct
@@ -332,7 +410,6 @@ step_ncu() {
         --launch-skip 13 --launch-count 13 --metrics $m --csv \
         "$B/qmoe-gpu" generate -m "$W/two.gguf" --device "$device" --raw -p a -n 3 -c 64 --temp 0 > "$W/ncu.csv" 2> "$W/ncu.err"
     rc=$?
-    rm -f "$W/two.gguf"
     cat "$W/ncu.csv" "$W/ncu.err"
     if cat "$W/ncu.csv" "$W/ncu.err" | grep -q 'ERR_NVGPUCTRPERM\|LibraryNotLoaded\|not supported'; then
         skip "ncu cannot read the counters here: $(cat "$W/ncu.csv" "$W/ncu.err" | grep -m 1 '==ERROR==' | cut -c 1-80)"
@@ -402,8 +479,15 @@ cleanup() {
     rm -rf "$W"
 }
 trap cleanup EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+# Told to end: the step ends, what it had is written.
+child=
+ended() {
+    [ -z "$child" ] || { kill "$child"; wait "$child"; } 2>/dev/null
+    write_out false
+    exit "$1"
+}
+trap 'ended 130' INT
+trap 'ended 143' TERM
 
 # A log of at most 5 MB: its head and its tail.
 capped() {
@@ -419,8 +503,10 @@ logs() { # logs STEP...: their output under headings
     done
 }
 all="doctor isa kernels goldens"
-rest="sanitizer synth decode perop micro bench ncu peer"
-# Written after every step, so that a run that is cut off leaves what it had.
+rest="barrier nodes hint stamps sweep read sanitizer synth decode perop micro bench ncu peer"
+# A file of the results, as a whole or not at all.
+put() { cat > "$out/.new" && mv "$out/.new" "$out/$1"; }
+# Written while steps run and after each, so that a run that is cut off leaves what it had.
 write_out() {
     {
         printf '{\n "tool": "gpu_check", "date": %s, "commit": %s, "device": %s,\n' "$(jstr "$date")" "$(jstr "$commit")" "$(jstr "$device")"
@@ -435,18 +521,24 @@ write_out() {
         printf ',\n "peer": '
         if [ -s "$W/peer.jsonl" ]; then array "$W/peer.jsonl"; else echo null; fi
         printf '}\n'
-    } > "$out/summary.json"
+    } | put summary.json
     {
         printf 'qmoe-gpu %s on %s, %s\n' "$commit" "$device" "$date"
         [ -z "$smi" ] || printf '%s\n%s\n' "$smi_fields" "$smi"
         printf '\n%-10s %-10s %8s  %s\n%s\n' step result seconds "key figure" "$table"
-    } > "$out/summary.txt"
+    } | put summary.txt
     # shellcheck disable=SC2086
-    logs $all > "$out/checks.txt"
+    logs $all | put checks.txt
     # shellcheck disable=SC2086
-    logs $rest > "$out/tools.txt"
-    for f in bench perop; do [ ! -s "$W/$f.jsonl" ] || array "$W/$f.jsonl" > "$W/$f.json"; done
-    for f in bench perop micro kernels; do [ ! -s "$W/$f.json" ] || cp "$W/$f.json" "$out/"; done
+    logs $rest | put tools.txt
+    [ ! -s "$W/bench.jsonl" ] || array "$W/bench.jsonl" | put bench.json
+    # The whole model's steps first: the tools take the first that fits.
+    cat "$W/perop.jsonl" "$W/stamps.jsonl" > "$W/steps.jsonl" 2>/dev/null
+    [ ! -s "$W/steps.jsonl" ] || array "$W/steps.jsonl" | put perop.json
+    [ ! -s "$W/micro.json" ] || put micro.json < "$W/micro.json"
+    set --
+    for f in kernels sweep; do ! grep -q '"benchmarks"' "$W/$f.json" 2>/dev/null || set -- "$@" "$W/$f.json"; done
+    [ $# = 0 ] || kernels_of "$@" | put kernels.json
 }
 
 # In their order, and with what they read: decode, perop and peer want the model that synth writes.
@@ -459,11 +551,23 @@ for s in $STEPS peer; do
     case $asked in *" $s "*) todo="$todo $s" ;; esac
 done
 
+# tell RESULT FIGURE: the row of step $s.
+tell() {
+    seconds=$(echo "$t0 $(date +%s.%N)" | awk '{ printf "%.1f", $2 - $1 }')
+    row=$(printf '%-10s %-10s %8s  %s' "$s" "$1" "$seconds" "$2")
+    table="$table$row
+"
+    [ -z "$rows" ] || rows="$rows,
+"
+    rows="$rows  {\"step\": \"$s\", \"result\": \"$1\", \"seconds\": $seconds, \"limit_s\": $limit, \"figure\": $(jstr "$2")}"
+}
+
 rows='' table='' n_failed=0
 stop=$((began + budget))
 for s in $todo; do
     now=$(date +%s)
     limit=$(($(limit_of "$s") * budget / 540))
+    [ "$limit" -ge 3 ] || limit=3
     # The peer is asked for by name, beyond the budget.
     if [ "$s" = peer ]; then limit=$(limit_of peer); elif [ $((stop - now)) -lt "$limit" ]; then limit=$((stop - now)); fi
     t0=$(date +%s.%N)
@@ -474,8 +578,20 @@ for s in $todo; do
         result="no time" figure="the budget of $budget s is spent"
         n_failed=$((n_failed + 1))
     else
-        timeout -k 5 "$limit" sh tools/gpu_check.sh --step "$s" "$limit" > "$W/$s.log" 2>&1 < /dev/null
+        timeout -k 5 "$limit" sh tools/gpu_check.sh --step "$s" "$limit" > "$W/$s.log" 2>&1 < /dev/null &
+        child=$!
+        done_rows=$rows done_table=$table turns=0
+        while kill -0 $child 2>/dev/null; do
+            sleep 0.25
+            turns=$(((turns + 1) % 8))
+            [ $turns = 0 ] || continue
+            tell running "$(cat "$W/$s.figure" 2>/dev/null)"
+            write_out false
+            rows=$done_rows table=$done_table
+        done
+        wait $child
         rc=$?
+        child=
         figure=$(cat "$W/$s.figure" 2>/dev/null)
         case $rc in
         0) result=ok ;;
@@ -483,20 +599,17 @@ for s in $todo; do
         124 | 137) result="time limit" n_failed=$((n_failed + 1)) ;;
         *) result=FAILED n_failed=$((n_failed + 1)); [ -n "$figure" ] || figure=$(tail -n 1 "$W/$s.log") ;;
         esac
-        # What a step had measured when its time ended is kept.
-        if [ "$s" = bench ] && [ "$result" = "time limit" ] && [ -s "$W/kernels.json" ]; then
-            close_kernels
-            figure=$(cat "$W/bench.figure")
+        # What a step had measured when its time ended is told.
+        if [ "$result" = "time limit" ]; then
+            step=$s
+            case $s in
+            bench) [ ! -s "$W/kernels.json" ] || { tell_bench; figure=$(cat "$W/bench.figure"); } ;;
+            sweep) [ ! -s "$W/sweep.json" ] || { tell_sweep; figure=$(cat "$W/sweep.figure"); } ;;
+            esac
         fi
     fi
-    seconds=$(echo "$t0 $(date +%s.%N)" | awk '{ printf "%.1f", $2 - $1 }')
-    row=$(printf '%-10s %-10s %8s  %s' "$s" "$result" "$seconds" "$figure")
+    tell "$result" "$figure"
     echo "$row" >&2
-    table="$table$row
-"
-    [ -z "$rows" ] || rows="$rows,
-"
-    rows="$rows  {\"step\": \"$s\", \"result\": \"$result\", \"seconds\": $seconds, \"limit_s\": $limit, \"figure\": $(jstr "$figure")}"
     write_out false
 done
 write_out true

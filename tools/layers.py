@@ -4,6 +4,9 @@ all its places. Prints one line per breach and exits 1, or one line and 0. The r
 map of the rooms made exact."""
 import os, re, sys
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from needs import show_help  # noqa: E402
+
 # A room is a folder. What it may include besides itself: a room, or one file of a room.
 ROOMS = {
     "contracts": [],
@@ -102,6 +105,7 @@ def check(root):
 
 
 if __name__ == "__main__":
+    show_help(__doc__)
     found, count = check(sys.argv[1] if len(sys.argv) > 1 else ".")
     print("\n".join(found) if found else f"{count} files keep the layer rules")
     sys.exit(1 if found else 0)

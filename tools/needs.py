@@ -14,6 +14,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def show_help(doc):
+    """Answers -h and --help with a script's docstring: before it imports what may not be there."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(doc.strip())
+        sys.exit(0)
+
+
 def needs(name, packages):
     lacking = [m for m in packages if importlib.util.find_spec(m) is None]
     if not lacking:

@@ -13,8 +13,9 @@ first run installs gguf, numpy and xllamacpp (tools/needs.py)."""
 import ctypes, json, os, subprocess, sys, tempfile
 from importlib.metadata import version
 
-from needs import needs
+from needs import needs, show_help
 
+show_help(__doc__)
 needs("llama", {"xllamacpp": "xllamacpp", "gguf": "gguf==0.19.0", "numpy": "numpy"})
 import gguf  # noqa: E402
 import numpy as np  # noqa: E402

@@ -6,6 +6,7 @@
 # $CUDA_HOME or /usr/local/cuda, else from NVIDIA's Python wheels (CUDA 13.0) in build/venv; no GPU and
 # no driver are needed. QMOE_NO_SYSTEM_CUDA=1 takes the wheels even where a toolkit is installed.
 set -eu
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 B=${B:-build}
 what=${1:-all}
 venv=build/venv
@@ -17,7 +18,7 @@ die() { say "$*"; exit 1; }
 # ---- packages -------------------------------------------------------------------------------------
 packages="gcc libc6-dev make cpp binutils libpcre2-dev libutf8proc-dev libjansson-dev libpopt-dev libedit-dev"
 if [ "$what" = all ]; then
-    packages="$packages g++ libcmocka-dev libbenchmark-dev python3 python3-yaml clang libclang-rt-dev"
+    packages="$packages g++ libcmocka-dev libbenchmark-dev python3 python3-yaml python3-pyte clang libclang-rt-dev"
 fi
 
 # Names of the packages in $1 that are not installed.

@@ -1,4 +1,4 @@
-/* tok_cli: many strings through the tokenizer, for tools/tok_compare.py, which builds and runs it.
+/* tok_cli: many strings through the tokenizer, for tools/tok_compare.py, which runs it (make build/tok_cli).
  *
  *   tok_cli FILE.gguf < requests > answers
  *

@@ -53,14 +53,12 @@ def enter_venv(build):
     return venv
 
 
-def build_cli(build):
-    exe = os.path.join(build, "tok_cli")
-    src = [os.path.join(ROOT, "tools", "tok_cli.c")]
-    for p in ("file/gguf*.c", "file/tokenizer*.c", "file/unicode*.c", "file/chat.c", "base/*.c"):
-        src += sorted(glob.glob(os.path.join(ROOT, "runtime", p)))
-    subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-D_GNU_SOURCE", "-O2", "-g", "-I" + os.path.join(ROOT, "runtime"),
-                    "-o", exe, *src, "-lpcre2-8", "-lutf8proc"], check=True)
-    return exe
+def build_cli():
+    """tools/tok_cli.c with the library, by make, which knows what the library needs."""
+    b = os.environ.get("B") or "build"
+    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    subprocess.run(["make", "-s", "-C", ROOT, f"B={b}", f"{b}/tok_cli"], check=True, env=env, stdout=sys.stderr)
+    return os.path.join(ROOT, b, "tok_cli")
 
 
 # ---- vocabularies ----
@@ -395,7 +393,7 @@ def corpus(path, n, seed):
 
 
 def compare(args, venv):
-    exe = build_cli(args.build)
+    exe = build_cli()
     t0 = time.time()
     strings = generate(args.n, args.seed)
     if args.model:
@@ -457,7 +455,7 @@ REGRESSIONS = [
 
 
 def fixture(args):
-    exe = build_cli(args.build)
+    exe = build_cli()
     tokens, merges = trained_vocab(2400, 1)
     control = [(s, True) for s in CONTROL[:3]] + [("<a>", True), ("<a><b>", True), ("b><c>", True)]
     user = [(s, False) for s in USER if s.endswith("call>") or s.endswith("think>")]

@@ -117,7 +117,7 @@ def labels(svg, named, bottom):
 
 
 def deviations(svg, t, top, height):
-    rows = {name: [(l["layer"], (l.get(name) or {}).get("std_dev")) for l in t["layers"]] for name, _, _ in SLOTS}
+    rows = {name: [(l["layer_idx"], (l.get(name) or {}).get("std_dev")) for l in t["layers"]] for name, _, _ in SLOTS}
     values = [v for r in rows.values() for _, v in r if v]
     lo, hi = (math.log10(min(values)), math.log10(max(values))) if values else (0, 1)
     p = Plot(svg, top, height, len(t["layers"]), lo, hi, "Standard deviation of each slot, layer by layer",
@@ -133,8 +133,8 @@ def deviations(svg, t, top, height):
     labels(svg, ends, top + height)
     for l in t["layers"]:
         if l["status"] != "OK":
-            svg.line(p.x(l["layer"]), top, p.x(l["layer"]), top + height, RED, 1)
-            svg.text(p.x(l["layer"]) + 4, top + 12, l["status"], 10.5, fill=RED)
+            svg.line(p.x(l["layer_idx"]), top, p.x(l["layer_idx"]), top + height, RED, 1)
+            svg.text(p.x(l["layer_idx"]) + 4, top + 12, l["status"], 10.5, fill=RED)
 
 
 def chosen(t):
@@ -248,7 +248,7 @@ def picture(t, title=None):
     svg.text(WIDTH - 24, 36, v["level"], 21, "end", {"OK": "#2e7d32", "NOTE": "#a15c00"}.get(v["level"], RED), "bold")
     d = t["device"]
     svg.text(24, 60, f"{n} layers of {t['hidden_dim']}, {t['expert_use']['num_experts_used']} of {t['expert_use']['num_experts']} experts · "
-             f"{d['id']}, executor {d['executor']} · position {t['position']} of {len(t['encoded_tokens'])} tokens · "
+             f"{d['id']}, executor {t['executor']} · position {t['position']} of {len(t['encoded_tokens'])} tokens · "
              f"logits L2 {sig(t['logits']['l2_norm'])}, hash {t['logits']['hash']}", 12.5)
     svg.text(24, 82, f"“{short(t['prompt'], 110)}”", 12.5, fill="#444")
     tops = " · ".join(f"“{k['text']}” {sig(k['logit'])}" for k in t["logits"]["top_k"][:5])

@@ -16,8 +16,11 @@ import os
 import sys
 import time
 
-import torch
-import torch.nn.functional as F
+from needs import show_help
+
+show_help(__doc__)
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "demo"))

@@ -8,8 +8,11 @@ finds out when a newer library has moved. Needs: pip install tokenizers; perl.""
 import subprocess
 import sys
 
-import tokenizers
-from tokenizers import Regex, pre_tokenizers
+from needs import show_help
+
+show_help(__doc__)
+import tokenizers  # noqa: E402
+from tokenizers import Regex, pre_tokenizers  # noqa: E402
 
 CPS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 

@@ -12,8 +12,7 @@
 #include "engine.h"
 
 struct qm_said {
-    qm_rendered r;      /* text [n, of cap], own: the conversation; the answer is behind it, and is data */
-    size_t cap;
+    qm_rendered r;      /* text [n], own: the conversation; the answer is behind it, and is data */
     uint32_t n_tokens;  /* of the session, that stand for it */
     int closed;         /* it ends with a control token */
 };
@@ -40,6 +39,22 @@ int qm_engine_render(const qm_engine *g, const qm_message *m, size_t n_messages,
     rc = tokenize(g, &r, out, e);
     qm_rendered_free(&r);
     return rc;
+}
+
+int qm_engine_thinks(const qm_engine *g, const qm_message *m, size_t n_messages, qm_err *e) {
+    static const char tag[] = "<think>";
+    qm_rendered r;
+    int rc = qm_chat_format_render(g->format, g->tok, m, n_messages, &r, e);
+    if (rc) return rc;
+    size_t n = r.n;
+    while (n && strchr(" \t\r\n", r.text[n - 1])) n--;
+    int yes = n >= sizeof tag - 1 && !memcmp(r.text + n - (sizeof tag - 1), tag, sizeof tag - 1);
+    if (yes) { /* a message may end in it */
+        const qm_template_span *last = r.n_own ? r.own + r.n_own - 1 : NULL;
+        yes = last && last->start <= n - (sizeof tag - 1) && last->end >= n;
+    }
+    qm_rendered_free(&r);
+    return yes;
 }
 
 /* The ids of r from byte `from` on. */
@@ -79,34 +94,39 @@ static int ids_of(const qm_session *s, const qm_rendered *r, qm_tokens *ids, int
     return tokenize(s->g, r, ids, e);
 }
 
-/* The caller's callback with a copy of the text. */
+typedef struct {
+    char *s;
+    size_t n, cap;
+} bytes;
+
+/* 0, or -1: no memory, and b as it was. */
+static int append(bytes *b, const char *s, size_t n) {
+    if (b->n + n + 1 > b->cap) {
+        size_t cap = 2 * (b->n + n + 1);
+        char *p = realloc(b->s, cap);
+        if (!p) return -1;
+        b->s = p;
+        b->cap = cap;
+    }
+    memcpy(b->s + b->n, s, n);
+    b->n += n;
+    b->s[b->n] = 0;
+    return 0;
+}
+
+/* The caller's callback, with a copy of what it was given and of what the tokens say. */
 typedef struct {
     const qm_gen_opts *o;
-    qm_session *s;
-    qm_said *d;
-    qm_utf8_stream utf8;
-    size_t n_bytes;  /* of text that the tokens so far make */
-    int odd;         /* the text does not say what the tokens are */
+    const qm_tokenizer *tok;
+    bytes text, raw;
+    int failed; /* no memory: the answer is not remembered */
 } listener;
 
 static int on_token(void *user, uint32_t id, const char *text, size_t n) {
     listener *l = user;
-    qm_said *d = l->d;
-    if (id != UINT32_MAX) {
-        char text_of[3 * (64 + 4)];
-        qm_str b = qm_token_bytes(l->s->g->tok, id);
-        if (qm_token_is_control(l->s->g->tok, id) || b.n > 64) l->odd = 1;
-        else l->n_bytes += qm_utf8_push(&l->utf8, b.s, b.n, 0, text_of);
-    }
-    if (d->r.n + n + 1 > d->cap) {
-        size_t cap = 2 * (d->r.n + n + 1);
-        char *p = realloc(d->r.text, cap);
-        if (p) d->r.text = p, d->cap = cap;
-    }
-    if (d->r.n + n + 1 <= d->cap) {
-        memcpy(d->r.text + d->r.n, text, n);
-        d->r.n += n;
-    } else l->odd = 1;
+    int ends = id != UINT32_MAX && qm_token_is_eog(l->tok, id) && !l->o->ignore_eos; /* no part of the answer */
+    qm_str b = id != UINT32_MAX && !ends ? qm_token_bytes(l->tok, id) : (qm_str){"", 0}; /* a control token's are in no text */
+    if (append(&l->raw, b.s, b.n) || append(&l->text, text, n)) l->failed = 1;
     return l->o->on_token ? l->o->on_token(l->o->user, id, text, n) : 0;
 }
 
@@ -136,27 +156,34 @@ static int cut(const qm_session *s, qm_said *d, size_t n, uint32_t n_ids, qm_err
     return rc;
 }
 
-/* Remembers d: with the answer, if text and tokens of that say the same; else what was before it. A stop string was cut off
- * the text, and an answer that was stopped may have held something back. n: the conversation's bytes. */
-static void remember(listener *l, const qm_gen_stats *st, size_t n) {
+/* Remembers d with the answer, if its tokens say what its text says, byte for byte; else d alone. They do not where a
+ * stop string was cut off the text, where a stopped answer held something back, and where bytes were replaced. */
+static void remember(qm_session *s, listener *l, qm_said **d, const qm_gen_stats *st) {
+    qm_rendered *r = &(*d)->r;
+    size_t n = r->n;
     qm_err ignored;
-    if (st->finish == QM_FINISH_STOP) l->odd = 1;
-    if (st->finish == QM_FINISH_CALLBACK && (l->utf8.n_hold || l->d->r.n - n != l->n_bytes)) l->odd = 1;
-    if (!l->odd) l->d->n_tokens = l->s->n - (st->finish == QM_FINISH_EOG);
-    else if (cut(l->s, l->d, n, st->n_reused + st->n_prompt, &ignored)) return;
-    l->s->said = l->d;
-    l->d = NULL;
+    int says = !l->failed && l->raw.n == l->text.n && (!l->raw.n || !memcmp(l->raw.s, l->text.s, l->raw.n));
+    char *p = says ? realloc(r->text, n + l->text.n + 1) : NULL;
+    if (p) {
+        if (l->text.n) memcpy(p + n, l->text.s, l->text.n);
+        r->text = p;
+        r->n += l->text.n;
+        r->text[r->n] = 0;
+        (*d)->n_tokens = s->n - (st->finish == QM_FINISH_EOG); /* the next rendering writes the end itself */
+    } else if (cut(s, *d, n, st->n_reused + st->n_prompt, &ignored)) return;
+    s->said = *d;
+    *d = NULL;
 }
 
 int qm_session_chat(qm_session *s, const qm_message *m, size_t n_messages, const qm_gen_opts *o, qm_gen_stats *st, qm_err *e) {
     qm_tokens ids = {0};
     *st = (qm_gen_stats){0};
-    listener l = {.o = o, .s = s, .d = calloc(1, sizeof *l.d)};
-    if (!l.d) return qm_fail(e, QM_ERR_NOMEM, "chat: out of memory");
-    int rc = qm_chat_format_render(s->g->format, s->g->tok, m, n_messages, &l.d->r, e);
-    qm_said *before = NULL;
+    listener l = {.o = o, .tok = s->g->tok};
+    qm_said *d = calloc(1, sizeof *d), *before = NULL;
+    if (!d) return qm_fail(e, QM_ERR_NOMEM, "chat: out of memory");
+    int rc = qm_chat_format_render(s->g->format, s->g->tok, m, n_messages, &d->r, e);
     int kept = 0;
-    if (!rc) rc = ids_of(s, &l.d->r, &ids, &kept, e);
+    if (!rc) rc = ids_of(s, &d->r, &ids, &kept, e);
     if (rc) goto out;
     uint32_t n_ctx = s->g->limits.n_ctx;
     if (ids.n + 1 > n_ctx) {
@@ -178,14 +205,15 @@ int qm_session_chat(qm_session *s, const qm_message *m, size_t n_messages, const
     while (keep < s->n_cached && keep < ids.n - 1 && s->ids[keep] == ids.v[keep]) keep++;
     if (kept) before = s->said, s->said = NULL;
     if ((rc = qm_session_truncate(s, keep, e))) goto out;
-    size_t n_rendered = l.d->r.n;
     rc = qm_generate(s, ids.v + keep, ids.n - keep, &own, st, e);
     st->n_reused = keep;
-    if (!rc) remember(&l, st, n_rendered);
+    if (!rc) remember(s, &l, &d, st);
     else if (before && s->n >= before->n_tokens) s->said = before, before = NULL; /* cancelled behind it: it holds still */
 out:
     qm_said_free(before);
-    qm_said_free(l.d);
+    qm_said_free(d);
+    free(l.text.s);
+    free(l.raw.s);
     free(ids.v);
     return rc;
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../file/chat.h"
+#include "../file/unicode.h"
 #include "engine.h"
 
 struct qm_chat_format {
@@ -68,37 +69,45 @@ int qm_chat_format_open(qm_chat_format **out, const qm_gguf *g, const qm_tokeniz
     return 0;
 }
 
-static json_t *messages(const qm_message *m, size_t n, qm_err *e) {
+/* Messages are UTF-8, whatever the format: a template works on characters, and bytes of another encoding would be answered as
+ * if they had been meant. (transformers takes nothing else either.) */
+static int check_utf8(const qm_message *m, size_t n, qm_err *e) {
+    for (size_t i = 0; i < n; i++)
+        for (int role = 0; role < 2; role++) {
+            const uint8_t *s = (const uint8_t *)(role ? m[i].role : m[i].content);
+            size_t len = role ? strlen(m[i].role) : m[i].n, at = 0;
+            uint32_t cp;
+            for (int k = 1; at < len && (k = qm_utf8_decode(s + at, len - at, &cp)) > 0;) at += (size_t)k;
+            if (at < len && role)
+                return qm_fail(e, QM_ERR_ARG, "message %zu: its role is not UTF-8 at byte %zu (0x%02x)", i, at, s[at]);
+            if (at < len)
+                return qm_fail(e, QM_ERR_ARG, "message %zu (%.16s): not UTF-8 at byte %zu (0x%02x)", i, m[i].role, at, s[at]);
+        }
+    return 0;
+}
+
+/* NULL: no memory. */
+static json_t *messages(const qm_message *m, size_t n) {
     json_t *list = json_array();
     for (size_t i = 0; list && i < n; i++) {
-        json_t *content = json_stringn(m[i].content ? m[i].content : "", m[i].n);
-        if (!content) {
-            qm_fail(e, QM_ERR_ARG, "message %zu is not UTF-8, or there is no memory for it; a chat template takes UTF-8 only", i);
-            json_decref(list);
-            return NULL;
-        }
-        if (json_array_append_new(list, json_pack("{s:s, s:o}", "role", m[i].role, "content", content))) {
-            qm_fail(e, QM_ERR_ARG, "message %zu: its role is not UTF-8", i);
-            json_decref(list);
-            return NULL;
-        }
+        json_t *one = json_pack("{s:s, s:s%}", "role", m[i].role, "content", m[i].content ? m[i].content : "", m[i].n);
+        if (!json_array_append_new(list, one)) continue; /* takes NULL as a failure */
+        json_decref(list);
+        return NULL;
     }
-    if (!list) qm_fail(e, QM_ERR_NOMEM, "chat format: out of memory");
     return list;
 }
 
 int qm_chat_format_render(const qm_chat_format *f, const qm_tokenizer *t, const qm_message *m, size_t n, qm_rendered *out, qm_err *e) {
     *out = (qm_rendered){0};
-    if (!f->t) {
-        int rc = qm_chatml_check(t, e);
-        return rc ? rc : qm_chatml_render(m, n, out, e);
-    }
-    e = e ? e : &(qm_err){0};
-    json_t *list = messages(m, n, e);
-    if (!list) return e->code;
+    int rc = check_utf8(m, n, e);
+    if (rc) return rc;
+    if (!f->t) return (rc = qm_chatml_check(t, e)) ? rc : qm_chatml_render(m, n, out, e);
+    json_t *list = messages(m, n);
+    if (!list) return qm_fail(e, QM_ERR_NOMEM, "chat format: out of memory");
     /* tools and documents are None where transformers has none to give. */
     json_t *data = json_pack("{s:o, s:b, s:n, s:n}", "messages", list, "add_generation_prompt", 1, "tools", "documents");
-    int rc = !data || json_object_update(data, f->kwargs) ? qm_fail(e, QM_ERR_NOMEM, "chat format: out of memory") : 0;
+    rc = !data || json_object_update(data, f->kwargs) ? qm_fail(e, QM_ERR_NOMEM, "chat format: out of memory") : 0;
     if (!rc) rc = qm_template_render(f->t, &(qm_template_vars){.data = data, .trusted = f->trusted}, out, e);
     json_decref(data);
     return rc;

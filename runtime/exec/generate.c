@@ -52,7 +52,7 @@ static size_t stop_prefix(const emitter *m) {
     return longest;
 }
 
-/* Takes a token's bytes; gives out what is safe. Returns 1 to go on, 0 when stopped (*f says why). */
+/* Takes a token's bytes; gives out what is safe. *f: why the answer ends here, where it does. */
 static int emit(emitter *m, uint32_t id, qm_str bytes, int last, qm_finish *f, qm_err *e) {
     QM_PROF_SCOPE(QM_PROF_TOKENIZE, "text");
     if (reserve(m, 3 * (bytes.n + 4), e)) return QM_ERR_NOMEM;
@@ -65,10 +65,8 @@ static int emit(emitter *m, uint32_t id, qm_str bytes, int last, qm_finish *f, q
     if (stop >= 0) {
         *f = QM_FINISH_STOP;
         m->n = 0;
-        return 0;
-    }
-    if (said_stop && !last) *f = QM_FINISH_CALLBACK;
-    return !said_stop;
+    } else if (said_stop && !last) *f = QM_FINISH_CALLBACK;
+    return 0;
 }
 
 static int check_prompt(const qm_session *s, const uint32_t *prompt, size_t n, const qm_gen_opts *o, qm_err *e) {
@@ -115,11 +113,11 @@ static int decode(qm_session *s, emitter *m, qm_gen_stats *st, double start, qm_
         s->n_cached = s->n - 1;
         if (qm_token_is_eog(g->tok, id) && !o->ignore_eos) {
             st->finish = QM_FINISH_EOG;
+            if (o->on_token) o->on_token(o->user, id, "", 0); /* the answer is complete, whatever it says */
             break;
         }
         qm_str bytes = qm_token_is_control(g->tok, id) ? (qm_str){"", 0} : qm_token_bytes(g->tok, id);
-        rc = emit(m, id, bytes, 0, &st->finish, e);
-        if (rc < 0) return rc;
+        if ((rc = emit(m, id, bytes, 0, &st->finish, e))) return rc;
     }
     st->decode_s = qm_now() - first_time;
     if (st->finish == QM_FINISH_NONE) st->finish = want == room && want != o->max_tokens ? QM_FINISH_CONTEXT : QM_FINISH_LENGTH;
@@ -128,7 +126,7 @@ static int decode(qm_session *s, emitter *m, qm_gen_stats *st, double start, qm_
         rc = emit(m, UINT32_MAX, (qm_str){"", 0}, 1, &ignored, e);
         if (ignored == QM_FINISH_STOP) st->finish = QM_FINISH_STOP;
     }
-    return rc < 0 ? rc : 0;
+    return rc;
 }
 
 /* All pages at once, so that none is handed over between two tokens: what is certain to be needed, or where there is no

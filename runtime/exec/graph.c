@@ -312,7 +312,7 @@ static int graph_result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uin
     qm_device *d = g->dev;
     int rc = 0;
     QM_CU_TRY(d, EventSynchronize(s->done[pos % QM_RESULT_RING]));
-    rc = qm_result_take(&s->ring[pos % QM_RESULT_RING], pos, id, flags, e);
+    if (id) rc = qm_result_take(&s->ring[pos % QM_RESULT_RING], pos, id, flags, e);
 out:
     return rc;
 }

@@ -112,7 +112,7 @@ static int ref_step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
 
 static int ref_result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {
     (void)g;
-    return qm_result_take(&s->ring[pos % QM_RESULT_RING], pos, id, flags, e);
+    return id ? qm_result_take(&s->ring[pos % QM_RESULT_RING], pos, id, flags, e) : 0;
 }
 
 static int ref_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {

@@ -22,7 +22,7 @@ static json_t *layer(const qm_trace_result *r, int l) {
     const qm_tracer *t = r->t;
     char status[192];
     qm_trace_layer_status(r, l, status, sizeof status);
-    json_t *j = json_pack("{s:i, s:s}", "layer", l, "status", status), *ids = json_array(), *weights = json_array(), *experts = json_array();
+    json_t *j = json_pack("{s:i, s:s}", "layer_idx", l, "status", status), *ids = json_array(), *weights = json_array(), *experts = json_array();
     for (size_t i = 0; i < sizeof slots / sizeof *slots; i++) json_object_set_new(j, slots[i], stats(qm_tracer_find(t, l, slots[i], -1)));
     for (uint32_t k = 0; k < t->n_used; k++) {
         uint32_t id = t->ids[(uint32_t)l * t->n_used + k];
@@ -96,12 +96,14 @@ json_t *qm_trace_json(const qm_trace_result *r) {
     const qm_hparams *hp = &r->g->model->hp;
     const qm_engine_info *i = &r->g->info;
     json_t *ids = json_array(), *layers = json_array();
-    char hash[17];
+    char hash[17], step_hash[17], format[64];
     snprintf(hash, sizeof hash, "%016" PRIx64, r->logits_hash);
+    snprintf(step_hash, sizeof step_hash, "%016" PRIx64, r->step_hash);
+    snprintf(format, sizeof format, "GGUF (%s)", i->arch);
     for (size_t k = 0; k < r->n_ids; k++) json_array_append_new(ids, count(r->ids[k]));
     for (uint32_t l = 0; l < hp->n_layers; l++) json_array_append_new(layers, layer(r, (int)l));
     json_t *j = json_object();
-    json_object_set_new(j, "format", json_string("GGUF"));
+    json_object_set_new(j, "format", json_string(format));
     json_object_set_new(j, "architecture", json_string(i->arch));
     json_object_set_new(j, "model", json_string(i->name));
     json_object_set_new(j, "num_layers", count(hp->n_layers));
@@ -109,7 +111,8 @@ json_t *qm_trace_json(const qm_trace_result *r) {
     json_object_set_new(j, "vocab_size", count(hp->n_vocab));
     json_object_set_new(j, "num_heads", count(hp->n_head));
     json_object_set_new(j, "num_kv_heads", count(hp->n_kv));
-    json_object_set_new(j, "device", json_pack("{s:s, s:s, s:s}", "id", i->device, "name", i->device_name, "executor", i->executor));
+    json_object_set_new(j, "device", json_pack("{s:s, s:s}", "id", i->device, "name", i->device_name));
+    json_object_set_new(j, "executor", json_string(i->executor));
     json_object_set_new(j, "prompt", qm_json_text(r->prompt, r->n_prompt));
     json_object_set_new(j, "encoded_tokens", ids);
     json_object_set_new(j, "position", count(r->n_ids - 1));
@@ -120,8 +123,9 @@ json_t *qm_trace_json(const qm_trace_result *r) {
     json_object_set_new(j, "logits", json_pack("{s:o, s:o, s:s, s:o}", "vocab_size", count(hp->n_vocab), "l2_norm",
                                                qm_json_number(qm_trace_logits(r).l2), "hash", hash, "top_k", top(r)));
     json_object_set_new(j, "expert_use", use(r));
-    json_object_set_new(j, "observation", json_pack("{s:i, s:i, s:o}", "ops", r->t->plan->n_ops, "launches_between", r->t->n_points, "elements",
-                                                    count(r->t->n_values)));
+    json_object_set_new(j, "observation", json_pack("{s:i, s:i, s:o, s:s, s:s, s:b}", "ops", r->t->plan->n_ops, "launches_between", r->t->n_points,
+                                                    "elements", count(r->t->n_values), "launched", "one by one", "executor_hash", step_hash,
+                                                    "same_logits", r->step_hash == r->logits_hash));
     json_object_set_new(j, "verdict", verdict(r));
     json_object_set_new(j, "compare", comparison(r));
     return j;

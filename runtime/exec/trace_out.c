@@ -10,10 +10,12 @@
 static void head(qm_out *o, const qm_trace_result *r) {
     const qm_engine_info *i = &r->g->info;
     char text[128];
-    qm_say(o, "trace of %s (%s, %u layers of %u, %u of %u experts) on %s, executor %s\n", i->name[0] ? i->name : "a model", i->arch, i->n_layers,
-        i->n_embd, i->n_expert_used, i->n_expert, i->device, i->executor);
-    qm_say(o, "position %zu of %zu tokens, token %u '%s'; %d ops observed by %d launches in between\n\n", r->n_ids - 1, r->n_ids,
-        r->ids[r->n_ids - 1], qm_trace_token(r->g, r->ids[r->n_ids - 1], text, sizeof text), r->t->plan->n_ops, r->t->n_points);
+    qm_say(o, "trace of %s (%s, %u layers of %u, %u of %u experts) on %s\n", i->name[0] ? i->name : "a model", i->arch, i->n_layers,
+        i->n_embd, i->n_expert_used, i->n_expert, i->device);
+    qm_say(o, "position %zu of %zu tokens, token %u '%s'; %d ops, launched one by one, observed by %d launches in between\n", r->n_ids - 1,
+        r->n_ids, r->ids[r->n_ids - 1], qm_trace_token(r->g, r->ids[r->n_ids - 1], text, sizeof text), r->t->plan->n_ops, r->t->n_points);
+    if (r->step_hash == r->logits_hash) qm_say(o, "the same step by executor %s: the same logits\n\n", i->executor);
+    else qm_say(o, "the same step by executor %s: OTHER LOGITS, hash %016llx\n\n", i->executor, (unsigned long long)r->step_hash);
 }
 
 static double std_of(const qm_trace_result *r, int layer, const char *name) {

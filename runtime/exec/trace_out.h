@@ -13,7 +13,8 @@ typedef struct {
     size_t n_ids;
     const qm_tracer *t;        /* of the last position */
     float *logits;             /* [n_vocab] */
-    uint64_t logits_hash;      /* as generate's */
+    uint64_t logits_hash;      /* of the observed step, whose ops are launched one by one */
+    uint64_t step_hash;        /* of the same step by the engine's executor, as generate runs it */
     uint32_t *use;             /* [n_layers, n_expert] how often chosen */
     uint32_t n_positions;      /* that were observed */
     /* A comparison, or NULL. */

@@ -42,6 +42,19 @@ static int approach(qm_trace_result *r, qm_session *s, qm_tracer **t, qm_err *e)
     return rc;
 }
 
+/* The last position once more, as generate computes it: by the executor itself and not op by op. Flags that kernels
+ * raise are no errors here: a sick step is what one wants to see. */
+static int step_itself(qm_trace_result *r, qm_session *s, float *logits, qm_err *e) {
+    uint32_t last = (uint32_t)r->n_ids - 1;
+    int rc = qm_session_truncate(s, last, e);
+    if (rc) return rc;
+    s->ids[s->n++] = r->ids[last];
+    rc = qm_session_prefill(s, NULL, e);
+    if (!rc) rc = qm_session_logits(s, logits, e);
+    if (!rc) r->step_hash = qm_fnv1a(logits, 4ull * r->g->model->hp.n_vocab);
+    return rc;
+}
+
 /* ---- names of vectors ---- */
 static int wanted(const qm_trace_opts *o, int layer) {
     return o->last_layer < 0 || (layer >= o->first_layer && layer <= o->last_layer);
@@ -247,27 +260,31 @@ int qm_trace(qm_engine *g, const char *prompt, size_t n_prompt, const uint32_t *
     const qm_hparams *hp = &g->model->hp;
     qm_session *s = NULL;
     qm_tracer *t = NULL;
+    float *again = NULL;
     *departed = 0;
     int rc = check(&r, e);
     if (rc) return rc;
     set_bars(&r);
     r.use = calloc((size_t)hp->n_layers * hp->n_expert, sizeof *r.use);
     r.logits = malloc(4ull * hp->n_vocab);
-    if (!r.use || !r.logits) {
+    again = malloc(4ull * hp->n_vocab);
+    if (!r.use || !r.logits || !again) {
         rc = qm_fail(e, QM_ERR_NOMEM, "trace: out of memory");
         goto out;
     }
     if ((rc = qm_session_open(&s, g, e)) || (rc = approach(&r, s, &t, e)) || (rc = qm_session_logits(s, r.logits, e))) goto out;
     r.t = t;
     r.logits_hash = qm_fnv1a(r.logits, 4ull * hp->n_vocab);
+    if ((rc = step_itself(&r, s, again, e))) goto out;
     if ((o->dump && (rc = dump(&r, e))) || (o->compare && (rc = compare(&r, s, e)))) goto out;
-    *departed = r.first >= 0;
+    *departed = r.first >= 0 || r.step_hash != r.logits_hash;
     rc = qm_trace_write(&r, w, user, e);
 out:
     qm_tracer_close(t);
     qm_session_close(s);
     free(r.use);
     free(r.logits);
+    free(again);
     free(r.diff);
     return rc;
 }

@@ -3,6 +3,7 @@
  * tensor infos, padding to general.alignment, the data. Strings are u64 length and bytes.
  * Nothing is allocated by a length that the file has not yet been seen to contain: the lists grow as
  * items are read, and an item costs at least a dozen bytes of file. */
+#include "../base/text.h"
 #include "gguf_impl.h"
 #include <stdlib.h>
 #include <string.h>
@@ -21,10 +22,7 @@ typedef struct {
 
 qm_shown qm_show(qm_str s) {
     qm_shown r;
-    size_t n = s.n < 64 ? s.n : 64;
-    for (size_t i = 0; i < n; i++) r.s[i] = s.s[i] >= 0x20 && s.s[i] < 0x7f ? s.s[i] : '?';
-    if (s.n > n) memcpy(r.s + n, "...", 4);
-    else r.s[n] = 0;
+    qm_text_show(r.s, sizeof r.s, s.s, s.n);
     return r;
 }
 

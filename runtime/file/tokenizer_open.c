@@ -21,21 +21,6 @@ static unsigned long long off_of(const qm_gguf *g, const char *key) {
     qm_fail(e, code, "%s: %s (offset %llu): " fmt, t->name, key, off_of(g, key), ##__VA_ARGS__)
 #define nomem() qm_fail(e, QM_ERR_NOMEM, "%s: no memory for the tokenizer", t->name)
 
-/* A string of the file's, short enough for a message and without control characters. */
-typedef struct { char s[64]; } shown;
-static shown show(const char *p, size_t n) {
-    shown o;
-    size_t k = n < sizeof o.s - 4 ? n : sizeof o.s - 4, i;
-    for (i = 0; i < k; i++) o.s[i] = (uint8_t)p[i] < 32 || p[i] == 127 ? '?' : p[i];
-    if (k < n) { /* cut at a character's start */
-        while (i > 0 && ((uint8_t)p[i] & 0xc0) == 0x80) i--;
-        memcpy(o.s + i, "...", 3);
-        i += 3;
-    }
-    o.s[i] = 0;
-    return o;
-}
-
 /* ---- the GPT-2 alphabet: each byte is written as a printable character ---- */
 /* Printable Latin-1 stands for itself; the 68 others, in order, for U+0100.. */
 static int is_plain(unsigned b) {
@@ -115,7 +100,7 @@ static int read_tokens(qm_tokenizer *t, const qm_gguf *g, qm_err *e) {
         int64_t other = tok_find(t, s.s, s.n, "", 0);
         if (other >= 0)
             return fail(QM_ERR_FORMAT, K_TOKENS, "tokens %u and %u are both \"%s\"", (unsigned)other, id,
-                        show(s.s, s.n).s);
+                        qm_show(s).s);
         memcpy(t->text + at, s.s, s.n);
         t->text_off[id] = at;
         at += (uint32_t)s.n;
@@ -199,19 +184,19 @@ static int read_merges(qm_tokenizer *t, const qm_gguf *g, qm_err *e) {
         const char *sp = memchr(s.s, ' ', s.n);
         size_t left = sp ? (size_t)(sp - s.s) : 0, right = sp ? s.n - left - 1 : 0;
         if (!left || !right || memchr(sp + 1, ' ', right))
-            return fail(QM_ERR_FORMAT, K_MERGES, "merge %u (\"%s\") is not two tokens and a space", r, show(s.s, s.n).s);
+            return fail(QM_ERR_FORMAT, K_MERGES, "merge %u (\"%s\") is not two tokens and a space", r, qm_show(s).s);
         int64_t a = tok_find(t, s.s, left, "", 0), b = tok_find(t, sp + 1, right, "", 0);
         int64_t c = tok_find(t, s.s, left, sp + 1, right);
         if (a < 0 || b < 0 || c < 0)
-            return fail(QM_ERR_FORMAT, K_MERGES, "merge %u (\"%s\"): %s is not in %s", r, show(s.s, s.n).s,
+            return fail(QM_ERR_FORMAT, K_MERGES, "merge %u (\"%s\"): %s is not in %s", r, qm_show(s).s,
                         a < 0 ? "its left half" : b < 0 ? "its right half" : "its result", K_TOKENS);
         if (t->type[c] == TT_CONTROL) /* plain text could then spell a control token */
-            return fail(QM_ERR_FORMAT, K_MERGES, "merge %u (\"%s\") makes a control token", r, show(s.s, s.n).s);
+            return fail(QM_ERR_FORMAT, K_MERGES, "merge %u (\"%s\") makes a control token", r, qm_show(s).s);
         uint32_t i = tok_merge_slot(t, (uint32_t)a, (uint32_t)b);
         for (; t->merge[i].rank != UINT32_MAX; i = (i + 1) & t->merge_mask)
             if (t->merge[i].left == a && t->merge[i].right == b)
                 return fail(QM_ERR_FORMAT, K_MERGES, "merges %u and %u are the same (\"%s\")", t->merge[i].rank, r,
-                            show(s.s, s.n).s);
+                            qm_show(s).s);
         t->merge[i] = (tok_merge){(uint32_t)a, (uint32_t)b, (uint32_t)c, r};
     }
     return 0;
@@ -262,7 +247,7 @@ int qm_tokenizer_open(qm_tokenizer **out, const qm_gguf *g, qm_err *e) {
         goto out;
     }
     if (s.n != 4 || memcmp(s.s, "gpt2", 4)) {
-        rc = fail(QM_ERR_UNSUPPORTED, K_MODEL, "\"%s\"; supported: gpt2", show(s.s, s.n).s);
+        rc = fail(QM_ERR_UNSUPPORTED, K_MODEL, "\"%s\"; supported: gpt2", qm_show(s).s);
         goto out;
     }
     if ((rc = qm_gguf_get_str(g, K_PRE, &s, e)) < 0) goto out;
@@ -271,7 +256,7 @@ int qm_tokenizer_open(qm_tokenizer **out, const qm_gguf *g, qm_err *e) {
         goto out;
     }
     if (s.n != 5 || memcmp(s.s, "qwen2", 5)) {
-        rc = fail(QM_ERR_UNSUPPORTED, K_PRE, "\"%s\"; supported: qwen2", show(s.s, s.n).s);
+        rc = fail(QM_ERR_UNSUPPORTED, K_PRE, "\"%s\"; supported: qwen2", qm_show(s).s);
         goto out;
     }
     if ((rc = read_tokens(t, g, e))) goto out;

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include "core.h"
 
+/* clang-format off */
 enum {
     F_FTZ = 1, F_SAT = 2, F_RN = 4, F_RZ = 8, F_RM = 16, F_RP = 32, F_RNA = 64, F_INT = 128 /* rni rzi rmi rpi */,
     F_APPROX = 256, F_NAN = 512, F_WRAP = 1024, F_TRANS = 2048, F_ADDR32 = 4096, F_VOLATILE = 8192, F_UNI = 1 << 14,
@@ -20,6 +21,7 @@ enum { CMP_EQ, CMP_NE, CMP_LT, CMP_LE, CMP_GT, CMP_GE, CMP_EQU, CMP_NEU, CMP_LTU
        CMP_NUM, CMP_NAN };
 enum { BOOL_NONE, BOOL_AND, BOOL_OR, BOOL_XOR };
 enum { ATOM_ADD = 1, ATOM_MIN, ATOM_MAX, ATOM_AND, ATOM_OR, ATOM_XOR, ATOM_EXCH, ATOM_CAS, ATOM_INC, ATOM_DEC, ATOM_POPC };
+/* clang-format on */
 enum { IF_JOIN = 1, IF_SYNC = 2, IF_MEM = 4 };
 
 #define SIM_MAX_O 8

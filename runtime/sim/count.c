@@ -7,6 +7,7 @@
  * half-warp phases, of 16 bytes four quarter-warp phases. In a phase, distinct words of one bank are
  * served one after another; lanes that want the same word share it. */
 #include "core.h"
+#include "../base/rng.h"
 
 /* Sorts up to n keys and returns how many are distinct. n is at most 64. */
 static uint32_t distinct(uint64_t *v, uint32_t n) {
@@ -55,6 +56,14 @@ static void count_shared(qm_sim_counters *c, const sim_access *a) {
         for (uint32_t i = 0; i < n; i++)
             if (++per_bank[w[i] & 31] > passes) passes = per_bank[w[i] & 31];
         c->shared_wavefronts += passes;
+    }
+}
+
+/* A sum of scrambled sector numbers: equal for equal multisets of sectors, and for hardly any others. */
+void qm_sim_expect_prefetch(qm_sim_counters *c, uint64_t address, uint64_t bytes) {
+    for (uint64_t at = address; at < address + bytes; at += 32) {
+        c->prefetches++;
+        c->prefetch_digest += qm_rng_u64(&(qm_rng){at / 32});
     }
 }
 

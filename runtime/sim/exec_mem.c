@@ -190,9 +190,15 @@ int h_fence(sim_warp *w, const sim_inst *in, uint32_t m) {
             sim_check_fence(w->cta->l, w->cta->id, w->id * 32 + (uint32_t)__builtin_ctz(q), !!(in->mod & F_SCOPE_GPU));
     return X_NEXT;
 }
+/* Harmless on the hardware wherever it points, so nothing else would tell of an address that is not meant. */
 int h_prefetch(sim_warp *w, const sim_inst *in, uint32_t m) {
-    (void)w; (void)in; (void)m;
-    return X_NEXT; /* a prefetch of a bad address is harmless on the hardware too */
+    for (uint32_t q = m; q; q &= q - 1) {
+        int l = __builtin_ctz(q);
+        uint64_t at = sim_addr_of(w, in, 0, l);
+        if (!sim_resolve(w, in, l, in->space, at, 1, "prefetch")) return X_FAULT;
+        if (w->cta->l->opt.count) qm_sim_expect_prefetch(&w->wk->c, at, 1);
+    }
+    return X_NEXT;
 }
 int h_policy(sim_warp *w, const sim_inst *in, uint32_t m) {
     for (uint32_t q = m; q; q &= q - 1) ((u64a *)(w->r + in->o[0]))[__builtin_ctz(q)] = 0;

@@ -34,10 +34,12 @@ float qm_sim_sqrt_dir(float a, uint32_t mod) {
 }
 
 /* ---- cvt ---- */
+/* clang-format off */
 static const struct { double lo; double hi; } irange[] = {
     [PT_U8] = {0, 255}, [PT_S8] = {-128, 127}, [PT_U16] = {0, 65535}, [PT_S16] = {-32768, 32767},
     [PT_U32] = {0, 4294967295.0}, [PT_S32] = {-2147483648.0, 2147483647.0},
     [PT_U64] = {0, 18446744073709551616.0}, [PT_S64] = {-9223372036854775808.0, 9223372036854775808.0}};
+/* clang-format on */
 
 static double round_int(double x, uint32_t mod) {
     return mod & F_RZ ? trunc(x) : mod & F_RM ? floor(x) : mod & F_RP ? ceil(x) : rint(x);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include "core.h"
 
+/* clang-format off */
 typedef enum {
     PT_NONE, PT_PRED,
     PT_B8, PT_U8, PT_S8,
@@ -15,6 +16,7 @@ typedef enum {
     PT_B64, PT_U64, PT_S64, PT_F64,
     PT_B128, PT_N
 } ptx_type;
+/* clang-format on */
 typedef enum { PK_NONE, PK_PRED, PK_BITS, PK_UINT, PK_SINT, PK_FLOAT } ptx_kind;
 typedef struct { const char *name; uint8_t bytes, kind; } ptx_type_info;
 extern const ptx_type_info ptx_types[PT_N];
@@ -24,6 +26,7 @@ typedef enum { PS_NONE, PS_REG, PS_GLOBAL, PS_CONST, PS_SHARED, PS_LOCAL, PS_PAR
 
 /* Special registers that hold one value per warp's life live in ordinary registers, filled at its
  * start; the ones from SR_CLOCK on are read anew by each instruction that names them. */
+/* clang-format off */
 typedef enum {
     SR_NONE, SR_TID_X, SR_TID_Y, SR_TID_Z, SR_NTID_X, SR_NTID_Y, SR_NTID_Z,
     SR_CTAID_X, SR_CTAID_Y, SR_CTAID_Z, SR_NCTAID_X, SR_NCTAID_Y, SR_NCTAID_Z,
@@ -32,6 +35,7 @@ typedef enum {
     SR_DYNAMIC_SMEM_SIZE, SR_TOTAL_SMEM_SIZE,
     SR_CLOCK, SR_CLOCK_HI, SR_CLOCK64, SR_GLOBALTIMER, SR_GLOBALTIMER_LO, SR_GLOBALTIMER_HI
 } ptx_sreg;
+/* clang-format on */
 
 typedef struct {
     const char *name; /* without the number for a register of a range */

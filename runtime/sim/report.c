@@ -70,6 +70,8 @@ static void add(qm_sim_counters *s, const qm_sim_counters *c) {
     s->gld_sectors += c->gld_sectors;
     s->gst_sectors += c->gst_sectors;
     s->shared_wavefronts += c->shared_wavefronts;
+    s->prefetches += c->prefetches;
+    s->prefetch_digest += c->prefetch_digest;
     s->shared_insts += c->shared_insts;
     s->atomics += c->atomics;
     s->barriers += c->barriers;

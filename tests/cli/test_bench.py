@@ -175,6 +175,37 @@ def test_kernels_every_kernel_has_a_bench():
         assert want <= got.get((op, wtype.replace("QM_TYPE_", "")), set()), f"{op} {wtype} {dim} has no bench: it wants a case in bench/jobs.c"
 
 
+def test_kernels_sweep():
+    """Every geometry of a sweep runs and asks for all that there is to read; nothing else is in it."""
+    built()
+    rc, r, err = kernels("--sweep", "--model", "small")
+    assert rc == 0, err
+    names = [x["run_name"] for x in r["benchmarks"]]
+    assert len(set(names)) == len(names) > 60 and all("/tiles:" in n and "/slices:" in n and "/splits:" in n for n in names), names
+    for x in r["benchmarks"]:
+        assert not x.get("error_occurred") and 0.99 < x["requested"] < 2, x
+    assert {n.split("/")[1] for n in names} == {"qkv", "attn_v", "attn_out", "lm_head", "moe_up", "moe_down"}, names
+    assert any("splits:2" in n for n in names if "/qkv/" in n) and not any("splits:2" in n for n in names if "/moe_" in n)
+
+
+def test_micro_append():
+    """A second run adds to what the first has left; a file that cannot be written is an error."""
+    built()
+    with tempfile.TemporaryDirectory() as tmp:
+        path = os.path.join(tmp, "m.json")
+        for only in ("sync/barrier 1x256", "prefetch/after load"):
+            rc, _, err = sh(MICRO, "--device", "sim", "-o", path, "--append", "--only", only)
+            assert rc == 0, err
+        with open(path) as f:
+            r = json.load(f)
+        names = [x["name"] for x in r["results"]]
+        assert names == ["sync/barrier 1x256"] + [f"prefetch/after load, asked by {x}" for x in ("nobody", "prefetch", "loads")], names
+        assert r["complete"] and all(x["checked"] for x in r["results"]) and os.listdir(tmp) == ["m.json"]
+        assert sh(MICRO, "--device", "sim", "-o", path, "--only", "nothing like it")[0] == 1
+        rc, _, err = sh(MICRO, "--device", "sim", "-o", os.path.join(tmp, "no", "m.json"), "--only", "sync/barrier 1x32")
+        assert rc == 1 and "cannot write" in err, err
+
+
 def test_kernels_count_what_counters_counts():
     built()
     with open("bench/results/counters.json") as f:

@@ -76,7 +76,7 @@ def test_table_is_whole():
                 assert n.lstrip("-") not in own_options(c) or not n.startswith("--") or c == "tokenize" and n == "--log-disable", f"{c} has {n} of its own"
 
 
-COMING = {"sampler-seq", "logit-bias", "single-turn"}  # options that do not exist yet, whose short names are known
+COMING = {"sampler-seq", "logit-bias"}  # options that do not exist yet, whose short names are known
 
 
 def test_aliases_exist():

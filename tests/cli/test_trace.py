@@ -51,7 +51,7 @@ def test_json_payload():
     """F-APR-TRACE-JSON-PAYLOAD-001 and F-QW3-MOE-STEP2-001."""
     t = trace_json()
     info = json.loads(run("inspect", "--json", "--meta", model())[0])["metadata"]
-    assert t["format"] == "GGUF" and t["architecture"] == "qwen3moe"
+    assert t["format"] == "GGUF (qwen3moe)" and t["architecture"] == "qwen3moe"
     assert (t["num_layers"], t["hidden_dim"], t["num_heads"]) == (3, info["qwen3moe.embedding_length"], 4)
     assert t["num_kv_heads"] == info["qwen3moe.attention.head_count_kv"] and t["prompt"] == PROMPT
     assert t["encoded_tokens"] and all(isinstance(i, int) and 0 <= i < t["vocab_size"] for i in t["encoded_tokens"])
@@ -62,7 +62,7 @@ def test_json_payload():
     assert len(t["layers"]) == 3
     used, experts = info["qwen3moe.expert_used_count"], info["qwen3moe.expert_count"]
     for i, layer in enumerate(t["layers"]):
-        assert layer["layer"] == i and layer["status"] == "OK"
+        assert layer["layer_idx"] == i and "layer" not in layer and layer["status"] == "OK"
         for s in SLOTS:
             is_stats(layer[s], None if s == "qkv" else n)
         ids, weights = layer["router"]["ids"], layer["router"]["weights"]
@@ -89,6 +89,20 @@ def test_same_hash_as_generate():
     assert chat["logits"]["hash"] == g["logits_hash"] != t["logits"]["hash"]
 
 
+def test_executor():
+    """What is named is what ran: ops one by one are observed, and the executor's own step is held against them."""
+    model128 = os.path.join(TMP, "trace128.gguf")
+    run("synth", "-o", model128, "--seed", "4", "--layers", "2", "--head-dim", "128")
+    for executor in ("graph", "persistent", "ref"):
+        args = ("trace", "-m", model128, "-p", PROMPT, "--device", "sim", "--executor", executor)
+        t = json.loads(run(*args, "--json")[0])
+        seen = t["observation"]
+        assert t["executor"] == executor and "executor" not in t["device"] and seen["launched"] == "one by one", t["device"]
+        assert seen["same_logits"] is True and seen["executor_hash"] == t["logits"]["hash"], seen
+        text = run(*args)[0]
+        assert f"the same step by executor {executor}: the same logits" in text and "launched one by one" in text, text
+
+
 def test_free_prompt():
     """Any text is a prompt; the same text gives the same bytes, another text others."""
     odd = "naïve \"quotes\" \\ 中文\n\ttab"
@@ -102,6 +116,8 @@ def test_text():
     lines = out.splitlines()
     rows = [x for x in lines if x.endswith("[OK]") and x.split()[0].isdigit()]
     assert [int(x.split()[0]) for x in rows] == [0, 1, 2], out
+    for row, layer in zip(rows, trace_json()["layers"]):
+        assert [float(x) for x in row.split()[1:7]] == [float("%.4g" % layer[s]["std_dev"]) for s in SLOTS], row
     for words in ("final norm", "L2", "verdict: OK", "below 50", "5.  "):
         assert words in out, words
     every, _ = trace("--verbose")
@@ -141,10 +157,10 @@ def test_dump_and_compare():
     assert len([x for x in os.listdir(d) if x.endswith(".npy")]) == len(os.listdir(d)) > 3 * 16
     for layer in t["layers"]:
         for s in SLOTS:
-            shape, v = npy(os.path.join(d, f"{layer['layer']}.{s}.npy"))
+            shape, v = npy(os.path.join(d, f"{layer['layer_idx']}.{s}.npy"))
             assert shape == (layer[s]["count"],) and min(v) == struct.unpack("<f", struct.pack("<f", layer[s]["min"]))[0]
             assert math.isclose(math.sqrt(math.fsum(x * x for x in v)), layer[s]["l2"], rel_tol=1e-9)
-        assert list(npy(os.path.join(d, f"{layer['layer']}.router_ids.npy"))[1]) == layer["router"]["ids"]
+        assert list(npy(os.path.join(d, f"{layer['layer_idx']}.router_ids.npy"))[1]) == layer["router"]["ids"]
     assert "nothing departs" in trace("--compare", d)[0]
     out, _ = trace("--compare", d, prompt="Once upon a tide", status=1)
     assert "FIRST DEPARTURE" in out

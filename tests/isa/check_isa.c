@@ -29,8 +29,10 @@ typedef struct {
     void (*expect)(const u64 *x, void *d); /* NEAR: d is a double */
 } elementwise;
 
+/* clang-format off */
 #define ARGS(T) T a, b, c; memcpy(&a, &x[0], sizeof a); memcpy(&b, &x[1], sizeof b); memcpy(&c, &x[2], sizeof c); (void)a; (void)b; (void)c;
 #define DEFINE(entry, T, R, expr) static void e_##entry(const u64 *x, void *d) { ARGS(T) R r = (R)(expr); memcpy(d, &r, sizeof r); }
+/* clang-format on */
 #define CASE(file, entry, k, T, R, expr) DEFINE(entry, T, R, expr)
 #define FCASE CASE
 #define HCASE CASE

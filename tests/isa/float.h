@@ -1,6 +1,7 @@
 /* float.h: cases of floating-point instructions. FCASE: NaNs of any kind agree, all else bit for bit; HCASE
  * the same for each f16 half, BCASE for each bf16 half. NEAR: |got - d| <= rel * |d| + tiny, d in double;
  * the bounds are those of FACTS' list (PTX ISA), with half an ulp for the comparison's own rounding. */
+/* clang-format off */
 #define RNDS(file, op, k, expr)                                                              \
     FCASE(file, op##_rn_f32, k, f32, f32, expr(RN)) FCASE(file, op##_rz_f32, k, f32, f32, expr(RZ)) \
     FCASE(file, op##_rm_f32, k, f32, f32, expr(RM)) FCASE(file, op##_rp_f32, k, f32, f32, expr(RP))

@@ -1,5 +1,6 @@
 /* int.h: cases of moves, integers, bits and comparisons. CASE(file, entry, operand kinds, type of a and
  * b and c, type of d, d). x[] are the raw 8-byte slots. */
+/* clang-format off */
 #define INT6(file, op, k16, k32, k64, expr)                                     \
     CASE(file, op##_u16, k16, u16, u16, expr) CASE(file, op##_s16, k16, s16, s16, expr) \
     CASE(file, op##_u32, k32, u32, u32, expr) CASE(file, op##_s32, k32, s32, s32, expr) \

@@ -1,5 +1,6 @@
 /* numbers.h: the arithmetic that expected values are made of, in plain C and apart from the interpreter's
  * own: exact sums in double, one rounding at the end. */
+/* clang-format off */
 #ifndef ISA_NUMBERS_H
 #define ISA_NUMBERS_H
 #include <fenv.h>

@@ -1,5 +1,6 @@
 /* whole.h: what the kernels of whole.py must leave in out. W: a thread's 16 input bytes as words; O: its 64
  * output bytes. Grids are 1; blocks as the table at the end says. */
+/* clang-format off */
 #define THREADS(n) for (u32 i = 0; i < (n); i++)
 MAYBE u32 rd32(const u8 *p) { u32 v; memcpy(&v, p, 4); return v; }
 MAYBE u64 rd64(const u8 *p) { u64 v; memcpy(&v, p, 8); return v; }

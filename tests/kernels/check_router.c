@@ -24,6 +24,13 @@ static const struct { const char *name; fill_fn fill; } fills[] = {
 };
 enum { N_FILLS = sizeof fills / sizeof *fills };
 
+/* AC_QW3_MOE_002, whatever the reference says. */
+static void sums_to_one(const float *w, uint32_t n) {
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++) sum += w[i];
+    if (!(fabs(sum - 1) < 1e-6)) chk_fail("the weights sum to 1 %+g", sum - 1);
+}
+
 static void one(int checked, uint32_t n, uint32_t used, uint32_t parts, int f)
 {
     (checked ? chk_begin_checked : chk_begin)("router n=%u used=%u partials=%u %s", n, used, parts, fills[f].name);
@@ -39,6 +46,7 @@ static void one(int checked, uint32_t n, uint32_t used, uint32_t parts, int f)
     qm_ref_router(&r, &(qm_ref_env){.grid = {1, 1, 1}, .block = 32});
     chk_u32(a.ids, used);
     chk_f32(a.weights, used, chk_tolerance(k));
+    sums_to_one(chk_get(a.weights), used);
     chk_end();
 }
 

@@ -14,8 +14,9 @@ static qm_walk_record record(int id, uint32_t gx, uint32_t gy, uint32_t warps, u
 }
 
 /* x -> norm -> Q4_K matvec in 2 splits, and a Q6_K one beside it -> norm of the first's sums -> F32 matvec */
-static void run(int checked, unsigned grid, uint32_t subs, int prefetch, int launches) {
-    (checked ? chk_begin_checked : chk_begin)("walk grid=%u subs=%u prefetch=%d launches=%d", grid, subs, prefetch, launches);
+enum { PLAIN, CHECKED, COUNTED };
+static void run(int how, unsigned grid, uint32_t subs, int prefetch, int launches) {
+    (how == CHECKED ? chk_begin_checked : how == COUNTED ? chk_begin_counted : chk_begin)("walk grid=%u subs=%u prefetch=%d launches=%d", grid, subs, prefetch, launches);
     const qm_type_info *q4 = qm_type_get(QM_TYPE_Q4_K), *q6 = qm_type_get(QM_TYPE_Q6_K), *f32 = qm_type_get(QM_TYPE_F32);
     int k = chk_kernel(QM_OP_WALK, -1, 128);
     qm_rmsnorm_args first = {.n = N, .eps = 1e-6f}, second = {.n = ROWS, .n_partials = SPLITS, .eps = 1e-6f};
@@ -66,6 +67,13 @@ static void run(int checked, unsigned grid, uint32_t subs, int prefetch, int lau
     uint64_t arrived;
     memcpy(&arrived, chk_get(a.arrived), sizeof arrived);
     if (arrived != (uint64_t)launches * 3 * grid) chk_fail("%llu arrivals at 3 barriers", (unsigned long long)arrived);
+    qm_sim_counters c, want = {0};
+    if (how == COUNTED && chk_counters(k, &c)) { /* every sector of every range once a launch, and nothing else */
+        for (int i = 0; i < OPS * launches; i++) qm_sim_expect_prefetch(&want, rec[i % OPS].prefetch, rec[i % OPS].prefetch_bytes);
+        if (c.prefetches != want.prefetches || c.prefetch_digest != want.prefetch_digest)
+            chk_fail("%llu sectors asked for ahead, %llu in the records%s", (unsigned long long)c.prefetches,
+                     (unsigned long long)want.prefetches, c.prefetches == want.prefetches ? ", not the same ones" : "");
+    }
     chk_q16a(first.yq, 0, N, 2e-6);
     wt_compare(up.y, ROWS * SPLITS, sqrt(ROWS) * wt_act_norm(q4, up.x, N), 1e-5);
     wt_compare(beside.y, 70, sqrt(70) * wt_act_norm(q6, beside.x, N), 1e-5);
@@ -77,27 +85,28 @@ static void run(int checked, unsigned grid, uint32_t subs, int prefetch, int lau
 static void grids(void **state) {
     (void)state;
     for (unsigned grid = 1; grid <= 4; grid++)
-        for (uint32_t subs = 1; subs <= 4; subs++) run(0, grid, subs, 0, 1);
+        for (uint32_t subs = 1; subs <= 4; subs++) run(PLAIN, grid, subs, 0, 1);
 }
 
 static void prefetch(void **state) {
     (void)state;
-    run(0, 1, 4, 1, 1);
-    run(0, 3, 2, 1, 1);
-    run(0, 4, 4, 1, 1);
+    run(COUNTED, 1, 4, 1, 1);
+    run(COUNTED, 3, 2, 1, 1);
+    run(COUNTED, 4, 4, 1, 2);
+    run(COUNTED, 4, 4, 0, 1);
 }
 
 static void launches(void **state) { /* each finds its barriers where the last left the counter */
     (void)state;
-    run(0, 3, 4, 1, 3);
-    run(0, 4, 2, 0, 2);
+    run(PLAIN, 3, 4, 1, 3);
+    run(PLAIN, 4, 2, 0, 2);
 }
 
 static void checked(void **state) { /* races and unwritten bytes, between CTAs as well */
     (void)state;
-    run(1, 1, 4, 1, 1);
-    run(1, 3, 2, 1, 2);
-    run(1, 4, 4, 0, 1);
+    run(CHECKED, 1, 4, 1, 1);
+    run(CHECKED, 3, 2, 1, 2);
+    run(CHECKED, 4, 4, 0, 1);
 }
 
 int main(void) {

@@ -2,13 +2,14 @@
 
 The build it looks at is made of links to a few programs of this build, so that a test can put a broken one in,
 and the tools that come with CUDA are small scripts: their presence must not depend on the machine."""
-import glob, json, os, re, shutil, subprocess, tempfile
+import glob, json, os, re, shutil, signal, subprocess, tempfile, time
 import tap
 
 BIN = os.path.abspath(os.environ.get("QMOE_BIN") or "build/qmoe-gpu")
 BUILD = os.path.dirname(BIN)
 TMP = os.path.abspath(os.environ.get("QMOE_TEST_TMP") or "/tmp")
-STEPS = ["doctor", "isa", "kernels", "goldens", "sanitizer", "synth", "decode", "perop", "micro", "bench", "ncu"]
+STEPS = ["doctor", "isa", "barrier", "nodes", "hint", "stamps", "sweep", "read", "kernels", "goldens", "sanitizer", "synth", "decode",
+         "perop", "micro", "bench", "ncu"]
 
 # Each runs the program behind its options, as the real one does.
 SANITIZER = """#!/bin/sh
@@ -107,6 +108,7 @@ def in_tree(fn):
 
 @in_tree
 def test_every_step(t):
+    os.symlink(os.path.join(BUILD, "tests", "check_matvec"), t.b + "/tests/check_matvec")
     got = t.run()
     assert list(got) == STEPS, list(got)
     for name, s in got.items():
@@ -120,14 +122,23 @@ def test_every_step(t):
     assert [x["test"] for x in tests] == ["tg4", "tg4 @ d16", "tg4 @ d48"] * 2 + ["tg4"] * 2 + ["pp8"], tests
     assert all(x["machine"]["simulated"] for x in tests)
     perop = t.json("perop.json")
-    assert [x["depth"] for x in perop if x["record"] == "step"] == [0, 16, 48] and len(perop) > 120
+    steps = [(x["layers"], x["depth"]) for x in perop if x["record"] == "step"]
+    assert steps == [(4, 0), (4, 16), (4, 48)] + [(2, 0), (2, 16)] * 2 and len(perop) > 120, steps
+    assert re.search(r"graph d0 router \d+ instructions attn \d+ instructions, graph d16", got["stamps"]["figure"]), got["stamps"]
+    assert got["isa"]["figure"].endswith("programs 2"), got["isa"]
+    results = t.json("micro.json")["results"]
+    assert len({x["name"] for x in results}) == len(results) > 200 and all(x.get("checked", True) for x in results)
+    groups = [x["name"].split()[0].split("/")[0] for x in results]
+    assert sorted(set(groups), key=groups.index) == ["sync", "launch", "prefetch", "stream", "copy"]
+    rows = t.json("kernels.json")["benchmarks"]
+    assert any("/tiles:2/" in x["name"] for x in rows) and any("embed" in x["name"] for x in rows), "both the sweep and the plan's own"
     for f in ("bench", "perop", "micro", "kernels"):  # as bench/results wants them
         p = subprocess.run(["python3", "tools/bench_diff.py", "--name", f"{t.out}/{f}.json"], stdout=subprocess.PIPE)
         assert p.returncode == 0 and p.stdout.startswith(b"qmoe-software-device-"), f
     assert t.json("micro.json")["complete"] and t.json("kernels.json")["benchmarks"]
     assert "moe_up_q4_k_q16a 71% of DRAM" in got["ncu"]["figure"] and "racecheck 0" in got["sanitizer"]["figure"]
     checks = t.read("checks.txt")
-    assert all(f"==== {s} ====" in checks for s in STEPS[:4]) and "check_rmsnorm" in checks
+    assert all(f"==== {s} ====" in checks for s in ("doctor", "isa", "kernels", "goldens")) and "check_rmsnorm" in checks
     table = t.read("summary.txt")
     assert table in t.text and t.text.rstrip().splitlines()[-1].endswith("results in " + t.out)
     assert all(re.search(rf"^{s} +ok +[0-9.]+ ", table, re.M) for s in STEPS), table
@@ -156,10 +167,10 @@ def test_time_limits(t):
     for n in ("check_aaa", "check_bbb", "check_ccc"):
         script(f"{t.b}/tests/{n}", f"#!/bin/sh\necho $$ >> {t.root}/pids\necho ok 1 - begins\nsleep 100\n")
     # A tenth of the time: 6 s for the kernels, at most 4 s for each program.
-    got = t.run("--budget", "54", "--only", "kernels,isa", status=1)
+    got = t.run("--budget", "54", "--only", "kernels,synth", status=1)
     assert got["kernels"]["result"] == "time limit" and got["kernels"]["seconds"] < 12, got
     assert got["kernels"]["figure"].endswith("bad: check_aaa"), got
-    assert got["isa"]["result"] == "ok"
+    assert got["synth"]["result"] == "ok"
     with open(t.root + "/pids") as f:
         pids = f.read().split()
     assert len(pids) == 2 and not any(os.path.exists("/proc/" + x) for x in pids), f"{pids}: one goes on"
@@ -171,11 +182,47 @@ def test_time_limits(t):
 for a; do case $a in --benchmark_out=*) f=${{a#*=}} ;; esac; done
 {real} "$@" --benchmark_filter=embed && n=$(wc -c < "$f") && head -c $((n - 100)) "$f" > "$f.cut" && mv "$f.cut" "$f" && sleep 100
 """)
-    got = t.run("--budget", "54", "--only", "bench", status=1)
+    got = t.run("--budget", "108", "--only", "bench", status=1)
     assert got["bench"]["result"] == "time limit" and re.match(r"[1-9]\d* kernels timed", got["bench"]["figure"]), got
     assert all("embed" in x["name"] for x in t.json("kernels.json")["benchmarks"]) and t.json("kernels.json")["context"]
     got = t.run("--budget", "54", "--only", "kernels", status=1)
     assert got["kernels"]["result"] == "FAILED" and "stopped after" in t.read("checks.txt"), got
+
+
+@in_tree
+def test_cut_short(t):
+    """Killed in the middle, or told to end: what was known by then is there, every file whole."""
+    for sig, word in ((signal.SIGKILL, "running"), (signal.SIGTERM, "FAILED|running")):
+        script(t.b + "/tests/check_aaa", f"#!/bin/sh\necho $$ > {t.root}/pid\necho ok 1 - begins\nsleep 100\n")
+        out = t.root + "/out"
+        shutil.rmtree(out, ignore_errors=True)
+        env = dict(os.environ, B=t.b, QMOE_TEST_ISA="add_int", TMPDIR=t.root)
+        p = subprocess.Popen(["sh", "tools/gpu_check.sh", "--device", "sim", "--out", out, "--only", "isa,barrier,hint,sweep,kernels"],
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
+        t.out, steps = out, []
+        for _ in range(600):
+            time.sleep(0.1)
+            if os.path.exists(out + "/summary.json"):
+                steps = t.json("summary.json")["steps"]  # whole at any time
+            if steps and steps[-1]["step"] == "kernels":
+                break
+        p.send_signal(sig)
+        assert p.wait(timeout=30) == (-9 if sig == signal.SIGKILL else 143)
+        summary = t.json("summary.json")
+        assert summary["complete"] is False
+        assert [(x["step"], x["result"]) for x in summary["steps"][:4]] == [(s, "ok") for s in ("isa", "barrier", "hint", "sweep")], summary
+        assert summary["steps"][4:] == [] or re.fullmatch(word, summary["steps"][4]["result"]), summary
+        names = {x["name"].split("/")[0] for x in t.json("micro.json")["results"]}
+        assert names == {"sync", "prefetch"} and t.json("kernels.json")["benchmarks"]
+        assert "hint       ok" in t.read("summary.txt") and "==== isa ====" in t.read("checks.txt")
+        with open(t.root + "/pid") as f:
+            pid = int(f.read())
+        if sig == signal.SIGTERM:  # nothing goes on
+            assert not os.path.exists(f"/proc/{pid}")
+        else:
+            os.kill(pid, signal.SIGKILL)
+            for d in glob.glob(t.root + "/gpu_check.*"):
+                shutil.rmtree(d, ignore_errors=True)
 
 
 @in_tree

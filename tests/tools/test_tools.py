@@ -28,13 +28,23 @@ def write(root, path, text):
         f.write(text)
 
 
-def judge(doc, ran=RAN, more=None):
-    """The faults of one contract (a mapping, or YAML text) beside a test file with test_one and test_two."""
+TESTS = "int t = cmocka_unit_test(test_one), cmocka_unit_test_setup(test_two, s); // cmocka_unit_test(gone)\n"
+
+
+def judge(doc, ran=RAN, more=None, ids="as they are", files=()):
+    """The faults of one contract (a mapping, or YAML text) beside a test file with test_one and test_two; ids: the text of
+    contracts/ids.txt; files: others that are there."""
     with tempfile.TemporaryDirectory() as root:
         write(root, "contracts/c.yaml", doc if isinstance(doc, str) else yaml.safe_dump(doc))
         if more:
             write(root, "contracts/d.yaml", yaml.safe_dump(more))
-        write(root, "tests/unit/unit_a.c", "int t = cmocka_unit_test(test_one), cmocka_unit_test_setup(test_two, s); // cmocka_unit_test(gone)\n")
+        write(root, "tests/unit/unit_a.c", TESTS)
+        for f in files:
+            write(root, f, "")
+        if ids == "as they are":
+            contracts.check(root, ran, update=True)
+        elif ids:
+            write(root, "contracts/ids.txt", ids)
         return contracts.check(root, ran)
 
 
@@ -110,6 +120,60 @@ def test_contract_obligations_and_status():
     assert judge(doc)[0] == []
     doc["status_history"][1]["date"] = "2025-01-01"
     refused(doc, "order of its dates")
+
+
+def test_contract_ids():
+    """A claim that is gone, renamed or demoted is a fault; one that is new or better is, until the list has it."""
+    def faults(ids, doc=GOOD, more=None):
+        return judge(doc, ids=ids, more=more)[0]
+    both = "# head\nID_1 here\nID_2 untested\n"
+    assert faults(both) == []
+    assert any("ID_0: no contract" in f for f in faults("ID_0 here\n" + both))  # removed, renamed, its file gone
+    demoted = changed("falsification_tests", 0, "needs", to="gpu")
+    assert any("ID_1: was 'here' and is 'elsewhere'" in f for f in faults(both, demoted))
+    demoted["falsification_tests"][0]["test"] = "none"
+    assert any("ID_1: was 'here' and is 'untested'" in f for f in faults(both, demoted))
+    assert any("ID_2: not there" in f for f in faults("ID_1 here\n"))
+    assert any("ID_1: not there, or better" in f for f in faults("ID_1 elsewhere\nID_2 untested\n"))
+    for bad in ("ID_1 here now\n", "ID_1\n", "ID_1 fine\n", "ID_1 here\nID_1 here\n"):
+        assert any("line" in f for f in faults(bad + "ID_2 untested\n")), bad
+    assert any("ID_1, ID_2" in f for f in faults(None))
+    with tempfile.TemporaryDirectory() as root:  # --update writes what is new and what has risen, and takes nothing out
+        write(root, "contracts/c.yaml", yaml.safe_dump(GOOD))
+        write(root, "tests/unit/unit_a.c", TESTS)
+        write(root, "contracts/ids.txt", "# head\nID_0 here\nID_1 awaits\n")
+        assert any("ID_0" in f for f in contracts.check(root, RAN, update=True)[0])
+        with open(root + "/contracts/ids.txt") as f:
+            assert f.read() == "# head\nID_0 here\nID_1 here\nID_2 untested\n"
+
+
+def test_contract_awaits():
+    """A claim may wait for what is in the list of things awaited, in a draft, without a test, until the thing is there."""
+    def waiting(**kw):
+        doc = changed("falsification_tests", 1, "awaits", to="host/serve.c")
+        del doc["falsification_tests"][1]["needs"]
+        doc["falsification_tests"][1].update(kw)
+        return doc
+    faults, _, unproven = judge(waiting())
+    assert not faults and any("awaits the HTTP server" in u for u in unproven), (faults, unproven)
+    refused(waiting(awaits="host/never.c"), "none of host/serve.c")
+    refused(waiting(needs="gpu"), "no needs and no test")
+    refused(waiting(test="unit_a:test_two"), "no needs and no test")
+    refused(waiting(), "host/serve.c is there now", files=["host/serve.c"])
+    doc = waiting()
+    doc["status"] = "ACTIVE_ALGORITHM_LEVEL"
+    doc["status_history"].append({"status": "ACTIVE_ALGORITHM_LEVEL", "date": "2026-01-02", "why": "w"})
+    refused(doc, "in a file of status DRAFT")
+
+
+def test_contract_paths():
+    """A script or file that a contract names is there."""
+    evidence = [{"command": "python3 tools/gone.py x", "machine": "m", "commit": "1", "numbers": {"n": 1}}]
+    refused(changed("evidence", to=evidence), "tools/gone.py does not exist")
+    assert judge(changed("evidence", to=evidence), files=["tools/gone.py"])[0] == []
+    refused(changed("metadata", "references", to=["docs/none.md, all of it"]), "docs/none.md does not exist")
+    refused(changed("falsification_tests", 0, "prediction", to="as build/tests/unit_b says."), "build/tests/unit_b does not exist")
+    assert judge(changed("falsification_tests", 0, "prediction", to="as build/tests/unit_a says, contracts/*.yaml too."))[0] == []
 
 
 def test_contract_broken_yaml():

@@ -83,6 +83,80 @@ static void filled_cache(void **state) {
     assert_true(fix_rel_l2(d, a, V) > 0.01);
 }
 
+/* n bytes of the KV pool at off, read or written behind the executor's back. */
+static void pool(qm_session *s, uint64_t off, void *host, uint64_t n, int write) {
+    qm_engine *g = s->g;
+    const qm_plan *p;
+    qm_err e;
+    fix_ok(qm_engine_plan(g, 0, 1, &p, &e), &e);
+    if (!g->dev) {
+        char *at = (char *)(uintptr_t)qm_ref_bases(g, s->seq).base[QM_SPACE_KV] + off;
+        write ? memcpy(at, host, n) : memcpy(host, at, n);
+        return;
+    }
+    CUdeviceptr at = qm_graph_address(g, s->seq, p, QM_REF(QM_SPACE_KV, off));
+    assert_int_equal(g->dev->cu.CtxSynchronize(), CUDA_SUCCESS);
+    assert_int_equal(write ? g->dev->cu.MemcpyHtoD(at, host, n) : g->dev->cu.MemcpyDtoH(host, at, n), CUDA_SUCCESS);
+}
+
+/* The whole pool is filled, also one that takes several copies: halves of either sign, magnitudes 1/16 to 1. */
+static void fill_is_whole(void **state) {
+    (void)state;
+    for (int ref = 0; ref < 2; ref++) {
+        const char *dev = getenv("QMOE_TEST_DEVICE");
+        qm_engine_opts o = {.device = ref ? NULL : dev ? dev : "sim", .executor = ref ? "ref" : "graph", .n_ctx = 9000};
+        qm_engine *g;
+        qm_session *s;
+        qm_err e;
+        fix_ok(qm_engine_open(&g, fix_model("huge_ctx"), &o, &e), &e);
+        fix_ok(qm_session_open(&s, g, &e), &e);
+        fix_ok(qm_session_fill(s, 100, 1, &e), &e);
+        uint64_t bytes = g->info.kv_bytes, odd = 0, up = 0;
+        assert_true(bytes > 8 << 20); /* not once, not a whole number of times what the host makes */
+        uint16_t *v = malloc(bytes);
+        assert_non_null(v);
+        pool(s, 0, v, bytes, 0);
+        for (uint64_t i = 0; i < bytes / 2; i++) {
+            odd += (v[i] & 0x7fff) < 0x2c00 || (v[i] & 0x7fff) > 0x3bff;
+            up += !(v[i] >> 15);
+        }
+        assert_int_equal(odd, 0);
+        assert_true(up > bytes / 2 * 49 / 100 && up < bytes / 2 * 51 / 100);
+        free(v);
+        qm_session_close(s);
+        qm_engine_close(g);
+    }
+}
+
+/* Every filled page is one of its own, and steps read each: other keys or values in any of them give other logits. */
+static void each_filled_page_is_read(void **state) {
+    (void)state;
+    enum { V = 512, DEPTH = 100, PAGES = 4 };
+    static float a[V], b[V];
+    for (int ref = 0; ref < 2; ref++) {
+        const char *executor = ref ? "ref" : "graph";
+        logits_at(executor, DEPTH, 1, a, V);
+        qm_engine *g = fix_engine("small", executor);
+        uint64_t page = qm_kv_page_bytes(&g->model->hp), layer = 2 * page * g->limits.n_pages;
+        qm_session *s;
+        qm_err e;
+        uint16_t other[64];
+        for (int i = 0; i < 64; i++) other[i] = i % 2 ? 0x3c00 : 0xbc00; /* 1 and -1 */
+        for (int i = 0; i < 2 * PAGES; i++) { /* K and V; the first positions of a page of the first layer */
+            fix_ok(qm_session_open(&s, g, &e), &e);
+            fix_ok(qm_session_fill(s, DEPTH, 1, &e), &e);
+            assert_int_equal(s->n_pages, PAGES);
+            for (int k = 0; k < i % PAGES; k++) assert_true(s->pages[k] != s->pages[i % PAGES]);
+            pool(s, (i >= PAGES ? layer / 2 : 0) + page * s->pages[i % PAGES], other, sizeof other, 1);
+            fix_ok(qm_session_eval(s, 17, &e), &e);
+            fix_ok(qm_session_logits(s, b, &e), &e);
+            if (!memcmp(a, b, sizeof a)) fail_msg("%s: nobody reads page %d of the %s", executor, i % PAGES, i < PAGES ? "keys" : "values");
+            qm_session_close(s);
+        }
+        qm_engine_close(g);
+    }
+}
+
 /* Attention at a filled depth reads what kv_bytes says, counted on the software device. */
 static void kv_bytes_are_read(void **state) {
     (void)state;
@@ -272,6 +346,7 @@ static void machine(void **state) {
 int main(void) {
     const struct CMUnitTest t[] = {
         cmocka_unit_test(statistics),       cmocka_unit_test(bytes_of_a_step),   cmocka_unit_test(filled_cache),
+        cmocka_unit_test(fill_is_whole),    cmocka_unit_test(each_filled_page_is_read),
         cmocka_unit_test(kv_bytes_are_read), cmocka_unit_test(fill_is_refused),  cmocka_unit_test(tests_run),
         cmocka_unit_test(tests_are_refused), cmocka_unit_test(memory_bandwidth), cmocka_unit_test(loading_limits),
         cmocka_unit_test(machine),

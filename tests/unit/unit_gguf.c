@@ -24,6 +24,7 @@ static void put(buf *b, const void *p, size_t n) {
 static void le(buf *b, uint64_t v, int n) {
     for (int i = 0; i < n; i++) put(b, &(uint8_t){ (uint8_t)(v >> 8 * i) }, 1);
 }
+/* clang-format off */
 static void u32(buf *b, uint64_t v) { le(b, v, 4); }
 static void u64(buf *b, uint64_t v) { le(b, v, 8); }
 static void strn(buf *b, const char *s, size_t n) { u64(b, n); put(b, s, n); }
@@ -55,8 +56,14 @@ static buf build_part(const char *skip, int n_more_kv, part_fn more_kv, int n_mo
     KV("x.bool") { key(&b, "x.bool", QM_KV_BOOL); le(&b, 1, 1); }
     KV("x.i8") { key(&b, "x.i8", QM_KV_I8); le(&b, 0xfe, 1); } /* -2 */
     KV("x.u64") { key(&b, "x.u64", QM_KV_U64); u64(&b, 1ull << 40); }
-    KV("tokenizer.ggml.tokens") { arr(&b, "tokenizer.ggml.tokens", QM_KV_STR, 4); str(&b, "a"); str(&b, "b"); str(&b, "ab"); str(&b, "<e>"); }
-    KV("tokenizer.ggml.token_type") { arr(&b, "tokenizer.ggml.token_type", QM_KV_I32, 4); u32(&b, 1); u32(&b, 1); u32(&b, 1); u32(&b, 3); }
+    KV("tokenizer.ggml.tokens") {
+        arr(&b, "tokenizer.ggml.tokens", QM_KV_STR, 4);
+        str(&b, "a"); str(&b, "b"); str(&b, "ab"); str(&b, "<e>");
+    }
+    KV("tokenizer.ggml.token_type") {
+        arr(&b, "tokenizer.ggml.token_type", QM_KV_I32, 4);
+        u32(&b, 1); u32(&b, 1); u32(&b, 1); u32(&b, 3);
+    }
     KV("tokenizer.ggml.merges") { arr(&b, "tokenizer.ggml.merges", QM_KV_STR, 1); str(&b, "a b"); }
     KV("tokenizer.ggml.eos_token_id") kv_u32(&b, "tokenizer.ggml.eos_token_id", 3);
     if (n_shards) {
@@ -82,6 +89,7 @@ static buf build_part(const char *skip, int n_more_kv, part_fn more_kv, int n_mo
 }
 static buf build(const char *skip, int n_kv, part_fn kv, int n_t, part_fn t) { return build_part(skip, n_kv, kv, n_t, t, 0, 0); }
 static buf valid(void) { return build(NULL, 0, NULL, 0, NULL); }
+/* clang-format on */
 
 /* Opens an exact-size copy, so that a sanitizer sees any read past the end. */
 static int open_copy(const buf *b, qm_gguf **g, void **copy, qm_err *e) {
@@ -251,7 +259,7 @@ static void kv_str(buf *b) { key(b, "x.s", QM_KV_STR); u64(b, 1ull << 62); }
 TEST(empty_key) { UNUSED; refused(build(NULL, 1, kv_empty, 0, NULL), FORMAT, "0 bytes", "offset"); }
 TEST(huge_key) { UNUSED; refused(build(NULL, 1, kv_long, 0, NULL), FORMAT, "65536 bytes", "offset"); }
 TEST(endless_key) { UNUSED; refused(build(NULL, 1, kv_endless, 0, NULL), FORMAT, "key at offset", "left"); }
-TEST(nul_in_key) { UNUSED; refused(build(NULL, 1, kv_nul, 0, NULL), FORMAT, "a?b", "NUL"); }
+TEST(nul_in_key) { UNUSED; refused(build(NULL, 1, kv_nul, 0, NULL), FORMAT, "a\\x00b", "NUL"); }
 TEST(duplicate_key) { UNUSED; refused(build(NULL, 1, kv_dup, 0, NULL), FORMAT, "'x.bool' appears twice", "offset"); }
 TEST(unknown_value_type) { UNUSED; refused(build(NULL, 1, kv_type, 0, NULL), FORMAT, "x.type", "value type 13"); }
 TEST(bool_of_two) { UNUSED; refused(build(NULL, 1, kv_bool, 0, NULL), FORMAT, "'x.b'", "bool value 2"); }
@@ -296,7 +304,7 @@ static void t_nul(buf *b) { strn(b, "x\0y", 3); u32(b, 1); u64(b, 1); u32(b, 0);
 static void t_dup(buf *b) { str(b, "q8"); u32(b, 1); u64(b, 1); u32(b, 0); u64(b, 256); }
 TEST(tensor_name_too_long) { UNUSED; refused(build(NULL, 0, NULL, 1, t_long), FORMAT, "65 bytes", "offset"); }
 TEST(tensor_name_empty) { UNUSED; refused(build(NULL, 0, NULL, 1, t_empty), FORMAT, "0 bytes", "offset"); }
-TEST(tensor_name_with_nul) { UNUSED; refused(build(NULL, 0, NULL, 1, t_nul), FORMAT, "x?y", "NUL"); }
+TEST(tensor_name_with_nul) { UNUSED; refused(build(NULL, 0, NULL, 1, t_nul), FORMAT, "x\\x00y", "NUL"); }
 TEST(tensor_name_duplicate) {
     UNUSED;
     buf b = build(NULL, 0, NULL, 1, t_dup);

@@ -13,14 +13,18 @@ static const double OP_COSINE = 0.9999, LOGITS_COSINE = 0.999999;
 
 /* ---- op by op: each reference gets the device's own inputs (runtime/exec/trace_compare.h) ---- */
 
-/* AC_QW3_MOE_002 on what the device left. */
+/* AC_QW3_MOE_002 on what the device left: n_used weights, each above 0, falling, that sum to 1. */
 static void check_weights_sum(qm_session *s, const qm_plan *p, const qm_op *op) {
     float w[32];
     double sum = 0;
     qm_device *d = s->g->dev;
     assert_int_equal(d->cu.CtxSynchronize(), CUDA_SUCCESS);
     assert_int_equal(d->cu.MemcpyDtoH(w, qm_graph_address(s->g, s->seq, p, op->args.router.weights), 4ull * op->out_n), CUDA_SUCCESS);
-    for (uint32_t k = 0; k < op->out_n; k++) sum += w[k];
+    assert_int_equal(op->out_n, s->g->model->hp.n_used);
+    for (uint32_t k = 0; k < op->out_n; k++) {
+        assert_true(w[k] > 0 && w[k] <= (k ? w[k - 1] : 1));
+        sum += w[k];
+    }
     assert_true(fabs(sum - 1) < 1e-6);
 }
 
@@ -43,16 +47,21 @@ static void per_op(const char *kind, uint32_t depth) {
     fix_ok(qm_trace_place(s, depth, ids[depth], &e), &e);
     fix_ok(qm_twin_open(&t, s, &e), &e);
     double worst = 1, worst_rel = 0;
+    uint32_t routers = 0;
     for (int i = 0; i < p->n_ops; i++) {
         qm_difference d;
         fix_ok(qm_twin_op(t, p, depth, i, 1, &d, &e), &e);
         if (!(d.cosine >= OP_COSINE))
             fail_msg("%s: op %d (layer %d, %s), %s: cosine %.7f, relative L2 %.3g, worst at %u: %g, expected %g", kind, i, d.layer, d.slot,
                      d.tensor, d.cosine, d.rel_l2, d.worst, d.got, d.want);
-        if (p->ops[i].kind == QM_OP_ROUTER) check_weights_sum(s, p, &p->ops[i]);
+        if (p->ops[i].kind == QM_OP_ROUTER) {
+            check_weights_sum(s, p, &p->ops[i]);
+            routers++;
+        }
         worst = fmin(worst, d.cosine);
         worst_rel = fmax(worst_rel, d.rel_l2);
     }
+    assert_int_equal(routers, g->model->hp.n_layers);
     print_message("%s at position %u: %d ops, lowest cosine %.9f, largest relative L2 %.3g\n", kind, depth, p->n_ops,
                   worst, worst_rel);
     qm_twin_close(t);

@@ -161,6 +161,7 @@ static void absent_lanes(void **state) {
 
 static void bad_addresses(void **state) {
     (void)state;
+    faults(K "prefetch.global.L2 [%out + 1048576]; ret; }", 1, 32, 0, SIM_ILLEGAL_ADDRESS, "prefetch of 1 bytes");
     faults(K ".reg .u32 v; ld.global.u32 v, [%out+16384]; ret; }", 1, 1, 0, SIM_ILLEGAL_ADDRESS, "past the end of allocation");
     faults(K ".reg .u32 v; .reg .u64 a; mad.wide.u32 a, %t, 4, %out; st.global.u32 [a+16264], v; ret; }", 1, 32, 0, SIM_ILLEGAL_ADDRESS, "thread (30,0,0)");
     faults(K ".reg .u32 v; .reg .u64 a; mov.u64 a, 64; ld.global.u32 v, [a]; ret; }", 1, 32, 0, SIM_ILLEGAL_ADDRESS, "no allocation");

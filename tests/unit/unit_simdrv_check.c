@@ -283,6 +283,8 @@ static void test_counters(void **state) {
         c = count(BEGIN(16) "mad.wide.u32 %q, %t, 16, %p;\nld.global.v4.u32 {%a, %b, %d, %n}, [%q];\n" END, 1, 32, threads);
         assert_int_equal(c.gld_bytes, 512);
         assert_int_equal(c.gld_sectors, 16);
+        c = count(BEGIN(16) "mad.wide.u32 %q, %t, 64, %p;\nsetp.lt.u32 %x, %t, 5;\n@%x prefetch.global.L2 [%q];\n" END, 2, 32, threads);
+        assert_int_equal(c.prefetches, 2 * 5);
         c = count(BEGIN(16) "red.global.add.u32 [%p], 1;\n" END, 2, 32, threads);
         assert_int_equal(c.atomics, 64);
         c = count(BEGIN(16) "setp.lt.u32 %x, %t, 5;\n@%x ld.global.u32 %a, [%q];\n" END, 1, 32, threads);

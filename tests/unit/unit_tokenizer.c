@@ -16,6 +16,7 @@
 #include <time.h>
 #include <cmocka.h>
 
+/* clang-format off */
 #define S(x) {x, sizeof x - 1}
 static uint64_t seed = 1;
 
@@ -27,6 +28,7 @@ static const uint32_t extra_type[] = {1, 1, 1, 1, 1, 1, 1, 3, 3, 3, 3, 3, 3, 4, 
 static const qm_str merges[] = {S("b c"), S("a b"), S("a bc"), S("ab c"), S("a a"), S("aa aa"), S("\xc4\xa0 a"), S("c a"),
                                 S("\xc3\x85 \xc2\xbf"), S("\xc3\x85\xc2\xbf a"), S("a \xc3\xbf")};
 enum { AB = 256, BC, ABC, AA, AAAA, SP_A, CA, EOT, START, END_, X, XY, YZ, THINK, PAD, ZHONG, LONG_S, LONG_S_A, A_FF, N_SMALL };
+/* clang-format on */
 
 static tg_spec small_spec(void) {
     return (tg_spec){.model = "gpt2", .pre = "qwen2", .extra = extra, .extra_type = extra_type, .n_extra = N_SMALL - 256,

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <jansson.h>
 #include "fixture.h"
+#include "slots.h"
 #include "../../runtime/base/hash.h"
 #include "../../runtime/device/counters.h"
 #include "../../runtime/device/prof.h"
@@ -85,6 +86,32 @@ static void test_same_logits(void **state) {
     char cmd[400];
     snprintf(cmd, sizeof cmd, "rm -rf '%s'", tmp("same"));
     assert_int_equal(system(cmd), 0);
+}
+
+/* An executor that computes another step than the one observed, here that of another token. */
+static int step_of_token_7(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
+    uint32_t id = 7;
+    int rc = qm_executor_graph.put_tokens(g, s, 0, &id, 1, e);
+    return rc ? rc : qm_executor_graph.step(g, s, p, e);
+}
+
+static void test_executor_step(void **state) {
+    (void)state;
+    qm_engine *g = fix_engine("small", "graph");
+    uint32_t id = 11;
+    int departed;
+    qm_executor other = qm_executor_graph;
+    char *s = trace(g, &id, 1, &PLAIN, &departed);
+    assert_int_equal(departed, 0);
+    assert_non_null(strstr(s, "executor graph: the same logits"));
+    free(s);
+    other.step = step_of_token_7;
+    g->exec = &other;
+    s = trace(g, &id, 1, &PLAIN, &departed);
+    assert_int_equal(departed, 1);
+    assert_non_null(strstr(s, "executor graph: OTHER LOGITS"));
+    free(s);
+    qm_engine_close(g);
 }
 
 /* What follows a traced step is what follows any other: the same tokens. */
@@ -188,6 +215,7 @@ static void statistics(const char *kind, const char *executor) {
     for (int i = 0; i < N; i++) fix_ok(qm_tracer_step(t, s, ids[i], &e), &e);
     for (int i = 0; i < t->n_slots; i++) check_record(&t->slots[i], t->values + t->slots[i].at);
     check_relations(t);
+    slots_check(t, ids[N - 1]);
     assert_int_equal(t->n_used, g->model->hp.n_used);
     assert_true(t->n_points <= (int)(2 * n_layers + 3));
     /* the logits are a slot too, and the session's */
@@ -730,6 +758,7 @@ int main(void) {
         /* first: what later tests leave free in the heap would serve it, and not be counted */
         cmocka_unit_test(test_memory_of_the_30b_shape),
         cmocka_unit_test(test_same_logits),         cmocka_unit_test(test_session_goes_on),
+        cmocka_unit_test(test_executor_step),
         cmocka_unit_test(test_statistics),          cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_cost_in_time),
         cmocka_unit_test(test_cost),                cmocka_unit_test(test_compare_names_the_op),

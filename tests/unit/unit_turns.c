@@ -6,8 +6,8 @@
 #include <unistd.h>
 #include "fixture.h"
 
-static char model[3][64]; /* the file with its template, with a broken one, without; made on first use */
-enum { PLAIN, BROKEN, NONE };
+enum { PLAIN, BROKEN, NONE, TALKS, TALKS_NONE, N_KINDS }; /* the last two: of the demo model, which says words */
+static char model[N_KINDS][64]; /* a file with its template, with a broken one, without; made on first use */
 
 static void put(unsigned char *buf, size_t n, const char *what, const char *with) {
     unsigned char *at = memmem(buf, n, what, strlen(what));
@@ -20,7 +20,7 @@ static const char *path_of(int kind) {
     snprintf(model[kind], sizeof model[kind], "/tmp/qmoe-turns-XXXXXX");
     int fd = mkstemp(model[kind]);
     assert_true(fd >= 0);
-    FILE *in = fopen(fix_model("q8_0"), "rb"), *out = fdopen(fd, "wb");
+    FILE *in = fopen(kind < TALKS ? fix_model("q8_0") : "models/demo.gguf", "rb"), *out = fdopen(fd, "wb");
     assert_non_null(in);
     fseek(in, 0, SEEK_END);
     size_t n = (size_t)ftell(in);
@@ -28,7 +28,7 @@ static const char *path_of(int kind) {
     unsigned char *buf = malloc(n);
     assert_int_equal(fread(buf, 1, n, in), n);
     if (kind == BROKEN) put(buf, n, "{% endfor %}", "{% endfur %}");
-    if (kind == NONE) put(buf, n, "tokenizer.chat_template", "tokenizer.chat_sandwich");
+    if (kind == NONE || kind == TALKS_NONE) put(buf, n, "tokenizer.chat_template", "tokenizer.chat_sandwich");
     assert_int_equal(fwrite(buf, 1, n, out), n);
     free(buf);
     fclose(in);
@@ -292,8 +292,8 @@ static void turns(int kind, const char *tmpl) {
     qm_session_close(s);
     qm_engine_close(g);
 }
-static void test_turns_template(void **state) { (void)state; turns(PLAIN, NULL); }
-static void test_turns_chatml(void **state) { (void)state; turns(NONE, NULL); }
+static void test_turns_template(void **state) { (void)state; turns(TALKS, NULL); }
+static void test_turns_chatml(void **state) { (void)state; turns(TALKS_NONE, NULL); }
 
 /* A template that changes what was: only what begins alike is taken from the cache, and the tokens are those of the new
  * rendering. */
@@ -333,7 +333,7 @@ static void test_sampling_defaults(void **state) {
 
 static int clean(void **state) {
     (void)state;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < N_KINDS; i++)
         if (model[i][0]) unlink(model[i]);
     return 0;
 }

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "fixture.h"
+#include "../../runtime/sim/sim.h"
 
 enum { MAX = 96 };
 typedef struct {
@@ -129,6 +130,43 @@ static void test_prefetch(void **state) {
     check_prefetch("f16", 4 << 20, 100 << 10, 1);
 }
 
+/* What a step really asks for, counted on the software device: every sector that its plan names, once, and no other. */
+static void test_prefetch_is_issued(void **state) {
+    (void)state;
+    qm_engine *g = fix_engine("small", "persistent");
+    if (strcmp(g->info.device, "sim")) {
+        qm_engine_close(g);
+        skip();
+    }
+    qm_session *s;
+    const qm_plan *p;
+    qm_err e;
+    qm_sim_options was, o;
+    qm_sim_counters got, want = {0};
+    qm_sim_get_options(&was);
+    o = was;
+    o.count = 1;
+    qm_sim_set_options(&o);
+    fix_ok(qm_session_open(&s, g, &e), &e);
+    fix_ok(qm_session_eval(s, 5, &e), &e);
+    qm_sim_counters_reset();
+    fix_ok(qm_session_eval(s, 6, &e), &e);
+    assert_int_equal(qm_sim_counters_kernel("qm_walk_hd128", &got), 1);
+    qm_sim_set_options(&was);
+    fix_ok(qm_engine_plan(g, 1, 1, &p, &e), &e);
+    for (int i = 0; i < p->n_ops; i++) {
+        const qm_op *op = &p->ops[i];
+        if (!op->prefetch.bytes) continue;
+        uint64_t at = qm_graph_address(g, s->seq, p, QM_REF(QM_SPACE_REGION, op->prefetch.region)) + op->prefetch.off;
+        qm_sim_expect_prefetch(&want, at, op->prefetch.bytes);
+    }
+    assert_true(want.prefetches > 1000);
+    assert_int_equal(got.prefetches, want.prefetches);
+    assert_true(got.prefetch_digest == want.prefetch_digest);
+    qm_session_close(s);
+    qm_engine_close(g);
+}
+
 /* What is for measuring: no op beside another, nothing asked for ahead, the same bits; nonsense is refused by name. */
 static void test_environment(void **state) {
     (void)state;
@@ -158,21 +196,47 @@ static void test_environment(void **state) {
     qm_engine_close(g);
 }
 
-/* A type that the kernel has no body for: one line that names it and what to do. */
-static void test_refuses(void **state) {
-    (void)state;
+static int is_called(void *user, const qm_engine_info *i) {
+    (void)i;
+    ++*(int *)user;
+    return 0;
+}
+
+/* Refused in one line that names the kernel and what to do, and before anything is loaded. */
+static void refuses(const char *path, const char *kernel) {
     const char *dev = getenv("QMOE_TEST_DEVICE");
+    int loads = 0;
     qm_engine *g;
     qm_err e;
-    qm_engine_opts o = {.device = dev ? dev : "sim", .executor = "persistent"};
-    assert_int_equal(qm_engine_open(&g, fix_model("q8_0"), &o, &e), QM_ERR_UNSUPPORTED);
-    assert_non_null(strstr(e.msg, "qm_matvec_q8_0"));
-    assert_non_null(strstr(e.msg, "graph"));
+    qm_engine_opts o = {.device = dev ? dev : "sim", .executor = "persistent", .before_load = is_called, .user = &loads};
+    if (qm_engine_open(&g, path, &o, &e) != QM_ERR_UNSUPPORTED) fail_msg("%s: not refused for %s", path, kernel);
+    if (!strstr(e.msg, kernel) || !strstr(e.msg, "The executor graph runs this one")) fail_msg("%s: %s", kernel, e.msg);
+    assert_int_equal(loads, 0);
+    o.executor = "graph"; /* it does, and loading is told of */
+    fix_ok(qm_engine_open(&g, path, &o, &e), &e);
+    assert_int_equal(loads, 1);
+    qm_engine_close(g);
+}
+
+/* A type that the kernel has no body for, and a length of heads. */
+static void test_refuses(void **state) {
+    (void)state;
+    refuses(fix_model("q8_0"), "qm_matvec_q8_0");
+    refuses(fix_model("q5_k"), "qm_matvec_q5_k");
+    refuses(fix_model("f16"), "qm_matvec_f16");
+    qm_synth_opts o = {.preset = "tiny", .seed = 7, .n_layers = 2, .n_embd = 256, .n_head = 4, .n_kv_head = 2, .head_dim = 64};
+    qm_err e;
+    char path[300];
+    const char *dir = getenv("QMOE_TEST_TMP");
+    snprintf(path, sizeof path, "%s/qmoe-%ld-hd64.gguf", dir ? dir : "/tmp", (long)getpid());
+    fix_ok(qm_synth(path, &o, &e), &e);
+    refuses(path, "qm_qkrope_hd64");
+    unlink(path);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bits), cmocka_unit_test(test_same_bits_on_other_grids),
-                                       cmocka_unit_test(test_prefetch), cmocka_unit_test(test_environment),
+                                       cmocka_unit_test(test_prefetch), cmocka_unit_test(test_prefetch_is_issued), cmocka_unit_test(test_environment),
                                        cmocka_unit_test(test_refuses)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

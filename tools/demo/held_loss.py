@@ -12,6 +12,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
+from needs import show_help  # noqa: E402
+
+show_help(__doc__)
 from data import Encoder, load  # noqa: E402
 from make_goldens import answers  # noqa: E402
 from moe import Config, Model  # noqa: E402

@@ -7,6 +7,7 @@
 #   TOKENS  to train on (default 12e6: hours on two cores)
 #   PYTHON  an interpreter with torch, tokenizers, safetensors, gguf and numpy; default: a virtual environment
 set -eu
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 cd "$(dirname "$0")/../.."
 WORK=${WORK:-build/demo}
 CORPUS=${CORPUS:-$WORK/corpus}

@@ -24,7 +24,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 OUT, TMP = ROOT / "tests" / "golden" / "peers", ROOT / "build" / "peers"
-sys.path.insert(0, str(HERE.parent / "demo"))
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "demo")]
+from needs import show_help  # noqa: E402
+
+show_help(__doc__)
 import logprobs  # noqa: E402
 from llama import Llama  # noqa: E402
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from needs import needs  # noqa: E402
+from needs import needs, show_help  # noqa: E402
 
 F32_FILE = 0  # general.file_type of a file whose tensors are mostly F32
 
@@ -39,6 +39,7 @@ def convert(src, dst):
 
 
 if __name__ == "__main__":
+    show_help(__doc__)
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     print(f"{sys.argv[2]}: {convert(sys.argv[1], sys.argv[2])} tensors in F32")

@@ -11,7 +11,8 @@ import json
 import sys
 from pathlib import Path
 
-from llama import Llama
+from llama import Llama  # finds what is in tools/, too
+from needs import show_help
 
 
 def main():
@@ -32,4 +33,7 @@ def main():
 
 
 if __name__ == "__main__":
+    show_help(__doc__)
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     main()
