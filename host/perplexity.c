@@ -123,6 +123,7 @@ static int run(const char *text, size_t n) {
     char note[512];
     FILE *to = opt.out ? qm_host_beside(opt.out) : stdout;
     int json = opt.output && !strcmp(opt.output, "json"), status = QM_EXIT_FAIL;
+    if (opt.out && opt.file && qm_input_keep(strcmp(opt.file, "-") ? opt.file : "/dev/stdin", &e)) goto failed;
     if (opt.kl && qm_logprobs_get_info(opt.kl, &base, &e)) goto failed;
     qm_engine_opts eo = {.device = opt.device, .executor = opt.executor, .rope_base = opt.rope_base, .no_nfc = opt.no_nfc,
                          .n_ctx = opt.kl ? base.longest : opt.ctx ? (uint32_t)opt.ctx : 512,

@@ -53,7 +53,6 @@ static int check_kwargs(void) {
 int qm_run_read(const char *path, size_t limit, char **s, size_t *n) {
     int own = strcmp(path, "-"), rc = -1, over = 0;
     const char *name = own ? path : "standard input";
-    qm_err e = {0};
     FILE *f = own ? fopen(path, "rbe") : stdin;
     size_t cap = 65536, k;
     *n = 0;
@@ -69,7 +68,6 @@ int qm_run_read(const char *path, size_t limit, char **s, size_t *n) {
     if (!f || (*s && ferror(f))) qm_host_say("%s: %s", name, strerror(errno));
     else if (!*s) qm_host_say("%s: out of memory", name);
     else if (over) qm_host_say("%s: more than %zu MiB, the most that is read here", name, limit >> 20);
-    else if (own && qm_input_keep(fileno(f), path, &e)) qm_host_fail(&e);
     else rc = 0;
     if (own && f) fclose(f);
     if (rc) free(*s);

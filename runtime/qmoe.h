@@ -255,8 +255,8 @@ int qm_quantize(const char *in_path, const char *out_path, const qm_quantize_opt
 /* n bytes as the file `path`, all at once: what stands there is replaced, with its mode, when they are on the disk;
  * links are followed; a device or a FIFO is written through; a file that is read by this process is refused. */
 int qm_write_file(const char *path, const void *p, size_t n, qm_err *e);
-/* The file of fd has been read under this name, and is not to be written over by this process. */
-int qm_input_keep(int fd, const char *name, qm_err *e);
+/* The file at path has been read, and is not to be written over by this process. */
+int qm_input_keep(const char *path, qm_err *e);
 /* Removes what unfinished output is on the disk. Async-signal-safe: for the handler of a signal that ends the process. */
 void qm_abandon_files(void);
 /* For a handler of SIGBUS: the name, fit to be printed, of the mapped file that addr lies in, or NULL. shrank: 1 where

@@ -78,7 +78,10 @@ const char *qm_input_fault(const void *addr, int *shrank) {
     return NULL;
 }
 
-int qm_input_keep(int fd, const char *name, qm_err *e) {
-    int slot = qm_input_hold(fd, name, NULL, 0, e);
+int qm_input_keep(const char *path, qm_err *e) {
+    int fd = open(path, O_PATH | O_CLOEXEC);
+    if (fd < 0) return qm_fail(e, QM_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
+    int slot = qm_input_hold(fd, path, NULL, 0, e);
+    close(fd);
     return slot < 0 ? slot : 0;
 }

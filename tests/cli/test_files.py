@@ -271,6 +271,9 @@ def test_an_input_is_never_the_output():
             err = run(*before, f"{d}/{kind}{path}", *behind, status=status)[1]
             assert b"the input cannot be the output too" in err and path.encode() in err, err
             assert {n: read(f"{d}/{n}") for n in os.listdir(d)} == kept, (before, kind)
+    with open(text, "rb") as f:
+        err = run(*ppl, "-f", "-", "--logits-out", f"{d}/hard-t.txt", status=1, stdin=f)[1]
+        assert b"the input cannot be the output too" in err and read(text) == TEXT, err
     # appended to by the shell
     with open(m, "ab") as f:
         p = subprocess.run([BIN, "quantize", m, "/dev/stdout", "q8_0"], stdout=f, stderr=subprocess.PIPE, timeout=60)
