@@ -2,7 +2,7 @@
 #   make            the program, $(B)/qmoe-gpu        make SAN=1 check   all tests under ASan and UBSan
 #   make demo       a small model says something      make fuzz          build the fuzzers (clang)
 #   make check      every test and check              make bench     the benches: bench/results/README.md
-#   make install PREFIX=/usr/local DESTDIR=
+#   make install PREFIX=/usr/local DESTDIR=       program, library, header, man page, completion; make uninstall
 B      ?= $(if $(SAN),build-san,build)
 PREFIX ?= /usr/local
 ifeq ($(origin CC),default)
@@ -19,8 +19,8 @@ endif
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 GOALS := $(or $(MAKECMDGOALS),all)
-ifneq ($(filter-out clean,$(GOALS)),)
-LEVEL := $(if $(filter-out all demo install clean,$(GOALS)),all,build)
+ifneq ($(filter-out clean uninstall,$(GOALS)),)
+LEVEL := $(if $(filter-out all demo install clean uninstall,$(GOALS)),all,build)
 -include $(B)/config.mk
 $(B)/config.mk: FORCE
 	@B=$(B) sh tools/setup.sh $(LEVEL)
@@ -133,9 +133,30 @@ demo: $(B)/qmoe-gpu
 	    printf '\n> %s\n' "$$p" && $(DEMO) -q -p "$$p" || exit 1; done
 	@printf '\n> (go on) Once upon a time' && $(DEMO) --raw -p "Once upon a time" -n 200
 
-install: $(B)/qmoe-gpu
-	install -D -m 755 $(B)/qmoe-gpu "$(DESTDIR)$(PREFIX)/bin/qmoe-gpu"
-	install -D -m 644 docs/qmoe-gpu.1 "$(DESTDIR)$(PREFIX)/share/man/man1/qmoe-gpu.1"
+# What is installed, and uninstalled: MODE:FILE:PLACE below PREFIX.
+HEADERS   := $(addprefix runtime/,qmoe.h chat.h measure.h quality.h base/err.h base/log.h)
+INSTALLED  = 755:$(B)/qmoe-gpu:bin/qmoe-gpu 644:docs/qmoe-gpu.1:share/man/man1/qmoe-gpu.1 \
+             644:$(B)/completion.bash:share/bash-completion/completions/qmoe-gpu 644:$(B)/completion.zsh:share/zsh/site-functions/_qmoe-gpu \
+             644:$(B)/libqmoe.a:lib/libqmoe.a 644:$(B)/qmoe.pc:lib/pkgconfig/qmoe.pc \
+             $(foreach h,$(HEADERS),644:$(h):include/qmoe/$(h:runtime/%=%))
+
+$(B)/completion.%: $(B)/qmoe-gpu
+	@$< completion $* > $@
+
+# The library is static: whoever links it needs its libraries too.
+$(B)/qmoe.pc: FORCE | $(B)/config.mk
+	@printf '%s\n' 'prefix=$(PREFIX)' 'Name: qmoe' 'Description: Qwen3-MoE models (GGUF) on one NVIDIA GPU, or on a software device' \
+	    "Version: $$(sed -n 's/^#define QM_VERSION "\(.*\)"/\1/p' runtime/qmoe.h)" 'Cflags: -I$${prefix}/include/qmoe' \
+	    'Libs: -L$${prefix}/lib -lqmoe $(filter-out -lpopt,$(LDLIBS))' > $@
+
+install: $(foreach x,$(INSTALLED),$(word 2,$(subst :, ,$x)))
+	@for x in $(INSTALLED); do IFS=:; set -- $$x; echo "  INSTALL	$(DESTDIR)$(PREFIX)/$$3"; \
+	    install -D -m $$1 "$$2" "$(DESTDIR)$(PREFIX)/$$3" || exit 1; done
+
+# Exactly these files, and the folder that is nobody else's.
+uninstall:
+	@for x in $(INSTALLED); do rm -f "$(DESTDIR)$(PREFIX)/$${x##*:}" || exit 1; done
+	@rmdir "$(DESTDIR)$(PREFIX)/include/qmoe/base" "$(DESTDIR)$(PREFIX)/include/qmoe" 2>/dev/null || true
 
 # A tarball for a GPU machine; `make dist-check` also runs its tests. ARCH=aarch64 cross-builds it.
 dist dist-check: $(B)/config.mk
@@ -147,6 +168,6 @@ clean:
 	rm -rf $(B)
 
 FORCE:
-.PHONY: all tests fuzz fuzzers check demo dist dist-check install setup clean FORCE
+.PHONY: all tests fuzz fuzzers check demo dist dist-check install uninstall setup clean FORCE
 .SECONDARY:
 -include $(shell find $(B)/o -name '*.d' 2>/dev/null)

@@ -21,16 +21,19 @@ static const struct poptOption table[] = {
     {"n-gen", 'n', POPT_ARG_ARGV, &opt.n_gen, 0, "tokens to generate, likewise (default: 128)", "N"},
     {"n-depth", 'd', POPT_ARG_ARGV, &opt.depth, 0, "positions in the cache before each test (default: 0)", "N"},
     {"repetitions", 'r', POPT_ARG_INT, &opt.reps, 0, "runs of each test (default: 5)", "N"},
-    {"output", 'o', POPT_ARG_STRING, &opt.output, 0, "md, csv, json or jsonl (default: md)", "FORMAT"},
+    {"output", 'o', POPT_ARG_STRING, &opt.output, 0, "how results are written (default: md)", "md|csv|json|jsonl"},
     {"no-warmup", 0, POPT_ARG_NONE, &opt.no_warmup, 0, "leave out the run before each test that is not counted", NULL},
     {"prefill", 0, POPT_ARG_NONE, &opt.prefill, 0,
      "reach a depth by computing it: by default random keys and values stand in for it", NULL},
     {"ctx", 'c', POPT_ARG_INT, &opt.ctx, 0, "context: positions to make room for (default: what the tests need)", "N"},
     {"seed", 0, POPT_ARG_LONGLONG, &opt.seed, 0, "of the random tokens (default: 1)", "N"},
-    {"device", 0, POPT_ARG_STRING, &opt.device, 0, "auto, cuda:N, or sim (default: auto)", "DEVICE"},
-    {"executor", 0, POPT_ARG_STRING, &opt.executor, 0, "graph, persistent (one resident kernel walks the step; Q4_K_M files),\nor ref: the C reference (default: graph)", "NAME"},
+    {"device", 0, POPT_ARG_STRING, &opt.device, 0, "where to run (default: auto)", "auto|cuda:N|sim"},
+    {"executor", 0, POPT_ARG_STRING, &opt.executor, 0, 
+     "one CUDA graph a step, one resident kernel that walks it (Q4_K_M files), or the C reference (default: graph)", "graph|persistent|ref"},
     {"per-op", 0, POPT_ARG_NONE, &opt.per_op, 0, "a decode step op by op instead of the tests; -v: each op, not each kind", NULL},
-    {"predict", 0, POPT_ARG_STRING, &opt.predict, 0, "estimate a GPU that is not here: rtx4090, gb10, h200, rtx5090, or all; with --per-op each kind of op;\nwithout FILE the 30B's shape", "CHIP"},
+    {"predict", 0, POPT_ARG_STRING, &opt.predict, 0, 
+     "estimate a GPU that is not here: rtx4090, gb10, h200, rtx5090, or all; with --per-op each kind of op; without FILE the 30B's shape",
+     "CHIP"},
     {"verbose", 'v', POPT_ARG_NONE, &opt.verbose, 0, "more about what happens on stderr", NULL},
     {"quiet", 'q', POPT_ARG_NONE, &opt.quiet, 0, "nothing on stderr but errors", NULL},
     POPT_TABLEEND};
@@ -140,7 +143,7 @@ static int run(const qm_bench_options *o) {
     say_where("", 0, 0);
     if (rc) {
         if (rc == QM_ERR_LIMIT || rc == QM_ERR_NOMEM) qm_err_prefix(&e, "%s does not fit", r.name);
-        qm_host_fail(&e);
+        status = qm_host_open_fail(&e, opt.ctx);
         goto out;
     }
     if (qm_bench_out_begin(o, &f)) goto out;

@@ -18,7 +18,7 @@ int qm_bench_per_op(const qm_bench_options *o) {
     qm_engine_opts eo = {.device = o->device, .executor = o->executor, .n_ctx = o->n_ctx ? o->n_ctx : deepest + 1,
                          .before_load = o->quiet ? NULL : qm_host_before_load,
                          .notice = o->quiet ? NULL : qm_host_notice};
-    if (qm_engine_open(&g, o->model, &eo, &e)) return qm_host_fail(&e);
+    if (qm_engine_open(&g, o->model, &eo, &e)) return qm_host_open_fail(&e, (int)o->n_ctx);
     int rc = qm_bench_ops(g, &w, qm_host_write, stdout, &e);
     if (rc) rc = qm_host_fail(&e);
     qm_engine_close(g);

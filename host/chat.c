@@ -40,11 +40,13 @@ typedef struct {
     char *s;       /* the answer so far */
     size_t n, cap;
     int failed;
+    qm_progress prefill;
 } answer;
 
 static int on_token(void *user, uint32_t id, const char *s, size_t n) {
     answer *a = user;
     (void)id;
+    qm_progress_end(&a->prefill);
     if (a->n + n + 1 > a->cap) {
         size_t cap = 2 * (a->n + n + 1);
         char *p = realloc(a->s, cap);
@@ -59,7 +61,8 @@ static int on_token(void *user, uint32_t id, const char *s, size_t n) {
 }
 
 static int on_prefill(void *user, uint32_t done, uint32_t total) {
-    (void)user, (void)done, (void)total;
+    answer *a = user;
+    qm_progress_show(&a->prefill, "prompt ", done, total);
     return qm_chat_interrupted;
 }
 
@@ -100,9 +103,12 @@ static int turn(qm_chat *c, const char *text, size_t n) {
         return QM_EXIT_FAIL;
     }
     qm_gen_opts o = {.max_tokens = qm_run.n < 0 ? 0 : (uint32_t)qm_run.n, .ignore_eos = qm_run.ignore_eos,
+                     .stop = (const char *const *)qm_run.stop, .n_stop = qm_run.n_stop,
                      .on_token = on_token, .on_prefill = on_prefill, .user = &a};
     qm_chat_interrupted = 0;
+    qm_progress_begin(&a.prefill, !qm_run.quiet);
     int rc = qm_session_chat(c->s, m, n_m, &o, &st, &e);
+    qm_progress_end(&a.prefill);
     free(m);
     if (!rc && !a.failed) {
         if (!a.n || a.s[a.n - 1] != '\n') putchar('\n');
@@ -168,7 +174,10 @@ static int run(qm_lines *l) {
     qm_chat c = {0};
     int status = QM_EXIT_FAIL;
     if (qm_run.system && qm_run.system[0] && !(c.system = strdup(qm_run.system))) goto out;
-    if (qm_run_open(&c.g, cancelled, NULL, NULL, &e)) goto failed;
+    if (qm_run_open(&c.g, cancelled, NULL, NULL, &e)) {
+        status = qm_host_open_fail(&e, qm_run.ctx);
+        goto out;
+    }
     qm_engine_get_info(c.g, &c.info);
     qm_run_describe(&c.info);
     qm_sampling_choose(c.g, &c.how);

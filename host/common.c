@@ -31,6 +31,11 @@ int qm_host_fail(const qm_err *e) {
     return QM_EXIT_FAIL;
 }
 
+int qm_host_open_fail(const qm_err *e, int ctx) {
+    qm_host_fail(e);
+    return e->code == QM_ERR_ARG || (e->code == QM_ERR_LIMIT && ctx > 0) ? QM_EXIT_USAGE : QM_EXIT_FAIL;
+}
+
 static void to_stderr(void *user, int level, const char *line) {
     const int *most = user;
     if (level > *most) return;
@@ -44,6 +49,24 @@ void qm_host_log(int level) {
 }
 
 int qm_host_write(void *file, const char *s, size_t n) { return fwrite(s, 1, n, file) != n; }
+
+static int hex(char c) { return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1; }
+
+/* Any other escape stays as it is; \x00 too: the text ends at a NUL. */
+void qm_host_unescape(char *s) {
+    static const char from[] = "nrt'\"\\", to[] = "\n\r\t'\"\\";
+    if (!s) return;
+    char *d = s;
+    for (const char *at; *s; *d++ = *s++) {
+        if (s[0] != '\\' || !s[1]) continue;
+        if ((at = strchr(from, s[1]))) *++s = to[at - from];
+        else if (s[1] == 'x' && hex(s[2]) >= 0 && hex(s[3]) >= 0 && (hex(s[2]) || hex(s[3]))) {
+            s[3] = (char)(16 * hex(s[2]) + hex(s[3]));
+            s += 3;
+        }
+    }
+    *d = 0;
+}
 
 /* Edits between a and b: insert, delete, replace, swap of neighbours (optimal string alignment). */
 static int edits(const char *a, const char *b) {

@@ -12,19 +12,18 @@
 
 static struct {
     char *file;
-    char **stop;
-    int raw, special, json;
+    int raw, special, json, verbose_prompt;
 } opt;
 
 static const struct poptOption table[] = {
     {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_run_table, 0, NULL, NULL},
-    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_sampling_table, 0, "How tokens are chosen:", NULL},
     {"file", 'f', POPT_ARG_STRING, &opt.file, 0, "read the prompt from FILE, - is standard input", "FILE"},
     {"raw", 0, POPT_ARG_NONE, &opt.raw, 0, "continue the prompt as plain text, without the chat format", NULL},
     {"special", 0, POPT_ARG_NONE, &opt.special, 0, "with --raw: match control tokens such as <|im_start|> in the prompt",
      NULL},
-    {"stop", 0, POPT_ARG_ARGV, &opt.stop, 0, "end before this text (may be given several times)", "TEXT"},
+    {"verbose-prompt", 0, POPT_ARG_NONE, &opt.verbose_prompt, 0, "list the prompt's tokens on stderr, ids and pieces", NULL},
     {"json", 0, POPT_ARG_NONE, &opt.json, 0, "print one JSON object instead of text", NULL},
+    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_sampling_table, 0, "How tokens are chosen:", NULL},
     POPT_TABLEEND};
 
 typedef struct {
@@ -49,10 +48,12 @@ typedef struct {
     text said;          /* --json: all of it */
     json_t *ids;        /* --json */
     int failed;
+    qm_progress prefill;
 } sink;
 
 static int on_token(void *user, uint32_t id, const char *s, size_t n) {
     sink *k = user;
+    qm_progress_end(&k->prefill);
     if (k->out) {
         if (n && (fwrite(s, 1, n, k->out) != n || fflush(k->out))) k->failed = 1;
         return k->failed;
@@ -63,6 +64,12 @@ static int on_token(void *user, uint32_t id, const char *s, size_t n) {
     memcpy(p + k->said.n, s, n);
     k->said.n += n;
     if (id != UINT32_MAX) json_array_append_new(k->ids, json_integer(id));
+    return 0;
+}
+
+static int on_prefill(void *user, uint32_t done, uint32_t total) {
+    sink *k = user;
+    qm_progress_show(&k->prefill, "prompt ", done, total);
     return 0;
 }
 
@@ -101,12 +108,6 @@ static int print_json(const qm_engine_info *i, const qm_gen_stats *s, const qm_s
     return bad ? QM_EXIT_FAIL : QM_EXIT_OK;
 }
 
-static size_t count(char **list) {
-    size_t n = 0;
-    while (list && list[n]) n++;
-    return n;
-}
-
 static int render(const qm_engine *g, const text *prompt, qm_tokens *ids, qm_err *e) {
     qm_message m[2];
     size_t n = 0;
@@ -142,12 +143,23 @@ static int run(text prompt) {
     sink k = {.out = opt.json ? NULL : stdout, .ids = json_array()};
     int status = QM_EXIT_FAIL;
     qm_gen_opts go = {.max_tokens = qm_run.n < 0 ? 0 : (uint32_t)qm_run.n, .ignore_eos = qm_run.ignore_eos,
-                      .stop = (const char *const *)opt.stop, .n_stop = count(opt.stop), .on_token = on_token,
+                      .stop = (const char *const *)qm_run.stop, .n_stop = qm_run.n_stop, .on_token = on_token, .on_prefill = on_prefill,
                       .user = &k};
-    if (qm_run_open(&g, NULL, measure, &a, &e)) goto failed;
+    if (qm_run_open(&g, NULL, measure, &a, &e)) {
+        status = qm_host_open_fail(&e, qm_run.ctx);
+        goto out;
+    }
     qm_engine_get_info(g, &info);
     qm_run_describe(&info);
+    if (opt.verbose_prompt) {
+        fprintf(stderr, "prompt  %zu tokens\n", a.ids.n);
+        for (size_t i = 0, n; i < a.ids.n; i++) {
+            const char *piece = qm_engine_piece(g, a.ids.v[i], &n);
+            qm_host_token(stderr, a.ids.v[i], piece, n);
+        }
+    }
     qm_sampling_choose(g, &how);
+    qm_progress_begin(&k.prefill, !qm_run.quiet && !opt.json);
     if (qm_session_open(&s, g, &e) || qm_session_set_sampling(s, &how, &e) || qm_generate(s, a.ids.v, a.ids.n, &go, &st, &e)) goto failed;
     if (k.failed) {
         qm_host_say("standard output: cannot be written");
@@ -159,6 +171,7 @@ static int run(text prompt) {
     if (!qm_run.quiet) report(&info, &st, &how);
     goto out;
 failed:
+    qm_progress_end(&k.prefill);
     qm_host_fail(&e);
 out:
     qm_session_close(s);

@@ -8,6 +8,7 @@
 #define QM_HOST_H
 #include <popt.h>
 #include <stdint.h>
+#include <stdio.h>
 #include "runtime/qmoe.h"
 
 enum { QM_EXIT_OK = 0, QM_EXIT_FAIL = 1, QM_EXIT_USAGE = 2 };
@@ -16,14 +17,21 @@ enum { QM_EXIT_OK = 0, QM_EXIT_FAIL = 1, QM_EXIT_USAGE = 2 };
 #include "commands.def"
 #undef QM_CMD
 
-/* Reads argv by table (which must not define --help and -h: they are added). Returns -1 to go on:
- * *con then yields the positional arguments by poptGetArg and is the caller's to poptFreeContext.
- * Otherwise returns the exit status the command must return at once (0 after --help, 2 after a wrong
- * option, with a suggestion printed), and *con is NULL. synopsis: "MODEL [options]".
- * Every option stores through its `arg`; val stays 0.
+/* Reads argv by table (which must not define --help, -h and --version: they are added), llama.cpp's names included
+ * (flags.def). Returns -1 to go on: *con then yields the positional arguments by poptGetArg and is the caller's to
+ * poptFreeContext. Otherwise returns the exit status the command must return at once (0 after --help, 2 after a wrong
+ * option, with a suggestion printed), and *con is NULL. Every option of the table has a long name and stores through its
+ * `arg`; val stays 0. Its argDescrip is FILE or DIR where a path is expected, and "auto|sim" where words are (completion
+ * reads it). synopsis: "MODEL [options]", then paragraphs for --help, which wraps them; lines that begin with a space
+ * stand as they are.
  * Strings that popt stores are malloc'd: keep the variables of the table static, or free them. */
 int qm_host_options(poptContext *con, int argc, char **argv, const struct poptOption *table,
                     const char *synopsis);
+/* The text of --help. table: as qm_host_options has it, with --help. */
+void qm_host_help(FILE *f, const char *prog, const char *synopsis, const struct poptOption *table);
+/* While fn is set, qm_host_options hands it each table instead of reading a command line, and the command ends with 0. */
+typedef void (*qm_host_visitor)(void *user, const char *prog, const struct poptOption *table);
+void qm_host_visit(qm_host_visitor fn, void *user);
 
 /* Exactly n positional arguments into args[n]; else says what is missing or too many, frees and
  * clears *con and returns 2. -1 to go on. what: their names, e.g. "MODEL". */
@@ -33,6 +41,9 @@ int qm_host_args(poptContext *con, const char **args, int n, const char *what);
 void qm_host_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same for an error; returns 1. */
 int qm_host_fail(const qm_err *e);
+/* The same where what failed was asked for by options alone (qm_engine_open): 2 where one of them was out of range, --ctx
+ * beyond the model's limit too, else 1. ctx: 0 or less: not given. */
+int qm_host_open_fail(const qm_err *e, int ctx);
 /* The same for wrong usage; returns 2. */
 int qm_host_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
@@ -45,10 +56,27 @@ int qm_host_write(void *file, const char *s, size_t n);
 /* The word of list[n] nearest to `word` by edits, or NULL if none is near enough to suggest. */
 const char *qm_host_nearest(const char *word, const char *const *list, int n);
 
+/* A line "  1234 -> 'piece'"; of the piece, what is no printable text is written as C writes it. */
+void qm_host_token(FILE *f, uint32_t id, const char *piece, size_t n);
+/* C's escapes in s, as far as llama.cpp knows them: \n \r \t \' \" \\ \xHH. NULL is left alone. */
+void qm_host_unescape(char *s);
+
 /* A qm_engine_opts.before_load: says how slow a large model will be where there is no GPU. user is not used. */
 int qm_host_before_load(void *user, const qm_engine_info *i);
 /* A qm_engine_opts.notice: a line on stderr. user is not used. */
 void qm_host_notice(void *user, const char *line);
+
+/* A line on stderr that says how far a long computation is: only on a terminal, at most ten times a second, and not before a
+ * tenth of a second has passed. `end` erases it: call it before anything else is printed. */
+typedef struct {
+    int on, shown;
+    double start, last;
+    uint64_t from;
+} qm_progress;
+void qm_progress_begin(qm_progress *p, int wanted);
+/* "\rWHAT 1200 of 9000 tokens, 57.1 tok/s, 2:17 left" */
+void qm_progress_show(qm_progress *p, const char *what, uint64_t done, uint64_t of);
+void qm_progress_end(qm_progress *p);
 
 /* "1.79 GiB" (binary units: a size; rates are decimal) into buf; returns buf. */
 const char *qm_host_bytes(char *buf, size_t n, uint64_t bytes);

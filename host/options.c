@@ -1,31 +1,23 @@
-/* options.c: popt, with suggestions for wrong options and with --help that returns. */
-#include "host.h"
-#include <stdio.h>
+/* options.c: a command's options: flags.c makes the words plain, popt stores them, help.c prints them. */
+#include "flags.h"
 #include <string.h>
 
-enum { HELP = 0x4851, MAX_NAMES = 96 }; /* a value that no command's own option uses */
+enum { HELP = 0x4851, VERSION = 0x4852 }; /* values that no command's own option uses */
 
-static int names_of(const struct poptOption *t, const char **names, int n) {
-    for (; t->longName || t->shortName || t->arg; t++) {
-        if ((t->argInfo & POPT_ARG_MASK) == POPT_ARG_INCLUDE_TABLE)
-            n = names_of(t->arg, names, n);
-        else if (t->longName && n < MAX_NAMES)
-            names[n++] = t->longName;
-    }
-    return n;
+static qm_host_visitor visit;
+static void *visit_user;
+
+void qm_host_visit(qm_host_visitor fn, void *user) {
+    visit = fn;
+    visit_user = user;
 }
 
-static int refuse(poptContext con, int rc, const struct poptOption *all, const char *prog) {
+/* popt stumbled over a value, which stands behind '=' (flags.c). */
+static int refuse(poptContext con, int rc) {
     const char *bad = poptBadOption(con, POPT_BADOPTION_NOALIAS);
-    if (rc != POPT_ERROR_BADOPT) return qm_host_usage("%s: %s", bad, poptStrerror(rc));
-    const char *names[MAX_NAMES], *near = NULL;
-    char word[64];
-    const char *w = bad;
-    while (*w == '-') w++;
-    snprintf(word, sizeof word, "%.*s", (int)strcspn(w, "="), w);
-    if (word[0] && word[1]) near = qm_host_nearest(word, names, names_of(all, names, 0));
-    if (near) return qm_host_usage("there is no option %s; did you mean --%s?", bad, near);
-    return qm_host_usage("there is no option %s; `%s --help` lists them", bad, prog);
+    size_t n = strcspn(bad, "=");
+    const char *why = rc == POPT_ERROR_BADNUMBER ? "expected a number" : rc == POPT_ERROR_OVERFLOW ? "the number is out of range" : poptStrerror(rc);
+    return qm_host_usage("%.*s%s%s: %s", (int)n, bad, bad[n] ? " " : "", bad[n] ? bad + n + 1 : "", why);
 }
 
 int qm_host_options(poptContext *con, int argc, char **argv, const struct poptOption *table,
@@ -33,21 +25,27 @@ int qm_host_options(poptContext *con, int argc, char **argv, const struct poptOp
     static struct poptOption all[] = { /* static: the context keeps a pointer to it */
         {NULL, 0, POPT_ARG_INCLUDE_TABLE, NULL, 0, "Options:", NULL},
         {"help", 'h', POPT_ARG_NONE, NULL, HELP, "show this text", NULL},
+        {"version", 0, POPT_ARG_NONE, NULL, VERSION, "show the version", NULL},
         POPT_TABLEEND,
     };
+    int n, rc;
+    char **words;
     all[0].arg = (void *)table;
-    *con = poptGetContext(argv[0], argc, (const char **)argv, all, 0);
+    *con = NULL;
+    if (visit) {
+        visit(visit_user, argv[0], all);
+        return QM_EXIT_OK;
+    }
+    if ((rc = qm_flags_read(argc, argv, all, &n, &words)) >= 0) return rc;
+    *con = poptGetContext(argv[0], n, (const char **)words, all, 0);
     if (!*con) return qm_host_usage("out of memory");
-    poptSetOtherOptionHelp(*con, synopsis);
-    int rc, status = -1;
-    while ((rc = poptGetNextOpt(*con)) >= 0)
-        if (rc == HELP) {
-            poptPrintHelp(*con, stdout, 0);
-            status = QM_EXIT_OK;
-            goto out;
-        }
-    if (rc < -1) status = refuse(*con, rc, all, argv[0]);
-out:
+    int status = -1;
+    while (status < 0 && (rc = poptGetNextOpt(*con)) >= 0) {
+        if (rc == HELP) qm_host_help(stdout, argv[0], synopsis, all);
+        if (rc == VERSION) printf("qmoe-gpu %s\n", QM_VERSION);
+        if (rc == HELP || rc == VERSION) status = QM_EXIT_OK;
+    }
+    if (status < 0 && rc < -1) status = refuse(*con, rc);
     if (status >= 0) *con = poptFreeContext(*con);
     return status;
 }

@@ -23,11 +23,11 @@ static const struct poptOption table[] = {
     {"logits-out", 0, POPT_ARG_STRING, &opt.out, 0, "write the log-probabilities of every scored position", "FILE"},
     {"top-k", 0, POPT_ARG_INT, &opt.top_k, 0, "with --logits-out: only the N likeliest tokens and the rest's sum (default: all)", "N"},
     {"kl", 0, POPT_ARG_STRING, &opt.kl, 0, "compare with such a file; its tokens are the text", "FILE"},
-    {"output", 'o', POPT_ARG_STRING, &opt.output, 0, "text or json (default: text)", "FORMAT"},
+    {"output", 'o', POPT_ARG_STRING, &opt.output, 0, "how the result is written (default: text)", "text|json"},
     {"no-nfc", 0, POPT_ARG_NONE, &opt.no_nfc, 0, "do not normalise the text to NFC (llama.cpp's ids)", NULL},
-    {"device", 'd', POPT_ARG_STRING, &opt.device, 0, "auto, cuda:N, or sim (default: auto)", "DEVICE"},
+    {"device", 'd', POPT_ARG_STRING, &opt.device, 0, "where to run (default: auto)", "auto|cuda:N|sim"},
     {"executor", 0, POPT_ARG_STRING, &opt.executor, 0,
-     "graph, persistent, or ref: the C reference with activations in f32, the yardstick (default: graph)", "NAME"},
+     "what runs a step; ref: the C reference with activations in f32, the yardstick (default: graph)", "graph|persistent|ref"},
     {"rope-freq-base", 0, POPT_ARG_FLOAT, &opt.rope_base, 0, "override the file's RoPE base", "X"},
     {"verbose", 'v', POPT_ARG_NONE, &opt.verbose, 0, "more about the model and the device on stderr", NULL},
     {"quiet", 'q', POPT_ARG_NONE, &opt.quiet, 0, "nothing on stderr but errors", NULL},
@@ -59,6 +59,14 @@ static char *read_text(size_t *n) {
     }
     if (!std) fclose(f);
     return s;
+}
+
+static int on_position(void *user, uint64_t done, uint64_t of, uint32_t chunk, uint32_t n, double ppl) {
+    char what[96];
+    int k = snprintf(what, sizeof what, "%s %u of %u,", opt.kl ? "sequence" : "chunk", chunk, n);
+    if (ppl > 0) snprintf(what + k, sizeof what - (size_t)k, " PPL %.4f,", ppl);
+    qm_progress_show(user, what, done, of);
+    return 0;
 }
 
 /* The running estimate, as llama-perplexity has it: "[1]15.2701,[2]5.4007,". */
@@ -132,6 +140,7 @@ static int run(const char *text, size_t n) {
     qm_engine_info info;
     qm_perplexity_result r;
     qm_logprobs_info base = {0};
+    qm_progress progress = {0};
     char note[512];
     int json = opt.output && !strcmp(opt.output, "json"), status = QM_EXIT_FAIL;
     if (opt.kl && qm_logprobs_get_info(opt.kl, &base, &e)) goto failed;
@@ -140,15 +149,21 @@ static int run(const char *text, size_t n) {
                          .f32_act = opt.executor && !strcmp(opt.executor, "ref"),
                          .before_load = opt.quiet ? NULL : qm_host_before_load,
                          .notice = opt.quiet ? NULL : qm_host_notice};
-    if (qm_engine_open(&g, opt.model, &eo, &e)) goto failed;
+    if (qm_engine_open(&g, opt.model, &eo, &e)) {
+        status = qm_host_open_fail(&e, opt.ctx);
+        goto out;
+    }
     qm_engine_get_info(g, &info);
     if (opt.verbose) describe(&info);
     if (text && qm_engine_tokenize(g, text, n, 0, &ids, &e)) goto failed;
+    qm_progress_begin(&progress, !opt.quiet);
     snprintf(note, sizeof note, "qmoe-gpu " QM_VERSION ", %s, executor %s%s, %s", info.device_name, info.executor,
              eo.f32_act ? " with f32 activations" : "", info.name);
     qm_perplexity_opts po = {.n_ctx = eo.n_ctx, .max_chunks = (uint32_t)opt.chunks, .base = opt.kl, .out = opt.out, .note = note,
-                             .k = (uint32_t)opt.top_k, .on_chunk = opt.quiet ? NULL : on_chunk};
+                             .k = (uint32_t)opt.top_k, .user = &progress,
+                             .on_chunk = opt.quiet || progress.on ? NULL : on_chunk, .on_position = progress.on ? on_position : NULL};
     if (qm_perplexity(g, text ? ids.v : NULL, ids.n, &po, &r, &e)) goto failed;
+    qm_progress_end(&progress);
     if (json) print_json(&info, &r, &base);
     else print_text(&r, &base);
     status = QM_EXIT_OK;
@@ -161,6 +176,7 @@ static int run(const char *text, size_t n) {
                 info.device_name, info.executor);
     goto out;
 failed:
+    qm_progress_end(&progress);
     qm_host_fail(&e);
 out:
     qm_engine_close(g);
@@ -174,8 +190,8 @@ int qm_cmd_perplexity(int argc, char **argv) {
                              "[-m] FILE -f TEXT [options]\n\n"
                              "Perplexity as llama-perplexity takes it: chunks of --ctx tokens, the second half of each scored.\n"
                              "--kl compares position by position with what another program, or --executor ref, wrote:\n"
-                             "  qmoe-gpu perplexity -m model.gguf -f text.txt --executor ref --logits-out ref.lp\n"
-                             "  qmoe-gpu perplexity -m model.gguf --kl ref.lp");
+                             "  qmoe-gpu perplexity -m m.gguf -f text.txt --executor ref --logits-out ref.lp\n"
+                             "  qmoe-gpu perplexity -m m.gguf --kl ref.lp");
     if (rc >= 0) return rc;
     if (!opt.model && poptPeekArg(con)) opt.model = strdup(poptGetArg(con));
     if ((rc = qm_host_args(&con, NULL, 0, "")) >= 0) return rc;

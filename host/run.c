@@ -2,30 +2,39 @@
 #include "run.h"
 #include <errno.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-qm_run_options qm_run = {.n = -1};
+qm_run_options qm_run = {.n = -1, .ctx = INT_MIN};
 
+static char *system_file;
+static int escape, no_escape;
 const struct poptOption qm_run_table[] = {
     {"model", 'm', POPT_ARG_STRING, &qm_run.model, 0, "the model, a GGUF file (any part of a split set)", "FILE"},
     {"prompt", 'p', POPT_ARG_STRING, &qm_run.prompt, 0, "the prompt; of a chat the first one", "TEXT"},
     {"system", 0, POPT_ARG_STRING, &qm_run.system, 0, "a system message before the prompt", "TEXT"},
-    {"sys", 0, POPT_ARG_STRING | POPT_ARGFLAG_ONEDASH, &qm_run.system, 0, "the same, -sys TEXT", "TEXT"},
+    {"system-file", 0, POPT_ARG_STRING, &system_file, 0, "read the system message from FILE", "FILE"},
+    {"escape", 'e', POPT_ARG_NONE, &escape, 0,
+     "\\n, \\r, \\t, \\', \\\", \\\\ and \\xHH in --prompt, --system and --stop stand for what they name (default: text is taken as it "
+     "stands)", NULL},
+    {"no-escape", 0, POPT_ARG_NONE, &no_escape, 0, "the opposite of --escape: the default", NULL},
     {"chat-template", 0, POPT_ARG_STRING, &qm_run.template_file, 0,
-     "render the conversation by this Jinja template instead of the model's own", "FILE"},
+     "render the conversation by this Jinja template instead of the model's own: a file, or the template itself", "FILE"},
     {"template-kwargs", 0, POPT_ARG_STRING, &qm_run.template_kwargs, 0,
      "more variables for the template: '{\"enable_thinking\": false}'", "JSON"},
     {"n-predict", 'n', POPT_ARG_INT, &qm_run.n, 0,
      "tokens of an answer at most; -1: until it ends or the context is full", "N"},
     {"ctx", 'c', POPT_ARG_INT, &qm_run.ctx, 0,
-     "context: positions to make room for (default: what is asked for takes,\nat least 4096, without an end 32768; at most the model's limit and what fits)", "N"},
+     "context: positions to make room for; 0: the model's limit (default: what is asked for takes, at least 4096, without an end 32768; at most the model's limit and what fits)", "N"},
+    {"stop", 0, POPT_ARG_ARGV, &qm_run.stop, 0, "end an answer before this text (may be given several times)", "TEXT"},
     {"ignore-eos", 0, POPT_ARG_NONE, &qm_run.ignore_eos, 0, "go on after an end-of-text token", NULL},
     {"no-nfc", 0, POPT_ARG_NONE, &qm_run.no_nfc, 0, "do not normalise the text to NFC (llama.cpp's ids)", NULL},
-    {"device", 'd', POPT_ARG_STRING, &qm_run.device, 0, "auto, cuda:N, or sim (default: auto)", "DEVICE"},
-    {"executor", 0, POPT_ARG_STRING, &qm_run.executor, 0, "graph, persistent (one resident kernel walks the step; Q4_K_M files),\nor ref: the C reference (default: graph)", "NAME"},
+    {"device", 'd', POPT_ARG_STRING, &qm_run.device, 0, "where to run (default: auto)", "auto|cuda:N|sim"},
+    {"executor", 0, POPT_ARG_STRING, &qm_run.executor, 0, 
+     "one CUDA graph a step, one resident kernel that walks it (Q4_K_M files), or the C reference (default: graph)", "graph|persistent|ref"},
     {"rope-freq-base", 0, POPT_ARG_FLOAT, &qm_run.rope_base, 0, "override the file's RoPE base", "X"},
     {"verbose", 'v', POPT_ARG_NONE, &qm_run.verbose, 0, "more about the model and the device on stderr", NULL},
     {"quiet", 'q', POPT_ARG_NONE, &qm_run.quiet, 0, "nothing on stderr but errors", NULL},
@@ -65,6 +74,12 @@ int qm_run_read(const char *path, char **s, size_t *n) {
     return rc;
 }
 
+static void unescape_all(void) {
+    qm_host_unescape(qm_run.prompt);
+    if (!system_file) qm_host_unescape(qm_run.system);
+    for (size_t i = 0; i < qm_run.n_stop; i++) qm_host_unescape(qm_run.stop[i]);
+}
+
 int qm_run_args(int argc, char **argv, const struct poptOption *table, const char *synopsis) {
     poptContext con;
     int rc = qm_host_options(&con, argc, argv, table, synopsis);
@@ -76,7 +91,14 @@ int qm_run_args(int argc, char **argv, const struct poptOption *table, const cha
     const char *name = strchr(argv[0], ' ') ? strchr(argv[0], ' ') + 1 : argv[0];
     if (!qm_run.model) return qm_host_usage("%s: no model: give --model FILE", name);
     if (qm_run.n == 0 || qm_run.n < -1) return qm_host_usage("--n-predict %d: expected -1, or 1 and above", qm_run.n);
-    if (qm_run.ctx < 0) return qm_host_usage("--ctx %d: expected 1 and above", qm_run.ctx);
+    if (qm_run.ctx == INT_MIN) qm_run.ctx = -1;
+    else if (qm_run.ctx < 0) return qm_host_usage("--ctx %d: expected 0 (the model's limit) and above", qm_run.ctx);
+    if (system_file && qm_run.system) return qm_host_usage("give the system message by --system or by --system-file, not both");
+    size_t n;
+    if (system_file && qm_run_read(system_file, &qm_run.system, &n)) return QM_EXIT_FAIL;
+    if (escape && no_escape) return qm_host_usage("--escape and --no-escape at once");
+    while (qm_run.stop && qm_run.stop[qm_run.n_stop]) qm_run.n_stop++;
+    if (escape) unescape_all();
     if (qm_run.template_kwargs && (rc = check_kwargs()) >= 0) return rc;
     qm_host_log(qm_run.verbose ? QM_LOG_DEBUG : qm_run.quiet ? -1 : QM_LOG_WARN);
     return -1;
@@ -115,14 +137,19 @@ static int progress(void *user, uint64_t done, uint64_t total) {
 
 int qm_run_open(qm_engine **g, int (*cancelled)(void), qm_run_measure m, void *user, qm_err *e) {
     loading l = {.show = !qm_run.quiet && qm_run_smart(2), .last = -1, .cancelled = cancelled, .measure = m, .user = user};
-    qm_engine_opts o = {.device = qm_run.device, .executor = qm_run.executor, .n_ctx = (uint32_t)qm_run.ctx,
+    qm_engine_opts o = {.device = qm_run.device, .executor = qm_run.executor, .n_ctx = qm_run.ctx < 0 ? 0 : qm_run.ctx ? (uint32_t)qm_run.ctx : QM_CTX_MODEL,
                         .measure = measure, .rope_base = qm_run.rope_base, .no_nfc = qm_run.no_nfc,
                         .template_kwargs = qm_run.template_kwargs,
                         .before_load = qm_run.quiet ? NULL : qm_host_before_load,
                          .notice = qm_run.quiet ? NULL : qm_host_notice, .progress = progress, .user = &l};
     char *text = NULL;
     size_t n;
-    if (qm_run.template_file && qm_run_read(qm_run.template_file, &text, &n))
+    /* llama.cpp's option takes the template itself: what holds a Jinja tag is one. */
+    if (qm_run.template_file && (strstr(qm_run.template_file, "{%") || strstr(qm_run.template_file, "{{"))) {
+        n = strlen(qm_run.template_file);
+        text = strdup(qm_run.template_file);
+        if (!text) return qm_fail(e, QM_ERR_NOMEM, "--chat-template: out of memory");
+    } else if (qm_run.template_file && qm_run_read(qm_run.template_file, &text, &n))
         return qm_fail(e, QM_ERR_IO, "--chat-template %s: cannot be read", qm_run.template_file);
     if (text && strlen(text) != n) {
         free(text);

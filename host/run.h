@@ -7,7 +7,9 @@
 /* The common options, as popt stores them: strings may be NULL, numbers 0. */
 typedef struct {
     char *model, *prompt, *system, *device, *executor, *template_file, *template_kwargs;
-    int n, ctx, no_nfc, ignore_eos, verbose, quiet; /* n -1: no limit */
+    char **stop; /* [n_stop] */
+    size_t n_stop;
+    int n, ctx, no_nfc, ignore_eos, verbose, quiet; /* n -1: no limit; ctx -1: not given, 0: the model's */
     float rope_base;
 } qm_run_options;
 extern qm_run_options qm_run;

@@ -28,8 +28,8 @@ static const struct poptOption table[] = {
     {"cosine", 0, POPT_ARG_DOUBLE, &opt.cosine, 0, "a cosine below this departs; default 0.9999, a directory's 0.999", "X"},
     {"dump", 0, POPT_ARG_STRING, &opt.dump, 0, "write every vector as DIR/LAYER.SLOT.npy", "DIR"},
     {"ctx", 'c', POPT_ARG_INT, &opt.ctx, 0, "positions to make room for (default: the prompt's, at least 4096)", "N"},
-    {"device", 'd', POPT_ARG_STRING, &opt.device, 0, "auto, cuda:N, sim", "WORD"},
-    {"executor", 0, POPT_ARG_STRING, &opt.executor, 0, "graph, persistent, ref", "WORD"},
+    {"device", 'd', POPT_ARG_STRING, &opt.device, 0, "where to run (default: auto)", "auto|cuda:N|sim"},
+    {"executor", 0, POPT_ARG_STRING, &opt.executor, 0, "what runs a step (default: graph)", "graph|persistent|ref"},
     {"rope-base", 0, POPT_ARG_FLOAT, &opt.rope_base, 0, "overrides the file's", "X"},
     {"no-nfc", 0, POPT_ARG_NONE, &opt.no_nfc, 0, "tokenise the text as it stands, as llama.cpp does", NULL},
     POPT_TABLEEND,
@@ -70,10 +70,9 @@ static int run(const qm_trace_opts *o) {
                          .measure = measure, .user = &ids};
     qm_engine *g = NULL;
     qm_err e = {0};
-    int departed = 0, status = QM_EXIT_FAIL;
-    if (qm_engine_open(&g, opt.model, &eo, &e) ||
-        qm_trace(g, opt.prompt, strlen(opt.prompt), ids.v, ids.n, o, &departed, qm_host_write, stdout, &e))
-        qm_host_fail(&e);
+    int departed = 0, status;
+    if (qm_engine_open(&g, opt.model, &eo, &e)) status = qm_host_open_fail(&e, opt.ctx);
+    else if (qm_trace(g, opt.prompt, strlen(opt.prompt), ids.v, ids.n, o, &departed, qm_host_write, stdout, &e)) status = qm_host_open_fail(&e, -1);
     else status = departed ? QM_EXIT_FAIL : QM_EXIT_OK;
     free(ids.v);
     qm_engine_close(g);

@@ -20,11 +20,12 @@ extern "C" {
 enum { QM_CTX_LEAST = 4096, QM_CTX_OPEN = 32768 };
 typedef struct qm_engine qm_engine;
 typedef struct qm_engine_info qm_engine_info;
+#define QM_CTX_MODEL UINT32_MAX /* n_ctx: the model's limit */
 typedef struct {
     const char *device;   /* "auto" (NULL), "cuda:N", "sim" */
     const char *executor; /* "graph" (NULL): one CUDA graph node per op; "persistent": one resident kernel walks the ops
                              of a step (Q4_K_M files); "ref": the C reference on the host */
-    /* KV cache positions to make room for. 0: max(n_needed + 8, n_wanted, QM_CTX_LEAST), at most the model's limit; where
+    /* KV cache positions to make room for; QM_CTX_MODEL: the model's limit. 0: max(n_needed + 8, n_wanted, QM_CTX_LEAST), at most the model's limit; where
      * that does not fit into memory what does, if that is n_needed at least (QM_CTX_LEAST or the model's limit, where
      * n_needed is not known). What cannot be is refused before any weight is loaded. */
     uint32_t n_ctx;
@@ -87,6 +88,17 @@ int qm_memory_estimate(qm_memory *m, const char *gguf_path, const qm_engine_opts
 typedef struct { uint32_t *v; size_t n, cap; } qm_tokens; /* free(v) when done */
 /* special != 0: control tokens in the text are matched (trusted text only). Appends. */
 int qm_engine_tokenize(const qm_engine *g, const char *text, size_t n, int special, qm_tokens *out, qm_err *e);
+/* The bytes of a token, [*n], which may be a part of a character; of a control token its text. NULL: no such id. They live as
+ * long as g. */
+const char *qm_engine_piece(const qm_engine *g, uint32_t id, size_t *n);
+
+/* A file's vocabulary alone: no weights are read, no device is opened, and the model need not be one that runs here. */
+typedef struct qm_vocab qm_vocab;
+int qm_vocab_open(qm_vocab **out, const char *gguf_path, int no_nfc, qm_err *e);
+void qm_vocab_close(qm_vocab *v);
+/* As qm_engine_tokenize. bos != 0: with the BOS token in front, if the file asks for one. */
+int qm_vocab_tokenize(const qm_vocab *v, const char *text, size_t n, int special, int bos, qm_tokens *out, qm_err *e);
+const char *qm_vocab_piece(const qm_vocab *v, uint32_t id, size_t *n); /* as qm_engine_piece */
 
 /* ---- generation ---- */
 typedef struct qm_session qm_session;

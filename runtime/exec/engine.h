@@ -34,8 +34,8 @@ typedef struct qm_executor {
     int (*put_sampling)(qm_engine *g, qm_seq *s, const qm_sample_params *p, qm_err *e);
     /* Computes the next position by a plan that was prepared; with logits it also writes tokens[pos + 1]. */
     int (*step)(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e);
-    /* Waits for the step that computed position pos (with logits, at most QM_RUN_AHEAD steps ago) and
-     * returns the token it chose, and the QM_FLAG_* raised so far. */
+    /* Waits for the step that computed position pos, at most QM_RUN_AHEAD steps before the last one. Of one with logits
+     * it returns the token it chose, and the QM_FLAG_* raised so far; of one without, nothing to go by. */
     int (*result)(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e);
     /* Logits of the sequence's last enqueued step that had any, [n_vocab]. Waits. */
     int (*logits)(qm_engine *g, qm_seq *s, float *out, qm_err *e);

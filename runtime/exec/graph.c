@@ -302,7 +302,7 @@ static int graph_step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
     int i = find(s, p), rc = 0;
     if (i == s->n_graphs) return qm_fail(e, QM_ERR_ARG, "executor: a step of %u splits was not prepared", p->shape.n_splits);
     QM_CU_TRY(d, GraphLaunch(s->graph[i], x->stream));
-    if (p->shape.logits) QM_CU_TRY(d, EventRecord(s->done[s->pos % QM_RESULT_RING], x->stream));
+    QM_CU_TRY(d, EventRecord(s->done[s->pos % QM_RESULT_RING], x->stream));
     s->pos++;
 out:
     return rc;

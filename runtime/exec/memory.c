@@ -50,22 +50,23 @@ static uint32_t least_of(uint64_t a, uint32_t b) { return a < b ? (uint32_t)a : 
 int qm_memory_choose(qm_memory *m, const qm_place *pl, qm_limits l, uint64_t free_bytes, uint64_t total_bytes,
                      const qm_engine_opts *o, const char *where, qm_err *e) {
     const uint32_t train = pl->model->hp.n_ctx_train;
+    const uint32_t n_ctx = o->n_ctx == QM_CTX_MODEL ? train : o->n_ctx;
     uint64_t need = o->n_needed;
     memset(m, 0, sizeof *m);
-    if (o->n_ctx > train)
-        return qm_fail(e, QM_ERR_LIMIT, "a context of %u exceeds the model's limit of %u (-c sets it)", o->n_ctx, train);
+    if (n_ctx > train)
+        return qm_fail(e, QM_ERR_LIMIT, "a context of %u exceeds the model's limit of %u (-c sets it)", n_ctx, train);
     if (need > train)
         return qm_fail(e, QM_ERR_LIMIT, "the prompt and what is to be generated take %llu positions, the model's limit is %u",
                        (unsigned long long)need, train);
-    if (o->n_ctx && need > o->n_ctx)
+    if (n_ctx && need > n_ctx)
         return qm_fail(e, QM_ERR_LIMIT, "the prompt and what is to be generated take %llu positions, the context (-c) is %u",
-                       (unsigned long long)need, o->n_ctx);
+                       (unsigned long long)need, n_ctx);
     uint64_t want = need + QM_SPARE_CTX;
     if (want < o->n_wanted) want = o->n_wanted;
     if (want < QM_CTX_LEAST) want = QM_CTX_LEAST;
-    l.n_ctx = o->n_ctx ? o->n_ctx : least_of(want, train);
+    l.n_ctx = n_ctx ? n_ctx : least_of(want, train);
     qm_memory_of(m, pl, l, free_bytes, total_bytes);
-    if (!m->fits && !o->n_ctx && m->n_ctx_max >= (need ? need : least_of(QM_CTX_LEAST, train))) {
+    if (!m->fits && !n_ctx && m->n_ctx_max >= (need ? need : least_of(QM_CTX_LEAST, train))) {
         l.n_ctx = m->n_ctx_max;
         qm_memory_of(m, pl, l, free_bytes, total_bytes);
     }

@@ -9,15 +9,16 @@ static const double NEAR = 0.1;
 enum { DEFAULT_CHUNK = 512 };
 
 /* Tokens [from, to) into the session at once: only the last one's logits are computed. */
-static int append(qm_session *s, const uint32_t *tokens, uint32_t from, uint32_t to, qm_err *e) {
+static int append(qm_session *s, const uint32_t *tokens, uint32_t from, uint32_t to, const qm_gen_opts *watch, qm_err *e) {
     uint32_t id;
     memcpy(s->ids + s->n, tokens + from, 4ull * (to - from));
     s->n += to - from;
-    int rc = qm_session_prefill(s, NULL, e);
+    int rc = qm_session_prefill(s, watch, e);
     return rc ? rc : qm_session_result(s, s->n - 1, &id, e);
 }
 
-int qm_score_sequence(qm_session *s, uint32_t seq, const qm_lp_seq *q, float *logits, qm_position_fn fn, void *user, qm_err *e) {
+int qm_score_sequence(qm_session *s, uint32_t seq, const qm_lp_seq *q, float *logits, qm_position_fn fn, void *user,
+                      const qm_gen_opts *watch, qm_err *e) {
     const qm_engine *g = s->g;
     if (q->end > g->limits.n_ctx)
         return qm_fail(e, QM_ERR_LIMIT, "sequence %u: %u tokens exceed the context of %u", seq, q->end, g->limits.n_ctx);
@@ -27,7 +28,7 @@ int qm_score_sequence(qm_session *s, uint32_t seq, const qm_lp_seq *q, float *lo
                            g->model->hp.n_vocab);
     int rc = qm_session_truncate(s, 0, e);
     for (uint32_t pos = q->first, from = 0; pos < q->end && !rc; from = ++pos) {
-        rc = append(s, q->tokens, from, pos + 1, e);
+        rc = append(s, q->tokens, from, pos + 1, watch, e);
         if (!rc) rc = qm_session_logits(s, logits, e);
         if (!rc) rc = fn(user, seq, pos, logits, e);
     }
@@ -86,7 +87,17 @@ typedef struct {
     double sum, sum2;          /* of -log p(next) */
     double base_sum, dp, dp2, rest;
     qm_perplexity_result *r;
+    qm_session *s;
+    uint64_t n_before, n_all;  /* tokens of the sequences before this one; of all */
 } run;
+
+static double so_far(const run *x) { return x->r->n_scored ? exp(x->sum / (double)x->r->n_scored) : 0; }
+
+static int on_position(void *user, uint32_t done, uint32_t of) {
+    run *x = user;
+    (void)done, (void)of; /* of this piece of the sequence */
+    return x->o->on_position(x->o->user, x->n_before + x->s->n_cached, x->n_all, x->r->n_seqs + 1, x->n_seqs, so_far(x));
+}
 
 static int divergence(run *x, uint32_t seq, uint32_t pos, const float *logits, double logp_next, qm_err *e) {
     qm_divergence *d = &x->r->kl;
@@ -259,12 +270,15 @@ int qm_perplexity(qm_engine *g, const uint32_t *tokens, size_t n, const qm_perpl
     }
     if (!rc) rc = prepare(&x, e);
     if (!rc) rc = qm_session_open(&s, g, e);
+    x.s = s;
+    for (uint32_t i = 0; i < x.n_seqs && !rc; i++) x.n_all += x.seqs[i].end;
+    qm_gen_opts watch = {.on_prefill = on_position, .user = &x};
     for (uint32_t i = 0; i < x.n_seqs && !rc; i++) {
-        if ((rc = qm_score_sequence(s, i, &x.seqs[i], logits, position, &x, e))) break;
+        if ((rc = qm_score_sequence(s, i, &x.seqs[i], logits, position, &x, o->on_position ? &watch : NULL, e))) break;
         r->n_seqs++;
         r->n_tokens += x.seqs[i].end;
-        double ppl = r->n_scored ? exp(x.sum / (double)r->n_scored) : 0;
-        if (o->on_chunk && o->on_chunk(o->user, i + 1, x.n_seqs, ppl)) rc = qm_fail(e, QM_ERR_CANCELLED, "perplexity: cancelled");
+        x.n_before = r->n_tokens;
+        if (o->on_chunk && o->on_chunk(o->user, i + 1, x.n_seqs, so_far(&x))) rc = qm_fail(e, QM_ERR_CANCELLED, "perplexity: cancelled");
     }
     if (!rc && x.out.f) rc = qm_lp_finish(&x.out, e);
     if (!rc) conclude(&x);

@@ -165,11 +165,11 @@ def test_dump_and_compare():
 def test_refuses():
     for args, prompt, status, said in (
             ((), "", 2, "the prompt is empty"), (("--layers", "7-3"), "x", 2, "--layers 7-3"), (("--layers", "x"), "x", 2, "--layers x"),
-            (("--layers", "2-3"), "x", 1, "layers 0 to 2"), (("--free",), "x", 2, "--free goes with"), (("--stop-after", "qkv"), "x", 2, "--stop-after goes"),
-            (("--compare", "ref", "--stop-after", "qvk"), "x", 1, "--stop-after qvk"), (("--compare", "/nowhere/at/all"), "x", 1, "/nowhere/at/all"),
+            (("--layers", "2-3"), "x", 2, "layers 0 to 2"), (("--free",), "x", 2, "--free goes with"), (("--stop-after", "qkv"), "x", 2, "--stop-after goes"),
+            (("--compare", "ref", "--stop-after", "qvk"), "x", 2, "--stop-after qvk"), (("--compare", "/nowhere/at/all"), "x", 1, "/nowhere/at/all"),
             (("--compare", "ref", "--executor", "ref"), "x", 2, "--executor ref has none"), (("--cosine", "2"), "x", 2, "--cosine 2"),
-            (("--compare", TMP), "x", 1, "no file in it"), (("--comapre", "ref"), "x", 2, "did you mean --compare?"),
-            (("-c", "3"), "a long text that does not fit", 1, "the context (-c) is 3")):
+            (("--compare", TMP), "x", 2, "no file in it"), (("--comapre", "ref"), "x", 2, "did you mean --compare?"),
+            (("-c", "3"), "a long text that does not fit", 2, "the context (-c) is 3")):
         out, err = trace(*args, prompt=prompt, status=status)
         assert not out and said in err and err.count("\n") == 1, (args, out, err)
     assert "give --prompt" in run("trace", "-m", model(), status=2)[1] and "give --model" in run("trace", "-p", "x", status=2)[1]

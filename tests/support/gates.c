@@ -153,7 +153,7 @@ static figures measure(const gates_subject *s, uint32_t n_seqs, const fault *f, 
             assert_true(q->n_tokens == l->n_tokens && q->first == l->first && q->end == l->end);
             assert_memory_equal(q->tokens, l->tokens, 4ull * q->n_tokens);
         }
-        fix_ok(qm_score_sequence(ss, i, q, logits, position, &b, &e), &e);
+        fix_ok(qm_score_sequence(ss, i, q, logits, position, &b, NULL, &e), &e);
     }
     qm_session_close(ss);
     qm_engine_close(g);
