@@ -237,7 +237,8 @@ static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *faile
         break;
     case QM_OP_SAMPLE_SCAN:
     case QM_OP_SAMPLE_DRAW: { /* a draw of 40 tokens; the keys that it draws from come from a scan */
-        const qm_sample_params p = {.mode = 1, .top_k = 40, .seed = 1, .top_p = 0.95, .temperature = 0.8f, .penalty = 1};
+        const qm_sample_params p = {.mode = 1, .top_k = 40, .seed = 1, .top_p = 0.95, .temperature = 0.8f,
+                                    .cut_temperature = 0.8f, .min_temperature = 0.8f, .penalty = 1};
         const double keys = 4.0 * (m->n_vocab + 3);
         w->state = GET(ZEROS, QM_STATE_SIZE);
         const qm_sample_scan_args scan = {.logits = GET(FLOATS, 4.0 * m->n_vocab), .keys = GET(ZEROS, keys),

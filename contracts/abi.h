@@ -56,17 +56,27 @@
 #define QM_STATE_POS       0   /* u32: position of the token being computed; embed adds 1 at step begin,
                                   so the host sets it to first position - 1 (0xffffffff for an empty one) */
 #define QM_STATE_FLAGS     4   /* u32: QM_FLAG_* raised by kernels, cleared by the host */
-/* How the next token is chosen ("Sampling", below). All zero is greedy without a penalty. */
+/* How the next token is chosen ("Sampling", below). All zero is greedy, with the logits as they are. */
 #define QM_STATE_MODE        8   /* u32: 0 greedy, 1 a draw */
-#define QM_STATE_TOP_K      12   /* u32: 0 or >= n: off */
+#define QM_STATE_EDITS      12   /* u32: 0: the logits as they are; LAST_N and N_BIAS are 0 as well */
 #define QM_STATE_SEED       16   /* u64 */
 #define QM_STATE_TOP_P      24   /* f64: >= 1: off */
 #define QM_STATE_MIN_MASS   32   /* u64: ceil(min_p * QM_SAMPLE_ONE); 0: off */
-#define QM_STATE_TEMPERATURE 40  /* f32 > 0; not read when greedy */
-#define QM_STATE_PENALTY    44   /* f32: 1: off */
-#define QM_STATE_LAST_N     48   /* u32: tokens in the penalty's window; 0: off; 0xffffffff: all */
-#define QM_STATE_SEQ        52   /* u32: the sequence's id, for the draw's counter */
-#define QM_STATE_SIZE     64
+#define QM_STATE_CUT_MIN_MASS 40 /* u64: the same for what top_p adds up; 0 where min_p comes after it */
+#define QM_STATE_TOP_K      48   /* u32: 0 or >= n: off */
+#define QM_STATE_K_LATE     52   /* u32: 1: top_k comes after top_p, and top_p is on */
+#define QM_STATE_TEMPERATURE 56  /* f32 > 0: of the draw; none is read when greedy */
+#define QM_STATE_CUT_TEMPERATURE 60 /* f32 > 0: of top_p; with top_p off this and CUT_MIN_MASS are the draw's */
+#define QM_STATE_MIN_TEMPERATURE 64 /* f32 > 0: of min_p */
+#define QM_STATE_PENALTY    68   /* f32: 1: off */
+#define QM_STATE_PRESENCE   72   /* f32: 0: off */
+#define QM_STATE_FREQUENCY  76   /* f32: 0: off */
+#define QM_STATE_LAST_N     80   /* u32: tokens in the penalties' window, at most QM_SAMPLE_WINDOW; 0: off */
+#define QM_STATE_N_BIAS     84   /* u32 <= QM_SAMPLE_BIASES */
+#define QM_STATE_SEQ        88   /* u32: the sequence's id, for the draw's counter */
+#define QM_STATE_SIZE     96
+#define QM_STATE_BIAS     QM_STATE_SIZE /* {u32 id, f32 bias} [QM_SAMPLE_BIASES], behind the state; no id twice */
+#define QM_STATE_BYTES    (QM_STATE_SIZE + 8 * QM_SAMPLE_BIASES)
 #define QM_FLAG_NONFINITE  1   /* a NaN or +inf among the logits */
 #define QM_FLAG_BAD_TOKEN  2   /* a token id outside the embedding: row 0 was used */
 
@@ -202,28 +212,35 @@
 /* ---- Sampling --------------------------------------------------------------------------------
  * tokens[pos + 1] from the logits of position pos. Every step is exact: integers, or single IEEE operations
  * on f32 and f64, so that hardware, software device and C agree to the bit.
- *  1. l = the logit; if its id is among tokens[max(0, pos + 1 - last_n) .. pos]: l / penalty where l > 0,
- *     else l * penalty; once, however often it is there.
+ *  1. l = the logit, plus its id's bias; then, if the id is c > 0 times among tokens[max(0, pos + 1 - last_n) .. pos]:
+ *     l / penalty where l > 0, else l * penalty, once however often it is there; less (c * frequency + presence).
  *  2. Tokens are in order of u64 {order key of l, ~id}, falling: larger first, ties by lowest id, a NaN below
- *     -inf, -0 = 0. Greedy: the first of them. Else:
+ *     -inf, -0 = 0. Greedy: the first of them. Else the mass of a token at a temperature t is
+ *     floor(e^((l - l_first) / t) * 2^44), that of the first and of its equals 2^44. e^x by fma alone
+ *     (kernels/ref/sample.c), so that a sum does not depend on its order nor on who computes it.
  *  3. top_k: the first k.
- *  4. mass = floor(e^((l - l_first) / temperature) * 2^44), that of the first and of its equals 2^44. e^x by
- *     fma alone (kernels/ref/sample.c), so that a sum does not depend on its order nor on who computes it.
- *  5. top_p: the shortest run of what is left whose sum >= max(1, trunc(p * total)): the token that crosses stays.
- *  6. min_p: of these, masses >= min_mass; the others get no mass.
+ *  4. top_p: of {what top_k and min_p left, as far as they come before it} the shortest run whose sum of masses at the
+ *     cut temperature is >= max(1, trunc(p * total)): the token that crosses stays.
+ *  5. min_p: of these, masses at the min temperature >= min_mass; the others get no mass.
+ *  6. Where they come after top_p, top_k and min_p cut what it left. top_k and min_p commute.
  *  7. x = 64 bits of Philox4x32-10 (Salmon, Moraes, Dror, Shaw, SC 2011), key = seed, counter = {pos + 1, sequence
- *     id, 0, 0}: words 0 and 1, low word first. r = floor(x * total of what is kept / 2^64); the token at which the
- *     running sum goes over r.
+ *     id, 0, 0}: words 0 and 1, low word first. r = floor(x * total of what is kept / 2^64), masses at the draw's
+ *     temperature; the token at which the running sum goes over r.
+ * A cut's temperature is the draw's if the chain divides by the temperature before it, else 1. So a state says any
+ * order of temperature, top_k, top_p and min_p.
  * n < 2^20, so that no sum overflows. */
 #define QM_SAMPLE_ONE     0x100000000000  /* 2^44 */
 #define QM_SAMPLE_MAX_N   0x100000
 #define QM_SAMPLE_CAP     4096    /* candidates that are sorted in shared memory */
 #define QM_SAMPLE_BUCKETS 4096    /* of the histogram: the upper 12 bits of the order key */
 
+#define QM_SAMPLE_BIASES  1024
+#define QM_SAMPLE_WINDOW  0x1fffff /* a token's count and its bias' number + 1 share a word: 21 bits and 11 */
+#define QM_SAMPLE_COUNT_BITS 21
+
 /* ---- sample_scan: keys [n] where a token is drawn; the token itself where the choice is greedy. One pass over
  * the logits. A CTA takes ceil(n / grid / 4) * 4 neighbouring ids, at most QM_SAMPLE_RANGE: grid >= n / that. */
-#define QM_SAMPLE_RANGE       32768
-#define QM_SAMPLE_RANGE_WORDS 1024
+#define QM_SAMPLE_RANGE        4096
 #define QM_SAMPLE_SCAN_LOGITS  0   /* f32 [n], 16-byte aligned */
 #define QM_SAMPLE_SCAN_KEYS    8   /* u32 [n rounded up to 4]: order keys; 0 behind the last */
 #define QM_SAMPLE_SCAN_HIST   16   /* u32 [QM_SAMPLE_BUCKETS], zero before the first launch and after each */
@@ -258,12 +275,12 @@
 #define QM_WORK_N_CAND     8   /* u32 candidates; zero between launches, as are the sums */
 #define QM_WORK_FLOOR     12   /* u32: the lowest key of a candidate */
 #define QM_WORK_FIRST     16   /* u64 {key, ~id} of the first token */
-#define QM_WORK_TOTAL     24   /* u64: sum of all masses, where top_k is off */
-#define QM_WORK_TOTAL_MIN 32   /* u64: of those >= min_mass */
+#define QM_WORK_TOTAL     24   /* u64: sum of all masses that top_p, or without it the draw, adds up; where not top_k
+                                  alone decides what these are */
+#define QM_WORK_KEPT      32   /* u64: sum of the masses that the draw was from. For tests. */
 #define QM_WORK_LAST      40   /* u64 {key, ~id} of the last token after top_k and top_p; 0: both are off. For tests. */
 #define QM_WORK_N_SLOW    48   /* u32: draws so far that the candidates could not decide */
-#define QM_WORK_KEPT      56   /* u64: sum of the masses that the draw was from. For tests. */
-#define QM_WORK_SIZE      64
+#define QM_WORK_SIZE      56
 
 /* ---- walk: runs the ops of n records, one after the other, in one resident kernel: every CTA of the grid is on the
  * device at once (a cooperative launch), block QM_WALK_BLOCK. An op's CTAs of `warps` warps are dealt to the grid's

@@ -31,12 +31,12 @@ static void cmd_system(qm_chat *c, const char *rest) {
 
 /* "temp 0.7" or "temp=0.7". */
 static void cmd_set(qm_chat *c, const char *rest) {
-    char name[32], value[64], after;
+    char name[32], value[160], after;
     if (!*rest) {
         qm_sampling_list(stderr, &c->how);
         return;
     }
-    if (sscanf(rest, "%31[^= \t\n]%*[= \t]%63s %c", name, value, &after) != 2) {
+    if (sscanf(rest, "%31[^= \t\n]%*[= \t]%159s %c", name, value, &after) != 2) {
         qm_host_say("/set NAME VALUE sets one parameter, /set lists them");
         return;
     }

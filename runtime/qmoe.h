@@ -108,22 +108,45 @@ void qm_session_close(qm_session *s);
 int qm_session_truncate(qm_session *s, uint32_t n, qm_err *e);
 uint32_t qm_session_length(const qm_session *s);
 
-/* How tokens are chosen, in llama.cpp's names. In this order: repetition penalty, temperature, top_k, top_p, min_p,
- * draw (contracts/abi.h, "Sampling"). The choice for a position depends on the seed, the position and the logits,
- * on nothing else. */
+/* The links of the chain that chooses a token, in llama.cpp's names. */
+typedef enum { QM_SAMPLER_END, QM_SAMPLER_PENALTIES, QM_SAMPLER_TEMPERATURE, QM_SAMPLER_TOP_K, QM_SAMPLER_TOP_P,
+               QM_SAMPLER_MIN_P, QM_N_SAMPLERS } qm_sampler;
+const char *qm_sampler_name(int sampler); /* "penalties" "temperature" "top_k" "top_p" "min_p" */
+/* A chain, up to QM_SAMPLER_END, from llama.cpp's names ("penalties;top_k;temperature"), or, letters != 0, from its
+ * letters ("ekt"). dry, typ_p, top_n_sigma and xtc are passed over: nothing here turns them on. QM_ERR_ARG,
+ * QM_ERR_UNSUPPORTED: a name that is unknown, there twice, or would change the result. */
+int qm_samplers_parse(unsigned char out[QM_N_SAMPLERS], const char *text, int letters, qm_err *e);
+
 typedef struct {
-    float temperature;       /* 0 .. 1000; 0: greedy, nothing is drawn */
-    int32_t top_k;           /* 0 or more; 0: off; 1: greedy */
+    uint32_t id;
+    float bias; /* -1e6 .. 1e6, or -INFINITY: never */
+} qm_logit_bias;
+
+/* How tokens are chosen, in llama.cpp's names. Biases come first, then the chain: unless it says otherwise penalties,
+ * temperature, top_k, top_p, min_p; then the draw (contracts/abi.h, "Sampling"). The choice for a position depends on
+ * the seed, the position and the logits, on nothing else. */
+typedef struct {
+    float temperature;       /* -1000 .. 1000; 0 or less: greedy, nothing is drawn */
+    int32_t top_k;           /* 0 or less: off; 1: greedy */
     double top_p;            /* 0 .. 1; 1: off; at least one token stays */
     double min_p;            /* 0 .. 1; 0: off */
     float repeat_penalty;    /* 0.01 .. 100; 1: off */
-    int32_t repeat_last_n;   /* -1 or more; 0: off; -1: the whole context */
+    int32_t repeat_last_n;   /* the window of all penalties; -1 or more; 0: off; -1: the whole context */
     uint64_t seed;
+    float presence_penalty;  /* -100 .. 100; taken from the logit of a token of the window; 0: off */
+    float frequency_penalty; /* -100 .. 100; the same, times how often it is there; 0: off */
+    unsigned char samplers[QM_N_SAMPLERS]; /* qm_sampler, up to QM_SAMPLER_END; all zero: the order above. What is not
+                                              there is off. Penalties that are on come first. */
+    const qm_logit_bias *bias; /* [n_bias], of at most 1024 different tokens; read by qm_session_set_sampling alone */
+    size_t n_bias;
 } qm_sampling;
+/* What qm_session_set_sampling would say of it, but for the vocabulary. */
+int qm_sampling_check(const qm_sampling *p, qm_err *e);
 /* From the next computed position on. A new session is greedy. QM_ERR_ARG names the range. */
 int qm_session_set_sampling(qm_session *s, const qm_sampling *p, qm_err *e);
 /* The file's general.sampling.*, and for what it does not say llama.cpp's defaults: 0.8, 40, 0.95, 0.05, a
- * penalty of 1 over 64. The seed is 0. */
+ * penalty of 1 over 64, and the order above. What it asks for and is not to be had is a warning that names it. The
+ * seed is 0. */
 void qm_engine_sampling(const qm_engine *g, qm_sampling *p);
 
 typedef enum { QM_FINISH_NONE, QM_FINISH_EOG, QM_FINISH_STOP, QM_FINISH_LENGTH, QM_FINISH_CONTEXT,

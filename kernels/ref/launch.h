@@ -19,7 +19,7 @@ qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint
 qm_launch qm_launch_rmsnorm(uint32_t n);
 
 /* The two passes over a vocabulary of n: about two 16-byte loads a thread, and one; QM_SAMPLE_CTAS at most. */
-#define QM_SAMPLE_CTAS 128
+#define QM_SAMPLE_CTAS 256
 qm_launch qm_launch_sample_scan(uint32_t n);
 qm_launch qm_launch_sample_draw(uint32_t n);
 

@@ -1,4 +1,4 @@
-/* sample: the parts of sample_scan and sample_draw: penalty, order, masses, cuts, random bits (sample.h). */
+/* sample: the parts of sample_scan and sample_draw: biases, penalties, order, masses, cuts, random bits (sample.h). */
 #include "sample.h"
 #include <math.h>
 #include <stdlib.h>
@@ -71,16 +71,32 @@ uint64_t qm_sample_mass(uint32_t key, uint32_t first_key, float temperature)
     return (uint64_t)(qm_sample_exp(d / temperature) * (float)QM_SAMPLE_ONE);
 }
 
-void qm_sample_keys(uint32_t *keys, const float *logits, uint32_t n, const qm_sample_params *p, const uint32_t *tokens,
-                    uint32_t pos)
+/* One logit; each line is one rounding. */
+static float edit(float l, uint32_t count, const float *bias, const qm_sample_params *p)
 {
-    uint32_t count = p->penalty == 1 ? 0 : p->last_n > pos ? pos + 1 : p->last_n;
-    for (uint32_t i = 0; i < n; i++) keys[i] = qm_order_key(logits[i]);
-    for (uint32_t i = pos + 1 - count; i != pos + 1; i++) {
-        uint32_t id = tokens[i];
-        if (id >= n) continue;
-        float l = logits[id]; /* from the logit, not from the key: twice is as once */
-        keys[id] = qm_order_key(l > 0 ? l / p->penalty : l * p->penalty);
+    if (bias) l += *bias;
+    if (!count) return l;
+    l = l > 0 ? l / p->penalty : l * p->penalty;
+    float less = (float)count * p->frequency;
+    less += p->presence;
+    return l - less;
+}
+
+/* keys[] first holds what there is to do for each id, as on the device: {number of its bias + 1, its count}. */
+void qm_sample_keys(uint32_t *keys, const float *logits, uint32_t n, const qm_sample_params *p,
+                    const qm_sample_bias *bias, const uint32_t *tokens, uint32_t pos)
+{
+    uint32_t window = p->last_n > pos ? pos + 1 : p->last_n;
+    memset(keys, 0, n * sizeof *keys);
+    for (uint32_t i = 0; i < p->n_bias; i++)
+        if (bias[i].id < n) keys[bias[i].id] = (i + 1) << QM_SAMPLE_COUNT_BITS;
+    for (uint32_t i = pos + 1 - window; i != pos + 1; i++)
+        if (tokens[i] < n) keys[tokens[i]]++;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t number = keys[i] >> QM_SAMPLE_COUNT_BITS;
+        float l = logits[i];
+        if (keys[i]) l = edit(l, keys[i] & QM_SAMPLE_WINDOW, number ? &bias[number - 1].bias : NULL, p);
+        keys[i] = qm_order_key(l);
     }
 }
 
@@ -98,27 +114,36 @@ void qm_sample_order(uint64_t *items, const uint32_t *keys, uint32_t n)
     qsort(items, n, sizeof *items, falling);
 }
 
-static uint64_t mass(const uint64_t *items, uint32_t i, const qm_sample_params *p)
+/* The mass of item i at temperature t; 0 where its mass for min_p is below `least`. */
+static uint64_t mass(const uint64_t *items, uint32_t i, float t, uint64_t least, const qm_sample_params *p)
 {
-    return qm_sample_mass((uint32_t)(items[i] >> 32), (uint32_t)(items[0] >> 32), p->temperature);
+    uint32_t key = (uint32_t)(items[i] >> 32), first = (uint32_t)(items[0] >> 32);
+    return least && qm_sample_mass(key, first, p->min_temperature) < least ? 0 : qm_sample_mass(key, first, t);
+}
+static uint64_t cut_mass(const uint64_t *items, uint32_t i, const qm_sample_params *p)
+{
+    return mass(items, i, p->cut_temperature, p->cut_min_mass, p);
+}
+static uint64_t draw_mass(const uint64_t *items, uint32_t i, const qm_sample_params *p)
+{
+    return mass(items, i, p->temperature, p->min_mass, p);
 }
 
 qm_sample_kept qm_sample_keep(const uint64_t *items, uint32_t n, const qm_sample_params *p)
 {
-    qm_sample_kept k = {p->top_k && p->top_k < n ? p->top_k : n, 0};
+    uint32_t n_k = p->top_k && p->top_k < n ? p->top_k : n;
+    qm_sample_kept k = {p->k_late ? n : n_k, 0};
     if (p->top_p < 1) {
         uint64_t total = 0, sum = 0;
-        for (uint32_t i = 0; i < k.n; i++) total += mass(items, i, p);
+        for (uint32_t i = 0; i < k.n; i++) total += cut_mass(items, i, p);
         uint64_t want = (uint64_t)(p->top_p * (double)total);
         if (!want) want = 1;
         uint32_t i = 0;
-        while (sum < want) sum += mass(items, i++, p);
+        while (sum < want) sum += cut_mass(items, i++, p);
         k.n = i;
     }
-    for (uint32_t i = 0; i < k.n; i++) {
-        uint64_t m = mass(items, i, p);
-        if (m >= p->min_mass) k.total += m;
-    }
+    if (k.n > n_k) k.n = n_k;
+    for (uint32_t i = 0; i < k.n; i++) k.total += draw_mass(items, i, p);
     return k;
 }
 
@@ -126,8 +151,7 @@ uint32_t qm_sample_pick(const uint64_t *items, qm_sample_kept kept, const qm_sam
 {
     uint64_t r = (uint64_t)((unsigned __int128)bits * kept.total >> 64), sum = 0;
     for (uint32_t i = 0;; i++) {
-        uint64_t m = mass(items, i, p);
-        if (m >= p->min_mass) sum += m;
+        sum += draw_mass(items, i, p);
         if (sum > r) return ~(uint32_t)items[i];
     }
 }

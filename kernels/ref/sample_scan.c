@@ -1,5 +1,5 @@
-/* sample_scan: order keys of the logits after the penalty; where the choice is greedy, tokens[pos + 1]. A NaN or +inf
- * raises QM_FLAG_NONFINITE. */
+/* sample_scan: order keys of the logits after biases and penalties; where the choice is greedy, tokens[pos + 1]. A NaN
+ * or +inf raises QM_FLAG_NONFINITE. */
 #include <math.h>
 #include <string.h>
 #include "ref.h"
@@ -17,7 +17,7 @@ void qm_ref_sample_scan(const qm_sample_scan_args *a, const qm_ref_env *env)
     memcpy(&p, state + QM_STATE_MODE, sizeof p);
     for (uint32_t i = 0; i < a->n; i++)
         if (isnan(logits[i]) || logits[i] == INFINITY) state[QM_STATE_FLAGS] |= QM_FLAG_NONFINITE;
-    qm_sample_keys(keys, logits, a->n, &p, tokens, pos);
+    qm_sample_keys(keys, logits, a->n, &p, (const qm_sample_bias *)(const void *)(state + QM_STATE_BIAS), tokens, pos);
     for (uint32_t i = a->n; i % 4; i++) keys[i] = 0;
     uint64_t first = 0;
     for (uint32_t i = 0; i < a->n; i++) {

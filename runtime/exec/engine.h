@@ -31,7 +31,7 @@ typedef struct qm_executor {
     int (*put_pages)(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *pages, uint32_t n, qm_err *e);
     int (*set_pos)(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e);
     /* How the steps from here on choose their token; a new sequence is greedy. */
-    int (*put_sampling)(qm_engine *g, qm_seq *s, const qm_sample_params *p, qm_err *e);
+    int (*put_sampling)(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm_err *e);
     /* Computes the next position by a plan that was prepared; with logits it also writes tokens[pos + 1]. */
     int (*step)(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e);
     /* Waits for the step that computed position pos, at most QM_RUN_AHEAD steps before the last one. Of one with logits

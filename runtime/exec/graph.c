@@ -183,8 +183,8 @@ static int graph_put_pages(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *
     return qm_graph_put(g, s->block + s->layout.table_off + 4ull * i, pages, 4ull * n, e);
 }
 
-static int graph_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_params *p, qm_err *e) {
-    return qm_graph_put(g, s->block + s->layout.state_off + QM_STATE_MODE, p, sizeof *p, e);
+static int graph_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm_err *e) {
+    return qm_graph_put(g, s->block + s->layout.state_off + QM_STATE_MODE, w, qm_sample_words_bytes(w), e);
 }
 
 /* One word, in stream order, with no host buffer that must stay alive. */

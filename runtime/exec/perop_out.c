@@ -81,6 +81,8 @@ static int has_times(const qm_perop *r) { return r->timed || r->estimated; }
 static json_t *count(int known, uint64_t v) { return known ? json_integer((json_int_t)v) : json_null(); }
 /* Tenths of a nanosecond are all that a time is worth. */
 static json_t *nanoseconds(int known, double v) { return known && v >= 0 ? json_real(round(10 * v) / 10) : json_null(); }
+/* Below 0 where an op that runs beside the one before it begins before that has ended. */
+static json_t *gap(int known, double v) { return known ? json_real(round(10 * v) / 10) : json_null(); }
 static json_t *rate(int known, double bytes, double ns) {
     return known && bytes > 0 && ns > 0 ? json_real(round(1e9 * bytes / ns)) : json_null();
 }
@@ -98,7 +100,7 @@ static json_t *op_json(const qm_perop *r, int i) {
         "warp_insts", count(c, o->count.warp_insts), "requested_bytes", count(c, requested(&o->count)), "sectors",
         count(c, sectors(&o->count)), "shared_passes", count(c, o->count.shared_passes), "barriers",
         count(c, o->count.barriers), "begin_ns", nanoseconds(t, o->begin_ns), "time_ns", nanoseconds(t, o->time_ns), "gap_ns",
-        nanoseconds(t, o->gap_ns), "bytes_per_s", rate(t, (double)(op->weight_bytes + o->kv_bytes), o->time_ns), "bound",
+        gap(t, o->gap_ns), "bytes_per_s", rate(t, (double)(op->weight_bytes + o->kv_bytes), o->time_ns), "bound",
         r->estimated ? json_string(qm_bound_name(o->bound)) : json_null());
 }
 
@@ -130,7 +132,7 @@ static json_t *step_json(const qm_report *p, const qm_perop *r, const qm_chip *c
     json_object_set_new(j, "step_ns", nanoseconds(t, r->step_ns));
     json_object_set_new(j, "step_with_stamps_ns", nanoseconds(t, r->stamped_ns));
     json_object_set_new(j, "ops_ns", nanoseconds(t, s.time));
-    json_object_set_new(j, "gaps_ns", nanoseconds(t, s.gap));
+    json_object_set_new(j, "gaps_ns", gap(t, s.gap));
     json_object_set_new(j, "clock_tick_ns", nanoseconds(r->timed, r->tick_ns));
     json_object_set_new(j, "runs", count(r->timed, (uint64_t)r->runs));
     json_object_set_new(j, "tokens_per_s", t && r->step_ns > 0 ? json_real(round(1e11 / r->step_ns) / 100) : json_null());

@@ -82,9 +82,9 @@ static int ref_set_pos(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
     return 0;
 }
 
-static int ref_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_params *p, qm_err *e) {
+static int ref_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm_err *e) {
     (void)g, (void)e;
-    memcpy(word(s, s->layout.state_off + QM_STATE_MODE), p, sizeof *p);
+    memcpy(word(s, s->layout.state_off + QM_STATE_MODE), w, qm_sample_words_bytes(w));
     return 0;
 }
 

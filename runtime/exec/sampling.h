@@ -3,6 +3,19 @@
 #define QM_SAMPLING_H
 #include "../../kernels/ref/sample.h"
 #include "../qmoe.h"
+
+/* As it lies in a sequence's state from QM_STATE_MODE on. */
+typedef struct {
+    qm_sample_params p;
+    qm_sample_bias bias[QM_SAMPLE_BIASES]; /* p.n_bias of them */
+} qm_sample_words;
+static_assert(offsetof(qm_sample_words, bias) + QM_STATE_MODE == QM_STATE_BIAS, "abi");
+static inline size_t qm_sample_words_bytes(const qm_sample_words *w) {
+    return offsetof(qm_sample_words, bias) + w->p.n_bias * sizeof *w->bias;
+}
+
 /* QM_ERR_ARG with the range where a value is outside it. */
-int qm_sampling_params(qm_sample_params *out, const qm_sampling *p, qm_err *e);
+int qm_sampling_words(qm_sample_words *out, const qm_sampling *s, uint32_t n_vocab, qm_err *e);
+/* The same without the biases. */
+int qm_sampling_params(qm_sample_params *out, const qm_sampling *s, qm_err *e);
 #endif

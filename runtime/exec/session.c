@@ -61,8 +61,8 @@ int qm_session_truncate(qm_session *s, uint32_t n, qm_err *e) {
 }
 
 int qm_session_set_sampling(qm_session *s, const qm_sampling *p, qm_err *e) {
-    qm_sample_params words;
-    int rc = qm_sampling_params(&words, p, e);
+    qm_sample_words words;
+    int rc = qm_sampling_words(&words, p, s->g->model->hp.n_vocab, e);
     return rc ? rc : s->g->exec->put_sampling(s->g, s->seq, &words, e);
 }
 

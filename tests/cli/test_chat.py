@@ -106,15 +106,21 @@ def test_sampling():
     assert chat("/set temp 3\n/set top_k=0\n/set top-p 1\n/set min_p 0\n/set seed 42\nHello\nAgain\n", "-n", "6", how=())[0] == one
     out, err = chat("Hello\n/set temp 0\n/reset\nHello\n", "-n", "6", "--seed", "42", how=how)
     assert out.splitlines()[0] == one.splitlines()[0] and out.splitlines()[1] == chat("Hello\n", "-n", "6")[0].rstrip("\n")
+    out, err = chat("/set samplers penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature\n/set logit-bias 65+3\n"
+                    "/set logit-bias 66-inf\n/set presence_penalty 0.5\n/set logit-bias off\n", "--seed", "42", how=("--temp", "0"))
+    assert "logit-bias 2 tokens" in err.splitlines()[-2] and "logit-bias" not in err.splitlines()[-1], err
+    assert err.splitlines()[-1] == "greedy, repeat-last-n 64, presence-penalty 0.5, samplers penalties;top_k;top_p;min_p;temperature", err
     out, err = chat("/set\n", "--seed", "42", how=())
     assert not out and [x.split()[:2] for x in err.splitlines()] == [
         ["temp", "0.8"], ["top-k", "40"], ["top-p", "0.95"], ["min-p", "0.05"], ["repeat-penalty", "1"], ["repeat-last-n", "64"],
-        ["seed", "42"]]
-    for line, said in (("/set temp -1", "temp -1: expected 0 to 1000"), ("/set temp", "NAME VALUE"), ("/set tmp 1", "did you mean temp?"),
+        ["presence-penalty", "0"], ["frequency-penalty", "0"], ["seed", "42"], ["samplers", "penalties;temperature;top_k;top_p;min_p"],
+        ["logit-bias", "0"]]
+    for line, said in (("/set temp -1001", "temp -1001: expected -1000 to 1000"), ("/set temp", "NAME VALUE"), ("/set tmp 1", "did you mean temp?"),
                        ("/set temp 1 2", "NAME VALUE"), ("/set x 1", "/set lists"), ("/set top-p 1.5", "expected 0 to 1"),
-                       ("/set seed x", "expected 0 to 9223372036854775807, or -1")):
+                       ("/set seed x", "expected 0 to 9223372036854775807, or -1"),
+                       ("/set samplers infill", "samplers: infill is not supported"), ("/set logit-bias 5", "expected ID+BIAS")):
         out, err = chat(line + "\n/set\n", how=("--temp", "0.7", "--seed", "42"))
-        assert said in err.splitlines()[0] and "temp            0.7" in err, (line, err)
+        assert said in err.splitlines()[0] and "temp              0.7" in err, (line, err)
 
 
 TEMPLATE = ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

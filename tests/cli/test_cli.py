@@ -134,20 +134,29 @@ def sampled(*args):
     return json.loads(out)
 
 
+ORDER = "penalties;temperature;top_k;top_p;min_p"
+LLAMA = "penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature"
+
+
 def test_sampling_defaults():
     how = sampled()["sampling"]
     assert how.pop("seed") >= 0  # drawn
-    assert how == {"greedy": False, "temp": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "repeat_penalty": 1.0, "repeat_last_n": 64}
+    assert how == {"greedy": False, "temp": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "repeat_penalty": 1.0, "repeat_last_n": 64,
+                   "presence_penalty": 0.0, "frequency_penalty": 0.0, "samplers": ORDER, "logit_bias": []}
     assert sampled("--temp", "0")["sampling"]["greedy"] is True and sampled("--top-k", "1")["sampling"]["greedy"] is True
 
 
 def with_keys(path, keys):
-    """A copy of the model with more keys of type f32 or i32; a string fills up to the alignment of what follows."""
+    """A copy of the model with more keys of type f32, i32 or string; one more string fills up to the alignment of what follows."""
     with open(model(), "rb") as f:
         b = f.read()
     more = b""
     for k, v in keys.items():
-        more += struct.pack("<Q", len(k)) + k.encode() + (struct.pack("<If", 6, v) if isinstance(v, float) else struct.pack("<Ii", 5, v))
+        more += struct.pack("<Q", len(k)) + k.encode()
+        if isinstance(v, str):
+            more += struct.pack("<IQ", 8, len(v)) + v.encode()
+        else:
+            more += struct.pack("<If", 6, v) if isinstance(v, float) else struct.pack("<Ii", 5, v)
     pad = -(len(more) + 8 + 3 + 4 + 8) % 32
     more += struct.pack("<Q", 3) + b"pad" + struct.pack("<IQ", 8, pad) + b" " * pad
     n = struct.unpack_from("<Q", b, 16)[0] + len(keys) + 1
@@ -164,12 +173,35 @@ def test_sampling_of_the_file():
         "general.sampling.temp": 0.6, "general.sampling.top_k": 20, "general.sampling.top_p": 0.5, "general.sampling.min_p": 0.25,
         "general.sampling.penalty_repeat": 1.5, "general.sampling.penalty_last_n": -1})
     h, err = how(path)
-    assert h == {"greedy": False, "temp": 0.6, "top_k": 20, "top_p": 0.5, "min_p": 0.25, "repeat_penalty": 1.5, "repeat_last_n": -1, "seed": 1}
+    assert h == {"greedy": False, "temp": 0.6, "top_k": 20, "top_p": 0.5, "min_p": 0.25, "repeat_penalty": 1.5, "repeat_last_n": -1,
+                 "presence_penalty": 0.0, "frequency_penalty": 0.0, "samplers": ORDER, "logit_bias": [], "seed": 1}
     h, err = how(path, "--temp", "0.9", "--top-k", "0", "--repeat-last-n", "8")
     assert (h["temp"], h["top_k"], h["top_p"], h["repeat_last_n"]) == (0.9, 0, 0.5, 8)
     assert how(with_keys(path, {"general.sampling.temp": 0.0}))[0]["greedy"] is True
     h, err = how(with_keys(path, {"general.sampling.top_p": 1.5}))
     assert h["top_p"] == 0.95 and "general.sampling.top_p is 1.5, outside 0 .. 1; 0.95 is used" in err, err
+    # -1 is off and a temperature below 0 is greedy, as elsewhere
+    h, err = how(with_keys(path, {"general.sampling.temp": -1.0, "general.sampling.top_k": -1}))
+    assert h["greedy"] is True and h["top_k"] == -1 and "general.sampling" not in err, err
+    # the order: obeyed, unless an option says otherwise; what cannot be had is named
+    h, err = how(with_keys(path, {"general.sampling.sequence": LLAMA}))
+    assert h["samplers"] == "penalties;top_k;top_p;min_p;temperature" and "sequence" not in err, err
+    assert how(path, "--samplers", "top_k;temperature")[0]["samplers"] == "top_k;temperature"
+    for sequence, why in (("top_k;infill", "infill is not supported"), ("top_k;x", "x is not known"), ("", "names none"),
+                          ("x" * 300, "not a list of samplers")):
+        h, err = how(with_keys(path, {"general.sampling.sequence": sequence}))
+        line = [x for x in err.splitlines() if "general.sampling.sequence" in x]
+        assert h["samplers"] == ORDER and len(line) == 1 and why in line[0] and "the default order is used" in line[0], err
+    h, err = how(with_keys(path, {"general.sampling.sequence": "top_k;penalties", "general.sampling.penalty_repeat": 1.1}))
+    assert h["samplers"] == ORDER and "penalties that are on come first" in err, err
+    h, err = how(with_keys(path, {"general.sampling.sequence": 5}))
+    assert h["samplers"] == ORDER and "general.sampling.sequence" in err, err
+    h, err = how(with_keys(path, {"general.sampling.mirostat": 2, "general.sampling.xtc_probability": 0.5, "general.sampling.xtc_threshold": 0.1,
+                                  "general.sampling.new": "x"}))
+    for said in ("mirostat is 2; this is not supported", "xtc_probability is 0.5; this is not supported", "general.sampling.new is not supported"):
+        assert err.count(said) == 1, err
+    assert "threshold" not in err
+    assert "general.sampling" not in how(with_keys(path, {"general.sampling.mirostat": 0, "general.sampling.xtc_probability": 0.0}))[1]
     os.remove(path)
 
 
@@ -182,12 +214,65 @@ def test_sampling_seed():
     assert sampled(*same, "-s", "-1")["sampling"]["seed"] != sampled(*same)["sampling"]["seed"]
     out, err = run("generate", model(), "--prompt", "Hi", "-n", "2", "--seed", "7", "--top-p", "0.5", "--repeat-penalty", "1.5")
     assert "\nsample  temp 0.8, top-k 40, top-p 0.5, min-p 0.05, repeat-penalty 1.5, repeat-last-n 64, seed 7\n" in err, err
+    # all 64 bits of it
+    wide = sampled(*same, "-s", str(42 + (1 << 33)))
+    assert wide["sampling"]["seed"] == 42 + (1 << 33) and wide["token_ids"] != sampled(*same, "-s", "42")["token_ids"]
     assert "\nsample  greedy\n" in run("generate", model(), "--prompt", "Hi", "-n", "2", "--temp", "0")[1]
+
+
+def test_samplers():
+    """Both orders, by names, by letters and by other names; what is not to be had is refused by name."""
+    hot = ("--temp", "30", "--min-p", "0.5", "--top-k", "0", "--top-p", "1", "-n", "12", "-s", "5")
+    ours, last = sampled(*hot), sampled(*hot, "--samplers", LLAMA)
+    assert ours["sampling"]["samplers"] == ORDER and last["sampling"]["samplers"] == "penalties;top_k;top_p;min_p;temperature"
+    assert ours["token_ids"] != last["token_ids"]  # at a temperature of 30 min-p 0.5 cuts nothing
+    for same in (("--samplers", "penalties;top-k;nucleus;min-p;temp"), ("--sampler-seq", "ekpmt"), ("--sampling-seq", "edskypmxt")):
+        assert sampled(*hot, *same)["token_ids"] == last["token_ids"], same
+    assert sampled(*hot, "--samplers", ORDER)["token_ids"] == ours["token_ids"]
+    err = run("generate", model(), "--prompt", "Hi", "-n", "1", *hot[:-4], "--seed", "5", "--samplers", "temperature;top_k")[1]
+    assert "--min-p 0.5 has no effect: the samplers that were asked for do not name min_p\n" in err
+    assert "\nsample  temp 30, top-k 0, samplers temperature;top_k, seed 5\n" in err, err
+    assert sampled("--temp", "0", "--samplers", "top_k")["sampling"]["greedy"] is False  # no temperature, as in llama.cpp
+    for args, why in ((("--samplers", "top_k;infill"), "--samplers: infill is not supported; there are penalties, top_k, top_p, min_p, temperature"),
+                      (("--samplers", "adaptive_p"), "--samplers: adaptive_p is not supported"), (("--samplers", "mirostat"), "--samplers: mirostat is not known"),
+                      (("--samplers", "top_k;top_k"), "--samplers: top_k is there twice"), (("--samplers", ""), "names none"),
+                      (("--sampler-seq", "kz"), "--samplers: z is not known"), (("--sampler-seq", "t", "--samplers", "temperature"), "give one of them"),
+                      (("--samplers", "top_k;penalties", "--presence-penalty", "1"), "--samplers: penalties that are on come first, not behind top_k")):
+        for cmd in (("generate", "--prompt", "Hi"), ("chat",)):
+            out, err = run(*cmd, model(), *args, status=2)
+            assert not out and why in err and err.count("\n") == 1, err
+
+
+def test_bias_and_penalties():
+    """Greedy, and yet other tokens: a bias makes a token certain or impossible, penalties keep it from coming again."""
+    plain = sampled("--temp", "0")["token_ids"]
+    first = plain[0]
+    banned = sampled("--temp", "0", "--logit-bias", f"{first}-inf")
+    assert first not in banned["token_ids"] and banned["sampling"]["logit_bias"] == [[first, False]]
+    other = (first + 7) % 100 + 1
+    forced = sampled("--temp", "0", "--ignore-eos", "--logit-bias", f"{other}+400", "--logit-bias", f"{other}+600")
+    assert forced["token_ids"] == [other] * 8 and forced["sampling"]["logit_bias"] == [[other, 400.0], [other, 600.0]]
+    # 1000 less a hundred for each time that it was there still wins; less than nothing does not
+    how = ("--temp", "0", "--ignore-eos", "--logit-bias", f"{other}+1000")
+    assert sampled(*how, "--frequency-penalty", "100")["token_ids"] == [other] * 8
+    assert sampled(*how, "--presence-penalty", "100", "--repeat-last-n", "0")["token_ids"] == [other] * 8
+    few = sampled("--temp", "0", "--ignore-eos", "--logit-bias", f"{other}+250", "--frequency-penalty", "100")["token_ids"]
+    once = sampled("--temp", "0", "--ignore-eos", "--logit-bias", f"{other}+60", "--presence-penalty", "100")["token_ids"]
+    assert few[:3] == [other] * 3 and few.count(other) < 8 and once[0] == other and once[1] != other, (few, once)
+    out, err = run("generate", model(), "--prompt", "Hi", "-n", "1", "--temp", "0", "--presence-penalty", "0.5", "--logit-bias", "5+1")
+    assert "\nsample  greedy, repeat-last-n 64, presence-penalty 0.5, logit-bias 1 token\n" in err, err
+    for bad in ("5", "+1", "x+1", "5+x", "5+inf", "5+2000000", "-5+1", "5*2", "4294967296+1", "5+1,6+1", "", "5+nan"):
+        out, err = run("generate", model(), "--prompt", "Hi", "--logit-bias", bad, status=2)
+        assert err == f"qmoe-gpu: --logit-bias {bad}: expected ID+BIAS or ID-BIAS, at most 1000000 or -inf\n", err
+    err = run("generate", model(), "--prompt", "Hi", "--logit-bias", "400000+1", status=1)[1]
+    assert "logit bias: token 400000 is outside the vocabulary of" in err, err
+    many = [x for i in range(1025) for x in ("--logit-bias", f"{i}+1")]
+    assert "logit bias: more than 1024 tokens" in run("generate", model(), "--prompt", "Hi", *many, status=2)[1]
 
 
 def test_sampling_narrows():
     greedy = sampled("--temp", "0")["token_ids"]
-    for args in (("--top-k", "1"), ("--top-p", "0"), ("--min-p", "1"), ("--temp", "0", "--seed", "9")):
+    for args in (("--top-k", "1"), ("--top-p", "0"), ("--min-p", "1"), ("--temp", "0", "--seed", "9"), ("--temp", "-1")):
         assert sampled("--temp", "2", *args)["token_ids"] == greedy, args
     # Under a heavy penalty over the whole context no token comes twice that the unpenalised run repeats.
     kept = sampled("--temp", "0", "--repeat-penalty", "100", "--repeat-last-n", "-1")["token_ids"]
@@ -195,11 +280,12 @@ def test_sampling_narrows():
 
 
 def test_sampling_ranges():
-    for flag, range_, bad in (("--temp", "0 to 1000", ("-0.1", "1001", "nan", "inf", "x", "", "1x")),
-                              ("--top-k", "0 to 2147483647", ("-1", "2147483648", "1.5", "x")),
+    for flag, range_, bad in (("--temp", "-1000 to 1000", ("-1001", "1001", "nan", "inf", "x", "", "1x")),
+                              ("--top-k", "-1 to 2147483647", ("-2", "2147483648", "1.5", "x")),
                               ("--top-p", "0 to 1;", ("-0.01", "1.01", "nan")), ("--min-p", "0 to 1;", ("-0.01", "1.01", "nan")),
                               ("--repeat-penalty", "0.01 to 100", ("0", "-1", "101")),
                               ("--repeat-last-n", "-1 to 2147483647", ("-2", "1e3")),
+                              ("--presence-penalty", "-100 to 100;", ("-101", "nan")), ("--frequency-penalty", "-100 to 100;", ("101", "x")),
                               ("--seed", "0 to 9223372036854775807, or -1", ("-2", "9223372036854775808", "0.5"))):
         for value in bad:
             for cmd in (("generate", "--prompt", "Hi"), ("chat",)):

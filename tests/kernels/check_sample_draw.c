@@ -8,7 +8,7 @@ static void compare_kept(const smp_task *t, uint32_t *skipped) {
     smp_place(&b, t);
     smp_step(&b, t);
     ora_kept o = ora_keep(t->x, t->n, &t->s, t->tokens, t->pos);
-    uint32_t differ = ora_differ(&o, chk_get(b.scan.keys), t->n, smp_word64(chk_get(b.scan.work), QM_WORK_LAST), &b.p);
+    uint32_t differ = ora_differ(&o, chk_get(b.scan.keys), t->n, smp_word64(chk_get(b.scan.work), QM_WORK_LAST), &b.w.p);
     uint32_t id = ((const uint32_t *)chk_get(b.scan.tokens))[t->pos + 1];
     int near = o.near, kept = id < t->n && o.kept[id];
     ora_free(&o);
@@ -26,22 +26,24 @@ static void kept_sets(void **state) {
     (void)state;
     for (int kind = 0; kind < ORA_N_KINDS; kind++)
         for (size_t a = 0; a < sizeof ns / sizeof *ns; a++)
-            for (int draw = 0; draw < 8; draw++) {
+            for (int draw = 0; draw < 20; draw++) {
                 qm_rng r = {(uint64_t)kind * 1000 + a * 100 + (uint64_t)draw + 1};
                 uint32_t n = ns[a];
                 smp_task t = {.n = n, .pos = 5, .force_draw = 1, .seq = qm_rng_below(&r, 3)};
-                t.scan_grid = 1 + qm_rng_below(&r, 9);
+                t.scan_grid = 1 + n / QM_SAMPLE_RANGE + qm_rng_below(&r, 9);
                 t.scan_block = 32 << qm_rng_below(&r, 4);
                 t.draw_grid = 1 + qm_rng_below(&r, 5);
                 t.draw_block = 32u << qm_rng_below(&r, 6);
-                t.s = (qm_sampling){temps[qm_rng_below(&r, 5)],
-                                    (int32_t)(qm_rng_below(&r, 2) ? qm_rng_below(&r, n + 2) : qm_rng_below(&r, 60)),
-                                    ps[qm_rng_below(&r, 6)],
-                                    mins[qm_rng_below(&r, 4)],
-                                    qm_rng_below(&r, 2) ? 1 : 0.5f + 0.3f * (float)qm_rng_below(&r, 6),
-                                    (int32_t)qm_rng_below(&r, 8) - 1,
-                                    qm_rng_u64(&r)};
+                t.s.temperature = temps[qm_rng_below(&r, 5)];
+                t.s.top_k = (int32_t)(qm_rng_below(&r, 2) ? qm_rng_below(&r, n + 2) : qm_rng_below(&r, 60));
+                t.s.top_p = ps[qm_rng_below(&r, 6)];
+                t.s.min_p = mins[qm_rng_below(&r, 4)];
+                t.s.repeat_penalty = qm_rng_below(&r, 2) ? 1 : 0.5f + 0.3f * (float)qm_rng_below(&r, 6);
+                t.s.repeat_last_n = (int32_t)qm_rng_below(&r, 8) - 1;
+                t.s.seed = qm_rng_u64(&r);
                 if (draw == 0) t.s = smp_plain;
+                qm_logit_bias bias[8];
+                if (draw > 8) ora_more(&t.s, bias, 8, n, &r);
                 for (int i = 0; i < 6; i++) t.tokens[i] = qm_rng_below(&r, n < 9 ? n : 9);
                 smp_begin(&t, ora_kind_name[kind], 0);
                 t.x = smp_logits(n, kind);
@@ -58,7 +60,7 @@ static void every_k(void **state) { /* ties at the k-th place, for every k */
     for (int kind = 0; kind < ORA_N_KINDS; kind++)
         for (int32_t k = 1; k <= 41; k += kind == ORA_TIES || kind == ORA_EQUAL ? 1 : 8) {
             smp_task t = {.n = 40, .pos = 3, .scan_grid = 2, .scan_block = 32, .draw_grid = 2, .draw_block = 32, .force_draw = 1,
-                      .s = {1, k, 1, 0, 1, 0, (uint64_t)k}};
+                      .s = ORA_HOW(1, k, 1, 0, 1, 0, (uint64_t)k)};
             smp_begin(&t, ora_kind_name[kind], 0);
             t.x = smp_logits(t.n, kind);
             compare_kept(&t, &skipped);
@@ -73,7 +75,7 @@ static void crossings(void **state) {
         for (int side = -1; side <= 1; side++) {
             double p = side < 0 ? nextafter(i / 64.0, 0) : side ? nextafter(i / 64.0, 2) : i / 64.0;
             if (p > 1) continue;
-            smp_task t = {.n = 64, .scan_grid = 1, .scan_block = 64, .draw_grid = 1, .draw_block = 64, .s = {1, 0, p, 0, 1, 0, 5}};
+            smp_task t = {.n = 64, .scan_grid = 1, .scan_block = 64, .draw_grid = 1, .draw_block = 64, .s = ORA_HOW(1, 0, p, 0, 1, 0, 5)};
             smp_begin(&t, "crossing", 0);
             t.x = smp_logits(64, ORA_EQUAL);
             smp_placed b;
@@ -96,22 +98,54 @@ static void slow_path(void **state) {
         qm_sampling s;
         int slow; /* of the two steps */
     } c[] = {
-        {ORA_EQUAL, 9001, {1, 0, 1, 0, 1, 0, 1}, 2},         {ORA_EQUAL, 9001, {1, 5000, 0.9, 0, 1, 0, 2}, 2},
-        {ORA_EQUAL, 9001, {1, 40, 1, 0, 1, 0, 3}, 2},        {ORA_FLAT, 9001, {1, 0, 0.95, 0.5, 1, 0, 4}, 2},
-        {ORA_NORMAL, 20002, {1000, 0, 0.9, 0, 1, 0, 5}, 2},  {ORA_NORMAL, 20002, {1000, 9000, 0.5, 0, 1, 0, 6}, 2},
-        {ORA_TIES, 20002, {1, 6000, 0.99, 0.01, 1, 0, 7}, 2}, {ORA_NEG_INF, 20002, {900, 0, 0.99, 0, 1, 0, 8}, 2},
-        {ORA_ALL_NEG_INF, 9001, {1, 0, 0.3, 0, 1, 0, 9}, 2}, {ORA_NORMAL, 20002, {0.3f, 0, 0.95, 0, 1, 0, 10}, 0},
-        {ORA_NORMAL, 20002, {0.8f, 40, 0.95, 0.05f, 1, 0, 11}, 0}, {ORA_PEAKED, 151936, {0.7f, 20, 0.8, 0, 1, 0, 12}, 0},
-        {ORA_NORMAL, 151936, {500, 0, 0.5, 0, 1, 0, 13}, 2}, {ORA_HUGE, 9001, {1, 0, 0.9, 0, 1, 0, 14}, 0},
-        {ORA_TIES, 501, {1, 40, 1, 1, 1, 0, 15}, 0},
+        {ORA_EQUAL, 9001, ORA_HOW(1, 0, 1, 0, 1, 0, 1), 2},         {ORA_EQUAL, 9001, ORA_HOW(1, 5000, 0.9, 0, 1, 0, 2), 2},
+        {ORA_EQUAL, 9001, ORA_HOW(1, 40, 1, 0, 1, 0, 3), 2},        {ORA_FLAT, 9001, ORA_HOW(1, 0, 0.95, 0.5, 1, 0, 4), 2},
+        {ORA_NORMAL, 20002, ORA_HOW(1000, 0, 0.9, 0, 1, 0, 5), 2},  {ORA_NORMAL, 20002, ORA_HOW(1000, 9000, 0.5, 0, 1, 0, 6), 2},
+        {ORA_TIES, 20002, ORA_HOW(1, 6000, 0.99, 0.01, 1, 0, 7), 2}, {ORA_NEG_INF, 20002, ORA_HOW(900, 0, 0.99, 0, 1, 0, 8), 2},
+        {ORA_ALL_NEG_INF, 9001, ORA_HOW(1, 0, 0.3, 0, 1, 0, 9), 2}, {ORA_NORMAL, 20002, ORA_HOW(0.3f, 0, 0.95, 0, 1, 0, 10), 0},
+        {ORA_NORMAL, 20002, ORA_HOW(0.8f, 40, 0.95, 0.05f, 1, 0, 11), 0}, {ORA_PEAKED, 151936, ORA_HOW(0.7f, 20, 0.8, 0, 1, 0, 12), 0},
+        {ORA_NORMAL, 151936, ORA_HOW(500, 0, 0.5, 0, 1, 0, 13), 2}, {ORA_HUGE, 9001, ORA_HOW(1, 0, 0.9, 0, 1, 0, 14), 0},
+        {ORA_TIES, 501, ORA_HOW(1, 40, 1, 1, 1, 0, 15), 0},
+    };
+    /* the same where the temperature comes last, top_k behind top_p, min_p before it */
+    static const struct {
+        int kind;
+        uint32_t n;
+        qm_sampling s;
+        const char *chain;
+        int slow;
+    } m[] = {
+        {ORA_NORMAL, 20002, ORA_HOW(3, 0, 1, 0.1, 1, 0, 1), "top_k;top_p;min_p;temperature", 0},
+        {ORA_NORMAL, 20002, ORA_HOW(900, 0, 0.9, 0.001, 1, 0, 2), "top_k;top_p;min_p;temperature", 0},
+        {ORA_NORMAL, 20002, ORA_HOW(900, 7000, 0.9999, 0, 1, 0, 3), "top_k;top_p;temperature", 2},
+        {ORA_FLAT, 20002, ORA_HOW(900, 300, 0.9, 0, 1, 0, 4), "top_p;top_k;temperature", 2},
+        {ORA_FLAT, 20002, ORA_HOW(2, 5000, 0.9, 0.9999, 1, 0, 5), "min_p;temperature;top_p;top_k", 2},
+        {ORA_NORMAL, 20002, ORA_HOW(200, 6000, 0.1, 0.0001, 1, 0, 6), "min_p;temperature;top_p;top_k", 2},
+        {ORA_NORMAL, 20002, ORA_HOW(200, 9000, 0.99, 0.001, 1, 0, 7), "top_p;temperature;min_p;top_k", 2},
+        {ORA_NORMAL, 20002, ORA_HOW(1, 50, 0.99, 0.001, 1, 0, 8), "top_p;top_k;min_p;temperature", 0},
+        {ORA_NORMAL, 20002, ORA_HOW(500, 0, 1, 0.01, 1, 0, 9), "min_p;temperature", 0},
+        {ORA_TIES, 20002, ORA_HOW(500, 0, 1, 0.01, 1, 0, 10), "min_p;temperature", 2},
     };
     (void)state;
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
-        smp_task t = {.n = c[i].n, .scan_grid = 9, .scan_block = 256, .draw_grid = 5, .draw_block = 1024, .s = c[i].s};
+        smp_task t = {.n = c[i].n, .scan_grid = 9 + c[i].n / QM_SAMPLE_RANGE, .scan_block = 256, .draw_grid = 5, .draw_block = 1024, .s = c[i].s};
         smp_begin(&t, ora_kind_name[c[i].kind], 0);
         t.x = smp_logits(t.n, c[i].kind);
         uint32_t slow = smp_both(&t);
         if (slow != (uint32_t)c[i].slow) fail_msg("case %zu: %u steps took the slow path, not %d", i, slow, c[i].slow);
+    }
+    for (size_t i = 0; i < sizeof m / sizeof *m; i++) {
+        smp_task t = {.n = m[i].n, .scan_grid = 9, .scan_block = 256, .draw_grid = 5, .draw_block = 1024, .s = m[i].s};
+        qm_err e;
+        uint32_t skipped = 0;
+        if (qm_samplers_parse(t.s.samplers, m[i].chain, 0, &e)) fail_msg("%s", e.msg);
+        smp_begin(&t, m[i].chain, 0);
+        t.x = smp_logits(t.n, m[i].kind);
+        uint32_t slow = smp_both(&t);
+        if (slow != (uint32_t)m[i].slow) fail_msg("case %zu, %s: %u steps took the slow path, not %d", i, m[i].chain, slow, m[i].slow);
+        smp_begin(&t, m[i].chain, 0);
+        t.x = smp_logits(t.n, m[i].kind);
+        compare_kept(&t, &skipped);
     }
 }
 
@@ -124,11 +158,11 @@ static void draws(void **state) {
     static const struct {
         uint64_t seed;
         uint32_t seq;
-    } who[4] = {{42, 0}, {43, 0}, {42, 0}, {42, 1}};
+    } who[4] = {{42, 0}, {42 + (1ull << 32), 0}, {42, 0}, {42, 1}}; /* seeds that differ above 32 bits */
     float *x = NULL;
     (void)state;
     for (int k = 0; k < 4; k++) {
-        smp_task t = {.n = N, .scan_grid = 1, .scan_block = 32, .draw_grid = 1, .draw_block = 32, .s = {0.9f, 40, 0.95, 0.02, 1, 0, 0}};
+        smp_task t = {.n = N, .scan_grid = 1, .scan_block = 32, .draw_grid = 1, .draw_block = 32, .s = ORA_HOW(0.9f, 40, 0.95, 0.02, 1, 0, 0)};
         t.s.seed = who[k].seed;
         t.seq = who[k].seq;
         chk_begin("sample draws"); /* the same name: the same logits */
@@ -139,16 +173,16 @@ static void draws(void **state) {
         smp_step(&b, &t);
         uint64_t *items = chk_tmp(8 * N);
         qm_sample_order(items, chk_twin(b.scan.keys), N);
-        qm_sample_kept kept = qm_sample_keep(items, N, &b.p);
+        qm_sample_kept kept = qm_sample_keep(items, N, &b.w.p);
         for (uint32_t i = 0; i < DRAWS; i++) {
             uint32_t pos = i % SMP_CTX; /* far positions: the tokens' buffer is short, so the counter's other word moves */
-            b.p.seq = t.seq + 2 * (i / SMP_CTX);
+            b.w.p.seq = t.seq + 2 * (i / SMP_CTX);
             b.st[0] = pos;
-            memcpy((char *)b.st + QM_STATE_MODE, &b.p, sizeof b.p);
+            memcpy((char *)b.st + QM_STATE_MODE, &b.w, sizeof b.w);
             chk_write(b.scan.state, b.st, sizeof b.st);
             chk_launch(chk_kernel(QM_OP_SAMPLE_DRAW, -1, 0), 1, 1, 1, 32, 0, &b.draw);
             drawn[k][i] = ((const uint32_t *)chk_get(b.scan.tokens))[pos + 1];
-            uint32_t want = qm_sample_pick(items, kept, &b.p, qm_sample_bits(b.p.seed, pos + 1, b.p.seq));
+            uint32_t want = qm_sample_pick(items, kept, &b.w.p, qm_sample_bits(who[k].seed, pos + 1, b.w.p.seq));
             if (drawn[k][i] != want) chk_fail("draw %u is %u, not %u", i, drawn[k][i], want);
             if (i + 1 == DRAWS || (i + 1) % SMP_CTX == 0) chk_write(b.scan.tokens, t.tokens, sizeof t.tokens);
         }
@@ -163,7 +197,7 @@ static void draws(void **state) {
 }
 
 static void checked(void **state) {
-    static const qm_sampling s[] = {{0, 40, 0.9, 0.1, 1.2f, 3, 1}, {1, 0, 0.9, 0.05, 1.2f, 3, 1}, {1, 5, 0.9, 0, 1, 0, 1}, {1, 0, 1, 0, 1, 0, 1}};
+    static const qm_sampling s[] = {ORA_HOW(0, 40, 0.9, 0.1, 1.2f, 3, 1), ORA_HOW(1, 0, 0.9, 0.05, 1.2f, 3, 1), ORA_HOW(1, 5, 0.9, 0, 1, 0, 1), ORA_HOW(1, 0, 1, 0, 1, 0, 1)};
     (void)state;
     for (size_t i = 0; i < sizeof s / sizeof *s; i++)
         for (int kind = ORA_NORMAL; kind <= ORA_TIES; kind += 3) {
@@ -173,8 +207,22 @@ static void checked(void **state) {
             t.x = smp_logits(t.n, kind);
             smp_both(&t);
         }
+    static const qm_logit_bias bias[] = {{0, 2}, {60, -INFINITY}, {300, 1}};
+    for (int temp = 0; temp < 2; temp++) { /* biases, counts and two temperatures */
+        smp_task t = {.n = 302, .pos = 4, .scan_grid = 3, .scan_block = 64, .draw_grid = 3, .draw_block = 64,
+                      .s = ORA_HOW((float)(2 * temp), 0, 0.9, 0.05, 1.2f, 3, 1)};
+        qm_err e;
+        t.s.presence_penalty = t.s.frequency_penalty = 0.5f;
+        t.s.bias = bias;
+        t.s.n_bias = 3;
+        if (qm_samplers_parse(t.s.samplers, "penalties;min_p;temperature;top_p;top_k", 0, &e)) fail_msg("%s", e.msg);
+        for (uint32_t j = 0; j < 5; j++) t.tokens[j] = 60 * (j & 1);
+        smp_begin(&t, "checked", 1);
+        t.x = smp_logits(t.n, ORA_NORMAL);
+        smp_both(&t);
+    }
     /* and the slow path: more equals than candidates */
-    smp_task t = {.n = 4200, .pos = 4, .scan_grid = 2, .scan_block = 64, .draw_grid = 2, .draw_block = 256, .s = {1, 4150, 0.5, 0, 1, 0, 3}};
+    smp_task t = {.n = 4200, .pos = 4, .scan_grid = 2, .scan_block = 64, .draw_grid = 2, .draw_block = 256, .s = ORA_HOW(1, 4150, 0.5, 0, 1, 0, 3)};
     smp_begin(&t, "checked", 1);
     t.x = smp_logits(t.n, ORA_EQUAL);
     assert_int_equal(smp_both(&t), 2);
@@ -189,14 +237,21 @@ static void ledger(void **state) {
         int kind;
         qm_sampling s;
         double scan, draw; /* thread instructions a logit, at most */
+        uint32_t n_bias;
+        const char *chain;
     } c[] = {
-        {"greedy", ORA_NORMAL, {0, 40, 0.95, 0.05, 1, 64, 1}, 25.5, 2.4},
-        {"greedy, penalty 64", ORA_NORMAL, {0, 40, 0.95, 0.05, 1.1f, 64, 1}, 29.8, 2.4},
-        {"temp 0.8, k 40, p 0.95, min 0.05", ORA_PEAKED, {0.8f, 40, 0.95, 0.05, 1, 64, 1}, 49.5, 32},
-        {"temp 0.8, p 0.95", ORA_PEAKED, {0.8f, 0, 0.95, 0, 1, 64, 1}, 49.5, 108},
-        {"temp 1", ORA_NORMAL, {1, 0, 1, 0, 1, 64, 1}, 49.5, 225},
-        {"temp 500, p 0.5: slow", ORA_NORMAL, {500, 0, 0.5, 0, 1, 64, 1}, 49.5, 320},
+        {"greedy", ORA_NORMAL, ORA_HOW(0, 40, 0.95, 0.05, 1, 64, 1), 24.8, 2.4, 0, NULL},
+        {"greedy, penalty 64", ORA_NORMAL, ORA_HOW(0, 40, 0.95, 0.05, 1.1f, 64, 1), 29.6, 2.4, 0, NULL},
+        {"greedy, penalty 64, 300 biases", ORA_NORMAL, ORA_HOW(0, 40, 0.95, 0.05, 1.1f, 64, 1), 34, 2.4, 300, NULL},
+        {"temp 0.8, k 40, p 0.95, min 0.05", ORA_PEAKED, ORA_HOW(0.8f, 40, 0.95, 0.05, 1, 64, 1), 48.6, 30.2, 0, NULL},
+        {"the same, temperature last", ORA_PEAKED, ORA_HOW(0.8f, 40, 0.95, 0.05, 1, 64, 1), 48.6, 31.5, 0,
+         "penalties;top_k;top_p;min_p;temperature"},
+        {"temp 0.8, p 0.95", ORA_PEAKED, ORA_HOW(0.8f, 0, 0.95, 0, 1, 64, 1), 48.6, 100, 0, NULL},
+        {"temp 1", ORA_NORMAL, ORA_HOW(1, 0, 1, 0, 1, 64, 1), 48.6, 215, 0, NULL},
+        {"temp 500, p 0.5: slow", ORA_NORMAL, ORA_HOW(500, 0, 0.5, 0, 1, 64, 1), 48.6, 310, 0, NULL},
     };
+    static qm_logit_bias bias[300];
+    for (uint32_t i = 0; i < 300; i++) bias[i] = (qm_logit_bias){500 * i, -1};
     const double step_insts = 3.04e9 * 1.658, step_bytes = 1.919e9;
     const uint32_t n = 151936;
     (void)state;
@@ -206,6 +261,10 @@ static void ledger(void **state) {
         qm_sim_counters s, d;
         chk_begin_counted("sample ledger %s", c[i].what);
         t.x = smp_logits(n, c[i].kind);
+        t.s.bias = bias;
+        t.s.n_bias = c[i].n_bias;
+        qm_err e;
+        if (c[i].chain && qm_samplers_parse(t.s.samplers, c[i].chain, 0, &e)) fail_msg("%s", e.msg);
         smp_placed b;
         smp_place(&b, &t);
         smp_step(&b, &t);
@@ -219,7 +278,7 @@ static void ledger(void **state) {
             if (ps > c[i].scan || pd > c[i].draw) chk_fail("%.2f and %.2f thread instructions a logit", ps, pd);
             if (insts > 0.02 * step_insts || bytes > 0.02 * step_bytes) chk_fail("more than 2%% of a step");
             /* greedy is one pass: the logits, and little else */
-            if (!b.p.mode && bytes > 4.3 * n) chk_fail("%.0f bytes for %u logits", bytes, n);
+            if (!b.w.p.mode && bytes > 4.3 * n + 4.0 * c[i].n_bias * t.scan_grid) chk_fail("%.0f bytes for %u logits", bytes, n);
         }
         chk_end();
     }

@@ -10,14 +10,14 @@ static void greedy_shapes(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof ns / sizeof *ns; i++)
         for (size_t j = 0; j < sizeof grids / sizeof *grids; j++) {
-            smp_task t = {.n = ns[i], .pos = (uint32_t)(i + j), .scan_grid = grids[j], .scan_block = 256, .draw_grid = 2,
+            smp_task t = {.n = ns[i], .pos = (uint32_t)(i + j), .scan_grid = grids[j] + ns[i] / QM_SAMPLE_RANGE, .scan_block = 256, .draw_grid = 2,
                       .draw_block = 64, .s = smp_greedy};
             smp_begin(&t, "greedy", 0);
             t.x = smp_logits(t.n, ORA_NORMAL);
             smp_both(&t);
         }
     for (unsigned block = 32; block <= 1024; block *= 2) {
-        smp_task t = {.n = 5003, .scan_grid = 1024 / block, .scan_block = block, .draw_grid = 1, .draw_block = 32, .s = smp_greedy};
+        smp_task t = {.n = 5003, .scan_grid = 1 + 1024 / block, .scan_block = block, .draw_grid = 1, .draw_block = 32, .s = smp_greedy};
         smp_begin(&t, "greedy", 0);
         t.x = smp_logits(t.n, ORA_TIES);
         smp_both(&t);
@@ -83,7 +83,7 @@ static void window(void **state) {
         for (size_t b = 0; b < 3; b++)
             for (uint32_t pos = 0; pos < 290; pos += 47) {
                 smp_task t = {.n = 611, .pos = pos, .scan_grid = 3, .scan_block = 96, .draw_grid = 1, .draw_block = 128,
-                          .s = {1, 0, 1, 0, penalties[b], lasts[a], 42}};
+                          .s = ORA_HOW(1, 0, 1, 0, penalties[b], lasts[a], 42)};
                 smp_begin(&t, "window", 0);
                 for (uint32_t i = 0; i <= SMP_CTX; i++) t.tokens[i] = qm_rng_below(chk_rng(), i % 5 ? 40 : 700); /* some beyond n */
                 t.x = smp_logits(t.n, ORA_NORMAL);
@@ -91,9 +91,31 @@ static void window(void **state) {
             }
 }
 
+/* Presence and frequency over the window, biases: few and as many as there may be, of ids in every CTA; with ids of the
+ * window, without, and with a token that fills it. */
+static void biases(void **state) {
+    qm_logit_bias bias[QM_SAMPLE_BIASES];
+    (void)state;
+    for (uint32_t n_bias = 0; n_bias <= QM_SAMPLE_BIASES; n_bias = n_bias ? n_bias * 4 : 1)
+        for (int k = 0; k < 8; k++) {
+            smp_task t = {.n = 5003, .pos = 280, .scan_grid = 3 + (unsigned)k, .scan_block = 64u << (k & 3), .draw_grid = 1, .draw_block = 32,
+                          .s = ORA_HOW((float)(k & 1), 0, 1, 0, k & 2 ? 1.3f : 1, k & 4 ? -1 : 50, 42)};
+            t.s.presence_penalty = k % 3 ? 0.7f : 0;
+            t.s.frequency_penalty = k % 5 ? 0.11f : 0;
+            t.s.bias = bias;
+            t.s.n_bias = n_bias;
+            smp_begin(&t, "biases", 0);
+            for (uint32_t i = 0; i < n_bias; i++) bias[i] = (qm_logit_bias){(i * 4001 + 7) % t.n, (float)qm_rng_below(chk_rng(), 9) - 4};
+            if (n_bias > 1) bias[1].bias = -INFINITY;
+            for (uint32_t i = 0; i <= SMP_CTX; i++) t.tokens[i] = k == 7 ? 7 : 7 + 4001 * qm_rng_below(chk_rng(), 9) % t.n;
+            t.x = smp_logits(t.n, ORA_NORMAL);
+            smp_both(&t);
+        }
+}
+
 /* Races and unwritten bytes: parts and histogram are another CTA's until the counter has been met. */
 static void checked(void **state) {
-    static const qm_sampling s[] = {{0, 40, 0.9, 0.1, 1, 64, 1}, {0, 40, 0.9, 0.1, 1.2f, 3, 1}, {1, 0, 1, 0, 1.2f, 3, 1}, {1, 7, 1, 0, 1, 0, 1}};
+    static const qm_sampling s[] = {ORA_HOW(0, 40, 0.9, 0.1, 1, 64, 1), ORA_HOW(0, 40, 0.9, 0.1, 1.2f, 3, 1), ORA_HOW(1, 0, 1, 0, 1.2f, 3, 1), ORA_HOW(1, 7, 1, 0, 1, 0, 1)};
     (void)state;
     for (size_t i = 0; i < sizeof s / sizeof *s; i++)
         for (unsigned grid = 1; grid <= 5; grid += 2) {
@@ -105,10 +127,22 @@ static void checked(void **state) {
         }
 }
 
+/* The plan's geometry: every vocabulary that there may be fits the CTAs' ranges. */
+static void geometry(void **state) {
+    (void)state;
+    for (uint32_t n = 1; n < QM_SAMPLE_MAX_N; n += 1 + n / 37) {
+        uint32_t grid = qm_launch_sample_scan(n).grid[0], range = (n + 4 * grid - 1) / (4 * grid) * 4;
+        if (range > QM_SAMPLE_RANGE || grid > QM_SAMPLE_CTAS) fail_msg("%u CTAs for %u ids: %u each", grid, n, range);
+    }
+    uint32_t n = QM_SAMPLE_MAX_N - 1, grid = qm_launch_sample_scan(n).grid[0];
+    assert_true((n + 4 * grid - 1) / (4 * grid) * 4 <= QM_SAMPLE_RANGE);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(greedy_shapes), cmocka_unit_test(greedy_kinds), cmocka_unit_test(greedy_one_hot),
-        cmocka_unit_test(nonfinite), cmocka_unit_test(window), cmocka_unit_test(checked),
+        cmocka_unit_test(nonfinite), cmocka_unit_test(window),  cmocka_unit_test(biases), cmocka_unit_test(geometry),
+        cmocka_unit_test(checked),
     };
     return chk_main(tests);
 }

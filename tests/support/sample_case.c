@@ -3,12 +3,12 @@
 void smp_place(smp_placed *b, const smp_task *t) {
     static const unsigned char zero[4 * QM_SAMPLE_BUCKETS];
     qm_err e;
-    if (qm_sampling_params(&b->p, &t->s, &e)) chk_fail("%s", e.msg);
-    if (t->force_draw) b->p.mode = 1;
-    b->p.seq = t->seq;
+    if (qm_sampling_words(&b->w, &t->s, t->n, &e)) chk_fail("%s", e.msg);
+    if (t->force_draw) b->w.p.mode = 1;
+    b->w.p.seq = t->seq;
     memset(b->st, 0, sizeof b->st);
     b->st[0] = t->pos;
-    memcpy((char *)b->st + QM_STATE_MODE, &b->p, sizeof b->p);
+    memcpy((char *)b->st + QM_STATE_MODE, &b->w, sizeof b->w);
     uint32_t n4 = (t->n + 3) / 4 * 4;
     b->scan = (qm_sample_scan_args){.n = t->n};
     b->scan.logits = chk_in("logits", t->x, 4 * (size_t)t->n);
@@ -42,13 +42,13 @@ uint32_t smp_step(const smp_placed *b, const smp_task *t) {
     chk_launch(chk_kernel(QM_OP_SAMPLE_SCAN, -1, 0), t->scan_grid, 1, 1, t->scan_block, 0, &b->scan);
     chk_ref_args(&rs, &b->scan, sizeof rs);
     qm_ref_sample_scan(&rs, &env);
-    if (b->p.mode) chk_u32(b->scan.keys, (t->n + 3) / 4 * 4);
+    if (b->w.p.mode) chk_u32(b->scan.keys, (t->n + 3) / 4 * 4);
     else chk_u32(b->scan.tokens, SMP_CTX + 1);
     chk_launch(chk_kernel(QM_OP_SAMPLE_DRAW, -1, 0), t->draw_grid, 1, 1, t->draw_block, 0, &b->draw);
     chk_ref_args(&rd, &b->draw, sizeof rd);
     qm_ref_sample_draw(&rd, &env);
     chk_u32(b->scan.tokens, SMP_CTX + 1);
-    chk_u32(b->scan.state, QM_STATE_SIZE / 4);
+    chk_u32(b->scan.state, QM_STATE_BYTES / 4);
     chk_u32(b->draw.result, QM_RESULT_RING * QM_RESULT_SIZE / 4);
     const qm_result *told = (const qm_result *)chk_get(b->draw.result) + b->st[0] % QM_RESULT_RING;
     if (told->token != ((const uint32_t *)chk_get(b->scan.tokens))[b->st[0] + 1] || told->pos != b->st[0])
@@ -56,12 +56,12 @@ uint32_t smp_step(const smp_placed *b, const smp_task *t) {
     chk_u32(b->scan.hist, QM_SAMPLE_BUCKETS);
     const void *work = chk_get(b->scan.work), *ref = chk_twin(b->scan.work);
     if (smp_word32(work, QM_WORK_SCANNED) || smp_word32(work, QM_WORK_DRAWN) || smp_word32(work, QM_WORK_N_CAND) ||
-        smp_word64(work, QM_WORK_TOTAL) || smp_word64(work, QM_WORK_TOTAL_MIN))
+        smp_word64(work, QM_WORK_TOTAL))
         chk_fail("a counter or a sum has not returned to zero");
-    if (b->p.mode && smp_word64(work, QM_WORK_LAST) != smp_word64(ref, QM_WORK_LAST))
+    if (b->w.p.mode && smp_word64(work, QM_WORK_LAST) != smp_word64(ref, QM_WORK_LAST))
         chk_fail("the last token kept is %016llx, not %016llx", (unsigned long long)smp_word64(work, QM_WORK_LAST),
                  (unsigned long long)smp_word64(ref, QM_WORK_LAST));
-    if (b->p.mode && smp_word64(work, QM_WORK_KEPT) != smp_word64(ref, QM_WORK_KEPT))
+    if (b->w.p.mode && smp_word64(work, QM_WORK_KEPT) != smp_word64(ref, QM_WORK_KEPT))
         chk_fail("the masses kept sum to %llu, not %llu", (unsigned long long)smp_word64(work, QM_WORK_KEPT),
                  (unsigned long long)smp_word64(ref, QM_WORK_KEPT));
     return smp_word32(work, QM_WORK_N_SLOW);
@@ -74,8 +74,8 @@ uint32_t smp_both(const smp_task *t) {
     smp_task u = *t;
     memcpy(u.tokens, chk_twin(b.scan.tokens), sizeof u.tokens);
     b.st[0]++;
-    b.p.seed ^= 0x123456789abcdefu;
-    memcpy((char *)b.st + QM_STATE_MODE, &b.p, sizeof b.p);
+    b.w.p.seed ^= 0x123456789abcdefu;
+    memcpy((char *)b.st + QM_STATE_MODE, &b.w, sizeof b.w);
     chk_write(b.scan.state, b.st, sizeof b.st);
     uint32_t slow = smp_step(&b, &u);
     chk_end();

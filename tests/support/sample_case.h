@@ -20,11 +20,11 @@ typedef struct {
 typedef struct {
     qm_sample_scan_args scan;
     qm_sample_draw_args draw;
-    qm_sample_params p;
-    uint32_t st[QM_STATE_SIZE / 4];
+    qm_sample_words w;
+    uint32_t st[QM_STATE_BYTES / 4];
 } smp_placed;
 
-static const qm_sampling smp_greedy = {0, 40, 0.9, 0.1, 1, 64, 1}, smp_plain = {1, 0, 1, 0, 1, 0, 42};
+static const qm_sampling smp_greedy = ORA_HOW(0, 40, 0.9, 0.1, 1, 64, 1), smp_plain = ORA_HOW(1, 0, 1, 0, 1, 0, 42);
 
 /* Begins a case named after the task; checked: with the race and uninitialised-read checks. */
 void smp_begin(const smp_task *t, const char *what, int checked);

@@ -83,15 +83,18 @@ static void test_kept_is_the_oracles(void **state) {
         for (size_t a = 0; a < 5; a++)
             for (int draw = 0; draw < 120; draw++) {
                 uint32_t n = ns[a];
-                qm_sampling s = {temps[qm_rng_below(&r, 5)], (int32_t)qm_rng_below(&r, n + 2), ps[qm_rng_below(&r, 6)],
-                                 mins[qm_rng_below(&r, 4)], qm_rng_below(&r, 2) ? 1 : 0.5f + 0.3f * (float)qm_rng_below(&r, 6),
-                                 (int32_t)qm_rng_below(&r, 8) - 1, 1};
+                qm_sampling s = {.temperature = temps[qm_rng_below(&r, 5)], .seed = 1};
+                s.top_k = (int32_t)qm_rng_below(&r, n + 2);
+                s.top_p = ps[qm_rng_below(&r, 6)];
+                s.min_p = mins[qm_rng_below(&r, 4)];
+                s.repeat_penalty = qm_rng_below(&r, 2) ? 1 : 0.5f + 0.3f * (float)qm_rng_below(&r, 6);
+                s.repeat_last_n = (int32_t)qm_rng_below(&r, 8) - 1;
                 qm_sample_params p;
                 qm_err e;
                 for (int i = 0; i < 6; i++) tokens[i] = qm_rng_below(&r, n < 9 ? n : 9);
                 ora_logits(x, n, kind, qm_rng_u64(&r));
                 assert_int_equal(qm_sampling_params(&p, &s, &e), 0);
-                qm_sample_keys(keys, x, n, &p, tokens, 5);
+                qm_sample_keys(keys, x, n, &p, NULL, tokens, 5);
                 qm_sample_order(items, keys, n);
                 qm_sample_kept kept = qm_sample_keep(items, n, &p);
                 ora_kept o = ora_keep(x, n, &s, tokens, 5);
@@ -113,14 +116,139 @@ static void test_kept_is_the_oracles(void **state) {
     assert_true(skipped * 1000 < tried);
 }
 
+/* Every chain keeps what the oracle keeps, which goes through it link by link; and the order matters. */
+static void test_every_chain(void **state) {
+    static const float temps[] = {0.3f, 1, 2.5f, 40};
+    static const double ps[] = {1, 0.95, 0.7, 0.3}, mins[] = {0, 0.02, 0.2, 0.6};
+    uint32_t tried = 0, skipped = 0, moved[ORA_N_CHAINS] = {0}, tokens[6];
+    enum { N = 233 };
+    float x[N];
+    uint32_t keys[N];
+    uint64_t items[N];
+    qm_logit_bias bias[8];
+    qm_rng r = {21};
+    (void)state;
+    for (int draw = 0; draw < 400; draw++) {
+        int kind = draw % 4 == 3 ? (int)qm_rng_below(&r, ORA_N_KINDS) : draw % 2 ? ORA_PEAKED : ORA_NORMAL;
+        qm_sampling s = {.temperature = temps[qm_rng_below(&r, 4)], .repeat_penalty = 1, .repeat_last_n = -1, .seed = 1};
+        s.top_k = (int32_t)(qm_rng_below(&r, 2) ? qm_rng_below(&r, N) : qm_rng_below(&r, 12)) - 1;
+        s.top_p = ps[qm_rng_below(&r, 4)];
+        s.min_p = mins[qm_rng_below(&r, 4)];
+        ora_more(&s, bias, 8, N, &r);
+        for (int i = 0; i < 6; i++) tokens[i] = qm_rng_below(&r, N);
+        ora_logits(x, N, kind, qm_rng_u64(&r));
+        uint32_t usual = 0;
+        for (int chain = 0; chain < ORA_N_CHAINS; chain++) {
+            qm_sample_words w;
+            qm_err e;
+            ora_chain(s.samplers, chain);
+            assert_int_equal(qm_sampling_words(&w, &s, N, &e), 0);
+            qm_sample_keys(keys, x, N, &w.p, w.bias, tokens, 5);
+            qm_sample_order(items, keys, N);
+            qm_sample_kept kept = {1, QM_SAMPLE_ONE};
+            if (w.p.mode) kept = qm_sample_keep(items, N, &w.p);
+            ora_kept o = ora_keep(x, N, &s, tokens, 5);
+            uint32_t differ = ora_differ(&o, keys, N, items[kept.n - 1], &w.p);
+            if (!w.p.mode) differ = o.kept[~(uint32_t)items[0]] != 1 || o.n_kept != 1;
+            if (differ && !o.near)
+                fail_msg("chain %d, %s temp=%g k=%d p=%g min=%g: %u ids differ", chain, ora_kind_name[kind], s.temperature,
+                         s.top_k, s.top_p, s.min_p, differ);
+            if (!differ && w.p.mode) { /* and as likely: the draw's own temperature */
+                double all = 0, most = 0;
+                for (uint32_t i = 0; i < kept.n; i++) all += o.kept[~(uint32_t)items[i]]
+                    ? (double)qm_sample_mass((uint32_t)(items[i] >> 32), (uint32_t)(items[0] >> 32), w.p.temperature) : 0;
+                assert_true(all == (double)kept.total || fabs(all - (double)kept.total) < 1e-9 * all);
+                for (uint32_t i = 0; i < kept.n; i++) {
+                    uint64_t m = qm_sample_mass((uint32_t)(items[i] >> 32), (uint32_t)(items[0] >> 32), w.p.temperature);
+                    if (o.kept[~(uint32_t)items[i]]) most = fmax(most, fabs((double)m / all - o.p[~(uint32_t)items[i]]));
+                }
+                assert_true(most < 1e-5);
+            }
+            if (!chain) usual = o.n_kept;
+            moved[chain] += o.n_kept != usual;
+            skipped += differ && o.near;
+            tried++;
+            ora_free(&o);
+        }
+    }
+    uint32_t others = 0;
+    for (int chain = 1; chain <= 24; chain++) others += moved[chain] > 0;
+    print_message("%u cases, %u skipped near a cut; %u of 24 orders keep something else than the default somewhere\n", tried,
+                  skipped, others);
+    assert_true(skipped * 500 < tried && others == 22); /* all but the default itself and top_k before its temperature */
+}
+
+/* Counts: less by frequency for each time, by presence once; a bias before all of it, whatever the sign it leaves. */
+static void test_counts(void **state) {
+    static const float x[] = {2, -2, 2, -1, 3, 0, 1}, want[] = {2 / 2.0f - 1.25f, -2 * 2.0f - 0.75f, 2, 1 / 2.0f - 0.75f, -INFINITY, 2, 1};
+    static const uint32_t tokens[] = {2, 0, 1, 0, 3, 0, 99};
+    static const qm_logit_bias bias[] = {{3, 1.5f}, {4, -INFINITY}, {3, 0.5f}, {5, 2}};
+    qm_sampling s = ORA_HOW(1, 0, 1, 0, 2, 6, 1); /* 2 has just left the window */
+    qm_sample_words w;
+    qm_err e;
+    uint32_t keys[7];
+    (void)state;
+    s.presence_penalty = 0.5f;
+    s.frequency_penalty = 0.25f;
+    s.bias = bias;
+    s.n_bias = 4;
+    assert_int_equal(qm_sampling_words(&w, &s, 7, &e), 0);
+    assert_int_equal(w.p.n_bias, 3);
+    qm_sample_keys(keys, x, 7, &w.p, w.bias, tokens, 6);
+    for (int i = 0; i < 7; i++)
+        if (qm_order_value(keys[i]) != want[i]) fail_msg("token %d: %g, not %g", i, qm_order_value(keys[i]), want[i]);
+}
+
+/* Names, letters, and what is refused, by name. */
+static void test_chain_names(void **state) {
+    static const struct {
+        const char *text;
+        int letters;
+        unsigned char chain[QM_N_SAMPLERS];
+        const char *error;
+    } c[] = {
+        {"penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature", 0,
+         {QM_SAMPLER_PENALTIES, QM_SAMPLER_TOP_K, QM_SAMPLER_TOP_P, QM_SAMPLER_MIN_P, QM_SAMPLER_TEMPERATURE}, NULL},
+        {"edskypmxt", 1,
+         {QM_SAMPLER_PENALTIES, QM_SAMPLER_TOP_K, QM_SAMPLER_TOP_P, QM_SAMPLER_MIN_P, QM_SAMPLER_TEMPERATURE}, NULL},
+        {"top-k;nucleus;min-p;temp", 0, {QM_SAMPLER_TOP_K, QM_SAMPLER_TOP_P, QM_SAMPLER_MIN_P, QM_SAMPLER_TEMPERATURE}, NULL},
+        {"temperature;", 0, {QM_SAMPLER_TEMPERATURE}, NULL},
+        {"t", 1, {QM_SAMPLER_TEMPERATURE}, NULL},
+        {"top_k;infill", 0, {0}, "infill is not supported"},
+        {"ki", 1, {0}, "infill is not supported"},
+        {"adaptive_p", 0, {0}, "adaptive_p is not supported"},
+        {"top_k;top_k", 0, {0}, "top_k is there twice"},
+        {"mirostat", 0, {0}, "mirostat is not known"},
+        {"top_k, top_p", 0, {0}, "top_k, top_p is not known"},
+        {"top", 0, {0}, "top is not known"},
+        {"kq", 1, {0}, "q is not known"},
+        {"", 0, {0}, "names none"},
+        {"xtc;dry", 0, {0}, "names none"},
+        {";top_k", 0, {0}, " is not known"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        unsigned char chain[QM_N_SAMPLERS];
+        qm_err e;
+        int rc = qm_samplers_parse(chain, c[i].text, c[i].letters, &e);
+        if (c[i].error) {
+            assert_true(rc < 0);
+            if (!strstr(e.msg, c[i].error)) fail_msg("%s: %s", c[i].text, e.msg);
+        } else {
+            if (rc) fail_msg("%s: %s", c[i].text, e.msg);
+            assert_memory_equal(chain, c[i].chain, sizeof chain);
+        }
+    }
+}
+
 /* Divided where positive, multiplied elsewhere; once, whether the token is there once or twice. */
 static void test_penalty_sign(void **state) {
     static const float x[] = {2, -2, 0, -0.0f, 2, -INFINITY, 1}, want[] = {1, -4, 0, 0, 2, -INFINITY, 0.5f};
     static const uint32_t tokens[] = {0, 1, 2, 3, 0, 5, 6, 0, 6, 77};
-    const qm_sample_params p = {.penalty = 2, .last_n = 10};
+    const qm_sample_params p = {.edits = 1, .penalty = 2, .last_n = 10};
     uint32_t keys[7];
     (void)state;
-    qm_sample_keys(keys, x, 7, &p, tokens, 9);
+    qm_sample_keys(keys, x, 7, &p, NULL, tokens, 9);
     for (int i = 0; i < 7; i++) assert_true(qm_order_value(keys[i]) == want[i]);
 }
 
@@ -148,7 +276,7 @@ static double fit(const uint32_t *seen, const double *p, uint32_t n, uint32_t dr
 /* 100,000 draws, each position its own, against the oracle's probabilities: chi-squared at the level 0.1%. */
 static void test_chi_squared(void **state) {
     static const qm_sampling s[] = {
-        {1, 0, 1, 0, 1, 0, 42}, {0.8f, 40, 0.95, 0.05, 1, 64, 43}, {1.5f, 20, 1, 0, 1, 0, 7}, {1, 0, 0.7, 0, 1, 0, 99},
+        ORA_HOW(1, 0, 1, 0, 1, 0, 42), ORA_HOW(0.8f, 40, 0.95, 0.05, 1, 64, 43), ORA_HOW(1.5f, 20, 1, 0, 1, 0, 7), ORA_HOW(1, 0, 0.7, 0, 1, 0, 99),
     };
     enum { N = 96, DRAWS = 100000 };
     (void)state;
@@ -162,7 +290,7 @@ static void test_chi_squared(void **state) {
         ora_logits(x, N, k == 0 ? ORA_TIES : ORA_NORMAL, 5 + k);
         for (int i = 0; i < N && k; i++) x[i] *= 0.4f;
         assert_int_equal(qm_sampling_params(&p, &s[k], &e), 0);
-        qm_sample_keys(keys, x, N, &p, (uint32_t[]){0}, 0);
+        qm_sample_keys(keys, x, N, &p, NULL, (uint32_t[]){0}, 0);
         qm_sample_order(items, keys, N);
         qm_sample_kept kept = qm_sample_keep(items, N, &p);
         ora_kept o = ora_keep(x, N, &s[k], NULL, 0);
@@ -183,18 +311,17 @@ static void test_chi_squared(void **state) {
 
 /* Each value outside its range is refused, and the message says the range. */
 static void test_ranges(void **state) {
-    const qm_sampling ok = {0.8f, 40, 0.95, 0.05, 1.1f, 64, 1};
+    const qm_sampling ok = ORA_HOW(0.8f, 40, 0.95, 0.05, 1.1f, 64, 1);
     const struct {
         qm_sampling s;
         const char *name, *range;
     } bad[] = {
-        {{-0.1f, 40, 0.95, 0.05, 1, 64, 1}, "temperature", "0 to 1000"},
-        {{NAN, 40, 0.95, 0.05, 1, 64, 1}, "temperature", "0 to 1000"},
-        {{0.8f, -1, 0.95, 0.05, 1, 64, 1}, "top_k", "0 and up"},
-        {{0.8f, 40, 1.01, 0.05, 1, 64, 1}, "top_p", "0 to 1"},
-        {{0.8f, 40, 0.95, -0.05, 1, 64, 1}, "min_p", "0 to 1"},
-        {{0.8f, 40, 0.95, 0.05, 0, 64, 1}, "repeat_penalty", "0.01 to 100"},
-        {{0.8f, 40, 0.95, 0.05, 1, -2, 1}, "repeat_last_n", "-1 and up"},
+        {ORA_HOW(1001, 40, 0.95, 0.05, 1, 64, 1), "temperature", "-1000 to 1000"},
+        {ORA_HOW(NAN, 40, 0.95, 0.05, 1, 64, 1), "temperature", "-1000 to 1000"},
+        {ORA_HOW(0.8f, 40, 1.01, 0.05, 1, 64, 1), "top_p", "0 to 1"},
+        {ORA_HOW(0.8f, 40, 0.95, -0.05, 1, 64, 1), "min_p", "0 to 1"},
+        {ORA_HOW(0.8f, 40, 0.95, 0.05, 0, 64, 1), "repeat_penalty", "0.01 to 100"},
+        {ORA_HOW(0.8f, 40, 0.95, 0.05, 1, -2, 1), "repeat_last_n", "-1 and up"},
     };
     qm_sample_params p;
     qm_err e;
@@ -206,6 +333,62 @@ static void test_ranges(void **state) {
         assert_non_null(strstr(e.msg, bad[i].name));
         assert_non_null(strstr(e.msg, bad[i].range));
     }
+    static const struct {
+        qm_logit_bias b;
+        const char *said;
+    } biases[] = {{{50, 1}, "token 50 is outside the vocabulary of 50"}, {{1, NAN}, "logit bias"}, {{1, INFINITY}, "logit bias is inf"},
+                  {{1, -2e6f}, "-1e+06 to 1e+06"}};
+    qm_sample_words w;
+    for (size_t i = 0; i < sizeof biases / sizeof *biases; i++) {
+        qm_sampling s = ok;
+        s.bias = &biases[i].b;
+        s.n_bias = 1;
+        assert_int_equal(qm_sampling_words(&w, &s, 50, &e), QM_ERR_ARG);
+        if (!strstr(e.msg, biases[i].said)) fail_msg("%s", e.msg);
+    }
+    qm_logit_bias many[QM_SAMPLE_BIASES + 2];
+    qm_sampling s = ok;
+    for (uint32_t i = 0; i < QM_SAMPLE_BIASES + 2; i++) many[i] = (qm_logit_bias){i ? i - 1 : 0, 1}; /* the first one twice */
+    s.bias = many;
+    s.n_bias = QM_SAMPLE_BIASES + 1;
+    assert_int_equal(qm_sampling_words(&w, &s, 5000, &e), 0);
+    assert_true(w.p.n_bias == QM_SAMPLE_BIASES && w.bias[0].bias == 2 && w.p.edits);
+    s.n_bias++;
+    assert_int_equal(qm_sampling_words(&w, &s, 5000, &e), QM_ERR_ARG);
+    assert_non_null(strstr(e.msg, "more than 1024 tokens"));
+    for (int which = 0; which < 4; which++) {
+        s = ok;
+        if (which == 0) s.presence_penalty = 101;
+        if (which == 1) s.frequency_penalty = NAN;
+        if (which == 2) memcpy(s.samplers, (unsigned char[]){QM_SAMPLER_TOP_K, QM_SAMPLER_PENALTIES}, 2); /* 1.1 is on */
+        if (which == 3) memcpy(s.samplers, (unsigned char[]){QM_SAMPLER_TOP_K, QM_SAMPLER_TOP_K}, 2);
+        static const char *const said[] = {"presence_penalty is 101", "frequency_penalty", "penalties that are on come first, not behind top_k",
+                                           "top_k is there twice"};
+        assert_int_equal(qm_sampling_params(&p, &s, &e), QM_ERR_ARG);
+        if (!strstr(e.msg, said[which])) fail_msg("%s", e.msg);
+    }
+    s = ok;
+    s.repeat_penalty = 1; /* off: wherever they stand */
+    memcpy(s.samplers, (unsigned char[]){QM_SAMPLER_TOP_K, QM_SAMPLER_PENALTIES}, 2);
+    assert_int_equal(qm_sampling_params(&p, &s, &e), 0);
+    qm_sampling below = ok; /* as elsewhere: less than nothing is off */
+    below.top_k = -1;
+    assert_int_equal(qm_sampling_params(&p, &below, &e), 0);
+    assert_true(p.mode == 1 && p.top_k == 0);
+    below.temperature = -1;
+    assert_int_equal(qm_sampling_params(&p, &below, &e), 0);
+    assert_int_equal(p.mode, 0);
+    static const int32_t windows[][2] = {{0, 0}, {1, 1}, {5, 5}, {64, 64}, {-1, QM_SAMPLE_WINDOW}, {INT32_MAX, QM_SAMPLE_WINDOW}};
+    for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
+        s = ok;
+        s.repeat_last_n = windows[i][0];
+        assert_int_equal(qm_sampling_params(&p, &s, &e), 0);
+        assert_true(p.last_n == (uint32_t)windows[i][1] && (p.edits != 0) == (p.last_n != 0));
+    }
+    qm_sampling wide = ok; /* all 64 bits of a seed */
+    wide.seed = 0x123456789abcdef0u;
+    assert_int_equal(qm_sampling_params(&p, &wide, &e), 0);
+    assert_true(p.seed == wide.seed);
     qm_sampling greedy = ok;
     greedy.temperature = 0;
     assert_int_equal(qm_sampling_params(&p, &greedy, &e), 0);
@@ -219,7 +402,8 @@ static void test_ranges(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_philox_vectors), cmocka_unit_test(test_exp), cmocka_unit_test(test_order),
-        cmocka_unit_test(test_kept_is_the_oracles), cmocka_unit_test(test_penalty_sign), cmocka_unit_test(test_chi_squared),
+        cmocka_unit_test(test_kept_is_the_oracles), cmocka_unit_test(test_every_chain),        cmocka_unit_test(test_counts),       cmocka_unit_test(test_chain_names),
+        cmocka_unit_test(test_penalty_sign),       cmocka_unit_test(test_chi_squared),
         cmocka_unit_test(test_ranges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

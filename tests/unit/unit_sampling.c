@@ -8,7 +8,7 @@
 #include "oracle.h"
 
 enum { PROMPT = 8, N = 24 };
-static const qm_sampling greedy = {0, 40, 0.95, 0.05, 1, 64, 42}, usual = {0.7f, 0, 1, 0, 1, 64, 42};
+static const qm_sampling greedy = ORA_HOW(0, 40, 0.95, 0.05, 1, 64, 42), usual = ORA_HOW(0.7f, 0, 1, 0, 1, 64, 42);
 
 typedef struct {
     uint32_t ids[64], n;
@@ -62,7 +62,7 @@ static void test_greedy(void **state) {
         assert_true(same(&r, &first));
     }
     for (int i = 0; i < 3; i++) {
-        qm_sampling hot = {(float)(1 + 100 * i), 1, 0.5 + 0.25 * i, 0, 1, 64, 7 + (uint64_t)i};
+        qm_sampling hot = ORA_HOW((float)(1 + 100 * i), 1, 0.5 + 0.25 * i, 0, 1, 64, 7 + (uint64_t)i);
         record r = generate(s, &hot, ids, N);
         assert_true(same(&r, &first));
     }
@@ -102,6 +102,9 @@ static void test_seeds_differ(void **state) {
     p.seed = 43;
     record b = generate(s, &p, ids, 16);
     assert_false(same(&a, &b));
+    p.seed = 42 + (1ull << 32); /* the upper half counts as well */
+    record c = generate(s, &p, ids, 16);
+    assert_false(same(&a, &c));
     for (uint32_t i = 0; i < 32; i++) {
         p.seed = i;
         firsts[i] = generate(s, &p, ids, 1).ids[0];
@@ -120,15 +123,16 @@ static void expect_token(qm_session *s, const qm_sampling *p, uint32_t pos, uint
     uint32_t n = s->g->model->hp.n_vocab, *keys = malloc(4ull * n);
     uint64_t *items = malloc(8ull * n);
     float *l = malloc(4ull * n);
-    qm_sample_params w;
+    qm_sample_words w;
     qm_err e;
-    fix_ok(qm_sampling_params(&w, p, &e), &e);
+    fix_ok(qm_sampling_words(&w, p, n, &e), &e);
     fix_ok(qm_session_logits(s, l, &e), &e);
-    qm_sample_keys(keys, l, n, &w, s->ids, pos);
+    qm_sample_keys(keys, l, n, &w.p, w.bias, s->ids, pos);
     qm_sample_order(items, keys, n);
-    uint32_t want = w.mode ? qm_sample_pick(items, qm_sample_keep(items, n, &w), &w, qm_sample_bits(w.seed, pos + 1, 0)) : ~(uint32_t)items[0];
+    uint32_t want = ~(uint32_t)items[0];
+    if (w.p.mode) want = qm_sample_pick(items, qm_sample_keep(items, n, &w.p), &w.p, qm_sample_bits(p->seed, pos + 1, 0));
     assert_int_equal(id, want);
-    if (w.mode) {
+    if (w.p.mode) {
         ora_kept o = ora_keep(l, n, p, s->ids, pos);
         assert_true(o.kept[id] || o.near);
         ora_free(&o);
@@ -138,26 +142,64 @@ static void expect_token(qm_session *s, const qm_sampling *p, uint32_t pos, uint
     free(l);
 }
 
+/* A text of n tokens, each of which is what it should be. */
+static void follow(qm_session *s, const qm_sampling *p, uint32_t n) {
+    uint32_t id = 65;
+    qm_err e;
+    fix_ok(qm_session_truncate(s, 0, &e), &e);
+    fix_ok(qm_session_set_sampling(s, p, &e), &e);
+    for (uint32_t pos = 0; pos < n; pos++) {
+        fix_ok(qm_session_eval(s, id, &e), &e);
+        fix_ok(qm_session_result(s, pos, &id, &e), &e);
+        expect_token(s, p, pos, id);
+    }
+}
+
 /* Order and meaning of all parameters: token by token, on both executors, for settings that each cut something. */
 static void test_is_the_reference(void **state) {
     static const qm_sampling p[] = {
-        {0, 40, 0.95, 0.05, 1, 64, 42}, {0, 40, 0.95, 0.05, 1.4f, 5, 42}, {0.8f, 40, 0.95, 0.05, 1, 64, 42}, {1.5f, 0, 0.6, 0, 1.2f, -1, 43},
-        {1, 0, 1, 0, 1, 64, 44},        {3, 7, 1, 0, 0.8f, 3, 45},        {1, 0, 1, 0.3, 1, 64, 46},         {100, 100000000, 0.999, 0, 1.1f, 64, 47},
+        ORA_HOW(0, 40, 0.95, 0.05, 1, 64, 42), ORA_HOW(0, 40, 0.95, 0.05, 1.4f, 5, 42), ORA_HOW(0.8f, 40, 0.95, 0.05, 1, 64, 42), ORA_HOW(1.5f, 0, 0.6, 0, 1.2f, -1, 43),
+        ORA_HOW(1, 0, 1, 0, 1, 64, 44),        ORA_HOW(3, 7, 1, 0, 0.8f, 3, 45),        ORA_HOW(1, 0, 1, 0.3, 1, 64, 46),         ORA_HOW(100, 100000000, 0.999, 0, 1.1f, 64, 47),
     };
     (void)state;
     for (int k = 0; k < 2; k++) {
         qm_engine *g = fix_engine("small", k ? "ref" : "graph");
         qm_session *s = session(g);
-        qm_err e;
-        for (size_t i = 0; i < sizeof p / sizeof *p; i++) {
-            uint32_t id = 65;
-            fix_ok(qm_session_truncate(s, 0, &e), &e);
-            fix_ok(qm_session_set_sampling(s, &p[i], &e), &e);
-            for (uint32_t pos = 0; pos < (k ? 4 : 10); pos++) {
-                fix_ok(qm_session_eval(s, id, &e), &e);
-                fix_ok(qm_session_result(s, pos, &id, &e), &e);
-                expect_token(s, &p[i], pos, id);
-            }
+        for (size_t i = 0; i < sizeof p / sizeof *p; i++) follow(s, &p[i], k ? 4 : 10);
+        qm_session_close(s);
+        qm_engine_close(g);
+    }
+}
+
+/* The same for chains in other orders, presence and frequency penalties and biases; a session forgets what it had. */
+static void test_chains_and_penalties(void **state) {
+    static const qm_logit_bias bias[] = {{65, 1.5f}, {70, -INFINITY}, {90, 3}, {90, 0.5f}};
+    static const struct {
+        qm_sampling s;
+        const char *chain;
+        float presence, frequency;
+        size_t n_bias;
+    } c[] = {
+        {ORA_HOW(2.5f, 40, 0.9, 0.1, 1, 64, 42), "penalties;top_k;top_p;min_p;temperature", 0, 0, 0},
+        {ORA_HOW(2.5f, 30, 0.8, 0.02, 1.2f, 6, 43 + (7ull << 40)), "penalties;min_p;top_p;temperature;top_k", 0.5f, 0.25f, 4},
+        {ORA_HOW(4, 9, 0.8, 0, 1, -1, 44), "penalties;temperature;top_p;top_k", 0, 0.7f, 3},
+        {ORA_HOW(0, 40, 0.95, 0.05, 1, 3, 45), NULL, 1.5f, 0.5f, 0},
+        {ORA_HOW(0, 40, 0.95, 0.05, 1, 0, 46), NULL, 0, 0, 4},
+        {ORA_HOW(1, 0, 1, 0, 1, 64, 1ull << 63), NULL, 0, 0, 0},
+    };
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        qm_engine *g = fix_engine("small", k ? "ref" : "graph");
+        qm_session *s = session(g);
+        for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+            qm_sampling p = c[i].s;
+            qm_err e;
+            if (c[i].chain) fix_ok(qm_samplers_parse(p.samplers, c[i].chain, 0, &e), &e);
+            p.presence_penalty = c[i].presence;
+            p.frequency_penalty = c[i].frequency;
+            p.bias = bias;
+            p.n_bias = c[i].n_bias;
+            follow(s, &p, k ? 4 : 10);
         }
         qm_session_close(s);
         qm_engine_close(g);
@@ -171,7 +213,7 @@ static void test_position_only(void **state) {
     qm_engine *g = fix_engine("small", "graph");
     qm_session *s = session(g), *fresh = session(g);
     uint32_t ids[PROMPT + N];
-    qm_sampling p = {1.2f, 50, 0.95, 0.01, 1.1f, 16, 99}, hot = {50, 0, 1, 0, 1, 0, 5};
+    qm_sampling p = ORA_HOW(1.2f, 50, 0.95, 0.01, 1.1f, 16, 99), hot = ORA_HOW(50, 0, 1, 0, 1, 0, 5);
     record whole, r = {0};
     qm_err e;
     fix_prompt(g, ids, PROMPT, 2);
@@ -301,7 +343,7 @@ static void test_penalty_measurable(void **state) {
     uint32_t n = g->model->hp.n_vocab, ids[LONG], choice = 0, drawn[2] = {0, 0};
     float *l = malloc(4ull * n);
     double distance = 0, said[2] = {0, 0};
-    qm_sampling p[2] = {{1, 0, 1, 0, 1, 64, 0}, {1, 0, 1, 0, 1.2f, 64, 0}};
+    qm_sampling p[2] = {ORA_HOW(1, 0, 1, 0, 1, 64, 0), ORA_HOW(1, 0, 1, 0, 1.2f, 64, 0)};
     ora_kept k[2];
     qm_err e;
     fix_prompt(g, ids, 4, 6);
@@ -355,7 +397,8 @@ static void test_penalty_measurable(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_greedy),           cmocka_unit_test(test_seed_repeats),  cmocka_unit_test(test_seeds_differ),
-        cmocka_unit_test(test_is_the_reference), cmocka_unit_test(test_position_only), cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_is_the_reference), cmocka_unit_test(test_chains_and_penalties), cmocka_unit_test(test_position_only),
+        cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_penalty_off),      cmocka_unit_test(test_penalty_window), cmocka_unit_test(test_penalty_measurable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
