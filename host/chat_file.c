@@ -1,33 +1,9 @@
 /* chat_file.c: a conversation in a file: a JSON array of {"role", "content"}, as chat templates and chat servers take it. */
 #include "chat.h"
-#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-/* All at once: what stands at path is replaced when the text is complete, and written through where it is no regular
- * file. */
-static int write_file(const char *path, const char *s, size_t n) {
-    struct stat is;
-    char *real = realpath(path, NULL), *part = NULL; /* a symbolic link stays one */
-    int there = real && !stat(real, &is), through = there && !S_ISREG(is.st_mode), fd = -1, rc = -1;
-    if (asprintf(&part, "%s.XXXXXX", real ? real : path) < 0) part = NULL;
-    FILE *f = through ? fopen(real, "w") : part && (fd = mkstemp(part)) >= 0 ? fdopen(fd, "w") : NULL;
-    if (f) {
-        rc = fwrite(s, 1, n, f) == n && !fflush(f) && (through || !fchmod(fd, there ? is.st_mode & 0777 : 0644)) ? 0 : -1;
-        if (fclose(f)) rc = -1;
-        if (!rc && !through) rc = rename(part, real ? real : path);
-    }
-    int why = errno;
-    if (rc && fd >= 0) unlink(part);
-    if (rc) qm_host_say("%s: %s", path, strerror(why));
-    free(part);
-    free(real);
-    return rc;
-}
 
 static int put(json_t *list, const char *role, const char *s, size_t n) {
     return json_array_append_new(list, json_pack("{s:s, s:s%}", "role", role, "content", s, n));
@@ -42,11 +18,11 @@ int qm_chat_save(const qm_chat *c, const char *path) {
     int n = s ? asprintf(&whole, "%s\n", s) : -1, rc = -1;
     free(s);
     if (n < 0) qm_host_say("%s: out of memory", path);
-    else if (!(rc = write_file(path, whole, (size_t)n))) {
+    else {
+        qm_err e = {0};
+        if ((rc = qm_write_file(path, whole, (size_t)n, &e))) qm_host_fail(&e);
         free(whole);
-        return 0;
     }
-    if (n >= 0) free(whole);
     return rc;
 }
 
@@ -88,7 +64,7 @@ int qm_chat_load(qm_chat *c, const char *path) {
     char *text;
     size_t n, i;
     json_error_t at;
-    if (qm_run_read(path, &text, &n)) return -1;
+    if (qm_run_read(path, QM_PROMPT_MOST, &text, &n)) return -1;
     json_t *doc = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &at), *m;
     free(text);
     if (!doc) {

@@ -67,15 +67,15 @@ int qm_cmd_doctor(int argc, char **argv) {
     static const struct poptOption table[] = {
         {"model", 'm', POPT_ARG_STRING, &model, 0, "also say whether this model fits, a GGUF file", "FILE"},
         {"ctx", 'c', POPT_ARG_INT, &ctx, 0, "with so many positions of context (default: 4096, or what fits)", "N"},
-        {"device", 'd', POPT_ARG_STRING, &device, 0, "where: auto, cuda:N, or sim (default: auto)", "DEVICE"},
+        {"device", 'd', POPT_ARG_STRING, &device, 0, "where: auto, cuda:N, or sim (default: auto)", "auto|cuda:N|sim"},
         {"json", 0, POPT_ARG_NONE, &json, 0, "the same as one JSON object", NULL},
         POPT_TABLEEND,
     };
     poptContext con;
     int rc = qm_host_options(&con, argc, argv, table,
                              "[options]\n\n"
-                             "Looks for a driver, GPUs and NVRTC, and says which device a run would take. Exit status 0\n"
-                             "also when something is missing: the software device always works. With a model the exit\n"
+                             "Looks for a driver, GPUs and NVRTC, and says which device a run would take. Exit status 0 "
+                             "also when something is missing: the software device always works. With a model the exit "
                              "status is 1 where it does not fit.");
     if (rc >= 0) return rc;
     if ((rc = qm_host_args(&con, NULL, 0, "")) >= 0) return rc;
@@ -86,10 +86,7 @@ int qm_cmd_doctor(int argc, char **argv) {
     qm_memory m;
     if (!model) return qm_doctor(json, qm_host_write, stdout, &e) ? qm_host_fail(&e) : QM_EXIT_OK;
     qm_engine_opts o = {.device = device, .n_ctx = (uint32_t)ctx};
-    if ((rc = qm_memory_estimate(&m, model, &o, &e))) {
-        qm_host_fail(&e);
-        return rc == QM_ERR_ARG || (rc == QM_ERR_LIMIT && ctx) ? QM_EXIT_USAGE : QM_EXIT_FAIL;
-    }
+    if (qm_memory_estimate(&m, model, &o, &e)) return qm_host_open_fail(&e, ctx);
     rc = json ? print_json(model, &m, &e) : qm_doctor(0, qm_host_write, stdout, &e);
     if (rc) return qm_host_fail(&e);
     if (!json) say_model(model, &m);

@@ -34,8 +34,9 @@ typedef struct qm_executor {
     int (*put_sampling)(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm_err *e);
     /* Computes the next position by a plan that was prepared; with logits it also writes tokens[pos + 1]. */
     int (*step)(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e);
-    /* Waits for the step that computed position pos, at most QM_RUN_AHEAD steps before the last one. With id, of a step with
-     * logits: the token it chose, and the QM_FLAG_* raised so far. */
+    /* Waits for the step that computed position pos, at most QM_RUN_AHEAD steps before the last one. */
+    int (*wait)(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e);
+    /* The same for a step with logits, with the token it chose and the QM_FLAG_* raised so far. */
     int (*result)(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e);
     /* Logits of the sequence's last enqueued step that had any, [n_vocab]. Waits. */
     int (*logits)(qm_engine *g, qm_seq *s, float *out, qm_err *e);

@@ -308,13 +308,17 @@ out:
     return rc;
 }
 
-static int graph_result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {
+static int graph_wait(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
     qm_device *d = g->dev;
     int rc = 0;
     QM_CU_TRY(d, EventSynchronize(s->done[pos % QM_RESULT_RING]));
-    if (id) rc = qm_result_take(&s->ring[pos % QM_RESULT_RING], pos, id, flags, e);
 out:
     return rc;
+}
+
+static int graph_result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {
+    int rc = graph_wait(g, s, pos, e);
+    return rc ? rc : qm_result_take(&s->ring[pos % QM_RESULT_RING], pos, id, flags, e);
 }
 
 static int graph_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {
@@ -330,7 +334,7 @@ out:
 #define EXECUTOR(name)                                                                                        \
     {                                                                                                         \
         name, graph_open, graph_close, graph_seq_open, graph_seq_close, graph_prepare, graph_put_tokens,      \
-            graph_put_pages, graph_set_pos, graph_put_sampling, graph_step, graph_result, graph_logits,                        \
+            graph_put_pages, graph_set_pos, graph_put_sampling, graph_step, graph_wait, graph_result, graph_logits,                        \
     }
 const qm_executor qm_executor_graph = EXECUTOR("graph");
 /* The same, but that a step's ops are walked by one resident kernel (walk.h). */

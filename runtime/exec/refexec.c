@@ -110,9 +110,14 @@ static int ref_step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
     return rc ? rc : qm_gguf_whole(g->gguf, e); /* weights are read from the file at every step */
 }
 
+static int ref_wait(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
+    (void)g, (void)s, (void)pos, (void)e; /* a step is done when it returns */
+    return 0;
+}
+
 static int ref_result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {
     (void)g;
-    return id ? qm_result_take(&s->ring[pos % QM_RESULT_RING], pos, id, flags, e) : 0;
+    return qm_result_take(&s->ring[pos % QM_RESULT_RING], pos, id, flags, e);
 }
 
 static int ref_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {
@@ -123,5 +128,5 @@ static int ref_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {
 
 const qm_executor qm_executor_ref = {
     "ref",         ref_open,    ref_close,        ref_seq_open, ref_seq_close, ref_prepare, ref_put_tokens,
-    ref_put_pages, ref_set_pos, ref_put_sampling, ref_step,     ref_result,    ref_logits,
+    ref_put_pages, ref_set_pos, ref_put_sampling, ref_step, ref_wait, ref_result, ref_logits,
 };

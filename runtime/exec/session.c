@@ -96,7 +96,7 @@ int qm_session_prefill(qm_session *s, const qm_gen_opts *o, qm_err *e) {
     if (!rc) rc = g->exec->set_pos(g, s->seq, from, e);
     for (uint32_t i = 0; i < n && !rc; i++) {
         /* Launches do not wait for the device: whoever watches is told of what it has done, but for the last steps. */
-        if (o && o->on_prefill && i > QM_RUN_AHEAD) rc = g->exec->result(g, s->seq, from + i - 1 - QM_RUN_AHEAD, NULL, NULL, e);
+        if (o && o->on_prefill && i > QM_RUN_AHEAD) rc = g->exec->wait(g, s->seq, from + i - 1 - QM_RUN_AHEAD, e);
         if (rc) break;
         if (o && o->on_prefill && o->on_prefill(o->user, i, n)) {
             s->n = s->n_cached;
