@@ -54,13 +54,14 @@ class Place:
     def __init__(self):
         self.root = tempfile.mkdtemp(dir=os.environ.get("QMOE_TEST_TMP"), prefix="docs")
         for name in os.listdir(ROOT):
-            if not name.startswith((".git", "build")):
+            if not name.startswith((".git", "build", "models")):
                 os.symlink(os.path.join(ROOT, name), os.path.join(self.root, name))
+        shutil.copytree(os.path.join(ROOT, "models"), self.root + "/models")
         os.mkdir(self.root + "/bin")
         os.symlink(BIN, self.root + "/bin/qmoe-gpu")
         os.symlink(os.path.dirname(BIN), self.root + "/build")
-        for name in ("MODEL.gguf", "model.gguf", "Qwen3-30B-A3B-Q4_K_M.gguf"):
-            os.symlink(os.path.join(ROOT, "models/demo.gguf"), os.path.join(self.root, name))
+        for name in ("MODEL.gguf", "model.gguf", "Qwen3-30B-A3B-Q4_K_M.gguf"):  # copies: one of the commands writes to its name
+            shutil.copy(os.path.join(ROOT, "models/demo.gguf"), os.path.join(self.root, name))
         with open(self.root + "/text.txt", "w") as f:
             f.write("The capital of France is Paris. Once upon a time there lived a shy painter. " * 12)
         os.mkdir(self.root + "/OUT")
