@@ -11,6 +11,7 @@ static int prepare(void *user, const qm_plan *p, qm_err *e) {
 
 int qm_session_open(qm_session **out, qm_engine *g, qm_err *e) {
     *out = NULL;
+    QM_PROF_SCOPE(QM_PROF_LOAD, "session_open");
     qm_session *s = calloc(1, sizeof *s);
     if (!s) return qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
     s->g = g;

@@ -452,8 +452,9 @@ def test_context():
         err = run("generate", small, "--raw", "-p", "Hi", "-v", "--stop", "e", "--temp", "0", "--device", "sim", *args)[1]
         got = int(err.split("of KV cache for ")[1].split()[0])
         assert got == n if n else 5008 < got < 5020, (args, got)
-    for args, said in ((("-n", "6000"), "limit is 6000"), (("-c", "6001"), "limit of 6000"), (("-n", "50", "-c", "40"), "(-c) is 40")):
-        out, err = run("generate", small, "--raw", "-p", "Hi", "--device", "sim", *args, status=1)
+    for args, status, said in ((("-n", "6000"), 1, "limit is 6000"), (("-c", "6001"), 2, "limit of 6000"),
+                               (("-n", "50", "-c", "40"), 2, "(-c) is 40")):
+        out, err = run("generate", small, "--raw", "-p", "Hi", "--device", "sim", *args, status=status)
         assert not out and said in err and err.count("\n") == 1, err
     # 32768 positions, or what fits: here memory for the weights, the driver's share and little more
     wide = os.path.join(TMP, "cli-wide.gguf")
