@@ -27,6 +27,7 @@ static void set_modes(const struct termios *t, const char *codes, size_t n) {
 
 static void on_end(int sig) { /* SIGTERM, SIGHUP, SIGQUIT: as they would have ended it, the modes apart */
     if (held) set_modes(&before, end, sizeof end - 1);
+    qm_abandon_files();
     signal(sig, SIG_DFL);
     raise(sig);
 }
