@@ -22,15 +22,29 @@
 enum { N_SM = 128 };
 
 /* What is watched, of the 30B's jobs (jobs.h). gate: most thread instructions per weight; 0: reported only. */
-typedef struct { const char *what; int wtype; uint32_t rows_run; double gate; } watch;
+typedef struct {
+    const char *what;
+    int wtype;
+    uint32_t rows_run;
+    double gate;
+} watch;
 
 /* The last rows are not in a Q4_K_M file of the 30B; they watch the other weight types. */
 static const watch watches[] = {
-    {"qkv", QM_TYPE_Q4_K, 0, 2.0},       {"attn_out", QM_TYPE_Q4_K, 0, 2.0},      {"moe_up", QM_TYPE_Q4_K, 0, 2.0},
-    {"moe_down", QM_TYPE_Q4_K, 0, 2.0},  {"moe_down", QM_TYPE_Q6_K, 0, 3.0},      {"attn_v", QM_TYPE_Q6_K, 0, 3.0},
-    {"lm_head", QM_TYPE_Q6_K, 16384, 3.0}, {"router", QM_TYPE_F32, 0, 0},         {"qkv", QM_TYPE_Q5_K, 0, 0},
-    {"qkv", QM_TYPE_Q8_0, 0, 0},         {"moe_up", QM_TYPE_Q8_0, 0, 0},          {"moe_down", QM_TYPE_Q8_0, 0, 0},
-    {"qkv", QM_TYPE_F16, 0, 0},          {"qkv", QM_TYPE_BF16, 0, 0},
+    {"qkv", QM_TYPE_Q4_K, 0, 2.0},
+    {"attn_out", QM_TYPE_Q4_K, 0, 2.0},
+    {"moe_up", QM_TYPE_Q4_K, 0, 2.0},
+    {"moe_down", QM_TYPE_Q4_K, 0, 2.0},
+    {"moe_down", QM_TYPE_Q6_K, 0, 3.0},
+    {"attn_v", QM_TYPE_Q6_K, 0, 3.0},
+    {"lm_head", QM_TYPE_Q6_K, 16384, 3.0},
+    {"router", QM_TYPE_F32, 0, 0},
+    {"qkv", QM_TYPE_Q5_K, 0, 0},
+    {"qkv", QM_TYPE_Q8_0, 0, 0},
+    {"moe_up", QM_TYPE_Q8_0, 0, 0},
+    {"moe_down", QM_TYPE_Q8_0, 0, 0},
+    {"qkv", QM_TYPE_F16, 0, 0},
+    {"qkv", QM_TYPE_BF16, 0, 0},
 };
 enum { N_WATCHES = sizeof watches / sizeof *watches };
 
@@ -46,7 +60,9 @@ static int find(const watch *w, qm_bench_job *j, qm_err *e) {
     return qm_fail(e, QM_ERR_ARG, "there is no job %s", w->what);
 }
 
-typedef struct { double inst, req, sect, shared, bar; } figures;
+typedef struct {
+    double inst, req, sect, shared, bar;
+} figures;
 static const char *const names[] = {"inst", "req", "sect", "shared", "bar"};
 
 static int run(qm_device *d, qm_kernels *ks, const qm_bench_job *j, figures *f, double *speed, qm_err *e) {
@@ -57,20 +73,21 @@ static int run(qm_device *d, qm_kernels *ks, const qm_bench_job *j, figures *f, 
     if (rc || (rc = qm_bench_count(&w, &c, e))) goto out;
     const double t = qm_now() - t0, n_w = w.weights, bytes = w.weight_bytes;
     *f = (figures){(double)c.thread_insts / n_w, (double)(c.gld_bytes + c.gst_bytes) / bytes,
-                   32.0 * (double)(c.gld_sectors + c.gst_sectors) / bytes,
-                   1000.0 * (double)c.shared_wavefronts / n_w,
+                   32.0 * (double)(c.gld_sectors + c.gst_sectors) / bytes, 1000.0 * (double)c.shared_wavefronts / n_w,
                    (double)c.barriers / ((double)w.l.grid[0] * w.l.grid[1])};
     *speed = (double)c.warp_insts / t;
     printf("%-9s %-10s %-5s [%6u,%4u]%s T=%u S=%u grid %4u x %u  %6.3f %7.4f %7.4f %9.2f %4.1f  %6.1f\n", j->what,
-           qm_op_name(j->op), qm_type_get((uint32_t)j->wtype)->name, j->n_rows, j->n_cols, j->op == QM_OP_MATVEC ? "  " : "x8",
-           w.l.tiles, w.l.block / 32 / w.l.tiles, w.l.grid[0], w.l.grid[1], f->inst, f->req, f->sect, f->shared, f->bar, *speed / 1e6);
+           qm_op_name(j->op), qm_type_get((uint32_t)j->wtype)->name, j->n_rows, j->n_cols,
+           j->op == QM_OP_MATVEC ? "  " : "x8", w.l.tiles, w.l.block / 32 / w.l.tiles, w.l.grid[0], w.l.grid[1],
+           f->inst, f->req, f->sect, f->shared, f->bar, *speed / 1e6);
 out:
     qm_bench_close(&w);
     return rc;
 }
 
 static void key_of(const qm_bench_job *j, char *s, size_t n) {
-    snprintf(s, n, "%s %s %s [%u,%u]", j->what, qm_op_name(j->op), qm_type_get((uint32_t)j->wtype)->name, j->n_rows, j->n_cols);
+    snprintf(s, n, "%s %s %s [%u,%u]", j->what, qm_op_name(j->op), qm_type_get((uint32_t)j->wtype)->name, j->n_rows,
+             j->n_cols);
 }
 
 /* Gates, and the committed figures (root may be NULL). Returns the number of complaints. */
@@ -121,8 +138,8 @@ int main(int argc, char **argv) {
     }
     if (qm_device_open(&d, "sim", NULL, 0, &e) || qm_kernels_open(&ks, d, &e)) goto failed;
     printf("%d multiprocessors declared; lm_head: 16384 of its rows in the geometry of all\n", N_SM);
-    printf("%-9s %-10s %-5s %-15s %-24s  %6s %7s %7s %9s %4s  %6s\n", "what", "op", "type", "shape", "", "inst/w", "req/w", "sect/w",
-           "shared/kw", "bar", "Mwi/s");
+    printf("%-9s %-10s %-5s %-15s %-24s  %6s %7s %7s %9s %4s  %6s\n", "what", "op", "type", "shape", "", "inst/w",
+           "req/w", "sect/w", "shared/kw", "bar", "Mwi/s");
     bad = 0;
     for (int i = 0; i < N_WATCHES; i++) {
         qm_bench_job j;
@@ -132,8 +149,9 @@ int main(int argc, char **argv) {
         if (find(&watches[i], &j, &e) || run(d, ks, &j, &f, &speed, &e)) goto failed;
         bad += judge(&j, watches[i].gate, &f, root);
         key_of(&j, key, sizeof key);
-        json_object_set_new(made, key, json_pack("{s:f,s:f,s:f,s:f,s:f}", names[0], f.inst, names[1], f.req, names[2], f.sect,
-                                                 names[3], f.shared, names[4], f.bar));
+        json_object_set_new(made, key,
+                            json_pack("{s:f,s:f,s:f,s:f,s:f}", names[0], f.inst, names[1], f.req, names[2], f.sect,
+                                      names[3], f.shared, names[4], f.bar));
     }
     if (out_path && json_dump_file(made, out_path, JSON_INDENT(1) | JSON_REAL_PRECISION(9))) {
         fprintf(stderr, "%s: cannot write\n", out_path);

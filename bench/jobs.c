@@ -27,11 +27,11 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
     for (int k = 0; k < qm_n_kernels; k++) {
         const qm_kernel_info *i = &qm_kernel_table[k];
         const qm_bench_job j = {.m = m, .what = i->file, .op = i->op, .wtype = i->wtype, .head_dim = i->head_dim};
-#define ADD(name, rows, cols, splits)                                                          \
-    do {                                                                                       \
-        qm_bench_job t_ = j;                                                                   \
-        t_.what = name, t_.n_rows = rows, t_.n_cols = cols, t_.max_splits = splits;            \
-        add(out, cap, &n, t_);                                                                 \
+#define ADD(name, rows, cols, splits)                                               \
+    do {                                                                            \
+        qm_bench_job t_ = j;                                                        \
+        t_.what = name, t_.n_rows = rows, t_.n_cols = cols, t_.max_splits = splits; \
+        add(out, cap, &n, t_);                                                      \
     } while (0)
         if (i->head_dim && (uint32_t)i->head_dim != m->head_dim) continue;
         switch (i->op) {
@@ -45,8 +45,16 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
             break;
         case QM_OP_MOE_UP: ADD("moe_up", m->n_ff, m->n_embd, 1); break;
         case QM_OP_MOE_MATVEC: ADD("moe_down", m->n_embd, m->n_ff, 1); break;
-        case QM_OP_RMSNORM: case QM_OP_SWIGLU: case QM_OP_QKROPE: case QM_OP_ATTN: case QM_OP_COMBINE: case QM_OP_ROUTER:
-        case QM_OP_SAMPLE_SCAN: case QM_OP_SAMPLE_DRAW: case QM_OP_PROBE: case QM_OP_STATS: add(out, cap, &n, j); break;
+        case QM_OP_RMSNORM:
+        case QM_OP_SWIGLU:
+        case QM_OP_QKROPE:
+        case QM_OP_ATTN:
+        case QM_OP_COMBINE:
+        case QM_OP_ROUTER:
+        case QM_OP_SAMPLE_SCAN:
+        case QM_OP_SAMPLE_DRAW:
+        case QM_OP_PROBE:
+        case QM_OP_STATS: add(out, cap, &n, j); break;
         default: break; /* no job yet: a case in open_rest, and one here */
         }
 #undef ADD
@@ -65,7 +73,8 @@ int qm_bench_sweep(const qm_bench_model *m, qm_bench_job *out, int cap) {
         for (j.tiles = 1; j.tiles <= 4; j.tiles *= 2)
             for (j.slices = 1; j.slices * j.tiles <= 16; j.slices *= 2)
                 for (j.splits = 1; j.splits <= j.max_splits && j.slices * j.splits <= chunks; j.splits *= 2)
-                    if (qm_launch_shared(j.wtype, j.n_cols, j.splits, streams, j.tiles, j.slices) <= SHARED_MAX) add(out, cap, &n, j);
+                    if (qm_launch_shared(j.wtype, j.n_cols, j.splits, streams, j.tiles, j.slices) <= SHARED_MAX)
+                        add(out, cap, &n, j);
     }
     return n;
 }
@@ -82,7 +91,8 @@ typedef enum { BITS, FLOATS, HALVES, ZEROS, COUNT_UP } content;
 
 /* n_bytes of content, `copies` times at multiples of *stride (NULL: once). No kernel branches on weights, so
  * random bits repeated every 4 MiB are as good as a model's. */
-static CUdeviceptr get(qm_bench_work *w, content what, double n_bytes, uint32_t copies, uint64_t *stride, int *failed, qm_err *e) {
+static CUdeviceptr get(qm_bench_work *w, content what, double n_bytes, uint32_t copies, uint64_t *stride, int *failed,
+                       qm_err *e) {
     enum { CHUNK = 4 << 20 };
     const size_t n = ((size_t)n_bytes + 255) & ~(size_t)255, total = n * copies, chunk = total < CHUNK ? total : CHUNK;
     CUdeviceptr p = 0;
@@ -99,7 +109,10 @@ static CUdeviceptr get(qm_bench_work *w, content what, double n_bytes, uint32_t 
         float f = qm_rng_unit(&r);
         uint32_t bits = qm_rng_u32(&r);
         if (what == FLOATS) memcpy(&bits, &f, 4);
-        v[i] = what == HALVES ? bits & 0xbfffbfffu : what == ZEROS ? 0 : what == COUNT_UP ? (uint32_t)i : bits; /* |half| < 2 */
+        v[i] = what == HALVES     ? bits & 0xbfffbfffu
+               : what == ZEROS    ? 0
+               : what == COUNT_UP ? (uint32_t)i
+                                  : bits; /* |half| < 2 */
     }
     QM_CU_TRY(w->d, MemAlloc(&p, total));
     w->buffer[w->n_buffers++] = p;
@@ -135,8 +148,10 @@ static void open_weights(qm_bench_work *w, uint32_t n_sm, double spread, int *fa
            : moe ? qm_launch_moe_matvec(j->wtype, j->n_rows, j->n_cols, used, n_sm)
                  : qm_launch_matvec(j->wtype, j->n_rows, j->n_cols, n_sm, j->max_splits);
     if (j->tiles)
-        w->l = (qm_launch){{0, j->splits * n, 1}, 32 * j->tiles * j->slices,
-                           qm_launch_shared(j->wtype, j->n_cols, j->splits, up ? 2 : 1, j->tiles, j->slices), j->tiles};
+        w->l = (qm_launch){{0, j->splits * n, 1},
+                           32 * j->tiles * j->slices,
+                           qm_launch_shared(j->wtype, j->n_cols, j->splits, up ? 2 : 1, j->tiles, j->slices),
+                           j->tiles};
     w->l.grid[0] = ((rows + 31) / 32 + w->l.tiles - 1) / w->l.tiles;
     w->weights = (double)rows * j->n_cols * n * (up ? 2 : 1);
     w->weight_bytes = w->weights / t->qk * t->bytes;
@@ -154,15 +169,32 @@ static void open_weights(qm_bench_work *w, uint32_t n_sm, double spread, int *fa
         const uint64_t at = stride * i;
         qm_op_args *a = &w->args[i];
         if (up)
-            a->moe_up = (qm_moe_up_args){.w_gate = wt + at, .w_up = w2 + at, .x = x, .ids = ids, .h = t->q16a ? 0 : y, .hq = hq,
-                                         .expert_bytes = matrix, .n_ff = rows, .n_cols = j->n_cols, .tiles = w->l.tiles,
+            a->moe_up = (qm_moe_up_args){.w_gate = wt + at,
+                                         .w_up = w2 + at,
+                                         .x = x,
+                                         .ids = ids,
+                                         .h = t->q16a ? 0 : y,
+                                         .hq = hq,
+                                         .expert_bytes = matrix,
+                                         .n_ff = rows,
+                                         .n_cols = j->n_cols,
+                                         .tiles = w->l.tiles,
                                          .n_expert = n};
         else if (moe)
-            a->moe_matvec = (qm_moe_matvec_args){.w = wt + at, .x = x, .ids = ids, .scale = scale, .y = y, .expert_bytes = matrix,
-                                                 .x_stride = x_bytes, .n_rows = rows, .n_cols = j->n_cols, .tiles = w->l.tiles,
+            a->moe_matvec = (qm_moe_matvec_args){.w = wt + at,
+                                                 .x = x,
+                                                 .ids = ids,
+                                                 .scale = scale,
+                                                 .y = y,
+                                                 .expert_bytes = matrix,
+                                                 .x_stride = x_bytes,
+                                                 .n_rows = rows,
+                                                 .n_cols = j->n_cols,
+                                                 .tiles = w->l.tiles,
                                                  .n_expert = n};
         else
-            a->matvec = (qm_matvec_args){.w = wt + at, .x = x, .y = y, .n_rows = rows, .n_cols = j->n_cols, .tiles = w->l.tiles};
+            a->matvec = (qm_matvec_args){
+                .w = wt + at, .x = x, .y = y, .n_rows = rows, .n_cols = j->n_cols, .tiles = w->l.tiles};
     }
 }
 
@@ -182,38 +214,60 @@ static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *faile
         const uint32_t rows = j->n_rows < 1024 ? j->n_rows : 1024; /* one row is read */
         w->bytes = (double)qm_row_bytes(t, j->n_cols) + 4.0 * j->n_cols;
         w->state = GET(ZEROS, QM_STATE_SIZE);
-        a->embed = (qm_embed_args){.w = GET(BITS, (double)qm_pack_bytes(t, rows, j->n_cols)), .state = w->state,
-                                   .tokens = GET(ZEROS, 4.0 * (QM_BENCH_RESET_EVERY + 2)), .y = GET(ZEROS, 4.0 * j->n_cols),
-                                   .n_cols = j->n_cols, .n_rows = rows};
+        a->embed = (qm_embed_args){.w = GET(BITS, (double)qm_pack_bytes(t, rows, j->n_cols)),
+                                   .state = w->state,
+                                   .tokens = GET(ZEROS, 4.0 * (QM_BENCH_RESET_EVERY + 2)),
+                                   .y = GET(ZEROS, 4.0 * j->n_cols),
+                                   .n_cols = j->n_cols,
+                                   .n_rows = rows};
         break;
     }
     case QM_OP_RMSNORM: {
         const double n = m->n_embd;
         w->l = qm_launch_rmsnorm(m->n_embd);
         w->bytes = 4 * n * (1 + PARTS + 1 + 2) + QM_Q16A_BYTES(n);
-        a->rmsnorm = (qm_rmsnorm_args){.x = GET(FLOATS, 4 * n), .partials = GET(FLOATS, 4 * n * PARTS), .x_out = GET(ZEROS, 4 * n),
-                                       .w = GET(FLOATS, 4 * n), .y = GET(ZEROS, 4 * n), .yq = GET(ZEROS, QM_Q16A_BYTES(n)),
-                                       .n = m->n_embd, .n_partials = PARTS, .eps = 1e-6f};
+        a->rmsnorm = (qm_rmsnorm_args){.x = GET(FLOATS, 4 * n),
+                                       .partials = GET(FLOATS, 4 * n * PARTS),
+                                       .x_out = GET(ZEROS, 4 * n),
+                                       .w = GET(FLOATS, 4 * n),
+                                       .y = GET(ZEROS, 4 * n),
+                                       .yq = GET(ZEROS, QM_Q16A_BYTES(n)),
+                                       .n = m->n_embd,
+                                       .n_partials = PARTS,
+                                       .eps = 1e-6f};
         break;
     }
     case QM_OP_SWIGLU: {
         const double n = (double)m->n_ff * m->n_used;
         w->l.grid[0] = (m->n_ff * m->n_used + 255) / 256;
         w->bytes = 12 * n + QM_Q16A_BYTES(n);
-        a->swiglu = (qm_swiglu_args){.gate = GET(FLOATS, 4 * n), .up = GET(FLOATS, 4 * n), .h = GET(ZEROS, 4 * n),
-                                     .hq = GET(ZEROS, QM_Q16A_BYTES(n)), .n = m->n_ff, .k = m->n_used};
+        a->swiglu = (qm_swiglu_args){.gate = GET(FLOATS, 4 * n),
+                                     .up = GET(FLOATS, 4 * n),
+                                     .h = GET(ZEROS, 4 * n),
+                                     .hq = GET(ZEROS, QM_Q16A_BYTES(n)),
+                                     .n = m->n_ff,
+                                     .k = m->n_used};
         break;
     }
     case QM_OP_QKROPE: {
-        const double page = 2.0 * QM_PAGE_TOKENS * m->head_dim * m->n_kv, rope = 4.0 * m->head_dim * (QM_ROPE_FINE + m->pos / QM_ROPE_FINE + 1);
+        const double page = 2.0 * QM_PAGE_TOKENS * m->head_dim * m->n_kv,
+                     rope = 4.0 * m->head_dim * (QM_ROPE_FINE + m->pos / QM_ROPE_FINE + 1);
         w->l.grid[0] = heads;
         w->bytes = 4.0 * heads * m->head_dim * PARTS + 4.0 * nq + 4.0 * m->n_kv * m->head_dim;
         w->state = GET(ZEROS, QM_STATE_SIZE);
-        a->qkrope = (qm_qkrope_args){.qkv = GET(FLOATS, 4.0 * heads * m->head_dim * PARTS), .q_norm = GET(FLOATS, 4.0 * m->head_dim),
-                                     .k_norm = GET(FLOATS, 4.0 * m->head_dim), .rope = GET(FLOATS, rope), .state = w->state,
-                                     .table = GET(COUNT_UP, 4.0 * pages), .k_pool = GET(ZEROS, page * pages),
-                                     .v_pool = GET(ZEROS, page * pages), .q_out = GET(ZEROS, 4.0 * nq), .n_head = m->n_head,
-                                     .n_kv = m->n_kv, .n_partials = PARTS, .eps = 1e-6f};
+        a->qkrope = (qm_qkrope_args){.qkv = GET(FLOATS, 4.0 * heads * m->head_dim * PARTS),
+                                     .q_norm = GET(FLOATS, 4.0 * m->head_dim),
+                                     .k_norm = GET(FLOATS, 4.0 * m->head_dim),
+                                     .rope = GET(FLOATS, rope),
+                                     .state = w->state,
+                                     .table = GET(COUNT_UP, 4.0 * pages),
+                                     .k_pool = GET(ZEROS, page * pages),
+                                     .v_pool = GET(ZEROS, page * pages),
+                                     .q_out = GET(ZEROS, 4.0 * nq),
+                                     .n_head = m->n_head,
+                                     .n_kv = m->n_kv,
+                                     .n_partials = PARTS,
+                                     .eps = 1e-6f};
         break;
     }
     case QM_OP_ATTN: {
@@ -228,10 +282,16 @@ static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *faile
         w->n_copies = copies_for(w, spread);
         w->weight_bytes = 0;
         w->state = GET(ZEROS, QM_STATE_SIZE);
-        const CUdeviceptr k = get(w, HALVES, pool, w->n_copies, &stride, failed, e), v = get(w, HALVES, pool, w->n_copies, NULL, failed, e);
-        const qm_attn_args base = {.q = GET(FLOATS, 4.0 * nq), .table = GET(COUNT_UP, 4.0 * pages), .state = w->state,
-                                   .acc = GET(ZEROS, 4.0 * nq * splits), .ml = GET(ZEROS, 8.0 * m->n_head * splits),
-                                   .n_head = m->n_head, .n_kv = m->n_kv, .n_splits = splits,
+        const CUdeviceptr k = get(w, HALVES, pool, w->n_copies, &stride, failed, e),
+                          v = get(w, HALVES, pool, w->n_copies, NULL, failed, e);
+        const qm_attn_args base = {.q = GET(FLOATS, 4.0 * nq),
+                                   .table = GET(COUNT_UP, 4.0 * pages),
+                                   .state = w->state,
+                                   .acc = GET(ZEROS, 4.0 * nq * splits),
+                                   .ml = GET(ZEROS, 8.0 * m->n_head * splits),
+                                   .n_head = m->n_head,
+                                   .n_kv = m->n_kv,
+                                   .n_splits = splits,
                                    .scale = (float)(1 / sqrt(m->head_dim))};
         for (uint32_t i = 0; i < w->n_copies; i++) {
             w->args[i].attn = base;
@@ -245,27 +305,43 @@ static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *faile
         const uint32_t splits = qm_plan_splits(&hp, (qm_limits){.n_sm = n_sm}, m->pos);
         w->l.grid[0] = m->n_head;
         w->bytes = 4.0 * nq * splits + 8.0 * m->n_head * splits + 4.0 * nq + QM_Q16A_BYTES((double)nq);
-        a->combine = (qm_combine_args){.acc = GET(FLOATS, 4.0 * nq * splits), .ml = GET(FLOATS, 8.0 * m->n_head * splits),
-                                       .y = GET(ZEROS, 4.0 * nq), .yq = GET(ZEROS, QM_Q16A_BYTES((double)nq)),
-                                       .n_head = m->n_head, .n_splits = splits};
+        a->combine = (qm_combine_args){.acc = GET(FLOATS, 4.0 * nq * splits),
+                                       .ml = GET(FLOATS, 8.0 * m->n_head * splits),
+                                       .y = GET(ZEROS, 4.0 * nq),
+                                       .yq = GET(ZEROS, QM_Q16A_BYTES((double)nq)),
+                                       .n_head = m->n_head,
+                                       .n_splits = splits};
         break;
     }
     case QM_OP_ROUTER:
         w->bytes = 4.0 * m->n_expert * PARTS + 8.0 * m->n_used;
-        a->router = (qm_router_args){.logits = GET(FLOATS, 4.0 * m->n_expert * PARTS), .ids = GET(ZEROS, 4.0 * m->n_used),
-                                     .weights = GET(ZEROS, 4.0 * m->n_used), .n_expert = m->n_expert, .n_used = m->n_used,
+        a->router = (qm_router_args){.logits = GET(FLOATS, 4.0 * m->n_expert * PARTS),
+                                     .ids = GET(ZEROS, 4.0 * m->n_used),
+                                     .weights = GET(ZEROS, 4.0 * m->n_used),
+                                     .n_expert = m->n_expert,
+                                     .n_used = m->n_used,
                                      .n_partials = PARTS};
         break;
     case QM_OP_SAMPLE_SCAN:
     case QM_OP_SAMPLE_DRAW: { /* a draw of 40 tokens; the keys that it draws from come from a scan */
-        const qm_sample_params p = {.mode = 1, .top_k = 40, .seed = 1, .top_p = 0.95, .temperature = 0.8f,
-                                    .cut_temperature = 0.8f, .min_temperature = 0.8f, .penalty = 1};
+        const qm_sample_params p = {.mode = 1,
+                                    .top_k = 40,
+                                    .seed = 1,
+                                    .top_p = 0.95,
+                                    .temperature = 0.8f,
+                                    .cut_temperature = 0.8f,
+                                    .min_temperature = 0.8f,
+                                    .penalty = 1};
         const double keys = 4.0 * (m->n_vocab + 3);
         w->state = GET(ZEROS, QM_STATE_SIZE);
-        const qm_sample_scan_args scan = {.logits = GET(FLOATS, 4.0 * m->n_vocab), .keys = GET(ZEROS, keys),
-                                          .hist = GET(ZEROS, 4 * QM_SAMPLE_BUCKETS), .part = GET(ZEROS, 8 * QM_SAMPLE_CTAS),
-                                          .work = GET(ZEROS, QM_WORK_SIZE), .state = w->state,
-                                          .tokens = GET(ZEROS, 4.0 * (m->pos + 2)), .n = m->n_vocab};
+        const qm_sample_scan_args scan = {.logits = GET(FLOATS, 4.0 * m->n_vocab),
+                                          .keys = GET(ZEROS, keys),
+                                          .hist = GET(ZEROS, 4 * QM_SAMPLE_BUCKETS),
+                                          .part = GET(ZEROS, 8 * QM_SAMPLE_CTAS),
+                                          .work = GET(ZEROS, QM_WORK_SIZE),
+                                          .state = w->state,
+                                          .tokens = GET(ZEROS, 4.0 * (m->pos + 2)),
+                                          .n = m->n_vocab};
         const qm_launch l = qm_launch_sample_scan(m->n_vocab);
         w->l = j->op == QM_OP_SAMPLE_SCAN ? l : qm_launch_sample_draw(m->n_vocab);
         w->bytes = (j->op == QM_OP_SAMPLE_SCAN ? 8.0 : 4.0) * m->n_vocab;
@@ -275,10 +351,15 @@ static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *faile
             a->sample_scan = scan;
             break;
         }
-        a->sample_draw = (qm_sample_draw_args){.keys = scan.keys, .cand = GET(ZEROS, 8.0 * m->n_vocab), .work = scan.work,
-                                               .state = w->state, .tokens = scan.tokens, .n = m->n_vocab};
+        a->sample_draw = (qm_sample_draw_args){.keys = scan.keys,
+                                               .cand = GET(ZEROS, 8.0 * m->n_vocab),
+                                               .work = scan.work,
+                                               .state = w->state,
+                                               .tokens = scan.tokens,
+                                               .n = m->n_vocab};
         if (!*failed)
-            *failed = qm_kernels_launch(w->ks, qm_kernel_find(QM_OP_SAMPLE_SCAN, -1, 0), l.grid, l.block, 0, &scan, NULL, e);
+            *failed =
+                qm_kernels_launch(w->ks, qm_kernel_find(QM_OP_SAMPLE_SCAN, -1, 0), l.grid, l.block, 0, &scan, NULL, e);
         break;
     }
     case QM_OP_PROBE: {
@@ -286,14 +367,19 @@ static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *faile
         const uint32_t units = (uint32_t)(most < m->probe_bytes ? most : m->probe_bytes) / 16;
         w->l.grid[0] = 2 * n_sm;
         w->bytes = 16.0 * units;
-        a->probe = (qm_probe_args){.src = GET(BITS, 16.0 * units), .out = GET(ZEROS, 4.0 * w->l.grid[0] * w->l.block / 32), .n = units};
+        a->probe = (qm_probe_args){
+            .src = GET(BITS, 16.0 * units), .out = GET(ZEROS, 4.0 * w->l.grid[0] * w->l.block / 32), .n = units};
         break;
     }
     case QM_OP_STATS: { /* one vector with partial sums, as behind attn_out */
         const double n = m->n_embd;
         w->bytes = 4 * n * (1 + PARTS) + 4 * n;
-        const qm_stats_job job = {.x = GET(FLOATS, 4 * n * PARTS), .add = GET(FLOATS, 4 * n), .copy = GET(ZEROS, 4 * n),
-                                  .n = m->n_embd, .n_parts = PARTS, .stride = m->n_embd};
+        const qm_stats_job job = {.x = GET(FLOATS, 4 * n * PARTS),
+                                  .add = GET(FLOATS, 4 * n),
+                                  .copy = GET(ZEROS, 4 * n),
+                                  .n = m->n_embd,
+                                  .n_parts = PARTS,
+                                  .stride = m->n_embd};
         a->stats = (qm_stats_args){.jobs = GET(ZEROS, sizeof job), .out = GET(ZEROS, sizeof(qm_stats_record))};
         CUresult r = *failed ? CUDA_SUCCESS : w->d->cu.MemcpyHtoD(a->stats.jobs, &job, sizeof job);
         if (r) *failed = qm_cu_fail(w->d, r, "MemcpyHtoD()", e);

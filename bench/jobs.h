@@ -10,20 +10,20 @@
 typedef struct {
     const char *name;
     uint32_t n_embd, n_head, n_kv, head_dim, n_ff, n_expert, n_used, n_vocab;
-    uint32_t pos;   /* attention reads pos + 1 tokens */
+    uint32_t pos; /* attention reads pos + 1 tokens */
     uint32_t probe_bytes;
 } qm_bench_model;
 extern const qm_bench_model qm_bench_models[]; /* Qwen3-30B-A3B and a small one of head_dim 64; then name NULL */
 
 typedef struct {
     const qm_bench_model *m;
-    const char *what;      /* "qkv": the slot of a decode step */
+    const char *what; /* "qkv": the slot of a decode step */
     qm_op_kind op;
-    int wtype;             /* -1: none */
-    int head_dim;          /* 0: none */
+    int wtype;               /* -1: none */
+    int head_dim;            /* 0: none */
     uint32_t n_rows, n_cols; /* of one weight matrix; 0 where there is none */
     uint32_t max_splits;
-    uint32_t rows_run;     /* 0 = all; else only as many rows, in the geometry of all */
+    uint32_t rows_run;              /* 0 = all; else only as many rows, in the geometry of all */
     uint32_t tiles, slices, splits; /* a geometry of its own (qm_bench_sweep); tiles 0: the plan's */
 } qm_bench_job;
 /* Every kernel of contracts/kernels.def at each place where a step of that model may use it (tests/cli/test_bench.py
@@ -41,16 +41,16 @@ typedef struct {
     qm_bench_job job;
     qm_device *d;
     qm_kernels *ks;
-    int kernel;             /* in qm_kernel_table */
+    int kernel; /* in qm_kernel_table */
     qm_launch l;
-    uint32_t n_copies;      /* of what is streamed: weights, cache, logits */
-    qm_op_args *args;       /* [n_copies] */
+    uint32_t n_copies; /* of what is streamed: weights, cache, logits */
+    qm_op_args *args;  /* [n_copies] */
     CUdeviceptr buffer[QM_BENCH_BUFFERS];
     int n_buffers;
-    CUdeviceptr state;      /* 0: the op has none */
-    double weights;         /* of one launch; 0: no weights */
+    CUdeviceptr state; /* 0: the op has none */
+    double weights;    /* of one launch; 0: no weights */
     double weight_bytes;
-    double bytes;           /* that one launch must move: weights, cache, activations, results */
+    double bytes; /* that one launch must move: weights, cache, activations, results */
 } qm_bench_work;
 
 /* Allocates and fills what the job needs. The weights etc. are there as often as fills `spread` bytes (1: once), so

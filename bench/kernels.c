@@ -32,8 +32,8 @@ typedef struct {
     CUstream s;
     CUevent from, to;
     int sim;
-    double spread;             /* bytes; 1: no copies */
-    double copy_bytes_per_s;   /* 0: unknown */
+    double spread;           /* bytes; 1: no copies */
+    double copy_bytes_per_s; /* 0: unknown */
     /* The bench at hand. */
     const struct bench *open;
     qm_bench_work w;
@@ -127,8 +127,8 @@ static void end(void *user, qm_gbench *g) {
     bencher *b = ((const bench *)user)->b;
     const qm_bench_work *w = &b->w;
     char label[128];
-    snprintf(label, sizeof label, "%sgrid %ux%ux%u block %u", b->sim ? "sim, no times; " : "", w->l.grid[0], w->l.grid[1],
-             w->l.grid[2], w->l.block);
+    snprintf(label, sizeof label, "%sgrid %ux%ux%u block %u", b->sim ? "sim, no times; " : "", w->l.grid[0],
+             w->l.grid[1], w->l.grid[2], w->l.block);
     qm_gbench_label(g, label);
     qm_gbench_counter(g, "bytes", w->bytes, QM_GBENCH_PLAIN);
     if (!b->sim) {
@@ -142,12 +142,14 @@ static void end(void *user, qm_gbench *g) {
     qm_gbench_counter(g, "inst", (double)c->thread_insts, QM_GBENCH_PLAIN);
     qm_gbench_counter(g, "requested", (double)(c->gld_bytes + c->gst_bytes) / w->bytes, QM_GBENCH_PLAIN);
     qm_gbench_counter(g, "sectors", 32.0 * (double)(c->gld_sectors + c->gst_sectors) / w->bytes, QM_GBENCH_PLAIN);
-    qm_gbench_counter(g, "barriers", (double)c->barriers / ((double)w->l.grid[0] * w->l.grid[1] * w->l.grid[2]), QM_GBENCH_PLAIN);
+    qm_gbench_counter(g, "barriers", (double)c->barriers / ((double)w->l.grid[0] * w->l.grid[1] * w->l.grid[2]),
+                      QM_GBENCH_PLAIN);
 }
 
 static int usage(void) {
-    fprintf(stderr, "usage: kernels [--device auto|cuda:N|sim] [--model 30b|small|all] [--cold-l2] [--timed] [--rows N]\n"
-                    "               [--sweep] [--copy-bandwidth GBPS] [--benchmark_filter=REGEX] [--benchmark_out=FILE] ...\n");
+    fprintf(stderr,
+            "usage: kernels [--device auto|cuda:N|sim] [--model 30b|small|all] [--cold-l2] [--timed] [--rows N]\n"
+            "               [--sweep] [--copy-bandwidth GBPS] [--benchmark_filter=REGEX] [--benchmark_out=FILE] ...\n");
     return 2;
 }
 
@@ -156,7 +158,7 @@ static void context(bencher *b) {
     json_t *m = qm_bench_machine(b->d), *v;
     const char *key;
     char text[64];
-    json_object_foreach(m, key, v) {
+    json_object_foreach (m, key, v) {
         if (!strcmp(key, "date")) continue; /* Google Benchmark writes its own */
         char *s = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
         qm_gbench_context(key, json_is_string(v) ? json_string_value(v) : s ? s : "?");
@@ -200,7 +202,8 @@ int main(int argc, char **argv) {
         if (rows < 0) rows = 4096;
     }
     if (qm_kernels_open(&b.ks, b.d, &e)) goto out;
-    if (b.d->cu.StreamCreate(&b.s, CU_STREAM_NON_BLOCKING) || b.d->cu.EventCreate(&b.from, 0) || b.d->cu.EventCreate(&b.to, 0)) {
+    if (b.d->cu.StreamCreate(&b.s, CU_STREAM_NON_BLOCKING) || b.d->cu.EventCreate(&b.from, 0) ||
+        b.d->cu.EventCreate(&b.to, 0)) {
         qm_fail(&e, QM_ERR_DEVICE, "%s: no stream or event", b.d->spec);
         goto out;
     }

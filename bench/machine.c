@@ -57,7 +57,9 @@ json_t *qm_bench_machine(qm_device *d) {
 }
 
 /* tools/embed.sh puts the texts of bench/ptx here, as it does for the kernels (runtime/device/kernels.c). */
-typedef struct { const char *name, *text; } embedded_text;
+typedef struct {
+    const char *name, *text;
+} embedded_text;
 extern const embedded_text qm_bench_embedded[];
 
 const char *qm_bench_ptx(const char *file) {

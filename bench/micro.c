@@ -96,7 +96,8 @@ void micro_report(micro *m, const char *name, json_t *params, double *ns, int n,
     printf("%-44s ", name);
     if (wrong) printf("WRONG: %s\n", wrong);
     else if (!timed) printf("%12s %12s right (sim: no times)\n", "-", "-");
-    else if (bytes > 0) printf("%12.1f %12.1f %8.1f GB/s (best %.1f)\n", mid / 1e3, ns[0] / 1e3, bytes / mid, bytes / ns[0]);
+    else if (bytes > 0)
+        printf("%12.1f %12.1f %8.1f GB/s (best %.1f)\n", mid / 1e3, ns[0] / 1e3, bytes / mid, bytes / ns[0]);
     else printf("%12.3f %12.3f\n", mid / 1e3, ns[0] / 1e3);
     fflush(stdout);
 }
@@ -109,8 +110,9 @@ void micro_skip(micro *m, const char *name, const char *why) {
 static json_t *ns_of(const micro *m, const char *name) {
     size_t i;
     json_t *o, *v;
-    json_array_foreach(m->results, i, o)
-        if (!strcmp(json_string_value(json_object_get(o, "name")), name) && (v = json_object_get(o, "ns_median"))) return json_incref(v);
+    json_array_foreach (m->results, i, o)
+        if (!strcmp(json_string_value(json_object_get(o, "name")), name) && (v = json_object_get(o, "ns_median")))
+            return json_incref(v);
     return json_null();
 }
 
@@ -119,7 +121,7 @@ static json_t *best_of(const micro *m, const char *begin) {
     size_t i;
     json_t *o;
     double best = 0;
-    json_array_foreach(m->results, i, o) {
+    json_array_foreach (m->results, i, o) {
         const double v = json_number_value(json_object_get(o, "bytes_per_s"));
         if (!strncmp(json_string_value(json_object_get(o, "name")), begin, strlen(begin)) && v > best) best = v;
     }
@@ -128,14 +130,20 @@ static json_t *best_of(const micro *m, const char *begin) {
 
 /* What a design is decided by, in few figures; null where there is none. The last line of the table says it too. */
 static json_t *summary(const micro *m) {
-    static const struct { const char *key, *name; } rows[] = {
-        {"barrier_ns", "sync/barrier 1x256"}, {"hop_ns", "sync/hop_st middle"}, {"fan_8k_ns", "sync/fan_cta c1 8192B"},
-        {"graph_node_ns", "launch/graph empty wide"}, {"dependent_node_ns", "launch/dependent graph empty"},
+    static const struct {
+        const char *key, *name;
+    } rows[] = {
+        {"barrier_ns", "sync/barrier 1x256"},
+        {"hop_ns", "sync/hop_st middle"},
+        {"fan_8k_ns", "sync/fan_cta c1 8192B"},
+        {"graph_node_ns", "launch/graph empty wide"},
+        {"dependent_node_ns", "launch/dependent graph empty"},
     };
     if (!m->timed) return json_null();
     json_t *o = json_object();
-    static const char *const rates[][2] = {
-        {"dram_read_bytes_per_s", "stream/dram "}, {"l2_read_bytes_per_s", "stream/l2 "}, {"copy_bytes_per_s", "copy/device to device"}};
+    static const char *const rates[][2] = {{"dram_read_bytes_per_s", "stream/dram "},
+                                           {"l2_read_bytes_per_s", "stream/l2 "},
+                                           {"copy_bytes_per_s", "copy/device to device"}};
     for (int i = 0; i < 3; i++) json_object_set_new(o, rates[i][0], best_of(m, rates[i][1]));
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) json_object_set_new(o, rows[i].key, ns_of(m, rows[i].name));
     return o;
@@ -145,9 +153,9 @@ static void say_summary(const micro *m) {
     json_t *o = summary(m), *v;
     const char *key;
     size_t i, n_skipped = 0;
-    json_array_foreach(m->results, i, v) n_skipped += json_object_get(v, "skipped") != NULL;
+    json_array_foreach (m->results, i, v) n_skipped += json_object_get(v, "skipped") != NULL;
     printf("%zu measured, %zu skipped, %d wrong", json_array_size(m->results) - n_skipped, n_skipped, m->n_wrong);
-    json_object_foreach(o, key, v) {
+    json_object_foreach (o, key, v) {
         const size_t n = strlen(key), rate = n > 12 && !strcmp(key + n - 12, "_bytes_per_s");
         if (!json_is_real(v)) continue;
         if (rate) printf(", %.*s %.0f GB/s", (int)n - 12, key, json_real_value(v) / 1e9);
@@ -163,7 +171,10 @@ static int save(const micro *m, int complete, const char *error) {
     json_t *root = json_object();
     json_object_set_new(root, "tool", json_string("micro"));
     json_object_set(root, "machine", m->machine);
-    json_object_set_new(root, "times", json_string(!m->timed ? "none (software device)" : m->sim ? "of the software device: mean nothing" : "device events, ns"));
+    json_object_set_new(root, "times",
+                        json_string(!m->timed ? "none (software device)"
+                                    : m->sim  ? "of the software device: mean nothing"
+                                              : "device events, ns"));
     json_object_set_new(root, "complete", json_boolean(complete));
     if (error[0]) json_object_set_new(root, "error", json_string(error));
     json_object_set_new(root, "summary", summary(m));
@@ -182,7 +193,8 @@ static json_t *earlier(const char *path) {
 }
 
 static int usage(void) {
-    fprintf(stderr, "usage: micro [--device auto|cuda:N|sim] [-o FILE [--append]] [-r REPEATS] [--only TEXT] [--ptx DIR] [--timed]\n");
+    fprintf(stderr, "usage: micro [--device auto|cuda:N|sim] [-o FILE [--append]] [-r REPEATS] [--only TEXT] [--ptx "
+                    "DIR] [--timed]\n");
     return 2;
 }
 
@@ -222,15 +234,19 @@ int main(int argc, char **argv) {
     m.path = path;
     m.results = append && path ? earlier(path) : json_array();
     const size_t n_before = json_array_size(m.results);
-    if (m.d->cu.StreamCreate(&m.s, CU_STREAM_NON_BLOCKING) || m.d->cu.EventCreate(&m.from, 0) || m.d->cu.EventCreate(&m.to, 0)) {
+    if (m.d->cu.StreamCreate(&m.s, CU_STREAM_NON_BLOCKING) || m.d->cu.EventCreate(&m.from, 0) ||
+        m.d->cu.EventCreate(&m.to, 0)) {
         qm_fail(&e, QM_ERR_DEVICE, "%s: no stream or event", m.d->spec);
         goto failed;
     }
-    printf("%s: %s, %d multiprocessors, L2 %.1f MiB; %s\n", m.d->spec, m.d->name, m.d->n_sm, (double)m.l2_bytes / 1048576, why);
+    printf("%s: %s, %d multiprocessors, L2 %.1f MiB; %s\n", m.d->spec, m.d->name, m.d->n_sm,
+           (double)m.l2_bytes / 1048576, why);
     printf("%-44s %12s %12s\n", "what", "median us", "min us");
     /* What fails in one group need not keep the others from being measured. */
-    static const struct { const char *name; int (*all)(micro *m, qm_err *e); } groups[] = {
-        {"sync", micro_sync_all}, {"launch", micro_launch_all}, {"stream", micro_stream_all}};
+    static const struct {
+        const char *name;
+        int (*all)(micro *m, qm_err *e);
+    } groups[] = {{"sync", micro_sync_all}, {"launch", micro_launch_all}, {"stream", micro_stream_all}};
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
         qm_err own = {0};
         if (!groups[i].all(&m, &own)) continue;

@@ -7,18 +7,18 @@ typedef struct {
     qm_device *d;
     CUstream s;
     CUevent from, to;
-    CUmodule mod[4];     /* sync, dependent, stream, bulk; NULL until used */
-    int sim;             /* sizes are tiny */
-    int timed;           /* 0 on the software device: times are null */
+    CUmodule mod[4]; /* sync, dependent, stream, bulk; NULL until used */
+    int sim;         /* sizes are tiny */
+    int timed;       /* 0 on the software device: times are null */
     int repeats;
     const char *only;    /* names must contain it; NULL: all */
     const char *ptx_dir; /* NULL: the texts built in */
     int max_shared;      /* dynamic shared memory a CTA may ask for */
     size_t l2_bytes;
-    json_t *results;     /* one record a measurement */
-    json_t *machine;     /* what they are made on */
-    const char *path;    /* NULL, or the file that holds them after every measurement */
-    int n_wrong;         /* checks that failed */
+    json_t *results;  /* one record a measurement */
+    json_t *machine;  /* what they are made on */
+    const char *path; /* NULL, or the file that holds them after every measurement */
+    int n_wrong;      /* checks that failed */
 } micro;
 
 enum { MICRO_SYNC, MICRO_DEPENDENT, MICRO_STREAM, MICRO_BULK };

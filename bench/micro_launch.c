@@ -10,12 +10,12 @@ typedef struct {
     micro *m;
     CUfunction f;
     unsigned grid, block;
-    int dependent;         /* by cuLaunchKernelEx, programmatic stream serialization */
+    int dependent; /* by cuLaunchKernelEx, programmatic stream serialization */
     way how;
-    CUdeviceptr word;      /* counted up by the step kernels */
-    CUgraphExec one;       /* GRAPHS: what is launched n times */
-    CUevent event;         /* EVENTS: what is recorded n times */
-    CUstream side;         /* FORKS: each launch has another beside it, which the next waits for as well */
+    CUdeviceptr word; /* counted up by the step kernels */
+    CUgraphExec one;  /* GRAPHS: what is launched n times */
+    CUevent event;    /* EVENTS: what is recorded n times */
+    CUstream side;    /* FORKS: each launch has another beside it, which the next waits for as well */
     CUevent fork, join;
 } job;
 
@@ -23,8 +23,15 @@ static int launches(job *j, uint32_t n, qm_err *e) {
     qm_device *d = j->m->d;
     void *params[] = {&j->word};
     CUlaunchAttribute a = {.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION};
-    CUlaunchConfig c = {.gridDimX = j->grid, .gridDimY = 1, .gridDimZ = 1, .blockDimX = j->block, .blockDimY = 1,
-                        .blockDimZ = 1, .hStream = j->m->s, .attrs = &a, .numAttrs = 1};
+    CUlaunchConfig c = {.gridDimX = j->grid,
+                        .gridDimY = 1,
+                        .gridDimZ = 1,
+                        .blockDimX = j->block,
+                        .blockDimY = 1,
+                        .blockDimZ = 1,
+                        .hStream = j->m->s,
+                        .attrs = &a,
+                        .numAttrs = 1};
     int rc = 0;
     a.value.programmaticStreamSerializationAllowed = 1;
     for (uint32_t i = 0; i < n; i++)
@@ -69,7 +76,10 @@ out:
     return rc;
 }
 
-typedef struct { job *j; CUgraphExec x; } timed;
+typedef struct {
+    job *j;
+    CUgraphExec x;
+} timed;
 static int go(void *user, uint32_t n, qm_err *e) {
     timed *t = user;
     job *j = t->j;
@@ -110,17 +120,21 @@ static int measure(job *j, const char *name, int counts, qm_err *e) {
         rc = qm_fail(e, QM_ERR_NOMEM, "%s: out of host memory", name);
         goto out;
     }
-    if ((j->how == GRAPH || j->how == FORKS) && ((rc = graph_of(j, few, &lo.x, e)) || (rc = graph_of(j, many, &hi.x, e)))) goto out;
+    if ((j->how == GRAPH || j->how == FORKS) &&
+        ((rc = graph_of(j, few, &lo.x, e)) || (rc = graph_of(j, many, &hi.x, e))))
+        goto out;
     if (j->how == GRAPHS && (rc = graph_of(j, 1, &j->one, e))) goto out;
     for (int i = m->sim ? 0 : -2; i < m->repeats && !wrong; i++) { /* negative: warm-up */
         double a, b, ha, hb;
-        if ((rc = once(&lo, few, counts, &a, &ha, &wrong, e)) || (rc = once(&hi, many, counts, &b, &hb, &wrong, e))) goto out;
+        if ((rc = once(&lo, few, counts, &a, &ha, &wrong, e)) || (rc = once(&hi, many, counts, &b, &hb, &wrong, e)))
+            goto out;
         if (i < 0) continue;
         ns[n] = (b - a) / (many - few);
         host[n++] = (hb - ha) / (many - few);
     }
     json_t *p = json_pack("{s:i,s:i}", "grid", (int)j->grid, "block", (int)j->block);
-    if (j->how != GRAPH && j->how != FORKS) json_object_set_new(p, "host_ns", !m->timed ? json_null() : json_real(qm_bench_median(host, n)));
+    if (j->how != GRAPH && j->how != FORKS)
+        json_object_set_new(p, "host_ns", !m->timed ? json_null() : json_real(qm_bench_median(host, n)));
     micro_report(m, name, p, ns, n, 0, wrong);
 out:
     if (lo.x) m->d->cu.GraphExecDestroy(lo.x);

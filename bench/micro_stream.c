@@ -24,7 +24,8 @@ static int launch(void *user, uint32_t n, qm_err *e) {
     job *j = user;
     int rc = 0;
     (void)n;
-    void *params[] = {&j->buffer, &j->out, &j->cta_stride, &j->load_stride, &j->n_iter, &j->passes, &j->run_vecs, &j->stages};
+    void *params[] = {&j->buffer, &j->out,    &j->cta_stride, &j->load_stride,
+                      &j->n_iter, &j->passes, &j->run_vecs,   &j->stages};
     QM_CU_TRY(j->m->d, LaunchKernel(j->f, j->grid, 1, 1, j->block, 1, 1, j->shared, j->m->s, params, NULL));
 out:
     return rc;
@@ -68,16 +69,28 @@ static uint64_t deal(job *j, uint64_t max_vecs, uint32_t run_vecs, uint32_t unro
     return n * round;
 }
 
-typedef struct { const char *label; uint64_t vecs; uint32_t passes; } place;
+typedef struct {
+    const char *label;
+    uint64_t vecs;
+    uint32_t passes;
+} place;
 
 static int loads(job j, const place *p, qm_err *e) {
-    static const struct { const char *entry, *label; uint32_t unroll, stages; } kinds[] = {
-        {"qm_micro_read_u1", "ld u1", 1, 0}, {"qm_micro_read_u2", "ld u2", 2, 0},
-        {"qm_micro_read_u4", "ld u4", 4, 0}, {"qm_micro_read_u8", "ld u8", 8, 0},
+    static const struct {
+        const char *entry, *label;
+        uint32_t unroll, stages;
+    } kinds[] = {
+        {"qm_micro_read_u1", "ld u1", 1, 0},
+        {"qm_micro_read_u2", "ld u2", 2, 0},
+        {"qm_micro_read_u4", "ld u4", 4, 0},
+        {"qm_micro_read_u8", "ld u8", 8, 0},
         {"qm_micro_read_u4_256", "ld u4 L2::256B", 4, 0},
-        {"qm_micro_async_s4", "cp.async s4", 1, 4}, {"qm_micro_async_s8", "cp.async s8", 1, 8},
+        {"qm_micro_async_s4", "cp.async s4", 1, 4},
+        {"qm_micro_async_s8", "cp.async s8", 1, 8},
     };
-    static const struct { unsigned per_sm, block; } shapes[] = {{1, 256}, {2, 256}, {4, 256}, {8, 256}, {1, 512}, {1, 1024}, {2, 1024}};
+    static const struct {
+        unsigned per_sm, block;
+    } shapes[] = {{1, 256}, {2, 256}, {4, 256}, {8, 256}, {1, 512}, {1, 1024}, {2, 1024}};
     char name[80];
     int rc = 0;
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
@@ -95,7 +108,8 @@ static int loads(job j, const place *p, qm_err *e) {
                 if ((rc = micro_function(j.m, MICRO_STREAM, kinds[k].entry, &j.f, e))) return rc;
                 if (j.shared > 48 << 10) { /* 1024 threads x 8 stages: 128 KB */
                     if (j.shared > (unsigned)j.m->max_shared ||
-                        j.m->d->cu.FuncSetAttribute(j.f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)j.shared)) {
+                        j.m->d->cu.FuncSetAttribute(j.f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                                    (int)j.shared)) {
                         micro_skip(j.m, name, "a CTA cannot have that much shared memory");
                         continue;
                     }
@@ -110,7 +124,8 @@ static int loads(job j, const place *p, qm_err *e) {
                     micro_skip(j.m, name, "the buffer is smaller than what this shape reads at once");
                     continue;
                 }
-                if ((rc = measure(&j, name, vecs, json_pack("{s:i,s:b}", "unroll", (int)kinds[k].unroll, "chunk", chunk), e)))
+                if ((rc = measure(&j, name, vecs,
+                                  json_pack("{s:i,s:b}", "unroll", (int)kinds[k].unroll, "chunk", chunk), e)))
                     return rc;
             }
 out:
@@ -118,14 +133,19 @@ out:
 }
 
 static int bulks(job j, const place *p, qm_err *e) {
-    static const struct { unsigned per_sm, kib; uint32_t stages; } shapes[] = {
-        {1, 2, 4}, {1, 4, 4}, {1, 8, 4}, {1, 16, 4}, {1, 4, 8}, {1, 8, 8}, {2, 4, 4}, {2, 8, 4}, {4, 4, 4}, {4, 8, 4}, {1, 32, 3},
+    static const struct {
+        unsigned per_sm, kib;
+        uint32_t stages;
+    } shapes[] = {
+        {1, 2, 4}, {1, 4, 4}, {1, 8, 4}, {1, 16, 4}, {1, 4, 8},  {1, 8, 8},
+        {2, 4, 4}, {2, 8, 4}, {4, 4, 4}, {4, 8, 4},  {1, 32, 3},
     };
     char name[80];
     int rc = 0;
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         int fit = 0;
-        snprintf(name, sizeof name, "stream/%s bulk %ux256 %uK s%u", p->label, shapes[s].per_sm, shapes[s].kib, shapes[s].stages);
+        snprintf(name, sizeof name, "stream/%s bulk %ux256 %uK s%u", p->label, shapes[s].per_sm, shapes[s].kib,
+                 shapes[s].stages);
         if (!micro_wanted(j.m, name)) continue;
         if (j.m->d->cc_major < 9) {
             micro_skip(j.m, name, "needs compute capability 9.0");
@@ -153,7 +173,8 @@ static int bulks(job j, const place *p, qm_err *e) {
             micro_skip(j.m, name, "the buffer is smaller than what this shape reads at once");
             continue;
         }
-        if ((rc = measure(&j, name, vecs, json_pack("{s:i,s:i}", "run_bytes", (int)j.run_vecs * 16, "stages", (int)j.stages), e)))
+        if ((rc = measure(&j, name, vecs,
+                          json_pack("{s:i,s:i}", "run_bytes", (int)j.run_vecs * 16, "stages", (int)j.stages), e)))
             return rc;
     }
 out:
@@ -161,7 +182,11 @@ out:
 }
 
 /* The driver's copy within the device (bytes counted twice: read and written) and its fill (once). */
-typedef struct { micro *m; CUdeviceptr from, to; size_t n; } transfer;
+typedef struct {
+    micro *m;
+    CUdeviceptr from, to;
+    size_t n;
+} transfer;
 static int copy(void *user, uint32_t n, qm_err *e) {
     transfer *t = user;
     int rc = 0;
@@ -180,8 +205,14 @@ out:
 }
 
 static int copies(job *j, size_t bytes, qm_err *e) {
-    static const struct { const char *name; micro_go go; double times; uint32_t word; } rows[] = {
-        {"copy/device to device", copy, 2, 0xc2b2ae35u}, {"copy/fill", fill, 1, 0x5a5a5a5au},
+    static const struct {
+        const char *name;
+        micro_go go;
+        double times;
+        uint32_t word;
+    } rows[] = {
+        {"copy/device to device", copy, 2, 0xc2b2ae35u},
+        {"copy/fill", fill, 1, 0x5a5a5a5au},
     };
     micro *m = j->m;
     transfer t = {m, j->buffer, j->buffer + bytes / 2, bytes / 2};
@@ -208,13 +239,19 @@ out:
 /* Does prefetch.global.L2 bring what is read next, and how far do its addresses have to lie apart? A read of a buffer that
  * fits the L2, after other memory has been written over twice the L2, and after a prefetch with one address every `step`
  * bytes; and that prefetch alone. If the read after it is as fast as one from L2, the persistent kernel may rely on it. */
-typedef struct { job *j; CUfunction f; uint64_t bytes; uint32_t step; } ask;
+typedef struct {
+    job *j;
+    CUfunction f;
+    uint64_t bytes;
+    uint32_t step;
+} ask;
 static int ask_for(void *user, uint32_t n, qm_err *e) {
     ask *a = user;
     qm_device *d = a->j->m->d;
     int rc = 0;
     (void)n;
-    QM_CU_TRY(d, LaunchKernel(a->f, (unsigned)d->n_sm, 1, 1, 512, 1, 1, 0, a->j->m->s, ((void *[]){&a->j->buffer, &a->bytes, &a->step}), NULL));
+    QM_CU_TRY(d, LaunchKernel(a->f, (unsigned)d->n_sm, 1, 1, 512, 1, 1, 0, a->j->m->s,
+                              ((void *[]){&a->j->buffer, &a->bytes, &a->step}), NULL));
 out:
     return rc;
 }
@@ -230,7 +267,8 @@ static int prefetches(job j, size_t bytes, size_t l2, qm_err *e) {
     j.grid = (unsigned)m->d->n_sm;
     j.passes = 1;
     ask a = {.j = &j};
-    if ((rc = micro_function(m, MICRO_STREAM, "qm_micro_read_u4", &j.f, e)) || (rc = micro_function(m, MICRO_STREAM, "qm_micro_prefetch", &a.f, e)))
+    if ((rc = micro_function(m, MICRO_STREAM, "qm_micro_read_u4", &j.f, e)) ||
+        (rc = micro_function(m, MICRO_STREAM, "qm_micro_prefetch", &a.f, e)))
         return rc;
     const uint64_t vecs = deal(&j, l2 / 16, j.block, 4, 1);
     a.bytes = 16 * vecs;
@@ -241,18 +279,23 @@ static int prefetches(job j, size_t bytes, size_t l2, qm_err *e) {
             int n = 0;
             a.step = steps[k];
             if (!steps[k]) snprintf(name, sizeof name, "prefetch/cold read");
-            else snprintf(name, sizeof name, "prefetch/%s every %u bytes", alone ? "alone," : "read after one", steps[k]);
+            else
+                snprintf(name, sizeof name, "prefetch/%s every %u bytes", alone ? "alone," : "read after one",
+                         steps[k]);
             if (!micro_wanted(m, name)) continue;
             for (int i = m->sim ? 0 : -1; i < m->repeats && !wrong; i++) {
                 QM_CU_TRY(m->d, MemsetD32Async(j.buffer + bytes - beyond, 0x5a5a5a5a, beyond / 4, m->s));
                 QM_CU_TRY(m->d, MemsetD32Async(j.out, 0, 1, m->s));
                 if (steps[k] && !alone && (rc = micro_time(m, ask_for, &a, 1, &none, NULL, e))) goto out;
-                if ((rc = micro_time(m, alone ? ask_for : launch, alone ? (void *)&a : (void *)&j, 1, &t, NULL, e))) goto out;
+                if ((rc = micro_time(m, alone ? ask_for : launch, alone ? (void *)&a : (void *)&j, 1, &t, NULL, e)))
+                    goto out;
                 QM_CU_TRY(m->d, MemcpyDtoH(&sum, j.out, 4));
-                if (sum != (alone ? 0 : expected_sum(4 * vecs))) wrong = "the sum of what was read is not that of what is there";
+                if (sum != (alone ? 0 : expected_sum(4 * vecs)))
+                    wrong = "the sum of what was read is not that of what is there";
                 if (i >= 0) ns[n++] = t;
             }
-            micro_report(m, name, json_pack("{s:i,s:I}", "step", (int)steps[k], "buffer_bytes", (json_int_t)a.bytes), ns, n, (double)a.bytes, wrong);
+            micro_report(m, name, json_pack("{s:i,s:I}", "step", (int)steps[k], "buffer_bytes", (json_int_t)a.bytes),
+                         ns, n, (double)a.bytes, wrong);
         }
 out:
     return rc;
@@ -273,8 +316,9 @@ static int ask_busy(void *user, uint32_t n, qm_err *e) {
     busy *b = user;
     int rc = 0;
     (void)n;
-    QM_CU_TRY(b->j->m->d, LaunchKernel(b->f, b->grid, 1, 1, 1024, 1, 1, 0, b->j->m->s,
-                                       ((void *[]){&b->j->buffer, &b->bytes, &b->how, &b->other, &b->turns, &b->j->out}), NULL));
+    QM_CU_TRY(b->j->m->d,
+              LaunchKernel(b->f, b->grid, 1, 1, 1024, 1, 1, 0, b->j->m->s,
+                           ((void *[]){&b->j->buffer, &b->bytes, &b->how, &b->other, &b->turns, &b->j->out}), NULL));
 out:
     return rc;
 }
@@ -289,7 +333,8 @@ static int asks_under_load(job j, size_t bytes, size_t l2, qm_err *e) {
     j.grid = (unsigned)m->d->n_sm;
     j.passes = 1;
     busy b = {.j = &j, .grid = 2 * (unsigned)m->d->n_sm};
-    if ((rc = micro_function(m, MICRO_STREAM, "qm_micro_read_u4", &j.f, e)) || (rc = micro_function(m, MICRO_STREAM, "qm_micro_ask_busy", &b.f, e)))
+    if ((rc = micro_function(m, MICRO_STREAM, "qm_micro_read_u4", &j.f, e)) ||
+        (rc = micro_function(m, MICRO_STREAM, "qm_micro_ask_busy", &b.f, e)))
         return rc;
     const size_t asked = m->sim ? l2 / 4 : l2 / 2; /* l2: a quarter of it */
     const uint64_t vecs = deal(&j, asked / 16, j.block, 4, 1), threads = 1024ull * b.grid;
@@ -306,7 +351,8 @@ static int asks_under_load(job j, size_t bytes, size_t l2, qm_err *e) {
     for (b.how = 0; b.how < 3; b.how++)
         for (int after = 0; after < 2; after++) {
             const char *wrong = NULL;
-            uint32_t sum = 0, want = expected_sum(4 * all) - expected_sum(4 * vecs) + (after ? expected_sum(4 * vecs) : 0);
+            uint32_t sum = 0,
+                     want = expected_sum(4 * all) - expected_sum(4 * vecs) + (after ? expected_sum(4 * vecs) : 0);
             int n = 0;
             snprintf(name, sizeof name, "prefetch/%s, asked by %s", after ? "after load" : "load itself", hows[b.how]);
             if (!micro_wanted(m, name)) continue;
@@ -320,8 +366,9 @@ static int asks_under_load(job j, size_t bytes, size_t l2, qm_err *e) {
                 if (sum != want) wrong = "the sum of what was read is not that of what is there";
                 if (i >= 0) v[n++] = t;
             }
-            micro_report(m, name, json_pack("{s:s,s:I,s:I}", "by", hows[b.how], "asked_bytes", (json_int_t)b.bytes, "other_bytes",
-                                            (json_int_t)(16 * b.turns * threads)),
+            micro_report(m, name,
+                         json_pack("{s:s,s:I,s:I}", "by", hows[b.how], "asked_bytes", (json_int_t)b.bytes,
+                                   "other_bytes", (json_int_t)(16 * b.turns * threads)),
                          after ? ns : during, n, after ? (double)b.bytes : 16.0 * (double)(b.turns * threads), wrong);
         }
 out:
@@ -345,13 +392,15 @@ int micro_stream_all(micro *m, qm_err *e) {
     QM_CU_TRY(m->d, MemAlloc(&j.out, 128));
     if ((rc = micro_function(m, MICRO_STREAM, "qm_micro_fill", &j.f, e))) goto out;
     uint32_t n_vec = (uint32_t)(bytes / 16);
-    QM_CU_TRY(m->d, LaunchKernel(j.f, 4 * (unsigned)m->d->n_sm, 1, 1, 256, 1, 1, 0, m->s, ((void *[]){&j.buffer, &n_vec}), NULL));
+    QM_CU_TRY(m->d, LaunchKernel(j.f, 4 * (unsigned)m->d->n_sm, 1, 1, 256, 1, 1, 0, m->s,
+                                 ((void *[]){&j.buffer, &n_vec}), NULL));
     QM_CU_TRY(m->d, StreamSynchronize(m->s));
     const size_t l2 = m->sim ? bytes / 2 : m->l2_bytes / 4;
     const place dram = {"dram", bytes / 16, 1};
     const place cache = {"l2", l2 / 16, m->sim ? 2 : (uint32_t)(((size_t)2 << 30) / l2)};
-    if ((rc = loads(j, &dram, e)) || (rc = bulks(j, &dram, e)) || (rc = loads(j, &cache, e)) || (rc = bulks(j, &cache, e)) ||
-        (rc = prefetches(j, bytes, l2, e)) || (rc = asks_under_load(j, bytes, l2, e)) || (rc = copies(&j, bytes, e))) /* these last: they write into the buffer's end */
+    if ((rc = loads(j, &dram, e)) || (rc = bulks(j, &dram, e)) || (rc = loads(j, &cache, e)) ||
+        (rc = bulks(j, &cache, e)) || (rc = prefetches(j, bytes, l2, e)) || (rc = asks_under_load(j, bytes, l2, e)) ||
+        (rc = copies(&j, bytes, e))) /* these last: they write into the buffer's end */
         goto out;
 out:
     if (j.buffer) m->d->cu.MemFree(j.buffer);

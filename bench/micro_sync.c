@@ -108,7 +108,10 @@ out:
 
 static int barriers(job j, qm_err *e) {
     static const char *const entries[] = {"qm_micro_barrier", "qm_micro_barrier_data"};
-    static const struct { unsigned block; int per_sm; } shapes[] = {{32, 1}, {256, 1}, {256, 2}, {1024, 1}};
+    static const struct {
+        unsigned block;
+        int per_sm;
+    } shapes[] = {{32, 1}, {256, 1}, {256, 2}, {1024, 1}};
     int rc = 0;
     char name[64];
     j.kind = BARRIER;
@@ -121,7 +124,8 @@ static int barriers(job j, qm_err *e) {
                 (rc = resident(j.m, j.f, j.block, shapes[i].per_sm, &j.grid, e)))
                 return rc;
             j.out_bytes = 8 * (size_t)j.grid;
-            if ((rc = measure(&j, name, data, json_pack("{s:i,s:i}", "grid", (int)j.grid, "block", (int)j.block), e))) return rc;
+            if ((rc = measure(&j, name, data, json_pack("{s:i,s:i}", "grid", (int)j.grid, "block", (int)j.block), e)))
+                return rc;
         }
     return rc;
 }
@@ -174,7 +178,8 @@ static int fans(job j, qm_err *e) {
                 j.out_bytes = 8 * (size_t)j.grid;
                 if ((rc = measure(&j, name, 1,
                                   json_pack("{s:i,s:i,s:i,s:i}", "grid", (int)j.grid, "block", (int)j.block, "counters",
-                                            (int)j.counters, "bytes", 4 * (int)j.words), e)))
+                                            (int)j.counters, "bytes", 4 * (int)j.words),
+                                  e)))
                     return rc;
             }
     return rc;

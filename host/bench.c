@@ -17,7 +17,8 @@ static struct {
 
 static const struct poptOption table[] = {
     {"model", 'm', POPT_ARG_STRING, &opt.model, 0, "the model, a GGUF file (any part of a split set)", "FILE"},
-    {"n-prompt", 'p', POPT_ARG_ARGV, &opt.n_prompt, 0, "prompt lengths, separated by commas; 0: none (default: 512)", "N"},
+    {"n-prompt", 'p', POPT_ARG_ARGV, &opt.n_prompt, 0, "prompt lengths, separated by commas; 0: none (default: 512)",
+     "N"},
     {"n-gen", 'n', POPT_ARG_ARGV, &opt.n_gen, 0, "tokens to generate, likewise (default: 128)", "N"},
     {"n-depth", 'd', POPT_ARG_ARGV, &opt.depth, 0, "positions in the cache before each test (default: 0)", "N"},
     {"repetitions", 'r', POPT_ARG_INT, &opt.reps, 0, "runs of each test (default: 5)", "N"},
@@ -28,11 +29,14 @@ static const struct poptOption table[] = {
     {"ctx", 'c', POPT_ARG_INT, &opt.ctx, 0, "context: positions to make room for (default: what the tests need)", "N"},
     {"seed", 0, POPT_ARG_LONGLONG, &opt.seed, 0, "of the random tokens (default: 1)", "N"},
     {"device", 0, POPT_ARG_STRING, &opt.device, 0, "where to run (default: auto)", "auto|cuda:N|sim"},
-    {"executor", 0, POPT_ARG_STRING, &opt.executor, 0, 
-     "one CUDA graph a step, one resident kernel that walks it (Q4_K_M files), or the C reference (default: graph)", "graph|persistent|ref"},
-    {"per-op", 0, POPT_ARG_NONE, &opt.per_op, 0, "a decode step op by op instead of the tests; -v: each op, not each kind", NULL},
-    {"predict", 0, POPT_ARG_STRING, &opt.predict, 0, 
-     "estimate a GPU that is not here: rtx4090, gb10, h200, rtx5090, or all; with --per-op each kind of op; without FILE the 30B's shape",
+    {"executor", 0, POPT_ARG_STRING, &opt.executor, 0,
+     "one CUDA graph a step, one resident kernel that walks it (Q4_K_M files), or the C reference (default: graph)",
+     "graph|persistent|ref"},
+    {"per-op", 0, POPT_ARG_NONE, &opt.per_op, 0,
+     "a decode step op by op instead of the tests; -v: each op, not each kind", NULL},
+    {"predict", 0, POPT_ARG_STRING, &opt.predict, 0,
+     "estimate a GPU that is not here: rtx4090, gb10, h200, rtx5090, or all; with --per-op each kind of op; without "
+     "FILE the 30B's shape",
      "CHIP"},
     {"verbose", 'v', POPT_ARG_NONE, &opt.verbose, 0, "more about what happens on stderr", NULL},
     {"quiet", 'q', POPT_ARG_NONE, &opt.quiet, 0, "nothing on stderr but errors", NULL},
@@ -81,9 +85,13 @@ static int list_tests(const qm_bench_options *o, qm_bench_test *t) {
             const qm_bench_list *l = gen ? &o->n_gen : &o->n_prompt;
             for (int i = 0; i < l->n; i++)
                 if (l->v[i])
-                    t[n++] = (qm_bench_test){.n_prompt = gen ? 0 : l->v[i], .n_gen = gen ? l->v[i] : 0,
-                                             .depth = o->depth.v[d], .reps = o->reps, .seed = o->seed,
-                                             .warmup = o->warmup, .prefill = o->prefill};
+                    t[n++] = (qm_bench_test){.n_prompt = gen ? 0 : l->v[i],
+                                             .n_gen = gen ? l->v[i] : 0,
+                                             .depth = o->depth.v[d],
+                                             .reps = o->reps,
+                                             .seed = o->seed,
+                                             .warmup = o->warmup,
+                                             .prefill = o->prefill};
         }
     return n;
 }
@@ -110,7 +118,9 @@ static void say_where(const char *what, int index, int n) {
 
 /* Opens the engine and measures what is measured once. */
 static int prepare(const qm_bench_options *o, uint64_t n_ctx, qm_engine **g, qm_bench_facts *f, qm_err *e) {
-    qm_engine_opts eo = {.device = o->device, .executor = o->executor, .n_ctx = (uint32_t)n_ctx,
+    qm_engine_opts eo = {.device = o->device,
+                         .executor = o->executor,
+                         .n_ctx = (uint32_t)n_ctx,
                          .before_load = opt.quiet ? NULL : qm_host_before_load,
                          .notice = opt.quiet ? NULL : qm_host_notice};
     f->file_cached = qm_file_cached(o->model);
@@ -172,11 +182,12 @@ out:
 int qm_cmd_bench(int argc, char **argv) {
     poptContext con;
     qm_bench_options o = {0};
-    int rc = qm_host_options(&con, argc, argv, table,
-                             "[-m] FILE [options]\n\n"
-                             "Runs the tests of llama-bench, with its names: pp512 is a prompt of 512 tokens, tg128 the\n"
-                             "generation of 128, \"@ d4096\" behind 4096 positions. Sampling is part of the time.\n"
-                             "  example: qmoe-gpu bench -m model.gguf -p 512 -n 128 -d 0,4096,32768 -o json");
+    int rc =
+        qm_host_options(&con, argc, argv, table,
+                        "[-m] FILE [options]\n\n"
+                        "Runs the tests of llama-bench, with its names: pp512 is a prompt of 512 tokens, tg128 the\n"
+                        "generation of 128, \"@ d4096\" behind 4096 positions. Sampling is part of the time.\n"
+                        "  example: qmoe-gpu bench -m model.gguf -p 512 -n 128 -d 0,4096,32768 -o json");
     if (rc >= 0) return rc;
     if (!opt.model && poptPeekArg(con)) opt.model = strdup(poptGetArg(con));
     if ((rc = qm_host_args(&con, NULL, 0, "")) >= 0) return rc;

@@ -18,9 +18,9 @@ typedef struct {
     qm_bench_list n_prompt, n_gen, depth;  /* -p, -n, -d; a 0 in -p or -n means no such test */
     uint32_t reps, n_ctx;                  /* n_ctx 0: what the tests need */
     uint64_t seed;
-    int warmup, prefill;                   /* prefill: depth is reached by computing it, not by random keys and values */
+    int warmup, prefill; /* prefill: depth is reached by computing it, not by random keys and values */
     qm_bench_format format;
-    int per_op, verbose, quiet;            /* --predict with --per-op: its ops too; verbose: each op */
+    int per_op, verbose, quiet; /* --predict with --per-op: its ops too; verbose: each op */
 } qm_bench_options;
 
 enum { QM_BENCH_REPS_MAX = 1000 };
@@ -30,13 +30,13 @@ typedef struct {
     qm_machine machine;
     qm_bandwidth bandwidth; /* all 0: not measured */
     qm_load_limits limits;
-    double file_cached;     /* before the load */
-    uint64_t used, total;   /* device memory */
+    double file_cached;   /* before the load */
+    uint64_t used, total; /* device memory */
 } qm_bench_facts;
 
 typedef struct {
     qm_bench_test test;
-    char name[32], time[24]; /* "tg128 @ d4096"; when it began */
+    char name[32], time[24];                /* "tg128 @ d4096"; when it began */
     uint64_t samples_ns[QM_BENCH_REPS_MAX]; /* [test.reps] */
     qm_bench_result result;
 } qm_bench_record;

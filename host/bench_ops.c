@@ -4,8 +4,14 @@
 
 static qm_ops_opts opts_of(const qm_bench_options *o) {
     /* the two enums name the same formats in the same order */
-    return (qm_ops_opts){.depth = o->depth.v, .n_depth = o->depth.n, .format = (qm_format)o->format, .by_kind = o->per_op, .every_op = o->verbose,
-                         .runs = (int)o->reps * 10, .seed = o->seed, .executor = o->executor};
+    return (qm_ops_opts){.depth = o->depth.v,
+                         .n_depth = o->depth.n,
+                         .format = (qm_format)o->format,
+                         .by_kind = o->per_op,
+                         .every_op = o->verbose,
+                         .runs = (int)o->reps * 10,
+                         .seed = o->seed,
+                         .executor = o->executor};
 }
 
 int qm_bench_per_op(const qm_bench_options *o) {
@@ -15,7 +21,9 @@ int qm_bench_per_op(const qm_bench_options *o) {
     qm_err e;
     for (int i = 0; i < o->depth.n; i++)
         if (o->depth.v[i] > deepest) deepest = o->depth.v[i];
-    qm_engine_opts eo = {.device = o->device, .executor = o->executor, .n_ctx = o->n_ctx ? o->n_ctx : deepest + 1,
+    qm_engine_opts eo = {.device = o->device,
+                         .executor = o->executor,
+                         .n_ctx = o->n_ctx ? o->n_ctx : deepest + 1,
                          .before_load = o->quiet ? NULL : qm_host_before_load,
                          .notice = o->quiet ? NULL : qm_host_notice};
     if (qm_engine_open(&g, o->model, &eo, &e)) return qm_host_open_fail(&e, (int)o->n_ctx);

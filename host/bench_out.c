@@ -19,7 +19,9 @@ void qm_bench_name(char *s, size_t n, const qm_bench_test *t) {
 static json_t *integer(double v) { return json_integer((json_int_t)llround(v)); }
 /* null for what was not measured. */
 static json_t *rate(double v) { return v > 0 ? integer(v) : json_null(); }
-static json_t *share(double part, double whole) { return whole > 0 && part >= 0 ? json_real(part / whole) : json_null(); }
+static json_t *share(double part, double whole) {
+    return whole > 0 && part >= 0 ? json_real(part / whole) : json_null();
+}
 
 /* Bytes a second through the slower of the two ways that weights come; 0 where neither is known. */
 static double slower(const qm_load_limits *l, const char **which) {
@@ -40,15 +42,17 @@ static json_t *load_json(const qm_bench_facts *f) {
     return json_pack("{s:f, s:f, s:f, s:I, s:o, s:o, s:b, s:o, s:s?, s:o, s:o}", "seconds", f->info.load_s,
                      "upload_seconds", f->info.upload_s, "compile_seconds", f->info.compile_s, "bytes",
                      (json_int_t)f->info.weight_bytes, "bytes_per_s", rate(got), "storage_bytes_per_s",
-                     rate(f->limits.storage), "storage_direct", f->limits.direct, "bus_bytes_per_s", rate(f->limits.bus),
-                     "slower", which, "fraction_of_slower", share(got, limit), "file_cached", share(f->file_cached, 1));
+                     rate(f->limits.storage), "storage_direct", f->limits.direct, "bus_bytes_per_s",
+                     rate(f->limits.bus), "slower", which, "fraction_of_slower", share(got, limit), "file_cached",
+                     share(f->file_cached, 1));
 }
 
 static json_t *bandwidth_json(const qm_bandwidth *b) {
     if (!b->passes) return json_null();
-    return json_pack("{s:o, s:o, s:o, s:o, s:I, s:i}", "read_bytes_per_s", rate(b->read_best), "read_median_bytes_per_s",
-                     rate(b->read_median), "copy_bytes_per_s", rate(b->copy_best), "copy_median_bytes_per_s",
-                     rate(b->copy_median), "bytes", (json_int_t)b->bytes, "passes", (int)b->passes);
+    return json_pack("{s:o, s:o, s:o, s:o, s:I, s:i}", "read_bytes_per_s", rate(b->read_best),
+                     "read_median_bytes_per_s", rate(b->read_median), "copy_bytes_per_s", rate(b->copy_best),
+                     "copy_median_bytes_per_s", rate(b->copy_median), "bytes", (json_int_t)b->bytes, "passes",
+                     (int)b->passes);
 }
 
 static json_t *samples(const qm_bench_record *r, int as_rate) {
@@ -66,24 +70,25 @@ static json_t *record_json(const qm_bench_options *o, const qm_bench_facts *f, c
     const qm_bench_result *x = &r->result;
     const qm_bench_test *t = &r->test;
     double bytes = x->weight_bytes + x->kv_bytes, bps = bytes * x->avg_ts;
-    json_t *j = json_pack(
-        "{s:s, s:s, s:o, s:o, s:s, s:o, s:s, s:I, s:s, s:b, s:I, s:i}", "test", r->name, "build_commit", f->machine.commit,
-        "cpu_info", qm_json_str(f->machine.cpu), "gpu_info", qm_json_str(i->device_name), "backends", f->machine.simulated ? i->device : "CUDA",
-        "model_filename", qm_json_str(o->model), "model_type", i->arch, "model_size", (json_int_t)i->weight_bytes, "executor",
-        i->executor, "beside", i->beside, "prefetch_bytes", (json_int_t)i->prefetch_bytes, "n_ctx", (int)i->n_ctx);
-    json_t *k = json_pack(
-        "{s:i, s:i, s:i, s:s, s:o, s:o, s:f, s:f, s:o, s:o}", "n_prompt", (int)t->n_prompt, "n_gen", (int)t->n_gen,
-        "n_depth", (int)t->depth, "test_time", r->time, "avg_ns", integer(x->avg_ns), "stddev_ns", integer(x->stddev_ns),
-        "avg_ts", x->avg_ts, "stddev_ts", x->stddev_ts, "samples_ns", samples(r, 0), "samples_ts", samples(r, 1));
-    json_t *m = json_pack(
-        "{s:b, s:b, s:s, s:s?, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "warmup", t->warmup, "sampling_timed", 1, "sampling",
-        "greedy", "depth_filled_by", t->depth ? t->prefill ? "prefill" : "random" : NULL, "seed", (json_int_t)t->seed,
-        "first_token_ns", integer(x->first_token_ns), "bytes_per_token", integer(bytes), "weight_bytes_per_token",
-        integer(x->weight_bytes), "kv_bytes_per_token", integer(x->kv_bytes), "bytes_per_s", rate(bps),
-        "fraction_of_bandwidth", share(bps, f->bandwidth.read_best));
+    json_t *j =
+        json_pack("{s:s, s:s, s:o, s:o, s:s, s:o, s:s, s:I, s:s, s:b, s:I, s:i}", "test", r->name, "build_commit",
+                  f->machine.commit, "cpu_info", qm_json_str(f->machine.cpu), "gpu_info", qm_json_str(i->device_name),
+                  "backends", f->machine.simulated ? i->device : "CUDA", "model_filename", qm_json_str(o->model),
+                  "model_type", i->arch, "model_size", (json_int_t)i->weight_bytes, "executor", i->executor, "beside",
+                  i->beside, "prefetch_bytes", (json_int_t)i->prefetch_bytes, "n_ctx", (int)i->n_ctx);
+    json_t *k = json_pack("{s:i, s:i, s:i, s:s, s:o, s:o, s:f, s:f, s:o, s:o}", "n_prompt", (int)t->n_prompt, "n_gen",
+                          (int)t->n_gen, "n_depth", (int)t->depth, "test_time", r->time, "avg_ns", integer(x->avg_ns),
+                          "stddev_ns", integer(x->stddev_ns), "avg_ts", x->avg_ts, "stddev_ts", x->stddev_ts,
+                          "samples_ns", samples(r, 0), "samples_ts", samples(r, 1));
+    json_t *m =
+        json_pack("{s:b, s:b, s:s, s:s?, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "warmup", t->warmup, "sampling_timed", 1,
+                  "sampling", "greedy", "depth_filled_by", t->depth ? t->prefill ? "prefill" : "random" : NULL, "seed",
+                  (json_int_t)t->seed, "first_token_ns", integer(x->first_token_ns), "bytes_per_token", integer(bytes),
+                  "weight_bytes_per_token", integer(x->weight_bytes), "kv_bytes_per_token", integer(x->kv_bytes),
+                  "bytes_per_s", rate(bps), "fraction_of_bandwidth", share(bps, f->bandwidth.read_best));
     json_t *memory = json_pack("{s:I, s:I, s:I, s:o, s:o}", "weights_bytes", (json_int_t)i->weight_bytes, "kv_bytes",
-                               (json_int_t)i->kv_bytes, "scratch_bytes", (json_int_t)i->scratch_bytes, "device_used_bytes",
-                               rate((double)f->used), "device_bytes", rate((double)f->total));
+                               (json_int_t)i->kv_bytes, "scratch_bytes", (json_int_t)i->scratch_bytes,
+                               "device_used_bytes", rate((double)f->used), "device_bytes", rate((double)f->total));
     if (!j || !k || !m || !memory) {
         json_decref(j), json_decref(k), json_decref(m), json_decref(memory);
         return NULL;
@@ -115,7 +120,7 @@ static void csv_cell(const char *s, int first) {
 static void csv_row(json_t *j, const char *prefix, int names, int *first) {
     const char *key;
     json_t *v;
-    json_object_foreach(j, key, v) {
+    json_object_foreach (j, key, v) {
         char name[96];
         snprintf(name, sizeof name, "%s%s%s", prefix, *prefix ? "_" : "", key);
         if (json_is_array(v)) continue;
@@ -146,8 +151,8 @@ static void md_record(const qm_bench_options *o, const qm_bench_facts *f, const 
 }
 
 static void md_begin(void) {
-    printf("| %-30s | %10s | %-8s | %17s | %20s | %10s | %8s | %6s | %10s |\n", "model", "size", "device", "test", "t/s",
-           "MB/token", "GB/s", "of max", "first ms");
+    printf("| %-30s | %10s | %-8s | %17s | %20s | %10s | %8s | %6s | %10s |\n", "model", "size", "device", "test",
+           "t/s", "MB/token", "GB/s", "of max", "first ms");
     printf("| ------------------------------ | ---------: | -------- | ----------------: | -------------------: | "
            "---------: | -------: | -----: | ---------: |\n");
 }
@@ -158,32 +163,35 @@ static void md_end(const qm_bench_options *o, const qm_bench_facts *f) {
     const char *which;
     double limit = slower(&f->limits, &which);
     char x[32], y[32], z[32];
-    printf("\n%s: %s (%s), executor %s, commit %s\n", f->machine.simulated ? "no GPU" : "device", i->device, i->device_name,
-           i->executor, f->machine.commit);
-    if (f->machine.simulated)
-        printf("times are this host's: they say nothing about a GPU\n");
-    else
-        printf("driver %s, CUDA %s\n", f->machine.driver[0] ? f->machine.driver : "?", f->machine.cuda);
+    printf("\n%s: %s (%s), executor %s, commit %s\n", f->machine.simulated ? "no GPU" : "device", i->device,
+           i->device_name, i->executor, f->machine.commit);
+    if (f->machine.simulated) printf("times are this host's: they say nothing about a GPU\n");
+    else printf("driver %s, CUDA %s\n", f->machine.driver[0] ? f->machine.driver : "?", f->machine.cuda);
     printf("sampling (greedy) is part of every time; MB/token: weights, keys and values that a token reads\n");
     if (b->passes)
-        printf("of max: of the measured read bandwidth, %.2f GB/s (median %.2f; copy %.2f, median %.2f; %s, %u passes)\n",
-               1e-9 * b->read_best, 1e-9 * b->read_median, 1e-9 * b->copy_best, 1e-9 * b->copy_median,
-               qm_host_bytes(x, sizeof x, b->bytes), b->passes);
+        printf(
+            "of max: of the measured read bandwidth, %.2f GB/s (median %.2f; copy %.2f, median %.2f; %s, %u passes)\n",
+            1e-9 * b->read_best, 1e-9 * b->read_median, 1e-9 * b->copy_best, 1e-9 * b->copy_median,
+            qm_host_bytes(x, sizeof x, b->bytes), b->passes);
     for (int k = 0; k < o->depth.n; k++)
         if (o->depth.v[k]) {
-            printf("depth: the cache was filled %s\n", o->prefill ? "by computing it" : "with random keys and values, not computed");
+            printf("depth: the cache was filled %s\n",
+                   o->prefill ? "by computing it" : "with random keys and values, not computed");
             break;
         }
     printf("load: %.2f s (%.2f of them buffers and weights, %.2f modules), %.2f GB/s", i->load_s, i->upload_s,
            i->compile_s, 1e-9 * load_rate(i));
     if (which)
         printf(", %.0f%% of the slower of storage (%.2f GB/s%s) and bus (%.2f GB/s): %s", 100 * load_rate(i) / limit,
-               1e-9 * f->limits.storage, f->limits.direct ? "" : ", through the page cache", 1e-9 * f->limits.bus, which);
+               1e-9 * f->limits.storage, f->limits.direct ? "" : ", through the page cache", 1e-9 * f->limits.bus,
+               which);
     if (f->file_cached >= 0) printf("; %.0f%% of the file was in the page cache", 100 * f->file_cached);
-    printf("\nmemory: %s of weights, %s of KV cache for %u positions, %s of scratch", qm_host_bytes(x, sizeof x, i->weight_bytes),
-           qm_host_bytes(y, sizeof y, i->kv_bytes), i->n_ctx, qm_host_bytes(z, sizeof z, i->scratch_bytes));
+    printf("\nmemory: %s of weights, %s of KV cache for %u positions, %s of scratch",
+           qm_host_bytes(x, sizeof x, i->weight_bytes), qm_host_bytes(y, sizeof y, i->kv_bytes), i->n_ctx,
+           qm_host_bytes(z, sizeof z, i->scratch_bytes));
     if (f->total)
-        printf("; %s of %s in use on the device", qm_host_bytes(x, sizeof x, f->used), qm_host_bytes(y, sizeof y, f->total));
+        printf("; %s of %s in use on the device", qm_host_bytes(x, sizeof x, f->used),
+               qm_host_bytes(y, sizeof y, f->total));
     printf("\n");
 }
 

@@ -8,15 +8,14 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct {
-    int single_turn, hide_thinking;
-} opt;
+static struct { int single_turn, hide_thinking; } opt;
 
 static const struct poptOption table[] = {
     {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_run_table, 0, NULL, NULL},
     {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_sampling_table, 0, "How tokens are chosen:", NULL},
     {"single-turn", 0, POPT_ARG_NONE, &opt.single_turn, 0, "answer one message, then leave", NULL},
-    {"hide-thinking", 0, POPT_ARG_NONE, &opt.hide_thinking, 0, "do not show what the model thinks before it answers", NULL},
+    {"hide-thinking", 0, POPT_ARG_NONE, &opt.hide_thinking, 0, "do not show what the model thinks before it answers",
+     NULL},
     POPT_TABLEEND};
 
 static int cancelled(void) { return qm_chat_interrupted; }
@@ -47,7 +46,7 @@ int qm_chat_add(qm_chat *c, const char *role, const char *content, size_t n) {
 static void drop_last(qm_chat *c) { free((char *)c->m[--c->n_m].content); }
 
 typedef struct {
-    char *s;       /* the answer so far, what was thought included */
+    char *s; /* the answer so far, what was thought included */
     size_t n, cap;
     int failed;
     qm_progress prefill;
@@ -55,7 +54,7 @@ typedef struct {
     int hide, smart; /* smart: stdout is a terminal that knows escape codes */
     int dim;         /* thinking is on the screen: dimmed, or hidden behind a word */
     int thought;
-    int shown;       /* something of the answer is; the last byte of it */
+    int shown; /* something of the answer is; the last byte of it */
     char last;
 } answer;
 
@@ -134,8 +133,8 @@ static qm_message *all(const qm_chat *c, size_t *n) {
 typedef enum { ANSWERED, UNANSWERED, FATAL } outcome; /* FATAL: going on makes no sense */
 
 static void say_rates(const qm_gen_stats *t) {
-    fprintf(stderr, "%u tokens, %.1f tok/s; prompt %u tokens, %.1f tok/s, %u from the cache; finish %s\n", t->n_generated,
-            qm_run_rate(t->n_generated > 1 ? t->n_generated - 1 : 0, t->decode_s), t->n_prompt,
+    fprintf(stderr, "%u tokens, %.1f tok/s; prompt %u tokens, %.1f tok/s, %u from the cache; finish %s\n",
+            t->n_generated, qm_run_rate(t->n_generated > 1 ? t->n_generated - 1 : 0, t->decode_s), t->n_prompt,
             qm_run_rate(t->n_prompt, t->prefill_s), t->n_reused, qm_finish_name(t->finish));
 }
 
@@ -150,9 +149,13 @@ static outcome answer_it(qm_chat *c) {
         qm_host_say("out of memory");
         return FATAL;
     }
-    qm_gen_opts o = {.max_tokens = qm_run.n < 0 ? 0 : (uint32_t)qm_run.n, .ignore_eos = qm_run.ignore_eos,
-                     .stop = (const char *const *)qm_run.stop, .n_stop = qm_run.n_stop,
-                     .on_token = on_token, .on_prefill = on_prefill, .user = &a};
+    qm_gen_opts o = {.max_tokens = qm_run.n < 0 ? 0 : (uint32_t)qm_run.n,
+                     .ignore_eos = qm_run.ignore_eos,
+                     .stop = (const char *const *)qm_run.stop,
+                     .n_stop = qm_run.n_stop,
+                     .on_token = on_token,
+                     .on_prefill = on_prefill,
+                     .user = &a};
     qm_chat_interrupted = 0;
     int inside = qm_engine_thinks(c->g, m, n_m, &e), rc = inside < 0 ? inside : 0;
     qm_think_begin(&a.think, inside, show, &a);
@@ -171,10 +174,13 @@ static outcome answer_it(qm_chat *c) {
         int bad = qm_chat_add(c, "assistant", a.s, a.n);
         free(a.s);
         if (qm_run.verbose) say_rates(&st);
-        if (st.finish == QM_FINISH_CALLBACK && !qm_run.quiet) qm_host_say("stopped; the answer so far stays in the conversation");
+        if (st.finish == QM_FINISH_CALLBACK && !qm_run.quiet)
+            qm_host_say("stopped; the answer so far stays in the conversation");
         if (st.finish == QM_FINISH_CONTEXT)
-            qm_host_say("the context of %u positions is full, so the answer ends here: /reset begins a new conversation, "
-                        "--ctx makes more room", c->info.n_ctx);
+            qm_host_say(
+                "the context of %u positions is full, so the answer ends here: /reset begins a new conversation, "
+                "--ctx makes more room",
+                c->info.n_ctx);
         return bad ? FATAL : ANSWERED;
     }
     free(a.s);
@@ -184,7 +190,8 @@ static outcome answer_it(qm_chat *c) {
     }
     qm_host_fail(&e);
     if (rc == QM_ERR_LIMIT)
-        qm_host_say("the message was not sent; the conversation is as it was: /reset begins a new one, --ctx makes more room");
+        qm_host_say(
+            "the message was not sent; the conversation is as it was: /reset begins a new one, --ctx makes more room");
     return rc == QM_ERR_LIMIT || rc == QM_ERR_ARG ? UNANSWERED : FATAL;
 }
 
@@ -302,7 +309,8 @@ out:
 }
 
 int qm_cmd_chat(int argc, char **argv) {
-    int rc = qm_run_args(argc, argv, table, "[-m] FILE [options]\n\nA conversation. /help, once it runs, lists its commands.");
+    int rc = qm_run_args(argc, argv, table,
+                         "[-m] FILE [options]\n\nA conversation. /help, once it runs, lists its commands.");
     if (rc >= 0 || (rc = qm_sampling_args()) >= 0) return rc;
     qm_lines *l = qm_lines_open();
     if (!l) return QM_EXIT_FAIL;

@@ -43,16 +43,16 @@ typedef struct {
     qm_session *s;
     qm_engine_info info;
     qm_sampling how;
-    char *system;        /* NULL: none */
-    qm_message *m;       /* [n_m] user and assistant in turns; contents are ours */
+    char *system;  /* NULL: none */
+    qm_message *m; /* [n_m] user and assistant in turns; contents are ours */
     size_t n_m, cap;
     uint32_t turns;
-    qm_gen_stats last;   /* of the last turn */
+    qm_gen_stats last;                        /* of the last turn */
     uint64_t n_prompt, n_reused, n_generated; /* of all turns, those of a conversation that was reset too */
     double prefill_s, decode_s;
     int hide_thinking;
-    int failed;          /* something that was asked for was not done */
-    int quit, fatal;     /* the chat ends; because it cannot go on */
+    int failed;      /* something that was asked for was not done */
+    int quit, fatal; /* the chat ends; because it cannot go on */
 } qm_chat;
 void qm_chat_reset(qm_chat *c);
 /* Appends a message with a copy of its content; role is a constant. -1: no memory, said already. */

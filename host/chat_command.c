@@ -9,7 +9,7 @@
 static void refuse(qm_chat *c) { c->failed = 1; }
 
 typedef struct {
-    const char *name, *arguments, *help; /* arguments: "" none; in brackets: may be left out */
+    const char *name, *arguments, *help;       /* arguments: "" none; in brackets: may be left out */
     void (*run)(qm_chat *c, const char *rest); /* rest: "" where there is none */
 } command;
 
@@ -68,10 +68,13 @@ static void cmd_stats(qm_chat *c, const char *rest) {
         fprintf(stderr,
                 "last     %u tokens computed in %.2f s (%.1f tok/s), %u taken from the cache; %u generated in %.2f s "
                 "(%.1f tok/s), finish %s\n",
-                t->n_prompt, t->prefill_s, qm_run_rate(t->n_prompt, t->prefill_s), t->n_reused, t->n_generated, t->decode_s,
-                qm_run_rate(t->n_generated > 1 ? t->n_generated - 1 : 0, t->decode_s), qm_finish_name(t->finish));
-    fprintf(stderr, "all      %u turns: %" PRIu64 " tokens computed in %.2f s, %" PRIu64 " taken from the cache; %" PRIu64
-            " generated in %.2f s\n", c->turns, c->n_prompt, c->prefill_s, c->n_reused, c->n_generated, c->decode_s);
+                t->n_prompt, t->prefill_s, qm_run_rate(t->n_prompt, t->prefill_s), t->n_reused, t->n_generated,
+                t->decode_s, qm_run_rate(t->n_generated > 1 ? t->n_generated - 1 : 0, t->decode_s),
+                qm_finish_name(t->finish));
+    fprintf(stderr,
+            "all      %u turns: %" PRIu64 " tokens computed in %.2f s, %" PRIu64 " taken from the cache; %" PRIu64
+            " generated in %.2f s\n",
+            c->turns, c->n_prompt, c->prefill_s, c->n_reused, c->n_generated, c->decode_s);
     fputs("sample   ", stderr);
     qm_sampling_print(stderr, &c->how);
     qm_run_say_device(&c->info);
@@ -115,7 +118,8 @@ static void cmd_help(qm_chat *c, const char *rest);
 static const command commands[] = {
     {"reset", "", "forget the conversation; the system message stays", cmd_reset},
     {"system", "[TEXT]", "set the system message; \"\" removes it; alone: show it", cmd_system},
-    {"set", "[NAME VALUE]", "set temp, top-k, top-p, min-p, repeat-penalty, repeat-last-n or seed; alone: show all", cmd_set},
+    {"set", "[NAME VALUE]", "set temp, top-k, top-p, min-p, repeat-penalty, repeat-last-n or seed; alone: show all",
+     cmd_set},
     {"regen", "", "answer the last message anew, by the next seed", cmd_regen},
     {"save", "FILE", "write the conversation to FILE, as JSON", cmd_save},
     {"load", "FILE", "go on with the conversation in FILE", cmd_load},
@@ -136,7 +140,8 @@ static void cmd_help(qm_chat *c, const char *rest) {
         fprintf(stderr, "%*s%s\n", n < 24 ? 24 - n : 1, "", commands[i].help);
     }
     fputs("A line that ends in \\ goes on in the next one; between two \"\"\" lines are taken as they stand.\n"
-          "//TEXT sends a message that begins with a slash. Ctrl-C stops an answer.\n", stderr);
+          "//TEXT sends a message that begins with a slash. Ctrl-C stops an answer.\n",
+          stderr);
 }
 
 const char *qm_chat_command_name(size_t i) { return i < N_COMMANDS ? commands[i].name : NULL; }
@@ -161,6 +166,8 @@ void qm_chat_command(qm_chat *c, const char *line) {
     }
     refuse(c);
     const char *near = *word ? qm_host_nearest(word, names, N_COMMANDS) : NULL;
-    if (near) qm_host_say("there is no command /%s; did you mean /%s? (//... sends a line that begins with a slash)", word, near);
+    if (near)
+        qm_host_say("there is no command /%s; did you mean /%s? (//... sends a line that begins with a slash)", word,
+                    near);
     else qm_host_say("there is no command /%s; /help lists them (//... sends a line that begins with a slash)", word);
 }

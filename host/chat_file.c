@@ -35,7 +35,8 @@ static const char *fault(const json_t *m, size_t i, int *system) {
     if (!i && !strcmp(role, "system")) {
         *system = 1;
         const json_t *text = json_object_get(m, "content");
-        return strlen(json_string_value(text)) == json_string_length(text) ? NULL : "\"content\": a NUL in a system message";
+        return strlen(json_string_value(text)) == json_string_length(text) ? NULL
+                                                                           : "\"content\": a NUL in a system message";
     }
     if (strcmp(role, (i - (size_t)*system) % 2 ? "assistant" : "user"))
         return "\"role\": expected a system message at most, then user and assistant in turns";
@@ -51,7 +52,7 @@ static json_t *messages_of(json_t *doc, const char *path) {
         qm_host_say("%s: expected an array of messages, or an object with one in \"messages\"", path);
         return NULL;
     }
-    json_array_foreach(list, i, m) {
+    json_array_foreach (list, i, m) {
         const char *why = fault(m, i, &system);
         if (!why) continue;
         qm_host_say("%s: message %zu: %s", path, i, why);
@@ -77,12 +78,14 @@ int qm_chat_load(qm_chat *c, const char *path) {
         qm_chat_reset(c);
         free(c->system);
         c->system = NULL;
-        json_array_foreach(list, i, m) {
+        json_array_foreach (list, i, m) {
             const json_t *content = json_object_get(m, "content");
             const char *role = json_string_value(json_object_get(m, "role"));
             if (rc) break;
             if (!strcmp(role, "system")) rc = (c->system = strdup(json_string_value(content))) ? 0 : -1;
-            else rc = qm_chat_add(c, strcmp(role, "user") ? "assistant" : "user", json_string_value(content), json_string_length(content));
+            else
+                rc = qm_chat_add(c, strcmp(role, "user") ? "assistant" : "user", json_string_value(content),
+                                 json_string_length(content));
         }
     }
     json_decref(doc);

@@ -14,18 +14,18 @@ volatile sig_atomic_t qm_chat_interrupted;
 static volatile sig_atomic_t resized, continued;
 
 struct qm_lines {
-    int typed;           /* a terminal at the input */
-    FILE *prompt_to;     /* NULL: no prompt */
-    EditLine *edit;      /* NULL: no line editing */
-    FILE *nowhere;       /* where libedit draws */
+    int typed;       /* a terminal at the input */
+    FILE *prompt_to; /* NULL: no prompt */
+    EditLine *edit;  /* NULL: no line editing */
+    FILE *nowhere;   /* where libedit draws */
     History *history;
     qm_screen screen;
     const char *prompt;
-    char in[4096];       /* read ahead: [in_at, in_n) */
+    char in[4096]; /* read ahead: [in_at, in_n) */
     size_t in_at, in_n;
-    char *line;          /* getline's */
+    char *line; /* getline's */
     size_t line_cap;
-    char *text;          /* the message so far */
+    char *text; /* the message so far */
     size_t n, cap;
 };
 
@@ -70,7 +70,8 @@ static int wait_input(void) {
 
 static void show(qm_lines *l) {
     const LineInfoW *i = el_wline(l->edit);
-    qm_screen_draw(&l->screen, l->prompt, i->buffer, (size_t)(i->lastchar - i->buffer), (size_t)(i->cursor - i->buffer));
+    qm_screen_draw(&l->screen, l->prompt, i->buffer, (size_t)(i->lastchar - i->buffer),
+                   (size_t)(i->cursor - i->buffer));
 }
 
 /* The next byte of the terminal: 1; 0 at the end, -1 with errno. What is typed faster than it is shown is shown once. */
@@ -122,7 +123,8 @@ static unsigned char paste(EditLine *edit, int key) {
     wchar_t *s = malloc(cap * sizeof *s), c;
     (void)key;
     for (wchar_t last = 0; s && get_char(edit, &c) == 1; last = c) {
-        if ((c == '\n' && last == '\r') || (c == '\r' && last == '\n')) { /* one line end, which the terminal may have turned round */
+        if ((c == '\n' && last == '\r') ||
+            (c == '\r' && last == '\n')) { /* one line end, which the terminal may have turned round */
             c = 0;
             continue;
         }

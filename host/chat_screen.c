@@ -11,7 +11,7 @@
 
 /* Where drawing is: cells go to `to` where their row is within first .. last. */
 typedef struct {
-    FILE *to;        /* NULL: it is only counted */
+    FILE *to; /* NULL: it is only counted */
     unsigned cols, row, col, first, last;
 } pen;
 
@@ -85,7 +85,7 @@ static void draw(qm_screen *c, const char *prompt, const wchar_t *text, size_t n
     unsigned rows, cols;
     size_of(c->to, &rows, &cols);
     int resized = c->cols && c->cols != cols, same = c->at_end && !resized && cursor == n && n >= c->n &&
-                  (!c->n || !memcmp(c->shown, text, c->n * sizeof *text));
+                                                     (!c->n || !memcmp(c->shown, text, c->n * sizeof *text));
     pen at = {.cols = cols}, p;
     for (const char *s = prompt; *s; s++) cell(&at, "", 1);
     pen start = at;

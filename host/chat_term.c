@@ -9,7 +9,7 @@
 static struct termios before, quiet;
 static const struct termios *now = &quiet; /* what holds while the terminal is ours */
 static volatile sig_atomic_t held;         /* it is, and the modes are to be given back */
-static int codes_to = -1;          /* where escape codes go; -1: nowhere */
+static int codes_to = -1;                  /* where escape codes go; -1: nowhere */
 
 /* Bracketed paste on and off; with off goes dimmed text. */
 static const char begin[] = "\033[?2004h", end[] = "\033[0m\033[?2004l";

@@ -50,7 +50,9 @@ void qm_host_log(int level) {
 
 int qm_host_write(void *file, const char *s, size_t n) { return fwrite(s, 1, n, file) != n; }
 
-static int hex(char c) { return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1; }
+static int hex(char c) {
+    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+}
 
 /* Any other escape stays as it is; \x00 too: the text ends at a NUL. */
 void qm_host_unescape(char *s) {

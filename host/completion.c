@@ -6,7 +6,7 @@
 #include "flags.h"
 
 struct qm_completion_shell {
-    int zsh, open; /* open: a command's function has begun */
+    int zsh, open;                  /* open: a command's function has begun */
     char names[512], entries[4096]; /* bash: the commands' names; zsh: 'name:help' of each */
 };
 
@@ -15,7 +15,8 @@ qm_completion_shell *qm_completion_begin(const char *shell) {
     if (strcmp(shell, "bash") && strcmp(shell, "zsh")) return NULL;
     s.zsh = !strcmp(shell, "zsh");
     if (s.zsh) puts("#compdef qmoe-gpu");
-    printf("# %s completion of qmoe-gpu %s. Printed by `qmoe-gpu completion %s`; not to be edited.\n", shell, QM_VERSION, shell);
+    printf("# %s completion of qmoe-gpu %s. Printed by `qmoe-gpu completion %s`; not to be edited.\n", shell,
+           QM_VERSION, shell);
     return &s;
 }
 
@@ -100,7 +101,8 @@ static void zsh_options(const struct poptOption *t) {
         }
         if (!t->longName) continue;
         int many = (t->argInfo & POPT_ARG_MASK) == POPT_ARG_ARGV;
-        if (t->shortName && !many) printf("        '(-%c --%s)'{-%c,--%s}'[", t->shortName, t->longName, t->shortName, t->longName);
+        if (t->shortName && !many)
+            printf("        '(-%c --%s)'{-%c,--%s}'[", t->shortName, t->longName, t->shortName, t->longName);
         else if (t->shortName) printf("        '*'{-%c,--%s}'[", t->shortName, t->longName);
         else printf("        '%s--%s[", many ? "*" : "", t->longName);
         quoted(stdout, t->descrip);
@@ -148,7 +150,8 @@ static const char bash_end[] =
     "    case ${COMP_WORDS[1]} in\n"
     "    help) kind=words words=\"$commands flags\" ;;\n"
     "    completion) kind=words words='bash zsh' ;;\n"
-    "    *) if declare -F \"_qmoe_gpu_${COMP_WORDS[1]}\" > /dev/null; then \"_qmoe_gpu_${COMP_WORDS[1]}\" \"$prev\"; fi ;;\n"
+    "    *) if declare -F \"_qmoe_gpu_${COMP_WORDS[1]}\" > /dev/null; then \"_qmoe_gpu_${COMP_WORDS[1]}\" \"$prev\"; "
+    "fi ;;\n"
     "    esac\n"
     "    if [[ $cur == -* && $kind == file ]]; then kind=words words=$options; fi\n"
     "    case $kind in\n"

@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct { char *s; size_t n; } text;
+typedef struct {
+    char *s;
+    size_t n;
+} text;
 
 static int collect(void *user, const char *s, size_t n) {
     text *t = user;
@@ -19,27 +22,38 @@ static int collect(void *user, const char *s, size_t n) {
 
 static void say_model(const char *path, const qm_memory *m) {
     char a[9][32];
-    const uint64_t v[9] = {m->need, m->weights, m->kv, m->scratch + m->rope + m->sequence, m->loading, m->headroom,
-                           m->limit, m->total, m->free};
+    const uint64_t v[9] = {m->need,  m->weights, m->kv,  m->scratch + m->rope + m->sequence, m->loading, m->headroom,
+                           m->limit, m->total,   m->free};
     for (int i = 0; i < 9; i++) qm_host_bytes(a[i], sizeof a[i], v[i]);
     printf("%-10s %s\n", "model", path);
-    printf("%-10s %s with a context of %u: weights %s, KV cache %s, activations %s, loading %s, driver %s\n", "needs", a[0],
-           m->n_ctx, a[1], a[2], a[3], a[4], a[5]);
+    printf("%-10s %s with a context of %u: weights %s, KV cache %s, activations %s, loading %s, driver %s\n", "needs",
+           a[0], m->n_ctx, a[1], a[2], a[3], a[4], a[5]);
     printf("%-10s %s: %s can be used of %s, %s of it free; ", "fits", m->fits ? "yes" : "no", a[6], a[7], a[8]);
-    if (m->n_ctx_max) printf("the largest context that fits is %u%s\n", m->n_ctx_max, m->n_ctx_max == m->n_ctx_train ? ", the model's limit" : "");
+    if (m->n_ctx_max)
+        printf("the largest context that fits is %u%s\n", m->n_ctx_max,
+               m->n_ctx_max == m->n_ctx_train ? ", the model's limit" : "");
     else printf("no context is small enough\n");
 }
 
 static json_t *model_json(const char *path, const qm_memory *m) {
-    const struct { const char *key; uint64_t v; } n[] = {
-        {"n_ctx", m->n_ctx}, {"need_bytes", m->need}, {"weight_bytes", m->weights}, {"kv_bytes", m->kv},
-        {"activation_bytes", m->scratch + m->rope + m->sequence}, {"loading_bytes", m->loading},
-        {"driver_bytes", m->headroom}, {"usable_bytes", m->limit}, {"n_ctx_max", m->n_ctx_max},
-        {"n_ctx_train", m->n_ctx_train}};
+    const struct {
+        const char *key;
+        uint64_t v;
+    } n[] = {{"n_ctx", m->n_ctx},
+             {"need_bytes", m->need},
+             {"weight_bytes", m->weights},
+             {"kv_bytes", m->kv},
+             {"activation_bytes", m->scratch + m->rope + m->sequence},
+             {"loading_bytes", m->loading},
+             {"driver_bytes", m->headroom},
+             {"usable_bytes", m->limit},
+             {"n_ctx_max", m->n_ctx_max},
+             {"n_ctx_train", m->n_ctx_train}};
     json_t *o = json_object(), *name = json_string(path);
     json_object_set_new(o, "path", name ? name : json_string("(not UTF-8)"));
     json_object_set_new(o, "fits", json_boolean(m->fits));
-    for (size_t i = 0; i < sizeof n / sizeof *n; i++) json_object_set_new(o, n[i].key, json_integer((json_int_t)n[i].v));
+    for (size_t i = 0; i < sizeof n / sizeof *n; i++)
+        json_object_set_new(o, n[i].key, json_integer((json_int_t)n[i].v));
     return o;
 }
 
@@ -72,11 +86,12 @@ int qm_cmd_doctor(int argc, char **argv) {
         POPT_TABLEEND,
     };
     poptContext con;
-    int rc = qm_host_options(&con, argc, argv, table,
-                             "[options]\n\n"
-                             "Looks for a driver, GPUs and NVRTC, and says which device a run would take. Exit status 0 "
-                             "also when something is missing: the software device always works. With a model the exit "
-                             "status is 1 where it does not fit.");
+    int rc =
+        qm_host_options(&con, argc, argv, table,
+                        "[options]\n\n"
+                        "Looks for a driver, GPUs and NVRTC, and says which device a run would take. Exit status 0 "
+                        "also when something is missing: the software device always works. With a model the exit "
+                        "status is 1 where it does not fit.");
     if (rc >= 0) return rc;
     if ((rc = qm_host_args(&con, NULL, 0, "")) >= 0) return rc;
     poptFreeContext(con);

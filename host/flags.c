@@ -15,11 +15,16 @@ typedef struct {
     const char *text;
 } flag;
 
-#define NONE {0, NULL}
-#define ONE {1, NULL}
-#define TWO {2, NULL}
-#define MAYBE {-1, NULL}
-#define OK(list) {1, list}
+#define NONE \
+    { 0, NULL }
+#define ONE \
+    { 1, NULL }
+#define TWO \
+    { 2, NULL }
+#define MAYBE \
+    { -1, NULL }
+#define OK(list) \
+    { 1, list }
 static const flag flags[] = {
 #define QM_FLAG(commands, names, kind, values, text) {commands, names, kind, values, text},
 #include "flags.def"
@@ -30,7 +35,8 @@ enum { N_FLAGS = sizeof flags / sizeof *flags, MAX_NAMES = 512 };
 static const struct {
     char letter;
     const char *name;
-} commands[] = {{'g', "generate"}, {'c', "chat"}, {'p', "perplexity"}, {'t', "trace"}, {'k', "tokenize"}, {'b', "bench"}};
+} commands[] = {{'g', "generate"}, {'c', "chat"},     {'p', "perplexity"},
+                {'t', "trace"},    {'k', "tokenize"}, {'b', "bench"}};
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 static const char *command_name(const char *prog) { return strchr(prog, ' ') ? strchr(prog, ' ') + 1 : prog; }
@@ -58,7 +64,8 @@ static const struct poptOption *own(const struct poptOption *t, const char *word
     for (; t->longName || t->shortName || t->arg; t++) {
         const struct poptOption *o = NULL;
         if ((t->argInfo & POPT_ARG_MASK) == POPT_ARG_INCLUDE_TABLE) o = own(t->arg, word, n);
-        else if (word[1] == '-' ? t->longName && same(word + 2, n - 2, t->longName) : n == 2 && word[1] == t->shortName) o = t;
+        else if (word[1] == '-' ? t->longName && same(word + 2, n - 2, t->longName) : n == 2 && word[1] == t->shortName)
+            o = t;
         if (o) return o;
     }
     return NULL;
@@ -120,7 +127,8 @@ static int put(words *w, const struct poptOption *o, const char *value) {
 static int unknown(const words *w, const struct poptOption *table, const char *prog, const char *word, size_t n);
 
 static int is_switch(const char *s) {
-    static const char *const list[] = {"on", "off", "auto", "0", "1", "-1", "true", "false", "enabled", "disabled", "always", "never"};
+    static const char *const list[] = {"on",   "off",   "auto",    "0",        "1",      "-1",
+                                       "true", "false", "enabled", "disabled", "always", "never"};
     for (size_t i = 0; s && i < sizeof list / sizeof *list; i++)
         if (!strcmp(s, list[i])) return 1;
     return 0;
@@ -157,7 +165,8 @@ static int foreign(words *w, const flag *f, char **argv, int argc, int *i, size_
     if (takes > 0) *i += takes;
     if (f->kind == PASS) pass_over(w, f, word, n, value);
     if (f->kind != REFUSE || (f->values.ok && value && listed(f->values.ok, value))) return -1;
-    return value ? qm_host_usage("%.*s %s: %s", (int)n, word, value, f->text) : qm_host_usage("%.*s: %s", (int)n, word, f->text);
+    return value ? qm_host_usage("%.*s %s: %s", (int)n, word, value, f->text)
+                 : qm_host_usage("%.*s: %s", (int)n, word, f->text);
 }
 
 static int one(words *w, const struct poptOption *table, char **argv, int argc, int *i) {
@@ -169,10 +178,12 @@ static int one(words *w, const struct poptOption *table, char **argv, int argc, 
     else if (f) return foreign(w, f, argv, argc, i, n);
     if (!o) return unknown(w, table, argv[0], word, n);
     if (!qm_flags_takes_value(o)) return word[n] ? qm_host_usage("%.*s takes no value", (int)n, word) : put(w, o, NULL);
-    if (!word[n] && *i + 1 >= argc) return qm_host_usage("%s: a value is missing: %s", word, o->argDescrip ? o->argDescrip : "VALUE");
+    if (!word[n] && *i + 1 >= argc)
+        return qm_host_usage("%s: a value is missing: %s", word, o->argDescrip ? o->argDescrip : "VALUE");
     const char *value = word[n] ? word + n + 1 : argv[++*i];
     int type = o->argInfo & POPT_ARG_MASK; /* popt takes no text at all for a 0 */
-    if (!*value && type != POPT_ARG_STRING && type != POPT_ARG_ARGV) return qm_host_usage("--%s '': expected a number", o->longName);
+    if (!*value && type != POPT_ARG_STRING && type != POPT_ARG_ARGV)
+        return qm_host_usage("--%s '': expected a number", o->longName);
     return put(w, o, value);
 }
 
@@ -256,16 +267,18 @@ static int unknown(const words *w, const struct poptOption *table, const char *p
     if (letters[0] && strlen(bare) <= 3) return qm_host_usage("there is no option %s; did you mean%s?", word, letters);
     const char *near = bare[0] && bare[1] ? qm_host_nearest(bare, l.bare, l.n) : NULL;
     for (int i = 0; near && i < l.n; i++)
-        if (near == l.bare[i]) return qm_host_usage("there is no option %.*s; did you mean %s?", (int)n, word, l.text[i]);
+        if (near == l.bare[i])
+            return qm_host_usage("there is no option %.*s; did you mean %s?", (int)n, word, l.text[i]);
     return qm_host_usage("there is no option %.*s; `%s --help` lists them", (int)n, word, prog);
 }
 
 /* ---- the table, for people ---- */
 
 void qm_flags_print(FILE *f) {
-    static const char *const heads[] = {
-        [ALIAS] = "The same under another name", [SAME] = "Asks for what is done anyway", [PASS] = "Without a meaning here: passed over, and said",
-        [REFUSE] = "Refused, as the result would be another"};
+    static const char *const heads[] = {[ALIAS] = "The same under another name",
+                                        [SAME] = "Asks for what is done anyway",
+                                        [PASS] = "Without a meaning here: passed over, and said",
+                                        [REFUSE] = "Refused, as the result would be another"};
     for (int k = ALIAS; k <= REFUSE; k++) {
         fprintf(f, "%s%s\n", k ? "\n" : "", heads[k]);
         for (int i = 0; i < N_FLAGS; i++) {

@@ -20,9 +20,10 @@ static const struct poptOption table[] = {
     {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_run_table, 0, NULL, NULL},
     {"file", 'f', POPT_ARG_STRING, &opt.file, 0, "read the prompt from FILE, - is standard input", "FILE"},
     {"raw", 0, POPT_ARG_NONE, &opt.raw, 0, "continue the prompt as plain text, without the chat format", NULL},
-    {"special", 0, POPT_ARG_NONE, &opt.special, 0, "with --raw: match control tokens such as <|im_start|> in the prompt",
+    {"special", 0, POPT_ARG_NONE, &opt.special, 0,
+     "with --raw: match control tokens such as <|im_start|> in the prompt", NULL},
+    {"verbose-prompt", 0, POPT_ARG_NONE, &opt.verbose_prompt, 0, "list the prompt's tokens on stderr, ids and pieces",
      NULL},
-    {"verbose-prompt", 0, POPT_ARG_NONE, &opt.verbose_prompt, 0, "list the prompt's tokens on stderr, ids and pieces", NULL},
     {"json", 0, POPT_ARG_NONE, &opt.json, 0, "print one JSON object instead of text", NULL},
     {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_sampling_table, 0, "How tokens are chosen:", NULL},
     POPT_TABLEEND};
@@ -45,9 +46,9 @@ static int read_prompt(text *t) {
 }
 
 typedef struct {
-    FILE *out;          /* NULL with --json */
-    text said;          /* --json: all of it */
-    json_t *ids;        /* --json */
+    FILE *out;   /* NULL with --json */
+    text said;   /* --json: all of it */
+    json_t *ids; /* --json */
     int failed;
     qm_progress prefill;
 } sink;
@@ -88,13 +89,14 @@ static void report(const qm_engine_info *i, const qm_gen_stats *s, const qm_samp
 }
 
 static int print_json(const qm_engine_info *i, const qm_gen_stats *s, const qm_sampling *p, sink *k) {
-    json_t *j = json_pack(
-        "{s:s, s:o, s:O, s:s, s:{s:s, s:s, s:s}, s:{s:i, s:f, s:f}, s:{s:i, s:f, s:f}, s:f}", "model", i->name,
-        "text", qm_json_text(k->said.s ? k->said.s : "", k->said.n), "token_ids", k->ids, "finish_reason", qm_finish_name(s->finish),
-        "device", "id", i->device, "name", i->device_name, "executor", i->executor, "prompt", "tokens",
-        (int)s->n_prompt, "seconds", s->prefill_s, "tokens_per_second", qm_run_rate(s->n_prompt, s->prefill_s), "decode",
-        "tokens", (int)s->n_generated, "seconds", s->decode_s, "tokens_per_second",
-        qm_run_rate(s->n_generated > 1 ? s->n_generated - 1 : 0, s->decode_s), "load_seconds", i->load_s);
+    json_t *j =
+        json_pack("{s:s, s:o, s:O, s:s, s:{s:s, s:s, s:s}, s:{s:i, s:f, s:f}, s:{s:i, s:f, s:f}, s:f}", "model",
+                  i->name, "text", qm_json_text(k->said.s ? k->said.s : "", k->said.n), "token_ids", k->ids,
+                  "finish_reason", qm_finish_name(s->finish), "device", "id", i->device, "name", i->device_name,
+                  "executor", i->executor, "prompt", "tokens", (int)s->n_prompt, "seconds", s->prefill_s,
+                  "tokens_per_second", qm_run_rate(s->n_prompt, s->prefill_s), "decode", "tokens", (int)s->n_generated,
+                  "seconds", s->decode_s, "tokens_per_second",
+                  qm_run_rate(s->n_generated > 1 ? s->n_generated - 1 : 0, s->decode_s), "load_seconds", i->load_s);
     if (!j) {
         qm_host_say("cannot build the JSON answer");
         return QM_EXIT_FAIL;
@@ -145,8 +147,12 @@ static int run(text prompt) {
     qm_sampling how;
     sink k = {.out = opt.json ? NULL : stdout, .ids = json_array()};
     int status = QM_EXIT_FAIL;
-    qm_gen_opts go = {.max_tokens = qm_run.n < 0 ? 0 : (uint32_t)qm_run.n, .ignore_eos = qm_run.ignore_eos,
-                      .stop = (const char *const *)qm_run.stop, .n_stop = qm_run.n_stop, .on_token = on_token, .on_prefill = on_prefill,
+    qm_gen_opts go = {.max_tokens = qm_run.n < 0 ? 0 : (uint32_t)qm_run.n,
+                      .ignore_eos = qm_run.ignore_eos,
+                      .stop = (const char *const *)qm_run.stop,
+                      .n_stop = qm_run.n_stop,
+                      .on_token = on_token,
+                      .on_prefill = on_prefill,
                       .user = &k};
     if (qm_run_open(&g, NULL, measure, &a, &e)) {
         status = a.refused ? qm_host_fail(&e) : qm_host_open_fail(&e, qm_run.ctx);
@@ -163,7 +169,9 @@ static int run(text prompt) {
     }
     qm_sampling_choose(g, &how);
     qm_progress_begin(&k.prefill, !qm_run.quiet && !opt.json);
-    if (qm_session_open(&s, g, &e) || qm_session_set_sampling(s, &how, &e) || qm_generate(s, a.ids.v, a.ids.n, &go, &st, &e)) goto failed;
+    if (qm_session_open(&s, g, &e) || qm_session_set_sampling(s, &how, &e) ||
+        qm_generate(s, a.ids.v, a.ids.n, &go, &st, &e))
+        goto failed;
     if (k.failed) {
         qm_host_say("standard output: cannot be written");
         goto out;
@@ -195,7 +203,8 @@ int qm_cmd_generate(int argc, char **argv) {
     if (opt.special && !opt.raw) return qm_host_usage("--special goes with --raw: a chat message is never trusted");
     text prompt = {0};
     rc = read_prompt(&prompt);
-    if (rc == QM_EXIT_OK && !prompt.n && opt.raw) rc = qm_host_usage("the prompt is empty"); /* an empty message is one */
+    if (rc == QM_EXIT_OK && !prompt.n && opt.raw)
+        rc = qm_host_usage("the prompt is empty"); /* an empty message is one */
     if (rc == QM_EXIT_OK) rc = run(prompt);
     free(prompt.s);
     return rc;

@@ -25,8 +25,7 @@ enum { QM_EXIT_OK = 0, QM_EXIT_FAIL = 1, QM_EXIT_USAGE = 2 };
  * reads it). synopsis: "MODEL [options]", then paragraphs for --help, which wraps them; lines that begin with a space
  * stand as they are.
  * Strings that popt stores are malloc'd: keep the variables of the table static, or free them. */
-int qm_host_options(poptContext *con, int argc, char **argv, const struct poptOption *table,
-                    const char *synopsis);
+int qm_host_options(poptContext *con, int argc, char **argv, const struct poptOption *table, const char *synopsis);
 /* The text of --help. table: as qm_host_options has it, with --help. */
 void qm_host_help(FILE *f, const char *prog, const char *synopsis, const struct poptOption *table);
 /* While fn is set, qm_host_options hands it each table instead of reading a command line, and the command ends with 0. */

@@ -42,7 +42,8 @@ static const struct {
     {"run", "`qmoe-gpu chat -m FILE` is a conversation, `qmoe-gpu generate -m FILE -p TEXT` one answer"},
     {"cli", "`qmoe-gpu chat -m FILE` is a conversation, `qmoe-gpu generate -m FILE -p TEXT` one answer"},
     {"llama-cli", "`qmoe-gpu chat -m FILE` is a conversation, `qmoe-gpu generate -m FILE -p TEXT` one answer"},
-    {"completions", "`qmoe-gpu generate -m FILE -p TEXT` is one answer, `qmoe-gpu completion bash` the shell's completion"},
+    {"completions",
+     "`qmoe-gpu generate -m FILE -p TEXT` is one answer, `qmoe-gpu completion bash` the shell's completion"},
     {"serve", "there is no server yet; `qmoe-gpu chat -m FILE` is a conversation"},
     {"server", "there is no server yet; `qmoe-gpu chat -m FILE` is a conversation"},
     {"pull", "nothing is downloaded here: fetch a GGUF file, then `qmoe-gpu chat -m FILE`"},
@@ -61,9 +62,11 @@ static int is_model(const char *word) {
 
 static int unknown(const char *what, const char *word) {
     for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
-        if (!strcmp(word, elsewhere[i].word)) return qm_host_usage("there is no %s '%s': %s", what, word, elsewhere[i].answer);
+        if (!strcmp(word, elsewhere[i].word))
+            return qm_host_usage("there is no %s '%s': %s", what, word, elsewhere[i].answer);
     if (is_model(word))
-        return qm_host_usage("'%s' is a model, not a %s: `qmoe-gpu chat -m %s` is a conversation with it", word, what, word);
+        return qm_host_usage("'%s' is a model, not a %s: `qmoe-gpu chat -m %s` is a conversation with it", word, what,
+                             word);
     const char *names[N_COMMANDS];
     for (int i = 0; i < N_COMMANDS; i++) names[i] = commands[i].name;
     const char *near = qm_host_nearest(word, names, N_COMMANDS);
@@ -92,7 +95,8 @@ static int cmd_help(int argc, char **argv) {
         qm_flags_print(stdout);
         return QM_EXIT_OK;
     }
-    if (!strcmp(argv[1], "help") || !strcmp(argv[1], "version") || !strcmp(argv[1], "completion")) return qm_host_usage("'%s' has no options", argv[1]);
+    if (!strcmp(argv[1], "help") || !strcmp(argv[1], "version") || !strcmp(argv[1], "completion"))
+        return qm_host_usage("'%s' has no options", argv[1]);
     char flag[] = "--help";
     char *args[] = {argv[1], flag, NULL};
     return run(2, args);
@@ -130,12 +134,11 @@ int main(int argc, char **argv) {
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
         print_help(stdout);
         rc = QM_EXIT_OK;
-    } else if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V"))
-        rc = cmd_version(1, NULL);
+    } else if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) rc = cmd_version(1, NULL);
     else if (argv[1][0] == '-')
-        rc = qm_host_usage("options follow a command: `qmoe-gpu chat %s ...` or `qmoe-gpu generate %s ...`", argv[1], argv[1]);
-    else
-        rc = run(argc - 1, argv + 1);
+        rc = qm_host_usage("options follow a command: `qmoe-gpu chat %s ...` or `qmoe-gpu generate %s ...`", argv[1],
+                           argv[1]);
+    else rc = run(argc - 1, argv + 1);
     if (fflush(stdout) && rc == QM_EXIT_OK) {
         qm_host_say("writing to the standard output failed");
         rc = QM_EXIT_FAIL;

@@ -16,13 +16,15 @@ void qm_host_visit(qm_host_visitor fn, void *user) {
 static int refuse(poptContext con, int rc) {
     const char *bad = poptBadOption(con, POPT_BADOPTION_NOALIAS);
     size_t n = strcspn(bad, "=");
-    const char *why = rc == POPT_ERROR_BADNUMBER ? "expected a number" : rc == POPT_ERROR_OVERFLOW ? "the number is out of range" : poptStrerror(rc);
+    const char *why = rc == POPT_ERROR_BADNUMBER  ? "expected a number"
+                      : rc == POPT_ERROR_OVERFLOW ? "the number is out of range"
+                                                  : poptStrerror(rc);
     return qm_host_usage("%.*s%s%s: %s", (int)n, bad, bad[n] ? " " : "", bad[n] ? bad + n + 1 : "", why);
 }
 
-int qm_host_options(poptContext *con, int argc, char **argv, const struct poptOption *table,
-                    const char *synopsis) {
-    static struct poptOption all[] = { /* static: the context keeps a pointer to it */
+int qm_host_options(poptContext *con, int argc, char **argv, const struct poptOption *table, const char *synopsis) {
+    static struct poptOption all[] = {
+        /* static: the context keeps a pointer to it */
         {NULL, 0, POPT_ARG_INCLUDE_TABLE, NULL, 0, "Options:", NULL},
         {"help", 'h', POPT_ARG_NONE, NULL, HELP, "show this text", NULL},
         {"version", 0, POPT_ARG_NONE, NULL, VERSION, "show the version", NULL},

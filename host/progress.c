@@ -43,7 +43,8 @@ void qm_progress_show(qm_progress *p, const char *what, uint64_t done, uint64_t 
     char left[32], line[256];
     if (!due(p, done)) return;
     double rate = (double)(done - p->from) / (p->last - p->start);
-    int n = snprintf(line, sizeof line, "%s %llu of %llu tokens", what, (unsigned long long)done, (unsigned long long)of);
+    int n =
+        snprintf(line, sizeof line, "%s %llu of %llu tokens", what, (unsigned long long)done, (unsigned long long)of);
     if (done > p->from && n < (int)sizeof line)
         snprintf(line + n, sizeof line - (size_t)n, ", %.1f tok/s, %s left", rate,
                  duration(left, sizeof left, (double)(of - done) / rate));
@@ -54,8 +55,8 @@ void qm_progress_bytes(qm_progress *p, uint64_t done, uint64_t of) {
     char a[32], b[32], c[32], left[32], line[256];
     if (!of || !due(p, done)) return;
     double rate = (double)(done - p->from) / (p->last - p->start);
-    int n = snprintf(line, sizeof line, "%5.1f%%  %s of %s", 100 * (double)done / (double)of, qm_host_bytes(a, sizeof a, done),
-                     qm_host_bytes(b, sizeof b, of));
+    int n = snprintf(line, sizeof line, "%5.1f%%  %s of %s", 100 * (double)done / (double)of,
+                     qm_host_bytes(a, sizeof a, done), qm_host_bytes(b, sizeof b, of));
     if (done > p->from)
         snprintf(line + n, sizeof line - (size_t)n, ", %s/s, %s left", qm_host_bytes(c, sizeof c, (uint64_t)rate),
                  duration(left, sizeof left, (double)(of - done) / rate));

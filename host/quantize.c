@@ -8,11 +8,11 @@
 #include <unistd.h>
 
 typedef struct {
-    FILE *to_person;    /* stdout, unless that is the file itself */
+    FILE *to_person; /* stdout, unless that is the file itself */
     qm_progress meter;
     int quiet;
     size_t n_tensors;
-    uint64_t from, to;  /* bytes */
+    uint64_t from, to; /* bytes */
 } report;
 
 static int show(void *user, uint64_t done, uint64_t total) {
@@ -32,8 +32,8 @@ static int line(void *user, const qm_quantize_tensor *t) {
     for (uint32_t d = 0; d < t->n_dims; d++)
         n += snprintf(shape + n, sizeof shape - (size_t)n, "%s%llu", d ? " x " : "", (unsigned long long)t->ne[d]);
     qm_progress_wipe(&r->meter);
-    fprintf(r->to_person, "%-32s %-18s %-5s %-5s %8s %8s", qm_text_show(name, sizeof name, t->name, strlen(t->name)), shape,
-            t->from, t->to, qm_host_bytes(a, sizeof a, t->bytes_from), qm_host_bytes(b, sizeof b, t->bytes));
+    fprintf(r->to_person, "%-32s %-18s %-5s %-5s %8s %8s", qm_text_show(name, sizeof name, t->name, strlen(t->name)),
+            shape, t->from, t->to, qm_host_bytes(a, sizeof a, t->bytes_from), qm_host_bytes(b, sizeof b, t->bytes));
     if (strcmp(t->from, t->to)) fprintf(r->to_person, "  error %.3g%%", t->rms > 0 ? 100 * t->rmse / t->rms : 0.0);
     fprintf(r->to_person, "%s%s\n", t->note ? "  " : "", t->note ? t->note : "");
     return 0;
@@ -85,7 +85,8 @@ static int read_arguments(arguments *a, poptContext con) {
 
 static int run(const arguments *a, int quiet) {
     report r = {.to_person = qm_host_beside(a->out), .quiet = quiet};
-    qm_quantize_opts o = {.type = a->type, .threads = (uint32_t)a->threads, .on_tensor = line, .progress = show, .user = &r};
+    qm_quantize_opts o = {
+        .type = a->type, .threads = (uint32_t)a->threads, .on_tensor = line, .progress = show, .user = &r};
     char from[32], to[32], name[PATH_MAX];
     qm_err e;
     qm_progress_begin(&r.meter, !quiet);
@@ -100,8 +101,8 @@ static int run(const arguments *a, int quiet) {
 int qm_cmd_quantize(int argc, char **argv) {
     static int threads, quiet;
     static const struct poptOption table[] = {
-        { "threads", 't', POPT_ARG_INT, &threads, 0, "processor threads (default: all); the result is the same", "N" },
-        { "quiet", 'q', POPT_ARG_NONE, &quiet, 0, "no line for each tensor", NULL },
+        {"threads", 't', POPT_ARG_INT, &threads, 0, "processor threads (default: all); the result is the same", "N"},
+        {"quiet", 'q', POPT_ARG_NONE, &quiet, 0, "no line for each tensor", NULL},
         POPT_TABLEEND,
     };
     poptContext con;

@@ -18,23 +18,29 @@ const struct poptOption qm_run_table[] = {
     {"system", 0, POPT_ARG_STRING, &qm_run.system, 0, "a system message before the prompt", "TEXT"},
     {"system-file", 0, POPT_ARG_STRING, &system_file, 0, "read the system message from FILE", "FILE"},
     {"escape", 'e', POPT_ARG_NONE, &escape, 0,
-     "\\n, \\r, \\t, \\', \\\", \\\\ and \\xHH in --prompt, --system and --stop stand for what they name (default: text is taken as it "
-     "stands)", NULL},
+     "\\n, \\r, \\t, \\', \\\", \\\\ and \\xHH in --prompt, --system and --stop stand for what they name (default: "
+     "text is taken as it "
+     "stands)",
+     NULL},
     {"no-escape", 0, POPT_ARG_NONE, &no_escape, 0, "the opposite of --escape: the default", NULL},
     {"chat-template", 0, POPT_ARG_STRING, &qm_run.template_file, 0,
-     "render the conversation by this Jinja template instead of the model's own: a file, or the template itself", "FILE"},
+     "render the conversation by this Jinja template instead of the model's own: a file, or the template itself",
+     "FILE"},
     {"template-kwargs", 0, POPT_ARG_STRING, &qm_run.template_kwargs, 0,
      "more variables for the template: '{\"enable_thinking\": false}'", "JSON"},
     {"n-predict", 'n', POPT_ARG_INT, &qm_run.n, 0,
      "tokens of an answer at most; -1: until it ends or the context is full", "N"},
     {"ctx", 'c', POPT_ARG_INT, &qm_run.ctx, 0,
-     "context: positions to make room for; 0: the model's limit (default: what is asked for takes, at least 4096, without an end 32768; at most the model's limit and what fits)", "N"},
+     "context: positions to make room for; 0: the model's limit (default: what is asked for takes, at least 4096, "
+     "without an end 32768; at most the model's limit and what fits)",
+     "N"},
     {"stop", 0, POPT_ARG_ARGV, &qm_run.stop, 0, "end an answer before this text (may be given several times)", "TEXT"},
     {"ignore-eos", 0, POPT_ARG_NONE, &qm_run.ignore_eos, 0, "go on after an end-of-text token", NULL},
     {"no-nfc", 0, POPT_ARG_NONE, &qm_run.no_nfc, 0, "do not normalise the text to NFC (llama.cpp's ids)", NULL},
     {"device", 'd', POPT_ARG_STRING, &qm_run.device, 0, "where to run (default: auto)", "auto|cuda:N|sim"},
-    {"executor", 0, POPT_ARG_STRING, &qm_run.executor, 0, 
-     "one CUDA graph a step, one resident kernel that walks it (Q4_K_M files), or the C reference (default: graph)", "graph|persistent|ref"},
+    {"executor", 0, POPT_ARG_STRING, &qm_run.executor, 0,
+     "one CUDA graph a step, one resident kernel that walks it (Q4_K_M files), or the C reference (default: graph)",
+     "graph|persistent|ref"},
     {"rope-freq-base", 0, POPT_ARG_FLOAT, &qm_run.rope_base, 0, "override the file's RoPE base", "X"},
     {"verbose", 'v', POPT_ARG_NONE, &qm_run.verbose, 0, "more about the model and the device on stderr", NULL},
     {"quiet", 'q', POPT_ARG_NONE, &qm_run.quiet, 0, "nothing on stderr but errors", NULL},
@@ -95,7 +101,8 @@ int qm_run_args(int argc, char **argv, const struct poptOption *table, const cha
     if (qm_run.n == 0 || qm_run.n < -1) return qm_host_usage("--n-predict %d: expected -1, or 1 and above", qm_run.n);
     if (qm_run.ctx == INT_MIN) qm_run.ctx = -1;
     else if (qm_run.ctx < 0) return qm_host_usage("--ctx %d: expected 0 (the model's limit) and above", qm_run.ctx);
-    if (system_file && qm_run.system) return qm_host_usage("give the system message by --system or by --system-file, not both");
+    if (system_file && qm_run.system)
+        return qm_host_usage("give the system message by --system or by --system-file, not both");
     size_t n;
     if (system_file && qm_run_read(system_file, QM_PROMPT_MOST, &qm_run.system, &n)) return QM_EXIT_FAIL;
     if (escape && no_escape) return qm_host_usage("--escape and --no-escape at once");
@@ -138,12 +145,21 @@ static int progress(void *user, uint64_t done, uint64_t total) {
 }
 
 int qm_run_open(qm_engine **g, int (*cancelled)(void), qm_run_measure m, void *user, qm_err *e) {
-    loading l = {.show = !qm_run.quiet && qm_run_smart(2), .last = -1, .cancelled = cancelled, .measure = m, .user = user};
-    qm_engine_opts o = {.device = qm_run.device, .executor = qm_run.executor, .n_ctx = qm_run.ctx < 0 ? 0 : qm_run.ctx ? (uint32_t)qm_run.ctx : QM_CTX_MODEL,
-                        .measure = measure, .rope_base = qm_run.rope_base, .no_nfc = qm_run.no_nfc,
+    loading l = {
+        .show = !qm_run.quiet && qm_run_smart(2), .last = -1, .cancelled = cancelled, .measure = m, .user = user};
+    qm_engine_opts o = {.device = qm_run.device,
+                        .executor = qm_run.executor,
+                        .n_ctx = qm_run.ctx < 0 ? 0
+                                 : qm_run.ctx   ? (uint32_t)qm_run.ctx
+                                                : QM_CTX_MODEL,
+                        .measure = measure,
+                        .rope_base = qm_run.rope_base,
+                        .no_nfc = qm_run.no_nfc,
                         .template_kwargs = qm_run.template_kwargs,
                         .before_load = qm_run.quiet ? NULL : qm_host_before_load,
-                         .notice = qm_run.quiet ? NULL : qm_host_notice, .progress = progress, .user = &l};
+                        .notice = qm_run.quiet ? NULL : qm_host_notice,
+                        .progress = progress,
+                        .user = &l};
     char *text = NULL;
     size_t n;
     /* llama.cpp's option takes the template itself: what holds a Jinja tag is one. */

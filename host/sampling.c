@@ -23,17 +23,21 @@ typedef struct {
 #define WHOLE_MAX 2147483647.0
 static const param params[N_PARAMS] = {
     [TEMP] = {"temp", "-1000 to 1000; 0 or less is greedy", "temperature", -1000, 1000, 0, QM_SAMPLER_TEMPERATURE, 1},
-    [TOP_K] = {"top-k", "-1 to 2147483647; 0 or -1 is off", "only the k likeliest tokens", -1, WHOLE_MAX, 1, QM_SAMPLER_TOP_K, 0},
+    [TOP_K] = {"top-k", "-1 to 2147483647; 0 or -1 is off", "only the k likeliest tokens", -1, WHOLE_MAX, 1,
+               QM_SAMPLER_TOP_K, 0},
     [TOP_P] = {"top-p", "0 to 1; 1 is off", "only the likeliest tokens that make up p", 0, 1, 0, QM_SAMPLER_TOP_P, 1},
-    [MIN_P] = {"min-p", "0 to 1; 0 is off", "only tokens at least p times as likely as the likeliest", 0, 1, 0, QM_SAMPLER_MIN_P, 0},
+    [MIN_P] = {"min-p", "0 to 1; 0 is off", "only tokens at least p times as likely as the likeliest", 0, 1, 0,
+               QM_SAMPLER_MIN_P, 0},
     [PENALTY] = {"repeat-penalty", "0.01 to 100; 1 is off", "tokens of the window become less likely", 0.01, 100, 0,
                  QM_SAMPLER_PENALTIES, 1},
-    [LAST_N] = {"repeat-last-n", "-1 to 2147483647; 0 is off, -1 the whole context", "the window, in tokens", -1, WHOLE_MAX, 1, 0, 0},
-    [PRESENCE] = {"presence-penalty", "-100 to 100; 0 is off", "taken from the logits of tokens of the window", -100, 100, 0,
-                  QM_SAMPLER_PENALTIES, 0},
-    [FREQUENCY] = {"frequency-penalty", "-100 to 100; 0 is off", "the same, for each time that they are there", -100, 100, 0,
-                   QM_SAMPLER_PENALTIES, 0},
-    [SEED] = {"seed", "0 to 9223372036854775807, or -1 for a random one", "of the draws", -1, 9223372036854775807.0, 1, 0, 0},
+    [LAST_N] = {"repeat-last-n", "-1 to 2147483647; 0 is off, -1 the whole context", "the window, in tokens", -1,
+                WHOLE_MAX, 1, 0, 0},
+    [PRESENCE] = {"presence-penalty", "-100 to 100; 0 is off", "taken from the logits of tokens of the window", -100,
+                  100, 0, QM_SAMPLER_PENALTIES, 0},
+    [FREQUENCY] = {"frequency-penalty", "-100 to 100; 0 is off", "the same, for each time that they are there", -100,
+                   100, 0, QM_SAMPLER_PENALTIES, 0},
+    [SEED] = {"seed", "0 to 9223372036854775807, or -1 for a random one", "of the draws", -1, 9223372036854775807.0, 1,
+              0, 0},
     [SAMPLERS] = {"samplers", "names, as \"top_k;temperature\"", "what takes effect, in this order", 0, 0, 0, 0, 0},
     [LETTERS] = {"sampler-seq", "letters of e k p m t", "the same in letters", 0, 0, 0, 0, 0},
     [BIAS] = {"logit-bias", "ID+BIAS or ID-BIAS, at most 1000000 or -inf", "added to a token's logit", 0, 0, 0, 0, 0},
@@ -43,7 +47,8 @@ static char *given[N_PARAMS]; /* by options; NULL: not given */
 static char **given_bias;     /* NULL-terminated */
 const struct poptOption qm_sampling_table[] = {
     {"temp", 0, POPT_ARG_STRING, &given[TEMP], 0, "temperature; 0: greedy (default: the file's, else 0.8)", "X"},
-    {"top-k", 0, POPT_ARG_STRING, &given[TOP_K], 0, "only the K likeliest tokens; 0: off (default: the file's, else 40)", "K"},
+    {"top-k", 0, POPT_ARG_STRING, &given[TOP_K], 0,
+     "only the K likeliest tokens; 0: off (default: the file's, else 40)", "K"},
     {"top-p", 0, POPT_ARG_STRING, &given[TOP_P], 0,
      "only the likeliest tokens that together have probability P; 1: off (default: the file's, else 0.95)", "P"},
     {"min-p", 0, POPT_ARG_STRING, &given[MIN_P], 0,
@@ -56,7 +61,8 @@ const struct poptOption qm_sampling_table[] = {
      "take X from the logit of each token that is among the last ones (default: 0)", "X"},
     {"frequency-penalty", 0, POPT_ARG_STRING, &given[FREQUENCY], 0,
      "take X from it for each time that it is among them (default: 0)", "X"},
-    {"logit-bias", 0, POPT_ARG_ARGV, &given_bias, 0, "add to a token's logit: 15043+1, 15043-inf; again for more tokens", "ID(+/-)BIAS"},
+    {"logit-bias", 0, POPT_ARG_ARGV, &given_bias, 0,
+     "add to a token's logit: 15043+1, 15043-inf; again for more tokens", "ID(+/-)BIAS"},
     {"samplers", 0, POPT_ARG_STRING, &given[SAMPLERS], 0,
      "what takes effect, in this order (default: the file's, else penalties;temperature;top_k;top_p;min_p)", "NAMES"},
     {"sampler-seq", 0, POPT_ARG_STRING, &given[LETTERS], 0, "the same in letters: e k p m t", "LETTERS"},
@@ -117,7 +123,8 @@ static int put_bias(qm_sampling *p, const char *text, const char *shown) {
         p->n_bias = 0;
         return 0;
     }
-    if (errno || *text < '0' || *text > '9' || id > UINT32_MAX || (*end != '+' && *end != '-')) return refuse(BIAS, text, shown);
+    if (errno || *text < '0' || *text > '9' || id > UINT32_MAX || (*end != '+' && *end != '-'))
+        return refuse(BIAS, text, shown);
     const char *number = end;
     double v = strtod(number, &end);
     if (end == number || *end || !(v == -INFINITY || fabs(v) <= 1e6)) return refuse(BIAS, text, shown);
@@ -155,7 +162,8 @@ int qm_sampling_args(void) {
     qm_sampling p = {.top_p = 1, .repeat_penalty = 1, .repeat_last_n = 64};
     qm_err e;
     if (put_given(&p)) return QM_EXIT_USAGE;
-    if (given[SAMPLERS] && given[LETTERS]) return qm_host_usage("--samplers and --sampler-seq say the same; give one of them");
+    if (given[SAMPLERS] && given[LETTERS])
+        return qm_host_usage("--samplers and --sampler-seq say the same; give one of them");
     if (qm_sampling_check(&p, &e)) return qm_host_usage("--%s", e.msg);
     return -1;
 }
@@ -185,7 +193,8 @@ void qm_sampling_choose(const qm_engine *g, qm_sampling *p) {
     for (int i = 0; i < N_NUMBERS; i++)
         if (given[i] && params[i].sampler && !in_chain(p, params[i].sampler) && number(p, i) != params[i].off)
             qm_host_say("--%s %s has no effect: %s not name %s", params[i].name, given[i],
-                        given[SAMPLERS] || given[LETTERS] ? "the samplers that were asked for do" : "the file's order of samplers does",
+                        given[SAMPLERS] || given[LETTERS] ? "the samplers that were asked for do"
+                                                          : "the file's order of samplers does",
                         qm_sampler_name(params[i].sampler));
 }
 
@@ -200,8 +209,8 @@ int qm_sampling_set(qm_sampling *p, const char *name, const char *value) {
     return -1;
 }
 
-static const unsigned char default_chain[] = {QM_SAMPLER_PENALTIES, QM_SAMPLER_TEMPERATURE, QM_SAMPLER_TOP_K, QM_SAMPLER_TOP_P,
-                                              QM_SAMPLER_MIN_P, 0};
+static const unsigned char default_chain[] = {QM_SAMPLER_PENALTIES, QM_SAMPLER_TEMPERATURE, QM_SAMPLER_TOP_K,
+                                              QM_SAMPLER_TOP_P,     QM_SAMPLER_MIN_P,       0};
 
 static void value(char *s, size_t n, const qm_sampling *p, int i) {
     if (i == SEED) snprintf(s, n, "%" PRIu64, p->seed);
@@ -216,14 +225,17 @@ static void value(char *s, size_t n, const qm_sampling *p, int i) {
 }
 
 int qm_sampling_greedy(const qm_sampling *p) {
-    return (p->temperature <= 0 && in_chain(p, QM_SAMPLER_TEMPERATURE)) || (p->top_k == 1 && in_chain(p, QM_SAMPLER_TOP_K));
+    return (p->temperature <= 0 && in_chain(p, QM_SAMPLER_TEMPERATURE)) ||
+           (p->top_k == 1 && in_chain(p, QM_SAMPLER_TOP_K));
 }
 
 /* Whether the parameter has a say in what is drawn. */
 static int counts(const qm_sampling *p, int i) {
     int penalises = p->repeat_last_n != 0 && in_chain(p, QM_SAMPLER_PENALTIES);
     switch (i) {
-    case PENALTY: case PRESENCE: case FREQUENCY: return penalises && number(p, i) != params[i].off;
+    case PENALTY:
+    case PRESENCE:
+    case FREQUENCY: return penalises && number(p, i) != params[i].off;
     case LAST_N: return counts(p, PENALTY) || counts(p, PRESENCE) || counts(p, FREQUENCY);
     case BIAS: return p->n_bias > 0;
     case SAMPLERS: return p->samplers[0] && memcmp(p->samplers, default_chain, sizeof default_chain);
@@ -274,9 +286,10 @@ static json_t *bias_json(const qm_sampling *p) {
 json_t *qm_sampling_json(const qm_sampling *p) {
     char chain[96];
     value(chain, sizeof chain, p, SAMPLERS);
-    return json_pack("{s:b, s:f, s:I, s:f, s:f, s:f, s:I, s:f, s:f, s:s, s:o, s:I}", "greedy", qm_sampling_greedy(p), "temp",
-                     shortest(p->temperature), "top_k", (json_int_t)p->top_k, "top_p", p->top_p, "min_p", p->min_p,
-                     "repeat_penalty", shortest(p->repeat_penalty), "repeat_last_n", (json_int_t)p->repeat_last_n,
-                     "presence_penalty", shortest(p->presence_penalty), "frequency_penalty", shortest(p->frequency_penalty),
-                     "samplers", chain, "logit_bias", bias_json(p), "seed", (json_int_t)p->seed);
+    return json_pack("{s:b, s:f, s:I, s:f, s:f, s:f, s:I, s:f, s:f, s:s, s:o, s:I}", "greedy", qm_sampling_greedy(p),
+                     "temp", shortest(p->temperature), "top_k", (json_int_t)p->top_k, "top_p", p->top_p, "min_p",
+                     p->min_p, "repeat_penalty", shortest(p->repeat_penalty), "repeat_last_n",
+                     (json_int_t)p->repeat_last_n, "presence_penalty", shortest(p->presence_penalty),
+                     "frequency_penalty", shortest(p->frequency_penalty), "samplers", chain, "logit_bias", bias_json(p),
+                     "seed", (json_int_t)p->seed);
 }

@@ -18,20 +18,23 @@ static const struct poptOption table[] = {
     {"file", 'f', POPT_ARG_STRING, &opt.file, 0, "read the text from FILE, - is standard input", "FILE"},
     {"stdin", 0, POPT_ARG_NONE, &opt.from_stdin, 0, "read the text from standard input", NULL},
     {"ids", 0, POPT_ARG_NONE, &opt.ids, 0, "only the ids, as [1, 2, 3]", NULL},
-    {"json", 0, POPT_ARG_NONE, &opt.json, 0, "one JSON object: ids, and pieces: text, or bytes where they are no whole characters", NULL},
+    {"json", 0, POPT_ARG_NONE, &opt.json, 0,
+     "one JSON object: ids, and pieces: text, or bytes where they are no whole characters", NULL},
     {"no-bos", 0, POPT_ARG_NONE, &opt.no_bos, 0, "no BOS token, also where the model wants one", NULL},
-    {"special", 0, POPT_ARG_NONE, &opt.special, 0, "match control tokens such as <|im_start|> in the text: the default", NULL},
+    {"special", 0, POPT_ARG_NONE, &opt.special, 0, "match control tokens such as <|im_start|> in the text: the default",
+     NULL},
     {"no-parse-special", 0, POPT_ARG_NONE, &opt.no_special, 0, "do not: the ids of a chat message", NULL},
     {"show-count", 0, POPT_ARG_NONE, &opt.count, 0, "say at the end how many there are", NULL},
-    {"escape", 'e', POPT_ARG_NONE, &opt.escape, 0, "\\n, \\t ... in --prompt stand for what they name (default: text is taken as it stands)", NULL},
+    {"escape", 'e', POPT_ARG_NONE, &opt.escape, 0,
+     "\\n, \\t ... in --prompt stand for what they name (default: text is taken as it stands)", NULL},
     {"no-escape", 0, POPT_ARG_NONE, &opt.no_escape, 0, "the opposite of --escape: the default", NULL},
     {"no-nfc", 0, POPT_ARG_NONE, &opt.no_nfc, 0, "do not normalise the text to NFC (llama.cpp's ids)", NULL},
     POPT_TABLEEND};
 
 static int printable(utf8proc_int32_t c) {
     utf8proc_category_t k = utf8proc_category(c);
-    return k != UTF8PROC_CATEGORY_CC && k != UTF8PROC_CATEGORY_CF && k != UTF8PROC_CATEGORY_CN && k != UTF8PROC_CATEGORY_CO &&
-           k != UTF8PROC_CATEGORY_ZL && k != UTF8PROC_CATEGORY_ZP;
+    return k != UTF8PROC_CATEGORY_CC && k != UTF8PROC_CATEGORY_CF && k != UTF8PROC_CATEGORY_CN &&
+           k != UTF8PROC_CATEGORY_CO && k != UTF8PROC_CATEGORY_ZL && k != UTF8PROC_CATEGORY_ZP;
 }
 
 void qm_host_token(FILE *f, uint32_t id, const char *piece, size_t n) {
@@ -89,7 +92,8 @@ static int run(const char *text, size_t n) {
     qm_vocab *v = NULL;
     qm_tokens t = {0};
     int status = QM_EXIT_OK;
-    if (qm_vocab_open(&v, opt.model, opt.no_nfc, &e) || qm_vocab_tokenize(v, text, n, !opt.no_special, !opt.no_bos, &t, &e))
+    if (qm_vocab_open(&v, opt.model, opt.no_nfc, &e) ||
+        qm_vocab_tokenize(v, text, n, !opt.no_special, !opt.no_bos, &t, &e))
         status = qm_host_fail(&e);
     else if (print(v, &t) || fflush(stdout)) {
         qm_host_say("standard output: %s", strerror(errno));
@@ -102,11 +106,13 @@ static int run(const char *text, size_t n) {
 
 int qm_cmd_tokenize(int argc, char **argv) {
     poptContext con;
-    int rc = qm_host_options(&con, argc, argv, table,
-                             "[-m] FILE -p TEXT [options]\n\n"
-                             "The tokens of a text, one a line: id and piece. Only the file's vocabulary is read: no weights, no GPU. "
-                             "Control tokens in the text are matched, as llama-tokenize does; generate and chat never do that in a message.\n"
-                             "  example: qmoe-gpu tokenize -m model.gguf -p \"Hello\" --ids");
+    int rc = qm_host_options(
+        &con, argc, argv, table,
+        "[-m] FILE -p TEXT [options]\n\n"
+        "The tokens of a text, one a line: id and piece. Only the file's vocabulary is read: no weights, no GPU. "
+        "Control tokens in the text are matched, as llama-tokenize does; generate and chat never do that in a "
+        "message.\n"
+        "  example: qmoe-gpu tokenize -m model.gguf -p \"Hello\" --ids");
     if (rc >= 0) return rc;
     if (!opt.model && poptPeekArg(con)) opt.model = strdup(poptGetArg(con));
     if ((rc = qm_host_args(&con, NULL, 0, "")) >= 0) return rc;

@@ -19,13 +19,17 @@ static const struct poptOption table[] = {
     {"quiet", 'q', POPT_ARG_NONE, &opt.quiet, 0, "no warnings", NULL},
     {"top-k", 'k', POPT_ARG_INT, &opt.top_k, 0, "logits shown; default 5", "N"},
     {"all-positions", 'a', POPT_ARG_NONE, &opt.all, 0, "count the experts' use over the whole prompt", NULL},
-    {"chat", 0, POPT_ARG_NONE, &opt.chat, 0, "the text is a user's message: trace the whole prompt that generate makes of it", NULL},
+    {"chat", 0, POPT_ARG_NONE, &opt.chat, 0,
+     "the text is a user's message: trace the whole prompt that generate makes of it", NULL},
     {"special", 0, POPT_ARG_NONE, &opt.special, 0, "match control tokens in the text", NULL},
-    {"compare", 0, POPT_ARG_STRING, &opt.compare, 0, "\"ref\": each op against its C reference; or a directory of .npy files", "ref|DIR"},
-    {"free", 0, POPT_ARG_NONE, &opt.free_run, 0, "with --compare ref: both compute the whole prompt on their own", NULL},
+    {"compare", 0, POPT_ARG_STRING, &opt.compare, 0,
+     "\"ref\": each op against its C reference; or a directory of .npy files", "ref|DIR"},
+    {"free", 0, POPT_ARG_NONE, &opt.free_run, 0, "with --compare ref: both compute the whole prompt on their own",
+     NULL},
     {"stop-after", 0, POPT_ARG_STRING, &opt.stop_after, 0, "compare no further than this op: qkv, or 3.qkv", "OP"},
     {"layers", 0, POPT_ARG_STRING, &opt.layers, 0, "compare and dump these layers only: 3, or 3-7", "A-B"},
-    {"cosine", 0, POPT_ARG_DOUBLE, &opt.cosine, 0, "a cosine below this departs; default 0.9999, a directory's 0.999", "X"},
+    {"cosine", 0, POPT_ARG_DOUBLE, &opt.cosine, 0, "a cosine below this departs; default 0.9999, a directory's 0.999",
+     "X"},
     {"dump", 0, POPT_ARG_STRING, &opt.dump, 0, "write every vector as DIR/LAYER.SLOT.npy", "DIR"},
     {"ctx", 'c', POPT_ARG_INT, &opt.ctx, 0, "positions to make room for (default: the prompt's, at least 4096)", "N"},
     {"device", 'd', POPT_ARG_STRING, &opt.device, 0, "where to run (default: auto)", "auto|cuda:N|sim"},
@@ -56,7 +60,8 @@ static int measure(void *user, const qm_engine *g, uint32_t *n_needed, uint32_t 
     qm_tokens *ids = user;
     size_t n = strlen(opt.prompt);
     qm_message said = {"user", opt.prompt, n};
-    int rc = opt.chat ? qm_engine_render(g, &said, 1, ids, e) : qm_engine_tokenize(g, opt.prompt, n, opt.special, ids, e);
+    int rc =
+        opt.chat ? qm_engine_render(g, &said, 1, ids, e) : qm_engine_tokenize(g, opt.prompt, n, opt.special, ids, e);
     (void)n_wanted;
     *n_needed = ids->n < UINT32_MAX ? (uint32_t)ids->n : UINT32_MAX;
     return rc;
@@ -64,15 +69,21 @@ static int measure(void *user, const qm_engine *g, uint32_t *n_needed, uint32_t 
 
 static int run(const qm_trace_opts *o) {
     qm_tokens ids = {0};
-    qm_engine_opts eo = {.device = opt.device, .executor = opt.executor, .n_ctx = (uint32_t)opt.ctx, .rope_base = opt.rope_base,
-                         .no_nfc = opt.no_nfc, .before_load = opt.quiet ? NULL : qm_host_before_load,
+    qm_engine_opts eo = {.device = opt.device,
+                         .executor = opt.executor,
+                         .n_ctx = (uint32_t)opt.ctx,
+                         .rope_base = opt.rope_base,
+                         .no_nfc = opt.no_nfc,
+                         .before_load = opt.quiet ? NULL : qm_host_before_load,
                          .notice = opt.quiet ? NULL : qm_host_notice,
-                         .measure = measure, .user = &ids};
+                         .measure = measure,
+                         .user = &ids};
     qm_engine *g = NULL;
     qm_err e = {0};
     int departed = 0, status;
     if (qm_engine_open(&g, opt.model, &eo, &e)) status = qm_host_open_fail(&e, opt.ctx);
-    else if (qm_trace(g, opt.prompt, strlen(opt.prompt), ids.v, ids.n, o, &departed, qm_host_write, stdout, &e)) status = qm_host_open_fail(&e, -1);
+    else if (qm_trace(g, opt.prompt, strlen(opt.prompt), ids.v, ids.n, o, &departed, qm_host_write, stdout, &e))
+        status = qm_host_open_fail(&e, -1);
     else status = departed ? QM_EXIT_FAIL : QM_EXIT_OK;
     free(ids.v);
     qm_engine_close(g);
@@ -83,7 +94,8 @@ int qm_cmd_trace(int argc, char **argv) {
     poptContext con;
     qm_trace_opts o = {.last_layer = -1};
     int rc = qm_host_options(&con, argc, argv, table,
-                             "[-m] FILE -p TEXT [options]\n\nShows one step from inside: statistics of every layer, what the routers chose, the logits.\n"
+                             "[-m] FILE -p TEXT [options]\n\nShows one step from inside: statistics of every layer, "
+                             "what the routers chose, the logits.\n"
                              "With --compare the exit status is 1 where something departs.\n"
                              "  example: qmoe-gpu trace model.gguf -p \"2 + 2 =\" --compare ref");
     if (rc >= 0) return rc;
@@ -95,13 +107,16 @@ int qm_cmd_trace(int argc, char **argv) {
     if (!opt.prompt[0]) return qm_host_usage("trace: the prompt is empty");
     if (opt.ctx < 0) return qm_host_usage("--ctx %d: expected 1 and above", opt.ctx);
     if (opt.top_k < 0) return qm_host_usage("--top-k %d: expected 1 and above", opt.top_k);
-    if (opt.chat && opt.special) return qm_host_usage("--special has no place with --chat: a chat message is never trusted");
+    if (opt.chat && opt.special)
+        return qm_host_usage("--special has no place with --chat: a chat message is never trusted");
     if (opt.layers && parse_layers(opt.layers, &o.first_layer, &o.last_layer))
         return qm_host_usage("--layers %s: expected 3 or 3-7", opt.layers);
     int ref = opt.compare && !strcmp(opt.compare, "ref");
     if (opt.free_run && !ref) return qm_host_usage("--free goes with --compare ref");
-    if (opt.stop_after && (!ref || opt.free_run)) return qm_host_usage("--stop-after goes with --compare ref, op by op");
-    if (ref && opt.executor && !strcmp(opt.executor, "ref")) return qm_host_usage("--compare ref compares a device; --executor ref has none");
+    if (opt.stop_after && (!ref || opt.free_run))
+        return qm_host_usage("--stop-after goes with --compare ref, op by op");
+    if (ref && opt.executor && !strcmp(opt.executor, "ref"))
+        return qm_host_usage("--compare ref compares a device; --executor ref has none");
     if (!(opt.cosine >= 0 && opt.cosine <= 1)) return qm_host_usage("--cosine %g: expected 0 to 1", opt.cosine);
     o.path = opt.model;
     o.json = opt.json;

@@ -7,7 +7,10 @@
 
 /* content: [n] bytes of UTF-8, or QM_ERR_ARG with the place of the first byte that is not; may be empty. Never trusted:
  * what looks like a control token in it is ordinary text. */
-typedef struct { const char *role, *content; size_t n; } qm_message;
+typedef struct {
+    const char *role, *content;
+    size_t n;
+} qm_message;
 
 /* A conversation in the model's chat format, with the assistant's turn opened after it; appended to out. */
 int qm_engine_render(const qm_engine *g, const qm_message *m, size_t n_messages, qm_tokens *out, qm_err *e);
@@ -21,5 +24,6 @@ int qm_engine_thinks(const qm_engine *g, const qm_message *m, size_t n_messages,
  * computed. st->n_prompt counts what was computed, st->n_reused what was not. The session afterwards ends with
  * the answer. QM_ERR_LIMIT, with the numbers, where the conversation leaves no room for a token: the session is then as
  * it was. o->max_tokens is cut to what the context has room for. */
-int qm_session_chat(qm_session *s, const qm_message *m, size_t n_messages, const qm_gen_opts *o, qm_gen_stats *st, qm_err *e);
+int qm_session_chat(qm_session *s, const qm_message *m, size_t n_messages, const qm_gen_opts *o, qm_gen_stats *st,
+                    qm_err *e);
 #endif

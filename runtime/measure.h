@@ -24,8 +24,8 @@ struct json_t *qm_machine_json(const qm_machine *m); /* jansson; null where unkn
 typedef struct {
     uint32_t n_prompt, n_gen, depth, reps; /* reps >= 1 */
     uint64_t seed;
-    int warmup;   /* one run before, not counted */
-    int prefill;  /* 1: the depth is computed; 0: random keys and values stand in for it, in no time */
+    int warmup;  /* one run before, not counted */
+    int prefill; /* 1: the depth is computed; 0: random keys and values stand in for it, in no time */
 } qm_bench_test;
 /* A run lasts until its last token has been sampled and has reached the host. */
 typedef struct {
@@ -60,13 +60,13 @@ int qm_engine_memory(qm_engine *g, uint64_t *used, uint64_t *total, qm_err *e);
 
 typedef enum { QM_FORMAT_MD, QM_FORMAT_CSV, QM_FORMAT_JSON, QM_FORMAT_JSONL } qm_format;
 typedef struct {
-    const uint32_t *depth;  /* [n_depth] positions in the cache before the step */
+    const uint32_t *depth; /* [n_depth] positions in the cache before the step */
     int n_depth;
     qm_format format;
-    int by_kind, every_op;  /* MD: a table of kinds of ops, or of each op. The other formats hold each op always. */
-    int runs;               /* on a GPU: timed runs, 0 = 50; on the software device nothing is timed */
+    int by_kind, every_op; /* MD: a table of kinds of ops, or of each op. The other formats hold each op always. */
+    int runs;              /* on a GPU: timed runs, 0 = 50; on the software device nothing is timed */
     uint64_t seed;
-    const char *executor;   /* of an estimate: "graph" (NULL) or "persistent" */
+    const char *executor; /* of an estimate: "graph" (NULL) or "persistent" */
 } qm_ops_opts;
 /* One decode step op by op: weights, bytes, and what the device counts (software device) or how long it
  * takes and how long the gaps are (GPU; by the device's own clock, from inside the kernels). */
@@ -74,5 +74,6 @@ int qm_bench_ops(qm_engine *g, const qm_ops_opts *o, qm_write_fn w, void *user, 
 /* The same, estimated, for chips that are not here: "rtx4090", "rtx4090,gb10", "all". gguf_path NULL: the
  * shape of Qwen3-30B-A3B in Q4_K_M. Reads a file's header, never its weights. MD with neither by_kind nor
  * every_op: one line for each chip and depth. */
-int qm_bench_predict_ops(const char *gguf_path, const char *chips, const qm_ops_opts *o, qm_write_fn w, void *user, qm_err *e);
+int qm_bench_predict_ops(const char *gguf_path, const char *chips, const qm_ops_opts *o, qm_write_fn w, void *user,
+                         qm_err *e);
 #endif

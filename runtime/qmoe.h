@@ -30,16 +30,17 @@ typedef struct {
      * that does not fit into memory what does, if that is n_needed at least (QM_CTX_LEAST or the model's limit, where
      * n_needed is not known). What cannot be is refused before any weight is loaded. */
     uint32_t n_ctx;
-    uint32_t n_needed;    /* positions that will be taken for certain: prompt and tokens to generate; 0: not known */
-    uint32_t n_wanted;    /* as many as would be of use; 0: no more than is needed */
+    uint32_t n_needed; /* positions that will be taken for certain: prompt and tokens to generate; 0: not known */
+    uint32_t n_wanted; /* as many as would be of use; 0: no more than is needed */
     /* Once the file is open and before anything is loaded: qm_engine_tokenize and qm_engine_render work, and n_needed and
      * n_wanted may be set from what they say. Non-zero: an error, *e is filled. May be NULL. */
     int (*measure)(void *user, const qm_engine *g, uint32_t *n_needed, uint32_t *n_wanted, qm_err *e);
-    float rope_base;      /* above 1: overrides the file's; 0: none; else QM_ERR_ARG */
-    int f32_act;          /* "ref" only: activations are not quantised: the yardstick for what that costs */
-    int no_nfc;           /* tokenise text as it stands, as llama.cpp does; the model's own tokenizer normalises to NFC */
-    const char *chat_template;   /* Jinja; NULL: the file's own, or without one plain ChatML */
-    const char *template_kwargs; /* NULL, or a JSON object of variables for the template: "{\"enable_thinking\": false}" */
+    float rope_base; /* above 1: overrides the file's; 0: none; else QM_ERR_ARG */
+    int f32_act;     /* "ref" only: activations are not quantised: the yardstick for what that costs */
+    int no_nfc;      /* tokenise text as it stands, as llama.cpp does; the model's own tokenizer normalises to NFC */
+    const char *chat_template; /* Jinja; NULL: the file's own, or without one plain ChatML */
+    const char
+        *template_kwargs; /* NULL, or a JSON object of variables for the template: "{\"enable_thinking\": false}" */
     /* What will run, once it is known and before any weight is loaded. Then loading progress in bytes. A
      * non-zero return cancels. Either may be NULL. */
     int (*before_load)(void *user, const qm_engine_info *i);
@@ -53,40 +54,43 @@ void qm_engine_close(qm_engine *g);
 
 struct qm_engine_info {
     char arch[32], name[96], device[16], device_name[128], device_why[256], executor[16];
-    char chat_format[24];      /* "the file's template", "the caller's template", "ChatML" */
+    char chat_format[24]; /* "the file's template", "the caller's template", "ChatML" */
     uint32_t n_layers, n_embd, n_head, n_kv_head, head_dim, n_expert, n_expert_used, n_ff_exp, n_vocab;
     uint32_t n_ctx_train, n_ctx;
-    uint64_t weight_bytes;     /* on the device, packed */
-    uint64_t bytes_per_token;  /* weight bytes a decode step reads */
+    uint64_t weight_bytes;    /* on the device, packed */
+    uint64_t bytes_per_token; /* weight bytes a decode step reads */
     uint64_t kv_bytes, scratch_bytes;
-    int beside;                /* 1: ops that share nothing but inputs may run at once (0 with QMOE_BESIDE=0) */
-    uint64_t prefetch_bytes;   /* "persistent": most that is asked for ahead in one pause (QMOE_PREFETCH) */
-    double load_s, upload_s;   /* all of the load; of it, buffers and weights. 0 before the load */
-    double compile_s;          /* of the load: modules, which the driver compiles the first time */
+    int beside;              /* 1: ops that share nothing but inputs may run at once (0 with QMOE_BESIDE=0) */
+    uint64_t prefetch_bytes; /* "persistent": most that is asked for ahead in one pause (QMOE_PREFETCH) */
+    double load_s, upload_s; /* all of the load; of it, buffers and weights. 0 before the load */
+    double compile_s;        /* of the load: modules, which the driver compiles the first time */
 };
 void qm_engine_get_info(const qm_engine *g, qm_engine_info *i);
 
 /* What a model takes of a device's memory, by part, in bytes; decided before any work. */
 typedef struct {
-    uint32_t n_ctx;            /* positions that the figures are for */
+    uint32_t n_ctx; /* positions that the figures are for */
     uint64_t weights, kv;
-    uint64_t scratch, rope;    /* activations between ops; RoPE table */
-    uint64_t sequence;         /* of one session: tokens, block table, logits */
-    uint64_t loading;          /* staging, given back after the load */
-    uint64_t headroom;         /* for the driver: modules, graphs */
-    uint64_t need;             /* the sum */
-    uint64_t free, total;      /* the device's */
-    uint64_t limit;            /* what may be used: 95% of total, and no more than is free */
-    int fits;                  /* need <= limit */
-    uint32_t n_ctx_train;      /* the model's limit */
-    uint32_t n_ctx_max;        /* the largest context that fits, at most the model's limit; 0: none */
+    uint64_t scratch, rope; /* activations between ops; RoPE table */
+    uint64_t sequence;      /* of one session: tokens, block table, logits */
+    uint64_t loading;       /* staging, given back after the load */
+    uint64_t headroom;      /* for the driver: modules, graphs */
+    uint64_t need;          /* the sum */
+    uint64_t free, total;   /* the device's */
+    uint64_t limit;         /* what may be used: 95% of total, and no more than is free */
+    int fits;               /* need <= limit */
+    uint32_t n_ctx_train;   /* the model's limit */
+    uint32_t n_ctx_max;     /* the largest context that fits, at most the model's limit; 0: none */
 } qm_memory;
 /* For the context that qm_engine_open would choose by o's n_ctx, n_needed and n_wanted, on o's device (NULL: as there);
  * loads nothing. 0 also where it does not fit (fits is 0 then); an error where there is no such file, device or context. */
 int qm_memory_estimate(qm_memory *m, const char *gguf_path, const qm_engine_opts *o, qm_err *e);
 
 /* ---- text ---- */
-typedef struct { uint32_t *v; size_t n, cap; } qm_tokens; /* free(v) when done */
+typedef struct {
+    uint32_t *v;
+    size_t n, cap;
+} qm_tokens; /* free(v) when done */
 /* special != 0: control tokens in the text are matched (trusted text only). Appends. */
 int qm_engine_tokenize(const qm_engine *g, const char *text, size_t n, int special, qm_tokens *out, qm_err *e);
 /* The bytes of a token, [*n], which may be a part of a character; of a control token its text. NULL: no such id. They live as
@@ -110,8 +114,15 @@ int qm_session_truncate(qm_session *s, uint32_t n, qm_err *e);
 uint32_t qm_session_length(const qm_session *s);
 
 /* The links of the chain that chooses a token, in llama.cpp's names. */
-typedef enum { QM_SAMPLER_END, QM_SAMPLER_PENALTIES, QM_SAMPLER_TEMPERATURE, QM_SAMPLER_TOP_K, QM_SAMPLER_TOP_P,
-               QM_SAMPLER_MIN_P, QM_N_SAMPLERS } qm_sampler;
+typedef enum {
+    QM_SAMPLER_END,
+    QM_SAMPLER_PENALTIES,
+    QM_SAMPLER_TEMPERATURE,
+    QM_SAMPLER_TOP_K,
+    QM_SAMPLER_TOP_P,
+    QM_SAMPLER_MIN_P,
+    QM_N_SAMPLERS
+} qm_sampler;
 const char *qm_sampler_name(int sampler); /* "penalties" "temperature" "top_k" "top_p" "min_p" */
 /* A chain, up to QM_SAMPLER_END, from llama.cpp's names ("penalties;top_k;temperature"), or, letters != 0, from its
  * letters ("ekt"). dry, typ_p, top_n_sigma and xtc are passed over: nothing here turns them on. QM_ERR_ARG,
@@ -127,15 +138,15 @@ typedef struct {
  * temperature, top_k, top_p, min_p; then the draw (contracts/abi.h, "Sampling"). The choice for a position depends on
  * the seed, the position and the logits, on nothing else. */
 typedef struct {
-    float temperature;       /* -1000 .. 1000; 0 or less: greedy, nothing is drawn */
-    int32_t top_k;           /* 0 or less: off; 1: greedy */
-    double top_p;            /* 0 .. 1; 1: off; at least one token stays */
-    double min_p;            /* 0 .. 1; 0: off */
-    float repeat_penalty;    /* 0.01 .. 100; 1: off */
-    int32_t repeat_last_n;   /* the window of all penalties; -1 or more; 0: off; -1: the whole context */
+    float temperature;     /* -1000 .. 1000; 0 or less: greedy, nothing is drawn */
+    int32_t top_k;         /* 0 or less: off; 1: greedy */
+    double top_p;          /* 0 .. 1; 1: off; at least one token stays */
+    double min_p;          /* 0 .. 1; 0: off */
+    float repeat_penalty;  /* 0.01 .. 100; 1: off */
+    int32_t repeat_last_n; /* the window of all penalties; -1 or more; 0: off; -1: the whole context */
     uint64_t seed;
-    float presence_penalty;  /* -100 .. 100; taken from the logit of a token of the window; 0: off */
-    float frequency_penalty; /* -100 .. 100; the same, times how often it is there; 0: off */
+    float presence_penalty;                /* -100 .. 100; taken from the logit of a token of the window; 0: off */
+    float frequency_penalty;               /* -100 .. 100; the same, times how often it is there; 0: off */
     unsigned char samplers[QM_N_SAMPLERS]; /* qm_sampler, up to QM_SAMPLER_END; all zero: the order above. What is not
                                               there is off. Penalties that are on come first. */
     const qm_logit_bias *bias; /* [n_bias], of at most 1024 different tokens; read by qm_session_set_sampling alone */
@@ -150,14 +161,20 @@ int qm_session_set_sampling(qm_session *s, const qm_sampling *p, qm_err *e);
  * seed is 0. */
 void qm_engine_sampling(const qm_engine *g, qm_sampling *p);
 
-typedef enum { QM_FINISH_NONE, QM_FINISH_EOG, QM_FINISH_STOP, QM_FINISH_LENGTH, QM_FINISH_CONTEXT,
-               QM_FINISH_CALLBACK } qm_finish;
+typedef enum {
+    QM_FINISH_NONE,
+    QM_FINISH_EOG,
+    QM_FINISH_STOP,
+    QM_FINISH_LENGTH,
+    QM_FINISH_CONTEXT,
+    QM_FINISH_CALLBACK
+} qm_finish;
 const char *qm_finish_name(qm_finish f); /* "eog" "stop" "length" "context" "callback" */
 
 typedef struct {
-    uint32_t max_tokens;        /* 0 = until the context is full */
+    uint32_t max_tokens; /* 0 = until the context is full */
     int ignore_eos;
-    const char *const *stop;    /* stop strings, n_stop of them; never emitted */
+    const char *const *stop; /* stop strings, n_stop of them; never emitted */
     size_t n_stop;
     /* Called once for every sampled token, in order, before anything ends the answer: for the end-of-generation token
      * too, whose text is empty. text: whole UTF-8 characters only, possibly empty (held back: it may be the beginning
@@ -172,14 +189,14 @@ typedef struct {
 typedef struct {
     qm_finish finish;
     uint32_t n_prompt, n_generated;
-    uint32_t n_reused;           /* qm_session_chat: positions before the prompt that the cache held */
-    double prefill_s, decode_s;  /* decode: from the first token to the last */
+    uint32_t n_reused;          /* qm_session_chat: positions before the prompt that the cache held */
+    double prefill_s, decode_s; /* decode: from the first token to the last */
     double first_token_s;
-    uint64_t logits_hash;        /* FNV-1a over the f32 logits of the last prompt position */
+    uint64_t logits_hash; /* FNV-1a over the f32 logits of the last prompt position */
 } qm_gen_stats;
 /* Prefills the prompt after what the session holds, then decodes (qm_session_set_sampling). */
-int qm_generate(qm_session *s, const uint32_t *prompt, size_t n_prompt, const qm_gen_opts *o,
-                qm_gen_stats *st, qm_err *e);
+int qm_generate(qm_session *s, const uint32_t *prompt, size_t n_prompt, const qm_gen_opts *o, qm_gen_stats *st,
+                qm_err *e);
 /* The logits [n_vocab] of the last computed position (blocks until they are there). */
 int qm_session_logits(qm_session *s, float *out, qm_err *e);
 /* Teacher forcing: appends one token and computes its logits. */
@@ -206,40 +223,40 @@ typedef struct {
     int free_run;           /* "ref" computes the whole prompt on its own; else each op from the device's inputs */
     const char *stop_after; /* "qkv" or "3.qkv": "ref" compares no further than the first such op */
     int first_layer, last_layer; /* what is compared and dumped; last < 0: everything, the ends included */
-    double min_cosine;      /* a cosine below it departs; 0: 0.9999 against "ref", 0.999 against a directory */
+    double min_cosine;           /* a cosine below it departs; 0: 0.9999 against "ref", 0.999 against a directory */
 } qm_trace_opts;
 /* The step of the prompt's last position, observed: statistics of every layer's slots, what the routers chose, the
  * logits, a verdict. It is the step that generate computes, its ops launched one by one with launches in between that
  * only read; then the engine's executor computes the same step, and the report says whether the logits are the same.
  * departed: 1 where a comparison found a departure, or the executor other logits. */
-int qm_trace(qm_engine *g, const char *prompt, size_t n_prompt, const uint32_t *ids, size_t n_ids, const qm_trace_opts *o,
-             int *departed, qm_write_fn w, void *user, qm_err *e);
+int qm_trace(qm_engine *g, const char *prompt, size_t n_prompt, const uint32_t *ids, size_t n_ids,
+             const qm_trace_opts *o, int *departed, qm_write_fn w, void *user, qm_err *e);
 
 /* ---- synthetic models ---- */
 typedef struct {
-    const char *preset;   /* "tiny", "qwen3-30b-a3b" */
+    const char *preset; /* "tiny", "qwen3-30b-a3b" */
     uint64_t seed;
     /* each 0 = the preset's */
     uint32_t n_layers, n_embd, n_head, n_kv_head, head_dim, n_expert, n_expert_used, n_ff_exp, n_vocab, n_ctx;
-    const char *types;    /* NULL = preset's mix ("q4_k_m"); or one type for all matrices: "f32" "f16" "q8_0" ... */
-    int sparse;           /* 1: the shape alone: the weights are a hole in the file, all zero, and take no disk */
+    const char *types; /* NULL = preset's mix ("q4_k_m"); or one type for all matrices: "f32" "f16" "q8_0" ... */
+    int sparse;        /* 1: the shape alone: the weights are a hole in the file, all zero, and take no disk */
     int (*progress)(void *user, uint64_t done, uint64_t total);
     void *user;
 } qm_synth_opts;
 int qm_synth(const char *out_path, const qm_synth_opts *o, qm_err *e);
 
 /* ---- quantising: one GGUF into another, in other types ---- */
-typedef struct {          /* one tensor, done */
+typedef struct {                  /* one tensor, done */
     const char *name, *from, *to; /* types by name: "F16", "Q4_K" */
-    const char *note;     /* NULL, or why `to` is not what the mix asks for */
+    const char *note;             /* NULL, or why `to` is not what the mix asks for */
     uint32_t n_dims;
-    uint64_t ne[4];       /* row length first */
+    uint64_t ne[4]; /* row length first */
     uint64_t bytes_from, bytes;
-    double rms, rmse;     /* root mean squares: of the weights, of what they lost */
+    double rms, rmse; /* root mean squares: of the weights, of what they lost */
 } qm_quantize_tensor;
 typedef struct {
-    const char *type;     /* NULL = "q4_k_m"; q4_k_s q5_k_m q5_k_s q6_k q8_0 bf16 f16 f32 ... */
-    uint32_t threads;     /* 0 = the processors there are; the bytes written do not depend on it */
+    const char *type; /* NULL = "q4_k_m"; q4_k_s q5_k_m q5_k_s q6_k q8_0 bf16 f16 f32 ... */
+    uint32_t threads; /* 0 = the processors there are; the bytes written do not depend on it */
     /* After each tensor; then progress in source bytes. A non-zero return cancels. Either may be NULL. */
     int (*on_tensor)(void *user, const qm_quantize_tensor *t);
     int (*progress)(void *user, uint64_t done, uint64_t total);

@@ -13,13 +13,11 @@ typedef struct {
 } cache;
 
 /* Page that holds token t: its first element in a pool of f16. */
-static size_t page_of(const cache *c, uint32_t t)
-{
+static size_t page_of(const cache *c, uint32_t t) {
     return ((size_t)c->table[t / QM_PAGE_TOKENS] * c->a->n_kv + c->kv) * QM_PAGE_TOKENS * c->hd;
 }
 
-static double score(const cache *c, const float *q, uint32_t t)
-{
+static double score(const cache *c, const float *q, uint32_t t) {
     const uint16_t *k = (const uint16_t *)(uintptr_t)c->a->k_pool + page_of(c, t);
     double s = 0;
     for (uint32_t d = 0; d < c->hd; d++)
@@ -27,8 +25,7 @@ static double score(const cache *c, const float *q, uint32_t t)
     return s * c->a->scale;
 }
 
-void qm_ref_attn(const qm_attn_args *a, const qm_ref_env *env)
-{
+void qm_ref_attn(const qm_attn_args *a, const qm_ref_env *env) {
     const uint32_t hd = (uint32_t)env->head_dim, group = a->n_head / a->n_kv;
     const uint32_t pos = *(const uint32_t *)((const char *)(uintptr_t)a->state + QM_STATE_POS);
     const uint32_t n_pages = pos / QM_PAGE_TOKENS + 1;

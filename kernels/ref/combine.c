@@ -6,8 +6,7 @@
 
 enum { MAX_HD = 256 };
 
-void qm_ref_combine(const qm_combine_args *a, const qm_ref_env *env)
-{
+void qm_ref_combine(const qm_combine_args *a, const qm_ref_env *env) {
     const uint32_t hd = (uint32_t)env->head_dim, n = a->n_head * hd;
     const float *acc = (const float *)(uintptr_t)a->acc, *ml = (const float *)(uintptr_t)a->ml;
     float *y = (float *)(uintptr_t)a->y;

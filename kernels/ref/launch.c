@@ -38,8 +38,8 @@ uint32_t qm_launch_shared(int wtype, uint32_t n_cols, uint32_t n_splits, uint32_
 }
 
 /* copies: matrices side by side in the grid (experts); streams: matrices that share a read of x. */
-static qm_launch deal(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t copies, uint32_t streams,
-                      uint32_t n_sm, uint32_t max_splits) {
+static qm_launch deal(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t copies, uint32_t streams, uint32_t n_sm,
+                      uint32_t max_splits) {
     stream_type s = stream_of(wtype);
     uint32_t tiles = div_up(n_rows, QM_TILE_ROWS), steps = n_cols / s.step;
     n_sm = max_u32(n_sm, 1);
@@ -92,8 +92,7 @@ qm_launch qm_launch_rmsnorm(uint32_t n) {
     return (qm_launch){.grid = {1, 1, 1}, .block = min_u32(div_up(n, 128) * 32, 1024)};
 }
 
-static qm_launch sample(uint32_t n, uint32_t block, uint32_t ids_a_cta)
-{
+static qm_launch sample(uint32_t n, uint32_t block, uint32_t ids_a_cta) {
     uint32_t ctas = (n + ids_a_cta - 1) / ids_a_cta;
     return (qm_launch){.grid = {ctas < QM_SAMPLE_CTAS ? ctas : QM_SAMPLE_CTAS, 1, 1}, .block = block};
 }

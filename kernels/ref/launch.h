@@ -6,8 +6,8 @@
 #include <stdint.h>
 typedef struct {
     uint32_t grid[3], block;
-    uint32_t shared;  /* dynamic shared memory, bytes */
-    uint32_t tiles;   /* T of the argument struct */
+    uint32_t shared; /* dynamic shared memory, bytes */
+    uint32_t tiles;  /* T of the argument struct */
 } qm_launch;
 /* grid[1] = k_splits, at most max_splits (1: no split). */
 qm_launch qm_launch_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_sm, uint32_t max_splits);

@@ -1,8 +1,7 @@
 /* probe: for each warp of the grid the sum, mod 2^32, of all words that it reads. */
 #include "ref.h"
 
-void qm_ref_probe(const qm_probe_args *a, const qm_ref_env *env)
-{
+void qm_ref_probe(const qm_probe_args *a, const qm_ref_env *env) {
     const uint32_t *src = (const uint32_t *)(uintptr_t)a->src;
     uint32_t *out = (uint32_t *)(uintptr_t)a->out;
     uint32_t threads = env->grid[0] * env->block;

@@ -6,8 +6,7 @@
 
 enum { MAX_HD = 256 };
 
-void qm_ref_qkrope(const qm_qkrope_args *a, const qm_ref_env *env)
-{
+void qm_ref_qkrope(const qm_qkrope_args *a, const qm_ref_env *env) {
     const uint32_t hd = (uint32_t)env->head_dim, half = hd / 2, heads = a->n_head + 2 * a->n_kv;
     const float *qkv = (const float *)(uintptr_t)a->qkv, *rope = (const float *)(uintptr_t)a->rope;
     const uint32_t *table = (const uint32_t *)(uintptr_t)a->table;
@@ -45,8 +44,7 @@ void qm_ref_qkrope(const qm_qkrope_args *a, const qm_ref_env *env)
             for (uint32_t d = 0; d < hd; d++) q[d] = (float)x[d];
         } else {
             uint16_t *k = (uint16_t *)(uintptr_t)a->k_pool + (page + h - a->n_head) * QM_PAGE_TOKENS * hd;
-            for (uint32_t d = 0; d < hd; d++)
-                k[(d / 8 * QM_PAGE_TOKENS + t) * 8 + d % 8] = qm_f32_to_f16((float)x[d]);
+            for (uint32_t d = 0; d < hd; d++) k[(d / 8 * QM_PAGE_TOKENS + t) * 8 + d % 8] = qm_f32_to_f16((float)x[d]);
         }
     }
 }

@@ -7,16 +7,14 @@
 #include "../../runtime/file/quant.h"
 
 /* r[i] in double, rounded to f32: what x_out carries and what the norm sees. */
-static float residual(const qm_rmsnorm_args *a, uint32_t i)
-{
+static float residual(const qm_rmsnorm_args *a, uint32_t i) {
     const float *x = (const float *)(uintptr_t)a->x, *p = (const float *)(uintptr_t)a->partials;
     double r = x[i];
     for (uint32_t s = 0; s < a->n_partials; s++) r += p[(size_t)s * a->n + i];
     return (float)r;
 }
 
-void qm_ref_rmsnorm(const qm_rmsnorm_args *a, const qm_ref_env *env)
-{
+void qm_ref_rmsnorm(const qm_rmsnorm_args *a, const qm_ref_env *env) {
     const float *w = (const float *)(uintptr_t)a->w;
     float *x_out = (float *)(uintptr_t)a->x_out, *y = (float *)(uintptr_t)a->y;
     uint8_t *yq = (uint8_t *)(uintptr_t)a->yq;

@@ -3,8 +3,7 @@
 #include "ref.h"
 #include <math.h>
 
-void qm_rope_table(float *table, const double *inv_freq, int head_dim, uint32_t n_ctx)
-{
+void qm_rope_table(float *table, const double *inv_freq, int head_dim, uint32_t n_ctx) {
     uint32_t half = (uint32_t)head_dim / 2, coarse = (n_ctx + QM_ROPE_FINE - 1) / QM_ROPE_FINE;
     for (uint32_t row = 0; row < QM_ROPE_FINE + coarse; row++) {
         double pos = row < QM_ROPE_FINE ? row : (double)(row - QM_ROPE_FINE) * QM_ROPE_FINE;

@@ -13,8 +13,7 @@ static int before(float a, float b) /* a ranks strictly before b */
     return isnan(b) || a > b;
 }
 
-void qm_ref_router(const qm_router_args *a, const qm_ref_env *env)
-{
+void qm_ref_router(const qm_router_args *a, const qm_ref_env *env) {
     const float *p = (const float *)(uintptr_t)a->logits;
     uint32_t *ids = (uint32_t *)(uintptr_t)a->ids;
     float *weights = (float *)(uintptr_t)a->weights, x[MAX_EXPERTS];

@@ -6,8 +6,8 @@
 
 /* The parameters as they lie in a sequence's state, from QM_STATE_MODE on. */
 typedef struct {
-    uint32_t mode;      /* 0 greedy, 1 a draw */
-    uint32_t edits;     /* 0: no penalties and no biases */
+    uint32_t mode;  /* 0 greedy, 1 a draw */
+    uint32_t edits; /* 0: no penalties and no biases */
     uint64_t seed;
     double top_p;
     uint64_t min_mass, cut_min_mass;

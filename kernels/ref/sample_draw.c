@@ -3,8 +3,7 @@
 #include "ref.h"
 #include "sample.h"
 
-static void draw(const qm_sample_draw_args *a)
-{
+static void draw(const qm_sample_draw_args *a) {
     const uint32_t *keys = (const uint32_t *)(uintptr_t)a->keys;
     uint64_t *items = (uint64_t *)(uintptr_t)a->cand, last = 0;
     char *state = (char *)(uintptr_t)a->state, *work = (char *)(uintptr_t)a->work;
@@ -22,8 +21,7 @@ static void draw(const qm_sample_draw_args *a)
         qm_sample_pick(items, kept, &p, qm_sample_bits(p.seed, pos + 1, p.seq));
 }
 
-void qm_ref_sample_draw(const qm_sample_draw_args *a, const qm_ref_env *env)
-{
+void qm_ref_sample_draw(const qm_sample_draw_args *a, const qm_ref_env *env) {
     const char *state = (const char *)(uintptr_t)a->state;
     qm_result r = {0};
     (void)env;

@@ -5,8 +5,7 @@
 #include "ref.h"
 #include "sample.h"
 
-void qm_ref_sample_scan(const qm_sample_scan_args *a, const qm_ref_env *env)
-{
+void qm_ref_sample_scan(const qm_sample_scan_args *a, const qm_ref_env *env) {
     const float *logits = (const float *)(uintptr_t)a->logits;
     const uint32_t *tokens = (const uint32_t *)(uintptr_t)a->tokens;
     uint32_t *keys = (uint32_t *)(uintptr_t)a->keys, pos;

@@ -3,16 +3,14 @@
 #include <math.h>
 #include <string.h>
 
-static float value(const qm_stats_job *j, uint32_t i)
-{
+static float value(const qm_stats_job *j, uint32_t i) {
     const float *x = (const float *)(uintptr_t)j->x, *add = (const float *)(uintptr_t)j->add;
     double v = add ? add[i] : -0.0;
     for (uint32_t s = 0; s < j->n_parts; s++) v += x[(size_t)s * j->stride + i];
     return (float)v;
 }
 
-static void look(const qm_stats_job *j, qm_stats_record *r)
-{
+static void look(const qm_stats_job *j, qm_stats_record *r) {
     float *copy = (float *)(uintptr_t)j->copy;
     double sum = 0, squares = 0, deviation = 0;
     uint32_t n = 0;
@@ -40,12 +38,12 @@ static void look(const qm_stats_job *j, qm_stats_record *r)
     r->l2 = sqrt(squares);
 }
 
-void qm_ref_stats(const qm_stats_args *a, const qm_ref_env *env)
-{
+void qm_ref_stats(const qm_stats_args *a, const qm_ref_env *env) {
     const qm_stats_job *jobs = (const qm_stats_job *)(uintptr_t)a->jobs;
     qm_stats_record *out = (qm_stats_record *)(uintptr_t)a->out;
     for (uint32_t i = 0; i < env->grid[0]; i++) look(&jobs[i], &out[i]);
     if (a->words) memcpy((void *)(uintptr_t)a->words_to, (const void *)(uintptr_t)a->words, 4ull * a->n_words);
     if (a->words2)
-        memcpy((char *)(uintptr_t)a->words_to + 4ull * a->n_words, (const void *)(uintptr_t)a->words2, 4ull * a->n_words);
+        memcpy((char *)(uintptr_t)a->words_to + 4ull * a->n_words, (const void *)(uintptr_t)a->words2,
+               4ull * a->n_words);
 }

@@ -13,7 +13,9 @@ static inline uint64_t qm_fnv1a(const void *p, size_t n) {
     return h;
 }
 
-typedef struct { uint64_t k[2]; } qm_hash_key;
+typedef struct {
+    uint64_t k[2];
+} qm_hash_key;
 /* A key from the kernel's random numbers. */
 qm_hash_key qm_hash_key_new(void);
 /* SipHash-1-3 (Aumasson, Bernstein: "SipHash: a fast short-input PRF", 2012) of a followed by b. Texts that collide under

@@ -9,7 +9,10 @@
 
 enum { SLOTS = 16 };
 enum { FREE, TAKEN, SET };
-static struct { atomic_int state; char path[PATH_MAX]; } slots[SLOTS];
+static struct {
+    atomic_int state;
+    char path[PATH_MAX];
+} slots[SLOTS];
 
 int qm_scratch_add(const char *path) {
     size_t n = strlen(path) + 1;

@@ -42,8 +42,9 @@ void qm_hash_add(qm_hash *h, const void *p, size_t n) {
 void qm_hash_add_str(qm_hash *h, const char *s) { qm_hash_add(h, s, strlen(s) + 1); }
 
 int qm_cache_dir(char *dir, size_t n) {
-    static const struct { const char *var, *rest; } from[] = {
-        {"QMOE_CACHE", ""}, {"XDG_CACHE_HOME", "/qmoe-gpu"}, {"HOME", "/.cache/qmoe-gpu"}};
+    static const struct {
+        const char *var, *rest;
+    } from[] = {{"QMOE_CACHE", ""}, {"XDG_CACHE_HOME", "/qmoe-gpu"}, {"HOME", "/.cache/qmoe-gpu"}};
     static atomic_int warned;
     for (size_t i = 0; i < sizeof from / sizeof from[0]; i++) {
         const char *v = getenv(from[i].var);

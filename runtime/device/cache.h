@@ -7,7 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct { uint64_t a, b; } qm_hash; /* 128 bits: two FNV-1a sums of different start */
+typedef struct {
+    uint64_t a, b;
+} qm_hash; /* 128 bits: two FNV-1a sums of different start */
 qm_hash qm_hash_begin(void);
 void qm_hash_add(qm_hash *h, const void *p, size_t n);
 void qm_hash_add_str(qm_hash *h, const char *s); /* with its NUL, so that "ab","c" differs from "a","bc" */

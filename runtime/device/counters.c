@@ -29,9 +29,15 @@ void qm_counters_take(qm_counters *c) {
     qm_sim_counters s;
     qm_sim_counters_get(&s);
     qm_sim_counters_reset();
-    *c = (qm_counters){.launches = s.launches, .warp_insts = s.warp_insts, .thread_insts = s.thread_insts,
-                       .load_bytes = s.gld_bytes, .store_bytes = s.gst_bytes, .load_sectors = s.gld_sectors,
-                       .store_sectors = s.gst_sectors, .shared_passes = s.shared_wavefronts, .atomics = s.atomics,
+    *c = (qm_counters){.launches = s.launches,
+                       .warp_insts = s.warp_insts,
+                       .thread_insts = s.thread_insts,
+                       .load_bytes = s.gld_bytes,
+                       .store_bytes = s.gst_bytes,
+                       .load_sectors = s.gld_sectors,
+                       .store_sectors = s.gst_sectors,
+                       .shared_passes = s.shared_wavefronts,
+                       .atomics = s.atomics,
                        .barriers = s.barriers};
 }
 

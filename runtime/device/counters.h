@@ -6,13 +6,13 @@
 
 typedef struct {
     uint64_t launches;
-    uint64_t warp_insts;    /* instructions issued */
-    uint64_t thread_insts;  /* the same times the lanes that take part */
+    uint64_t warp_insts;                  /* instructions issued */
+    uint64_t thread_insts;                /* the same times the lanes that take part */
     uint64_t load_bytes, store_bytes;     /* global, as requested by the lanes */
     uint64_t load_sectors, store_sectors; /* global, 32 bytes each */
-    uint64_t shared_passes; /* through shared memory, bank conflicts included */
+    uint64_t shared_passes;               /* through shared memory, bank conflicts included */
     uint64_t atomics;
-    uint64_t barriers;      /* arrivals of a CTA */
+    uint64_t barriers; /* arrivals of a CTA */
 } qm_counters;
 
 /* 1: this device counts (and its clock has no meaning). */

@@ -28,11 +28,11 @@ int qm_cuda_driver(qm_cuda *t, qm_err *e) {
     /* The library stays open for good: the driver starts threads that must not lose their code. */
     char missing[256] = "";
     size_t n_missing = 0;
-#define QM_CU(field, symbol, params)                                                          \
-    if (load_symbol(lib, symbol, &t->field, sizeof t->field)) {                               \
-        size_t used_ = strlen(missing);                                                       \
+#define QM_CU(field, symbol, params)                                                           \
+    if (load_symbol(lib, symbol, &t->field, sizeof t->field)) {                                \
+        size_t used_ = strlen(missing);                                                        \
         snprintf(missing + used_, sizeof missing - used_, "%s" symbol, n_missing ? ", " : ""); \
-        n_missing++;                                                                          \
+        n_missing++;                                                                           \
     }
 #define QM_CU_OPT(field, symbol, params) (void)load_symbol(lib, symbol, &t->field, sizeof t->field);
 #include "../../contracts/cuda.def"
@@ -40,8 +40,9 @@ int qm_cuda_driver(qm_cuda *t, qm_err *e) {
     if (n_missing) {
         memset(t, 0, sizeof *t);
         dlclose(lib); /* nothing of it has run */
-        return qm_fail(e, QM_ERR_DEVICE, "%s lacks %zu entry points (%s): a driver of CUDA 11.4 (470) or later is needed",
-                       name, n_missing, missing);
+        return qm_fail(e, QM_ERR_DEVICE,
+                       "%s lacks %zu entry points (%s): a driver of CUDA 11.4 (470) or later is needed", name,
+                       n_missing, missing);
     }
     return 0;
 }

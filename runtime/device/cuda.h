@@ -22,8 +22,8 @@ typedef struct {
     qm_cuda cu;
     CUdevice dev;
     CUcontext ctx;
-    char spec[16];      /* "cuda:0" or "sim": what ran, for logs and answers */
-    char name[128];     /* the device's own name */
+    char spec[16];  /* "cuda:0" or "sim": what ran, for logs and answers */
+    char name[128]; /* the device's own name */
     int cc_major, cc_minor;
     int n_sm, l2_bytes;
     double bytes_per_s; /* of its memory, by the driver's clock and width; 0: it does not say */
@@ -46,9 +46,12 @@ int qm_device_mem(qm_device *d, size_t *avail, size_t *total, qm_err *e);
 
 /* Turns a CUresult into an error with the driver's own name and text; `what` names the call. */
 int qm_cu_fail(qm_device *d, CUresult r, const char *what, qm_err *e);
-#define QM_CU_TRY(d, call)                                                       \
-    do {                                                                         \
-        CUresult r_ = (d)->cu.call;                                              \
-        if (r_ != CUDA_SUCCESS) { rc = qm_cu_fail((d), r_, #call, e); goto out; } \
+#define QM_CU_TRY(d, call)                      \
+    do {                                        \
+        CUresult r_ = (d)->cu.call;             \
+        if (r_ != CUDA_SUCCESS) {               \
+            rc = qm_cu_fail((d), r_, #call, e); \
+            goto out;                           \
+        }                                       \
     } while (0)
 #endif

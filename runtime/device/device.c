@@ -12,19 +12,18 @@
 #define PROBE_WORD 0x716d6f65u /* "qmoe" */
 
 /* The lowest .version and .target that all our kernels may use: a driver that loads this loads them. */
-static const char probe_ptx[] =
-    ".version 7.4\n"
-    ".target sm_80\n"
-    ".address_size 64\n"
-    ".visible .entry qm_probe(.param .u64 out)\n"
-    "{\n"
-    "    .reg .b64 %p;\n"
-    "    .reg .b32 %v;\n"
-    "    ld.param.u64 %p, [out];\n"
-    "    mov.u32 %v, 0x716d6f65;\n"
-    "    st.global.u32 [%p], %v;\n"
-    "    ret;\n"
-    "}\n";
+static const char probe_ptx[] = ".version 7.4\n"
+                                ".target sm_80\n"
+                                ".address_size 64\n"
+                                ".visible .entry qm_probe(.param .u64 out)\n"
+                                "{\n"
+                                "    .reg .b64 %p;\n"
+                                "    .reg .b32 %v;\n"
+                                "    ld.param.u64 %p, [out];\n"
+                                "    mov.u32 %v, 0x716d6f65;\n"
+                                "    st.global.u32 [%p], %v;\n"
+                                "    ret;\n"
+                                "}\n";
 
 static int probe(qm_device *d, qm_err *e) {
     int rc = 0;

@@ -160,7 +160,11 @@ static json_t *cache_report(void) {
 }
 
 /* ---- the text view ---- */
-typedef struct { qm_write_fn w; void *user; int rc; } sink;
+typedef struct {
+    qm_write_fn w;
+    void *user;
+    int rc;
+} sink;
 static void say(sink *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void say(sink *s, const char *fmt, ...) {
     char line[5000];
@@ -198,15 +202,14 @@ static int say_all(const json_t *r, qm_write_fn w, void *user) {
     size_t i;
     say(&s, "%-10s qmoe-gpu %s\n", "program", str(r, "version"));
     say(&s, "%-10s %s, %s, %d cores;", "host", str(h, "os"), str(h, "arch"), (int)num(h, "cores"));
-    json_array_foreach(json_object_get(h, "vector_features"), i, v) say(&s, " %s", json_string_value(v));
+    json_array_foreach (json_object_get(h, "vector_features"), i, v) say(&s, " %s", json_string_value(v));
     say(&s, "\n%-10s %.1f of %.1f GiB available; the 30B Q4_K_M file has %.1f GiB\n", "memory",
         qm_gib(num(h, "memory_available_bytes")), qm_gib(num(h, "memory_bytes")), qm_gib(FILE_30B_BYTES));
     if (yes(drv, "found"))
         say(&s, "%-10s CUDA %s, %s%s%s\n", "driver", str(drv, "cuda_version"), str(drv, "path"),
             *str(drv, "why_not") ? ": " : "", str(drv, "why_not"));
-    else
-        say(&s, "%-10s none: %s\n", "driver", str(drv, "why_not"));
-    json_array_foreach(json_object_get(r, "gpus"), i, v) say_device(&s, v);
+    else say(&s, "%-10s none: %s\n", "driver", str(drv, "why_not"));
+    json_array_foreach (json_object_get(r, "gpus"), i, v) say_device(&s, v);
     if (!i) say(&s, "%-10s none\n", "gpu");
     say_device(&s, json_object_get(r, "sim"));
     if (yes(rtc, "found")) say(&s, "%-10s %s, %s\n", "nvrtc", str(rtc, "version"), str(rtc, "path"));
@@ -257,7 +260,8 @@ int qm_doctor(int json, qm_write_fn w, void *user, qm_err *e) {
     if (json) {
         text = json_dumps(r, JSON_INDENT(2));
         if (!text) rc = qm_fail(e, QM_ERR_NOMEM, "doctor: out of host memory");
-        else if (w(user, text, strlen(text)) || w(user, "\n", 1)) rc = qm_fail(e, QM_ERR_CANCELLED, "doctor: stopped by the caller");
+        else if (w(user, text, strlen(text)) || w(user, "\n", 1))
+            rc = qm_fail(e, QM_ERR_CANCELLED, "doctor: stopped by the caller");
     } else if (say_all(r, w, user)) {
         rc = qm_fail(e, QM_ERR_CANCELLED, "doctor: stopped by the caller");
     }

@@ -9,14 +9,18 @@
 #include <string.h>
 
 /* The texts that tools/embed.sh put into the program: "matvec.ptx", "repack.cu" ..., then {NULL, NULL}. */
-typedef struct { const char *name, *text; } embedded_text;
+typedef struct {
+    const char *name, *text;
+} embedded_text;
 extern const embedded_text qm_embedded[];
 
 /* One line per op: its word, and the word of its enum and of its sizes in abi.h. */
+/* clang-format off */
 #define QM_OPS(X)                                                                                       \
     X(embed, EMBED) X(rmsnorm, RMSNORM) X(matvec, MATVEC) X(moe_up, MOE_UP) X(moe_matvec, MOE_MATVEC)   \
     X(swiglu, SWIGLU) X(qkrope, QKROPE) X(attn, ATTN) X(combine, COMBINE) X(router, ROUTER)             \
     X(sample_scan, SAMPLE_SCAN) X(sample_draw, SAMPLE_DRAW) X(probe, PROBE) X(stats, STATS) X(walk, WALK)
+/* clang-format on */
 #define X(word, WORD) op_##word = QM_OP_##WORD, size_##word = QM_##WORD##_SIZE,
 enum { QM_OPS(X) op_end_ };
 #undef X
@@ -41,9 +45,7 @@ int qm_kernel_find(qm_op_kind op, int wtype, int head_dim) {
     return -1;
 }
 
-const char *qm_op_name(qm_op_kind op) {
-    return (unsigned)op < QM_N_OPS ? op_names[op] : "unknown op";
-}
+const char *qm_op_name(qm_op_kind op) { return (unsigned)op < QM_N_OPS ? op_names[op] : "unknown op"; }
 
 static const char *text_of(const char *file, const char *ext) {
     size_t n = strlen(file);
@@ -76,8 +78,8 @@ int qm_module_load(qm_device *d, const char *name, const void *image, CUmodule *
 
 struct qm_kernels {
     qm_device *d;
-    CUmodule module[QM_N_OPS];     /* [op], NULL until first use: one file an op */
-    CUfunction func[N_KERNELS];    /* NULL until first use */
+    CUmodule module[QM_N_OPS];      /* [op], NULL until first use: one file an op */
+    CUfunction func[N_KERNELS];     /* NULL until first use */
     unsigned shared_set[N_KERNELS]; /* bytes of dynamic shared memory already allowed */
 };
 
@@ -140,14 +142,15 @@ static int launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, 
     if (rc) return rc;
     const qm_kernel_info *info = &qm_kernel_table[i];
     if (!block || block > (unsigned)info->max_block || !grid[0] || !grid[1] || !grid[2])
-        return qm_fail(e, QM_ERR_ARG, "kernel %s: grid %u,%u,%u block %u (1..%d threads)", info->entry, grid[0], grid[1],
-                       grid[2], block, info->max_block);
+        return qm_fail(e, QM_ERR_ARG, "kernel %s: grid %u,%u,%u block %u (1..%d threads)", info->entry, grid[0],
+                       grid[1], grid[2], block, info->max_block);
     if ((rc = allow_shared(k, i, shared, e))) return rc;
     /* One by-value struct; the driver copies info->args_bytes of it before it returns. */
     void *params[1];
     memcpy(params, &args, sizeof args);
-    CUresult r = resident ? k->d->cu.LaunchCooperativeKernel(f, grid[0], grid[1], grid[2], block, 1, 1, shared, s, params)
-                          : k->d->cu.LaunchKernel(f, grid[0], grid[1], grid[2], block, 1, 1, shared, s, params, NULL);
+    CUresult r = resident
+                     ? k->d->cu.LaunchCooperativeKernel(f, grid[0], grid[1], grid[2], block, 1, 1, shared, s, params)
+                     : k->d->cu.LaunchKernel(f, grid[0], grid[1], grid[2], block, 1, 1, shared, s, params, NULL);
     if (r != CUDA_SUCCESS) {
         rc = qm_cu_fail(k->d, r, resident ? "LaunchCooperativeKernel()" : "LaunchKernel()", e);
         qm_err_prefix(e, "kernel %s", info->entry);

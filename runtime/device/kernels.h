@@ -5,8 +5,18 @@
 #include "cuda.h"
 
 typedef enum {
-    QM_OP_EMBED, QM_OP_RMSNORM, QM_OP_MATVEC, QM_OP_MOE_UP, QM_OP_MOE_MATVEC, QM_OP_SWIGLU,
-    QM_OP_QKROPE, QM_OP_ATTN, QM_OP_COMBINE, QM_OP_ROUTER, QM_OP_SAMPLE_SCAN, QM_OP_SAMPLE_DRAW,
+    QM_OP_EMBED,
+    QM_OP_RMSNORM,
+    QM_OP_MATVEC,
+    QM_OP_MOE_UP,
+    QM_OP_MOE_MATVEC,
+    QM_OP_SWIGLU,
+    QM_OP_QKROPE,
+    QM_OP_ATTN,
+    QM_OP_COMBINE,
+    QM_OP_ROUTER,
+    QM_OP_SAMPLE_SCAN,
+    QM_OP_SAMPLE_DRAW,
     QM_OP_PROBE, /* no op of a plan: measures memory (runtime/exec/probe.h) */
     QM_OP_WALK,  /* likewise: walks a run of ops (runtime/exec/walk.h) */
     QM_OP_STATS, /* likewise: looks at what ops have left (runtime/exec/trace.h) */
@@ -15,13 +25,13 @@ typedef enum {
 
 typedef struct {
     qm_op_kind op;
-    const char *file;   /* "matvec" */
-    int wtype;          /* -1: none */
+    const char *file; /* "matvec" */
+    int wtype;        /* -1: none */
     int head_dim;
     const char *entry;
     int max_block;
     double tolerance;
-    int args_bytes;     /* size of the argument struct */
+    int args_bytes; /* size of the argument struct */
 } qm_kernel_info;
 
 extern const qm_kernel_info qm_kernel_table[];
@@ -46,8 +56,8 @@ void qm_kernels_close(qm_kernels *k);
 int qm_kernels_get(qm_kernels *k, int i, CUfunction *f, qm_err *e);
 /* Launches entry i with its argument struct; grid and block as abi.h says; shared: bytes of dynamic
  * shared memory (0 for most). */
-int qm_kernels_launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared,
-                      const void *args, CUstream s, qm_err *e);
+int qm_kernels_launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared, const void *args,
+                      CUstream s, qm_err *e);
 /* The same for a cooperative grid: all of its CTAs are resident at once, or it fails. */
 int qm_kernels_launch_resident(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared,
                                const void *args, CUstream s, qm_err *e);

@@ -16,11 +16,11 @@ typedef struct {
     qm_fill_fn fill;
     void *user;
     uint8_t *buf;
-    uint64_t off;        /* of buf[0] in the destination */
-    size_t bytes, part;  /* the whole, and the step between parts (a multiple of the unit) */
-    size_t next;         /* first byte that nobody has taken */
-    int busy;            /* threads inside fill */
-    int rc;              /* of the failed part with the lowest offset */
+    uint64_t off;       /* of buf[0] in the destination */
+    size_t bytes, part; /* the whole, and the step between parts (a multiple of the unit) */
+    size_t next;        /* first byte that nobody has taken */
+    int busy;           /* threads inside fill */
+    int rc;             /* of the failed part with the lowest offset */
     uint64_t rc_off;
     qm_err err;
 } fill_job;
@@ -29,9 +29,9 @@ struct qm_uploader {
     qm_device *d;
     CUstream stream;
     size_t staging_bytes;
-    int n_buffers, turn, used; /* used: a copy has been queued */
-    void *buf[MAX_BUFFERS];       /* pinned, staging_bytes each */
-    CUevent copied[MAX_BUFFERS];  /* recorded behind each copy */
+    int n_buffers, turn, used;   /* used: a copy has been queued */
+    void *buf[MAX_BUFFERS];      /* pinned, staging_bytes each */
+    CUevent copied[MAX_BUFFERS]; /* recorded behind each copy */
     int pending[MAX_BUFFERS];
     pthread_t thread[MAX_THREADS]; /* besides the caller's own */
     int n_workers, stop;
@@ -82,7 +82,8 @@ int qm_uploader_open_threads(qm_uploader **out, qm_device *d, CUstream s, size_t
     int rc = 0;
     *out = NULL;
     if (!staging_bytes || n_buffers < 2 || n_buffers > MAX_BUFFERS || n_threads < 1 || n_threads > MAX_THREADS)
-        return qm_fail(e, QM_ERR_ARG, "uploader: %d buffers of %zu bytes, %d threads", n_buffers, staging_bytes, n_threads);
+        return qm_fail(e, QM_ERR_ARG, "uploader: %d buffers of %zu bytes, %d threads", n_buffers, staging_bytes,
+                       n_threads);
     qm_uploader *u = calloc(1, sizeof *u);
     if (!u) return qm_fail(e, QM_ERR_NOMEM, "uploader: out of host memory");
     u->d = d;

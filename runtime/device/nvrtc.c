@@ -20,15 +20,16 @@ typedef struct nvrtc_program_ *nvrtc_program;
     X(Version, nvrtc_result, (int *major, int *minor))                                                  \
     X(GetNumSupportedArchs, nvrtc_result, (int *n))                                                     \
     X(GetSupportedArchs, nvrtc_result, (int *archs))                                                    \
-    X(CreateProgram, nvrtc_result, (nvrtc_program *p, const char *src, const char *name, int n_headers, \
-                                    const char *const *headers, const char *const *names))              \
-    X(DestroyProgram, nvrtc_result, (nvrtc_program *p))                                                 \
+    X(CreateProgram, nvrtc_result,                                                                      \
+      (nvrtc_program * p, const char *src, const char *name, int n_headers, const char *const *headers, \
+       const char *const *names))                                                                       \
+    X(DestroyProgram, nvrtc_result, (nvrtc_program * p))                                                \
     X(CompileProgram, nvrtc_result, (nvrtc_program p, int n, const char *const *options))               \
-    X(GetPTXSize, nvrtc_result, (nvrtc_program p, size_t *n))                                           \
+    X(GetPTXSize, nvrtc_result, (nvrtc_program p, size_t * n))                                          \
     X(GetPTX, nvrtc_result, (nvrtc_program p, char *out))                                               \
-    X(GetCUBINSize, nvrtc_result, (nvrtc_program p, size_t *n))                                         \
+    X(GetCUBINSize, nvrtc_result, (nvrtc_program p, size_t * n))                                        \
     X(GetCUBIN, nvrtc_result, (nvrtc_program p, char *out))                                             \
-    X(GetProgramLogSize, nvrtc_result, (nvrtc_program p, size_t *n))                                    \
+    X(GetProgramLogSize, nvrtc_result, (nvrtc_program p, size_t * n))                                   \
     X(GetProgramLog, nvrtc_result, (nvrtc_program p, char *out))
 
 struct qm_nvrtc {
@@ -51,11 +52,11 @@ static int load_from(qm_nvrtc *n, const char *name, char *missing, size_t missin
     void *lib = open_trusted(name, missing, missing_n);
     if (!lib) return -1;
     const char *lost = NULL;
-#define X(field, ret, params)                                 \
-    do {                                                      \
-        void *p_ = dlsym(lib, "nvrtc" #field);                \
-        if (p_) memcpy(&n->field, &p_, sizeof p_);            \
-        else if (!lost) lost = "nvrtc" #field;                \
+#define X(field, ret, params)                      \
+    do {                                           \
+        void *p_ = dlsym(lib, "nvrtc" #field);     \
+        if (p_) memcpy(&n->field, &p_, sizeof p_); \
+        else if (!lost) lost = "nvrtc" #field;     \
     } while (0);
     NVRTC_API(X)
 #undef X
@@ -105,8 +106,8 @@ int qm_nvrtc_open(qm_nvrtc **out, qm_err *e) {
     if (own && *own) {
         if (load_from(n, own, missing, sizeof missing) == 0) goto found;
         free(n);
-        return qm_fail(e, QM_ERR_UNSUPPORTED, "no NVRTC at %.200s, which QMOE_NVRTC names%s%s", own, missing[0] ? ": " : "",
-                       missing);
+        return qm_fail(e, QM_ERR_UNSUPPORTED, "no NVRTC at %.200s, which QMOE_NVRTC names%s%s", own,
+                       missing[0] ? ": " : "", missing);
     }
     program_folder(dir, sizeof dir);
     for (int i = 0; i < 2; i++)
@@ -120,8 +121,10 @@ int qm_nvrtc_open(qm_nvrtc **out, qm_err *e) {
         if (load_from(n, path, missing, sizeof missing) == 0) goto found;
     }
     free(n);
-    return qm_fail(e, QM_ERR_UNSUPPORTED, "no NVRTC: libnvrtc.so.13 is not on the loader's path, beside the program or in "
-                   "/usr/local/cuda/lib64; QMOE_NVRTC may name it%s%s", missing[0] ? ": " : "", missing);
+    return qm_fail(e, QM_ERR_UNSUPPORTED,
+                   "no NVRTC: libnvrtc.so.13 is not on the loader's path, beside the program or in "
+                   "/usr/local/cuda/lib64; QMOE_NVRTC may name it%s%s",
+                   missing[0] ? ": " : "", missing);
 found:
     *out = n;
     return 0;
@@ -155,8 +158,8 @@ int qm_nvrtc_arch(const qm_nvrtc *n, const qm_device *d, char arch[32], qm_err *
     /* PTX moves to any later chip; a cubin only within its major version. */
     int ptx = d->driver_version >= n->major * 1000 + n->minor * 10;
     if (!best || (!ptx && best / 10 != d->cc_major))
-        return qm_fail(e, QM_ERR_UNSUPPORTED, "NVRTC %d.%d cannot compile for %s (sm_%d) with a driver of CUDA %d.%d", n->major,
-                       n->minor, d->name, have, d->driver_version / 1000, d->driver_version % 1000 / 10);
+        return qm_fail(e, QM_ERR_UNSUPPORTED, "NVRTC %d.%d cannot compile for %s (sm_%d) with a driver of CUDA %d.%d",
+                       n->major, n->minor, d->name, have, d->driver_version / 1000, d->driver_version % 1000 / 10);
     snprintf(arch, 32, "%s_%d", ptx ? "compute" : "sm", best);
     return 0;
 }

@@ -10,9 +10,9 @@ static nvtxDomainHandle_t domain; /* NULL: nobody listens */
 
 static void open_domain(void) {
     static const char *const names[QM_PROF_N] = {
-        [QM_PROF_LOAD] = "load",     [QM_PROF_PREFILL] = "prefill",   [QM_PROF_DECODE] = "decode",
-        [QM_PROF_OP] = "op",         [QM_PROF_TOKENIZE] = "tokenize",
-        [QM_PROF_SAMPLE] = "sample", [QM_PROF_BENCH] = "bench",
+        [QM_PROF_LOAD] = "load",   [QM_PROF_PREFILL] = "prefill",   [QM_PROF_DECODE] = "decode",
+        [QM_PROF_OP] = "op",       [QM_PROF_TOKENIZE] = "tokenize", [QM_PROF_SAMPLE] = "sample",
+        [QM_PROF_BENCH] = "bench",
     };
     domain = nvtxDomainCreateA("qmoe-gpu");
     if (!domain) return;
@@ -27,9 +27,9 @@ int qm_prof_on(void) {
 void qm_prof_push(qm_prof_category c, const char *name) {
     /* One colour a category (ARGB), so that phases are told apart at a glance. */
     static const uint32_t colour[QM_PROF_N] = {
-        [QM_PROF_LOAD] = 0xff4e79a7,     [QM_PROF_PREFILL] = 0xfff28e2b,  [QM_PROF_DECODE] = 0xff59a14f,
-        [QM_PROF_OP] = 0xff9c9c9c,       [QM_PROF_TOKENIZE] = 0xffb07aa1,
-        [QM_PROF_SAMPLE] = 0xffe15759,   [QM_PROF_BENCH] = 0xffedc948,
+        [QM_PROF_LOAD] = 0xff4e79a7,  [QM_PROF_PREFILL] = 0xfff28e2b,  [QM_PROF_DECODE] = 0xff59a14f,
+        [QM_PROF_OP] = 0xff9c9c9c,    [QM_PROF_TOKENIZE] = 0xffb07aa1, [QM_PROF_SAMPLE] = 0xffe15759,
+        [QM_PROF_BENCH] = 0xffedc948,
     };
     if (!qm_prof_on()) return;
     nvtxEventAttributes_t a;

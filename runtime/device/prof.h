@@ -6,8 +6,14 @@
 #include "cuda.h"
 
 typedef enum {
-    QM_PROF_LOAD = 1, QM_PROF_PREFILL, QM_PROF_DECODE, QM_PROF_OP, QM_PROF_TOKENIZE, QM_PROF_SAMPLE,
-    QM_PROF_BENCH, QM_PROF_N
+    QM_PROF_LOAD = 1,
+    QM_PROF_PREFILL,
+    QM_PROF_DECODE,
+    QM_PROF_OP,
+    QM_PROF_TOKENIZE,
+    QM_PROF_SAMPLE,
+    QM_PROF_BENCH,
+    QM_PROF_N
 } qm_prof_category;
 
 /* Ranges of one thread nest: each push is closed by one pop in the same thread. */
@@ -26,7 +32,7 @@ static inline int qm_prof_scope_begin_(qm_prof_category c, const char *name) {
 }
 #define QM_PROF_JOIN2_(a, b) a##b
 #define QM_PROF_JOIN_(a, b) QM_PROF_JOIN2_(a, b)
-#define QM_PROF_SCOPE(c, name)                                                                   \
+#define QM_PROF_SCOPE(c, name)                                                                            \
     const int QM_PROF_JOIN_(prof_scope_, __LINE__) __attribute__((cleanup(qm_prof_scope_end_), unused)) = \
         qm_prof_scope_begin_((c), (name))
 

@@ -10,26 +10,24 @@ static const char k_param[] = ", .param .u64 qm_stamp";
 
 /* Registers in a scope of their own; one thread a CTA at the begin, one lane a warp at the end. All ones are
  * the most for the unsigned minimum and the least for the signed maximum. */
-static const char k_begin[] =
-    "\n{\n"
-    ".reg .pred %qms_p;\n.reg .b32 %qms_t;\n.reg .b64 %qms_a, %qms_v;\n"
-    "mov.u32 %qms_t, %tid.x;\n"
-    "setp.eq.u32 %qms_p, %qms_t, 0;\n"
-    "ld.param.u64 %qms_a, [qm_stamp];\n"
-    "mov.u64 %qms_v, %globaltimer;\n"
-    "@%qms_p red.relaxed.gpu.global.min.u64 [%qms_a], %qms_v;\n"
-    "}\n";
-static const char k_end[] =
-    "{\n"
-    ".reg .pred %qms_p;\n.reg .b32 %qms_t;\n.reg .b64 %qms_a, %qms_v;\n"
-    "mov.u32 %qms_t, %tid.x;\n"
-    "and.b32 %qms_t, %qms_t, 31;\n"
-    "setp.eq.u32 %qms_p, %qms_t, 0;\n"
-    "ld.param.u64 %qms_a, [qm_stamp];\n"
-    "mov.u64 %qms_v, %globaltimer;\n"
-    "@%qms_p red.relaxed.gpu.global.max.s64 [%qms_a+8], %qms_v;\n"
-    "}\n"
-    "ret;";
+static const char k_begin[] = "\n{\n"
+                              ".reg .pred %qms_p;\n.reg .b32 %qms_t;\n.reg .b64 %qms_a, %qms_v;\n"
+                              "mov.u32 %qms_t, %tid.x;\n"
+                              "setp.eq.u32 %qms_p, %qms_t, 0;\n"
+                              "ld.param.u64 %qms_a, [qm_stamp];\n"
+                              "mov.u64 %qms_v, %globaltimer;\n"
+                              "@%qms_p red.relaxed.gpu.global.min.u64 [%qms_a], %qms_v;\n"
+                              "}\n";
+static const char k_end[] = "{\n"
+                            ".reg .pred %qms_p;\n.reg .b32 %qms_t;\n.reg .b64 %qms_a, %qms_v;\n"
+                            "mov.u32 %qms_t, %tid.x;\n"
+                            "and.b32 %qms_t, %qms_t, 31;\n"
+                            "setp.eq.u32 %qms_p, %qms_t, 0;\n"
+                            "ld.param.u64 %qms_a, [qm_stamp];\n"
+                            "mov.u64 %qms_v, %globaltimer;\n"
+                            "@%qms_p red.relaxed.gpu.global.max.s64 [%qms_a+8], %qms_v;\n"
+                            "}\n"
+                            "ret;";
 
 typedef struct {
     char *s;
@@ -145,7 +143,8 @@ void qm_stamped_close(qm_stamped *k) {
 }
 
 int qm_stamped_load(qm_stamped *k, int i, qm_err *e) {
-    if (i < 0 || i >= qm_n_kernels) return qm_fail(e, QM_ERR_ARG, "kernel %d is not in the table of %d", i, qm_n_kernels);
+    if (i < 0 || i >= qm_n_kernels)
+        return qm_fail(e, QM_ERR_ARG, "kernel %d is not in the table of %d", i, qm_n_kernels);
     const qm_kernel_info *info = &qm_kernel_table[i];
     int rc = 0;
     if (k->func[i]) return 0;

@@ -67,12 +67,12 @@ static int fill_pool(qm_session *s, uint64_t seed, qm_err *e) {
     random_halves(chunk, CHUNK_BYTES / 2, seed);
     if (!d) {
         char *pool = (char *)(uintptr_t)qm_ref_bases(g, s->seq).base[QM_SPACE_KV];
-        for (uint64_t at = 0; at < total; at += have)
-            memcpy(pool + at, chunk, total - at < have ? total - at : have);
+        for (uint64_t at = 0; at < total; at += have) memcpy(pool + at, chunk, total - at < have ? total - at : have);
         goto out;
     }
     if (g->exec == &qm_executor_ref) {
-        rc = qm_fail(e, QM_ERR_UNSUPPORTED, "bench: executor %s: a depth can only be reached by computing it", g->exec->name);
+        rc = qm_fail(e, QM_ERR_UNSUPPORTED, "bench: executor %s: a depth can only be reached by computing it",
+                     g->exec->name);
         goto out;
     }
     CUdeviceptr pool = qm_graph_address(g, s->seq, p, QM_REF(QM_SPACE_KV, 0));
@@ -184,7 +184,8 @@ int qm_bench_run(qm_engine *g, const qm_bench_test *t, uint64_t *samples_ns, qm_
     int rc;
     memset(r, 0, sizeof *r);
     if (!n || (t->n_prompt && t->n_gen) || !t->reps)
-        return qm_fail(e, QM_ERR_ARG, "bench: %u tokens of prompt, %u to generate, %u runs", t->n_prompt, t->n_gen, t->reps);
+        return qm_fail(e, QM_ERR_ARG, "bench: %u tokens of prompt, %u to generate, %u runs", t->n_prompt, t->n_gen,
+                       t->reps);
     if ((uint64_t)t->depth + n > g->limits.n_ctx)
         return qm_fail(e, QM_ERR_LIMIT, "%u tokens behind a depth of %u exceed the context of %u", n, t->depth,
                        g->limits.n_ctx);

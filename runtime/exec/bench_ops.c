@@ -50,14 +50,16 @@ static const qm_chip *next_chip(const char **s, int *all, int *rc, qm_err *e) {
     return c;
 }
 
-int qm_bench_predict_ops(const char *path, const char *chips, const qm_ops_opts *o, qm_write_fn w, void *user, qm_err *e) {
+int qm_bench_predict_ops(const char *path, const char *chips, const qm_ops_opts *o, qm_write_fn w, void *user,
+                         qm_err *e) {
     qm_predictor *pr = NULL;
     qm_report *p = NULL;
     qm_machine m;
     const qm_chip *c;
     int all = 0, rc = 0, walked = o->executor && !strcmp(o->executor, qm_executor_persistent.name);
     if (o->executor && !walked && strcmp(o->executor, qm_executor_graph.name))
-        return qm_fail(e, QM_ERR_ARG, "an estimate of the executor '%s': there are those of graph and persistent", o->executor);
+        return qm_fail(e, QM_ERR_ARG, "an estimate of the executor '%s': there are those of graph and persistent",
+                       o->executor);
     for (const char *s = chips; (c = next_chip(&s, &all, &rc, e));) {} /* a wrong word before any work */
     if (rc) return rc;
     if (!*chips) return qm_fail(e, QM_ERR_ARG, "no chip is named");

@@ -12,9 +12,9 @@
 #include "engine.h"
 
 struct qm_said {
-    qm_rendered r;      /* text [n], own: the conversation; the answer is behind it, and is data */
-    uint32_t n_tokens;  /* of the session, that stand for it */
-    int closed;         /* it ends with a control token */
+    qm_rendered r;     /* text [n], own: the conversation; the answer is behind it, and is data */
+    uint32_t n_tokens; /* of the session, that stand for it */
+    int closed;        /* it ends with a control token */
 };
 
 void qm_said_free(qm_said *d) {
@@ -63,7 +63,8 @@ static int tokenize_rest(const qm_engine *g, const qm_rendered *r, size_t from, 
     if (!(rest.own = malloc((r->n_own + 1) * sizeof *rest.own))) return qm_fail(e, QM_ERR_NOMEM, "chat: out of memory");
     for (size_t i = 0; i < r->n_own; i++)
         if (r->own[i].end > from)
-            rest.own[rest.n_own++] = (qm_template_span){r->own[i].start < from ? 0 : r->own[i].start - from, r->own[i].end - from};
+            rest.own[rest.n_own++] =
+                (qm_template_span){r->own[i].start < from ? 0 : r->own[i].start - from, r->own[i].end - from};
     int rc = tokenize(g, &rest, out, e);
     free(rest.own);
     return rc;
@@ -125,7 +126,8 @@ typedef struct {
 static int on_token(void *user, uint32_t id, const char *text, size_t n) {
     listener *l = user;
     int ends = id != UINT32_MAX && qm_token_is_eog(l->tok, id) && !l->o->ignore_eos; /* no part of the answer */
-    qm_str b = id != UINT32_MAX && !ends ? qm_token_bytes(l->tok, id) : (qm_str){"", 0}; /* a control token's are in no text */
+    qm_str b =
+        id != UINT32_MAX && !ends ? qm_token_bytes(l->tok, id) : (qm_str){"", 0}; /* a control token's are in no text */
     if (append(&l->raw, b.s, b.n) || append(&l->text, text, n)) l->failed = 1;
     return l->o->on_token ? l->o->on_token(l->o->user, id, text, n) : 0;
 }
@@ -175,7 +177,8 @@ static void remember(qm_session *s, listener *l, qm_said **d, const qm_gen_stats
     *d = NULL;
 }
 
-int qm_session_chat(qm_session *s, const qm_message *m, size_t n_messages, const qm_gen_opts *o, qm_gen_stats *st, qm_err *e) {
+int qm_session_chat(qm_session *s, const qm_message *m, size_t n_messages, const qm_gen_opts *o, qm_gen_stats *st,
+                    qm_err *e) {
     qm_tokens ids = {0};
     *st = (qm_gen_stats){0};
     listener l = {.o = o, .tok = s->g->tok};
@@ -187,8 +190,8 @@ int qm_session_chat(qm_session *s, const qm_message *m, size_t n_messages, const
     if (rc) goto out;
     uint32_t n_ctx = s->g->limits.n_ctx;
     if (ids.n + 1 > n_ctx) {
-        rc = qm_fail(e, QM_ERR_LIMIT, "the conversation has %zu tokens and an answer needs room too; the context has %u",
-                     ids.n, n_ctx);
+        rc = qm_fail(e, QM_ERR_LIMIT,
+                     "the conversation has %zu tokens and an answer needs room too; the context has %u", ids.n, n_ctx);
         goto out;
     }
     if (!ids.n) {
@@ -208,7 +211,8 @@ int qm_session_chat(qm_session *s, const qm_message *m, size_t n_messages, const
     rc = qm_generate(s, ids.v + keep, ids.n - keep, &own, st, e);
     st->n_reused = keep;
     if (!rc) remember(s, &l, &d, st);
-    else if (before && s->n >= before->n_tokens) s->said = before, before = NULL; /* cancelled behind it: it holds still */
+    else if (before && s->n >= before->n_tokens)
+        s->said = before, before = NULL; /* cancelled behind it: it holds still */
 out:
     qm_said_free(before);
     qm_said_free(d);

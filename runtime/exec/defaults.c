@@ -16,7 +16,8 @@ static double get(const qm_gguf *f, range r) {
     if (found < 0) qm_log(QM_LOG_WARN, "%s; %g is used", e.msg, r.otherwise);
     if (found <= 0) return r.otherwise;
     if (v >= r.lo && v <= r.hi) return v;
-    qm_log(QM_LOG_WARN, "%s: %s is %g, outside %g .. %g; %g is used", qm_gguf_path(f), r.key, v, r.lo, r.hi, r.otherwise);
+    qm_log(QM_LOG_WARN, "%s: %s is %g, outside %g .. %g; %g is used", qm_gguf_path(f), r.key, v, r.lo, r.hi,
+           r.otherwise);
     return r.otherwise;
 }
 
@@ -43,8 +44,9 @@ static void get_sequence(const qm_gguf *f, qm_sampling *p) {
 
 /* What llama.cpp would do by these keys and this program does not. */
 static void say_what_is_missing(const qm_gguf *f) {
-    static const char *const known[] = {"temp", "top_k", "top_p", "min_p", "penalty_repeat", "penalty_last_n", "sequence",
-                                        "xtc_threshold", "mirostat_tau", "mirostat_eta"}; /* the last three alone do nothing */
+    static const char *const known[] = {"temp",           "top_k",          "top_p",    "min_p",
+                                        "penalty_repeat", "penalty_last_n", "sequence", "xtc_threshold",
+                                        "mirostat_tau",   "mirostat_eta"}; /* the last three alone do nothing */
     const char *prefix = "general.sampling.";
     for (size_t i = 0; i < qm_gguf_n_kv(f); i++) {
         qm_str key = qm_gguf_kv_at(f, i)->key;
@@ -60,7 +62,8 @@ static void say_what_is_missing(const qm_gguf *f) {
         snprintf(name, sizeof name, "%s%.*s", prefix, (int)(key.n < 32 ? key.n : 32), key.s);
         int found = qm_gguf_get_f32(f, name, &v, &e);
         if (found > 0 && v == 0) continue; /* off */
-        if (found > 0) qm_log(QM_LOG_WARN, "%s: %s is %g; this is not supported, and left out", qm_gguf_path(f), name, v);
+        if (found > 0)
+            qm_log(QM_LOG_WARN, "%s: %s is %g; this is not supported, and left out", qm_gguf_path(f), name, v);
         else qm_log(QM_LOG_WARN, "%s: %s is not supported, and left out", qm_gguf_path(f), name);
     }
 }

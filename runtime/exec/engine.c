@@ -84,7 +84,9 @@ static int choose_context(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     int rc = o->measure ? o->measure(o->user, g, &sized.n_needed, &sized.n_wanted, e) : 0;
     if (!rc && g->dev) rc = qm_device_mem(g->dev, &free_bytes, &total, e);
     g->limits.n_sm = g->dev ? (uint32_t)g->dev->n_sm : REF_SM;
-    if (!rc) rc = qm_memory_choose(&g->memory, g->place, g->limits, free_bytes, total, &sized, g->dev ? g->dev->spec : "the host", e);
+    if (!rc)
+        rc = qm_memory_choose(&g->memory, g->place, g->limits, free_bytes, total, &sized,
+                              g->dev ? g->dev->spec : "the host", e);
     g->limits.n_ctx = g->memory.n_ctx;
     g->limits.n_pages = (g->memory.n_ctx + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS;
     return rc;
@@ -96,7 +98,8 @@ static int set_limits(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     g->limits.l2_bytes = g->dev ? (uint64_t)g->dev->l2_bytes : 0;
     g->limits.prefetch_bytes = qm_prefetch_bytes(g->dev ? g->dev->bytes_per_s : 0, g->limits.l2_bytes);
     unsigned long kib = ULONG_MAX, beside = 1;
-    if ((rc = env_number("QMOE_PREFETCH", 65536, &kib, e)) || (rc = env_number("QMOE_BESIDE", 1, &beside, e))) return rc;
+    if ((rc = env_number("QMOE_PREFETCH", 65536, &kib, e)) || (rc = env_number("QMOE_BESIDE", 1, &beside, e)))
+        return rc;
     if (kib != ULONG_MAX) g->limits.prefetch_bytes = (uint64_t)kib << 10;
     g->limits.chain = !beside;
     return qm_pages_open(&g->kv, g->limits.n_pages, e);

@@ -64,10 +64,12 @@ static_assert(QM_RUN_AHEAD < QM_RESULT_RING, "a result is overwritten before it 
 
 /* The chat format (format.c). open hands out what close takes, on failure too. */
 typedef struct qm_chat_format qm_chat_format;
-int qm_chat_format_open(qm_chat_format **out, const qm_gguf *g, const qm_tokenizer *t, const qm_engine_opts *o, qm_err *e);
+int qm_chat_format_open(qm_chat_format **out, const qm_gguf *g, const qm_tokenizer *t, const qm_engine_opts *o,
+                        qm_err *e);
 void qm_chat_format_close(qm_chat_format *f);
 const char *qm_chat_format_name(const qm_chat_format *f);
-int qm_chat_format_render(const qm_chat_format *f, const qm_tokenizer *t, const qm_message *m, size_t n, qm_rendered *out, qm_err *e);
+int qm_chat_format_render(const qm_chat_format *f, const qm_tokenizer *t, const qm_message *m, size_t n,
+                          qm_rendered *out, qm_err *e);
 /* What a session's tokens say (chat.c). */
 typedef struct qm_said qm_said;
 void qm_said_free(qm_said *d);
@@ -80,14 +82,14 @@ struct qm_engine {
     qm_place *place;
     qm_tokenizer *tok;
     qm_chat_format *format;
-    int tok_flags;             /* QM_TOK_NO_NFC or 0 */
+    int tok_flags; /* QM_TOK_NO_NFC or 0 */
     qm_limits limits;
     qm_pages kv;
     qm_plan *plans[QM_MAX_PLANS];
     int n_plans;
-    qm_memory memory;          /* what it takes, by part */
-    uint64_t scratch_bytes;    /* of the largest plan */
-    qm_device *dev;            /* NULL for ref */
+    qm_memory memory;       /* what it takes, by part */
+    uint64_t scratch_bytes; /* of the largest plan */
+    qm_device *dev;         /* NULL for ref */
     const qm_executor *exec;
     void *exec_state;
     qm_engine_info info;
@@ -101,10 +103,10 @@ int qm_engine_each_plan(qm_engine *g, qm_plan_fn fn, void *user, qm_err *e);
 struct qm_session {
     qm_engine *g;
     qm_seq *seq;
-    uint32_t *ids;      /* [n_ctx + 1] tokens by position */
-    uint32_t n;         /* tokens the sequence has */
-    uint32_t n_cached;  /* of these, how many have their keys and values in the cache (<= n) */
-    uint32_t *pages;    /* [n_pages] block table */
+    uint32_t *ids;     /* [n_ctx + 1] tokens by position */
+    uint32_t n;        /* tokens the sequence has */
+    uint32_t n_cached; /* of these, how many have their keys and values in the cache (<= n) */
+    uint32_t *pages;   /* [n_pages] block table */
     uint32_t n_pages;
     qm_said *said;       /* NULL: nobody knows */
     const qm_plan *last; /* plan of the last step with logits; NULL: none since the last truncation */

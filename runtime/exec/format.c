@@ -7,9 +7,9 @@
 #include "engine.h"
 
 struct qm_chat_format {
-    qm_template *t;   /* NULL: ChatML */
-    json_t *kwargs;   /* object: more variables of the template */
-    json_t *trusted;  /* object: bos_token, eos_token */
+    qm_template *t;  /* NULL: ChatML */
+    json_t *kwargs;  /* object: more variables of the template */
+    json_t *trusted; /* object: bos_token, eos_token */
     char name[24];
 };
 
@@ -28,8 +28,10 @@ static int set_kwargs(qm_chat_format *f, const char *text, qm_err *e) {
     json_error_t at;
     f->kwargs = text ? json_loads(text, JSON_REJECT_DUPLICATES, &at) : json_object();
     if (!f->kwargs && !text) return qm_fail(e, QM_ERR_NOMEM, "chat format: out of memory");
-    if (!f->kwargs) return qm_fail(e, QM_ERR_ARG, "template kwargs: line %d, column %d: %s", at.line, at.column, at.text);
-    if (!json_is_object(f->kwargs)) return qm_fail(e, QM_ERR_ARG, "template kwargs: expected an object: {\"name\": value, ...}");
+    if (!f->kwargs)
+        return qm_fail(e, QM_ERR_ARG, "template kwargs: line %d, column %d: %s", at.line, at.column, at.text);
+    if (!json_is_object(f->kwargs))
+        return qm_fail(e, QM_ERR_ARG, "template kwargs: expected an object: {\"name\": value, ...}");
     for (int i = 0; i < 4; i++)
         if (json_object_get(f->kwargs, ours[i]))
             return qm_fail(e, QM_ERR_ARG, "template kwargs: \"%s\" is not for the caller to set", ours[i]);
@@ -37,19 +39,22 @@ static int set_kwargs(qm_chat_format *f, const char *text, qm_err *e) {
 }
 
 static int set_tokens(qm_chat_format *f, const qm_gguf *g, const qm_tokenizer *t, qm_err *e) {
-    static const char *const names[][2] = {{"bos_token", "tokenizer.ggml.bos_token_id"}, {"eos_token", "tokenizer.ggml.eos_token_id"}};
+    static const char *const names[][2] = {{"bos_token", "tokenizer.ggml.bos_token_id"},
+                                           {"eos_token", "tokenizer.ggml.eos_token_id"}};
     if (!(f->trusted = json_object())) return qm_fail(e, QM_ERR_NOMEM, "chat format: out of memory");
     for (int i = 0; i < 2; i++) {
         uint32_t id;
         if (qm_gguf_get_u32(g, names[i][1], &id, NULL) <= 0 || id >= qm_tokenizer_n(t)) continue;
         qm_str s = qm_token_bytes(t, id);
         json_t *v = json_stringn(s.s, s.n);
-        if (v) json_object_set_new(f->trusted, names[i][0], v); /* a token that is no UTF-8 has no place in a template */
+        if (v)
+            json_object_set_new(f->trusted, names[i][0], v); /* a token that is no UTF-8 has no place in a template */
     }
     return 0;
 }
 
-int qm_chat_format_open(qm_chat_format **out, const qm_gguf *g, const qm_tokenizer *t, const qm_engine_opts *o, qm_err *e) {
+int qm_chat_format_open(qm_chat_format **out, const qm_gguf *g, const qm_tokenizer *t, const qm_engine_opts *o,
+                        qm_err *e) {
     qm_chat_format *f = *out = calloc(1, sizeof *f);
     qm_str text;
     qm_err why;
@@ -64,7 +69,8 @@ int qm_chat_format_open(qm_chat_format **out, const qm_gguf *g, const qm_tokeniz
     }
     int found = qm_gguf_get_str(g, "tokenizer.chat_template", &text, &why);
     if (found > 0 && text.n) found = qm_template_compile(&f->t, text.s, text.n, &why) ? -1 : 1;
-    if (found < 0) qm_log(QM_LOG_WARN, "%s: tokenizer.chat_template: %s; plain ChatML is used instead", qm_gguf_path(g), why.msg);
+    if (found < 0)
+        qm_log(QM_LOG_WARN, "%s: tokenizer.chat_template: %s; plain ChatML is used instead", qm_gguf_path(g), why.msg);
     if (f->t) strcpy(f->name, "the file's template");
     return 0;
 }
@@ -81,7 +87,8 @@ static int check_utf8(const qm_message *m, size_t n, qm_err *e) {
             if (at < len && role)
                 return qm_fail(e, QM_ERR_ARG, "message %zu: its role is not UTF-8 at byte %zu (0x%02x)", i, at, s[at]);
             if (at < len)
-                return qm_fail(e, QM_ERR_ARG, "message %zu (%.16s): not UTF-8 at byte %zu (0x%02x)", i, m[i].role, at, s[at]);
+                return qm_fail(e, QM_ERR_ARG, "message %zu (%.16s): not UTF-8 at byte %zu (0x%02x)", i, m[i].role, at,
+                               s[at]);
         }
     return 0;
 }
@@ -98,7 +105,8 @@ static json_t *messages(const qm_message *m, size_t n) {
     return list;
 }
 
-int qm_chat_format_render(const qm_chat_format *f, const qm_tokenizer *t, const qm_message *m, size_t n, qm_rendered *out, qm_err *e) {
+int qm_chat_format_render(const qm_chat_format *f, const qm_tokenizer *t, const qm_message *m, size_t n,
+                          qm_rendered *out, qm_err *e) {
     *out = (qm_rendered){0};
     int rc = check_utf8(m, n, e);
     if (rc) return rc;
@@ -106,7 +114,8 @@ int qm_chat_format_render(const qm_chat_format *f, const qm_tokenizer *t, const 
     json_t *list = messages(m, n);
     if (!list) return qm_fail(e, QM_ERR_NOMEM, "chat format: out of memory");
     /* tools and documents are None where transformers has none to give. */
-    json_t *data = json_pack("{s:o, s:b, s:n, s:n}", "messages", list, "add_generation_prompt", 1, "tools", "documents");
+    json_t *data =
+        json_pack("{s:o, s:b, s:n, s:n}", "messages", list, "add_generation_prompt", 1, "tools", "documents");
     rc = !data || json_object_update(data, f->kwargs) ? qm_fail(e, QM_ERR_NOMEM, "chat format: out of memory") : 0;
     if (!rc) rc = qm_template_render(f->t, &(qm_template_vars){.data = data, .trusted = f->trusted}, out, e);
     json_decref(data);

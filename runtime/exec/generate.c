@@ -15,7 +15,7 @@ const char *qm_finish_name(qm_finish f) {
 typedef struct {
     const qm_gen_opts *o;
     qm_utf8_stream utf8;
-    char *held;        /* text not yet given out: it may be the beginning of a stop string */
+    char *held; /* text not yet given out: it may be the beginning of a stop string */
     size_t n, cap;
 } emitter;
 
@@ -78,9 +78,10 @@ static int check_prompt(const qm_session *s, const uint32_t *prompt, size_t n, c
                        s->n, n, o->max_tokens, g->limits.n_ctx);
     uint64_t pages = (need + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS;
     if (pages > (uint64_t)s->n_pages + g->kv.n_free)
-        return qm_fail(e, QM_ERR_LIMIT, "%llu tokens need %llu pages of KV cache, but this sequence holds %u and only "
-                       "%u of %u pages are free", (unsigned long long)need, (unsigned long long)pages, s->n_pages,
-                       g->kv.n_free, g->kv.n_pages);
+        return qm_fail(e, QM_ERR_LIMIT,
+                       "%llu tokens need %llu pages of KV cache, but this sequence holds %u and only "
+                       "%u of %u pages are free",
+                       (unsigned long long)need, (unsigned long long)pages, s->n_pages, g->kv.n_free, g->kv.n_pages);
     for (size_t i = 0; i < n; i++)
         if (prompt[i] >= g->model->hp.n_vocab)
             return qm_fail(e, QM_ERR_ARG, "prompt token %zu: id %u is outside the vocabulary of %u", i, prompt[i],
@@ -93,10 +94,10 @@ static int check_prompt(const qm_session *s, const uint32_t *prompt, size_t n, c
 static int decode(qm_session *s, emitter *m, qm_gen_stats *st, double start, qm_err *e) {
     const qm_engine *g = s->g;
     const qm_gen_opts *o = m->o;
-    uint32_t first = s->n;              /* position of the first generated token */
+    uint32_t first = s->n; /* position of the first generated token */
     uint32_t room = g->limits.n_ctx - first;
     uint32_t want = o->max_tokens && o->max_tokens < room ? o->max_tokens : room;
-    uint32_t issued = 1;                /* results on their way: the prompt's last step gives token 0 */
+    uint32_t issued = 1; /* results on their way: the prompt's last step gives token 0 */
     const double first_time = qm_now();
     int rc = 0;
     st->first_token_s = first_time - start;
@@ -120,7 +121,8 @@ static int decode(qm_session *s, emitter *m, qm_gen_stats *st, double start, qm_
         if ((rc = emit(m, id, bytes, 0, &st->finish, e))) return rc;
     }
     st->decode_s = qm_now() - first_time;
-    if (st->finish == QM_FINISH_NONE) st->finish = want == room && want != o->max_tokens ? QM_FINISH_CONTEXT : QM_FINISH_LENGTH;
+    if (st->finish == QM_FINISH_NONE)
+        st->finish = want == room && want != o->max_tokens ? QM_FINISH_CONTEXT : QM_FINISH_LENGTH;
     if (st->finish != QM_FINISH_STOP && st->finish != QM_FINISH_CALLBACK) {
         qm_finish ignored = QM_FINISH_NONE;
         rc = emit(m, UINT32_MAX, (qm_str){"", 0}, 1, &ignored, e);

@@ -21,15 +21,15 @@ typedef struct {
 enum { PUT_BYTES = 64 << 10, PUT_BUFFERS = 8 };
 
 struct qm_seq {
-    CUdeviceptr block;          /* qm_seq_layout */
+    CUdeviceptr block; /* qm_seq_layout */
     qm_seq_layout layout;
-    uint32_t pos;               /* the next step's */
+    uint32_t pos; /* the next step's */
     const qm_plan *plan[QM_MAX_PLANS];
     CUgraphExec graph[QM_MAX_PLANS]; /* captured from plan[i] */
     qm_walk walk[QM_MAX_PLANS];      /* persistent: its ops as records */
     int n_graphs;
-    qm_result *ring;            /* [QM_RESULT_RING], pinned: the device writes it */
-    CUdeviceptr d_ring;         /* the same, as the device sees it */
+    qm_result *ring;    /* [QM_RESULT_RING], pinned: the device writes it */
+    CUdeviceptr d_ring; /* the same, as the device sees it */
     CUevent done[QM_RESULT_RING];
 };
 
@@ -38,9 +38,10 @@ struct qm_seq {
 static int alloc(qm_device *d, CUdeviceptr *p, uint64_t bytes, qm_err *e) {
     CUresult r = d->cu.MemAlloc(p, bytes ? bytes : 1);
     if (r == CUDA_ERROR_OUT_OF_MEMORY && d->integrated)
-        return qm_fail(e, QM_ERR_NOMEM, "%s: %.2f GiB cannot be allocated although that much can be freed: the page cache of files "
-                       "read before holds it. `sync; echo 3 | sudo tee /proc/sys/vm/drop_caches` gives it back", d->spec,
-                       qm_gib((double)bytes));
+        return qm_fail(e, QM_ERR_NOMEM,
+                       "%s: %.2f GiB cannot be allocated although that much can be freed: the page cache of files "
+                       "read before holds it. `sync; echo 3 | sudo tee /proc/sys/vm/drop_caches` gives it back",
+                       d->spec, qm_gib((double)bytes));
     return r ? qm_cu_fail(d, r, "MemAlloc()", e) : 0;
 }
 
@@ -62,7 +63,9 @@ static int load_module(modules *m, int kernel, qm_err *e) {
     if (m->said || qm_now() - m->start < COMPILING_S) return rc;
     m->said = 1;
     if (m->o->notice)
-        m->o->notice(m->o->user, "the driver is compiling the kernels; 10 s and more the first time, later they come from its cache");
+        m->o->notice(
+            m->o->user,
+            "the driver is compiling the kernels; 10 s and more the first time, later they come from its cache");
     return rc;
 }
 
@@ -300,7 +303,8 @@ static int graph_step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
     device_state *x = g->exec_state;
     qm_device *d = g->dev;
     int i = find(s, p), rc = 0;
-    if (i == s->n_graphs) return qm_fail(e, QM_ERR_ARG, "executor: a step of %u splits was not prepared", p->shape.n_splits);
+    if (i == s->n_graphs)
+        return qm_fail(e, QM_ERR_ARG, "executor: a step of %u splits was not prepared", p->shape.n_splits);
     QM_CU_TRY(d, GraphLaunch(s->graph[i], x->stream));
     QM_CU_TRY(d, EventRecord(s->done[s->pos % QM_RESULT_RING], x->stream));
     s->pos++;
@@ -331,10 +335,10 @@ out:
     return rc;
 }
 
-#define EXECUTOR(name)                                                                                        \
-    {                                                                                                         \
-        name, graph_open, graph_close, graph_seq_open, graph_seq_close, graph_prepare, graph_put_tokens,      \
-            graph_put_pages, graph_set_pos, graph_put_sampling, graph_step, graph_wait, graph_result, graph_logits,                        \
+#define EXECUTOR(name)                                                                                              \
+    {                                                                                                               \
+        name, graph_open, graph_close, graph_seq_open, graph_seq_close, graph_prepare, graph_put_tokens,            \
+            graph_put_pages, graph_set_pos, graph_put_sampling, graph_step, graph_wait, graph_result, graph_logits, \
     }
 const qm_executor qm_executor_graph = EXECUTOR("graph");
 /* The same, but that a step's ops are walked by one resident kernel (walk.h). */

@@ -17,7 +17,8 @@
 /* The plan is shown for an RTX 4090 (128 SMs) at the model's first 4096 positions. */
 enum { SHOW_SM = 128, SHOW_CTX = 4096, SHOW_ELEMENTS = 6, SHOW_STRING = 72 };
 
-static const char *const kv_names[] = {"u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "str", "arr", "u64", "i64", "f64"};
+static const char *const kv_names[] = {"u8",   "i8",  "u16", "i16", "u32", "i32", "f32",
+                                       "bool", "str", "arr", "u64", "i64", "f64"};
 
 /* Integers that a reader of JSON can hold exactly are numbers, larger ones strings; so are numbers that JSON lacks. */
 static json_t *unsigned_json(uint64_t v) {
@@ -30,9 +31,13 @@ static json_t *real_json(double v) {
 static json_t *scalar_json(const qm_kv *kv) {
     switch (kv->type) {
     case QM_KV_STR: return qm_json_text(kv->v.str.s, kv->v.str.n);
-    case QM_KV_F32: case QM_KV_F64: return real_json(kv->v.f);
+    case QM_KV_F32:
+    case QM_KV_F64: return real_json(kv->v.f);
     case QM_KV_BOOL: return json_boolean(kv->v.u);
-    case QM_KV_I8: case QM_KV_I16: case QM_KV_I32: case QM_KV_I64: return json_integer(kv->v.i);
+    case QM_KV_I8:
+    case QM_KV_I16:
+    case QM_KV_I32:
+    case QM_KV_I64: return json_integer(kv->v.i);
     default: return unsigned_json(kv->v.u);
     }
 }
@@ -81,8 +86,9 @@ static void show_kv(qm_out *o, const qm_kv *kv) {
 }
 
 static void show_meta(qm_out *o, const qm_gguf *g, json_t *root) {
-    if (!root) qm_say(o, "metadata: %zu keys, GGUF v%u, %u file(s), %.2f GiB\n", qm_gguf_n_kv(g), qm_gguf_version(g),
-                   qm_gguf_n_shards(g), qm_gib((double)qm_gguf_file_bytes(g)));
+    if (!root)
+        qm_say(o, "metadata: %zu keys, GGUF v%u, %u file(s), %.2f GiB\n", qm_gguf_n_kv(g), qm_gguf_version(g),
+               qm_gguf_n_shards(g), qm_gib((double)qm_gguf_file_bytes(g)));
     json_t *meta = root ? json_object() : NULL;
     for (size_t i = 0; i < qm_gguf_n_kv(g); i++) {
         const qm_kv *kv = qm_gguf_kv_at(g, i);
@@ -90,7 +96,8 @@ static void show_meta(qm_out *o, const qm_gguf *g, json_t *root) {
             show_kv(o, kv);
             continue;
         }
-        qm_json_put(meta, kv->key.s, kv->key.n, kv->type == QM_KV_ARR ? array_json(kv, SHOW_ELEMENTS) : scalar_json(kv));
+        qm_json_put(meta, kv->key.s, kv->key.n,
+                    kv->type == QM_KV_ARR ? array_json(kv, SHOW_ELEMENTS) : scalar_json(kv));
     }
     if (root) json_object_set_new(root, "metadata", meta);
 }
@@ -107,17 +114,18 @@ static void show_tensors(qm_out *o, const qm_gguf *g, json_t *root) {
         if (root) {
             json_t *ne = json_array();
             for (uint32_t d = 0; d < t->n_dims; d++) json_array_append_new(ne, json_integer((json_int_t)t->ne[d]));
-            json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:I, s:i, s:I}", "name", qm_json_text(t->name.s, t->name.n), "type",
-                                                  type, "shape", ne, "bytes", (json_int_t)t->bytes, "shard",
-                                                  (int)t->shard, "offset", (json_int_t)t->file_off));
+            json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:I, s:i, s:I}", "name",
+                                                  qm_json_text(t->name.s, t->name.n), "type", type, "shape", ne,
+                                                  "bytes", (json_int_t)t->bytes, "shard", (int)t->shard, "offset",
+                                                  (json_int_t)t->file_off));
             continue;
         }
         char shape[96], name[320];
         int n = 0;
         for (uint32_t d = 0; d < t->n_dims; d++)
             n += snprintf(shape + n, sizeof shape - (size_t)n, "%s%llu", d ? ", " : "", (unsigned long long)t->ne[d]);
-        qm_say(o, "  %-40s %-5s [%s]%*s %12llu bytes\n", qm_text_show(name, sizeof name, t->name.s, t->name.n), type, shape, n < 24 ? 24 - n : 0, "",
-            (unsigned long long)t->bytes);
+        qm_say(o, "  %-40s %-5s [%s]%*s %12llu bytes\n", qm_text_show(name, sizeof name, t->name.s, t->name.n), type,
+               shape, n < 24 ? 24 - n : 0, "", (unsigned long long)t->bytes);
     }
     if (root) {
         json_object_set_new(root, "tensors", list);
@@ -126,30 +134,32 @@ static void show_tensors(qm_out *o, const qm_gguf *g, json_t *root) {
     for (int i = 0; i < 64; i++)
         if (count[i])
             qm_say(o, "  %4llu of %-5s %10.2f MiB\n", (unsigned long long)count[i], qm_ggml_type_name((uint32_t)i),
-                qm_mib((double)bytes[i]));
+                   qm_mib((double)bytes[i]));
 }
 
 static void show_op(qm_out *o, const qm_op *op, json_t *list) {
     const qm_kernel_info *k = &qm_kernel_table[op->kernel];
     if (list) {
-        json_array_append_new(
-            list, json_pack("{s:i, s:s, s:s, s:s, s:[iii], s:i, s:i, s:I, s:I}", "layer", op->layer, "slot", op->slot,
-                            "op", qm_op_name(op->kind), "kernel", k->entry, "grid", (int)op->grid[0],
-                            (int)op->grid[1], (int)op->grid[2], "block", (int)op->block, "shared", (int)op->shared,
-                            "weights", (json_int_t)op->weights, "weight_bytes", (json_int_t)op->weight_bytes));
+        json_array_append_new(list, json_pack("{s:i, s:s, s:s, s:s, s:[iii], s:i, s:i, s:I, s:I}", "layer", op->layer,
+                                              "slot", op->slot, "op", qm_op_name(op->kind), "kernel", k->entry, "grid",
+                                              (int)op->grid[0], (int)op->grid[1], (int)op->grid[2], "block",
+                                              (int)op->block, "shared", (int)op->shared, "weights",
+                                              (json_int_t)op->weights, "weight_bytes", (json_int_t)op->weight_bytes));
         return;
     }
     char layer[12] = "-";
     if (op->layer >= 0) snprintf(layer, sizeof layer, "%d", op->layer);
     qm_say(o, "  %4s %-14s %-28s %5u x%3u x%2u CTAs of %4u %12llu bytes\n", layer, op->slot, k->entry, op->grid[0],
-        op->grid[1], op->grid[2], op->block, (unsigned long long)op->weight_bytes);
+           op->grid[1], op->grid[2], op->block, (unsigned long long)op->weight_bytes);
 }
 
 static void show_plan(qm_out *o, const qm_plan *p, json_t *root) {
     const qm_place *pl = p->place;
     if (!root) {
-        qm_say(o, "plan of one decode step: %d ops, %.1f MB of weights read, %.2f GiB on the device, %.2f MiB of scratch,\n"
-               "  %llu bytes of KV cache per position (geometry for %u SMs)\n",
+        qm_say(
+            o,
+            "plan of one decode step: %d ops, %.1f MB of weights read, %.2f GiB on the device, %.2f MiB of scratch,\n"
+            "  %llu bytes of KV cache per position (geometry for %u SMs)\n",
             p->n_ops, 1e-6 * (double)p->weight_bytes, qm_gib((double)pl->bytes), qm_mib((double)p->scratch_bytes),
             (unsigned long long)(qm_kv_pool_bytes(&pl->model->hp, 1) / QM_PAGE_TOKENS), p->limits.n_sm);
         for (int i = 0; i < p->n_ops; i++) show_op(o, &p->ops[i], NULL);
@@ -158,9 +168,9 @@ static void show_plan(qm_out *o, const qm_plan *p, json_t *root) {
     json_t *ops = json_array();
     for (int i = 0; i < p->n_ops; i++) show_op(o, &p->ops[i], ops);
     json_object_set_new(root, "plan",
-                        json_pack("{s:I, s:I, s:I, s:I, s:i, s:o}", "weight_bytes_per_token", (json_int_t)p->weight_bytes,
-                                  "device_weight_bytes", (json_int_t)pl->bytes, "scratch_bytes",
-                                  (json_int_t)p->scratch_bytes, "kv_bytes_per_position",
+                        json_pack("{s:I, s:I, s:I, s:I, s:i, s:o}", "weight_bytes_per_token",
+                                  (json_int_t)p->weight_bytes, "device_weight_bytes", (json_int_t)pl->bytes,
+                                  "scratch_bytes", (json_int_t)p->scratch_bytes, "kv_bytes_per_position",
                                   (json_int_t)(qm_kv_pool_bytes(&pl->model->hp, 1) / QM_PAGE_TOKENS), "sms",
                                   (int)p->limits.n_sm, "ops", ops));
 }

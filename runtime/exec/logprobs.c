@@ -69,7 +69,8 @@ static void sift(uint32_t *h, uint32_t i, uint32_t n, const float *l) {
     }
 }
 
-void qm_lp_from_logits(qm_lp_record *r, const float *logits, uint32_t n_vocab, uint32_t k, uint32_t next, uint32_t *tmp) {
+void qm_lp_from_logits(qm_lp_record *r, const float *logits, uint32_t n_vocab, uint32_t k, uint32_t next,
+                       uint32_t *tmp) {
     double lse = qm_log_sum_exp(logits, n_vocab), named = 0;
     r->k = k;
     r->next = next < n_vocab ? (double)logits[next] - lse : NAN;
@@ -146,7 +147,8 @@ static int read_header(qm_lp_file *f, uint64_t size, qm_err *e) {
     int rc = read_bytes(f, h, sizeof h, "header", e);
     if (rc) return rc;
     if (memcmp(h, MAGIC, sizeof MAGIC))
-        return qm_fail(e, QM_ERR_FORMAT, "%s: not a file of log-probabilities (it should begin with qmoe-lp1)", f->path);
+        return qm_fail(e, QM_ERR_FORMAT, "%s: not a file of log-probabilities (it should begin with qmoe-lp1)",
+                       f->path);
     f->n_vocab = get32(h + 8);
     f->k = get32(h + 12);
     uint32_t n_seqs = get32(h + 16), n_note = get32(h + 20);
@@ -165,8 +167,8 @@ static int read_header(qm_lp_file *f, uint64_t size, qm_err *e) {
         *q = (qm_lp_seq){get32(s), get32(s + 4), get32(s + 8), NULL};
         tokens += q->n_tokens;
         if (!q->n_tokens || q->first >= q->end || q->end > q->n_tokens || 4 * tokens > size)
-            return qm_fail(e, QM_ERR_FORMAT, "%s: sequence %u: %u tokens, positions %u to %u scored", f->path, i, q->n_tokens,
-                           q->first, q->end);
+            return qm_fail(e, QM_ERR_FORMAT, "%s: sequence %u: %u tokens, positions %u to %u scored", f->path, i,
+                           q->n_tokens, q->first, q->end);
         f->n_records += q->end - q->first;
     }
     for (uint32_t i = 0; i < n_seqs && !rc; i++) {
@@ -177,8 +179,8 @@ static int read_header(qm_lp_file *f, uint64_t size, qm_err *e) {
         if (!rc) rc = read_bytes(f, w, 4ull * q->n_tokens, "tokens", e);
         for (uint32_t t = 0; t < q->n_tokens && !rc; t++)
             if ((q->tokens[t] = get32(w + 4 * t)) >= f->n_vocab)
-                rc = qm_fail(e, QM_ERR_FORMAT, "%s: sequence %u, token %u: id %u is outside the vocabulary of %u", f->path, i, t,
-                             q->tokens[t], f->n_vocab);
+                rc = qm_fail(e, QM_ERR_FORMAT, "%s: sequence %u, token %u: id %u is outside the vocabulary of %u",
+                             f->path, i, t, q->tokens[t], f->n_vocab);
     }
     free(w);
     return rc;
@@ -228,7 +230,8 @@ int qm_lp_read(qm_lp_file *f, qm_lp_record *r, qm_err *e) {
     /* Rounding moved the sum off 1, which would count in full in a KL; scaled back only its square does. */
     double shift = log(sum);
     if (!(fabs(shift) <= 1e-2))
-        return qm_fail(e, QM_ERR_FORMAT, "%s: record %llu: the probabilities add up to %g", f->path, (unsigned long long)f->at, sum);
+        return qm_fail(e, QM_ERR_FORMAT, "%s: record %llu: the probabilities add up to %g", f->path,
+                       (unsigned long long)f->at, sum);
     for (uint32_t i = 0; i < f->k; i++) r->logp[i] -= shift;
     r->rest -= shift;
     f->at++;
@@ -262,8 +265,13 @@ static int write_header(qm_lp_file *f, qm_err *e) {
 int qm_lp_create(qm_lp_file *f, const char *path, const char *note, uint32_t n_vocab, uint32_t k, const qm_lp_seq *seqs,
                  uint32_t n_seqs, qm_err *e) {
     size_t n_note = note ? strlen(note) : 0;
-    *f = (qm_lp_file){.path = strdup(path), .held = -1, .note = calloc(1, NOTE_MAX + 1), .n_vocab = n_vocab,
-                      .k = k, .n_seqs = n_seqs, .seqs = calloc(n_seqs, sizeof *seqs)};
+    *f = (qm_lp_file){.path = strdup(path),
+                      .held = -1,
+                      .note = calloc(1, NOTE_MAX + 1),
+                      .n_vocab = n_vocab,
+                      .k = k,
+                      .n_seqs = n_seqs,
+                      .seqs = calloc(n_seqs, sizeof *seqs)};
     int rc = f->path && f->note && f->seqs ? set_sizes(f, e) : no_memory(e);
     if (rc) goto out;
     if (note) memcpy(f->note, note, n_note < NOTE_MAX ? n_note : NOTE_MAX);

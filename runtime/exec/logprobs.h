@@ -13,32 +13,33 @@ typedef struct {
 
 /* What may follow one position. */
 typedef struct {
-    uint32_t k;     /* entries: the k likeliest tokens, likeliest first; or all, by id */
-    uint32_t *ids;  /* [k] */
-    double *logp;   /* [k] natural logarithms */
-    double rest;    /* log-probability of all other tokens together; -INFINITY where there are none */
-    double next;    /* of the token that does follow; NAN: there is none, or it is not known */
+    uint32_t k;    /* entries: the k likeliest tokens, likeliest first; or all, by id */
+    uint32_t *ids; /* [k] */
+    double *logp;  /* [k] natural logarithms */
+    double rest;   /* log-probability of all other tokens together; -INFINITY where there are none */
+    double next;   /* of the token that does follow; NAN: there is none, or it is not known */
 } qm_lp_record;
 int qm_lp_record_alloc(qm_lp_record *r, uint32_t k, qm_err *e);
 void qm_lp_record_free(qm_lp_record *r);
 /* logits [n_vocab] to a record of k entries (k = n_vocab: all). next: the token that follows, UINT32_MAX: none.
  * Equal logits are ordered by id. tmp: [n_vocab] */
-void qm_lp_from_logits(qm_lp_record *r, const float *logits, uint32_t n_vocab, uint32_t k, uint32_t next, uint32_t *tmp);
+void qm_lp_from_logits(qm_lp_record *r, const float *logits, uint32_t n_vocab, uint32_t k, uint32_t next,
+                       uint32_t *tmp);
 /* log(sum(exp(logits))) */
 double qm_log_sum_exp(const float *logits, uint32_t n);
 
 typedef struct {
-    FILE *f;               /* being read, and held (file/input.h) in slot `held`; else NULL */
+    FILE *f;                /* being read, and held (file/input.h) in slot `held`; else NULL */
     struct qm_outfile *out; /* being written; else NULL */
     int held;
     char *path;
     char *note;
     uint32_t n_vocab, k, n_seqs;
-    qm_lp_seq *seqs;       /* [n_seqs] */
+    qm_lp_seq *seqs;        /* [n_seqs] */
     uint64_t n_records, at; /* in all; written or read so far */
     uint32_t record_bytes;
-    unsigned char *buf;    /* [record_bytes] */
-    double *lp;            /* [k] */
+    unsigned char *buf; /* [record_bytes] */
+    double *lp;         /* [k] */
 } qm_lp_file;
 
 /* Checks the header and that the file is as long as it says. Records then follow in order. */

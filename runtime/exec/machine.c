@@ -84,17 +84,16 @@ void qm_machine_of(qm_device *d, qm_machine *m) {
 void qm_engine_machine(const qm_engine *g, qm_machine *m) { qm_machine_of(g->dev, m); }
 
 static json_t *number(uint64_t v) { return v ? json_integer((json_int_t)v) : json_null(); }
-static json_t *text(const char *s) {
-    return *s ? qm_json_str(s) : json_null();
-}
+static json_t *text(const char *s) { return *s ? qm_json_str(s) : json_null(); }
 
 json_t *qm_machine_json(const qm_machine *m) {
-    return json_pack(
-        "{s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "device",
-        text(m->device), "device_name", text(m->device_name), "simulated", m->simulated, "driver", text(m->driver),
-        "cuda", text(m->cuda), "compute_capability", m->cc ? json_sprintf("%u.%u", m->cc / 10, m->cc % 10) : json_null(),
-        "multiprocessors", number(m->n_sm), "memory_bytes", number(m->mem_bytes), "l2_bytes", number(m->l2_bytes),
-        "clock_khz_peak", number(m->clock_khz), "memory_clock_khz_peak", number(m->mem_clock_khz), "memory_bus_bits",
-        number(m->mem_bus_bits), "cpu", text(m->cpu), "cores", number(m->n_cpu), "os", text(m->os), "arch",
-        text(m->arch), "version", text(m->version), "commit", text(m->commit), "date", text(m->date));
+    return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+                     "device", text(m->device), "device_name", text(m->device_name), "simulated", m->simulated,
+                     "driver", text(m->driver), "cuda", text(m->cuda), "compute_capability",
+                     m->cc ? json_sprintf("%u.%u", m->cc / 10, m->cc % 10) : json_null(), "multiprocessors",
+                     number(m->n_sm), "memory_bytes", number(m->mem_bytes), "l2_bytes", number(m->l2_bytes),
+                     "clock_khz_peak", number(m->clock_khz), "memory_clock_khz_peak", number(m->mem_clock_khz),
+                     "memory_bus_bits", number(m->mem_bus_bits), "cpu", text(m->cpu), "cores", number(m->n_cpu), "os",
+                     text(m->os), "arch", text(m->arch), "version", text(m->version), "commit", text(m->commit), "date",
+                     text(m->date));
 }

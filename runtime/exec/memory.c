@@ -56,10 +56,12 @@ int qm_memory_choose(qm_memory *m, const qm_place *pl, qm_limits l, uint64_t fre
     if (n_ctx > train)
         return qm_fail(e, QM_ERR_LIMIT, "a context of %u exceeds the model's limit of %u (-c sets it)", n_ctx, train);
     if (need > train)
-        return qm_fail(e, QM_ERR_LIMIT, "the prompt and what is to be generated take %llu positions, the model's limit is %u",
+        return qm_fail(e, QM_ERR_LIMIT,
+                       "the prompt and what is to be generated take %llu positions, the model's limit is %u",
                        (unsigned long long)need, train);
     if (n_ctx && need > n_ctx)
-        return qm_fail(e, QM_ERR_LIMIT, "the prompt and what is to be generated take %llu positions, the context (-c) is %u",
+        return qm_fail(e, QM_ERR_LIMIT,
+                       "the prompt and what is to be generated take %llu positions, the context (-c) is %u",
                        (unsigned long long)need, n_ctx);
     uint64_t want = need + QM_SPARE_CTX;
     if (want < o->n_wanted) want = o->n_wanted;
@@ -73,12 +75,13 @@ int qm_memory_choose(qm_memory *m, const qm_place *pl, qm_limits l, uint64_t fre
     if (m->fits) return 0;
     char advice[96] = "; no context is small enough";
     if (m->n_ctx_max) snprintf(advice, sizeof advice, "; the largest context that fits is %u (-c)", m->n_ctx_max);
-    return qm_fail(e, QM_ERR_NOMEM,
-                   "the model needs %.2f GiB of device memory (weights %.2f, KV cache %.2f for %u positions, scratch %.2f, "
-                   "loading and driver %.2f), but %.2f of %.2f GiB can be used on %s%s",
-                   qm_gib((double)m->need), qm_gib((double)m->weights), qm_gib((double)m->kv), m->n_ctx,
-                   qm_gib((double)(m->scratch + m->rope + m->sequence)), qm_gib((double)(m->loading + m->headroom)),
-                   qm_gib((double)m->limit), qm_gib((double)m->total), where, advice);
+    return qm_fail(
+        e, QM_ERR_NOMEM,
+        "the model needs %.2f GiB of device memory (weights %.2f, KV cache %.2f for %u positions, scratch %.2f, "
+        "loading and driver %.2f), but %.2f of %.2f GiB can be used on %s%s",
+        qm_gib((double)m->need), qm_gib((double)m->weights), qm_gib((double)m->kv), m->n_ctx,
+        qm_gib((double)(m->scratch + m->rope + m->sequence)), qm_gib((double)(m->loading + m->headroom)),
+        qm_gib((double)m->limit), qm_gib((double)m->total), where, advice);
 }
 
 int qm_memory_estimate(qm_memory *m, const char *gguf_path, const qm_engine_opts *o, qm_err *e) {

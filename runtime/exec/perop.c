@@ -53,10 +53,10 @@ typedef struct {
     qm_session *s;
     const qm_plan *plan;
     uint32_t depth;
-    qm_stamped *stamped;   /* NULL: the users' kernels */
-    CUdeviceptr stamps;    /* [n_ops] of QM_STAMP_BYTES */
+    qm_stamped *stamped; /* NULL: the users' kernels */
+    CUdeviceptr stamps;  /* [n_ops] of QM_STAMP_BYTES */
     CUgraphExec graph;
-    qm_walk walk;          /* persistent: n > 0 */
+    qm_walk walk; /* persistent: n > 0 */
     qm_timer timer;
 } bench;
 
@@ -84,7 +84,8 @@ static int bench_open(bench *b, qm_engine *g, uint32_t depth, qm_err *e) {
     if (g->exec == &qm_executor_ref)
         return qm_fail(e, QM_ERR_UNSUPPORTED, "per op: the executor %s runs no kernels", g->exec->name);
     if (depth >= g->limits.n_ctx)
-        return qm_fail(e, QM_ERR_LIMIT, "per op: depth %u needs a context of %u, it is %u", depth, depth + 1, g->limits.n_ctx);
+        return qm_fail(e, QM_ERR_LIMIT, "per op: depth %u needs a context of %u, it is %u", depth, depth + 1,
+                       g->limits.n_ctx);
     b->g = g;
     b->depth = depth;
     int rc = qm_session_open(&b->s, g, e);
@@ -103,7 +104,8 @@ int qm_perop_count(qm_engine *g, uint32_t depth, qm_perop **out, qm_err *e) {
     *out = NULL;
     int rc = bench_open(&b, g, depth, e);
     if (rc) return rc;
-    if ((rc = qm_perop_new(&r, b.plan, depth, e)) || (rc = set(&b, 0, e)) || (rc = qm_counters_begin(g->dev, e))) goto out;
+    if ((rc = qm_perop_new(&r, b.plan, depth, e)) || (rc = set(&b, 0, e)) || (rc = qm_counters_begin(g->dev, e)))
+        goto out;
     counting = 1;
     for (int i = 0; i < r->n_ops && !rc; i++) {
         if ((rc = qm_graph_launch_op(g, b.s->seq, b.plan, i, e))) goto out;
@@ -130,8 +132,7 @@ static int launch(void *user, int i, CUstream st, qm_err *e) {
     const qm_op *op = &b->plan->ops[i];
     qm_op_args args;
     qm_graph_args(b->g, b->s->seq, b->plan, i, &args);
-    return qm_stamped_launch(b->stamped, op->kernel, op->grid, op->block, op->shared, &args,
-                             stamp, st, e);
+    return qm_stamped_launch(b->stamped, op->kernel, op->grid, op->block, op->shared, &args, stamp, st, e);
 }
 
 /* The step as a graph of its own: nothing but the ops. Everything is loaded before the capture begins. */
@@ -145,9 +146,12 @@ static int capture(bench *b, qm_err *e) {
         QM_CU_TRY(d, GraphExecDestroy(old));
     }
     for (int i = 0; i < b->plan->n_ops; i++)
-        if (b->stamped ? (rc = qm_stamped_load(b->stamped, b->plan->ops[i].kernel, e)) : (rc = launch(b, i, st, e))) return rc;
+        if (b->stamped ? (rc = qm_stamped_load(b->stamped, b->plan->ops[i].kernel, e)) : (rc = launch(b, i, st, e)))
+            return rc;
     QM_CU_TRY(d, StreamSynchronize(st));
-    if (b->g->exec == &qm_executor_persistent && !b->walk.n && (rc = qm_graph_walk_open(b->g, b->s->seq, b->plan, &b->walk, e))) goto out;
+    if (b->g->exec == &qm_executor_persistent && !b->walk.n &&
+        (rc = qm_graph_walk_open(b->g, b->s->seq, b->plan, &b->walk, e)))
+        goto out;
     rc = qm_capture_plan(d, st, b->plan, &b->walk, launch, b, &b->graph, e);
 out:
     return rc;

@@ -11,31 +11,31 @@ const char *qm_bound_name(qm_bound b); /* "dram" "issue" "l2" "latency", "" */
 
 /* Unknown times are negative. */
 typedef struct {
-    const qm_op *op;      /* in the plan */
-    uint64_t kv_bytes;    /* keys and values read (attn) or written (qkrope) at this depth */
-    qm_counters count;    /* where the step was counted */
-    double begin_ns;      /* from the first op's begin */
-    double time_ns;       /* from its first CTA's begin to its last warp's end */
-    double gap_ns;        /* from the last end before it to its begin */
-    qm_bound bound;       /* of an estimate: what it waits for */
-    double coming;        /* likewise, while it is made: bytes of its prefetch still on their way */
+    const qm_op *op;   /* in the plan */
+    uint64_t kv_bytes; /* keys and values read (attn) or written (qkrope) at this depth */
+    qm_counters count; /* where the step was counted */
+    double begin_ns;   /* from the first op's begin */
+    double time_ns;    /* from its first CTA's begin to its last warp's end */
+    double gap_ns;     /* from the last end before it to its begin */
+    qm_bound bound;    /* of an estimate: what it waits for */
+    double coming;     /* likewise, while it is made: bytes of its prefetch still on their way */
 } qm_op_record;
 
 typedef struct {
     const qm_plan *plan;
-    uint32_t depth;       /* positions before the step's own */
-    qm_op_record *op;     /* [n_ops] */
+    uint32_t depth;   /* positions before the step's own */
+    qm_op_record *op; /* [n_ops] */
     int n_ops;
     int counted, timed, estimated; /* which of the fields above mean something */
-    int walked;           /* of times: by the persistent kernel, not as a graph of kernels */
-    qm_counters total;    /* of the step, where counted */
+    int walked;                    /* of times: by the persistent kernel, not as a graph of kernels */
+    qm_counters total;             /* of the step, where counted */
     uint64_t kv_bytes;
-    int runs;             /* behind the times */
-    double step_ns;       /* the whole step with nothing added: graph launch to its end; estimated likewise */
-    double stamped_ns;    /* the same with stamps: what they disturb is stamped_ns / step_ns */
-    double tick_ns;       /* least difference seen between two stamps: the clock's resolution */
-    char device[128];     /* what ran, or the chip that is estimated */
-    double bandwidth;     /* bytes/s that the chip can reach; 0 = unknown */
+    int runs;          /* behind the times */
+    double step_ns;    /* the whole step with nothing added: graph launch to its end; estimated likewise */
+    double stamped_ns; /* the same with stamps: what they disturb is stamped_ns / step_ns */
+    double tick_ns;    /* least difference seen between two stamps: the clock's resolution */
+    char device[128];  /* what ran, or the chip that is estimated */
+    double bandwidth;  /* bytes/s that the chip can reach; 0 = unknown */
 } qm_perop;
 
 /* The plan of the step at depth and empty records. Free with qm_perop_free. */

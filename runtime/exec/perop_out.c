@@ -31,8 +31,8 @@ static void say(qm_report *p, const char *fmt, ...) {
     put(p, line, n < (int)sizeof line ? (size_t)n : sizeof line - 1);
 }
 
-int qm_report_open(qm_report **out, const qm_ops_opts *o, const char *path, const qm_machine *m, qm_write_fn w, void *user,
-                   qm_err *e) {
+int qm_report_open(qm_report **out, const qm_ops_opts *o, const char *path, const qm_machine *m, qm_write_fn w,
+                   void *user, qm_err *e) {
     qm_report *p = *out = calloc(1, sizeof *p);
     if (!p) return qm_fail(e, QM_ERR_NOMEM, "report: out of memory");
     p->w = w;
@@ -50,7 +50,7 @@ typedef struct {
     const char *slot;
     int n;
     uint64_t weights, weight_bytes, kv_bytes;
-    int kv_read;               /* keys and values are what it is for, not a by-product */
+    int kv_read; /* keys and values are what it is for, not a by-product */
     qm_counters c;
     double time, gap;          /* ns */
     double bound[QM_N_BOUNDS]; /* ns of ops (gap included) that wait for it */
@@ -81,7 +81,9 @@ static int has_times(const qm_perop *r) { return r->timed || r->estimated; }
 /* ---- JSON ---- */
 static json_t *count(int known, uint64_t v) { return known ? json_integer((json_int_t)v) : json_null(); }
 /* Tenths of a nanosecond are all that a time is worth. */
-static json_t *nanoseconds(int known, double v) { return known && v >= 0 ? json_real(round(10 * v) / 10) : json_null(); }
+static json_t *nanoseconds(int known, double v) {
+    return known && v >= 0 ? json_real(round(10 * v) / 10) : json_null();
+}
 /* Below 0 where an op that runs beside the one before it begins before that has ended. */
 static json_t *gap(int known, double v) { return known ? json_real(round(10 * v) / 10) : json_null(); }
 static json_t *rate(int known, double bytes, double ns) {
@@ -92,17 +94,19 @@ static json_t *op_json(const qm_perop *r, int i) {
     const qm_op_record *o = &r->op[i];
     const qm_op *op = o->op;
     const int c = r->counted, t = has_times(r);
-    return json_pack(
-        "{s:s, s:i, s:i, s:i, s:s, s:s, s:s, s:[iii], s:i, s:i, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
-        "record", "op", "depth", (int)r->depth, "i", i, "layer", op->layer, "slot", op->slot, "op", qm_op_name(op->kind),
-        "kernel", qm_kernel_table[op->kernel].entry, "grid", (int)op->grid[0], (int)op->grid[1], (int)op->grid[2], "block",
-        (int)op->block, "shared_bytes", (int)op->shared, "weights", (json_int_t)op->weights, "weight_bytes",
-        (json_int_t)op->weight_bytes, "kv_bytes", (json_int_t)o->kv_bytes, "thread_insts", count(c, o->count.thread_insts),
-        "warp_insts", count(c, o->count.warp_insts), "requested_bytes", count(c, requested(&o->count)), "sectors",
-        count(c, sectors(&o->count)), "shared_passes", count(c, o->count.shared_passes), "barriers",
-        count(c, o->count.barriers), "begin_ns", nanoseconds(t, o->begin_ns), "time_ns", nanoseconds(t, o->time_ns), "gap_ns",
-        gap(t, o->gap_ns), "bytes_per_s", rate(t, (double)(op->weight_bytes + o->kv_bytes), o->time_ns), "bound",
-        r->estimated ? json_string(qm_bound_name(o->bound)) : json_null());
+    return json_pack("{s:s, s:i, s:i, s:i, s:s, s:s, s:s, s:[iii], s:i, s:i, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, "
+                     "s:o, s:o, s:o, s:o, s:o, s:o}",
+                     "record", "op", "depth", (int)r->depth, "i", i, "layer", op->layer, "slot", op->slot, "op",
+                     qm_op_name(op->kind), "kernel", qm_kernel_table[op->kernel].entry, "grid", (int)op->grid[0],
+                     (int)op->grid[1], (int)op->grid[2], "block", (int)op->block, "shared_bytes", (int)op->shared,
+                     "weights", (json_int_t)op->weights, "weight_bytes", (json_int_t)op->weight_bytes, "kv_bytes",
+                     (json_int_t)o->kv_bytes, "thread_insts", count(c, o->count.thread_insts), "warp_insts",
+                     count(c, o->count.warp_insts), "requested_bytes", count(c, requested(&o->count)), "sectors",
+                     count(c, sectors(&o->count)), "shared_passes", count(c, o->count.shared_passes), "barriers",
+                     count(c, o->count.barriers), "begin_ns", nanoseconds(t, o->begin_ns), "time_ns",
+                     nanoseconds(t, o->time_ns), "gap_ns", gap(t, o->gap_ns), "bytes_per_s",
+                     rate(t, (double)(op->weight_bytes + o->kv_bytes), o->time_ns), "bound",
+                     r->estimated ? json_string(qm_bound_name(o->bound)) : json_null());
 }
 
 static json_t *fact_json(const qm_fact *f) {
@@ -110,24 +114,28 @@ static json_t *fact_json(const qm_fact *f) {
 }
 
 static json_t *chip_json(const qm_chip *c) {
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", c->id, "name", c->name, "multiprocessors",
-                     fact_json(&c->sms), "clock_hz", fact_json(&c->clock), "bandwidth", fact_json(&c->bandwidth), "reach",
-                     fact_json(&c->reach), "l2_bytes", fact_json(&c->l2), "issue", fact_json(&c->issue), "node_s",
-                     fact_json(&c->node), "ramp_s", fact_json(&c->ramp), "graph_s", fact_json(&c->graph), "barrier_s", fact_json(&c->barrier));
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", c->id, "name", c->name,
+                     "multiprocessors", fact_json(&c->sms), "clock_hz", fact_json(&c->clock), "bandwidth",
+                     fact_json(&c->bandwidth), "reach", fact_json(&c->reach), "l2_bytes", fact_json(&c->l2), "issue",
+                     fact_json(&c->issue), "node_s", fact_json(&c->node), "ramp_s", fact_json(&c->ramp), "graph_s",
+                     fact_json(&c->graph), "barrier_s", fact_json(&c->barrier));
 }
 
 static json_t *step_json(const qm_report *p, const qm_perop *r, const qm_chip *chip) {
     const qm_model *m = r->plan->place->model;
     const sum s = sum_of(r);
     const int c = r->counted, t = has_times(r);
-    json_t *j = json_pack(
-        "{s:s, s:b, s:s, s:i, s:i, s:s, s:s, s:i, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "record", "step", "estimate",
-        r->estimated, "measured_by", r->estimated ? "prediction" : r->timed ? "time stamps in the kernels" : "software device",
-        "depth", (int)r->depth, "ops", r->n_ops, "device", r->device, "model_name", m->hp.name, "layers", (int)m->hp.n_layers,
-        "weights", (json_int_t)s.weights, "weight_bytes", (json_int_t)s.weight_bytes, "kv_bytes", (json_int_t)s.kv_bytes,
-        "thread_insts", count(c, s.c.thread_insts), "warp_insts", count(c, s.c.warp_insts), "requested_bytes",
-        count(c, requested(&s.c)), "sectors", count(c, sectors(&s.c)), "shared_passes", count(c, s.c.shared_passes),
-        "barriers", count(c, s.c.barriers));
+    json_t *j = json_pack("{s:s, s:b, s:s, s:i, s:i, s:s, s:s, s:i, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}",
+                          "record", "step", "estimate", r->estimated, "measured_by",
+                          r->estimated ? "prediction"
+                          : r->timed   ? "time stamps in the kernels"
+                                       : "software device",
+                          "depth", (int)r->depth, "ops", r->n_ops, "device", r->device, "model_name", m->hp.name,
+                          "layers", (int)m->hp.n_layers, "weights", (json_int_t)s.weights, "weight_bytes",
+                          (json_int_t)s.weight_bytes, "kv_bytes", (json_int_t)s.kv_bytes, "thread_insts",
+                          count(c, s.c.thread_insts), "warp_insts", count(c, s.c.warp_insts), "requested_bytes",
+                          count(c, requested(&s.c)), "sectors", count(c, sectors(&s.c)), "shared_passes",
+                          count(c, s.c.shared_passes), "barriers", count(c, s.c.barriers));
     if (t) json_object_set_new(j, "executor", json_string(r->walked ? "persistent" : "graph"));
     json_object_set_new(j, "model", *p->path ? qm_json_str(p->path) : json_null());
     json_object_set_new(j, "step_ns", nanoseconds(t, r->step_ns));
@@ -136,7 +144,8 @@ static json_t *step_json(const qm_report *p, const qm_perop *r, const qm_chip *c
     json_object_set_new(j, "gaps_ns", gap(t, s.gap));
     json_object_set_new(j, "clock_tick_ns", nanoseconds(r->timed, r->tick_ns));
     json_object_set_new(j, "runs", count(r->timed, (uint64_t)r->runs));
-    json_object_set_new(j, "tokens_per_s", t && r->step_ns > 0 ? json_real(round(1e11 / r->step_ns) / 100) : json_null());
+    json_object_set_new(j, "tokens_per_s",
+                        t && r->step_ns > 0 ? json_real(round(1e11 / r->step_ns) / 100) : json_null());
     json_object_set_new(j, "bytes_per_s", rate(t, (double)(s.weight_bytes + s.kv_bytes), r->step_ns));
     json_object_set_new(j, "bandwidth", r->bandwidth > 0 ? json_real(r->bandwidth) : json_null());
     if (chip) json_object_set_new(j, "chip", chip_json(chip));
@@ -176,7 +185,7 @@ static void csv_row(qm_report *p, const qm_perop *r, int i, int names) {
         csv_word(p, r->device);
         say(p, ",%d", r->estimated);
     }
-    json_object_foreach(j, key, v) {
+    json_object_foreach (j, key, v) {
         if (!strcmp(key, "record")) continue;
         say(p, ",");
         if (names) say(p, "%s", key);
@@ -236,17 +245,19 @@ static void row(qm_report *p, const qm_perop *r, const char *name, const sum *s,
 static void title(qm_report *p, const qm_perop *r) {
     const sum s = sum_of(r);
     const double bytes = (double)(s.weight_bytes + s.kv_bytes);
-    say(p, "%s%s%s, %s, depth %u: %d ops, %.1f MB of weights and %.1f MB of keys and values\n", r->estimated ? "ESTIMATE: " : "",
-        r->device, r->walked ? ", executor persistent" : "", r->plan->place->model->hp.name, r->depth, r->n_ops, 1e-6 * (double)s.weight_bytes, 1e-6 * (double)s.kv_bytes);
+    say(p, "%s%s%s, %s, depth %u: %d ops, %.1f MB of weights and %.1f MB of keys and values\n",
+        r->estimated ? "ESTIMATE: " : "", r->device, r->walked ? ", executor persistent" : "",
+        r->plan->place->model->hp.name, r->depth, r->n_ops, 1e-6 * (double)s.weight_bytes, 1e-6 * (double)s.kv_bytes);
     if (r->counted && !r->estimated) say(p, "counted on the software device: no times\n");
     if (has_times(r)) {
         say(p, "step %.1f us = %.1f tokens/s, %.1f GB/s", 1e-3 * r->step_ns, 1e9 / r->step_ns, bytes / r->step_ns);
-        if (r->bandwidth > 0) say(p, " = %.1f%% of %.0f GB/s", 1e11 * bytes / r->step_ns / r->bandwidth, 1e-9 * r->bandwidth);
+        if (r->bandwidth > 0)
+            say(p, " = %.1f%% of %.0f GB/s", 1e11 * bytes / r->step_ns / r->bandwidth, 1e-9 * r->bandwidth);
         say(p, "; ops %.1f us, gaps %.1f us\n", 1e-3 * s.time, 1e-3 * s.gap);
     }
     if (r->timed)
-        say(p, "with time stamps %.1f us (%+.2f%%), clock tick %.0f ns, mean of %d runs without outliers\n", 1e-3 * r->stamped_ns,
-            100 * (r->stamped_ns / r->step_ns - 1), r->tick_ns, r->runs);
+        say(p, "with time stamps %.1f us (%+.2f%%), clock tick %.0f ns, mean of %d runs without outliers\n",
+            1e-3 * r->stamped_ns, 100 * (r->stamped_ns / r->step_ns - 1), r->tick_ns, r->runs);
 }
 
 enum { MAX_KINDS = 64 };
@@ -284,16 +295,20 @@ static void table(qm_report *p, const qm_perop *r) {
 /* Estimates side by side. */
 static void line(qm_report *p, const qm_perop *r, const qm_chip *c) {
     const sum s = sum_of(r);
-    const double bytes = (double)(s.weight_bytes + s.kv_bytes), ideal = 1e9 * bytes / c->bandwidth.v, whole = s.time + s.gap;
+    const double bytes = (double)(s.weight_bytes + s.kv_bytes), ideal = 1e9 * bytes / c->bandwidth.v,
+                 whole = s.time + s.gap;
     if (!p->n_steps)
-        say(p, "ESTIMATES of %s%s: no GPU has run this. docs/prediction.md says how they come about.\n\n"
-               "| chip     |  depth | MB/token | ops | step us | tokens/s | ceiling | share | dram | issue |   l2 | latency |\n"
-               "|:---------|-------:|---------:|----:|--------:|---------:|--------:|------:|-----:|------:|-----:|--------:|\n",
+        say(p,
+            "ESTIMATES of %s%s: no GPU has run this. docs/prediction.md says how they come about.\n\n"
+            "| chip     |  depth | MB/token | ops | step us | tokens/s | ceiling | share | dram | issue |   l2 | "
+            "latency |\n"
+            "|:---------|-------:|---------:|----:|--------:|---------:|--------:|------:|-----:|------:|-----:|-------"
+            "-:|\n",
             r->plan->place->model->hp.name, r->walked ? ", executor persistent" : "");
-    say(p, "| %-8s | %6u | %8.1f | %3d | %7.0f | %8.0f | %7.0f | %4.0f%% | %3.0f%% | %4.0f%% | %3.0f%% | %6.0f%% |\n", c->id, r->depth,
-        1e-6 * bytes, r->n_ops, 1e-3 * r->step_ns, 1e9 / r->step_ns, 1e9 / ideal, 100 * ideal / r->step_ns,
-        100 * s.bound[QM_BOUND_DRAM] / whole, 100 * s.bound[QM_BOUND_ISSUE] / whole, 100 * s.bound[QM_BOUND_L2] / whole,
-        100 * s.bound[QM_BOUND_LATENCY] / whole);
+    say(p, "| %-8s | %6u | %8.1f | %3d | %7.0f | %8.0f | %7.0f | %4.0f%% | %3.0f%% | %4.0f%% | %3.0f%% | %6.0f%% |\n",
+        c->id, r->depth, 1e-6 * bytes, r->n_ops, 1e-3 * r->step_ns, 1e9 / r->step_ns, 1e9 / ideal,
+        100 * ideal / r->step_ns, 100 * s.bound[QM_BOUND_DRAM] / whole, 100 * s.bound[QM_BOUND_ISSUE] / whole,
+        100 * s.bound[QM_BOUND_L2] / whole, 100 * s.bound[QM_BOUND_LATENCY] / whole);
 }
 
 int qm_report_step(qm_report *p, const qm_perop *r, const qm_chip *chip, qm_err *e) {

@@ -9,7 +9,8 @@ static const double NEAR = 0.1;
 enum { DEFAULT_CHUNK = 512 };
 
 /* Tokens [from, to) into the session at once: only the last one's logits are computed. */
-static int append(qm_session *s, const uint32_t *tokens, uint32_t from, uint32_t to, const qm_gen_opts *watch, qm_err *e) {
+static int append(qm_session *s, const uint32_t *tokens, uint32_t from, uint32_t to, const qm_gen_opts *watch,
+                  qm_err *e) {
     uint32_t id;
     memcpy(s->ids + s->n, tokens + from, 4ull * (to - from));
     s->n += to - from;
@@ -21,11 +22,12 @@ int qm_score_sequence(qm_session *s, uint32_t seq, const qm_lp_seq *q, float *lo
                       const qm_gen_opts *watch, qm_err *e) {
     const qm_engine *g = s->g;
     if (q->end > g->limits.n_ctx)
-        return qm_fail(e, QM_ERR_LIMIT, "sequence %u: %u tokens exceed the context of %u", seq, q->end, g->limits.n_ctx);
+        return qm_fail(e, QM_ERR_LIMIT, "sequence %u: %u tokens exceed the context of %u", seq, q->end,
+                       g->limits.n_ctx);
     for (uint32_t i = 0; i < q->end; i++)
         if (q->tokens[i] >= g->model->hp.n_vocab)
-            return qm_fail(e, QM_ERR_ARG, "sequence %u, token %u: id %u is outside the vocabulary of %u", seq, i, q->tokens[i],
-                           g->model->hp.n_vocab);
+            return qm_fail(e, QM_ERR_ARG, "sequence %u, token %u: id %u is outside the vocabulary of %u", seq, i,
+                           q->tokens[i], g->model->hp.n_vocab);
     int rc = qm_session_truncate(s, 0, e);
     for (uint32_t pos = q->first, from = 0; pos < q->end && !rc; from = ++pos) {
         rc = append(s, q->tokens, from, pos + 1, watch, e);
@@ -77,18 +79,18 @@ typedef struct {
     uint32_t n_vocab;
     const qm_lp_seq *seqs;
     uint32_t n_seqs;
-    qm_lp_file base, out;      /* .f, .out NULL: none */
-    qm_lp_record rec;          /* read, or to be written */
+    qm_lp_file base, out; /* .f, .out NULL: none */
+    qm_lp_record rec;     /* read, or to be written */
     qm_lp_record mine;
-    uint32_t *tmp;             /* [n_vocab] */
-    unsigned char *in;         /* [n_vocab] */
-    double *kl;                /* [base.n_records] */
+    uint32_t *tmp;     /* [n_vocab] */
+    unsigned char *in; /* [n_vocab] */
+    double *kl;        /* [base.n_records] */
     uint64_t n_kl;
-    double sum, sum2;          /* of -log p(next) */
+    double sum, sum2; /* of -log p(next) */
     double base_sum, dp, dp2, rest;
     qm_perplexity_result *r;
     qm_session *s;
-    uint64_t n_before, n_all;  /* tokens of the sequences before this one; of all */
+    uint64_t n_before, n_all; /* tokens of the sequences before this one; of all */
 } run;
 
 static double so_far(const run *x) { return x->r->n_scored ? exp(x->sum / (double)x->r->n_scored) : 0; }
@@ -96,7 +98,8 @@ static double so_far(const run *x) { return x->r->n_scored ? exp(x->sum / (doubl
 static int on_position(void *user, uint32_t done, uint32_t of) {
     run *x = user;
     (void)done, (void)of; /* of this piece of the sequence */
-    return x->o->on_position(x->o->user, x->n_before + x->s->n_cached, x->n_all, x->r->n_seqs + 1, x->n_seqs, so_far(x));
+    return x->o->on_position(x->o->user, x->n_before + x->s->n_cached, x->n_all, x->r->n_seqs + 1, x->n_seqs,
+                             so_far(x));
 }
 
 static int divergence(run *x, uint32_t seq, uint32_t pos, const float *logits, double logp_next, qm_err *e) {
@@ -104,7 +107,8 @@ static int divergence(run *x, uint32_t seq, uint32_t pos, const float *logits, d
     int rc = qm_lp_read(&x->base, &x->rec, e);
     if (rc) return rc;
     qm_apart a = qm_compare(logits, x->n_vocab, &x->rec, x->in);
-    if (!isfinite(a.kl)) return qm_fail(e, QM_ERR_DEVICE, "sequence %u, position %u: the KL divergence is not finite", seq, pos);
+    if (!isfinite(a.kl))
+        return qm_fail(e, QM_ERR_DEVICE, "sequence %u, position %u: the KL divergence is not finite", seq, pos);
     if (!x->n_kl || a.kl > d->max) {
         d->max = a.kl;
         d->max_seq = seq;
@@ -203,8 +207,10 @@ static int cut(const qm_engine *g, const uint32_t *tokens, size_t n, const qm_pe
     int add = 0;
     if (c < 4) return qm_fail(e, QM_ERR_ARG, "chunks of %u tokens: at least 4", c);
     if (n < c)
-        return qm_fail(e, QM_ERR_ARG, "the text has %zu tokens, which is less than one chunk of %u: give a longer text or "
-                       "a smaller context", n, c);
+        return qm_fail(e, QM_ERR_ARG,
+                       "the text has %zu tokens, which is less than one chunk of %u: give a longer text or "
+                       "a smaller context",
+                       n, c);
     size_t k = n / c;
     if (o->max_chunks && k > o->max_chunks) k = o->max_chunks;
     if (k > UINT32_MAX / c) return qm_fail(e, QM_ERR_LIMIT, "the text has %zu tokens: too many", n);
@@ -233,7 +239,8 @@ static int prepare(run *x, qm_err *e) {
     x->in = calloc(x->n_vocab, 1);
     if (!x->tmp || !x->in) return qm_fail(e, QM_ERR_NOMEM, "perplexity: out of memory");
     if (x->base.f) {
-        if (!(x->kl = malloc(x->base.n_records * sizeof *x->kl))) return qm_fail(e, QM_ERR_NOMEM, "perplexity: out of memory");
+        if (!(x->kl = malloc(x->base.n_records * sizeof *x->kl)))
+            return qm_fail(e, QM_ERR_NOMEM, "perplexity: out of memory");
         if ((rc = qm_lp_record_alloc(&x->rec, x->base.k, e))) return rc;
     }
     if (!o->out) return 0;
@@ -242,7 +249,8 @@ static int prepare(run *x, qm_err *e) {
     return qm_lp_create(&x->out, o->out, o->note, x->n_vocab, k, x->seqs, x->n_seqs, e);
 }
 
-int qm_perplexity(qm_engine *g, const uint32_t *tokens, size_t n, const qm_perplexity_opts *o, qm_perplexity_result *r, qm_err *e) {
+int qm_perplexity(qm_engine *g, const uint32_t *tokens, size_t n, const qm_perplexity_opts *o, qm_perplexity_result *r,
+                  qm_err *e) {
     run x = {.o = o, .n_vocab = g->model->hp.n_vocab, .r = r};
     qm_session *s = NULL;
     qm_lp_seq *own = NULL;
@@ -256,11 +264,12 @@ int qm_perplexity(qm_engine *g, const uint32_t *tokens, size_t n, const qm_perpl
         goto out;
     }
     if (o->base) {
-        if (tokens) rc = qm_fail(e, QM_ERR_ARG, "perplexity: a text and a base at once: the base brings its own tokens");
+        if (tokens)
+            rc = qm_fail(e, QM_ERR_ARG, "perplexity: a text and a base at once: the base brings its own tokens");
         if (!rc) rc = qm_lp_open(&x.base, o->base, e);
         if (!rc && x.base.n_vocab != x.n_vocab)
-            rc = qm_fail(e, QM_ERR_ARG, "%s: made by a model with a vocabulary of %u; this one has %u", o->base, x.base.n_vocab,
-                         x.n_vocab);
+            rc = qm_fail(e, QM_ERR_ARG, "%s: made by a model with a vocabulary of %u; this one has %u", o->base,
+                         x.base.n_vocab, x.n_vocab);
         x.seqs = x.base.seqs;
         x.n_seqs = x.base.n_seqs;
         if (o->max_chunks && x.n_seqs > o->max_chunks) x.n_seqs = o->max_chunks;
@@ -278,7 +287,8 @@ int qm_perplexity(qm_engine *g, const uint32_t *tokens, size_t n, const qm_perpl
         r->n_seqs++;
         r->n_tokens += x.seqs[i].end;
         x.n_before = r->n_tokens;
-        if (o->on_chunk && o->on_chunk(o->user, i + 1, x.n_seqs, so_far(&x))) rc = qm_fail(e, QM_ERR_CANCELLED, "perplexity: cancelled");
+        if (o->on_chunk && o->on_chunk(o->user, i + 1, x.n_seqs, so_far(&x)))
+            rc = qm_fail(e, QM_ERR_CANCELLED, "perplexity: cancelled");
     }
     if (!rc && x.out.out) rc = qm_lp_finish(&x.out, e);
     if (!rc) conclude(&x);

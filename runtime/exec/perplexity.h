@@ -14,8 +14,8 @@ int qm_score_sequence(qm_session *s, uint32_t seq, const qm_lp_seq *q, float *lo
 
 /* How far logits are from a record of the base's. */
 typedef struct {
-    double kl;      /* KL(base || logits) over the base's tokens and "any other" (quality.h) */
-    double lead;    /* of the base's likeliest token over its second, in nats */
+    double kl;              /* KL(base || logits) over the base's tokens and "any other" (quality.h) */
+    double lead;            /* of the base's likeliest token over its second, in nats */
     uint32_t top, base_top; /* the likeliest tokens; the lower id where two are equal */
 } qm_apart;
 /* in: [n_vocab] zeroes, and zeroes again afterwards */

@@ -9,9 +9,13 @@ const char *qm_fact_kind_name(qm_fact_kind k) {
 }
 
 const qm_chip qm_chips[] = {
-#define QM_CHIP(chip, chip_name) {.id = #chip, .name = chip_name,
+#define QM_CHIP(chip, chip_name) \
+    {                            \
+        .id = #chip, .name = chip_name,
 #define QM_FACT(field, value, kind, source) .field = {value, QM_FACT_##kind, source},
-#define QM_CHIP_END },
+#define QM_CHIP_END \
+    }               \
+    ,
 #include "../../contracts/chips.def"
 #undef QM_CHIP
 #undef QM_FACT

@@ -149,7 +149,8 @@ out:
 
 /* Do two ops differ in nothing but the addresses (and these in nothing but where they point)? */
 static int alike(const qm_op *a, const qm_op *b) {
-    if (a->kernel != b->kernel || memcmp(a->grid, b->grid, sizeof a->grid) || a->block != b->block || a->shared != b->shared)
+    if (a->kernel != b->kernel || memcmp(a->grid, b->grid, sizeof a->grid) || a->block != b->block ||
+        a->shared != b->shared)
         return 0;
     int n = qm_op_n_addresses(a->kind);
     for (int i = 0; i < n; i++) {
@@ -195,7 +196,10 @@ int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, int wal
         return qm_fail(e, QM_ERR_LIMIT, "depth %u exceeds the model's limit of %u positions", depth, hp->n_ctx_train);
     if (p->n == MAX_STEPS) return qm_fail(e, QM_ERR_LIMIT, "prediction: more than %d steps", MAX_STEPS);
     uint32_t pages = depth / QM_PAGE_TOKENS + 1;
-    qm_limits limits = {.n_sm = (uint32_t)c->sms.v, .n_ctx = pages * QM_PAGE_TOKENS, .n_pages = pages, .l2_bytes = (uint64_t)c->l2.v,
+    qm_limits limits = {.n_sm = (uint32_t)c->sms.v,
+                        .n_ctx = pages * QM_PAGE_TOKENS,
+                        .n_pages = pages,
+                        .l2_bytes = (uint64_t)c->l2.v,
                         .prefetch_bytes = qm_prefetch_bytes(c->bandwidth.v, (uint64_t)c->l2.v)};
     qm_shape shape = {1, qm_plan_splits(hp, limits, depth)};
     qm_plan *plan = NULL;

@@ -20,9 +20,9 @@ typedef struct {
     CUstream stream;
     qm_timer timer;
     CUdeviceptr buf, out;
-    uint64_t bytes;          /* of buf, whole chunks */
+    uint64_t bytes;           /* of buf, whole chunks */
     uint32_t grid, chunk_sum; /* chunk_sum: of the words of one chunk, mod 2^32 */
-    uint32_t *host;          /* [chunk], then [grid * BLOCK / 32] sums */
+    uint32_t *host;           /* [chunk], then [grid * BLOCK / 32] sums */
 } probe;
 
 static int compare(const void *a, const void *b) {
@@ -85,8 +85,9 @@ static int verify(probe *p, qm_err *e) {
     QM_CU_TRY(d, MemcpyDtoH(sums, p->out, (size_t)p->grid * BLOCK / 8));
     for (uint32_t i = 0; i < p->grid * BLOCK / 32; i++) got += sums[i];
     if (got != want)
-        rc = qm_fail(e, QM_ERR_DEVICE, "bandwidth: %s read a sum of %08x, not %08x: its memory or the kernel is at fault",
-                     d->spec, got, want);
+        rc = qm_fail(e, QM_ERR_DEVICE,
+                     "bandwidth: %s read a sum of %08x, not %08x: its memory or the kernel is at fault", d->spec, got,
+                     want);
 out:
     return rc;
 }

@@ -128,5 +128,5 @@ static int ref_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {
 
 const qm_executor qm_executor_ref = {
     "ref",         ref_open,    ref_close,        ref_seq_open, ref_seq_close, ref_prepare, ref_put_tokens,
-    ref_put_pages, ref_set_pos, ref_put_sampling, ref_step, ref_wait, ref_result, ref_logits,
+    ref_put_pages, ref_set_pos, ref_put_sampling, ref_step,     ref_wait,      ref_result,  ref_logits,
 };

@@ -46,7 +46,8 @@ static int add(unsigned char *out, int *n, int i, const char *word, int len, qm_
     if (known[i].sampler == REFUSED)
         return qm_fail(e, QM_ERR_UNSUPPORTED, "samplers: %s is not supported; there are " OURS, known[i].name);
     if (known[i].sampler == IDLE) return 0;
-    if (memchr(out, known[i].sampler, (size_t)*n)) return qm_fail(e, QM_ERR_ARG, "samplers: %s is there twice", known[i].name);
+    if (memchr(out, known[i].sampler, (size_t)*n))
+        return qm_fail(e, QM_ERR_ARG, "samplers: %s is there twice", known[i].name);
     out[(*n)++] = (unsigned char)known[i].sampler;
     return 0;
 }

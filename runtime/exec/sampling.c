@@ -3,8 +3,8 @@
 #include <math.h>
 #include <string.h>
 
-static const unsigned char default_chain[QM_N_SAMPLERS] = {QM_SAMPLER_PENALTIES, QM_SAMPLER_TEMPERATURE, QM_SAMPLER_TOP_K,
-                                                           QM_SAMPLER_TOP_P, QM_SAMPLER_MIN_P};
+static const unsigned char default_chain[QM_N_SAMPLERS] = {QM_SAMPLER_PENALTIES, QM_SAMPLER_TEMPERATURE,
+                                                           QM_SAMPLER_TOP_K, QM_SAMPLER_TOP_P, QM_SAMPLER_MIN_P};
 
 static int within(const char *name, double v, double lo, double hi, qm_err *e) {
     if (v >= lo && v <= hi) return 0; /* not so for NaN */
@@ -14,7 +14,8 @@ static int within(const char *name, double v, double lo, double hi, qm_err *e) {
 static int check_ranges(const qm_sampling *s, qm_err *e) {
     int rc;
     if ((rc = within("temperature", s->temperature, -1000, 1000, e)) || (rc = within("top_p", s->top_p, 0, 1, e)) ||
-        (rc = within("min_p", s->min_p, 0, 1, e)) || (rc = within("repeat_penalty", s->repeat_penalty, 0.01f, 100, e)) ||
+        (rc = within("min_p", s->min_p, 0, 1, e)) ||
+        (rc = within("repeat_penalty", s->repeat_penalty, 0.01f, 100, e)) ||
         (rc = within("presence_penalty", s->presence_penalty, -100, 100, e)) ||
         (rc = within("frequency_penalty", s->frequency_penalty, -100, 100, e)))
         return rc;
@@ -66,8 +67,9 @@ int qm_sampling_params(qm_sample_params *out, const qm_sampling *s, qm_err *e) {
         .penalty = s->repeat_penalty,
         .presence = s->presence_penalty,
         .frequency = s->frequency_penalty,
-        .last_n = !edits ? 0 : s->repeat_last_n < 0 || s->repeat_last_n > QM_SAMPLE_WINDOW ? QM_SAMPLE_WINDOW
-                                                                                        : (uint32_t)s->repeat_last_n,
+        .last_n = !edits                                                        ? 0
+                  : s->repeat_last_n < 0 || s->repeat_last_n > QM_SAMPLE_WINDOW ? QM_SAMPLE_WINDOW
+                                                                                : (uint32_t)s->repeat_last_n,
     };
     return 0;
 }
@@ -78,7 +80,8 @@ int qm_sampling_words(qm_sample_words *out, const qm_sampling *s, uint32_t n_voc
     for (size_t i = 0; i < s->n_bias; i++) {
         const qm_logit_bias *b = &s->bias[i];
         uint32_t k = 0;
-        if (b->id >= n_vocab) return qm_fail(e, QM_ERR_ARG, "logit bias: token %u is outside the vocabulary of %u", b->id, n_vocab);
+        if (b->id >= n_vocab)
+            return qm_fail(e, QM_ERR_ARG, "logit bias: token %u is outside the vocabulary of %u", b->id, n_vocab);
         if (b->bias != -INFINITY && (rc = within("logit bias", b->bias, -1e6, 1e6, e))) return rc;
         while (k < out->p.n_bias && out->bias[k].id != b->id) k++;
         if (k == QM_SAMPLE_BIASES) return qm_fail(e, QM_ERR_ARG, "logit bias: more than %d tokens", QM_SAMPLE_BIASES);

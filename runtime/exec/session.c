@@ -112,7 +112,8 @@ int qm_session_prefill(qm_session *s, const qm_gen_opts *o, qm_err *e) {
 int qm_result_take(const qm_result *r, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {
     const volatile qm_result *v = r; /* the device writes it */
     if (v->pos != pos)
-        return qm_fail(e, QM_ERR_DEVICE, "the result of position %u is not there: its slot has that of %u", pos, v->pos);
+        return qm_fail(e, QM_ERR_DEVICE, "the result of position %u is not there: its slot has that of %u", pos,
+                       v->pos);
     *id = v->token;
     *flags = v->flags;
     return 0;
@@ -124,8 +125,10 @@ int qm_session_result(qm_session *s, uint32_t pos, uint32_t *id, qm_err *e) {
     int rc = s->g->exec->result(s->g, s->seq, pos, id, &flags, e);
     if (rc) return rc;
     if (flags & QM_FLAG_NONFINITE)
-        return qm_fail(e, QM_ERR_DEVICE, "the logits at position %u are not finite (NaN or infinity): the model file "
-                       "is damaged or does not fit this architecture; a trace names the layer", pos);
+        return qm_fail(e, QM_ERR_DEVICE,
+                       "the logits at position %u are not finite (NaN or infinity): the model file "
+                       "is damaged or does not fit this architecture; a trace names the layer",
+                       pos);
     if (flags & QM_FLAG_BAD_TOKEN)
         return qm_fail(e, QM_ERR_DEVICE, "a token id outside the embedding reached the device by position %u", pos);
     return 0;

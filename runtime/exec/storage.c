@@ -45,10 +45,10 @@ static const double READ_SECONDS = 1.5;
 
 typedef struct {
     int fd;
-    uint64_t bytes;            /* whole blocks of the file that may be read */
+    uint64_t bytes; /* whole blocks of the file that may be read */
     double until;
     atomic_ullong next, done;
-    atomic_int error;          /* errno of a failed read */
+    atomic_int error; /* errno of a failed read */
 } reading;
 
 static void *reader(void *arg) {
@@ -125,7 +125,8 @@ int qm_engine_load_limits(qm_engine *g, const char *path, qm_load_limits *l, qm_
     l->storage = read_file(path, O_DIRECT, &error);
     l->direct = l->storage > 0;
     if (!l->direct) l->storage = read_file(path, 0, &error);
-    if (l->storage <= 0) return qm_fail(e, QM_ERR_IO, "%s: %s", path, error ? strerror(error) : "nothing could be read");
+    if (l->storage <= 0)
+        return qm_fail(e, QM_ERR_IO, "%s: %s", path, error ? strerror(error) : "nothing could be read");
     return g->dev ? bus_rate(g->dev, &l->bus, e) : 0;
 }
 

@@ -11,21 +11,21 @@ enum { JOB = 1024, BLOCK = 256 };
 
 /* One launch of stats, before op `before` of the plan (n_ops: behind the last). */
 typedef struct {
-    int before, router;        /* router: the op whose ids and weights it takes along, or -1 */
+    int before, router; /* router: the op whose ids and weights it takes along, or -1 */
     uint32_t job, n_jobs;
 } point;
 
 /* One block of memory where the executor computes: jobs, records, words (ids, weights), vectors. */
 struct qm_trace_memory {
-    point *points;             /* [n_points] */
-    qm_stats_job *jobs;        /* [n_jobs] addresses resolved */
-    qm_stats_record *records;  /* [n_jobs] the host's copy */
-    uint32_t *words;           /* [n_layers, 2, n_used] the host's copy */
+    point *points;            /* [n_points] */
+    qm_stats_job *jobs;       /* [n_jobs] addresses resolved */
+    qm_stats_record *records; /* [n_jobs] the host's copy */
+    uint32_t *words;          /* [n_layers, 2, n_used] the host's copy */
     uint64_t jobs_off, records_off, words_off, values_off, bytes;
-    CUdeviceptr dev;           /* the block on a device, or */
-    unsigned char *host;       /* in host memory, for "ref" */
+    CUdeviceptr dev;     /* the block on a device, or */
+    unsigned char *host; /* in host memory, for "ref" */
     qm_kernels *kernels;
-    const qm_seq *seq;         /* the sequence whose addresses the jobs hold; NULL: none yet */
+    const qm_seq *seq; /* the sequence whose addresses the jobs hold; NULL: none yet */
 };
 
 /* ---- what is looked at ---- */
@@ -38,8 +38,14 @@ static qm_trace_slot *add_slot(qm_tracer *t, const char *name, int op, qm_ref x,
         t->cap_slots = cap;
     }
     qm_trace_slot *s = &t->slots[t->n_slots++];
-    *s = (qm_trace_slot){.name = name, .layer = t->plan->ops[op].layer, .rank = -1, .op = op, .x = x, .n = n,
-                         .n_parts = parts, .stride = n};
+    *s = (qm_trace_slot){.name = name,
+                         .layer = t->plan->ops[op].layer,
+                         .rank = -1,
+                         .op = op,
+                         .x = x,
+                         .n = n,
+                         .n_parts = parts,
+                         .stride = n};
     return s;
 }
 
@@ -51,8 +57,7 @@ static int slots_of(qm_tracer *t, int i) {
     const char *extra = NULL;
     switch (op->kind) {
     case QM_OP_EMBED: return add_slot(t, "embedding", i, op->out, op->out_n, 1) ? 0 : -1;
-    case QM_OP_RMSNORM:
-        return add_slot(t, op->layer < 0 ? "final_norm" : op->slot, i, op->out, op->out_n, 1) ? 0 : -1;
+    case QM_OP_RMSNORM: return add_slot(t, op->layer < 0 ? "final_norm" : op->slot, i, op->out, op->out_n, 1) ? 0 : -1;
     case QM_OP_QKROPE: /* qkv may be of several ops: this one reads them all */
         if (!add_slot(t, "qkv", i, op->args.qkrope.qkv, (hp->n_head + 2 * hp->n_kv) * hp->head_dim,
                       op->args.qkrope.n_partials))
@@ -60,7 +65,8 @@ static int slots_of(qm_tracer *t, int i) {
         extra = "q_rope";
         break;
     case QM_OP_COMBINE: extra = "attn_heads"; break;
-    case QM_OP_MOE_UP: case QM_OP_SWIGLU: extra = "ffn_up"; break;
+    case QM_OP_MOE_UP:
+    case QM_OP_SWIGLU: extra = "ffn_up"; break;
     case QM_OP_MATVEC:
         if (!strcmp(op->slot, "attn_out") || !strcmp(op->slot, "logits"))
             return add_slot(t, op->slot, i, op->out, op->out_n, op->out_parts) ? 0 : -1;
@@ -86,7 +92,8 @@ static int slots_of(qm_tracer *t, int i) {
 
 const qm_trace_slot *qm_tracer_find(const qm_tracer *t, int layer, const char *name, int rank) {
     for (int i = 0; i < t->n_slots; i++)
-        if (t->slots[i].layer == layer && t->slots[i].rank == rank && !strcmp(t->slots[i].name, name)) return &t->slots[i];
+        if (t->slots[i].layer == layer && t->slots[i].rank == rank && !strcmp(t->slots[i].name, name))
+            return &t->slots[i];
     return NULL;
 }
 
@@ -349,7 +356,8 @@ out:
 int qm_tracer_enqueue(qm_tracer *t, qm_session *s, int observe, qm_err *e) {
     int rc = 0, next = 0;
     for (int i = 0; i <= t->plan->n_ops && !rc; i++) {
-        if (observe && next < t->n_points && t->m->points[next].before == i) rc = look(t, s->seq, &t->m->points[next++], e);
+        if (observe && next < t->n_points && t->m->points[next].before == i)
+            rc = look(t, s->seq, &t->m->points[next++], e);
         if (!rc && i < t->plan->n_ops) rc = run_op(t, s->seq, i, e);
     }
     return rc;

@@ -7,33 +7,33 @@
 
 /* One vector that is looked at: v[i] = add[i] + sum_s x[s * stride + i]. */
 typedef struct {
-    const char *name;          /* "embedding", "attn_norm", "qkv" ... */
-    int layer;                 /* -1 outside the layers */
-    int rank;                  /* of "expert": the place of the expert among the chosen; else -1 */
-    int extra;                 /* 1: not of the report; looked at only where vectors are kept */
-    int op;                    /* index of the op that completes it */
+    const char *name; /* "embedding", "attn_norm", "qkv" ... */
+    int layer;        /* -1 outside the layers */
+    int rank;         /* of "expert": the place of the expert among the chosen; else -1 */
+    int extra;        /* 1: not of the report; looked at only where vectors are kept */
+    int op;           /* index of the op that completes it */
     qm_ref x, add;
     uint32_t n, n_parts, stride;
-    uint32_t job, n_jobs;      /* its jobs: pieces of at most 1024 elements */
-    uint64_t at;               /* its vector begins at values[at], where vectors are kept */
-    qm_stats_record stats;     /* of the last step */
+    uint32_t job, n_jobs;  /* its jobs: pieces of at most 1024 elements */
+    uint64_t at;           /* its vector begins at values[at], where vectors are kept */
+    qm_stats_record stats; /* of the last step */
 } qm_trace_slot;
 
 typedef struct qm_tracer {
     qm_engine *g;
     const qm_plan *plan;
-    int keep;                  /* 1: the vectors themselves are kept, and the extra slots exist */
-    qm_trace_slot *slots;      /* [n_slots] in the order of the ops */
+    int keep;             /* 1: the vectors themselves are kept, and the extra slots exist */
+    qm_trace_slot *slots; /* [n_slots] in the order of the ops */
     int n_slots, cap_slots;
-    uint32_t n_used;           /* experts chosen by a router; 0: no router in the plan */
-    int n_points;              /* launches of stats in a step */
+    uint32_t n_used; /* experts chosen by a router; 0: no router in the plan */
+    int n_points;    /* launches of stats in a step */
     uint32_t n_jobs;
     uint64_t n_values;
     /* Of the last step. */
-    uint32_t *ids;             /* [n_layers, n_used] */
-    float *weights;            /* [n_layers, n_used] */
-    float *values;             /* [n_values], where vectors are kept */
-    uint32_t flags;            /* QM_FLAG_* that kernels raised */
+    uint32_t *ids;  /* [n_layers, n_used] */
+    float *weights; /* [n_layers, n_used] */
+    float *values;  /* [n_values], where vectors are kept */
+    uint32_t flags; /* QM_FLAG_* that kernels raised */
     struct qm_trace_memory *m;
 } qm_tracer;
 

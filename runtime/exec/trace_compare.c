@@ -10,10 +10,10 @@
 struct qm_twin {
     qm_session *s;
     unsigned char *scratch, *seq, *rope;
-    unsigned char *kv;         /* K and V pools of one layer */
-    unsigned char *got;        /* scratch as the device has it after an op */
+    unsigned char *kv;  /* K and V pools of one layer */
+    unsigned char *got; /* scratch as the device has it after an op */
     unsigned char *got_seq, *got_kv;
-    float *a, *b;              /* [the longest vector] */
+    float *a, *b; /* [the longest vector] */
     uint64_t kv_layer_bytes, n_floats;
     qm_bases host;
 };
@@ -71,7 +71,8 @@ int qm_twin_open(qm_twin **out, qm_session *s, qm_err *e) {
     qm_engine *g = s->g;
     *out = NULL;
     if (g->exec == &qm_executor_ref)
-        return qm_fail(e, QM_ERR_UNSUPPORTED, "compare: the executor %s runs no kernels that could depart", g->exec->name);
+        return qm_fail(e, QM_ERR_UNSUPPORTED, "compare: the executor %s runs no kernels that could depart",
+                       g->exec->name);
     qm_twin *t = calloc(1, sizeof *t);
     if (!t) return qm_fail(e, QM_ERR_NOMEM, "compare: out of memory");
     const qm_hparams *hp = &g->model->hp;
@@ -90,7 +91,8 @@ int qm_twin_open(qm_twin **out, qm_session *s, qm_err *e) {
     t->b = malloc(4 * t->n_floats);
     if (!t->scratch || !t->got || !t->seq || !t->got_seq || !t->kv || !t->got_kv || !t->rope || !t->a || !t->b) {
         qm_twin_close(t);
-        return qm_fail(e, QM_ERR_NOMEM, "compare: %.2f GiB of host memory for a mirror of a layer's cache are not to be had",
+        return qm_fail(e, QM_ERR_NOMEM,
+                       "compare: %.2f GiB of host memory for a mirror of a layer's cache are not to be had",
                        2 * qm_gib((double)t->kv_layer_bytes));
     }
     qm_rope_fill((float *)(void *)t->rope, hp, g->limits.n_ctx);
@@ -176,7 +178,8 @@ static void compare_words(const void *got, const void *want, uint32_t n, const c
 }
 
 /* The row of position pos in a K or V pool, all kv heads (contracts/abi.h, "KV cache pages"). */
-static void cache_row(float *to, const unsigned char *pool, const qm_hparams *hp, uint32_t page, uint32_t pos, int is_v) {
+static void cache_row(float *to, const unsigned char *pool, const qm_hparams *hp, uint32_t page, uint32_t pos,
+                      int is_v) {
     uint32_t hd = hp->head_dim, tok = pos % QM_PAGE_TOKENS;
     for (uint32_t h = 0; h < hp->n_kv; h++) {
         const unsigned char *at = pool + qm_kv_page_bytes(hp) * page + 2ull * h * QM_PAGE_TOKENS * hd;
@@ -213,9 +216,7 @@ static void compare_all(qm_twin *t, const qm_plan *p, const qm_op *op, uint32_t 
     case QM_OP_COMBINE: compare_q16a(t, a->combine.yq, 1, op->out_n, d); break;
     case QM_OP_MOE_UP: compare_q16a(t, a->moe_up.hq, op->grid[1], a->moe_up.n_ff, d); break;
     case QM_OP_SWIGLU: compare_q16a(t, a->swiglu.hq, a->swiglu.k, a->swiglu.n, d); break;
-    case QM_OP_ROUTER:
-        compare_words(got(t, a->router.ids), want(t, a->router.ids), a->router.n_used, "ids", d);
-        break;
+    case QM_OP_ROUTER: compare_words(got(t, a->router.ids), want(t, a->router.ids), a->router.n_used, "ids", d); break;
     case QM_OP_QKROPE: compare_cache(t, p, pos, d); break;
     default: break;
     }

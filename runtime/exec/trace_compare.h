@@ -6,12 +6,12 @@
 
 /* One comparison of two vectors, the first being the one in question. */
 typedef struct {
-    int op, layer;             /* -1 where there is none */
-    const char *slot;          /* of the op: "qkv" */
-    const char *tensor;        /* what departed most: "output", "x", "q16a", "k cache", "v cache", "ids", "token" */
-    double cosine, rel_l2;     /* of that tensor; rel_l2 = ||got - want|| / ||want|| */
-    uint32_t n, worst;         /* elements; index of the largest |got - want| */
-    double got, want;          /* there */
+    int op, layer;         /* -1 where there is none */
+    const char *slot;      /* of the op: "qkv" */
+    const char *tensor;    /* what departed most: "output", "x", "q16a", "k cache", "v cache", "ids", "token" */
+    double cosine, rel_l2; /* of that tensor; rel_l2 = ||got - want|| / ||want|| */
+    uint32_t n, worst;     /* elements; index of the largest |got - want| */
+    double got, want;      /* there */
 } qm_difference;
 
 /* cosine, rel_l2, worst, got, want of a against b. Non-finite elements: cosine 0 unless they are alike. */

@@ -12,9 +12,10 @@ static json_t *count(uint64_t v) { return json_integer((json_int_t)v); }
 static json_t *stats(const qm_trace_slot *s) {
     if (!s) return json_null();
     const qm_stats_record *r = &s->stats;
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "min", qm_json_number(r->min), "max", qm_json_number(r->max), "mean",
-                     qm_json_number(r->mean), "std_dev", qm_json_number(r->std_dev), "l2", qm_json_number(r->l2), "nan_count", count(r->nans), "inf_count",
-                     count(r->infs), "zero_count", count(r->zeros), "count", count(r->count));
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "min", qm_json_number(r->min), "max",
+                     qm_json_number(r->max), "mean", qm_json_number(r->mean), "std_dev", qm_json_number(r->std_dev),
+                     "l2", qm_json_number(r->l2), "nan_count", count(r->nans), "inf_count", count(r->infs),
+                     "zero_count", count(r->zeros), "count", count(r->count));
 }
 
 static json_t *layer(const qm_trace_result *r, int l) {
@@ -22,8 +23,10 @@ static json_t *layer(const qm_trace_result *r, int l) {
     const qm_tracer *t = r->t;
     char status[192];
     qm_trace_layer_status(r, l, status, sizeof status);
-    json_t *j = json_pack("{s:i, s:s}", "layer_idx", l, "status", status), *ids = json_array(), *weights = json_array(), *experts = json_array();
-    for (size_t i = 0; i < sizeof slots / sizeof *slots; i++) json_object_set_new(j, slots[i], stats(qm_tracer_find(t, l, slots[i], -1)));
+    json_t *j = json_pack("{s:i, s:s}", "layer_idx", l, "status", status), *ids = json_array(), *weights = json_array(),
+           *experts = json_array();
+    for (size_t i = 0; i < sizeof slots / sizeof *slots; i++)
+        json_object_set_new(j, slots[i], stats(qm_tracer_find(t, l, slots[i], -1)));
     for (uint32_t k = 0; k < t->n_used; k++) {
         uint32_t id = t->ids[(uint32_t)l * t->n_used + k];
         double w = t->weights[(uint32_t)l * t->n_used + k];
@@ -48,7 +51,8 @@ static json_t *top(const qm_trace_result *r) {
     uint32_t have = ids ? qm_trace_top(r, k, ids) : 0;
     for (uint32_t i = 0; i < have; i++) {
         char text[256];
-        json_array_append_new(list, json_pack("{s:o, s:o, s:s}", "token_id", count(ids[i]), "logit", qm_json_number(r->logits[ids[i]]), "text",
+        json_array_append_new(list, json_pack("{s:o, s:o, s:s}", "token_id", count(ids[i]), "logit",
+                                              qm_json_number(r->logits[ids[i]]), "text",
                                               qm_trace_token(r->g, ids[i], text, sizeof text)));
     }
     free(ids);
@@ -63,8 +67,8 @@ static json_t *use(const qm_trace_result *r) {
         for (uint32_t x = 0; x < hp->n_expert; x++) json_array_append_new(row, count(r->use[l * hp->n_expert + x]));
         json_array_append_new(layers, row);
     }
-    return json_pack("{s:o, s:o, s:o, s:o}", "positions", count(r->n_positions), "num_experts", count(hp->n_expert), "num_experts_used",
-                     count(hp->n_used), "layers", layers);
+    return json_pack("{s:o, s:o, s:o, s:o}", "positions", count(r->n_positions), "num_experts", count(hp->n_expert),
+                     "num_experts_used", count(hp->n_used), "layers", layers);
 }
 
 static json_t *verdict(const qm_trace_result *r) {
@@ -72,24 +76,28 @@ static json_t *verdict(const qm_trace_result *r) {
     int worst = qm_trace_verdict(r, c);
     json_t *list = json_array();
     for (int i = 0; i < QM_TRACE_CHECKS; i++)
-        json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o, s:s}", "name", c[i].name, "level", qm_trace_level_name(c[i].level),
-                                              "value", qm_json_number(c[i].value), "limit", qm_json_number(c[i].limit), "text", c[i].text));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o, s:s}", "name", c[i].name, "level",
+                                              qm_trace_level_name(c[i].level), "value", qm_json_number(c[i].value),
+                                              "limit", qm_json_number(c[i].limit), "text", c[i].text));
     return json_pack("{s:s, s:o}", "level", qm_trace_level_name(worst), "checks", list);
 }
 
 static json_t *difference(const qm_trace_result *r, const qm_difference *d) {
-    return json_pack("{s:i, s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "op", d->op, "layer", d->layer, "slot", d->slot, "tensor",
-                     d->tensor ? d->tensor : "output", "cosine", qm_json_number(d->cosine), "rel_l2", qm_json_number(d->rel_l2), "count", count(d->n),
-                     "worst_index", count(d->worst), "got", qm_json_number(d->got), "want", qm_json_number(d->want), "departs", qm_trace_departs(r, d));
+    return json_pack("{s:i, s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "op", d->op, "layer", d->layer, "slot",
+                     d->slot, "tensor", d->tensor ? d->tensor : "output", "cosine", qm_json_number(d->cosine), "rel_l2",
+                     qm_json_number(d->rel_l2), "count", count(d->n), "worst_index", count(d->worst), "got",
+                     qm_json_number(d->got), "want", qm_json_number(d->want), "departs", qm_trace_departs(r, d));
 }
 
 static json_t *comparison(const qm_trace_result *r) {
     if (!r->o->compare) return json_null();
     json_t *list = json_array();
     for (int i = 0; i < r->n_diff; i++) json_array_append_new(list, difference(r, &r->diff[i]));
-    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:i, s:o}", "with", qm_json_str(r->o->compare), "mode", r->by_op ? "op by op" : "whole runs", "min_cosine",
-                     qm_json_number(r->min_cosine), "max_rel_l2", qm_json_number(r->max_rel_l2), "first_departure",
-                     r->first >= 0 ? difference(r, &r->diff[r->first]) : json_null(), "missing", r->n_missing, "ops", list);
+    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:i, s:o}", "with", qm_json_str(r->o->compare), "mode",
+                     r->by_op ? "op by op" : "whole runs", "min_cosine", qm_json_number(r->min_cosine), "max_rel_l2",
+                     qm_json_number(r->max_rel_l2), "first_departure",
+                     r->first >= 0 ? difference(r, &r->diff[r->first]) : json_null(), "missing", r->n_missing, "ops",
+                     list);
 }
 
 json_t *qm_trace_json(const qm_trace_result *r) {
@@ -120,12 +128,14 @@ json_t *qm_trace_json(const qm_trace_result *r) {
     json_object_set_new(j, "layers", layers);
     json_object_set_new(j, "final_norm", stats(qm_tracer_find(r->t, -1, "final_norm", -1)));
     json_object_set_new(j, "logits_stats", stats(qm_tracer_find(r->t, -1, "logits", -1)));
-    json_object_set_new(j, "logits", json_pack("{s:o, s:o, s:s, s:o}", "vocab_size", count(hp->n_vocab), "l2_norm",
-                                               qm_json_number(qm_trace_logits(r).l2), "hash", hash, "top_k", top(r)));
+    json_object_set_new(j, "logits",
+                        json_pack("{s:o, s:o, s:s, s:o}", "vocab_size", count(hp->n_vocab), "l2_norm",
+                                  qm_json_number(qm_trace_logits(r).l2), "hash", hash, "top_k", top(r)));
     json_object_set_new(j, "expert_use", use(r));
-    json_object_set_new(j, "observation", json_pack("{s:i, s:i, s:o, s:s, s:s, s:b}", "ops", r->t->plan->n_ops, "launches_between", r->t->n_points,
-                                                    "elements", count(r->t->n_values), "launched", "one by one", "executor_hash", step_hash,
-                                                    "same_logits", r->step_hash == r->logits_hash));
+    json_object_set_new(j, "observation",
+                        json_pack("{s:i, s:i, s:o, s:s, s:s, s:b}", "ops", r->t->plan->n_ops, "launches_between",
+                                  r->t->n_points, "elements", count(r->t->n_values), "launched", "one by one",
+                                  "executor_hash", step_hash, "same_logits", r->step_hash == r->logits_hash));
     json_object_set_new(j, "verdict", verdict(r));
     json_object_set_new(j, "compare", comparison(r));
     return j;

@@ -10,12 +10,17 @@
 static void head(qm_out *o, const qm_trace_result *r) {
     const qm_engine_info *i = &r->g->info;
     char text[128];
-    qm_say(o, "trace of %s (%s, %u layers of %u, %u of %u experts) on %s\n", i->name[0] ? i->name : "a model", i->arch, i->n_layers,
-        i->n_embd, i->n_expert_used, i->n_expert, i->device);
-    qm_say(o, "position %zu of %zu tokens, token %u '%s'; %d ops, launched one by one, observed by %d launches in between\n", r->n_ids - 1,
-        r->n_ids, r->ids[r->n_ids - 1], qm_trace_token(r->g, r->ids[r->n_ids - 1], text, sizeof text), r->t->plan->n_ops, r->t->n_points);
+    qm_say(o, "trace of %s (%s, %u layers of %u, %u of %u experts) on %s\n", i->name[0] ? i->name : "a model", i->arch,
+           i->n_layers, i->n_embd, i->n_expert_used, i->n_expert, i->device);
+    qm_say(
+        o,
+        "position %zu of %zu tokens, token %u '%s'; %d ops, launched one by one, observed by %d launches in between\n",
+        r->n_ids - 1, r->n_ids, r->ids[r->n_ids - 1], qm_trace_token(r->g, r->ids[r->n_ids - 1], text, sizeof text),
+        r->t->plan->n_ops, r->t->n_points);
     if (r->step_hash == r->logits_hash) qm_say(o, "the same step by executor %s: the same logits\n\n", i->executor);
-    else qm_say(o, "the same step by executor %s: OTHER LOGITS, hash %016llx\n\n", i->executor, (unsigned long long)r->step_hash);
+    else
+        qm_say(o, "the same step by executor %s: OTHER LOGITS, hash %016llx\n\n", i->executor,
+               (unsigned long long)r->step_hash);
 }
 
 static double std_of(const qm_trace_result *r, int layer, const char *name) {
@@ -27,9 +32,11 @@ static void slot_line(qm_out *o, const qm_trace_slot *s, const qm_trace_result *
     char name[48];
     const qm_stats_record *v = &s->stats;
     snprintf(name, sizeof name, "%s", s->name);
-    if (s->rank >= 0) snprintf(name, sizeof name, "expert %u", r->t->ids[(uint32_t)s->layer * r->t->n_used + (uint32_t)s->rank]);
-    qm_say(o, "      %-12s min %11.4g  max %11.4g  mean %11.4g  std %10.4g  l2 %10.4g  NaN %u  inf %u  zero %u  of %u\n", name, v->min, v->max,
-        v->mean, v->std_dev, v->l2, v->nans, v->infs, v->zeros, v->count);
+    if (s->rank >= 0)
+        snprintf(name, sizeof name, "expert %u", r->t->ids[(uint32_t)s->layer * r->t->n_used + (uint32_t)s->rank]);
+    qm_say(o,
+           "      %-12s min %11.4g  max %11.4g  mean %11.4g  std %10.4g  l2 %10.4g  NaN %u  inf %u  zero %u  of %u\n",
+           name, v->min, v->max, v->mean, v->std_dev, v->l2, v->nans, v->infs, v->zeros, v->count);
 }
 
 static void layers(qm_out *o, const qm_trace_result *r) {
@@ -60,11 +67,13 @@ static void ends(qm_out *o, const qm_trace_result *r) {
     uint32_t k = r->o->top_k ? r->o->top_k : 5, n = r->g->model->hp.n_vocab;
     if (k > n) k = n;
     if (s) qm_say(o, "\nfinal norm  %.4g .. %.4g, std %.4g\n", s->stats.min, s->stats.max, s->stats.std_dev);
-    qm_say(o, "logits      %.4g .. %.4g, L2 %.6g, hash %016llx\n", l.min, l.max, l.l2, (unsigned long long)r->logits_hash);
+    qm_say(o, "logits      %.4g .. %.4g, L2 %.6g, hash %016llx\n", l.min, l.max, l.l2,
+           (unsigned long long)r->logits_hash);
     uint32_t *ids = malloc(4ull * k);
     for (uint32_t i = 0, have = ids ? qm_trace_top(r, k, ids) : 0; i < have; i++) {
         char text[128];
-        qm_say(o, "  %u. %9.4f  %6u  '%s'\n", i + 1, r->logits[ids[i]], ids[i], qm_trace_token(r->g, ids[i], text, sizeof text));
+        qm_say(o, "  %u. %9.4f  %6u  '%s'\n", i + 1, r->logits[ids[i]], ids[i],
+               qm_trace_token(r->g, ids[i], text, sizeof text));
     }
     free(ids);
 }
@@ -80,8 +89,8 @@ static void verdict(qm_out *o, const qm_trace_result *r) {
 static void difference_line(qm_out *o, const qm_trace_result *r, const qm_difference *d) {
     char layer[16] = "-";
     if (d->layer >= 0) snprintf(layer, sizeof layer, "%d", d->layer);
-    qm_say(o, "  %5s %-14s %-8s cosine %.9f  relative L2 %9.3g  worst [%u]: %.6g, expected %.6g%s\n", layer, d->slot, d->tensor, d->cosine, d->rel_l2,
-        d->worst, d->got, d->want, qm_trace_departs(r, d) ? "  DEPARTS" : "");
+    qm_say(o, "  %5s %-14s %-8s cosine %.9f  relative L2 %9.3g  worst [%u]: %.6g, expected %.6g%s\n", layer, d->slot,
+           d->tensor, d->cosine, d->rel_l2, d->worst, d->got, d->want, qm_trace_departs(r, d) ? "  DEPARTS" : "");
 }
 
 /* The worst of a layer's comparisons on a line. */
@@ -102,20 +111,25 @@ static void comparison(qm_out *o, const qm_trace_result *r) {
         rel = fmax(rel, r->diff[i].rel_l2);
         n += qm_trace_departs(r, &r->diff[i]);
     }
-    qm_say(o, "\ncompared with %s, %s; the worst of each layer (departs: cosine below %.6g or relative L2 above %.3g)\n",
-        !strcmp(r->o->compare, "ref") ? "the C references" : r->o->compare,
-        r->by_op ? "op by op, each from the device's inputs" : "both having computed the prompt on their own", r->min_cosine, r->max_rel_l2);
+    qm_say(o,
+           "\ncompared with %s, %s; the worst of each layer (departs: cosine below %.6g or relative L2 above %.3g)\n",
+           !strcmp(r->o->compare, "ref") ? "the C references" : r->o->compare,
+           r->by_op ? "op by op, each from the device's inputs" : "both having computed the prompt on their own",
+           r->min_cosine, r->max_rel_l2);
     if (r->o->verbose)
         for (int i = 0; i < r->n_diff; i++) difference_line(o, r, &r->diff[i]);
     else by_layer(o, r);
-    qm_say(o, "%d compared, lowest cosine %.9f, largest relative L2 %.3g%s\n", r->n_diff, cosine, rel, n ? "" : ": nothing departs");
+    qm_say(o, "%d compared, lowest cosine %.9f, largest relative L2 %.3g%s\n", r->n_diff, cosine, rel,
+           n ? "" : ": nothing departs");
     if (r->n_missing) qm_say(o, "%d vectors of the trace have no file there\n", r->n_missing);
     if (r->first < 0) return;
     const qm_difference *d = &r->diff[r->first];
     char where[32] = "";
     if (d->layer >= 0) snprintf(where, sizeof where, "layer %d, ", d->layer);
-    qm_say(o, "%d depart; FIRST DEPARTURE: op %d, %s%s, %s: cosine %.9f, relative L2 %.3g, worst at %u of %u: %.6g, expected %.6g\n", n, d->op, where,
-        d->slot, d->tensor, d->cosine, d->rel_l2, d->worst, d->n, d->got, d->want);
+    qm_say(o,
+           "%d depart; FIRST DEPARTURE: op %d, %s%s, %s: cosine %.9f, relative L2 %.3g, worst at %u of %u: %.6g, "
+           "expected %.6g\n",
+           n, d->op, where, d->slot, d->tensor, d->cosine, d->rel_l2, d->worst, d->n, d->got, d->want);
 }
 
 static int dump(const char *s, size_t n, void *user) {
@@ -129,7 +143,9 @@ int qm_trace_write(const qm_trace_result *r, qm_write_fn w, void *user, qm_err *
     if (r->o->json) {
         json_t *j = qm_trace_json(r);
         if (!j) return qm_fail(e, QM_ERR_NOMEM, "trace: out of memory");
-        if (json_dump_callback(j, dump, &o, JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(12)) || dump("\n", 1, &o)) o.stopped = 1;
+        if (json_dump_callback(j, dump, &o, JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(12)) ||
+            dump("\n", 1, &o))
+            o.stopped = 1;
         json_decref(j);
     } else {
         head(&o, r);

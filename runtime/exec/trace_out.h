@@ -7,21 +7,21 @@
 typedef struct {
     qm_engine *g;
     const qm_trace_opts *o;
-    const char *prompt;        /* [n_prompt] bytes */
+    const char *prompt; /* [n_prompt] bytes */
     size_t n_prompt;
-    const uint32_t *ids;       /* [n_ids] */
+    const uint32_t *ids; /* [n_ids] */
     size_t n_ids;
-    const qm_tracer *t;        /* of the last position */
-    float *logits;             /* [n_vocab] */
-    uint64_t logits_hash;      /* of the observed step, whose ops are launched one by one */
-    uint64_t step_hash;        /* of the same step by the engine's executor, as generate runs it */
-    uint32_t *use;             /* [n_layers, n_expert] how often chosen */
-    uint32_t n_positions;      /* that were observed */
+    const qm_tracer *t;   /* of the last position */
+    float *logits;        /* [n_vocab] */
+    uint64_t logits_hash; /* of the observed step, whose ops are launched one by one */
+    uint64_t step_hash;   /* of the same step by the engine's executor, as generate runs it */
+    uint32_t *use;        /* [n_layers, n_expert] how often chosen */
+    uint32_t n_positions; /* that were observed */
     /* A comparison, or NULL. */
-    qm_difference *diff;       /* [n_diff] */
-    int n_diff, first;         /* first: index of the first that departs, or -1 */
-    int by_op;                 /* 1: each op from the device's inputs; 0: whole runs, slot by slot */
-    int n_missing;             /* slots without a file in the directory */
+    qm_difference *diff;           /* [n_diff] */
+    int n_diff, first;             /* first: index of the first that departs, or -1 */
+    int by_op;                     /* 1: each op from the device's inputs; 0: whole runs, slot by slot */
+    int n_missing;                 /* slots without a file in the directory */
     double min_cosine, max_rel_l2; /* the bars */
 } qm_trace_result;
 
@@ -31,10 +31,10 @@ int qm_trace_departs(const qm_trace_result *r, const qm_difference *d);
 /* ---- what to think of it ---- */
 enum { QM_TRACE_FINE, QM_TRACE_NOTE, QM_TRACE_BAD };
 typedef struct {
-    const char *name;          /* "finite" "zero" "std" "growth" "router" "logits" "experts" */
-    int level;                 /* QM_TRACE_* */
-    double value, limit;       /* value beyond limit is not fine */
-    char text[224];            /* a sentence with the figures */
+    const char *name;    /* "finite" "zero" "std" "growth" "router" "logits" "experts" */
+    int level;           /* QM_TRACE_* */
+    double value, limit; /* value beyond limit is not fine */
+    char text[224];      /* a sentence with the figures */
 } qm_trace_check;
 enum { QM_TRACE_CHECKS = 7 };
 /* Fills c [QM_TRACE_CHECKS]; returns the worst level. */

@@ -125,9 +125,12 @@ static int compare_ops(qm_trace_result *r, qm_session *s, qm_err *e) {
     qm_twin *t;
     qm_difference *d;
     int found = !r->o->stop_after, done = 0, rc;
-    for (int i = 0; i < p->n_ops && !found; i++) found = stops(r->o->stop_after, &p->ops[i]) && wanted(r->o, p->ops[i].layer);
-    if (!found) return qm_fail(e, QM_ERR_ARG, "--stop-after %s: no op that is compared has this name (inspect --plan lists them)",
-                               r->o->stop_after);
+    for (int i = 0; i < p->n_ops && !found; i++)
+        found = stops(r->o->stop_after, &p->ops[i]) && wanted(r->o, p->ops[i].layer);
+    if (!found)
+        return qm_fail(e, QM_ERR_ARG,
+                       "--stop-after %s: no op that is compared has this name (inspect --plan lists them)",
+                       r->o->stop_after);
     if ((rc = qm_twin_open(&t, s, e))) return rc;
     rc = qm_trace_place(s, pos, s->ids[pos], e);
     for (int i = 0; i < p->n_ops && !rc && !done; i++) {
@@ -185,12 +188,13 @@ static int compare_free(qm_trace_result *r, qm_err *e) {
 static const float *row_of(const qm_npy *a, const char *path, uint64_t n, uint64_t pos, qm_err *e) {
     uint64_t rows = n && a->n % n == 0 ? a->n / n : 0, last = a->n_dims ? a->shape[a->n_dims - 1] : 0;
     if (!rows || (a->n != n && last != n)) {
-        qm_fail(e, QM_ERR_FORMAT, "%s: %llu elements in rows of %llu; expected rows of %llu", path, (unsigned long long)a->n,
-                (unsigned long long)last, (unsigned long long)n);
+        qm_fail(e, QM_ERR_FORMAT, "%s: %llu elements in rows of %llu; expected rows of %llu", path,
+                (unsigned long long)a->n, (unsigned long long)last, (unsigned long long)n);
         return NULL;
     }
     if (rows > 1 && rows <= pos) {
-        qm_fail(e, QM_ERR_FORMAT, "%s: %llu positions; the traced one is %llu", path, (unsigned long long)rows, (unsigned long long)pos);
+        qm_fail(e, QM_ERR_FORMAT, "%s: %llu positions; the traced one is %llu", path, (unsigned long long)rows,
+                (unsigned long long)pos);
         return NULL;
     }
     return a->v + (rows > 1 ? pos * n : 0);
@@ -220,8 +224,10 @@ static int compare_directory(qm_trace_result *r, qm_err *e) {
         if (!v) return QM_ERR_FORMAT;
     }
     if (!r->n_diff)
-        return qm_fail(e, QM_ERR_ARG, "%s: no file in it is named like a vector of this trace (0.attn_norm.npy, 0.qkv.npy ...; --dump "
-                       "writes them all)", dir);
+        return qm_fail(e, QM_ERR_ARG,
+                       "%s: no file in it is named like a vector of this trace (0.attn_norm.npy, 0.qkv.npy ...; --dump "
+                       "writes them all)",
+                       dir);
     return 0;
 }
 
@@ -235,7 +241,10 @@ static void set_bars(qm_trace_result *r) {
     r->by_op = ref && !r->o->free_run;
     r->min_cosine = r->o->min_cosine > 0 ? r->o->min_cosine : ref ? REF_COSINE : DIR_COSINE;
     /* who sets the cosine means it to decide: unit vectors of cosine c are sqrt(2 - 2c) apart */
-    r->max_rel_l2 = r->o->min_cosine > 0 ? 2 * sqrt(2 - 2 * r->min_cosine) : r->by_op ? OP_REL_L2 : ref ? FREE_REL_L2 : DIR_REL_L2;
+    r->max_rel_l2 = r->o->min_cosine > 0 ? 2 * sqrt(2 - 2 * r->min_cosine)
+                    : r->by_op           ? OP_REL_L2
+                    : ref                ? FREE_REL_L2
+                                         : DIR_REL_L2;
 }
 
 int qm_trace_departs(const qm_trace_result *r, const qm_difference *d) {
@@ -248,15 +257,19 @@ static int check(const qm_trace_result *r, qm_err *e) {
     if (!r->n_ids) return qm_fail(e, QM_ERR_ARG, "the prompt is empty");
     if (r->n_ids > r->g->limits.n_ctx)
         return qm_fail(e, QM_ERR_LIMIT, "%zu tokens of prompt exceed the context of %u", r->n_ids, r->g->limits.n_ctx);
-    if (o->last_layer >= 0 && (o->first_layer < 0 || o->first_layer > o->last_layer || (uint32_t)o->last_layer >= n_layers))
-        return qm_fail(e, QM_ERR_ARG, "--layers %d-%d: the model has layers 0 to %u", o->first_layer, o->last_layer, n_layers - 1);
-    if (o->min_cosine < 0 || o->min_cosine > 1) return qm_fail(e, QM_ERR_ARG, "a least cosine of %g: 0 to 1", o->min_cosine);
+    if (o->last_layer >= 0 &&
+        (o->first_layer < 0 || o->first_layer > o->last_layer || (uint32_t)o->last_layer >= n_layers))
+        return qm_fail(e, QM_ERR_ARG, "--layers %d-%d: the model has layers 0 to %u", o->first_layer, o->last_layer,
+                       n_layers - 1);
+    if (o->min_cosine < 0 || o->min_cosine > 1)
+        return qm_fail(e, QM_ERR_ARG, "a least cosine of %g: 0 to 1", o->min_cosine);
     return 0;
 }
 
-int qm_trace(qm_engine *g, const char *prompt, size_t n_prompt, const uint32_t *ids, size_t n_ids, const qm_trace_opts *o,
-             int *departed, qm_write_fn w, void *user, qm_err *e) {
-    qm_trace_result r = {.g = g, .o = o, .prompt = prompt, .n_prompt = n_prompt, .ids = ids, .n_ids = n_ids, .first = -1};
+int qm_trace(qm_engine *g, const char *prompt, size_t n_prompt, const uint32_t *ids, size_t n_ids,
+             const qm_trace_opts *o, int *departed, qm_write_fn w, void *user, qm_err *e) {
+    qm_trace_result r = {
+        .g = g, .o = o, .prompt = prompt, .n_prompt = n_prompt, .ids = ids, .n_ids = n_ids, .first = -1};
     const qm_hparams *hp = &g->model->hp;
     qm_session *s = NULL;
     qm_tracer *t = NULL;
@@ -272,7 +285,8 @@ int qm_trace(qm_engine *g, const char *prompt, size_t n_prompt, const uint32_t *
         rc = qm_fail(e, QM_ERR_NOMEM, "trace: out of memory");
         goto out;
     }
-    if ((rc = qm_session_open(&s, g, e)) || (rc = approach(&r, s, &t, e)) || (rc = qm_session_logits(s, r.logits, e))) goto out;
+    if ((rc = qm_session_open(&s, g, e)) || (rc = approach(&r, s, &t, e)) || (rc = qm_session_logits(s, r.logits, e)))
+        goto out;
     r.t = t;
     r.logits_hash = qm_fnv1a(r.logits, 4ull * hp->n_vocab);
     if ((rc = step_itself(&r, s, again, e))) goto out;

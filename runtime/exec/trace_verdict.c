@@ -10,7 +10,8 @@
  * only the final norm reads, which takes the scale away, a trained model may be wider: up to 286 over 2,700 positions of
  * the demo model, 18 times the layer before. A last layer that is wider than this on either count is broken all the
  * same. docs/trace.md, "What the verdict is worth", has the figures. */
-static const double MAX_STD = 50, LAST_STD = 400, LAST_JUMP = 25, MAX_GROWTH = 40, MAX_GAP = 50, MIN_RANGE = 1e-3, SUM_ERROR = 1e-5;
+static const double MAX_STD = 50, LAST_STD = 400, LAST_JUMP = 25, MAX_GROWTH = 40, MAX_GAP = 50, MIN_RANGE = 1e-3,
+                    SUM_ERROR = 1e-5;
 /* Positions from which on an expert chosen at all of them is worth a word; choices an expert should have had. */
 enum { MIN_POSITIONS = 32, MIN_CHOICES = 20 };
 
@@ -115,7 +116,8 @@ static void oddities(const qm_trace_result *r, qm_trace_check *c) {
         if (!first) first = s;
     }
     c->level = first ? QM_TRACE_BAD : QM_TRACE_FINE;
-    if (first) snprintf(c->text, sizeof c->text, "values that are not finite, first in %s", place(first, at, sizeof at));
+    if (first)
+        snprintf(c->text, sizeof c->text, "values that are not finite, first in %s", place(first, at, sizeof at));
     else snprintf(c->text, sizeof c->text, "no NaN and no infinity anywhere");
 }
 
@@ -129,7 +131,9 @@ static void zeros(const qm_trace_result *r, qm_trace_check *c) {
         if (!first) first = s;
     }
     c->level = first ? QM_TRACE_BAD : QM_TRACE_FINE;
-    if (first) snprintf(c->text, sizeof c->text, "vectors that are all zero: %.0f, first %s", c->value, place(first, at, sizeof at));
+    if (first)
+        snprintf(c->text, sizeof c->text, "vectors that are all zero: %.0f, first %s", c->value,
+                 place(first, at, sizeof at));
     else snprintf(c->text, sizeof c->text, "no vector is all zero");
 }
 
@@ -149,13 +153,15 @@ static void deviations(const qm_trace_result *r, qm_trace_check *std, qm_trace_c
         at = i;
     }
     if (from >= 0 && from != at) snprintf(since, sizeof since, "; the first is layer %d", from);
-    snprintf(std->text, sizeof std->text, "largest std of a layer's output is %.4g (layer %d), %s %g%s%s", std->value, at,
-             std->level ? "not below" : "below", MAX_STD, since,
-             std->level == QM_TRACE_NOTE ? "; behind the last layer, where only the final norm reads, a trained model may be that wide" : "");
+    snprintf(std->text, sizeof std->text, "largest std of a layer's output is %.4g (layer %d), %s %g%s%s", std->value,
+             at, std->level ? "not below" : "below", MAX_STD, since,
+             std->level == QM_TRACE_NOTE
+                 ? "; behind the last layer, where only the final norm reads, a trained model may be that wide"
+                 : "");
     growth->value = first && last && first->std_dev > 0 ? last->std_dev / first->std_dev : 0;
     growth->level = growth->value < MAX_GROWTH ? QM_TRACE_FINE : QM_TRACE_NOTE;
-    snprintf(growth->text, sizeof growth->text, "std grows %.3g-fold from the first layer's output to the last%s", growth->value,
-             growth->level ? "; 40-fold and more has been the mark of a missing q/k norm" : "");
+    snprintf(growth->text, sizeof growth->text, "std grows %.3g-fold from the first layer's output to the last%s",
+             growth->value, growth->level ? "; 40-fold and more has been the mark of a missing q/k norm" : "");
 }
 
 static void routers(const qm_trace_result *r, qm_trace_check *c) {
@@ -170,7 +176,8 @@ static void routers(const qm_trace_result *r, qm_trace_check *c) {
     }
     c->level = at < 0 || c->value < c->limit ? QM_TRACE_FINE : QM_TRACE_BAD;
     if (at < 0) snprintf(c->text, sizeof c->text, "no router in this step");
-    else if (!c->level) snprintf(c->text, sizeof c->text, "router weights sum to 1 in every layer, within %.1g", c->limit);
+    else if (!c->level)
+        snprintf(c->text, sizeof c->text, "router weights sum to 1 in every layer, within %.1g", c->limit);
     else snprintf(c->text, sizeof c->text, "router weights sum to %.7g in layer %d, not to 1", router_sum(r, at), at);
 }
 
@@ -187,7 +194,9 @@ static void logits(const qm_trace_result *r, qm_trace_check *c) {
     int flat = !(l.max - l.min > MIN_RANGE), gap = !(l.gap < MAX_GAP);
     c->level = flat || gap ? QM_TRACE_BAD : QM_TRACE_FINE;
     snprintf(c->text, sizeof c->text, "logits from %.4g to %.4g, the best leads by %.4g%s", l.min, l.max, l.gap,
-             flat ? ": they are all alike" : gap ? ": context hardly matters to it" : "");
+             flat  ? ": they are all alike"
+             : gap ? ": context hardly matters to it"
+                   : "");
 }
 
 static void experts(const qm_trace_result *r, qm_trace_check *c) {
@@ -197,23 +206,28 @@ static void experts(const qm_trace_result *r, qm_trace_check *c) {
         if (!r->use[i]) never++, first_never = i;
         if (r->use[i] == r->n_positions) always++, first_always = i;
     }
-    int enough = r->n_positions >= MIN_POSITIONS, fair = (uint64_t)r->n_positions * hp->n_used >= (uint64_t)MIN_CHOICES * hp->n_expert;
+    int enough = r->n_positions >= MIN_POSITIONS,
+        fair = (uint64_t)r->n_positions * hp->n_used >= (uint64_t)MIN_CHOICES * hp->n_expert;
     int too_often = enough && always && hp->n_used < hp->n_expert, too_rare = fair && never;
     char which[96] = "";
     size_t at = 0;
-    if (too_rare) at = (size_t)snprintf(which, sizeof which, "; never: layer %u, expert %u", (unsigned)(first_never / hp->n_expert),
-                                        (unsigned)(first_never % hp->n_expert));
-    if (too_often) snprintf(which + at, sizeof which - at, "; always: layer %u, expert %u", (unsigned)(first_always / hp->n_expert),
-                            (unsigned)(first_always % hp->n_expert));
+    if (too_rare)
+        at = (size_t)snprintf(which, sizeof which, "; never: layer %u, expert %u",
+                              (unsigned)(first_never / hp->n_expert), (unsigned)(first_never % hp->n_expert));
+    if (too_often)
+        snprintf(which + at, sizeof which - at, "; always: layer %u, expert %u",
+                 (unsigned)(first_always / hp->n_expert), (unsigned)(first_always % hp->n_expert));
     c->value = (double)always;
     c->level = too_often || too_rare ? QM_TRACE_NOTE : QM_TRACE_FINE;
-    snprintf(c->text, sizeof c->text, "over %u position%s: %llu of %llu experts never chosen, %llu always%s%s", r->n_positions,
-             r->n_positions == 1 ? "" : "s", (unsigned long long)never, (unsigned long long)n, (unsigned long long)always, which,
+    snprintf(c->text, sizeof c->text, "over %u position%s: %llu of %llu experts never chosen, %llu always%s%s",
+             r->n_positions, r->n_positions == 1 ? "" : "s", (unsigned long long)never, (unsigned long long)n,
+             (unsigned long long)always, which,
              enough ? "" : " (too few to judge; --all-positions counts the whole prompt)");
 }
 
 int qm_trace_verdict(const qm_trace_result *r, qm_trace_check *c) {
-    static const char *const names[QM_TRACE_CHECKS] = {"finite", "zero", "std", "growth", "router", "logits", "experts"};
+    static const char *const names[QM_TRACE_CHECKS] = {"finite", "zero",   "std",    "growth",
+                                                       "router", "logits", "experts"};
     int worst = QM_TRACE_FINE;
     memset(c, 0, QM_TRACE_CHECKS * sizeof *c);
     oddities(r, &c[0]);

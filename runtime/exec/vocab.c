@@ -27,9 +27,12 @@ int qm_vocab_open(qm_vocab **out, const char *gguf_path, int no_nfc, qm_err *e) 
     if (rc) goto out;
     if ((rc = qm_gguf_get_bool(v->gguf, "tokenizer.ggml.add_bos_token", &v->add_bos, e)) < 0) goto out;
     rc = v->add_bos ? qm_gguf_get_u32(v->gguf, "tokenizer.ggml.bos_token_id", &v->bos, e) : 1;
-    if (!rc) rc = qm_fail(e, QM_ERR_FORMAT, "%s: tokenizer.ggml.add_bos_token is set, but there is no bos_token_id", gguf_path);
+    if (!rc)
+        rc = qm_fail(e, QM_ERR_FORMAT, "%s: tokenizer.ggml.add_bos_token is set, but there is no bos_token_id",
+                     gguf_path);
     if (rc > 0 && v->add_bos && v->bos >= qm_tokenizer_n(v->tok))
-        rc = qm_fail(e, QM_ERR_FORMAT, "%s: tokenizer.ggml.bos_token_id is %u, the vocabulary has %u", gguf_path, v->bos, qm_tokenizer_n(v->tok));
+        rc = qm_fail(e, QM_ERR_FORMAT, "%s: tokenizer.ggml.bos_token_id is %u, the vocabulary has %u", gguf_path,
+                     v->bos, qm_tokenizer_n(v->tok));
 out:
     if (rc < 0) qm_vocab_close(v);
     else *out = v;

@@ -6,7 +6,10 @@
 
 enum { WARPS = QM_WALK_BLOCK / 32, SHARED_MAX = 46 * 1024 /* with the kernel's own under 48 KB */ };
 
-static const struct { const char *op; int wtype, head_dim; } cases[] = {
+static const struct {
+    const char *op;
+    int wtype, head_dim;
+} cases[] = {
 #define QM_WALK(number, op, wtype, head_dim) [number] = {#op, wtype, head_dim},
 #include "../../contracts/walk.def"
 #undef QM_WALK
@@ -31,10 +34,11 @@ int qm_walk_range(qm_walk *w, const qm_plan *p, qm_err *e) {
         }
     for (int i = w->first; w->first >= 0 && i <= last; i++)
         if (case_of(&p->ops[i]) < 0)
-            return qm_fail(e, QM_ERR_UNSUPPORTED,
-                           "executor persistent: kernel %s (layer %d, %s) is not one it holds; it runs Q4_K_M files with head_dim "
-                           "128. The executor graph runs this one",
-                           qm_kernel_table[p->ops[i].kernel].entry, p->ops[i].layer, p->ops[i].slot);
+            return qm_fail(
+                e, QM_ERR_UNSUPPORTED,
+                "executor persistent: kernel %s (layer %d, %s) is not one it holds; it runs Q4_K_M files with head_dim "
+                "128. The executor graph runs this one",
+                qm_kernel_table[p->ops[i].kernel].entry, p->ops[i].layer, p->ops[i].slot);
     w->n = w->first < 0 ? 0 : last - w->first + 1;
     return 0;
 }
@@ -51,19 +55,22 @@ static int parts(qm_walk_record *r, const qm_op *op, qm_device *d, qm_kernels *k
     if (r->subs > QM_WALK_SUBS) r->subs = QM_WALK_SUBS;
     if (r->stride && r->subs > SHARED_MAX / r->stride) r->subs = SHARED_MAX / r->stride;
     if (!r->subs || op->block % 32)
-        rc = qm_fail(e, QM_ERR_UNSUPPORTED, "executor persistent: layer %d, %s: %u threads and %u bytes of shared memory do not fit", op->layer,
-                     op->slot, op->block, r->stride);
+        rc = qm_fail(e, QM_ERR_UNSUPPORTED,
+                     "executor persistent: layer %d, %s: %u threads and %u bytes of shared memory do not fit",
+                     op->layer, op->slot, op->block, r->stride);
 out:
     return rc;
 }
 
-int qm_walk_open(qm_walk *w, qm_uploader *put, qm_device *d, qm_kernels *k, const qm_plan *p, const qm_bases *b, qm_err *e) {
+int qm_walk_open(qm_walk *w, qm_uploader *put, qm_device *d, qm_kernels *k, const qm_plan *p, const qm_bases *b,
+                 qm_err *e) {
     *w = (qm_walk){.kernel = qm_kernel_find(QM_OP_WALK, -1, 128), .grid = (unsigned)d->n_sm};
     qm_walk_record *rec = NULL;
     CUfunction f;
     int fit = 0, rc = qm_walk_range(w, p, e);
     if (rc || !w->n) return rc;
-    if (!(rec = calloc((size_t)w->n, sizeof *rec))) return qm_fail(e, QM_ERR_NOMEM, "executor persistent: out of memory");
+    if (!(rec = calloc((size_t)w->n, sizeof *rec)))
+        return qm_fail(e, QM_ERR_NOMEM, "executor persistent: out of memory");
     for (int i = 0; i < w->n; i++) {
         const qm_op *op = &p->ops[w->first + i];
         qm_walk_record *r = &rec[i];
@@ -81,7 +88,9 @@ int qm_walk_open(qm_walk *w, qm_uploader *put, qm_device *d, qm_kernels *k, cons
     if ((rc = qm_kernels_get(k, w->kernel, &f, e))) goto out;
     QM_CU_TRY(d, OccupancyMaxActiveBlocks(&fit, f, QM_WALK_BLOCK, w->shared));
     if (fit < 1) {
-        rc = qm_fail(e, QM_ERR_UNSUPPORTED, "executor persistent: a multiprocessor of this device does not hold %d threads and %u bytes of shared memory",
+        rc = qm_fail(e, QM_ERR_UNSUPPORTED,
+                     "executor persistent: a multiprocessor of this device does not hold %d threads and %u bytes of "
+                     "shared memory",
                      QM_WALK_BLOCK, w->shared);
         goto out;
     }
@@ -100,5 +109,6 @@ void qm_walk_close(qm_walk *w, qm_device *d) {
 
 int qm_walk_launch(const qm_walk *w, qm_kernels *k, CUdeviceptr arrived, CUdeviceptr stamps, CUstream st, qm_err *e) {
     qm_walk_args a = {.records = w->records, .arrived = arrived, .stamps = stamps, .n = (uint32_t)w->n};
-    return qm_kernels_launch_resident(k, w->kernel, (const unsigned[3]){w->grid, 1, 1}, QM_WALK_BLOCK, w->shared, &a, st, e);
+    return qm_kernels_launch_resident(k, w->kernel, (const unsigned[3]){w->grid, 1, 1}, QM_WALK_BLOCK, w->shared, &a,
+                                      st, e);
 }

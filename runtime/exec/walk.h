@@ -8,8 +8,8 @@
 #include "../plan/plan.h"
 
 typedef struct {
-    int first, n;        /* ops [first, first + n) of the plan; n == 0: none */
-    int kernel;          /* index into qm_kernel_table */
+    int first, n; /* ops [first, first + n) of the plan; n == 0: none */
+    int kernel;   /* index into qm_kernel_table */
     unsigned grid, shared;
     CUdeviceptr records; /* qm_walk_record [n] */
 } qm_walk;
@@ -18,7 +18,8 @@ typedef struct {
  * QM_ERR_UNSUPPORTED, naming the op, where it does not hold all between them. */
 int qm_walk_range(qm_walk *w, const qm_plan *p, qm_err *e);
 /* put: brings the records to the device, in the order of the stream in which the walk is launched. */
-int qm_walk_open(qm_walk *w, qm_uploader *put, qm_device *d, qm_kernels *k, const qm_plan *p, const qm_bases *b, qm_err *e);
+int qm_walk_open(qm_walk *w, qm_uploader *put, qm_device *d, qm_kernels *k, const qm_plan *p, const qm_bases *b,
+                 qm_err *e);
 void qm_walk_close(qm_walk *w, qm_device *d);
 /* arrived: a u64 in device memory, 0 before the first launch, the same for all walks of one grid in one stream.
  * stamps: 0, or u64 [n, 2] (contracts/abi.h, QM_WALK_STAMPS). */

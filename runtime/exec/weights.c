@@ -64,8 +64,8 @@ static int put_matrix_on_device(loader *l, CUdeviceptr at, const qm_weight *w, c
         int rc = qm_uploader_put(l->u, l->staging, rows * row_bytes, row_bytes, fill_raw,
                                  (void *)(uintptr_t)(raw + row * row_bytes), e);
         if (!rc)
-            rc = qm_repack_run(l->repack, at + t * tile_bytes, l->staging, (uint32_t)w->type->type, n_rows, w->n_cols, t,
-                               t1, l->stream, e);
+            rc = qm_repack_run(l->repack, at + t * tile_bytes, l->staging, (uint32_t)w->type->type, n_rows, w->n_cols,
+                               t, t1, l->stream, e);
         if (rc) return rc;
     }
     return 0;
@@ -78,8 +78,7 @@ static int put_packed(loader *l, CUdeviceptr at, const qm_weight *w, uint64_t *b
         return qm_uploader_put(l->u, at, *bytes, s.tile_bytes, fill_tiles, &s, e);
     const unsigned char *raw = w->t->data;
     /* experts of whole tiles are one tall matrix */
-    if (w->n_rows % QM_TILE_ROWS == 0)
-        return put_matrix_on_device(l, at, w, raw, (uint64_t)w->n_rows * w->n_expert, e);
+    if (w->n_rows % QM_TILE_ROWS == 0) return put_matrix_on_device(l, at, w, raw, (uint64_t)w->n_rows * w->n_expert, e);
     int rc = 0;
     for (uint32_t i = 0; i < w->n_expert && !rc; i++)
         rc = put_matrix_on_device(l, at + i * s.tile_bytes * s.tiles_per_expert, w,
@@ -91,8 +90,7 @@ static int put_region(loader *l, const qm_region *r, CUdeviceptr at, qm_err *e) 
     for (int i = 0; i < r->n_segments; i++) {
         const qm_weight *w = &l->g->model->weights[r->weight[i]];
         uint64_t bytes = (uint64_t)w->n_cols * 4;
-        int rc = r->packed ? put_packed(l, at, w, &bytes, e)
-                           : qm_uploader_copy(l->u, at, w->t->data, bytes, e);
+        int rc = r->packed ? put_packed(l, at, w, &bytes, e) : qm_uploader_copy(l->u, at, w->t->data, bytes, e);
         if (rc) {
             qm_err_prefix(e, "uploading %.*s", (int)w->t->name.n, w->t->name.s);
             return rc;

@@ -9,7 +9,8 @@ int qm_chatml_check(const qm_tokenizer *t, qm_err *e) {
     for (int i = 0; i < 2; i++) {
         int64_t v = qm_token_find(t, texts[i]);
         if (v < 0 || !qm_token_is_control(t, (uint32_t)v))
-            return qm_fail(e, QM_ERR_UNSUPPORTED, "chat needs the control token %s, which the vocabulary lacks", texts[i]);
+            return qm_fail(e, QM_ERR_UNSUPPORTED, "chat needs the control token %s, which the vocabulary lacks",
+                           texts[i]);
     }
     return 0;
 }
@@ -31,8 +32,10 @@ int qm_chatml_render(const qm_message *m, size_t n_messages, qm_rendered *out, q
         size_t r = 0;
         while (r < 3 && strcmp(roles[r], m[i].role)) r++;
         if (r == 3)
-            return qm_fail(e, QM_ERR_ARG, "message %zu has the role \"%.40s\"; known: system, user, assistant", i, m[i].role);
-        if (m[i].n > SIZE_MAX - room - 64) return qm_fail(e, QM_ERR_NOMEM, "no memory for a message of %zu bytes", m[i].n);
+            return qm_fail(e, QM_ERR_ARG, "message %zu has the role \"%.40s\"; known: system, user, assistant", i,
+                           m[i].role);
+        if (m[i].n > SIZE_MAX - room - 64)
+            return qm_fail(e, QM_ERR_NOMEM, "no memory for a message of %zu bytes", m[i].n);
         room += m[i].n + 64;
     }
     out->text = malloc(room);

@@ -44,7 +44,8 @@ static int split_key(const qm_gguf_shard *s, const qm_kv_list *l, const char *ke
             return qm_fail(e, QM_ERR_FORMAT, "%s: key '%s' appears twice, again at offset %llu", s->name, key,
                            (unsigned long long)kv->file_off);
         int is_signed = kv->type == QM_KV_I8 || kv->type == QM_KV_I16 || kv->type == QM_KV_I32 || kv->type == QM_KV_I64;
-        int is_unsigned = kv->type == QM_KV_U8 || kv->type == QM_KV_U16 || kv->type == QM_KV_U32 || kv->type == QM_KV_U64;
+        int is_unsigned =
+            kv->type == QM_KV_U8 || kv->type == QM_KV_U16 || kv->type == QM_KV_U32 || kv->type == QM_KV_U64;
         if ((!is_signed && !is_unsigned) || (is_signed && kv->v.i < 0))
             return qm_fail(e, QM_ERR_FORMAT, "%s: key '%s' at offset %llu is not a non-negative integer", s->name, key,
                            (unsigned long long)kv->file_off);
@@ -59,7 +60,7 @@ static int split_name(const char *path, size_t *stem, uint32_t *no, uint32_t *co
     size_t n = strlen(path), m = sizeof tail - 1;
     if (n < m) return 0;
     const char *p = path + n - m;
-    uint32_t v[2] = { 0, 0 };
+    uint32_t v[2] = {0, 0};
     for (size_t i = 0; i < m; i++) {
         if (tail[i] != '0') {
             if (p[i] != tail[i]) return 0;
@@ -84,7 +85,9 @@ static int check_part(const qm_gguf_shard *s, const qm_kv_list *l, uint32_t i, u
     if (c < 0) return c;
     if (!a || !b || !c)
         return qm_fail(e, QM_ERR_FORMAT, "%s: part %u of %u lacks key '%s'", s->name, i + 1, count,
-                       !a ? "split.no" : !b ? "split.count" : "split.tensors.count");
+                       !a   ? "split.no"
+                       : !b ? "split.count"
+                            : "split.tensors.count");
     if (no != i)
         return qm_fail(e, QM_ERR_FORMAT, "%s: key 'split.no' is %llu, its name says %u", s->name,
                        (unsigned long long)no, i);
@@ -110,8 +113,10 @@ static int open_set(qm_gguf *g, const char *path, qm_kv_list *kvs, qm_err *e) {
         return qm_fail(e, QM_ERR_LIMIT, "%s: key 'split.count' is %llu, at most %d are supported", path,
                        (unsigned long long)parts, MAX_SHARDS);
     if (!split_name(path, &stem, &given, &count) || count != parts)
-        return qm_fail(e, QM_ERR_FORMAT, "%s: one of %llu parts by its key 'split.count', but its name does not end in "
-                       "-NNNNN-of-%05llu.gguf", path, (unsigned long long)parts, (unsigned long long)parts);
+        return qm_fail(e, QM_ERR_FORMAT,
+                       "%s: one of %llu parts by its key 'split.count', but its name does not end in "
+                       "-NNNNN-of-%05llu.gguf",
+                       path, (unsigned long long)parts, (unsigned long long)parts);
     qm_gguf_shard *s = calloc(count, sizeof *s);
     char *name = malloc(strlen(path) + 1);
     if (!s || !name) {
@@ -130,7 +135,7 @@ static int open_set(qm_gguf *g, const char *path, qm_kv_list *kvs, qm_err *e) {
         memcpy(name, path, stem);
         snprintf(name + stem, strlen(path) + 1 - stem, "-%05u-of-%05u.gguf", i + 1, count);
         if (!s[i].base && (rc = map_file(&s[i], name, e))) break;
-        qm_kv_list other = { 0 };
+        qm_kv_list other = {0};
         rc = qm_gguf_parse(g, i, i == 0 ? kvs : &other, e);
         if (!rc) rc = check_part(&s[i], i == 0 ? kvs : &other, i, count, &total, e);
         free(other.kvs);
@@ -145,7 +150,7 @@ static int open_set(qm_gguf *g, const char *path, qm_kv_list *kvs, qm_err *e) {
 
 /* After shards[0] is there: parse, gather the other parts, index, check. */
 static int finish_open(qm_gguf *g, const char *path, qm_err *e) {
-    qm_kv_list kvs = { 0 };
+    qm_kv_list kvs = {0};
     const qm_str *dup;
     uint64_t parts = 0;
     int rc = qm_gguf_parse(g, 0, &kvs, e);

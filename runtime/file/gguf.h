@@ -9,34 +9,55 @@
 #include "../base/err.h"
 
 typedef enum {
-    QM_KV_U8, QM_KV_I8, QM_KV_U16, QM_KV_I16, QM_KV_U32, QM_KV_I32, QM_KV_F32, QM_KV_BOOL,
-    QM_KV_STR, QM_KV_ARR, QM_KV_U64, QM_KV_I64, QM_KV_F64
+    QM_KV_U8,
+    QM_KV_I8,
+    QM_KV_U16,
+    QM_KV_I16,
+    QM_KV_U32,
+    QM_KV_I32,
+    QM_KV_F32,
+    QM_KV_BOOL,
+    QM_KV_STR,
+    QM_KV_ARR,
+    QM_KV_U64,
+    QM_KV_I64,
+    QM_KV_F64
 } qm_kv_type; /* the format's own numbers */
 
-typedef struct { const char *s; size_t n; } qm_str; /* not NUL-terminated; points into the map */
+typedef struct {
+    const char *s;
+    size_t n;
+} qm_str; /* not NUL-terminated; points into the map */
 /* Names in a message: printable ASCII of at most 64 characters, whatever the file holds. */
-typedef struct { char s[72]; } qm_shown;
+typedef struct {
+    char s[72];
+} qm_shown;
 qm_shown qm_show(qm_str s);
 
 typedef struct {
     qm_str key;
     qm_kv_type type;
-    uint64_t file_off;         /* offset of the value in shard 0, for messages */
-    union { uint64_t u; int64_t i; double f; qm_str str; } v; /* scalars, widened */
-    qm_kv_type arr_type;       /* arrays: element type, count, first byte */
+    uint64_t file_off; /* offset of the value in shard 0, for messages */
+    union {
+        uint64_t u;
+        int64_t i;
+        double f;
+        qm_str str;
+    } v;                 /* scalars, widened */
+    qm_kv_type arr_type; /* arrays: element type, count, first byte */
     uint64_t arr_n;
     const uint8_t *arr;
 } qm_kv;
 
 typedef struct {
     qm_str name;
-    uint32_t type;             /* ggml type, one that qm_ggml_type_size knows */
-    uint32_t n_dims;           /* 1..4 */
-    uint64_t ne[4];            /* ne[0] is the row length; unused dims are 1 */
-    const void *data;          /* into the map */
+    uint32_t type;    /* ggml type, one that qm_ggml_type_size knows */
+    uint32_t n_dims;  /* 1..4 */
+    uint64_t ne[4];   /* ne[0] is the row length; unused dims are 1 */
+    const void *data; /* into the map */
     uint64_t bytes;
-    uint32_t shard;            /* which file of a split set */
-    uint64_t file_off;         /* of data, in that file */
+    uint32_t shard;    /* which file of a split set */
+    uint64_t file_off; /* of data, in that file */
 } qm_tensor;
 
 typedef struct qm_gguf qm_gguf;
@@ -70,7 +91,10 @@ int qm_gguf_get_bool(const qm_gguf *g, const char *key, int *v, qm_err *e);
 int qm_gguf_get_str(const qm_gguf *g, const char *key, qm_str *v, qm_err *e);
 /* Array element i as a string / number; the caller has checked arr_type and i < arr_n.
  * Strings are variable-length: use the iterator for a walk. */
-typedef struct { const uint8_t *p; uint64_t left; } qm_str_iter;
+typedef struct {
+    const uint8_t *p;
+    uint64_t left;
+} qm_str_iter;
 int qm_gguf_get_str_array(const qm_gguf *g, const char *key, qm_str_iter *it, uint64_t *n, qm_err *e);
 int qm_str_iter_next(qm_str_iter *it, qm_str *s); /* 1, or 0 at the end */
 /* Element i of an array of integers (bool counts as one) or of any numbers; 0 for other arrays or

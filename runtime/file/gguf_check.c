@@ -27,14 +27,15 @@ static int check_merges(const qm_gguf *g, qm_err *e) {
     int rc = 0;
     const qm_kv *kv = find_array(g, "tokenizer.ggml.merges", QM_KV_STR, QM_KV_STR, &rc, e);
     if (rc || !kv) return rc;
-    qm_str_iter it = { kv->arr, kv->arr_n };
+    qm_str_iter it = {kv->arr, kv->arr_n};
     qm_str s;
     for (uint64_t i = 0; qm_str_iter_next(&it, &s); i++) {
         const char *sp = s.n > 2 ? memchr(s.s + 1, ' ', s.n - 2) : NULL;
         if (!sp)
-            return qm_fail(e, QM_ERR_FORMAT, "%s: key 'tokenizer.ggml.merges': element %llu '%s' at offset %llu is not "
-                           "a pair of tokens", qm_gguf_path(g), OFF(i), qm_show(s).s,
-                           OFF((const uint8_t *)s.s - g->shards[0].base));
+            return qm_fail(e, QM_ERR_FORMAT,
+                           "%s: key 'tokenizer.ggml.merges': element %llu '%s' at offset %llu is not "
+                           "a pair of tokens",
+                           qm_gguf_path(g), OFF(i), qm_show(s).s, OFF((const uint8_t *)s.s - g->shards[0].base));
     }
     return 0;
 }
@@ -44,25 +45,33 @@ static int check_vocab(const qm_gguf *g, qm_err *e) {
     const qm_kv *tokens = find_array(g, "tokenizer.ggml.tokens", QM_KV_STR, QM_KV_STR, &rc, e);
     if (rc) return rc;
     if (tokens && tokens->arr_n > MAX_VOCAB)
-        return qm_fail(e, QM_ERR_LIMIT, "%s: key 'tokenizer.ggml.tokens': %llu tokens at offset %llu, at most %d are "
-                       "supported", qm_gguf_path(g), OFF(tokens->arr_n), OFF(tokens->file_off), MAX_VOCAB);
-    static const struct { const char *key; qm_kv_type type, or_type; } same[] = {
-        { "tokenizer.ggml.token_type", QM_KV_I32, QM_KV_U32 },
-        { "tokenizer.ggml.scores", QM_KV_F32, QM_KV_F32 },
+        return qm_fail(e, QM_ERR_LIMIT,
+                       "%s: key 'tokenizer.ggml.tokens': %llu tokens at offset %llu, at most %d are "
+                       "supported",
+                       qm_gguf_path(g), OFF(tokens->arr_n), OFF(tokens->file_off), MAX_VOCAB);
+    static const struct {
+        const char *key;
+        qm_kv_type type, or_type;
+    } same[] = {
+        {"tokenizer.ggml.token_type", QM_KV_I32, QM_KV_U32},
+        {"tokenizer.ggml.scores", QM_KV_F32, QM_KV_F32},
     };
     for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
         const qm_kv *kv = find_array(g, same[i].key, same[i].type, same[i].or_type, &rc, e);
         if (rc) return rc;
         if (kv && kv->arr_n != (tokens ? tokens->arr_n : 0))
-            return qm_fail(e, QM_ERR_FORMAT, "%s: key '%s': %llu elements at offset %llu, 'tokenizer.ggml.tokens' has "
-                           "%llu", qm_gguf_path(g), same[i].key, OFF(kv->arr_n), OFF(kv->file_off),
+            return qm_fail(e, QM_ERR_FORMAT,
+                           "%s: key '%s': %llu elements at offset %llu, 'tokenizer.ggml.tokens' has "
+                           "%llu",
+                           qm_gguf_path(g), same[i].key, OFF(kv->arr_n), OFF(kv->file_off),
                            OFF(tokens ? tokens->arr_n : 0));
     }
     const qm_tensor *embd = qm_gguf_tensor(g, "token_embd.weight");
     if (tokens && embd && embd->ne[1] != tokens->arr_n)
-        return qm_fail(e, QM_ERR_FORMAT, "%s: key 'tokenizer.ggml.tokens': %llu tokens at offset %llu, but tensor "
-                       "'token_embd.weight' has %llu rows", qm_gguf_path(g), OFF(tokens->arr_n),
-                       OFF(tokens->file_off), OFF(embd->ne[1]));
+        return qm_fail(e, QM_ERR_FORMAT,
+                       "%s: key 'tokenizer.ggml.tokens': %llu tokens at offset %llu, but tensor "
+                       "'token_embd.weight' has %llu rows",
+                       qm_gguf_path(g), OFF(tokens->arr_n), OFF(tokens->file_off), OFF(embd->ne[1]));
     if ((rc = check_merges(g, e))) return rc;
     /* tokenizer.ggml.<role>_token_id */
     for (size_t i = 0; i < g->n_kv; i++) {

@@ -101,14 +101,19 @@ int64_t qm_kv_arr_i64(const qm_kv *kv, uint64_t i) {
     if (kv->type != QM_KV_ARR || i >= kv->arr_n) return 0;
     const uint8_t *p = kv->arr + i * qm_kv_scalar_bytes(kv->arr_type);
     switch (kv->arr_type) {
-    case QM_KV_U8: case QM_KV_BOOL: return p[0];
+    case QM_KV_U8:
+    case QM_KV_BOOL: return p[0];
     case QM_KV_I8: return (int8_t)p[0];
     case QM_KV_U16: return qm_le16(p);
     case QM_KV_I16: return (int16_t)qm_le16(p);
     case QM_KV_U32: return qm_le32(p);
     case QM_KV_I32: return (int32_t)qm_le32(p);
-    case QM_KV_U64: case QM_KV_I64: return (int64_t)qm_le64(p);
-    case QM_KV_F32: case QM_KV_F64: case QM_KV_STR: case QM_KV_ARR: break;
+    case QM_KV_U64:
+    case QM_KV_I64: return (int64_t)qm_le64(p);
+    case QM_KV_F32:
+    case QM_KV_F64:
+    case QM_KV_STR:
+    case QM_KV_ARR: break;
     }
     return 0;
 }

@@ -5,8 +5,8 @@
 
 /* One mapped file of the set. */
 typedef struct {
-    char *name;            /* path, or the caller's name for a buffer */
-    int fd, held;          /* -1 for a buffer; held: input.h */
+    char *name;   /* path, or the caller's name for a buffer */
+    int fd, held; /* -1 for a buffer; held: input.h */
     const uint8_t *base;
     uint64_t bytes;
     uint32_t version;
@@ -17,9 +17,9 @@ typedef struct {
 struct qm_gguf {
     qm_gguf_shard *shards; /* [n_shards] */
     uint32_t n_shards;
-    qm_kv *kvs;            /* [n_kv], shard 0's, in file order */
+    qm_kv *kvs; /* [n_kv], shard 0's, in file order */
     size_t n_kv, cap_kv;
-    qm_tensor *tensors;    /* [n_tensors], shard after shard, in file order */
+    qm_tensor *tensors; /* [n_tensors], shard after shard, in file order */
     size_t n_tensors, cap_tensors;
     const qm_str **kv_index;     /* [n_kv] sorted by key; each is the first member of a qm_kv */
     const qm_str **tensor_index; /* [n_tensors] sorted by name; likewise */
@@ -32,7 +32,10 @@ static inline uint64_t qm_le64(const uint8_t *p) { return qm_le32(p) | (uint64_t
 
 /* gguf_parse.c: checks one shard's bytes. kvs: 1 = its metadata go into g (shard 0), 0 = they are
  * checked and left in *other (freed by the caller). Appends to g->tensors. */
-typedef struct { qm_kv *kvs; size_t n, cap; } qm_kv_list;
+typedef struct {
+    qm_kv *kvs;
+    size_t n, cap;
+} qm_kv_list;
 int qm_gguf_parse(qm_gguf *g, uint32_t shard, qm_kv_list *kvs, qm_err *e);
 
 /* Sorted pointers to the leading qm_str of n items of `size` bytes; *dup is set to a repeated item. */

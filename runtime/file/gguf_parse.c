@@ -12,7 +12,7 @@ enum { KEY_MAX = 65535, NAME_MAX_BYTES = 64, DEFAULT_ALIGNMENT = 32 };
 
 typedef struct {
     const uint8_t *base;
-    uint64_t n, off;    /* off <= n always */
+    uint64_t n, off; /* off <= n always */
     const char *file;
     qm_err *e;
 } reader;
@@ -29,8 +29,8 @@ qm_shown qm_show(qm_str s) {
 /* n bytes of `what`, or NULL with the error filled. */
 static const uint8_t *take(reader *r, uint64_t n, const char *what) {
     if (n > r->n - r->off) {
-        qm_fail(r->e, QM_ERR_FORMAT, "%s: %s at offset %llu needs %llu bytes, the file has %llu left", r->file,
-                what, OFF(r->off), OFF(n), OFF(r->n - r->off));
+        qm_fail(r->e, QM_ERR_FORMAT, "%s: %s at offset %llu needs %llu bytes, the file has %llu left", r->file, what,
+                OFF(r->off), OFF(n), OFF(r->n - r->off));
         return NULL;
     }
     const uint8_t *p = r->base + r->off;
@@ -83,8 +83,8 @@ static int read_array(reader *r, qm_kv *kv) {
         return qm_fail(r->e, QM_ERR_FORMAT, "%s: key '%s': unknown array element type %u at offset %llu", r->file,
                        SHOW(kv->key), type, OFF(at));
     if (type == QM_KV_ARR)
-        return qm_fail(r->e, QM_ERR_UNSUPPORTED, "%s: key '%s': array of arrays at offset %llu", r->file,
-                       SHOW(kv->key), OFF(at));
+        return qm_fail(r->e, QM_ERR_UNSUPPORTED, "%s: key '%s': array of arrays at offset %llu", r->file, SHOW(kv->key),
+                       OFF(at));
     kv->arr_type = (qm_kv_type)type;
     if (take_u64(r, &kv->arr_n, "array length")) goto bad;
     kv->arr = r->base + r->off;
@@ -93,8 +93,8 @@ static int read_array(reader *r, qm_kv *kv) {
     if (kv->arr_n > (r->n - r->off) / least)
         return qm_fail(r->e, QM_ERR_FORMAT,
                        "%s: key '%s': array at offset %llu claims %llu elements of at least %llu bytes, the file "
-                       "has %llu bytes left", r->file, SHOW(kv->key), OFF(at), OFF(kv->arr_n), OFF(least),
-                       OFF(r->n - r->off));
+                       "has %llu bytes left",
+                       r->file, SHOW(kv->key), OFF(at), OFF(kv->arr_n), OFF(least), OFF(r->n - r->off));
     if (each) {
         const uint8_t *p = take(r, kv->arr_n * each, "array");
         if (!p) goto bad;
@@ -149,13 +149,21 @@ static int read_kv(reader *r, qm_kv *kv) {
     case QM_KV_I32: kv->v.i = (int32_t)qm_le32(p); break;
     case QM_KV_U64: kv->v.u = qm_le64(p); break;
     case QM_KV_I64: kv->v.i = (int64_t)qm_le64(p); break;
-    case QM_KV_F32: w = qm_le32(p); memcpy(&f, &w, 4); kv->v.f = (double)f; break;
-    case QM_KV_F64: d = qm_le64(p); memcpy(&kv->v.f, &d, 8); break;
+    case QM_KV_F32:
+        w = qm_le32(p);
+        memcpy(&f, &w, 4);
+        kv->v.f = (double)f;
+        break;
+    case QM_KV_F64:
+        d = qm_le64(p);
+        memcpy(&kv->v.f, &d, 8);
+        break;
     case QM_KV_BOOL:
         if (p[0] > 1) return bad_bool(r, kv->key, kv->file_off, p[0]);
         kv->v.u = p[0];
         break;
-    case QM_KV_STR: case QM_KV_ARR: break;
+    case QM_KV_STR:
+    case QM_KV_ARR: break;
     }
     return 0;
 bad:
@@ -206,18 +214,23 @@ static int read_tensor(reader *r, qm_tensor *t) {
             return qm_fail(r->e, QM_ERR_FORMAT, "%s: tensor '%s': extent ne[%u] = %lld at offset %llu is not positive",
                            r->file, SHOW(t->name), d, (long long)t->ne[d], OFF(at));
         if (__builtin_mul_overflow(elements, t->ne[d], &elements) || elements > INT64_MAX)
-            return qm_fail(r->e, QM_ERR_FORMAT, "%s: tensor '%s': number of elements overflows at ne[%u] = %llu, "
-                           "offset %llu", r->file, SHOW(t->name), d, OFF(t->ne[d]), OFF(at));
+            return qm_fail(r->e, QM_ERR_FORMAT,
+                           "%s: tensor '%s': number of elements overflows at ne[%u] = %llu, "
+                           "offset %llu",
+                           r->file, SHOW(t->name), d, OFF(t->ne[d]), OFF(at));
     }
     at = r->off;
     if (take_u32(r, &t->type, "tensor type")) goto bad;
     if (!qm_ggml_type_size(t->type, &block, &block_bytes))
-        return qm_fail(r->e, QM_ERR_UNSUPPORTED, "%s: tensor '%s': type %u at offset %llu is not known: its size cannot be "
-                       "told", r->file, SHOW(t->name), t->type, OFF(at));
+        return qm_fail(r->e, QM_ERR_UNSUPPORTED,
+                       "%s: tensor '%s': type %u at offset %llu is not known: its size cannot be "
+                       "told",
+                       r->file, SHOW(t->name), t->type, OFF(at));
     if (t->ne[0] % block)
-        return qm_fail(r->e, QM_ERR_FORMAT, "%s: tensor '%s': row length ne[0] = %llu is not a multiple of %s's block "
-                       "of %u; type at offset %llu", r->file, SHOW(t->name), OFF(t->ne[0]),
-                       qm_ggml_type_name(t->type), block, OFF(at));
+        return qm_fail(r->e, QM_ERR_FORMAT,
+                       "%s: tensor '%s': row length ne[0] = %llu is not a multiple of %s's block "
+                       "of %u; type at offset %llu",
+                       r->file, SHOW(t->name), OFF(t->ne[0]), qm_ggml_type_name(t->type), block, OFF(at));
     if (__builtin_mul_overflow(elements / block, (uint64_t)block_bytes, &t->bytes) || t->bytes > INT64_MAX)
         return qm_fail(r->e, QM_ERR_FORMAT, "%s: tensor '%s': size in bytes overflows; shape before offset %llu",
                        r->file, SHOW(t->name), OFF(at));
@@ -235,12 +248,15 @@ static int place_tensors(reader *r, qm_tensor *t, uint64_t n, uint64_t infos_end
             return qm_fail(r->e, QM_ERR_FORMAT, "%s: tensor '%s': data offset %llu is not aligned to %llu", r->file,
                            SHOW(t->name), OFF(t->file_off), OFF(alignment));
         if (t->file_off != sum)
-            return qm_fail(r->e, QM_ERR_FORMAT, "%s: tensor '%s': data offset %llu, but the tensors before it end at "
-                           "%llu", r->file, SHOW(t->name), OFF(t->file_off), OFF(sum));
+            return qm_fail(r->e, QM_ERR_FORMAT,
+                           "%s: tensor '%s': data offset %llu, but the tensors before it end at "
+                           "%llu",
+                           r->file, SHOW(t->name), OFF(t->file_off), OFF(sum));
         if (data > r->n || sum > r->n - data || t->bytes > r->n - data - sum)
-            return qm_fail(r->e, QM_ERR_FORMAT, "%s: tensor '%s': %llu bytes of data at offset %llu reach past the "
-                           "file's end at %llu: the file is truncated", r->file, SHOW(t->name), OFF(t->bytes),
-                           OFF(data + sum), OFF(r->n));
+            return qm_fail(r->e, QM_ERR_FORMAT,
+                           "%s: tensor '%s': %llu bytes of data at offset %llu reach past the "
+                           "file's end at %llu: the file is truncated",
+                           r->file, SHOW(t->name), OFF(t->bytes), OFF(data + sum), OFF(r->n));
         t->file_off = data + sum;
         t->data = r->base + t->file_off;
         /* bytes < n, alignment <= 2^31, and sum <= n: no overflow below 2^63 */
@@ -251,7 +267,7 @@ static int place_tensors(reader *r, qm_tensor *t, uint64_t n, uint64_t infos_end
 
 int qm_gguf_parse(qm_gguf *g, uint32_t shard, qm_kv_list *kvs, qm_err *e) {
     qm_gguf_shard *s = &g->shards[shard];
-    reader r = { .base = s->base, .n = s->bytes, .file = s->name, .e = e };
+    reader r = {.base = s->base, .n = s->bytes, .file = s->name, .e = e};
     uint64_t n_tensors, n_kv;
     const uint8_t *magic = take(&r, 4, "magic");
     if (!magic) return QM_ERR_FORMAT;
@@ -270,8 +286,8 @@ int qm_gguf_parse(qm_gguf *g, uint32_t shard, qm_kv_list *kvs, qm_err *e) {
         return qm_fail(e, QM_ERR_FORMAT, "%s: tensor count %llu at offset 8 cannot fit in the file's %llu bytes",
                        s->name, OFF(n_tensors), OFF(r.n));
     if (n_kv > left / 14)
-        return qm_fail(e, QM_ERR_FORMAT, "%s: key count %llu at offset 16 cannot fit in the file's %llu bytes",
-                       s->name, OFF(n_kv), OFF(r.n));
+        return qm_fail(e, QM_ERR_FORMAT, "%s: key count %llu at offset 16 cannot fit in the file's %llu bytes", s->name,
+                       OFF(n_kv), OFF(r.n));
     for (uint64_t i = 0; i < n_kv; i++) {
         qm_kv *p = grow(kvs->kvs, kvs->n, &kvs->cap, sizeof *p);
         if (!p) return qm_fail(e, QM_ERR_NOMEM, "%s: no memory for %llu keys", s->name, OFF(n_kv));
@@ -313,8 +329,7 @@ int qm_str_index(const qm_str ***out, const void *items, size_t n, size_t size, 
     if (!v) return qm_fail(e, QM_ERR_NOMEM, "no memory for an index of %zu names", n);
     for (size_t i = 0; i < n; i++) v[i] = (const void *)((const char *)items + i * size);
     qsort(v, n, sizeof *v, cmp_item);
-    for (size_t i = 1; i < n && !*dup; i++)
-        /* of two equals, report the later one in the file */
+    for (size_t i = 1; i < n && !*dup; i++) /* of two equals, report the later one in the file */
         if (cmp_item(&v[i - 1], &v[i]) == 0) *dup = v[i] > v[i - 1] ? v[i] : v[i - 1];
     *out = v;
     return 0;

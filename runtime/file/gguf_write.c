@@ -13,17 +13,17 @@ enum { ALIGN = 32 };
 struct qm_gguf_writer {
     char *path;
     qm_outfile *f;
-    qm_err err;             /* the first one; code 0 = none */
-    uint8_t *head;          /* all before the data; NULL once it is written */
+    qm_err err;    /* the first one; code 0 = none */
+    uint8_t *head; /* all before the data; NULL once it is written */
     size_t n_head, cap_head;
-    uint64_t off;           /* bytes handed over so far */
+    uint64_t off; /* bytes handed over so far */
     uint64_t n_kv, n_tensors;
-    uint64_t arr_left;      /* elements still owed to the open array */
+    uint64_t arr_left; /* elements still owed to the open array */
     qm_kv_type arr_type;
-    uint64_t *sizes;        /* [n_tensors] bytes without padding */
+    uint64_t *sizes; /* [n_tensors] bytes without padding */
     size_t cap_sizes;
-    uint64_t data_bytes;    /* sum of the padded sizes */
-    uint64_t tensor, left;  /* the one being written, and its bytes still owed */
+    uint64_t data_bytes;   /* sum of the padded sizes */
+    uint64_t tensor, left; /* the one being written, and its bytes still owed */
     int in_data;
 };
 
@@ -115,7 +115,7 @@ static int start_kv(qm_gguf_writer *w, const char *key, qm_kv_type type) {
 /* Bytes of the elements of an array as they stand in the file. */
 static size_t array_bytes(const qm_kv *kv) {
     if (kv->arr_type != QM_KV_STR) return (size_t)kv->arr_n * qm_kv_scalar_bytes(kv->arr_type);
-    qm_str_iter it = { kv->arr, kv->arr_n };
+    qm_str_iter it = {kv->arr, kv->arr_n};
     for (qm_str s; qm_str_iter_next(&it, &s);) {}
     return (size_t)(it.p - kv->arr);
 }
@@ -131,7 +131,10 @@ int qm_gguf_write_kv(qm_gguf_writer *w, const qm_kv *kv) {
         put_le(w, kv->arr_type, 4);
         put_le(w, kv->arr_n, 8);
         return put(w, kv->arr, array_bytes(kv));
-    case QM_KV_F32: memcpy(&w32, &f, 4); u = w32; break; /* the union holds a double */
+    case QM_KV_F32:
+        memcpy(&w32, &f, 4);
+        u = w32;
+        break; /* the union holds a double */
     case QM_KV_F64: memcpy(&u, &kv->v.f, 8); break;
     default: break;
     }

@@ -25,7 +25,7 @@ int qm_input_open(int *out, uint64_t *bytes, const char *path, qm_err *e) {
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) return qm_fail(e, QM_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
-    int rc = fstat(fd, &st) ? qm_fail(e, QM_ERR_IO, "%s: cannot stat: %s", path, strerror(errno))
+    int rc = fstat(fd, &st)         ? qm_fail(e, QM_ERR_IO, "%s: cannot stat: %s", path, strerror(errno))
              : !S_ISREG(st.st_mode) ? qm_fail(e, QM_ERR_IO, "%s: not a regular file", path)
                                     : 0;
     if (rc) {

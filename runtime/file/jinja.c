@@ -33,14 +33,17 @@ void qm_rendered_free(qm_rendered *r) {
     free(r->text), free(r->own);
     *r = (qm_rendered){0};
 }
-static size_t encode(uint32_t ch, char *p) { return (size_t)utf8proc_encode_char((utf8proc_int32_t)J_CHAR(ch), (utf8proc_uint8_t *)p); }
+static size_t encode(uint32_t ch, char *p) {
+    return (size_t)utf8proc_encode_char((utf8proc_int32_t)J_CHAR(ch), (utf8proc_uint8_t *)p);
+}
 static int starts(jv text, size_t i) { return text.s[i] & J_OWN && (!i || !(text.s[i - 1] & J_OWN)); }
 /* The text as the caller gets it: in UTF-8, with the spans that are the template's own. */
 static void hand_over(jc *c, jv text, qm_rendered *r) {
     size_t bytes = 0, spans = 0;
     char ch[4];
     for (size_t i = 0; i < text.n; i++) bytes += encode(text.s[i], ch), spans += (size_t)starts(text, i);
-    if (bytes > c->max.output_bytes) j_fail(c, QM_ERR_LIMIT, "over the limit of %zu bytes of output", c->max.output_bytes);
+    if (bytes > c->max.output_bytes)
+        j_fail(c, QM_ERR_LIMIT, "over the limit of %zu bytes of output", c->max.output_bytes);
     r->text = malloc(bytes + 1), r->own = malloc((spans + 1) * sizeof *r->own);
     if (!r->text || !r->own) j_fail(c, QM_ERR_NOMEM, "no memory for %zu bytes of output", bytes);
     for (size_t i = 0; i < text.n; i++) {

@@ -33,9 +33,11 @@ typedef struct {
     const struct tm *now; /* what strftime_now formats; NULL: the local time */
     qm_template_limits limits;
 } qm_template_vars;
-typedef struct { size_t start, end; } qm_template_span;
 typedef struct {
-    char *text;            /* [n], and a NUL after it */
+    size_t start, end;
+} qm_template_span;
+typedef struct {
+    char *text; /* [n], and a NUL after it */
     size_t n;
     qm_template_span *own; /* [n_own] the template's own bytes: in order, apart, not empty */
     size_t n_own;

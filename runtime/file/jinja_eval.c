@@ -23,7 +23,9 @@ static jv loop_attr(jc *c, const jloop *l, jv name) {
     if (k < 0) j_fail(c, QM_ERR_UNSUPPORTED, "unknown loop.%s", j_utf8(c, name, 60));
     if (k < 5) return j_int((int64_t[]){i + 1, i, n, n - i, n - i - 1}[k]);
     if (k < 7) return j_bool(k == 5 ? i == 0 : i + 1 == n);
-    return k == 7 && i > 0 ? j_item(l->all, l->i - 1) : k == 8 && i + 1 < n ? j_item(l->all, l->i + 1) : undefined(name);
+    return k == 7 && i > 0       ? j_item(l->all, l->i - 1)
+           : k == 8 && i + 1 < n ? j_item(l->all, l->i + 1)
+                                 : undefined(name);
 }
 jv j_attr(jc *c, jv v, jv name) {
     if (v.k == J_UNDEF) j_undefined(c, v);
@@ -38,7 +40,8 @@ jv j_index(jc *c, jv v, jv key) {
     if (x) return *x;
     if (v.k == J_UNDEF || key.k == J_STR) return j_attr(c, v, key);
     int64_t i = key.k != J_INT && key.k != J_BOOL ? -1 : key.i < 0 ? key.i + (int64_t)v.n : key.i;
-    return v.k >= J_STR && v.k <= J_TUPLE && i >= 0 && (size_t)i < v.n ? j_item(v, (size_t)i) : undefined(j_str(c, key));
+    return v.k >= J_STR && v.k <= J_TUPLE && i >= 0 && (size_t)i < v.n ? j_item(v, (size_t)i)
+                                                                       : undefined(j_str(c, key));
 }
 jv j_call(jc *c, const jbuiltin *f, jv self, const jargs *args) {
     jv a[8] = {self};
@@ -50,7 +53,8 @@ jv j_call(jc *c, const jbuiltin *f, jv self, const jargs *args) {
         int slot = args->name[i].k ? j_word(f->sig, args->name[i]) : (int)i;
         if (slot < 0 || slot >= n || a[slot + 1].k) J_ERR(c, "%s takes other arguments: (%s)", f->names, f->sig);
         jv v = args->v[i];
-        int type = f->types[slot] | 32, fits = strchr("tv", type) || v.k == J_NONE || v.k == (type == 's' ? J_STR : J_INT);
+        int type = f->types[slot] | 32,
+            fits = strchr("tv", type) || v.k == J_NONE || v.k == (type == 's' ? J_STR : J_INT);
         if (!fits) J_ERR(c, "%s wants %s, not %s", f->names, type == 's' ? "a string" : "an integer", j_type(v));
         a[slot + 1] = type == 't' ? j_str(c, v) : type != 'v' && v.k == J_NONE ? (jv){0} : v; /* None is as not given */
     }
@@ -60,7 +64,9 @@ jv j_call(jc *c, const jbuiltin *f, jv self, const jargs *args) {
     return f->fn ? f->fn(c, a, f->how) : j_bool((f->how >> self.k) & 1);
 }
 /* ---- tokens ---- */
-static int means(const jtok *t, const char *s) { return t->k >= T_NAME && t->k <= T_OP && (char)*t->v.s == *s && !j_word(s, t->v); }
+static int means(const jtok *t, const char *s) {
+    return t->k >= T_NAME && t->k <= T_OP && (char)*t->v.s == *s && !j_word(s, t->v);
+}
 static int is(jc *c, const char *s) { return c->line = c->at->line, means(c->at, s); }
 static int take(jc *c, const char *s) { return is(c, s) && c->at++; }
 static int took(jc *c, const char *s) { return means(c->at - 1, s); }
@@ -69,7 +75,9 @@ _Noreturn static void unexpected(jc *c, const char *want) {
     const char *got = c->at->k == T_EOF ? "the end of the template" : j_utf8(c, j_str(c, c->at->v), 60);
     j_fail(c, QM_ERR_FORMAT, "expected %s, got %s", want, got);
 }
-static void need(jc *c, const char *s) { if (!take(c, s)) unexpected(c, s); }
+static void need(jc *c, const char *s) {
+    if (!take(c, s)) unexpected(c, s);
+}
 static jv need_name(jc *c) {
     if (c->at->k != T_NAME) unexpected(c, "a name");
     return c->line = c->at->line, c->at++->v;
@@ -96,7 +104,8 @@ static jv primary(jc *c) {
     int n = 0, constant = t->k == T_NAME ? j_word("none None false False true True", t->v) : -1;
     c->line = t->line;
     if (t->k == T_VALUE) b = t->v;
-    while (b.k == J_STR && c->at->k == T_VALUE && c->at->v.k == J_STR) b = j_math(c, (jv[2]){b, c->at++->v}, '+'); /* side by side: one */
+    while (b.k == J_STR && c->at->k == T_VALUE && c->at->v.k == J_STR)
+        b = j_math(c, (jv[2]){b, c->at++->v}, '+'); /* side by side: one */
     if (t->k == T_VALUE) return b;
     if (constant >= 0) return constant < 2 ? (jv){.k = J_NONE} : j_bool(constant > 3);
     if (t->k == T_NAME) return c->dry ? b : lookup(c, t->v);
@@ -181,19 +190,20 @@ static jv binary(jc *c, int min) { /* operators of level min and tighter ones, t
     while (c->at->level && c->at->level >= min) {
         jtok *op = c->at++;
         int level = op->level, not = took(c, "not"), skip = level == J_AND ? !j_true(v) : level == J_OR && j_true(v);
-        if (not) op = c->at, need(c, "in");
+        if (not ) op = c->at, need(c, "in");
         c->dry += skip;
         jv right = binary(c, level + 1);
         c->dry -= skip, c->line = op->line;
         if (c->compiling) op->fn = j_builtin(J_OPERATOR, op->v, J_MISSING); /* "and", "or": none */
         if (!skip && !c->dry) v = op->fn ? j_call(c, op->fn, v, &(jargs){1, &right, no_names}) : right;
-        if (not) v = j_bool(!j_true(v));
+        if (not ) v = j_bool(!j_true(v));
         if (level == J_COMPARE && c->at->level == J_COMPARE) j_fail(c, QM_ERR_UNSUPPORTED, "a chain of comparisons");
     }
     return c->depth--, v;
 }
 static jv no_if(jc *c) { return binary(c, J_OR); }
-static jv expr(jc *c) { /* x if condition else y: once compiled, a link says where the condition is, which comes first */
+static jv
+expr(jc *c) { /* x if condition else y: once compiled, a link says where the condition is, which comes first */
     jtok *start = c->at, *rest;
     jv v = {0};
     if (!start->link) v = no_if(c);
@@ -215,7 +225,8 @@ static jtok *assign(jc *c, jtok *at, jv v) { /* to "a", "a, b" or "ns.a" that st
     jtok *back = c->at;
     size_t n = 0;
     for (c->at = at; !n || take(c, ",");) {
-        int reserved = c->at->k != T_NAME || j_word("loop in not and or if else is none None false False true True", c->at->v) >= 0;
+        int reserved = c->at->k != T_NAME ||
+                       j_word("loop in not and or if else is none None false False true True", c->at->v) >= 0;
         if (n == J_MAX_ARGS || reserved) unexpected(c, "a name");
         name[n++] = need_name(c);
     }
@@ -280,7 +291,8 @@ static void for_tag(jc *c) {
     for (int more = 1; more; loop->i++) { /* dry if there is nothing to go through */
         c->dry += dry || !loop->all.n;
         c->scope->vars->n = 0, c->at = start, c->go = c->dry ? c->go : J_ON;
-        if (!c->dry) j_set(c, c->scope->vars, j_text(c, "loop", 4, 0), pass), (void)assign(c, names, j_item(loop->all, loop->i));
+        if (!c->dry)
+            j_set(c, c->scope->vars, j_text(c, "loop", 4, 0), pass), (void)assign(c, names, j_item(loop->all, loop->i));
         body(c, "else endfor");
         whole |= !c->dry;
         more = !dry && c->go != J_BREAK && loop->i + 1 < loop->all.n;
@@ -310,7 +322,8 @@ static void statement(jc *c) {
     int tag = j_word("for if set macro generation break continue", name), loops = c->loops;
     if (tag < 0) j_fail(c, QM_ERR_UNSUPPORTED, "unknown tag \"%s\"", j_utf8(c, name, 60));
     if (tag >= BREAK && !loops) j_fail(c, QM_ERR_FORMAT, "break and continue stand in a loop");
-    if (tag >= BREAK && !c->dry) c->go = tag == BREAK ? J_BREAK : J_CONTINUE, c->dry++; /* up to the loop, which sets it back */
+    if (tag >= BREAK && !c->dry)
+        c->go = tag == BREAK ? J_BREAK : J_CONTINUE, c->dry++; /* up to the loop, which sets it back */
     if (tag == FOR) for_tag(c);
     if (tag == IF) if_tag(c);
     if (tag == SET) {
@@ -325,7 +338,8 @@ static void statement(jc *c) {
         (void)caught(c, c->scope, &(jargs){0}, "endmacro");
         c->dry--, c->loops = loops;
     }
-    if (tag == GENERATION) v = caught(c, c->scope, NULL, "endgeneration"); /* only marks the assistant's part, for training */
+    if (tag == GENERATION)
+        v = caught(c, c->scope, NULL, "endgeneration"); /* only marks the assistant's part, for training */
     if (tag == GENERATION && c->out) j_cat(c, c->out, v);
 }
 /* The end of a tag, then text, {{ }} and {% %} up to a tag named in `ends`, which is read as far as its name;

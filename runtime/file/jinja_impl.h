@@ -17,7 +17,10 @@ typedef struct jv jv;
 typedef struct jc jc;
 typedef struct jtok jtok;
 typedef struct jbuiltin jbuiltin;
-typedef struct jscope { struct jscope *up; jv *vars; } jscope;
+typedef struct jscope {
+    struct jscope *up;
+    jv *vars;
+} jscope;
 /* A character of a string is its code point, and this bit where it is the template's own: so the origin
  * goes wherever the character goes. Comparisons leave the bit out. */
 #define J_OWN 0x80000000u
@@ -27,19 +30,43 @@ struct jv {
     union {
         int64_t i; /* J_BOOL, J_INT */
         double f;
-        struct { size_t n; union { uint32_t *s; jv *v; }; }; /* J_STR, J_LIST, J_TUPLE; J_UNDEF: what there is not */
+        struct {
+            size_t n;
+            union {
+                uint32_t *s;
+                jv *v;
+            };
+        };     /* J_STR, J_LIST, J_TUPLE; J_UNDEF: what there is not */
         jv *m; /* J_DICT, J_NS: a list of key, value, key, ... in order of insertion */
         struct jloop *loop;
-        struct { jtok *def; jscope *scope; };           /* J_MACRO: where its parameters stand */
-        struct { const jbuiltin *fn; const jv *self; }; /* J_CALL */
+        struct {
+            jtok *def;
+            jscope *scope;
+        }; /* J_MACRO: where its parameters stand */
+        struct {
+            const jbuiltin *fn;
+            const jv *self;
+        }; /* J_CALL */
     };
 };
-typedef struct jloop { jv all; size_t i; } jloop;
-typedef struct { size_t n; const jv *v, *name; } jargs; /* name: J_MISSING: positional */
+typedef struct jloop {
+    jv all;
+    size_t i;
+} jloop;
+typedef struct {
+    size_t n;
+    const jv *v, *name;
+} jargs; /* name: J_MISSING: positional */
 /* A row of the table. names, sig: words. kinds: of values that it applies to; a filter on nothing but text makes text of
  * any value. sig: the arguments after a[0], the value; types, a letter each: s string, i integer, t any, made text, v any;
  * a capital must be there. types NULL: fn takes jc.args as they are. fn NULL: a test for the kinds in how. */
-struct jbuiltin { const char *names; unsigned what, kinds; const char *sig, *types; jv (*fn)(jc *c, jv *a, int how); int how; };
+struct jbuiltin {
+    const char *names;
+    unsigned what, kinds;
+    const char *sig, *types;
+    jv (*fn)(jc *c, jv *a, int how);
+    int how;
+};
 enum { J_OPERATOR = 1, J_FILTER = 2, J_TEST = 4, J_METHOD = 8, J_FUNCTION = 16, J_MAX_ARGS = 16 };
 #define J_BIT(kind) (1u << (kind))
 typedef enum { T_EOF, T_DATA, T_NAME, T_OP, T_VALUE } jtok_kind;
@@ -61,7 +88,7 @@ struct jc {
     const char *text;             /* [n_text] what is compiled */
     const qm_template_vars *vars; /* what is rendered, and to what */
     qm_rendered *rendered;
-    uint32_t *src;                /* [n_src] the template's text, and zeros after it */
+    uint32_t *src; /* [n_src] the template's text, and zeros after it */
     size_t n_text, n_src, n_counted, n_tok;
     jtok *tok, *at; /* the last is T_EOF */
     jscope *scope;
@@ -69,24 +96,31 @@ struct jc {
     enum { J_ON, J_BREAK, J_CONTINUE } go;
     const jargs *args;
 };
-struct qm_template { struct jchunk *chunks; jtok *tok; };
+struct qm_template {
+    struct jchunk *chunks;
+    jtok *tok;
+};
 _Noreturn void j_fail(jc *c, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 #define J_ERR(c, ...) j_fail(c, QM_ERR_ARG, __VA_ARGS__)
 _Noreturn void j_undefined(jc *c, jv v);
 void j_chunks_free(struct jchunk *k);
 void *j_alloc(jc *c, size_t n);
-void *j_grow(jc *c, void *p, size_t n, size_t more, size_t size); /* room for n + more; there is some up to n's power of 2 */
-void j_enter(jc *c); /* one level deeper; c->depth-- leaves it */
+void *j_grow(jc *c, void *p, size_t n, size_t more,
+             size_t size); /* room for n + more; there is some up to n's power of 2 */
+void j_enter(jc *c);       /* one level deeper; c->depth-- leaves it */
 void j_work(jc *c, size_t items);
 /* What grows starts empty; once it is a value it never changes. */
 void j_add(jc *c, jv *list, jv item);
 void j_put(jc *c, jv *text, uint32_t ch);
 void j_cat(jc *c, jv *b, jv seq); /* all items of a sequence */
-typedef struct { int json; jv item, key, indent; } jformat; /* separators; indent: J_MISSING: all on one line */
+typedef struct {
+    int json;
+    jv item, key, indent;
+} jformat; /* separators; indent: J_MISSING: all on one line */
 void j_write(jc *c, jv *b, jv v, const jformat *f, size_t level);
-jv j_str(jc *c, jv v); /* Python's str() */
+jv j_str(jc *c, jv v);                                   /* Python's str() */
 jv j_text(jc *c, const char *s, size_t n, uint32_t own); /* of UTF-8 */
-char *j_utf8(jc *c, jv s, size_t max); /* at most max bytes, whole characters, and a NUL */
+char *j_utf8(jc *c, jv s, size_t max);                   /* at most max bytes, whole characters, and a NUL */
 jv j_from_json(jc *c, json_t *j, uint32_t own);
 jv j_cut(jv seq, size_t from, size_t to);
 jv j_item(jv seq, size_t i);
@@ -94,7 +128,9 @@ jv j_iter(jc *c, jv v);
 jv j_pairs(jc *c, jv dict);
 const char *j_type(jv v);
 int j_word(const char *words, jv name); /* its index among "a b c", or -1 */
-static inline int j_space(uint32_t ch) { return qm_unicode_class(ch) == QM_UC_SPACE || (ch >= 28 && ch <= 31); } /* str.isspace */
+static inline int j_space(uint32_t ch) {
+    return qm_unicode_class(ch) == QM_UC_SPACE || (ch >= 28 && ch <= 31);
+} /* str.isspace */
 int j_true(jv v);
 int j_cmp(jc *c, jv a, jv b, int order); /* 0 equal, -1 less, 1 more, 2 neither: an error if order is asked for */
 jv *j_map(jc *c);
@@ -113,6 +149,6 @@ jv j_attr(jc *c, jv v, jv name);
 jv j_index(jc *c, jv v, jv key);
 const jbuiltin *j_builtin(unsigned what, jv name, jkind k); /* NULL: none; k J_MISSING: for any kind of value */
 const jbuiltin *j_named(jc *c, unsigned what, jv name);     /* a filter or test; an error if there is none */
-jv j_math(jc *c, jv *a, int how); /* a[0] + - * / % a[1]; d for // */
+jv j_math(jc *c, jv *a, int how);                           /* a[0] + - * / % a[1]; d for // */
 jv j_slice(jc *c, jv seq, const jv part[3]);
 #endif

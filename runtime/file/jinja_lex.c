@@ -42,7 +42,8 @@ static size_t string(jc *c, size_t i) {
         if (i >= c->n_src) fail_at(c, start, "a string does not end");
         uint32_t ch = c->src[i], x = ch == '\\' ? c->src[i + 1] : 0;
         const char *e = x && x < 0x80 ? strchr(from, (int)x) : NULL;
-        if (digit(x) || x == 'N' || x == 'x' || (x | 32) == 'u') fail_at(c, i, "a string has an escape that is not supported");
+        if (digit(x) || x == 'N' || x == 'x' || (x | 32) == 'u')
+            fail_at(c, i, "a string has an escape that is not supported");
         if (x != '\n') j_put(c, &b, (e ? (uint32_t)to[e - from] : ch) | J_OWN); /* an escaped line end is nothing */
         i += e || x == '\n';
     }
@@ -52,7 +53,8 @@ static size_t string(jc *c, size_t i) {
 static size_t number(jc *c, size_t i) { /* an integer */
     size_t start = i;
     while (digit(c->src[i])) i++;
-    if (name_char(c->src[i]) || c->src[i] == '.' || (c->src[start] == '0' && i - start > 1)) fail_at(c, start, "not a plain number");
+    if (name_char(c->src[i]) || c->src[i] == '.' || (c->src[start] == '0' && i - start > 1))
+        fail_at(c, start, "not a plain number");
     jtok *t = put(c, T_VALUE, start, i);
     const char *text = j_utf8(c, t->v, 60);
     errno = 0;
@@ -100,12 +102,14 @@ void j_lex(jc *c) {
     read_source(c);
     const uint32_t *s = c->src;
     for (size_t at = 0, tag, end; at < c->n_src; at = end) {
-        for (tag = at; tag < c->n_src && !starts(c, tag, "{{") && !starts(c, tag, "{%") && !starts(c, tag, "{#");) tag++;
+        for (tag = at; tag < c->n_src && !starts(c, tag, "{{") && !starts(c, tag, "{%") && !starts(c, tag, "{#");)
+            tag++;
         size_t to = tag, line = tag, inner = tag + 2 + sign(s[tag + 2]);
         while (s[tag] && s[tag + 2] == '-' && to > at && j_space(s[to - 1])) to--;
         while (line > at && s[line - 1] != '\n' && j_space(s[line - 1])) line--;
         /* lstrip_blocks: white space before a block or comment that opens its line, unless "+" says not to */
-        if (s[tag] && s[tag + 1] != '{' && s[tag + 2] != '+' && to == tag && (line == 0 || s[line - 1] == '\n')) to = line;
+        if (s[tag] && s[tag + 1] != '{' && s[tag + 2] != '+' && to == tag && (line == 0 || s[line - 1] == '\n'))
+            to = line;
         if (to > at) put(c, T_DATA, at, to);
         if (tag >= c->n_src) break;
         if (s[tag + 1] != '#') {

@@ -8,7 +8,11 @@
 #include <stdlib.h>
 #include <utf8proc.h>
 /* ---- errors, limits, memory ---- */
-struct jchunk { struct jchunk *next; size_t n, used; max_align_t mem[]; };
+struct jchunk {
+    struct jchunk *next;
+    size_t n, used;
+    max_align_t mem[];
+};
 _Noreturn void j_fail(jc *c, int code, const char *fmt, ...) {
     char msg[400];
     va_list ap;
@@ -18,9 +22,12 @@ _Noreturn void j_fail(jc *c, int code, const char *fmt, ...) {
     c->code = qm_fail(c->e, code, "template, line %d: %s", c->line, msg);
     longjmp(c->fail, 1);
 }
-_Noreturn void j_undefined(jc *c, jv v) { J_ERR(c, "\"%s\" is undefined", j_utf8(c, (jv){.k = J_STR, .n = v.n, .s = v.s}, 80)); }
+_Noreturn void j_undefined(jc *c, jv v) {
+    J_ERR(c, "\"%s\" is undefined", j_utf8(c, (jv){.k = J_STR, .n = v.n, .s = v.s}, 80));
+}
 void *j_alloc(jc *c, size_t n) {
-    size_t limit = c->max.value_bytes, need = n < limit ? (n + 15) & ~(size_t)15 : n, size = need > 65536 ? need : 65536;
+    size_t limit = c->max.value_bytes, need = n < limit ? (n + 15) & ~(size_t)15 : n,
+           size = need > 65536 ? need : 65536;
     if (n > limit || need > limit - c->n_bytes) j_fail(c, QM_ERR_LIMIT, "over the limit of %zu bytes of values", limit);
     if (!c->chunks || c->chunks->n - c->chunks->used < need) {
         struct jchunk *k = malloc(sizeof *k + size);
@@ -32,7 +39,9 @@ void *j_alloc(jc *c, size_t n) {
     c->chunks->used += need, c->n_bytes += need;
     return memset(p, 0, need);
 }
-void j_chunks_free(struct jchunk *k) { for (struct jchunk *next; k; k = next) next = k->next, free(k); }
+void j_chunks_free(struct jchunk *k) {
+    for (struct jchunk *next; k; k = next) next = k->next, free(k);
+}
 static size_t power_of_2(size_t n) { return n < 5 ? 4 * (n > 0) : (size_t)1 << (64 - __builtin_clzll(n - 1)); }
 void *j_grow(jc *c, void *p, size_t n, size_t more, size_t size) {
     if (more > c->max.value_bytes / size) (void)j_alloc(c, SIZE_MAX); /* which is refused */
@@ -40,9 +49,12 @@ void *j_grow(jc *c, void *p, size_t n, size_t more, size_t size) {
     void *q = j_alloc(c, power_of_2(n + more) * size);
     return n ? memcpy(q, p, n * size) : q;
 }
-void j_enter(jc *c) { if (++c->depth > c->max.depth) j_fail(c, QM_ERR_LIMIT, "nested deeper than the limit of %zu", c->max.depth); }
+void j_enter(jc *c) {
+    if (++c->depth > c->max.depth) j_fail(c, QM_ERR_LIMIT, "nested deeper than the limit of %zu", c->max.depth);
+}
 void j_work(jc *c, size_t items) {
-    if ((c->n_steps += 1 + items / 16) > c->max.steps) j_fail(c, QM_ERR_LIMIT, "over the limit of %zu steps", c->max.steps);
+    if ((c->n_steps += 1 + items / 16) > c->max.steps)
+        j_fail(c, QM_ERR_LIMIT, "over the limit of %zu steps", c->max.steps);
 }
 /* ---- sequences: strings, lists, tuples ---- */
 static size_t size_of(jv seq) { return seq.k == J_STR ? sizeof *seq.s : sizeof *seq.v; }
@@ -65,7 +77,8 @@ jv j_cut(jv seq, size_t from, size_t to) {
 jv j_item(jv seq, size_t i) { return seq.k == J_STR ? j_cut(seq, i, i + 1) : seq.v[i]; }
 jv j_pairs(jc *c, jv dict) {
     jv all = {.k = J_LIST};
-    for (size_t i = 0; dict.k == J_DICT && i < dict.m->n; i += 2) j_add(c, &all, (jv){.k = J_TUPLE, .n = 2, .v = dict.m->v + i});
+    for (size_t i = 0; dict.k == J_DICT && i < dict.m->n; i += 2)
+        j_add(c, &all, (jv){.k = J_TUPLE, .n = 2, .v = dict.m->v + i});
     return all;
 }
 jv j_iter(jc *c, jv v) {
@@ -87,7 +100,8 @@ jv j_text(jc *c, const char *s, size_t n, uint32_t own) {
 }
 char *j_utf8(jc *c, jv s, size_t max) {
     utf8proc_uint8_t *p = j_alloc(c, (s.n < max ? 4 * s.n : max) + 4), *end = p;
-    for (size_t i = 0; i < s.n && (size_t)(end - p) + 4 <= max; i++) end += utf8proc_encode_char((utf8proc_int32_t)J_CHAR(s.s[i]), end);
+    for (size_t i = 0; i < s.n && (size_t)(end - p) + 4 <= max; i++)
+        end += utf8proc_encode_char((utf8proc_int32_t)J_CHAR(s.s[i]), end);
     return (char *)p;
 }
 jv j_from_json(jc *c, json_t *j, uint32_t own) {
@@ -101,13 +115,15 @@ jv j_from_json(jc *c, json_t *j, uint32_t own) {
     if (json_is_string(j)) v = j_text(c, json_string_value(j), json_string_length(j), own);
     for (size_t i = 0; i < json_array_size(j); i++) j_add(c, &v, j_from_json(c, json_array_get(j, i), own));
     if (v.k == J_DICT) v.m = j_map(c);
-    json_object_foreach(j, key, x) j_add(c, v.m, j_text(c, key, strlen(key), 0)), j_add(c, v.m, j_from_json(c, x, own)); /* keys differ */
+    json_object_foreach (j, key, x)
+        j_add(c, v.m, j_text(c, key, strlen(key), 0)), j_add(c, v.m, j_from_json(c, x, own)); /* keys differ */
     return c->depth--, v;
 }
 /* ---- truth, order, dicts ---- */
 const char *j_type(jv v) {
-    static const char *const name[] = {"nothing", "an undefined value", "None", "bool", "int", "float", "str", "list", "tuple", "dict",
-                                       "namespace", "loop", "macro", "function"};
+    static const char *const name[] = {
+        "nothing", "an undefined value", "None", "bool",  "int",     "float", "str", "list", "tuple",
+        "dict",    "namespace",          "loop", "macro", "function"};
     return name[v.k];
 }
 int j_word(const char *words, jv name) {
@@ -128,7 +144,8 @@ int j_cmp(jc *c, jv a, jv b, int order) {
     int r = 0, seq = a.k >= J_STR && a.k <= J_TUPLE, ints = a.k != J_FLOAT && b.k != J_FLOAT;
     j_work(c, 0);
     if (j_num(a) && j_num(b) && ints) return (a.i > b.i) - (a.i < b.i);
-    if (j_num(a) && j_num(b)) return j_double(a) < j_double(b) ? -1 : j_double(a) > j_double(b) ? 1 : j_double(a) == j_double(b) ? 0 : 2;
+    if (j_num(a) && j_num(b))
+        return j_double(a) < j_double(b) ? -1 : j_double(a) > j_double(b) ? 1 : j_double(a) == j_double(b) ? 0 : 2;
     if (order && (a.k == J_UNDEF || b.k == J_UNDEF)) j_undefined(c, a.k == J_UNDEF ? a : b);
     if (order && (a.k != b.k || !seq)) J_ERR(c, "cannot order %s and %s", j_type(a), j_type(b));
     if (a.k != b.k || (seq && !order && a.n != b.n) || (a.k == J_DICT && a.m->n != b.m->n)) return 2;
@@ -170,7 +187,8 @@ static void write_float(jc *c, jv *b, double x, int json) {
     while (p < 16 && strtod(s, NULL) != x);
     int exp = isfinite(x) ? atoi(strchr(s, 'e') + 1) : 99;
     if (exp >= -4 && exp < 16) snprintf(s, sizeof s, "%.*f", p > exp ? p - exp : 1, x);
-    if (!isfinite(x)) strcpy(s, isnan(x) ? json ? "NaN" : "nan" : x > 0 ? json ? "Infinity" : "inf" : json ? "-Infinity" : "-inf");
+    if (!isfinite(x))
+        strcpy(s, isnan(x) ? json ? "NaN" : "nan" : x > 0 ? json ? "Infinity" : "inf" : json ? "-Infinity" : "-inf");
     if ((point = strchr(s, ','))) *point = '.'; /* of some locales */
     put_all(c, b, s, 0);
 }
@@ -188,7 +206,12 @@ static void write_quoted(jc *c, jv *b, jv s, int json) {
         const char *e = ch && ch < 0x80 ? strchr(from, (int)ch) : NULL;
         char esc[16] = {'\\', (char)ch};
         if (e && (json || e - from < 3)) esc[1] = to[e - from];
-        else if (!plain) snprintf(esc, sizeof esc, json || (ch > 0xff && ch < 0x10000) ? "\\u%04x" : ch > 0xff ? "\\U%08x" : "\\x%02x", ch);
+        else if (!plain)
+            snprintf(esc, sizeof esc,
+                     json || (ch > 0xff && ch < 0x10000) ? "\\u%04x"
+                     : ch > 0xff                         ? "\\U%08x"
+                                                         : "\\x%02x",
+                     ch);
         if (plain && ch != '\\' && ch != quote) j_put(c, b, s.s[i]);
         else put_all(c, b, esc, s.s[i] & J_OWN);
     }
@@ -214,7 +237,8 @@ void j_write(jc *c, jv *b, jv v, const jformat *f, size_t level) {
     for (size_t i = 0; v.k >= J_LIST && i < all.n; i++) {
         if (i) j_cat(c, b, f->item);
         new_line(c, b, f, level + 1);
-        if (dict && f->json && all.v[i].v->k != J_STR) J_ERR(c, "a key in JSON is a string, not %s", j_type(*all.v[i].v));
+        if (dict && f->json && all.v[i].v->k != J_STR)
+            J_ERR(c, "a key in JSON is a string, not %s", j_type(*all.v[i].v));
         if (dict) j_write(c, b, all.v[i].v[0], f, level), j_cat(c, b, f->key);
         j_write(c, b, dict ? all.v[i].v[1] : all.v[i], f, level + 1);
     }
@@ -225,6 +249,7 @@ void j_write(jc *c, jv *b, jv v, const jformat *f, size_t level) {
 }
 jv j_str(jc *c, jv v) {
     jv b = {.k = J_STR};
-    if (v.k > J_UNDEF && v.k != J_STR) j_write(c, &b, v, &(jformat){0, j_text(c, ", ", 2, 0), j_text(c, ": ", 2, 0), {0}}, 0);
+    if (v.k > J_UNDEF && v.k != J_STR)
+        j_write(c, &b, v, &(jformat){0, j_text(c, ", ", 2, 0), j_text(c, ": ", 2, 0), {0}}, 0);
     return v.k == J_STR ? v : b;
 }

@@ -5,11 +5,11 @@
 
 typedef struct {
     const char *name;
-    uint32_t base;       /* qm_type of most matrices */
-    uint32_t output;     /* of output.weight, or of token_embd.weight where the two are one */
-    uint32_t more;       /* of attn_v and ffn_down in the layers that the rule picks */
-    int rule;            /* 0: no layer; 'M', 'S': llama.cpp's rules for _M and _S */
-    uint32_t file_type;  /* llama.cpp's number, general.file_type */
+    uint32_t base;      /* qm_type of most matrices */
+    uint32_t output;    /* of output.weight, or of token_embd.weight where the two are one */
+    uint32_t more;      /* of attn_v and ffn_down in the layers that the rule picks */
+    int rule;           /* 0: no layer; 'M', 'S': llama.cpp's rules for _M and _S */
+    uint32_t file_type; /* llama.cpp's number, general.file_type */
 } qm_mix;
 
 /* NULL if there is none of this name; case does not matter. */

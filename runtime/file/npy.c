@@ -15,7 +15,8 @@ enum { PREFIX = 10, ALIGN = 64, MAX_HEADER = 1 << 16 };
 
 int qm_npy_write(const char *path, const float *x, uint64_t n, qm_err *e) {
     char head[2 * ALIGN];
-    int len = snprintf(head + PREFIX, sizeof head - PREFIX, "{'descr': '<f4', 'fortran_order': False, 'shape': (%" PRIu64 ",), }", n);
+    int len = snprintf(head + PREFIX, sizeof head - PREFIX,
+                       "{'descr': '<f4', 'fortran_order': False, 'shape': (%" PRIu64 ",), }", n);
     size_t total = (PREFIX + (size_t)len + 1 + ALIGN - 1) / ALIGN * ALIGN;
     memcpy(head, MAGIC, sizeof MAGIC);
     head[6] = 1;
@@ -105,10 +106,11 @@ static int read_all(const char *path, FILE *f, qm_npy *a, char *head, unsigned c
     if (len >= MAX_HEADER) return qm_fail(e, QM_ERR_FORMAT, "%s: a header of %zu bytes", path, len);
     if (fread(head, 1, len, f) != len) return qm_fail(e, QM_ERR_FORMAT, "%s: cut off in its header", path);
     head[len] = 0;
-    const char *descr = value_of(head, "descr"), *order = value_of(head, "fortran_order"), *shape = value_of(head, "shape");
+    const char *descr = value_of(head, "descr"), *order = value_of(head, "fortran_order"),
+               *shape = value_of(head, "shape");
     if (!descr || !order || !shape || parse_shape(shape, a))
-        return qm_fail(e, QM_ERR_FORMAT, "%s: its header lacks descr, fortran_order or a shape of up to %d dimensions", path,
-                       QM_NPY_MAX_DIMS);
+        return qm_fail(e, QM_ERR_FORMAT, "%s: its header lacks descr, fortran_order or a shape of up to %d dimensions",
+                       path, QM_NPY_MAX_DIMS);
     unsigned size = size_of(descr);
     if (!size)
         return qm_fail(e, QM_ERR_UNSUPPORTED, "%s: elements are %.*s; expected '<f4', '<f8' or '<f2'", path,

@@ -11,8 +11,8 @@ enum { QM_NPY_MAX_DIMS = 8 };
 typedef struct {
     uint64_t shape[QM_NPY_MAX_DIMS]; /* [n_dims] */
     uint32_t n_dims;
-    uint64_t n;                      /* elements */
-    float *v;                        /* [n], from f2, f4 or f8 */
+    uint64_t n; /* elements */
+    float *v;   /* [n], from f2, f4 or f8 */
 } qm_npy;
 
 /* Writes x [n] as '<f4' of shape (n,). */

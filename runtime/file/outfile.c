@@ -21,12 +21,12 @@ enum { BUF = 1 << 20, MAX_LINKS = 40 };
 
 struct qm_outfile {
     char path[PATH_MAX], real[PATH_MAX]; /* as given, for messages; with links followed */
-    char tmp[PATH_MAX];     /* "": no name */
-    int fd, flags, through; /* through: no regular file */
-    int replaces, slot;     /* replaces: old is what stands there */
+    char tmp[PATH_MAX];                  /* "": no name */
+    int fd, flags, through;              /* through: no regular file */
+    int replaces, slot;                  /* replaces: old is what stands there */
     struct stat old;
-    uint64_t size;          /* bytes handed to the kernel */
-    qm_err err;             /* the first one; code 0: none */
+    uint64_t size; /* bytes handed to the kernel */
+    qm_err err;    /* the first one; code 0: none */
     size_t n_buf;
     unsigned char buf[BUF];
 };
@@ -202,7 +202,8 @@ int qm_outfile_room(const qm_outfile *f, uint64_t need, qm_err *e) {
         return qm_fail(e, QM_ERR_IO, "%s: cannot ask for free room: %s", f->path, strerror(errno));
     if ((uint64_t)st.f_bavail * st.f_frsize < need)
         return qm_fail(e, QM_ERR_LIMIT, "%s: needs %.3f GiB (%llu bytes), the disk has %.3f GiB free", f->path,
-                       qm_gib((double)need), (unsigned long long)need, qm_gib((double)st.f_bavail * (double)st.f_frsize));
+                       qm_gib((double)need), (unsigned long long)need,
+                       qm_gib((double)st.f_bavail * (double)st.f_frsize));
     return 0;
 }
 

@@ -10,8 +10,8 @@ size_t qm_pack_bytes(const qm_type_info *t, uint64_t n_rows, uint64_t n_cols) {
     return (size_t)((n_rows + R - 1) / R) * R * qm_row_bytes(t, n_cols);
 }
 
-void qm_pack_tiles(void *packed, const void *raw, const qm_type_info *t, uint64_t n_rows,
-                   uint64_t n_cols, uint64_t t0, uint64_t t1) {
+void qm_pack_tiles(void *packed, const void *raw, const qm_type_info *t, uint64_t n_rows, uint64_t n_cols, uint64_t t0,
+                   uint64_t t1) {
     size_t nb = (size_t)(n_cols / t->qk), B = t->bytes, row_bytes = nb * B;
     uint8_t *dst = packed;
     const uint8_t *src = raw;
@@ -23,10 +23,8 @@ void qm_pack_tiles(void *packed, const void *raw, const qm_type_info *t, uint64_
             for (size_t r = 0; r < rows; r++) {
                 const uint8_t *s = src + r * row_bytes + b * B;
                 uint8_t *d = dst + b * R * B;
-                for (size_t p = 0; p < t->pieces; p++)
-                    memcpy(d + p * 16 * R + r * 16, s + t->piece_at + p * 16, 16);
-                if (t->tail_bytes)
-                    memcpy(d + t->pieces * 16 * R + r * t->tail_bytes, s + t->tail_at, t->tail_bytes);
+                for (size_t p = 0; p < t->pieces; p++) memcpy(d + p * 16 * R + r * 16, s + t->piece_at + p * 16, 16);
+                if (t->tail_bytes) memcpy(d + t->pieces * 16 * R + r * t->tail_bytes, s + t->tail_at, t->tail_bytes);
             }
     }
 }

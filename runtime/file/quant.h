@@ -6,21 +6,26 @@
 #include <stdint.h>
 
 typedef enum {
-    QM_TYPE_F32 = 0, QM_TYPE_F16 = 1, QM_TYPE_Q8_0 = 8, QM_TYPE_Q4_K = 12,
-    QM_TYPE_Q5_K = 13, QM_TYPE_Q6_K = 14, QM_TYPE_BF16 = 30
+    QM_TYPE_F32 = 0,
+    QM_TYPE_F16 = 1,
+    QM_TYPE_Q8_0 = 8,
+    QM_TYPE_Q4_K = 12,
+    QM_TYPE_Q5_K = 13,
+    QM_TYPE_Q6_K = 14,
+    QM_TYPE_BF16 = 30
 } qm_type;
 
 typedef struct {
-    int type;              /* qm_type */
-    const char *name;      /* "Q4_K" */
-    uint32_t qk;           /* weights per block */
-    uint32_t bytes;        /* bytes per block */
+    int type;         /* qm_type */
+    const char *name; /* "Q4_K" */
+    uint32_t qk;      /* weights per block */
+    uint32_t bytes;   /* bytes per block */
     /* packed layout (contracts/abi.h): 16-byte pieces, then the tail */
-    uint32_t pieces;       /* P */
-    uint32_t piece_at;     /* offset in the block of piece 0 (pieces are contiguous) */
-    uint32_t tail_bytes;   /* 0 or 2 */
-    uint32_t tail_at;      /* offset of the tail in the block */
-    int q16a;               /* 1: the kernels take q16a activations; 0: f32 */
+    uint32_t pieces;                                       /* P */
+    uint32_t piece_at;                                     /* offset in the block of piece 0 (pieces are contiguous) */
+    uint32_t tail_bytes;                                   /* 0 or 2 */
+    uint32_t tail_at;                                      /* offset of the tail in the block */
+    int q16a;                                              /* 1: the kernels take q16a activations; 0: f32 */
     void (*to_f32)(float *dst, const void *src, size_t n); /* n % qk == 0; exact in f32 as ggml computes it */
 } qm_type_info;
 
@@ -32,7 +37,7 @@ const qm_type_info *qm_type_by_name(const char *name); /* case-insensitive; NULL
 size_t qm_row_bytes(const qm_type_info *t, uint64_t n);
 
 float qm_f16_to_f32(uint16_t h);
-uint16_t qm_f32_to_f16(float f);  /* round to nearest even */
+uint16_t qm_f32_to_f16(float f); /* round to nearest even */
 float qm_bf16_to_f32(uint16_t h);
 uint16_t qm_f32_to_bf16(float f); /* round to nearest even; NaN stays NaN */
 
@@ -42,8 +47,8 @@ size_t qm_pack_bytes(const qm_type_info *t, uint64_t n_rows, uint64_t n_cols);
 void qm_pack(void *packed, const void *raw, const qm_type_info *t, uint64_t n_rows, uint64_t n_cols);
 /* Tiles [t0, t1) only: what a loader with several threads and a bounded staging buffer needs. packed
  * points at tile t0's place; raw at row 32*t0; n_rows is the whole matrix's. */
-void qm_pack_tiles(void *packed, const void *raw, const qm_type_info *t, uint64_t n_rows,
-                   uint64_t n_cols, uint64_t t0, uint64_t t1);
+void qm_pack_tiles(void *packed, const void *raw, const qm_type_info *t, uint64_t n_rows, uint64_t n_cols, uint64_t t0,
+                   uint64_t t1);
 
 /* q16a activations (contracts/abi.h), the reference rule, bit for bit what the kernels do.
  * dst: QM_Q16A_BYTES(n) bytes; n % 32 == 0. */

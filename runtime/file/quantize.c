@@ -57,8 +57,7 @@ void qm_quantize_blocks(const qm_type_info *t, void *dst, const float *x, size_t
         floats(t->type, p, x, n);
         return;
     }
-    for (size_t i = 0; i < n; i += t->qk, p += t->bytes)
-        switch (t->type) {
+    for (size_t i = 0; i < n; i += t->qk, p += t->bytes) switch (t->type) {
         case QM_TYPE_Q4_K: qm_quantize_q4_k(p, x + i); break;
         case QM_TYPE_Q5_K: qm_quantize_q5_k(p, x + i); break;
         case QM_TYPE_Q6_K: qm_quantize_q6_k(p, x + i); break;
@@ -73,7 +72,8 @@ static float limit_of(int type) {
     case QM_TYPE_F16: return 65519.996f;
     case QM_TYPE_BF16: return 3.3961775e38f;
     case QM_TYPE_Q8_0: return 65504.0f * 127;
-    case QM_TYPE_Q4_K: case QM_TYPE_Q5_K: return 65504.0f * 63;
+    case QM_TYPE_Q4_K:
+    case QM_TYPE_Q5_K: return 65504.0f * 63;
     case QM_TYPE_Q6_K: return 65504.0f * 127 * 31;
     default: return 3.4028235e38f;
     }

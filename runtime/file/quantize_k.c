@@ -74,8 +74,8 @@ static void weigh(float *w, const float *x, int n) {
 enum { N = 32, SUBS = 8 };
 
 typedef struct {
-    float sw, sx;        /* sum w, sum w x: the same whatever the codes */
-    float q, qq, xq;     /* sum w q, w q^2, w x q */
+    float sw, sx;    /* sum w, sum w x: the same whatever the codes */
+    float q, qq, xq; /* sum w q, w q^2, w x q */
 } sums_a;
 
 /* Codes for scale s (inv = 1/s) and min m, and what they sum to. */
@@ -151,8 +151,8 @@ static void fit_a(const float *x, const float *w, float top, float *scale, float
 
 typedef struct {
     int sc[SUBS], m[SUBS];
-    uint16_t hd, hm;   /* d and dmin as stored */
-    float d, dm;       /* and their values, scaled like the weights */
+    uint16_t hd, hm; /* d and dmin as stored */
+    float d, dm;     /* and their values, scaled like the weights */
     float err;
 } block_a;
 

@@ -19,8 +19,8 @@ enum { UNIT = 1 << 14, SLICE_UNITS = 256, MAX_THREADS = 256, NAME_BYTES = 72 };
 enum { WRITER_FAILED = 1 }; /* its finish has the error */
 
 typedef struct {
-    double err, sum;      /* sums of squares: of the differences, of the weights */
-    size_t bad;           /* first weight that cannot be written, UNIT = none */
+    double err, sum; /* sums of squares: of the differences, of the weights */
+    size_t bad;      /* first weight that cannot be written, UNIT = none */
     float bad_value;
 } unit;
 
@@ -28,9 +28,9 @@ typedef struct {
     const qm_type_info *from, *to, *check;
     size_t from_block, from_bytes, to_block, to_bytes;
     const uint8_t *src;
-    uint8_t *dst;         /* [SLICE_UNITS * UNIT] weights, in their new type */
-    size_t n;             /* weights of this slice */
-    unit *units;          /* [SLICE_UNITS] */
+    uint8_t *dst; /* [SLICE_UNITS * UNIT] weights, in their new type */
+    size_t n;     /* weights of this slice */
+    unit *units;  /* [SLICE_UNITS] */
     atomic_size_t next;
 } slice;
 
@@ -40,7 +40,7 @@ typedef struct {
     const qm_quantize_opts *o;
     uint32_t n_layers, threads;
     int tied;
-    uint64_t done, total;  /* source bytes */
+    uint64_t done, total; /* source bytes */
     slice s;
 } job;
 
@@ -49,7 +49,7 @@ static int do_unit(slice *s, size_t k, float *x, float *y) {
     const uint8_t *src = s->src + at / s->from_block * s->from_bytes;
     uint8_t *dst = s->dst + at / s->to_block * s->to_bytes;
     unit *u = &s->units[k];
-    *u = (unit){ .bad = UNIT };
+    *u = (unit){.bad = UNIT};
     s->from->to_f32(x, src, n);
     size_t bad = qm_quantize_bad(s->check, x, n);
     if (bad < n) {
@@ -76,8 +76,7 @@ static void *work(void *arg) {
     size_t n = (s->n + UNIT - 1) / UNIT;
     float *x = malloc(2 * UNIT * sizeof *x);
     if (x)
-        for (size_t k; (k = atomic_fetch_add(&s->next, 1)) < n;)
-            do_unit(s, k, x, x + UNIT);
+        for (size_t k; (k = atomic_fetch_add(&s->next, 1)) < n;) do_unit(s, k, x, x + UNIT);
     free(x);
     return NULL;
 }
@@ -96,10 +95,10 @@ static int run_slice(slice *s, uint32_t threads, qm_err *e) {
 }
 
 static int refuse(const job *j, const qm_tensor *t, uint64_t index, float v, qm_err *e) {
-    return qm_fail(e, QM_ERR_FORMAT, "%s: tensor '%s': weight %llu (row %llu, column %llu) is %g%s%s", qm_gguf_path(j->in),
-                   qm_show(t->name).s, (unsigned long long)index, (unsigned long long)(index / t->ne[0]),
-                   (unsigned long long)(index % t->ne[0]), (double)v, isfinite(v) ? ", more than can be held by " : "",
-                   isfinite(v) ? j->s.to->name : "");
+    return qm_fail(e, QM_ERR_FORMAT, "%s: tensor '%s': weight %llu (row %llu, column %llu) is %g%s%s",
+                   qm_gguf_path(j->in), qm_show(t->name).s, (unsigned long long)index,
+                   (unsigned long long)(index / t->ne[0]), (unsigned long long)(index % t->ne[0]), (double)v,
+                   isfinite(v) ? ", more than can be held by " : "", isfinite(v) ? j->s.to->name : "");
 }
 
 static uint32_t type_of(const job *j, const qm_tensor *t, char name[NAME_BYTES], uint32_t *wanted) {
@@ -139,8 +138,15 @@ static int convert(job *j, const qm_tensor *t, qm_gguf_writer *w, qm_err *e) {
         snprintf(note, sizeof note, "rows of %llu are no whole blocks of %s", (unsigned long long)t->ne[0],
                  qm_ggml_type_name(wanted));
     qm_quantize_tensor r = {
-        .name = name, .from = s->from->name, .to = s->to->name, .note = type != wanted ? note : NULL, .n_dims = t->n_dims,
-        .bytes_from = t->bytes, .bytes = n / s->to_block * s->to_bytes, .rms = sqrt(sum / (double)n), .rmse = sqrt(err / (double)n),
+        .name = name,
+        .from = s->from->name,
+        .to = s->to->name,
+        .note = type != wanted ? note : NULL,
+        .n_dims = t->n_dims,
+        .bytes_from = t->bytes,
+        .bytes = n / s->to_block * s->to_bytes,
+        .rms = sqrt(sum / (double)n),
+        .rmse = sqrt(err / (double)n),
     };
     memcpy(r.ne, t->ne, sizeof r.ne);
     qm_gguf_drop(j->in, t);
@@ -150,13 +156,17 @@ cancelled:
                    (unsigned long long)j->total);
 }
 
-static int is_key(const qm_kv *kv, const char *key) { return kv->key.n == strlen(key) && !memcmp(kv->key.s, key, kv->key.n); }
+static int is_key(const qm_kv *kv, const char *key) {
+    return kv->key.n == strlen(key) && !memcmp(kv->key.s, key, kv->key.n);
+}
 
 static void write_keys(const job *j, qm_gguf_writer *w) {
-    static const char *const gone[] = { "general.alignment", "split.no", "split.count", "split.tensors.count" };
-    const struct { const char *key; uint32_t v; } set[] = { { "general.file_type", j->mix->file_type },
-                                                            { "general.quantization_version", 2 } };
-    int written[2] = { 0, 0 };
+    static const char *const gone[] = {"general.alignment", "split.no", "split.count", "split.tensors.count"};
+    const struct {
+        const char *key;
+        uint32_t v;
+    } set[] = {{"general.file_type", j->mix->file_type}, {"general.quantization_version", 2}};
+    int written[2] = {0, 0};
     for (size_t i = 0; i < qm_gguf_n_kv(j->in); i++) {
         const qm_kv *kv = qm_gguf_kv_at(j->in, i);
         int skip = 0;
@@ -182,8 +192,10 @@ static int look(job *j, qm_err *e) {
         unsigned il;
         snprintf(name, sizeof name, "%.*s", (int)t->name.n, t->name.s);
         if (!qm_type_get(t->type))
-            return qm_fail(e, QM_ERR_UNSUPPORTED, "%s: tensor '%s' is %s, which cannot be converted from; F32 F16 BF16 Q8_0 Q4_K "
-                           "Q5_K Q6_K can", qm_gguf_path(j->in), qm_show(t->name).s, qm_ggml_type_name(t->type));
+            return qm_fail(e, QM_ERR_UNSUPPORTED,
+                           "%s: tensor '%s' is %s, which cannot be converted from; F32 F16 BF16 Q8_0 Q4_K "
+                           "Q5_K Q6_K can",
+                           qm_gguf_path(j->in), qm_show(t->name).s, qm_ggml_type_name(t->type));
         if (sscanf(name, "blk.%u.", &il) == 1 && il < UINT32_MAX && il + 1 > j->n_layers) j->n_layers = il + 1;
         j->total += t->bytes;
     }
@@ -202,7 +214,7 @@ int qm_quantize_knows(const char *type) { return qm_mix_find(type) != NULL; }
 
 int qm_quantize(const char *in_path, const char *out_path, const qm_quantize_opts *o, qm_err *e) {
     static const qm_quantize_opts none;
-    job j = { .o = o ? o : &none };
+    job j = {.o = o ? o : &none};
     qm_gguf *in = NULL;
     qm_gguf_writer *w = NULL;
     const char *type = j.o->type ? j.o->type : "q4_k_m";

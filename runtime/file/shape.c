@@ -25,8 +25,8 @@ int qm_shape_check(const uint32_t *v, char *why, size_t n) {
         if (d->multiple > 1 && d->hi == 2 * d->lo && d->lo == d->multiple)
             snprintf(why, n, "must be %u or %u", d->lo, d->hi);
         else
-            snprintf(why, n, d->multiple > 1 ? "must be from %u to %u, a multiple of %u" : "must be from %u to %u", d->lo,
-                     d->hi, d->multiple);
+            snprintf(why, n, d->multiple > 1 ? "must be from %u to %u, a multiple of %u" : "must be from %u to %u",
+                     d->lo, d->hi, d->multiple);
         return i;
     }
     if (v[QM_DIM_HEADS] % v[QM_DIM_KV_HEADS]) {

@@ -6,8 +6,17 @@
 #include <stdint.h>
 
 typedef enum {
-    QM_DIM_CTX, QM_DIM_EMBD, QM_DIM_LAYERS, QM_DIM_HEADS, QM_DIM_KV_HEADS, QM_DIM_HEAD_DIM, QM_DIM_EXPERTS, QM_DIM_USED,
-    QM_DIM_FF, QM_DIM_VOCAB, QM_DIMS
+    QM_DIM_CTX,
+    QM_DIM_EMBD,
+    QM_DIM_LAYERS,
+    QM_DIM_HEADS,
+    QM_DIM_KV_HEADS,
+    QM_DIM_HEAD_DIM,
+    QM_DIM_EXPERTS,
+    QM_DIM_USED,
+    QM_DIM_FF,
+    QM_DIM_VOCAB,
+    QM_DIMS
 } qm_dim;
 
 typedef struct {

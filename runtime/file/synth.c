@@ -20,23 +20,23 @@ typedef struct {
 } shape;
 
 static const shape presets[] = {
-    { "tiny", 4, 512, 8, 2, 128, 32, 8, 256, 2048, 4096, "q4_k_m" },
-    { "qwen3-30b-a3b", 48, 2048, 32, 4, 128, 128, 8, 768, 151936, 40960, "q4_k_m" },
+    {"tiny", 4, 512, 8, 2, 128, 32, 8, 256, 2048, 4096, "q4_k_m"},
+    {"qwen3-30b-a3b", 48, 2048, 32, 4, 128, 128, 8, 768, 151936, 40960, "q4_k_m"},
 };
 
 static int resolve(shape *s, const qm_mix **m, const qm_synth_opts *o, qm_err *e) {
     const char *want = o->preset ? o->preset : presets[0].name;
-    *s = (shape){ 0 };
+    *s = (shape){0};
     for (size_t i = 0; i < sizeof presets / sizeof *presets; i++)
         if (!strcmp(presets[i].name, want)) *s = presets[i];
     if (!s->name) return qm_fail(e, QM_ERR_ARG, "there is no preset '%s'; there are tiny and qwen3-30b-a3b", want);
     if (o->types) s->types = o->types;
     *m = qm_mix_find(s->types);
     if (!*m) return qm_fail(e, QM_ERR_ARG, "there is no mix of types '%s'; there are %s", s->types, qm_mix_names);
-    uint32_t *to[QM_DIMS] = {&s->n_ctx, &s->n_embd, &s->n_layers, &s->n_head, &s->n_kv_head, &s->head_dim, &s->n_expert,
-                             &s->n_expert_used, &s->n_ff_exp, &s->n_vocab};
-    const uint32_t from[QM_DIMS] = {o->n_ctx, o->n_embd, o->n_layers, o->n_head, o->n_kv_head, o->head_dim, o->n_expert,
-                                    o->n_expert_used, o->n_ff_exp, o->n_vocab};
+    uint32_t *to[QM_DIMS] = {&s->n_ctx,    &s->n_embd,   &s->n_layers,      &s->n_head,   &s->n_kv_head,
+                             &s->head_dim, &s->n_expert, &s->n_expert_used, &s->n_ff_exp, &s->n_vocab};
+    const uint32_t from[QM_DIMS] = {o->n_ctx,    o->n_embd,   o->n_layers,      o->n_head,   o->n_kv_head,
+                                    o->head_dim, o->n_expert, o->n_expert_used, o->n_ff_exp, o->n_vocab};
     uint32_t v[QM_DIMS];
     char why[96];
     for (int i = 0; i < QM_DIMS; i++) v[i] = *to[i] = from[i] ? from[i] : *to[i];
@@ -81,12 +81,12 @@ typedef struct {
 } tensor;
 
 static tensor matrix(float gain, uint64_t k, uint64_t rows, uint64_t experts) {
-    tensor t = { .n_dims = experts ? 3 : 2, .ne = { k, rows, experts ? experts : 1 } };
+    tensor t = {.n_dims = experts ? 3 : 2, .ne = {k, rows, experts ? experts : 1}};
     t.sigma = gain / sqrtf((float)k);
     return t;
 }
 static tensor vector(uint64_t n, float spread) {
-    return (tensor){ .n_dims = 1, .ne = { n, 1, 1 }, .sigma = spread, .norm = 1 };
+    return (tensor){.n_dims = 1, .ne = {n, 1, 1}, .sigma = spread, .norm = 1};
 }
 
 enum { PER_LAYER = 12, OUTSIDE = 3 };
@@ -114,18 +114,54 @@ static tensor shape_at(const shape *s, uint32_t i) {
         return t;
     }
     switch ((i - 1) % PER_LAYER) {
-    case 0: name = "attn_norm"; t = vector(d, 0.15f); break;
-    case 1: name = "attn_q"; t = matrix(1.0f, d, q, 0); break;
-    case 2: name = "attn_k"; t = matrix(1.0f, d, kv, 0); break;
-    case 3: name = "attn_v"; t = matrix(1.0f, d, kv, 0); break;
-    case 4: name = "attn_q_norm"; t = vector(s->head_dim, 0.3f); break;
-    case 5: name = "attn_k_norm"; t = vector(s->head_dim, 0.3f); break;
-    case 6: name = "attn_output"; t = matrix(1.0f, q, d, 0); break;
-    case 7: name = "ffn_norm"; t = vector(d, 0.15f); break;
-    case 8: name = "ffn_gate_inp"; t = matrix(2.0f, d, ne, 0); break;
-    case 9: name = "ffn_gate_exps"; t = matrix(1.4f, d, ff, ne); break;
-    case 10: name = "ffn_up_exps"; t = matrix(1.4f, d, ff, ne); break;
-    default: name = "ffn_down_exps"; t = matrix(0.5f, ff, d, ne); break;
+    case 0:
+        name = "attn_norm";
+        t = vector(d, 0.15f);
+        break;
+    case 1:
+        name = "attn_q";
+        t = matrix(1.0f, d, q, 0);
+        break;
+    case 2:
+        name = "attn_k";
+        t = matrix(1.0f, d, kv, 0);
+        break;
+    case 3:
+        name = "attn_v";
+        t = matrix(1.0f, d, kv, 0);
+        break;
+    case 4:
+        name = "attn_q_norm";
+        t = vector(s->head_dim, 0.3f);
+        break;
+    case 5:
+        name = "attn_k_norm";
+        t = vector(s->head_dim, 0.3f);
+        break;
+    case 6:
+        name = "attn_output";
+        t = matrix(1.0f, q, d, 0);
+        break;
+    case 7:
+        name = "ffn_norm";
+        t = vector(d, 0.15f);
+        break;
+    case 8:
+        name = "ffn_gate_inp";
+        t = matrix(2.0f, d, ne, 0);
+        break;
+    case 9:
+        name = "ffn_gate_exps";
+        t = matrix(1.4f, d, ff, ne);
+        break;
+    case 10:
+        name = "ffn_up_exps";
+        t = matrix(1.4f, d, ff, ne);
+        break;
+    default:
+        name = "ffn_down_exps";
+        t = matrix(0.5f, ff, d, ne);
+        break;
     }
     snprintf(t.name, sizeof t.name, "blk.%u.%s.weight", il, name);
     return t;
@@ -167,7 +203,7 @@ static int write_weights(qm_gguf_writer *w, const shape *s, const qm_mix *m, con
 int qm_synth(const char *out_path, const qm_synth_opts *o, qm_err *e) {
     shape s;
     const qm_mix *m = NULL;
-    qm_synth_vocab v = { 0 };
+    qm_synth_vocab v = {0};
     qm_gguf_writer *w = NULL;
     static const qm_synth_opts none;
     if (!o) o = &none;

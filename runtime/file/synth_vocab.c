@@ -8,16 +8,36 @@
 
 enum { REAL_MERGES = 151387, MAX_MERGED_BYTES = 14, MAX_TOKEN_BYTES = 24, MAX_TRIES = 64 };
 
-static const struct { const char *text; int control; } specials[QM_SYNTH_SPECIALS] = {
-    { "<|endoftext|>", 1 },        { "<|im_start|>", 1 },      { "<|im_end|>", 1 },
-    { "<|object_ref_start|>", 1 }, { "<|object_ref_end|>", 1 }, { "<|box_start|>", 1 },
-    { "<|box_end|>", 1 },          { "<|quad_start|>", 1 },    { "<|quad_end|>", 1 },
-    { "<|vision_start|>", 1 },     { "<|vision_end|>", 1 },    { "<|vision_pad|>", 1 },
-    { "<|image_pad|>", 1 },        { "<|video_pad|>", 1 },     { "<tool_call>", 0 },
-    { "</tool_call>", 0 },         { "<|fim_prefix|>", 0 },    { "<|fim_middle|>", 0 },
-    { "<|fim_suffix|>", 0 },       { "<|fim_pad|>", 0 },       { "<|repo_name|>", 0 },
-    { "<|file_sep|>", 0 },         { "<tool_response>", 0 },   { "</tool_response>", 0 },
-    { "<think>", 0 },              { "</think>", 0 },
+static const struct {
+    const char *text;
+    int control;
+} specials[QM_SYNTH_SPECIALS] = {
+    {"<|endoftext|>", 1},
+    {"<|im_start|>", 1},
+    {"<|im_end|>", 1},
+    {"<|object_ref_start|>", 1},
+    {"<|object_ref_end|>", 1},
+    {"<|box_start|>", 1},
+    {"<|box_end|>", 1},
+    {"<|quad_start|>", 1},
+    {"<|quad_end|>", 1},
+    {"<|vision_start|>", 1},
+    {"<|vision_end|>", 1},
+    {"<|vision_pad|>", 1},
+    {"<|image_pad|>", 1},
+    {"<|video_pad|>", 1},
+    {"<tool_call>", 0},
+    {"</tool_call>", 0},
+    {"<|fim_prefix|>", 0},
+    {"<|fim_middle|>", 0},
+    {"<|fim_suffix|>", 0},
+    {"<|fim_pad|>", 0},
+    {"<|repo_name|>", 0},
+    {"<|file_sep|>", 0},
+    {"<tool_response>", 0},
+    {"</tool_response>", 0},
+    {"<think>", 0},
+    {"</think>", 0},
 };
 
 static const char chat_template[] =
@@ -30,7 +50,7 @@ static int is_plain(int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 1
 
 typedef struct {
     qm_synth_vocab *v;
-    uint32_t *hash;      /* [n_hash] id + 1, open addressing; 0 = free */
+    uint32_t *hash; /* [n_hash] id + 1, open addressing; 0 = free */
     uint32_t n_hash;
 } builder;
 
@@ -78,7 +98,7 @@ static void add_merges(builder *b) {
         const char *s = text_of(v, id, &n);
         if (n == 2 && memcmp(s, "\xc4\xa0", 2) == 0) space = id;
     }
-    qm_rng r = { 0x766f636162 };
+    qm_rng r = {0x766f636162};
     for (uint32_t k = 0; k < v->n_merges;) {
         uint32_t l, rt, ln, rn, tries = 0;
         int rc;
@@ -99,7 +119,8 @@ static void add_merges(builder *b) {
 int qm_synth_vocab_make(qm_synth_vocab *v, uint32_t n, qm_err *e) {
     memset(v, 0, sizeof *v);
     if (n < QM_SYNTH_MIN_VOCAB || n > 1u << 20)
-        return qm_fail(e, QM_ERR_ARG, "a vocabulary of %u tokens: possible are %d to %u", n, QM_SYNTH_MIN_VOCAB, 1u << 20);
+        return qm_fail(e, QM_ERR_ARG, "a vocabulary of %u tokens: possible are %d to %u", n, QM_SYNTH_MIN_VOCAB,
+                       1u << 20);
     uint32_t room = n - 256 - QM_SYNTH_SPECIALS, pad = n / 128 < 267 ? n / 128 : 267;
     if (room - pad > REAL_MERGES) pad = room - REAL_MERGES;
     v->n = n;
@@ -107,7 +128,7 @@ int qm_synth_vocab_make(qm_synth_vocab *v, uint32_t n, qm_err *e) {
     v->first_special = 256 + v->n_merges;
     v->endoftext = v->first_special;
     v->im_end = v->first_special + 2;
-    builder b = { .v = v, .n_hash = n * 2 + 1 };
+    builder b = {.v = v, .n_hash = n * 2 + 1};
     v->left = malloc((v->n_merges + 1) * sizeof *v->left);
     v->right = malloc((v->n_merges + 1) * sizeof *v->right);
     v->at = calloc((size_t)n + 1, sizeof *v->at);
@@ -123,7 +144,7 @@ int qm_synth_vocab_make(qm_synth_vocab *v, uint32_t n, qm_err *e) {
         for (int c = 0, other = 256; c < 256; c++) {
             int code = is_plain(c) ? c : other++;
             if (is_plain(c) != plain) continue;
-            char s[2] = { (char)(code < 128 ? code : 0xc0 | code >> 6), (char)(0x80 | (code & 63)) };
+            char s[2] = {(char)(code < 128 ? code : 0xc0 | code >> 6), (char)(0x80 | (code & 63))};
             add(&b, id++, s, code < 128 ? 1 : 2, s, 0);
         }
     add_merges(&b);

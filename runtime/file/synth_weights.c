@@ -40,7 +40,7 @@ static void head_k(uint8_t *h, qm_rng *r, float d, float half_top) {
 
 void qm_synth_stream_init(qm_synth_stream *s, uint64_t seed, const char *name, uint32_t type, float sigma, int norm) {
     memset(s, 0, sizeof *s);
-    qm_rng mix = { seed };
+    qm_rng mix = {seed};
     s->rng.s = qm_rng_u64(&mix) ^ fnv(name);
     s->type = type;
     s->sigma = sigma;
@@ -50,9 +50,9 @@ void qm_synth_stream_init(qm_synth_stream *s, uint64_t seed, const char *name, u
         float d = sigma * ((float)(96 + i) * 0x1p-7f); /* 0.75 .. 1.24, times */
         /* rms of a code times rms of a scale: scales are uniform in 32..63 (48.4), 64..127 (97.3) */
         switch (type) {
-        case QM_TYPE_Q4_K: head_k(h, &s->rng, d / 223.0f, 7.5f); break;   /* 4.61 * 48.4 */
-        case QM_TYPE_Q5_K: head_k(h, &s->rng, d / 446.8f, 15.5f); break;  /* 9.23 * 48.4 */
-        case QM_TYPE_Q6_K:                                                /* 18.5 * 97.3 */
+        case QM_TYPE_Q4_K: head_k(h, &s->rng, d / 223.0f, 7.5f); break;  /* 4.61 * 48.4 */
+        case QM_TYPE_Q5_K: head_k(h, &s->rng, d / 446.8f, 15.5f); break; /* 9.23 * 48.4 */
+        case QM_TYPE_Q6_K:                                               /* 18.5 * 97.3 */
             for (int j = 0; j < 16; j++) {
                 uint32_t v = qm_rng_u32(&s->rng);
                 int sc = 64 + (int)(v & 63);
@@ -103,8 +103,14 @@ void qm_synth_stream_next(qm_synth_stream *s, uint8_t *out, size_t n) {
             for (int j = 2; j < 34; j++) out[j] = out[j] == 0x80 ? 0x81 : out[j]; /* quantisers stop at -127 */
             out += 34;
             break;
-        case QM_TYPE_F16: put16(out, qm_f32_to_f16(weight(s))); out += 2; break;
-        case QM_TYPE_BF16: put16(out, qm_f32_to_bf16(weight(s))); out += 2; break;
+        case QM_TYPE_F16:
+            put16(out, qm_f32_to_f16(weight(s)));
+            out += 2;
+            break;
+        case QM_TYPE_BF16:
+            put16(out, qm_f32_to_bf16(weight(s)));
+            out += 2;
+            break;
         default:
             f = weight(s);
             memcpy(&u, &f, 4);

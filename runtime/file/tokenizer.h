@@ -16,7 +16,10 @@ enum {
     QM_TOK_SPECIAL = 1, /* match control and user-defined tokens (trusted text: a template's own) */
     QM_TOK_NO_NFC = 2   /* skip NFC normalisation, as llama.cpp does */
 };
-typedef struct { uint32_t *ids; size_t n, cap; } qm_ids; /* grown with realloc; free with qm_ids_free */
+typedef struct {
+    uint32_t *ids;
+    size_t n, cap;
+} qm_ids; /* grown with realloc; free with qm_ids_free */
 void qm_ids_free(qm_ids *ids);
 /* Appends the ids of text[0..n), or nothing on failure. Any bytes are accepted: those that are no UTF-8
  * become the tokens of their bytes (tokenizer.c says how), and come back as they were. Up to 1 GiB. */
@@ -30,7 +33,10 @@ int qm_token_is_eog(const qm_tokenizer *t, uint32_t id); /* ends generation: eos
 int64_t qm_token_find(const qm_tokenizer *t, const char *text); /* exact token text; -1 if none */
 
 /* Streaming UTF-8: bytes go in token by token, only whole characters come out. */
-typedef struct { uint8_t hold[4]; uint8_t n_hold; } qm_utf8_stream;
+typedef struct {
+    uint8_t hold[4];
+    uint8_t n_hold;
+} qm_utf8_stream;
 /* Appends to out (capacity at least n + 4) and returns the bytes written. Malformed bytes are
  * replaced by U+FFFD only when flush is set or a following byte proves them malformed.
  * Worst case a held prefix and each input byte become U+FFFD: capacity 3 * (n + 4). */

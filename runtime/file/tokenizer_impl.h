@@ -15,30 +15,36 @@
 enum { TT_NORMAL = 1, TT_UNKNOWN = 2, TT_CONTROL = 3, TT_USER = 4, TT_UNUSED = 5, TT_BYTE = 6 };
 
 /* left and right, side by side, become id; of two merges the one of lower rank goes first. */
-typedef struct { uint32_t left, right, id, rank; } tok_merge;
+typedef struct {
+    uint32_t left, right, id, rank;
+} tok_merge;
 
 /* A node of the automaton that finds added tokens (tokenizer_added.c). Children are a list of siblings. id: the
  * longest token that ends here, or -1. */
-typedef struct { uint32_t child, sibling, fail; int32_t id; uint8_t byte; } tok_node;
+typedef struct {
+    uint32_t child, sibling, fail;
+    int32_t id;
+    uint8_t byte;
+} tok_node;
 
 struct qm_tokenizer {
-    char *name;           /* the file's, for messages */
-    uint32_t n;           /* tokens */
-    char *text;           /* the texts, end to end */
-    uint32_t *text_off;   /* [n + 1] into text */
-    char *raw;            /* the bytes that each token stands for, end to end */
-    uint32_t *raw_off;    /* [n + 1] into raw */
-    uint8_t *type;        /* [n] TT_* */
-    uint8_t *eog;         /* [n] ends generation */
-    qm_hash_key key;      /* of both tables: a file cannot know where its texts collide */
-    uint32_t *hash;       /* [hash_mask + 1] id + 1 by text, 0 = empty; linear probing */
+    char *name;         /* the file's, for messages */
+    uint32_t n;         /* tokens */
+    char *text;         /* the texts, end to end */
+    uint32_t *text_off; /* [n + 1] into text */
+    char *raw;          /* the bytes that each token stands for, end to end */
+    uint32_t *raw_off;  /* [n + 1] into raw */
+    uint8_t *type;      /* [n] TT_* */
+    uint8_t *eog;       /* [n] ends generation */
+    qm_hash_key key;    /* of both tables: a file cannot know where its texts collide */
+    uint32_t *hash;     /* [hash_mask + 1] id + 1 by text, 0 = empty; linear probing */
     uint32_t hash_mask;
-    tok_merge *merge;     /* [merge_mask + 1] by (left, right), rank UINT32_MAX = empty */
+    tok_merge *merge; /* [merge_mask + 1] by (left, right), rank UINT32_MAX = empty */
     uint32_t merge_mask, n_merges;
     uint32_t byte_id[256]; /* the token of each single byte */
-    tok_node *node;       /* [n_nodes] node 0 is the root; child and sibling 0 = none */
+    tok_node *node;        /* [n_nodes] node 0 is the root; child and sibling 0 = none */
     uint32_t n_nodes;
-    void *regex;          /* pcre2_code */
+    void *regex; /* pcre2_code */
 };
 
 static inline uint32_t tok_merge_slot(const qm_tokenizer *t, uint32_t left, uint32_t right) {
@@ -58,21 +64,31 @@ static inline const tok_merge *tok_merge_find(const qm_tokenizer *t, uint32_t le
 int64_t tok_find(const qm_tokenizer *t, const char *a, size_t na, const char *b, size_t nb);
 
 /* Scratch that lives for one qm_tokenize call. */
-typedef struct { uint32_t rank, pos, id; } tok_cand;
-typedef struct { uint32_t id, prev, next; } tok_sym;
 typedef struct {
-    tok_sym *sym;         /* [sym_cap] */
-    tok_cand *heap;       /* [heap_cap] */
+    uint32_t rank, pos, id;
+} tok_cand;
+typedef struct {
+    uint32_t id, prev, next;
+} tok_sym;
+typedef struct {
+    tok_sym *sym;   /* [sym_cap] */
+    tok_cand *heap; /* [heap_cap] */
     size_t sym_cap, heap_cap, heap_n;
-    char *shadow;         /* [shadow_cap] */
+    char *shadow; /* [shadow_cap] */
     size_t shadow_cap;
     void *match, *match_ctx; /* pcre2_match_data, pcre2_match_context */
 } tok_scratch;
 void tok_scratch_free(tok_scratch *s);
 
 /* An added token at text[pos .. pos + len). */
-typedef struct { size_t pos; uint32_t id, len; } tok_added;
-typedef struct { tok_added *at; size_t n, cap; } tok_found; /* free(at) */
+typedef struct {
+    size_t pos;
+    uint32_t id, len;
+} tok_added;
+typedef struct {
+    tok_added *at;
+    size_t n, cap;
+} tok_found;                          /* free(at) */
 int tok_added_build(qm_tokenizer *t); /* the automaton; 0, or -1: no memory */
 /* Every position of text[0..n) where an added token starts, with the longest one there, by falling position. In time
  * proportional to n. 0, or -1: no memory. */

@@ -23,10 +23,11 @@ static unsigned long long off_of(const qm_gguf *g, const char *key) {
 
 /* ---- the GPT-2 alphabet: each byte is written as a printable character ---- */
 /* Printable Latin-1 stands for itself; the 68 others, in order, for U+0100.. */
-static int is_plain(unsigned b) {
-    return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-}
-typedef struct { int16_t byte[324]; uint16_t cp[256]; } alphabet;
+static int is_plain(unsigned b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174; }
+typedef struct {
+    int16_t byte[324];
+    uint16_t cp[256];
+} alphabet;
 static void alphabet_make(alphabet *a) {
     unsigned next = 256;
     for (unsigned i = 0; i < 324; i++) a->byte[i] = -1;
@@ -55,11 +56,11 @@ static size_t alphabet_decode(const alphabet *a, const char *p, size_t n, char *
 
 /* ---- tokens by text ---- */
 int64_t tok_find(const qm_tokenizer *t, const char *a, size_t na, const char *b, size_t nb) {
-    for (uint32_t i = (uint32_t)qm_siphash(&t->key, a, na, b, nb) & t->hash_mask; t->hash[i]; i = (i + 1) & t->hash_mask) {
+    for (uint32_t i = (uint32_t)qm_siphash(&t->key, a, na, b, nb) & t->hash_mask; t->hash[i];
+         i = (i + 1) & t->hash_mask) {
         uint32_t id = t->hash[i] - 1;
         const char *s = t->text + t->text_off[id];
-        if (t->text_off[id + 1] - t->text_off[id] == na + nb && !memcmp(s, a, na) && !memcmp(s + na, b, nb))
-            return id;
+        if (t->text_off[id + 1] - t->text_off[id] == na + nb && !memcmp(s, a, na) && !memcmp(s + na, b, nb)) return id;
     }
     return -1;
 }
@@ -99,8 +100,7 @@ static int read_tokens(qm_tokenizer *t, const qm_gguf *g, qm_err *e) {
         if (!s.n) return fail(QM_ERR_FORMAT, K_TOKENS, "token %u is empty", id);
         int64_t other = tok_find(t, s.s, s.n, "", 0);
         if (other >= 0)
-            return fail(QM_ERR_FORMAT, K_TOKENS, "tokens %u and %u are both \"%s\"", (unsigned)other, id,
-                        qm_show(s).s);
+            return fail(QM_ERR_FORMAT, K_TOKENS, "tokens %u and %u are both \"%s\"", (unsigned)other, id, qm_show(s).s);
         memcpy(t->text + at, s.s, s.n);
         t->text_off[id] = at;
         at += (uint32_t)s.n;
@@ -189,7 +189,10 @@ static int read_merges(qm_tokenizer *t, const qm_gguf *g, qm_err *e) {
         int64_t c = tok_find(t, s.s, left, sp + 1, right);
         if (a < 0 || b < 0 || c < 0)
             return fail(QM_ERR_FORMAT, K_MERGES, "merge %u (\"%s\"): %s is not in %s", r, qm_show(s).s,
-                        a < 0 ? "its left half" : b < 0 ? "its right half" : "its result", K_TOKENS);
+                        a < 0   ? "its left half"
+                        : b < 0 ? "its right half"
+                                : "its result",
+                        K_TOKENS);
         if (t->type[c] == TT_CONTROL) /* plain text could then spell a control token */
             return fail(QM_ERR_FORMAT, K_MERGES, "merge %u (\"%s\") makes a control token", r, qm_show(s).s);
         uint32_t i = tok_merge_slot(t, (uint32_t)a, (uint32_t)b);
@@ -204,7 +207,10 @@ static int read_merges(qm_tokenizer *t, const qm_gguf *g, qm_err *e) {
 
 /* Ids by key. An absent key names no token: there is no default. */
 static int read_ids(qm_tokenizer *t, const qm_gguf *g, qm_err *e) {
-    static const struct { const char *key; int ends; } ids[] = {
+    static const struct {
+        const char *key;
+        int ends;
+    } ids[] = {
         {"tokenizer.ggml.bos_token_id", 0},     {"tokenizer.ggml.eos_token_id", 1},
         {"tokenizer.ggml.eot_token_id", 1},     {"tokenizer.ggml.eom_token_id", 0},
         {"tokenizer.ggml.unknown_token_id", 0}, {"tokenizer.ggml.padding_token_id", 0},
@@ -252,7 +258,8 @@ int qm_tokenizer_open(qm_tokenizer **out, const qm_gguf *g, qm_err *e) {
     }
     if ((rc = qm_gguf_get_str(g, K_PRE, &s, e)) < 0) goto out;
     if (!rc) {
-        rc = qm_fail(e, QM_ERR_UNSUPPORTED, "%s: no %s: the pre-tokenizer is not known; supported: qwen2", t->name, K_PRE);
+        rc = qm_fail(e, QM_ERR_UNSUPPORTED, "%s: no %s: the pre-tokenizer is not known; supported: qwen2", t->name,
+                     K_PRE);
         goto out;
     }
     if (s.n != 5 || memcmp(s.s, "qwen2", 5)) {

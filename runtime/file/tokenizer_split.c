@@ -13,12 +13,12 @@
 #include <string.h>
 
 static const char qwen2_regex[] =
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)"      /* English contractions; case folds as Unicode does: U+017F is an s */
-    "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"    /* a word, with at most one other character before it */
-    "|\\p{N}"                           /* numbers digit by digit */
-    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"   /* punctuation */
-    "|\\s*[\\r\\n]+"                    /* line ends with the space before them */
-    "|\\s+(?!\\S)"                      /* space, all but the last when a word follows */
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)"    /* English contractions; case folds as Unicode does: U+017F is an s */
+    "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"  /* a word, with at most one other character before it */
+    "|\\p{N}"                         /* numbers digit by digit */
+    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" /* punctuation */
+    "|\\s*[\\r\\n]+"                  /* line ends with the space before them */
+    "|\\s+(?!\\S)"                    /* space, all but the last when a word follows */
     "|\\s+";
 
 int tok_split_compile(qm_tokenizer *t, qm_err *e) {
@@ -29,8 +29,8 @@ int tok_split_compile(qm_tokenizer *t, qm_err *e) {
     if (!re) {
         char msg[128];
         pcre2_get_error_message(err, (PCRE2_UCHAR *)msg, sizeof msg);
-        return qm_fail(e, QM_ERR_UNSUPPORTED, "PCRE2 refuses the pre-tokenizer's expression at %zu: %s",
-                       (size_t)at, msg);
+        return qm_fail(e, QM_ERR_UNSUPPORTED, "PCRE2 refuses the pre-tokenizer's expression at %zu: %s", (size_t)at,
+                       msg);
     }
     /* Without JIT (no executable memory, say) the interpreter gives the same answers, slower. */
     (void)pcre2_jit_compile(re, PCRE2_JIT_COMPLETE);
@@ -38,9 +38,7 @@ int tok_split_compile(qm_tokenizer *t, qm_err *e) {
     return 0;
 }
 
-void tok_split_free(qm_tokenizer *t) {
-    pcre2_code_free(t->regex);
-}
+void tok_split_free(qm_tokenizer *t) { pcre2_code_free(t->regex); }
 
 /* A character of each class, and of each length in bytes. 's' in the expression also matches U+017F,
  * which is why that one stands for itself; no other character folds to a letter of a contraction. */

@@ -8,10 +8,8 @@ qm_uc_class qm_unicode_class(uint32_t cp) {
     size_t lo = 0, hi = qm_uc_class_runs_n;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        if (cp > qm_uc_class_runs[mid].last)
-            lo = mid + 1;
-        else
-            hi = mid;
+        if (cp > qm_uc_class_runs[mid].last) lo = mid + 1;
+        else hi = mid;
     }
     if (lo == qm_uc_class_runs_n || cp < qm_uc_class_runs[lo].first) return QM_UC_OTHER;
     return (qm_uc_class)qm_uc_class_runs[lo].class;
@@ -25,10 +23,8 @@ static int unnormalised(uint32_t cp) {
     size_t lo = 0, hi = qm_uc_unnormalised_n;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        if (cp > qm_uc_unnormalised[mid].last)
-            lo = mid + 1;
-        else
-            hi = mid;
+        if (cp > qm_uc_unnormalised[mid].last) lo = mid + 1;
+        else hi = mid;
     }
     return lo < qm_uc_unnormalised_n && cp >= qm_uc_unnormalised[lo].first;
 }
@@ -61,9 +57,7 @@ static int put_bytes(nfc_state *s, const void *p, size_t n) {
     return 0;
 }
 
-static unsigned ccc(utf8proc_int32_t cp) {
-    return (unsigned)utf8proc_get_property(cp)->combining_class;
-}
+static unsigned ccc(utf8proc_int32_t cp) { return (unsigned)utf8proc_get_property(cp)->combining_class; }
 
 /* Stable sort of marks[0..n) by combining class. Counting sort where runs are long: the library's
  * own exchange sort is quadratic, and a run's length is the text's choice. */
@@ -133,8 +127,8 @@ int qm_unicode_nfc(const char *text, size_t n, char **out, size_t *out_n, qm_err
         /* The longest canonical decomposition has 4 code points; 32 is room enough. */
         if (grow((void **)&s.cp, &s.cap, s.n + 32, sizeof *s.cp)) goto out;
         int bound = 0;
-        utf8proc_ssize_t k = utf8proc_decompose_char((utf8proc_int32_t)cp, s.cp + s.n, 32,
-                                                     UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &bound);
+        utf8proc_ssize_t k =
+            utf8proc_decompose_char((utf8proc_int32_t)cp, s.cp + s.n, 32, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &bound);
         if (k < 0 || k > 32) goto out;
         s.n += (size_t)k;
     }

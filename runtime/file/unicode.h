@@ -18,8 +18,13 @@ qm_uc_class qm_unicode_class(uint32_t cp);
 int qm_unicode_nfc(const char *text, size_t n, char **out, size_t *out_n, qm_err *e);
 
 /* Tables, in code point order (unicode_tables.c). */
-typedef struct { uint32_t first, last; uint8_t class; } qm_uc_run;
-typedef struct { uint32_t first, last; } qm_uc_span;
+typedef struct {
+    uint32_t first, last;
+    uint8_t class;
+} qm_uc_run;
+typedef struct {
+    uint32_t first, last;
+} qm_uc_span;
 extern const qm_uc_run qm_uc_class_runs[];
 extern const size_t qm_uc_class_runs_n;
 extern const qm_uc_span qm_uc_unnormalised[];

@@ -13,14 +13,16 @@ int qm_arch_check(const qm_gguf *g, qm_err *e) {
     int rc = qm_gguf_get_str(g, "general.type", &s, e);
     if (rc < 0) return rc;
     if (rc && !is(s, "model"))
-        return qm_fail(e, QM_ERR_UNSUPPORTED, "%s: general.type '%s': not a model that runs by itself", path, qm_show(s).s);
+        return qm_fail(e, QM_ERR_UNSUPPORTED, "%s: general.type '%s': not a model that runs by itself", path,
+                       qm_show(s).s);
     rc = qm_gguf_get_str(g, "general.architecture", &s, e);
     if (rc < 0) return rc;
     if (!rc) return qm_fail(e, QM_ERR_FORMAT, "%s: missing metadata key general.architecture", path);
     if (!is(s, "qwen3moe") && !is(s, "qwen3_moe"))
         return qm_fail(e, QM_ERR_UNSUPPORTED,
                        "%s: architecture '%s' is not supported; qwen3moe is: Qwen3-30B-A3B, Qwen3-Coder-30B-A3B, "
-                       "Qwen3-235B-A22B and their relatives", path, qm_show(s).s);
+                       "Qwen3-235B-A22B and their relatives",
+                       path, qm_show(s).s);
     return 0;
 }
 
@@ -31,7 +33,8 @@ static int dim(qm_keys *k, qm_dim i, int required, uint32_t *v) {
 }
 
 static int read_shape(qm_hparams *hp, qm_keys *k) {
-    static const qm_dim required[] = {QM_DIM_CTX, QM_DIM_EMBD, QM_DIM_LAYERS, QM_DIM_HEADS, QM_DIM_EXPERTS, QM_DIM_USED, QM_DIM_FF};
+    static const qm_dim required[] = {QM_DIM_CTX,     QM_DIM_EMBD, QM_DIM_LAYERS, QM_DIM_HEADS,
+                                      QM_DIM_EXPERTS, QM_DIM_USED, QM_DIM_FF};
     uint32_t v[QM_DIMS] = {0}, value_length;
     char why[96];
     int rc;
@@ -49,7 +52,8 @@ static int read_shape(qm_hparams *hp, qm_keys *k) {
     value_length = v[QM_DIM_HEAD_DIM];
     if ((rc = qm_key_u32(k, "attention.value_length", &value_length)) < 0) return rc;
     if (value_length != v[QM_DIM_HEAD_DIM])
-        return qm_key_refuse(k, QM_ERR_UNSUPPORTED, "is %u: must be the key length, %u", value_length, v[QM_DIM_HEAD_DIM]);
+        return qm_key_refuse(k, QM_ERR_UNSUPPORTED, "is %u: must be the key length, %u", value_length,
+                             v[QM_DIM_HEAD_DIM]);
     hp->n_ctx_train = v[QM_DIM_CTX];
     hp->n_embd = v[QM_DIM_EMBD];
     hp->n_layers = v[QM_DIM_LAYERS];
@@ -66,14 +70,15 @@ static int read_scales(qm_hparams *hp, qm_keys *k) {
     int rc = qm_key_f32(k, "attention.layer_norm_rms_epsilon", &hp->eps);
     if (rc < 0) return rc;
     if (!rc) return qm_key_missing(k);
-    if (!(hp->eps > 0 && hp->eps < 1)) return qm_key_refuse(k, QM_ERR_FORMAT, "is %g: must lie between 0 and 1", (double)hp->eps);
+    if (!(hp->eps > 0 && hp->eps < 1))
+        return qm_key_refuse(k, QM_ERR_FORMAT, "is %g: must lie between 0 and 1", (double)hp->eps);
     /* 0 says nothing; the architecture's own is 1 / sqrt(head_dim) */
     float scale = 0;
     if ((rc = qm_key_f32(k, "attention.scale", &scale)) < 0) return rc;
     double own = 1 / sqrt(hp->head_dim);
     if (scale != 0 && !(fabs((double)scale - own) < 1e-6 * own))
-        return qm_key_refuse(k, QM_ERR_UNSUPPORTED, "is %g: only %g, 1 over the root of the head's length, is supported",
-                             (double)scale, own);
+        return qm_key_refuse(k, QM_ERR_UNSUPPORTED,
+                             "is %g: only %g, 1 over the root of the head's length, is supported", (double)scale, own);
     return 0;
 }
 

@@ -109,9 +109,14 @@ int qm_key_refuse(qm_keys *k, int code, const char *fmt, ...) {
 /* A number or flag; 0 for other types. */
 static int number(const qm_kv *kv, double *v) {
     switch (kv->type) {
-    case QM_KV_F32: case QM_KV_F64: *v = kv->v.f; return 1;
-    case QM_KV_I8: case QM_KV_I16: case QM_KV_I32: case QM_KV_I64: *v = (double)kv->v.i; return 1;
-    case QM_KV_STR: case QM_KV_ARR: return 0;
+    case QM_KV_F32:
+    case QM_KV_F64: *v = kv->v.f; return 1;
+    case QM_KV_I8:
+    case QM_KV_I16:
+    case QM_KV_I32:
+    case QM_KV_I64: *v = (double)kv->v.i; return 1;
+    case QM_KV_STR:
+    case QM_KV_ARR: return 0;
     default: *v = (double)kv->v.u; return 1;
     }
 }
@@ -136,10 +141,12 @@ static int unasked(qm_keys *k, const qm_kv *kv, const char *key, size_t n) {
                        "%s: key '%s' at offset %llu is not supported: what it asks for would not be done", path, at,
                        (unsigned long long)kv->file_off);
     if (!number(kv, &v))
-        return qm_fail(k->e, QM_ERR_UNSUPPORTED, "%s: key '%s': a value of type %s at offset %llu is not supported (%g is): "
-                       "here %s", path, at, qm_kv_type_name(kv->type), (unsigned long long)kv->file_off, ok, what);
-    return qm_fail(k->e, QM_ERR_UNSUPPORTED, "%s: key '%s': %g at offset %llu is not supported (%g is): here %s", path, at, v,
-                   (unsigned long long)kv->file_off, ok, what);
+        return qm_fail(k->e, QM_ERR_UNSUPPORTED,
+                       "%s: key '%s': a value of type %s at offset %llu is not supported (%g is): "
+                       "here %s",
+                       path, at, qm_kv_type_name(kv->type), (unsigned long long)kv->file_off, ok, what);
+    return qm_fail(k->e, QM_ERR_UNSUPPORTED, "%s: key '%s': %g at offset %llu is not supported (%g is): here %s", path,
+                   at, v, (unsigned long long)kv->file_off, ok, what);
 }
 
 int qm_keys_rest(qm_keys *k) {

@@ -79,9 +79,10 @@ static void rest(finder *f) {
     const qm_gguf *g = f->m->gguf;
     for (size_t i = 0; i < qm_gguf_n_tensors(g) && !f->failed; i++)
         if (!f->asked[i])
-            f->failed = qm_fail(f->e, QM_ERR_UNSUPPORTED, "%s: tensor %s is not part of a Qwen3-MoE of %u layers as it runs "
-                                "here: it would be ignored", qm_gguf_path(g), qm_show(qm_gguf_tensor_at(g, i)->name).s,
-                                f->m->hp.n_layers);
+            f->failed = qm_fail(f->e, QM_ERR_UNSUPPORTED,
+                                "%s: tensor %s is not part of a Qwen3-MoE of %u layers as it runs "
+                                "here: it would be ignored",
+                                qm_gguf_path(g), qm_show(qm_gguf_tensor_at(g, i)->name).s, f->m->hp.n_layers);
 }
 
 int qm_model_types_check(const qm_gguf *g, qm_err *e) {
@@ -99,7 +100,8 @@ int qm_model_types_check(const qm_gguf *g, qm_err *e) {
         size_t n = strlen(list);
         if (count[t]) snprintf(list + n, sizeof list - n, "%s%zu of %s", n ? ", " : "", count[t], qm_ggml_type_name(t));
     }
-    return qm_fail(e, QM_ERR_UNSUPPORTED, "%s: tensor types without kernels here: %s; supported are F32 F16 BF16 Q8_0 Q4_K Q5_K "
+    return qm_fail(e, QM_ERR_UNSUPPORTED,
+                   "%s: tensor types without kernels here: %s; supported are F32 F16 BF16 Q8_0 Q4_K Q5_K "
                    "Q6_K, that is files called Q4_K_M, Q4_K_S, UD-Q4_K_XL, Q5_K_M, Q5_K_S, Q6_K, Q8_0, F16 and BF16",
                    qm_gguf_path(g), list);
 }
@@ -110,8 +112,9 @@ static void find_all(finder *f) {
     const qm_tensor *embd = qm_gguf_tensor(m->gguf, "token_embd.weight");
     const qm_dim_range *d = &qm_dim_ranges[QM_DIM_VOCAB];
     if (embd && (embd->n_dims != 2 || embd->ne[1] < d->lo || embd->ne[1] > d->hi)) {
-        f->failed = qm_fail(f->e, QM_ERR_UNSUPPORTED, "%s: tensor token_embd.weight is not [embedding, vocabulary of %u to %u]",
-                            qm_gguf_path(m->gguf), d->lo, d->hi);
+        f->failed =
+            qm_fail(f->e, QM_ERR_UNSUPPORTED, "%s: tensor token_embd.weight is not [embedding, vocabulary of %u to %u]",
+                    qm_gguf_path(m->gguf), d->lo, d->hi);
         return;
     }
     if (embd) n_vocab = (uint32_t)embd->ne[1];

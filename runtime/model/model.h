@@ -11,9 +11,10 @@ typedef struct {
     float eps;
     double rope_base;
     /* rope.scaling.*; factor 1 = none */
-    int rope_yarn;          /* 1: YaRN; 0: linear (factor may be 1) */
+    int rope_yarn;                 /* 1: YaRN; 0: linear (factor may be 1) */
     double rope_factor, rope_attn; /* rope_attn multiplies cos and sin, of every type */
-    double yarn_mscale, yarn_beta_fast, yarn_beta_slow; /* YaRN: multiplies cos and sin; turns over the original context */
+    double yarn_mscale, yarn_beta_fast,
+        yarn_beta_slow;     /* YaRN: multiplies cos and sin; turns over the original context */
     uint32_t rope_orig_ctx; /* YaRN */
 } qm_hparams;
 
@@ -21,7 +22,7 @@ typedef struct {
 typedef struct {
     const qm_tensor *t;
     const qm_type_info *type;
-    uint32_t n_expert;      /* 1 unless an expert tensor [n_expert, n_rows, n_cols] */
+    uint32_t n_expert; /* 1 unless an expert tensor [n_expert, n_rows, n_cols] */
     uint32_t n_rows, n_cols;
 } qm_weight;
 
@@ -32,11 +33,11 @@ typedef struct {
 } qm_layer;
 
 typedef struct {
-    const qm_gguf *gguf;    /* not owned */
+    const qm_gguf *gguf; /* not owned */
     qm_hparams hp;
-    qm_weight *weights;     /* [n_weights] */
+    qm_weight *weights; /* [n_weights] */
     int n_weights;
-    qm_layer *layers;       /* [n_layers] */
+    qm_layer *layers;                    /* [n_layers] */
     int token_embd, output_norm, output; /* output == token_embd when tied */
 } qm_model;
 

@@ -12,8 +12,8 @@ static int read_base(qm_hparams *hp, qm_keys *k, float override) {
     if (rc < 0) return rc;
     if (override != 0) {
         if (!(override > 1) || !isfinite(override))
-            return qm_fail(k->e, QM_ERR_ARG, "a RoPE base of %g: must be a number above 1", (double)override);
-        hp->rope_base = (double)override;
+            return qm_fail(k->e, QM_ERR_ARG, "a RoPE base of %g: must be a number above 1", (double) override);
+        hp->rope_base = (double) override;
         return 0;
     }
     if (!rc) {
@@ -56,7 +56,8 @@ static int read_yarn(qm_hparams *hp, qm_keys *k) {
         (rc = positive(k, "rope.scaling.yarn_beta_slow", &hp->yarn_beta_slow)) < 0)
         return rc;
     if (hp->yarn_beta_fast < hp->yarn_beta_slow)
-        return qm_key_refuse(k, QM_ERR_FORMAT, "is %g: must be at most yarn_beta_fast, %g", hp->yarn_beta_slow, hp->yarn_beta_fast);
+        return qm_key_refuse(k, QM_ERR_FORMAT, "is %g: must be at most yarn_beta_fast, %g", hp->yarn_beta_slow,
+                             hp->yarn_beta_fast);
     if ((rc = qm_key_f32(k, "rope.scaling.yarn_ext_factor", &ext)) < 0) return rc;
     if (!(ext < 0) && ext != 1) /* below 0: not set */
         return qm_key_refuse(k, QM_ERR_UNSUPPORTED, "is %g: only 1, the whole of YaRN, is supported", (double)ext);
@@ -92,8 +93,7 @@ int qm_rope_read(qm_hparams *hp, qm_keys *k, float override) {
             qm_key_f32(k, "rope.scaling.factor", &(float){0});
             return qm_key_missing(k);
         }
-    } else
-        return qm_key_refuse(k, QM_ERR_UNSUPPORTED, "is '%s': none, linear and yarn are supported", qm_show(type).s);
+    } else return qm_key_refuse(k, QM_ERR_UNSUPPORTED, "is '%s': none, linear and yarn are supported", qm_show(type).s);
     return hp->rope_yarn ? read_yarn(hp, k) : 0;
 }
 

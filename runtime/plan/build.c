@@ -9,11 +9,11 @@
 /* Scratch buffers of a step: offsets. Nothing is aliased: the whole is small, and any op's output can
  * be looked at after the step. */
 typedef struct {
-    qm_ref x, xn, xq;            /* residual stream; normalised, f32 and q16a */
-    qm_ref qkv, q, acc, ml;      /* attention */
-    qm_ref att, attq, o;         /* heads' output; o: partial sums of attn_output */
-    qm_ref rlogits, ids, rw;     /* router */
-    qm_ref gate, up, h, hq, down; /* experts; down: one partial sum per chosen expert */
+    qm_ref x, xn, xq;                            /* residual stream; normalised, f32 and q16a */
+    qm_ref qkv, q, acc, ml;                      /* attention */
+    qm_ref att, attq, o;                         /* heads' output; o: partial sums of attn_output */
+    qm_ref rlogits, ids, rw;                     /* router */
+    qm_ref gate, up, h, hq, down;                /* experts; down: one partial sum per chosen expert */
     qm_ref logits, keys, hist, part, cand, work; /* sampling */
 } buffers;
 
@@ -212,8 +212,8 @@ static void attention(builder *s) {
     if (!op) return;
     op->grid[0] = hp->n_head;
     op->block = hp->head_dim;
-    op->args.combine = (qm_combine_args){.acc = s->b.acc, .ml = s->b.ml, .y = s->b.att, .yq = s->b.attq,
-                                         .n_head = hp->n_head, .n_splits = n};
+    op->args.combine = (qm_combine_args){
+        .acc = s->b.acc, .ml = s->b.ml, .y = s->b.att, .yq = s->b.attq, .n_head = hp->n_head, .n_splits = n};
     output(op, s->b.att, hp->n_head * hp->head_dim, 1, QM_OUT_F32);
 }
 
@@ -222,8 +222,12 @@ static void router(builder *s, const qm_layer_place *l) {
     qm_op *op = push(s, QM_OP_ROUTER, -1, 0, "router");
     if (!op) return;
     op->block = 32;
-    op->args.router = (qm_router_args){.logits = s->b.rlogits, .ids = s->b.ids, .weights = s->b.rw,
-                                       .n_expert = s->hp->n_expert, .n_used = s->hp->n_used, .n_partials = parts};
+    op->args.router = (qm_router_args){.logits = s->b.rlogits,
+                                       .ids = s->b.ids,
+                                       .weights = s->b.rw,
+                                       .n_expert = s->hp->n_expert,
+                                       .n_used = s->hp->n_used,
+                                       .n_partials = parts};
     output(op, s->b.rw, s->hp->n_used, 1, QM_OUT_F32);
 }
 
@@ -236,9 +240,16 @@ static void experts(builder *s, int reg, qm_ref x, uint64_t x_stride, qm_ref sca
     memcpy(op->grid, l.grid, sizeof op->grid);
     op->block = l.block;
     op->shared = l.shared;
-    op->args.moe_matvec = (qm_moe_matvec_args){.w = region(reg), .x = x, .ids = s->b.ids, .scale = scale, .y = y,
-                                               .expert_bytes = r->expert_bytes, .x_stride = x_stride,
-                                               .n_rows = r->n_rows, .n_cols = r->n_cols, .tiles = l.tiles,
+    op->args.moe_matvec = (qm_moe_matvec_args){.w = region(reg),
+                                               .x = x,
+                                               .ids = s->b.ids,
+                                               .scale = scale,
+                                               .y = y,
+                                               .expert_bytes = r->expert_bytes,
+                                               .x_stride = x_stride,
+                                               .n_rows = r->n_rows,
+                                               .n_cols = r->n_cols,
+                                               .tiles = l.tiles,
                                                .n_expert = s->hp->n_expert};
     weights_read(s, op, r, s->hp->n_used);
     output(op, y, r->n_rows * s->hp->n_used, 1, QM_OUT_F32);
@@ -254,10 +265,16 @@ static void experts_up(builder *s, const qm_layer_place *l) {
         memcpy(op->grid, la.grid, sizeof op->grid);
         op->block = la.block;
         op->shared = la.shared;
-        op->args.moe_up = (qm_moe_up_args){.w_gate = region(l->gate), .w_up = region(l->up),
-                                           .x = activation(s, g->type, s->b.xn, s->b.xq), .ids = s->b.ids,
-                                           .h = s->b.h, .hq = s->b.hq, .expert_bytes = g->expert_bytes,
-                                           .n_ff = hp->n_ff, .n_cols = hp->n_embd, .tiles = la.tiles,
+        op->args.moe_up = (qm_moe_up_args){.w_gate = region(l->gate),
+                                           .w_up = region(l->up),
+                                           .x = activation(s, g->type, s->b.xn, s->b.xq),
+                                           .ids = s->b.ids,
+                                           .h = s->b.h,
+                                           .hq = s->b.hq,
+                                           .expert_bytes = g->expert_bytes,
+                                           .n_ff = hp->n_ff,
+                                           .n_cols = hp->n_embd,
+                                           .tiles = la.tiles,
                                            .n_expert = hp->n_expert};
         weights_read(s, op, g, hp->n_used);
         weights_read(s, op, u, hp->n_used);
@@ -268,8 +285,8 @@ static void experts_up(builder *s, const qm_layer_place *l) {
         if (!(op = push(s, QM_OP_SWIGLU, -1, 0, "ffn_act"))) return;
         op->block = 256;
         op->grid[0] = (hp->n_used * hp->n_ff + 255) / 256;
-        op->args.swiglu = (qm_swiglu_args){.gate = s->b.gate, .up = s->b.up, .h = s->b.h, .hq = s->b.hq,
-                                           .n = hp->n_ff, .k = hp->n_used};
+        op->args.swiglu = (qm_swiglu_args){
+            .gate = s->b.gate, .up = s->b.up, .h = s->b.h, .hq = s->b.hq, .n = hp->n_ff, .k = hp->n_used};
     }
     output(op, s->b.h, hp->n_used * hp->n_ff, 1, QM_OUT_F32);
 }
@@ -301,25 +318,34 @@ static void sampling(builder *s) {
     uint32_t n = s->hp->n_vocab;
     qm_launch l = qm_launch_sample_scan(n);
     if (n >= QM_SAMPLE_MAX_N) {
-        s->failed = qm_fail(s->e, QM_ERR_UNSUPPORTED, "plan: a vocabulary of %u tokens: sampling takes fewer than %u", n,
-                            QM_SAMPLE_MAX_N);
+        s->failed = qm_fail(s->e, QM_ERR_UNSUPPORTED, "plan: a vocabulary of %u tokens: sampling takes fewer than %u",
+                            n, QM_SAMPLE_MAX_N);
         return;
     }
     qm_op *op = push(s, QM_OP_SAMPLE_SCAN, -1, 0, "sample_scan");
     if (!op) return;
     op->grid[0] = l.grid[0];
     op->block = l.block;
-    op->args.sample_scan = (qm_sample_scan_args){.logits = s->b.logits, .keys = s->b.keys, .hist = s->b.hist,
-                                                 .part = s->b.part, .work = s->b.work, .state = seq(p->seq.state_off),
-                                                 .tokens = seq(p->seq.tokens_off), .n = n};
+    op->args.sample_scan = (qm_sample_scan_args){.logits = s->b.logits,
+                                                 .keys = s->b.keys,
+                                                 .hist = s->b.hist,
+                                                 .part = s->b.part,
+                                                 .work = s->b.work,
+                                                 .state = seq(p->seq.state_off),
+                                                 .tokens = seq(p->seq.tokens_off),
+                                                 .n = n};
     output(op, s->b.logits, n, 1, QM_OUT_F32);
     if (!(op = push(s, QM_OP_SAMPLE_DRAW, -1, 0, "sample_draw"))) return;
     l = qm_launch_sample_draw(n);
     op->grid[0] = l.grid[0];
     op->block = l.block;
-    op->args.sample_draw = (qm_sample_draw_args){.keys = s->b.keys, .cand = s->b.cand, .work = s->b.work,
-                                                 .state = seq(p->seq.state_off), .tokens = seq(p->seq.tokens_off),
-                                                 .result = QM_REF(QM_SPACE_RESULT, 0), .n = n};
+    op->args.sample_draw = (qm_sample_draw_args){.keys = s->b.keys,
+                                                 .cand = s->b.cand,
+                                                 .work = s->b.work,
+                                                 .state = seq(p->seq.state_off),
+                                                 .tokens = seq(p->seq.tokens_off),
+                                                 .result = QM_REF(QM_SPACE_RESULT, 0),
+                                                 .n = n};
     output(op, s->b.logits, n, 1, QM_OUT_F32);
 }
 

@@ -43,13 +43,20 @@ void qm_rope_fill(float *table, const qm_hparams *hp, uint32_t n_ctx) {
 static const struct {
     int n_addresses, bytes;
 } shapes[QM_N_OPS] = {
-    [QM_OP_EMBED] = {4, QM_EMBED_SIZE},           [QM_OP_RMSNORM] = {6, QM_RMSNORM_SIZE},
-    [QM_OP_MATVEC] = {4, QM_MATVEC_SIZE},         [QM_OP_MOE_UP] = {6, QM_MOE_UP_SIZE},
-    [QM_OP_MOE_MATVEC] = {5, QM_MOE_MATVEC_SIZE}, [QM_OP_SWIGLU] = {4, QM_SWIGLU_SIZE},
-    [QM_OP_QKROPE] = {9, QM_QKROPE_SIZE},         [QM_OP_ATTN] = {7, QM_ATTN_SIZE},
-    [QM_OP_COMBINE] = {4, QM_COMBINE_SIZE},       [QM_OP_ROUTER] = {3, QM_ROUTER_SIZE},
-    [QM_OP_SAMPLE_SCAN] = {7, QM_SAMPLE_SCAN_SIZE}, [QM_OP_SAMPLE_DRAW] = {6, QM_SAMPLE_DRAW_SIZE},
-    [QM_OP_PROBE] = {2, QM_PROBE_SIZE},           [QM_OP_STATS] = {5, QM_STATS_SIZE},
+    [QM_OP_EMBED] = {4, QM_EMBED_SIZE},
+    [QM_OP_RMSNORM] = {6, QM_RMSNORM_SIZE},
+    [QM_OP_MATVEC] = {4, QM_MATVEC_SIZE},
+    [QM_OP_MOE_UP] = {6, QM_MOE_UP_SIZE},
+    [QM_OP_MOE_MATVEC] = {5, QM_MOE_MATVEC_SIZE},
+    [QM_OP_SWIGLU] = {4, QM_SWIGLU_SIZE},
+    [QM_OP_QKROPE] = {9, QM_QKROPE_SIZE},
+    [QM_OP_ATTN] = {7, QM_ATTN_SIZE},
+    [QM_OP_COMBINE] = {4, QM_COMBINE_SIZE},
+    [QM_OP_ROUTER] = {3, QM_ROUTER_SIZE},
+    [QM_OP_SAMPLE_SCAN] = {7, QM_SAMPLE_SCAN_SIZE},
+    [QM_OP_SAMPLE_DRAW] = {6, QM_SAMPLE_DRAW_SIZE},
+    [QM_OP_PROBE] = {2, QM_PROBE_SIZE},
+    [QM_OP_STATS] = {5, QM_STATS_SIZE},
     [QM_OP_WALK] = {3, QM_WALK_SIZE},
 };
 

@@ -7,8 +7,8 @@ static int add(qm_place *p, const int *w, int n, int packed) {
     const qm_model *m = p->model;
     const qm_weight *first = &m->weights[w[0]];
     qm_region *r = &p->regions[p->n_regions];
-    *r = (qm_region){.n_segments = n, .type = first->type, .packed = packed, .n_expert = first->n_expert,
-                     .n_cols = first->n_cols};
+    *r = (qm_region){
+        .n_segments = n, .type = first->type, .packed = packed, .n_expert = first->n_expert, .n_cols = first->n_cols};
     for (int i = 0; i < n; i++) {
         const qm_weight *s = &m->weights[w[i]];
         r->weight[i] = w[i];

@@ -15,11 +15,11 @@ typedef struct {
     int weight[QM_REGION_SEGMENTS]; /* model weights, in order: rows concatenated (q,k,v of one type) */
     int n_segments;
     const qm_type_info *type;
-    int packed;            /* 1: tile layout; 0: F32 vectors, copied as they are */
+    int packed;                        /* 1: tile layout; 0: F32 vectors, copied as they are */
     uint32_t n_expert, n_rows, n_cols; /* n_rows: over all segments, each padded to whole tiles but the last */
-    uint64_t bytes;        /* on the device */
-    uint64_t expert_bytes; /* bytes of one expert; == bytes where n_expert is 1 */
-    uint64_t off;          /* in the weight arena, 256-byte aligned */
+    uint64_t bytes;                    /* on the device */
+    uint64_t expert_bytes;             /* bytes of one expert; == bytes where n_expert is 1 */
+    uint64_t off;                      /* in the weight arena, 256-byte aligned */
 } qm_region;
 
 typedef struct {
@@ -30,11 +30,11 @@ typedef struct {
 
 typedef struct {
     const qm_model *model;
-    qm_region *regions;      /* [n_regions] */
+    qm_region *regions; /* [n_regions] */
     int n_regions;
-    qm_layer_place *layers;  /* [n_layers] */
+    qm_layer_place *layers; /* [n_layers] */
     int token_embd, output_norm, output;
-    uint64_t bytes;          /* of the weight arena */
+    uint64_t bytes; /* of the weight arena */
 } qm_place;
 int qm_place_build(qm_place **out, const qm_model *m, qm_err *e);
 void qm_place_free(qm_place *p);
@@ -43,31 +43,31 @@ void qm_place_free(qm_place *p);
 typedef uint64_t qm_ref; /* space << 56 | value; 0 = absent */
 typedef enum {
     QM_SPACE_NONE,
-    QM_SPACE_REGION,   /* value: region index */
-    QM_SPACE_SCRATCH,  /* value: byte offset, as in the rest */
-    QM_SPACE_KV,       /* the KV page pool of all layers */
-    QM_SPACE_SEQ,      /* one sequence: state, tokens, block table, logits */
-    QM_SPACE_ROPE,     /* RoPE table */
-    QM_SPACE_RESULT,   /* one sequence's ring of results; a base of 0: none are wanted */
+    QM_SPACE_REGION,  /* value: region index */
+    QM_SPACE_SCRATCH, /* value: byte offset, as in the rest */
+    QM_SPACE_KV,      /* the KV page pool of all layers */
+    QM_SPACE_SEQ,     /* one sequence: state, tokens, block table, logits */
+    QM_SPACE_ROPE,    /* RoPE table */
+    QM_SPACE_RESULT,  /* one sequence's ring of results; a base of 0: none are wanted */
     QM_N_SPACES
 } qm_space;
 #define QM_REF(space, value) ((qm_ref)(space) << 56 | (qm_ref)(value))
 #define QM_REF_SPACE(r) ((qm_space)((r) >> 56))
-#define QM_REF_VALUE(r) ((r) & 0x00ffffffffffffffu)
+#define QM_REF_VALUE(r) ((r)&0x00ffffffffffffffu)
 
 /* ---- the step's shape and the plan ---- */
 /* What a captured graph depends on: everything else is read from device memory by the kernels. */
 typedef struct {
-    int logits;          /* 0: a prompt token whose logits nobody needs; ends after the last KV append */
-    uint32_t n_splits;   /* of attention; a power of two */
+    int logits;        /* 0: a prompt token whose logits nobody needs; ends after the last KV append */
+    uint32_t n_splits; /* of attention; a power of two */
 } qm_shape;
 
 typedef struct {
-    uint32_t n_sm;       /* the launch geometry's only knowledge of the device */
-    uint32_t n_ctx;      /* positions of a sequence */
-    uint32_t n_pages;    /* of the KV pool, shared by all sequences */
-    int f32_act;         /* 1: no quantised activations; for run_ref only, as the yardstick */
-    int chain;           /* 1: every op waits for the one before it; else ops run beside each other where they can */
+    uint32_t n_sm;    /* the launch geometry's only knowledge of the device */
+    uint32_t n_ctx;   /* positions of a sequence */
+    uint32_t n_pages; /* of the KV pool, shared by all sequences */
+    int f32_act;      /* 1: no quantised activations; for run_ref only, as the yardstick */
+    int chain;        /* 1: every op waits for the one before it; else ops run beside each other where they can */
     uint64_t l2_bytes, prefetch_bytes; /* prefetch_bytes: most in one pause (prefetch.c); 0: nothing is prefetched */
 } qm_limits;
 /* prefetch_bytes of a device: what its memory delivers in a pause of about 2 us; bytes_per_s 0: unknown. */
@@ -76,20 +76,20 @@ uint64_t qm_prefetch_bytes(double bytes_per_s, uint64_t l2_bytes);
 typedef enum { QM_OUT_F32, QM_OUT_Q16A, QM_OUT_U32 } qm_out_kind;
 typedef struct {
     qm_op_kind kind;
-    int kernel;               /* index into qm_kernel_table */
-    int layer;                /* -1 outside the layers */
-    const char *slot;         /* what the op computes: "attn_norm", "qkv", ... */
+    int kernel;       /* index into qm_kernel_table */
+    int layer;        /* -1 outside the layers */
+    const char *slot; /* what the op computes: "attn_norm", "qkv", ... */
     uint32_t grid[3], block, shared;
-    int beside;               /* 1: shares nothing but inputs with the op before it: both may run at once */
-    qm_op_args args;          /* address fields hold qm_ref */
-    qm_ref out;               /* the main output, for tracing and comparing */
+    int beside;                /* 1: shares nothing but inputs with the op before it: both may run at once */
+    qm_op_args args;           /* address fields hold qm_ref */
+    qm_ref out;                /* the main output, for tracing and comparing */
     uint32_t out_n, out_parts; /* elements; partial sums to be added: [out_parts, out_n] */
     qm_out_kind out_kind;
     uint64_t weights, weight_bytes; /* weights used and their bytes in one step */
     struct {
         int region;
-        uint64_t off, bytes;  /* of the region; bytes 0: nothing */
-    } prefetch;               /* weights of an op to come, for a grid that waits behind this one */
+        uint64_t off, bytes; /* of the region; bytes 0: nothing */
+    } prefetch;              /* weights of an op to come, for a grid that waits behind this one */
 } qm_op;
 
 /* Byte offsets in a sequence's block and in scratch that the executors need. */
@@ -103,12 +103,12 @@ typedef struct {
     const qm_place *place;
     qm_shape shape;
     qm_limits limits;
-    qm_op *ops;               /* [n_ops] */
+    qm_op *ops; /* [n_ops] */
     int n_ops, cap_ops;
     uint64_t scratch_bytes;
-    uint64_t x_off;           /* f32 [n_embd]: the residual stream */
+    uint64_t x_off; /* f32 [n_embd]: the residual stream */
     qm_seq_layout seq;
-    uint64_t weight_bytes;    /* sum over the ops */
+    uint64_t weight_bytes; /* sum over the ops */
 } qm_plan;
 int qm_plan_build(qm_plan **out, const qm_place *p, qm_shape shape, qm_limits limits, qm_err *e);
 void qm_plan_free(qm_plan *p);
@@ -120,7 +120,7 @@ uint64_t qm_plan_scratch_bytes(const qm_place *pl, qm_limits limits);
 uint32_t qm_plan_splits(const qm_hparams *hp, qm_limits limits, uint32_t pos);
 
 /* KV pool: per layer K pages then V pages. */
-uint64_t qm_kv_page_bytes(const qm_hparams *hp);   /* one page, all kv heads, K or V of one layer */
+uint64_t qm_kv_page_bytes(const qm_hparams *hp); /* one page, all kv heads, K or V of one layer */
 uint64_t qm_kv_pool_bytes(const qm_hparams *hp, uint32_t n_pages);
 qm_seq_layout qm_seq_layout_of(const qm_hparams *hp, qm_limits limits);
 /* RoPE table: bytes, and the fill (host memory). */

@@ -7,9 +7,9 @@
 #include "race.h"
 
 typedef struct {
-    race_cta *race;          /* NULL unless check_races */
+    race_cta *race; /* NULL unless check_races */
     uint32_t shared_bytes;
-    uint8_t shared_init[];   /* [shared_bytes], 1 = written; present if check_uninit */
+    uint8_t shared_init[]; /* [shared_bytes], 1 = written; present if check_uninit */
 } cta_shadow;
 
 void sim_check_launch_begin(const sim_launch *l) {
@@ -40,12 +40,14 @@ static int uninit(const sim_access *a, uint32_t lane, uint32_t byte, const sim_a
     const unsigned long long thread = a->thread0 + lane, cta = a->cta;
     if (m)
         sim_report("%s line %u: CTA %llu thread %llu reads %u bytes at 0x%llx (offset %llu of allocation #%u, %s, %llu "
-                   "bytes), and byte %u of them was never written", sim_func_name(a->func), a->line, cta, thread, a->bytes,
-                   (unsigned long long)addr, (unsigned long long)(addr - m->base), m->id, m->what,
-                   (unsigned long long)m->size, byte);
+                   "bytes), and byte %u of them was never written",
+                   sim_func_name(a->func), a->line, cta, thread, a->bytes, (unsigned long long)addr,
+                   (unsigned long long)(addr - m->base), m->id, m->what, (unsigned long long)m->size, byte);
     else
-        sim_report("%s line %u: CTA %llu thread %llu reads %u bytes at shared offset %llu, and byte %u of them was never "
-                   "written", sim_func_name(a->func), a->line, cta, thread, a->bytes, (unsigned long long)addr, byte);
+        sim_report(
+            "%s line %u: CTA %llu thread %llu reads %u bytes at shared offset %llu, and byte %u of them was never "
+            "written",
+            sim_func_name(a->func), a->line, cta, thread, a->bytes, (unsigned long long)addr, byte);
     return SIM_LAUNCH_FAILED;
 }
 

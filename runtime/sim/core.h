@@ -11,12 +11,12 @@
 
 /* ---- memory (mem.c) ---- */
 typedef struct sim_alloc {
-    uint64_t base, size;   /* [base, base+size) */
-    int live;              /* 0: freed (kept in quarantine so that use-after-free is named) */
-    uint32_t id;           /* running number, for reports */
-    const char *what;      /* "cuMemAlloc", "module global NAME", "host pinned" */
-    uint8_t *init;         /* one byte per byte, 1 = written; NULL unless check_uninit */
-    void *race;            /* check.c's shadow; NULL unless check_races */
+    uint64_t base, size; /* [base, base+size) */
+    int live;            /* 0: freed (kept in quarantine so that use-after-free is named) */
+    uint32_t id;         /* running number, for reports */
+    const char *what;    /* "cuMemAlloc", "module global NAME", "host pinned" */
+    uint8_t *init;       /* one byte per byte, 1 = written; NULL unless check_uninit */
+    void *race;          /* check.c's shadow; NULL unless check_races */
 } sim_alloc;
 /* The allocation (live or quarantined) that holds addr, else NULL. Thread-safe against other readers;
  * the table changes only between launches. A caller should cache the last hit. */
@@ -37,8 +37,8 @@ size_t sim_func_param_bytes(const sim_func *f);
 /* i-th .param of the entry: 0, or -1 past the end */
 int sim_func_param(const sim_func *f, int i, size_t *off, size_t *bytes);
 uint32_t sim_func_static_shared(const sim_func *f);
-uint32_t sim_func_max_threads(const sim_func *f);       /* .maxntid, or 1024 */
-uint32_t sim_func_n_regs(const sim_func *f);            /* 32-bit registers declared: a rough figure */
+uint32_t sim_func_max_threads(const sim_func *f); /* .maxntid, or 1024 */
+uint32_t sim_func_n_regs(const sim_func *f);      /* 32-bit registers declared: a rough figure */
 /* CTAs of this shape that one SM holds (driver.c; 0: not even one): the figure behind the waves of an
  * ordinary grid and the limit of a cooperative one. */
 int sim_occupancy(const sim_func *f, uint32_t block_threads, uint32_t dyn_shared);
@@ -48,12 +48,19 @@ typedef struct {
     const sim_func *func;
     uint32_t grid[3], block[3];
     uint32_t dyn_shared;
-    int cooperative;          /* all CTAs resident; else waves of n_sm * occupancy */
-    const uint8_t *params;    /* sim_func_param_bytes() of them */
+    int cooperative;       /* all CTAs resident; else waves of n_sm * occupancy */
+    const uint8_t *params; /* sim_func_param_bytes() of them */
     qm_sim_options opt;
 } sim_launch;
-enum { SIM_OK = 0, SIM_ILLEGAL_ADDRESS, SIM_MISALIGNED, SIM_LAUNCH_FAILED, SIM_TRAP, SIM_ILLEGAL_INSTRUCTION,
-       SIM_DEADLOCK };
+enum {
+    SIM_OK = 0,
+    SIM_ILLEGAL_ADDRESS,
+    SIM_MISALIGNED,
+    SIM_LAUNCH_FAILED,
+    SIM_TRAP,
+    SIM_ILLEGAL_INSTRUCTION,
+    SIM_DEADLOCK
+};
 /* Runs to the end or to the first fault; a fault fills the report (sim_report). Adds to *c (never NULL):
  * warp_insts, thread_insts, barriers and what sim_count_access adds; the driver counts launches. It
  * calls sim_check_launch_begin/_end itself when a check is on. */
@@ -68,17 +75,17 @@ enum { SIM_SPACE_GLOBAL, SIM_SPACE_SHARED };
 enum { SIM_READ, SIM_WRITE, SIM_ATOMIC };
 enum { SIM_WEAK, SIM_RELAXED, SIM_ACQUIRE, SIM_RELEASE, SIM_ACQ_REL };
 typedef struct {
-    int space, kind, order;       /* volatile is SIM_RELAXED; an mbarrier arrive is a SIM_ATOMIC with
+    int space, kind, order; /* volatile is SIM_RELAXED; an mbarrier arrive is a SIM_ATOMIC with
                                      SIM_RELEASE, a try_wait that succeeds one with SIM_ACQUIRE */
-    int cta_scope;                /* 1: .cta; 0: .gpu, .sys (and .cluster) */
-    int nc;                       /* a read through the non-coherent cache */
-    uint32_t bytes;               /* per lane: 1..16 */
-    uint32_t mask;                /* lanes that access */
-    const uint64_t *addr;         /* [32]; shared: byte offset in the CTA's shared memory */
-    const sim_alloc *alloc;       /* global: of the first lane; other lanes may differ */
-    uint64_t cta, thread0;        /* linear CTA id; linear id in the CTA of lane 0 */
-    void *cta_shadow;             /* from sim_check_cta_begin; for global accesses too */
-    uint32_t line;                /* PTX source line, for reports */
+    int cta_scope;          /* 1: .cta; 0: .gpu, .sys (and .cluster) */
+    int nc;                 /* a read through the non-coherent cache */
+    uint32_t bytes;         /* per lane: 1..16 */
+    uint32_t mask;          /* lanes that access */
+    const uint64_t *addr;   /* [32]; shared: byte offset in the CTA's shared memory */
+    const sim_alloc *alloc; /* global: of the first lane; other lanes may differ */
+    uint64_t cta, thread0;  /* linear CTA id; linear id in the CTA of lane 0 */
+    void *cta_shadow;       /* from sim_check_cta_begin; for global accesses too */
+    uint32_t line;          /* PTX source line, for reports */
     const sim_func *func;
 } sim_access;
 /* Per CTA shadow of its shared memory (NULL if no check is on). */

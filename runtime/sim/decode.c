@@ -13,7 +13,8 @@ void dec_fail(decoder *d, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(b, sizeof b, fmt, ap);
     va_end(ap);
-    ptx_fail(d->m, d->s ? d->s->line : d->entry->line, "%s in `%.*s`", b, d->s ? d->s->src_n : 0, d->s ? d->s->src : "");
+    ptx_fail(d->m, d->s ? d->s->line : d->entry->line, "%s in `%.*s`", b, d->s ? d->s->src_n : 0,
+             d->s ? d->s->src : "");
 }
 
 static void *grow(decoder *d, void *p, int n, int *cap, size_t size) {
@@ -120,12 +121,15 @@ static const char *reg_text(const ptx_reg *r) { return r->name; }
 
 static void check_reg(decoder *d, const ptx_reg *r, ptx_type t, int wide) {
     int rb = ptx_types[r->type].bytes, tb = ptx_types[t].bytes;
-    if (r->type == PT_PRED) dec_fail(d, "predicate `%s` where a .%s register is wanted", reg_text(r), ptx_types[t].name);
+    if (r->type == PT_PRED)
+        dec_fail(d, "predicate `%s` where a .%s register is wanted", reg_text(r), ptx_types[t].name);
     if (wide ? rb < tb : rb != tb && !(tb == 1 && rb == 2))
-        dec_fail(d, "register `%s` is .%s, the instruction wants .%s", reg_text(r), ptx_types[r->type].name, ptx_types[t].name);
+        dec_fail(d, "register `%s` is .%s, the instruction wants .%s", reg_text(r), ptx_types[r->type].name,
+                 ptx_types[t].name);
     int rk = ptx_types[r->type].kind, tk = ptx_types[t].kind;
     if (!wide && rk != PK_BITS && tk != PK_BITS && (rk == PK_FLOAT) != (tk == PK_FLOAT))
-        dec_fail(d, "register `%s` is .%s, the instruction wants .%s", reg_text(r), ptx_types[r->type].name, ptx_types[t].name);
+        dec_fail(d, "register `%s` is .%s, the instruction wants .%s", reg_text(r), ptx_types[r->type].name,
+                 ptx_types[t].name);
 }
 
 uint64_t dec_imm_bits(decoder *d, const ptx_opnd *o, ptx_type t) {
@@ -229,7 +233,8 @@ uint32_t dec_addr(decoder *d, const ptx_opnd *o, int space, int64_t *imm, uint32
     *mod &= ~(uint32_t)F_ADDR32;
     if (o->reg) {
         int b = ptx_types[o->reg->type].bytes;
-        if (o->reg->type == PT_PRED || ptx_types[o->reg->type].kind == PK_FLOAT || (b != 8 && !(b == 4 && (space == PS_SHARED || space == PS_LOCAL || space == PS_PARAM))))
+        if (o->reg->type == PT_PRED || ptx_types[o->reg->type].kind == PK_FLOAT ||
+            (b != 8 && !(b == 4 && (space == PS_SHARED || space == PS_LOCAL || space == PS_PARAM))))
             dec_fail(d, "`%s` is .%s: not an address here", o->reg->name, ptx_types[o->reg->type].name);
         if (b == 4) *mod |= F_ADDR32;
         return dec_reg(d, o->reg);
@@ -371,7 +376,8 @@ static void lay_out_shared(decoder *d, const ptx_opnd *o, int n) {
         if (v->align > d->shared_align) d->shared_align = v->align;
         if (v->is_extern) continue;
         d->shared_at = (d->shared_at + v->align - 1) / v->align * v->align;
-        if (d->shared_at + v->bytes > 232448) ptx_fail(d->m, d->entry->line, "`%s`: too much shared memory", d->entry->name);
+        if (d->shared_at + v->bytes > 232448)
+            ptx_fail(d->m, d->entry->line, "`%s`: too much shared memory", d->entry->name);
         d->var_off[v->id] = d->shared_at;
         d->shared_at += (uint32_t)v->bytes;
     }
@@ -414,7 +420,9 @@ static void emit_fn(decoder *d, dec_fn *n) {
     }
     n->at[n->f->n_s] = d->n_code;
     /* falling off the end returns */
-    ptx_stmt end = {.op = n->f->is_entry ? "exit" : "ret", .src = "(end of function)", .src_n = 17,
+    ptx_stmt end = {.op = n->f->is_entry ? "exit" : "ret",
+                    .src = "(end of function)",
+                    .src_n = 17,
                     .line = n->f->n_s ? n->f->s[n->f->n_s - 1].line : n->f->line};
     ptx_stmt *e = ptx_alloc(d->m, sizeof *e);
     *e = end;

@@ -14,22 +14,27 @@ typedef struct dec_fn { /* one function body in this entry's code */
     ptx_func *f;
     int start, active, emitted;
     uint32_t ret_reg;
-    int *at;              /* [n_s + 1] first instruction of each statement */
+    int *at; /* [n_s + 1] first instruction of each statement */
     struct dec_fn *next;
 } dec_fn;
-typedef struct { int inst, aux; dec_fn *fn; int stmt; dec_fn *callee; } dec_fix;
+typedef struct {
+    int inst, aux;
+    dec_fn *fn;
+    int stmt;
+    dec_fn *callee;
+} dec_fix;
 
 typedef struct {
     sim_module *m;
     ptx_func *entry;
     sim_func *out;
-    const ptx_stmt *s;    /* being decoded */
+    const ptx_stmt *s; /* being decoded */
     isa_match k;
     dec_fn *fns, *fn;
-    uint32_t *reg_of;     /* [m->n_reg] operand, 0 = none yet */
-    int64_t *var_off;     /* [m->n_var] shared or local offset, -1 = none yet */
+    uint32_t *reg_of; /* [m->n_reg] operand, 0 = none yet */
+    int64_t *var_off; /* [m->n_var] shared or local offset, -1 = none yet */
     uint32_t n[OC_N];
-    uint64_t *cval[2];    /* constants, 32 and 64 bits */
+    uint64_t *cval[2]; /* constants, 32 and 64 bits */
     uint32_t ccap[2];
     sim_inst *code;
     const ptx_stmt **origin;
@@ -37,16 +42,16 @@ typedef struct {
     uint32_t *aux, n_aux, cap_aux;
     dec_fix *fix;
     int n_fix, cap_fix;
-    uint32_t cc;          /* the carry flag: a predicate of the entry's block */
+    uint32_t cc; /* the carry flag: a predicate of the entry's block */
     uint32_t shared_at, shared_align, local_at;
 } decoder;
 
 void dec_fail(decoder *d, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
-sim_inst *dec_emit(decoder *d, const char *op);  /* guard, line and modifiers filled in */
+sim_inst *dec_emit(decoder *d, const char *op); /* guard, line and modifiers filled in */
 uint32_t dec_reg(decoder *d, const ptx_reg *r);
 uint32_t dec_temp(decoder *d, int class);
 uint32_t dec_const(decoder *d, int bytes, uint64_t v);
-int dec_reg_bytes(ptx_type t);                   /* 2, 4, 8; 0 for a predicate */
+int dec_reg_bytes(ptx_type t); /* 2, 4, 8; 0 for a predicate */
 /* A source of exactly the type (or wider, if wide), or a destination. */
 uint32_t dec_src(decoder *d, const ptx_opnd *o, ptx_type t, int wide);
 uint32_t dec_dst(decoder *d, const ptx_opnd *o, ptx_type t, int wide);
@@ -58,7 +63,7 @@ uint32_t dec_addr(decoder *d, const ptx_opnd *o, int space, int64_t *imm, uint32
 int64_t dec_var_addr(decoder *d, const ptx_var *v); /* offset, or a device address */
 uint32_t dec_aux(decoder *d, uint32_t v);
 void dec_fix_stmt(decoder *d, int inst, int aux, int64_t stmt);
-void dec_named(decoder *d, const char *name);     /* =name routines: decode_forms.c */
+void dec_named(decoder *d, const char *name); /* =name routines: decode_forms.c */
 dec_fn *dec_fn_get(decoder *d, ptx_func *f);
 const ptx_opnd *dec_opnd(decoder *d, int i);
 #endif

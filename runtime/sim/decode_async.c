@@ -40,7 +40,8 @@ static void mma(decoder *d) {
     if (d->s->n != 4) dec_fail(d, "wrong number of operands");
     int k = isa_has(&d->k, "m16n8k32") ? 32 : isa_has(&d->k, "m16n8k16") ? 16 : 8;
     const char *last = d->k.tok[d->k.n_tok - 2], *first = d->k.tok[d->k.n_tok - 3];
-    int s8 = !strcmp(last, "s8") || !strcmp(last, "u8"), tf32 = !strcmp(last, "tf32"), half = !strcmp(d->k.tok[d->k.n_tok - 1], "f16");
+    int s8 = !strcmp(last, "s8") || !strcmp(last, "u8"), tf32 = !strcmp(last, "tf32"),
+        half = !strcmp(d->k.tok[d->k.n_tok - 1], "f16");
     int na = s8 ? k / 8 : tf32 ? k / 2 : k / 4, nb = na / 2, nc = half ? 2 : 4;
     ptx_type tc = half ? PT_B32 : s8 ? PT_S32 : PT_F32;
     uint32_t v[16];
@@ -68,7 +69,8 @@ static void cp_async(decoder *d) {
     o[1] = dec_addr(d, dec_opnd(d, 1), PS_GLOBAL, &i1, &m1);
     const ptx_opnd *size = dec_opnd(d, 2);
     int cg = !strcmp(d->k.tok[2], "cg");
-    if (size->kind != PO_INT || !(size->i == 16 || (!cg && (size->i == 4 || size->i == 8)))) dec_fail(d, "this size cannot be copied");
+    if (size->kind != PO_INT || !(size->i == 16 || (!cg && (size->i == 4 || size->i == 8))))
+        dec_fail(d, "this size cannot be copied");
     if (n == 4) o[2] = dec_src(d, dec_opnd(d, 3), PT_B32, 0);
     if (d->k.hint) dec_src(d, dec_opnd(d, n), PT_B64, 0);
     sim_inst *in = dec_emit(d, "cp_async");
@@ -80,14 +82,31 @@ static void cp_async(decoder *d) {
 }
 
 /* cmp says which; o: 0 mbarrier address, 1 destination, 2 count or token or parity */
-enum { MB_INIT, MB_INVAL, MB_ARRIVE, MB_ARRIVE_TX, MB_EXPECT, MB_COMPLETE, MB_TEST, MB_TEST_PARITY, MB_TRY, MB_TRY_PARITY, MB_CP_ARRIVE };
+enum {
+    MB_INIT,
+    MB_INVAL,
+    MB_ARRIVE,
+    MB_ARRIVE_TX,
+    MB_EXPECT,
+    MB_COMPLETE,
+    MB_TEST,
+    MB_TEST_PARITY,
+    MB_TRY,
+    MB_TRY_PARITY,
+    MB_CP_ARRIVE
+};
 static void mbar(decoder *d) {
     const isa_match *k = &d->k;
     const char *a = k->tok[1];
     int parity = isa_has(k, "parity"), n = d->s->n, at = 0, tx = isa_has(k, "expect_tx");
-    int what = !strcmp(k->tok[0], "cp") ? MB_CP_ARRIVE : !strcmp(a, "init") ? MB_INIT : !strcmp(a, "inval") ? MB_INVAL
-             : !strcmp(a, "arrive") ? (tx ? MB_ARRIVE_TX : MB_ARRIVE) : !strcmp(a, "expect_tx") ? MB_EXPECT : !strcmp(a, "complete_tx") ? MB_COMPLETE
-             : !strcmp(a, "test_wait") ? MB_TEST + parity : MB_TRY + parity;
+    int what = !strcmp(k->tok[0], "cp")    ? MB_CP_ARRIVE
+               : !strcmp(a, "init")        ? MB_INIT
+               : !strcmp(a, "inval")       ? MB_INVAL
+               : !strcmp(a, "arrive")      ? (tx ? MB_ARRIVE_TX : MB_ARRIVE)
+               : !strcmp(a, "expect_tx")   ? MB_EXPECT
+               : !strcmp(a, "complete_tx") ? MB_COMPLETE
+               : !strcmp(a, "test_wait")   ? MB_TEST + parity
+                                           : MB_TRY + parity;
     uint32_t o[3] = {0}, mod = k->mod;
     int64_t imm;
     if (what >= MB_TEST && what <= MB_TRY_PARITY) o[1] = dec_dst_pred(d, dec_opnd(d, at++));

@@ -17,8 +17,11 @@ static void mov(decoder *d) {
         int n = src->n;
         if (!n || b % n) dec_fail(d, "cannot pack %d parts", n);
         ptx_type pt = b / n == 4 ? PT_B32 : b / n == 2 ? PT_B16 : PT_B8;
-        const char *op = b == 4 && n == 2 ? "pack_2x16" : b == 8 && n == 2 ? "pack_2x32" : b == 8 && n == 4 ? "pack_4x16"
-                       : b == 4 && n == 4 ? "pack_4x8" : NULL;
+        const char *op = b == 4 && n == 2   ? "pack_2x16"
+                         : b == 8 && n == 2 ? "pack_2x32"
+                         : b == 8 && n == 4 ? "pack_4x16"
+                         : b == 4 && n == 4 ? "pack_4x8"
+                                            : NULL;
         if (!op) dec_fail(d, "cannot pack %d parts", n);
         uint32_t o[5];
         for (int i = 0; i < n; i++) o[1 + i] = dec_src(d, &src->list[i], pt, 0);
@@ -31,7 +34,13 @@ static void mov(decoder *d) {
         int n = dst->n;
         if (!n || b % n) dec_fail(d, "cannot unpack into %d parts", n);
         ptx_type pt = b / n == 4 ? PT_B32 : b / n == 2 ? PT_B16 : PT_B8;
-        const char *op = b == 8 ? (n == 2 ? "part64_32" : n == 4 ? "part64_16" : NULL) : b == 4 ? (n == 2 ? "part_16" : n == 4 ? "part_8" : NULL) : NULL;
+        const char *op = b == 8   ? (n == 2   ? "part64_32"
+                                     : n == 4 ? "part64_16"
+                                              : NULL)
+                         : b == 4 ? (n == 2   ? "part_16"
+                                     : n == 4 ? "part_8"
+                                              : NULL)
+                                  : NULL;
         if (!op) dec_fail(d, "cannot unpack into %d parts", n);
         uint32_t a = dec_src(d, src, t, 0);
         for (int i = 0; i < n; i++) {
@@ -44,7 +53,8 @@ static void mov(decoder *d) {
         }
         return;
     }
-    if (src->kind == PO_NAME) dec_fail(d, "`%s` is not declared (addresses of functions and labels cannot be taken)", src->name);
+    if (src->kind == PO_NAME)
+        dec_fail(d, "`%s` is not declared (addresses of functions and labels cannot be taken)", src->name);
     uint32_t a = dec_src(d, src, t, 0), r = dec_dst(d, dst, t, 0);
     sim_inst *in = dec_emit(d, b == 8 ? "mov_64" : b == 4 ? "mov_32" : "mov_16");
     in->o[0] = r;
@@ -54,8 +64,10 @@ static void mov(decoder *d) {
 static void cvta(decoder *d) {
     count(d, 2, 2);
     uint32_t a = dec_src(d, dec_opnd(d, 1), PT_U64, 0), r = dec_dst(d, dec_opnd(d, 0), PT_U64, 0);
-    uint64_t win = d->k.space == PS_SHARED ? SIM_WIN_SHARED : d->k.space == PS_LOCAL ? SIM_WIN_LOCAL
-                 : d->k.space == PS_PARAM ? SIM_WIN_PARAM : 0;
+    uint64_t win = d->k.space == PS_SHARED  ? SIM_WIN_SHARED
+                   : d->k.space == PS_LOCAL ? SIM_WIN_LOCAL
+                   : d->k.space == PS_PARAM ? SIM_WIN_PARAM
+                                            : 0;
     if (isa_has(&d->k, "to")) win = 0 - win;
     uint32_t c = win ? dec_const(d, 8, win) : 0;
     sim_inst *in = dec_emit(d, win ? "add_64" : "mov_64");
@@ -80,18 +92,23 @@ static void set(decoder *d) {
     ptx_type t0 = d->k.ty[0], t1 = d->k.ty[1];
     count(d, d->k.bop ? 4 : 3, d->k.bop ? 4 : 3);
     int pair = t1 == PT_F16X2 || t1 == PT_BF16X2;
-    if ((t0 == PT_F16 || t0 == PT_BF16 || t0 == PT_F16X2 || t0 == PT_BF16X2) && t0 != t1) dec_fail(d, "the two types differ");
+    if ((t0 == PT_F16 || t0 == PT_BF16 || t0 == PT_F16X2 || t0 == PT_BF16X2) && t0 != t1)
+        dec_fail(d, "the two types differ");
     char name[32];
     snprintf(name, sizeof name, "set_%s%s", ptx_types[t1].name, t1 == PT_F32 && d->k.mod & F_FTZ ? "x" : "");
-    uint32_t r = dec_dst(d, dec_opnd(d, 0), t0, 0), a = dec_src(d, dec_opnd(d, 1), t1, 0), b = dec_src(d, dec_opnd(d, 2), t1, 0);
+    uint32_t r = dec_dst(d, dec_opnd(d, 0), t0, 0), a = dec_src(d, dec_opnd(d, 1), t1, 0),
+             b = dec_src(d, dec_opnd(d, 2), t1, 0);
     uint32_t c = d->k.bop ? dec_src_pred(d, dec_opnd(d, 3)) : 0;
     sim_inst *in = dec_emit(d, name);
     in->o[0] = r;
     in->o[1] = a;
     in->o[2] = b;
     in->o[3] = c;
-    in->imm = t0 == PT_F32 ? 0x3f800000 : t0 == PT_F16 || t0 == PT_F16X2 ? 0x3c00 : t0 == PT_BF16 || t0 == PT_BF16X2 ? 0x3f80
-            : pair || ptx_types[t0].bytes == 2 ? 0xffff : 0xffffffff;
+    in->imm = t0 == PT_F32                       ? 0x3f800000
+              : t0 == PT_F16 || t0 == PT_F16X2   ? 0x3c00
+              : t0 == PT_BF16 || t0 == PT_BF16X2 ? 0x3f80
+              : pair || ptx_types[t0].bytes == 2 ? 0xffff
+                                                 : 0xffffffff;
 }
 
 /* Extended precision: sub 0 add, 1 sub, 2 mad.lo, 3 mad.hi; bit 0 of cmp = carry in, bit 1 = carry out. */
@@ -183,7 +200,8 @@ static void cvt(decoder *d) {
 
 static void cvt2(decoder *d) {
     count(d, 3, 3);
-    uint32_t r = dec_dst(d, dec_opnd(d, 0), PT_B32, 0), a = dec_src(d, dec_opnd(d, 1), PT_F32, 0), b = dec_src(d, dec_opnd(d, 2), PT_F32, 0);
+    uint32_t r = dec_dst(d, dec_opnd(d, 0), PT_B32, 0), a = dec_src(d, dec_opnd(d, 1), PT_F32, 0),
+             b = dec_src(d, dec_opnd(d, 2), PT_F32, 0);
     int plain = !(d->k.mod & (F_RZ | F_RELU));
     sim_inst *in = dec_emit(d, !plain ? "cvt_pair" : d->k.ty[0] == PT_F16X2 ? "cvt_f16x2_f32" : "cvt_bf16x2_f32");
     in->o[0] = r;
@@ -276,7 +294,8 @@ static void call(decoder *d) {
     if (at != s->n || name->kind != PO_NAME) dec_fail(d, "only direct calls are supported");
     ptx_func *f = ptx_find_func(d->m, name->name);
     if (!f || f->is_entry) dec_fail(d, "function `%s` is not declared", name->name);
-    if ((ret ? ret->n : 0) != f->n_ret || (args ? args->n : 0) != f->n_par) dec_fail(d, "`%s` takes %d arguments and gives %d results", f->name, f->n_par, f->n_ret);
+    if ((ret ? ret->n : 0) != f->n_ret || (args ? args->n : 0) != f->n_par)
+        dec_fail(d, "`%s` takes %d arguments and gives %d results", f->name, f->n_par, f->n_ret);
     for (int i = 0; i < f->n_par; i++) pass(d, &f->par[i], &args->list[i], 1);
     dec_fn *fn = dec_fn_get(d, f);
     if (!fn->ret_reg) fn->ret_reg = dec_temp(d, OC_R32);
@@ -356,12 +375,14 @@ static void mem(decoder *d, int load) {
     if (entry_param) {
         if (!load) dec_fail(d, "an entry's parameters cannot be written");
         imm = (int64_t)a->var->off + a->i;
-        if (a->i < 0 || (uint64_t)a->i + (uint64_t)(bytes * n) > a->var->bytes) dec_fail(d, "beyond parameter `%s`", a->var->name);
+        if (a->i < 0 || (uint64_t)a->i + (uint64_t)(bytes * n) > a->var->bytes)
+            dec_fail(d, "beyond parameter `%s`", a->var->name);
         if (imm % (bytes * n)) dec_fail(d, "misaligned for parameter `%s`", a->var->name);
         op = "ldp";
     } else if (space == PS_PARAM && a->var) { /* a call's parameters lie in local memory */
         int64_t at = dec_var_addr(d, a->var) + a->i;
-        if (a->i < 0 || (uint64_t)a->i + (uint64_t)(bytes * n) > a->var->bytes) dec_fail(d, "beyond parameter `%s`", a->var->name);
+        if (a->i < 0 || (uint64_t)a->i + (uint64_t)(bytes * n) > a->var->bytes)
+            dec_fail(d, "beyond parameter `%s`", a->var->name);
         base = dec_const(d, 8, (uint64_t)at);
         op = load ? "ld_any" : "st_any";
         space = PS_LOCAL;

@@ -9,17 +9,27 @@
 #include <string.h>
 #include "back.h"
 
-enum { SHARED_DEFAULT = 48 << 10, SHARED_OPTIN = 163 << 10, SHARED_PER_SM = 164 << 10, THREADS_PER_SM = 2048,
-       BLOCKS_PER_SM = 32, REGS_PER_SM = 65536, DRIVER_VERSION = 13000 };
+enum {
+    SHARED_DEFAULT = 48 << 10,
+    SHARED_OPTIN = 163 << 10,
+    SHARED_PER_SM = 164 << 10,
+    THREADS_PER_SM = 2048,
+    BLOCKS_PER_SM = 32,
+    REGS_PER_SM = 65536,
+    DRIVER_VERSION = 13000
+};
 
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static int g_inited;
-static struct { int refs; uint64_t seq; } *g_ctx;     /* the primary context, NULL before the first retain */
+static struct {
+    int refs;
+    uint64_t seq;
+} * g_ctx; /* the primary context, NULL before the first retain */
 static _Thread_local CUcontext t_current;
-static _Thread_local uint64_t t_current_seq;          /* of the context when it was made current */
+static _Thread_local uint64_t t_current_seq; /* of the context when it was made current */
 static uint64_t g_ctx_seq, g_func_id;
 static CUresult g_sticky;
-static CUresult g_said;                               /* the code that g_text explains */
+static CUresult g_said; /* the code that g_text explains */
 static char g_text[4200];
 
 void sim_lock(void) { pthread_mutex_lock(&g_lock); }
@@ -48,7 +58,10 @@ CUresult sim_ready(void) {
 }
 
 /* ---- live handles: sorted by address ---- */
-static struct { const void *h; int kind; } *g_h;
+static struct {
+    const void *h;
+    int kind;
+} * g_h;
 static size_t g_h_n, g_h_cap;
 
 static size_t handle_at(const void *h) {
@@ -114,8 +127,12 @@ CUresult CUDAAPI sim_cu_DriverGetVersion(int *v) {
     return CUDA_SUCCESS;
 }
 
-static const struct { CUresult r; const char *name, *text; } k_errors[] = {
-#define E(code, text) {code, #code, text}
+static const struct {
+    CUresult r;
+    const char *name, *text;
+} k_errors[] = {
+#define E(code, text) \
+    { code, #code, text }
     E(CUDA_SUCCESS, "no error"),
     E(CUDA_ERROR_INVALID_VALUE, "invalid argument"),
     E(CUDA_ERROR_OUT_OF_MEMORY, "out of memory"),
@@ -145,9 +162,11 @@ static const struct { CUresult r; const char *name, *text; } k_errors[] = {
     E(CUDA_ERROR_STREAM_CAPTURE_UNMATCHED, "capture was not ended in the same stream as it began"),
     E(CUDA_ERROR_STREAM_CAPTURE_UNJOINED, "capturing stream has unjoined work"),
     E(CUDA_ERROR_STREAM_CAPTURE_ISOLATION, "dependency created on uncaptured work in another stream"),
-    E(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT, "operation would make the legacy stream depend on a capturing blocking stream"),
+    E(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT,
+      "operation would make the legacy stream depend on a capturing blocking stream"),
     E(CUDA_ERROR_CAPTURED_EVENT, "operation not permitted on an event last recorded in a capturing stream"),
-    E(CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD, "attempt to terminate a thread-local capture sequence from another thread"),
+    E(CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD,
+      "attempt to terminate a thread-local capture sequence from another thread"),
     E(CUDA_ERROR_UNKNOWN, "unknown error"),
 #undef E
 };
@@ -168,8 +187,7 @@ CUresult CUDAAPI sim_cu_GetErrorString(CUresult r, const char **s) {
     sim_lock();
     for (size_t i = 0; i < sizeof k_errors / sizeof *k_errors; i++)
         if (k_errors[i].r == r) {
-            if (r != CUDA_SUCCESS && g_said == r)
-                snprintf(text, sizeof text, "%s: %s", k_errors[i].text, g_text);
+            if (r != CUDA_SUCCESS && g_said == r) snprintf(text, sizeof text, "%s: %s", k_errors[i].text, g_text);
             else snprintf(text, sizeof text, "%s", k_errors[i].text);
             *s = text;
         }
@@ -243,7 +261,7 @@ CUresult CUDAAPI sim_cu_DeviceGetAttribute(int *v, CUdevice_attribute a, CUdevic
     case CU_DEVICE_ATTRIBUTE_TOTAL_CONSTANT_MEMORY: *v = 65536; break;
     case CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK:
     case CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR: *v = REGS_PER_SM; break;
-    case CU_DEVICE_ATTRIBUTE_CLOCK_RATE: *v = 1000000; break;             /* kHz; %clock64 ticks are made up */
+    case CU_DEVICE_ATTRIBUTE_CLOCK_RATE: *v = 1000000; break; /* kHz; %clock64 ticks are made up */
     case CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE: *v = 1000000; break;
     case CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH: *v = 256; break;
     case CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE: *v = 4 << 20; break;
@@ -306,8 +324,7 @@ CUresult CUDAAPI sim_cu_DevicePrimaryCtxRelease(CUdevice d) {
 CUresult CUDAAPI sim_cu_CtxSetCurrent(CUcontext c) {
     if (!g_inited) return CUDA_ERROR_NOT_INITIALIZED;
     sim_lock();
-    if (c && c != (CUcontext)g_ctx)
-        return sim_unlock(sim_say(CUDA_ERROR_INVALID_CONTEXT, "not a live context"));
+    if (c && c != (CUcontext)g_ctx) return sim_unlock(sim_say(CUDA_ERROR_INVALID_CONTEXT, "not a live context"));
     t_current = c;
     t_current_seq = c ? g_ctx->seq : 0;
     return sim_unlock(CUDA_SUCCESS);
@@ -540,14 +557,13 @@ static CUresult free_one(uint64_t p, int host, const char *call) {
         r = sim_say(CUDA_ERROR_INVALID_VALUE, "%s: 0x%llx is not the start of an allocation", call,
                     (unsigned long long)p);
     else if (!a->live)
-        r = sim_say(CUDA_ERROR_INVALID_VALUE, "%s: allocation #%u (%s, %llu bytes) has been freed already", call,
-                    a->id, a->what, (unsigned long long)a->size);
+        r = sim_say(CUDA_ERROR_INVALID_VALUE, "%s: allocation #%u (%s, %llu bytes) has been freed already", call, a->id,
+                    a->what, (unsigned long long)a->size);
     else if (!strcmp(a->what, host ? "host pinned" : "cuMemAlloc")) {
         /* Freeing device memory waits for all streams, as the programming guide says; of host memory nothing is said. */
         if (!host) r = sim_order_drain();
         if (!r) sim_mem_free(p);
-    }
-    else r = sim_say(CUDA_ERROR_INVALID_VALUE, "%s: 0x%llx is %s", call, (unsigned long long)p, a->what);
+    } else r = sim_say(CUDA_ERROR_INVALID_VALUE, "%s: 0x%llx is %s", call, (unsigned long long)p, a->what);
     return sim_unlock(r);
 }
 
@@ -585,8 +601,9 @@ static CUresult copy_now(uint64_t d, uint64_t s, size_t n, int d_dev, int s_dev,
     CUresult r = sim_ready();
     if (!r) r = sim_legacy_in_capture(call);
     if (!r) r = sim_unsafe_in_capture(call);
-    if (!r) r = sim_submit_sync(&(sim_op){.kind = SIM_OP_COPY, .dst = d, .src = s, .n = n, .dst_dev = d_dev,
-                                          .src_dev = s_dev});
+    if (!r)
+        r = sim_submit_sync(
+            &(sim_op){.kind = SIM_OP_COPY, .dst = d, .src = s, .n = n, .dst_dev = d_dev, .src_dev = s_dev});
     return sim_unlock(r);
 }
 CUresult CUDAAPI sim_cu_MemcpyHtoD(CUdeviceptr d, const void *s, size_t n) {

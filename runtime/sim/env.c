@@ -18,7 +18,8 @@ static void number(reader *r, const char *name, uint64_t lo, uint64_t hi, uint64
     char *end;
     uint64_t x = strtoull(s, &end, 0);
     int shift = 0, bad = end == s || *s == '-';
-    for (const char *unit = "KMG", *p = strchr(unit, *end & ~0x20); *end && p; end++, p = NULL) shift = 10 * (int)(p - unit + 1);
+    for (const char *unit = "KMG", *p = strchr(unit, *end & ~0x20); *end && p; end++, p = NULL)
+        shift = 10 * (int)(p - unit + 1);
     if (bad || *end || x > UINT64_MAX >> shift || x << shift < lo || x << shift > hi)
         snprintf(r->why, r->n, "%s=%s: expected a number within %llu..%llu", name, s, (unsigned long long)lo,
                  (unsigned long long)hi);
@@ -33,8 +34,7 @@ static void words(reader *r, const char *name, const char *const word[2], int *c
         int known = 0;
         for (int i = 0; i < 2; i++)
             if (n == strlen(word[i]) && !strncmp(s, word[i], n)) *on[i] = known = 1;
-        if (!known)
-            snprintf(r->why, r->n, "%s: '%.*s' is not one of: %s, %s", name, (int)n, s, word[0], word[1]);
+        if (!known) snprintf(r->why, r->n, "%s: '%.*s' is not one of: %s, %s", name, (int)n, s, word[0], word[1]);
         s += n + (s[n] == ',');
     }
 }
@@ -63,7 +63,8 @@ void sim_env_read(qm_sim_options *o, int *cc, char *why, size_t why_n) {
     number(&r, "QMOE_SIM_SEED", 0, UINT64_MAX, &seed);
     number(&r, "QMOE_SIM_COUNT", 0, 1, &count);
     number(&r, "QMOE_SIM_CC", 80, 129, &arch);
-    words(&r, "QMOE_SIM_CHECK", (const char *const[]){"races", "uninit"}, (int *const[]){&o->check_races, &o->check_uninit});
+    words(&r, "QMOE_SIM_CHECK", (const char *const[]){"races", "uninit"},
+          (int *const[]){&o->check_races, &o->check_uninit});
     order(&r, "QMOE_SIM_ORDER", &o->lazy, &o->order_seed);
     const char *isa = getenv("QMOE_SIM_ISA"); /* read where the handlers are chosen, exec_table.c */
     if (isa && !why[0] && strcmp(isa, "base") && strcmp(isa, "avx2") && strcmp(isa, "avx512"))

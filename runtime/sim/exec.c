@@ -10,24 +10,26 @@
 #include "exec_slow.h"
 #include "parse.h"
 
-#define SLICE 2000            /* warp instructions before another warp's turn */
-#define IDLE_ROUNDS 4000      /* rounds of nothing but waiting before a worker calls itself stuck */
-#define IDLE_BITS 16          /* more workers than the host could run */
+#define SLICE 2000             /* warp instructions before another warp's turn */
+#define IDLE_ROUNDS 4000       /* rounds of nothing but waiting before a worker calls itself stuck */
+#define IDLE_BITS 16           /* more workers than the host could run */
 #define IDLE_INSTS 40000000ull /* or this many instructions without any effect */
-#define SPAWN_AFTER 40000ull  /* warp instructions that one thread runs before help is called */
+#define SPAWN_AFTER 40000ull   /* warp instructions that one thread runs before help is called */
 
 /* i -> (i * mul + add) mod n; mul and n share no factor. mul 0: i -> i mod n */
-typedef struct { uint64_t n, mul, add; } permutation;
+typedef struct {
+    uint64_t n, mul, add;
+} permutation;
 
 typedef struct sim_run_state {
     const sim_launch *l;
     uint64_t n_cta;
-    _Atomic uint64_t next;    /* CTAs handed out, in launch order */
+    _Atomic uint64_t next; /* CTAs handed out, in launch order */
     _Atomic uint64_t resident, max_resident;
-    _Atomic uint64_t epoch;   /* rises whenever any worker makes progress */
-    _Atomic uint64_t idle;    /* epoch << IDLE_BITS | workers that have seen nothing change since that epoch */
+    _Atomic uint64_t epoch; /* rises whenever any worker makes progress */
+    _Atomic uint64_t idle;  /* epoch << IDLE_BITS | workers that have seen nothing change since that epoch */
     _Atomic int fault, active;
-    permutation order, sms;   /* the seed's: of the CTAs, and of the multiprocessors that take them in turn */
+    permutation order, sms; /* the seed's: of the CTAs, and of the multiprocessors that take them in turn */
     int n_workers;
 } run_state;
 
@@ -158,7 +160,8 @@ static sim_cta *cta_new(sim_worker *wk) {
     c->shared_bytes = l->dyn_shared ? base + l->dyn_shared : f->shared_bytes;
     c->shared = aligned_alloc(1024, (c->shared_bytes + 1023 + 1024) / 1024 * 1024);
     c->warps = calloc(c->n_warps, sizeof *c->warps);
-    size_t stride = (f->reg_bytes + 63 + 64) / 64 * 64; /* an odd line between warps keeps them off the same cache sets */
+    size_t stride =
+        (f->reg_bytes + 63 + 64) / 64 * 64; /* an odd line between warps keeps them off the same cache sets */
     uint8_t *regs = aligned_alloc(64, stride * c->n_warps);
     uint8_t *local = f->local_bytes ? malloc((size_t)f->local_bytes * 32 * c->n_warps) : NULL;
     if (!c->shared || !c->warps || !regs || (f->local_bytes && !local)) {
@@ -204,9 +207,15 @@ static void fill_special(sim_warp *w, const sim_sreg *s) {
         case SR_TID_X: v = t % l->block[0]; break;
         case SR_TID_Y: v = t / l->block[0] % l->block[1]; break;
         case SR_TID_Z: v = t / (l->block[0] * l->block[1]); break;
-        case SR_NTID_X: case SR_NTID_Y: case SR_NTID_Z: v = l->block[s->sreg - SR_NTID_X]; break;
-        case SR_CTAID_X: case SR_CTAID_Y: case SR_CTAID_Z: v = c->ctaid[s->sreg - SR_CTAID_X]; break;
-        case SR_NCTAID_X: case SR_NCTAID_Y: case SR_NCTAID_Z: v = l->grid[s->sreg - SR_NCTAID_X]; break;
+        case SR_NTID_X:
+        case SR_NTID_Y:
+        case SR_NTID_Z: v = l->block[s->sreg - SR_NTID_X]; break;
+        case SR_CTAID_X:
+        case SR_CTAID_Y:
+        case SR_CTAID_Z: v = c->ctaid[s->sreg - SR_CTAID_X]; break;
+        case SR_NCTAID_X:
+        case SR_NCTAID_Y:
+        case SR_NCTAID_Z: v = l->grid[s->sreg - SR_NCTAID_X]; break;
         case SR_LANEID: v = i; break;
         case SR_WARPID: v = w->id; break;
         case SR_NWARPID: v = c->n_warps; break;
@@ -272,18 +281,23 @@ static void describe_cta(const sim_cta *c, char *out, size_t n) {
             const sim_group *g = &w->g[j];
             const sim_inst *in = &c->f->code[g->pc];
             if (g->state == G_BAR) continue;
-            k += (size_t)snprintf(out + k, n - k, "; CTA %llu warp %u lanes 0x%08x %s at line %u `%.*s`", (unsigned long long)c->id, i,
-                                  g->mask, st[g->state], in->line, c->f->text_n[g->pc] > 60 ? 60 : c->f->text_n[g->pc], c->f->text[g->pc]);
+            k += (size_t)snprintf(out + k, n - k, "; CTA %llu warp %u lanes 0x%08x %s at line %u `%.*s`",
+                                  (unsigned long long)c->id, i, g->mask, st[g->state], in->line,
+                                  c->f->text_n[g->pc] > 60 ? 60 : c->f->text_n[g->pc], c->f->text[g->pc]);
         }
     }
     for (int pc = 0; pc < c->f->n_code && k + 120 < n; pc++) {
         uint32_t threads = 0, first = 0;
         for (uint32_t i = c->n_warps; i-- > 0;)
             for (int j = 0; j < c->warps[i].ng; j++)
-                if (c->warps[i].g[j].state == G_BAR && c->warps[i].g[j].pc == pc) threads += (uint32_t)__builtin_popcount(c->warps[i].g[j].mask), first = i;
+                if (c->warps[i].g[j].state == G_BAR && c->warps[i].g[j].pc == pc)
+                    threads += (uint32_t)__builtin_popcount(c->warps[i].g[j].mask), first = i;
         if (threads)
-            k += (size_t)snprintf(out + k, n - k, "; CTA %llu: a group of %u threads, the first in warp %u, waits in CTA at line %u `%.*s`", (unsigned long long)c->id, threads,
-                                  first, c->f->code[pc].line, c->f->text_n[pc] > 60 ? 60 : c->f->text_n[pc], c->f->text[pc]);
+            k += (size_t)snprintf(
+                out + k, n - k,
+                "; CTA %llu: a group of %u threads, the first in warp %u, waits in CTA at line %u `%.*s`",
+                (unsigned long long)c->id, threads, first, c->f->code[pc].line,
+                c->f->text_n[pc] > 60 ? 60 : c->f->text_n[pc], c->f->text[pc]);
     }
 }
 
@@ -313,8 +327,8 @@ static int diverged(sim_cta *c, const sim_warp *w) {
         if (first >= 0 && w->g[first].pc != g->pc) {
             const sim_inst *in = &c->f->code[g->pc];
             sim_fault((sim_warp *)w, in, __builtin_ctz(g->mask), SIM_LAUNCH_FAILED,
-                      "barrier divergence: lanes 0x%08x wait here, lanes 0x%08x of the same warp at line %u", g->mask, w->g[first].mask,
-                      c->f->code[w->g[first].pc].line);
+                      "barrier divergence: lanes 0x%08x wait here, lanes 0x%08x of the same warp at line %u", g->mask,
+                      w->g[first].mask, c->f->code[w->g[first].pc].line);
             return 1;
         }
         if (first < 0) first = j;
@@ -342,7 +356,11 @@ static int cta_round(sim_worker *wk, sim_cta *c) {
         if (w->blocked) continue;
         ran = 1;
         switch (slice(w, turn)) {
-        case W_DONE: w->done = 1; done++; all_yield = 0; break;
+        case W_DONE:
+            w->done = 1;
+            done++;
+            all_yield = 0;
+            break;
         case W_BLOCKED:
             w->blocked = 1;
             if (w->ng > 1 && diverged(c, w)) return C_FAULT;
@@ -377,7 +395,11 @@ static int take(run_state *rs, uint64_t *at) {
     return 1;
 }
 
-typedef struct { sim_cta **v; int n, cap; sim_cta *spare; } cta_list;
+typedef struct {
+    sim_cta **v;
+    int n, cap;
+    sim_cta *spare;
+} cta_list;
 
 static int list_start(sim_worker *wk, cta_list *s, uint64_t at) {
     if (s->n == s->cap) {
@@ -397,9 +419,11 @@ static int list_start(sim_worker *wk, cta_list *s, uint64_t at) {
 
 static void report_deadlock(sim_worker *wk, const cta_list *s) {
     char b[3000] = "";
-    for (int i = 0; i < s->n && strlen(b) + 200 < sizeof b; i++) describe_cta(s->v[i], b + strlen(b), sizeof b - strlen(b));
-    sim_report("%s: deadlock: %d resident CTAs wait and nothing changes (grid %u x %u x %u%s)%s", wk->f->name, s->n, wk->l->grid[0],
-               wk->l->grid[1], wk->l->grid[2], wk->l->cooperative ? ", cooperative" : "; CTAs beyond the resident ones have not started", b);
+    for (int i = 0; i < s->n && strlen(b) + 200 < sizeof b; i++)
+        describe_cta(s->v[i], b + strlen(b), sizeof b - strlen(b));
+    sim_report("%s: deadlock: %d resident CTAs wait and nothing changes (grid %u x %u x %u%s)%s", wk->f->name, s->n,
+               wk->l->grid[0], wk->l->grid[1], wk->l->grid[2],
+               wk->l->cooperative ? ", cooperative" : "; CTAs beyond the resident ones have not started", b);
     wk->fault = SIM_DEADLOCK;
 }
 
@@ -424,7 +448,8 @@ static void worker_run(sim_worker *wk, uint64_t stop_after) {
     uint64_t at, idle_from = wk->n_insts, seen = atomic_load(&rs->epoch), mine = wk->progress;
     int waits = 0, is_idle = 0, failed = 0;
     if (rs->l->cooperative) /* all of a worker's share at once */
-        for (uint64_t i = (uint64_t)wk->index; i < rs->n_cta && !failed; i += (uint64_t)rs->n_workers) failed = list_start(wk, &s, i) < 0;
+        for (uint64_t i = (uint64_t)wk->index; i < rs->n_cta && !failed; i += (uint64_t)rs->n_workers)
+            failed = list_start(wk, &s, i) < 0;
     for (;;) {
         if (failed) {
             sim_report("%s: the host is out of memory for resident CTAs", wk->f->name);
@@ -521,8 +546,9 @@ static permutation permutation_of(uint64_t n, uint64_t seed) {
 
 int sim_run(const sim_launch *l, qm_sim_counters *out) {
     if (!launch_ok(l)) {
-        sim_report("%s: cannot launch grid %u x %u x %u of %u x %u x %u threads (at most %u a CTA%s)", l->func->name, l->grid[0], l->grid[1],
-                   l->grid[2], l->block[0], l->block[1], l->block[2], l->func->max_threads, l->func->reqntid[0] ? ", .reqntid given" : "");
+        sim_report("%s: cannot launch grid %u x %u x %u of %u x %u x %u threads (at most %u a CTA%s)", l->func->name,
+                   l->grid[0], l->grid[1], l->grid[2], l->block[0], l->block[1], l->block[2], l->func->max_threads,
+                   l->func->reqntid[0] ? ", .reqntid given" : "");
         return SIM_LAUNCH_FAILED;
     }
     const qm_sim_options *o = &l->opt;
@@ -531,10 +557,12 @@ int sim_run(const sim_launch *l, qm_sim_counters *out) {
     int occ = sim_occupancy(l->func, threads, l->dyn_shared), sms = o->n_sm > 0 ? o->n_sm : 4;
     rs.max_resident = (uint64_t)(occ > 0 ? occ : 1) * (uint64_t)sms;
     if (l->cooperative && rs.n_cta > rs.max_resident) {
-        sim_report("%s: a cooperative grid of %llu CTAs does not fit: %d SMs hold %d each", l->func->name, (unsigned long long)rs.n_cta, sms, occ);
+        sim_report("%s: a cooperative grid of %llu CTAs does not fit: %d SMs hold %d each", l->func->name,
+                   (unsigned long long)rs.n_cta, sms, occ);
         return SIM_LAUNCH_FAILED;
     }
-    int n = o->threads > 1 && !o->check_races && !o->check_uninit ? o->threads : 1; /* the shadows are read and written in turn */
+    int n = o->threads > 1 && !o->check_races && !o->check_uninit ? o->threads
+                                                                  : 1; /* the shadows are read and written in turn */
     if ((uint64_t)n > rs.n_cta) n = (int)rs.n_cta;
     if (n > 64) n = 64;
     rs.n_workers = n;

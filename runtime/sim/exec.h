@@ -2,7 +2,8 @@
 #ifndef QM_SIM_EXEC_H
 #define QM_SIM_EXEC_H
 #include "code.h"
-int sim_alloc_refill(sim_warp *w, const sim_inst *in, uint64_t lo, uint64_t end); /* 1 if one live allocation holds it all */
+int sim_alloc_refill(sim_warp *w, const sim_inst *in, uint64_t lo,
+                     uint64_t end); /* 1 if one live allocation holds it all */
 int sim_ld_any(sim_warp *w, const sim_inst *in, uint32_t m);
 int sim_st_any(sim_warp *w, const sim_inst *in, uint32_t m);
 /* exec_dot.c: a faster handler of this name on this CPU, or NULL. level: 0 baseline, 1 AVX2, 2 AVX-512. */

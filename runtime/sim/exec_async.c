@@ -36,21 +36,25 @@ static uint64_t shared_off(const sim_warp *w, const sim_inst *in, int operand, u
 /* ---- cp.async ---- */
 int h_cp_async(sim_warp *w, const sim_inst *in, uint32_t m) {
     uint64_t from[32] = {0};
-    EACH(l) {
+    EACH (l) {
         uint64_t src = R64(1)[l] + (uint64_t)in->imm, dst = shared_off(w, in, 0, l, in->target);
         uint32_t n = in->o[2] ? R32(2)[l] : in->n;
         if (n > in->n) return sim_fault(w, in, (int)l, SIM_ILLEGAL_INSTRUCTION, "source size %u exceeds %u", n, in->n);
         if (!sim_resolve(w, in, (int)l, PS_SHARED, dst, in->n, "asynchronous write")) return X_FAULT;
-        if (src % in->n) return sim_fault(w, in, (int)l, SIM_MISALIGNED, "misaligned: asynchronous read of %u bytes at 0x%llx", in->n, (unsigned long long)src);
+        if (src % in->n)
+            return sim_fault(w, in, (int)l, SIM_MISALIGNED, "misaligned: asynchronous read of %u bytes at 0x%llx",
+                             in->n, (unsigned long long)src);
         if (n && !sim_resolve(w, in, (int)l, PS_GLOBAL, src, n == in->n ? n : 1, "asynchronous read")) return X_FAULT;
-        if (n && n < in->n && !sim_resolve(w, in, (int)l, PS_GLOBAL, src + n - 1, 1, "asynchronous read")) return X_FAULT;
+        if (n && n < in->n && !sim_resolve(w, in, (int)l, PS_GLOBAL, src + n - 1, 1, "asynchronous read"))
+            return X_FAULT;
         from[l] = src;
         sim_async *a = push(w);
         if (!a) return sim_fault(w, in, (int)l, SIM_LAUNCH_FAILED, "the host is out of memory");
         *a = (sim_async){.src = src, .dst = dst, .bytes = in->n, .take = n, .group = w->commits[l], .lane = (uint8_t)l};
     }
     uint32_t all = 0;
-    EACH(l) if (!in->o[2] || R32(2)[l] == in->n) all |= 1u << l;
+    EACH (l)
+        if (!in->o[2] || R32(2)[l] == in->n) all |= 1u << l;
     return all ? sim_hook(w, in, all, SIM_SPACE_GLOBAL, SIM_READ, SIM_WEAK, in->n, from) : X_NEXT;
 }
 
@@ -68,7 +72,8 @@ static int complete(sim_warp *w, const sim_inst *in, uint32_t m, int kind, uint3
         if (kind == 0) {
             memcpy(w->shared + a->dst, (const void *)(uintptr_t)a->src, a->take);
             memset(w->shared + a->dst + a->take, 0, a->bytes - a->take);
-            if (wrote && (wrote >> a->lane & 1 || a->bytes != bytes)) { /* the hook takes one access a lane, of one size */
+            if (wrote &&
+                (wrote >> a->lane & 1 || a->bytes != bytes)) { /* the hook takes one access a lane, of one size */
                 if (sim_hook(w, in, wrote, SIM_SPACE_SHARED, SIM_WRITE, SIM_WEAK, bytes, at)) return X_FAULT;
                 wrote = 0;
             }
@@ -86,20 +91,32 @@ static int complete(sim_warp *w, const sim_inst *in, uint32_t m, int kind, uint3
 }
 int h_cp_commit(sim_warp *w, const sim_inst *in, uint32_t m) {
     (void)in;
-    EACH(l) w->commits[l]++;
+    EACH (l) w->commits[l]++;
     return X_NEXT;
 }
 int h_cp_wait(sim_warp *w, const sim_inst *in, uint32_t m) { return complete(w, in, m, 0, (uint32_t)in->imm, 0); }
 int h_cp_wait_all(sim_warp *w, const sim_inst *in, uint32_t m) { return complete(w, in, m, 0, 0, 1); }
 int h_bulk_commit(sim_warp *w, const sim_inst *in, uint32_t m) {
     (void)in;
-    EACH(l) w->bulk_commits[l]++;
+    EACH (l) w->bulk_commits[l]++;
     return X_NEXT;
 }
 int h_bulk_wait(sim_warp *w, const sim_inst *in, uint32_t m) { return complete(w, in, m, 1, (uint32_t)in->imm, 0); }
 
 /* ---- mbarrier: 64 opaque bits: [14:0] expected, [29:15] still to arrive, [30] phase, [63:32] bytes ---- */
-enum { MB_INIT, MB_INVAL, MB_ARRIVE, MB_ARRIVE_TX, MB_EXPECT, MB_COMPLETE, MB_TEST, MB_TEST_PARITY, MB_TRY, MB_TRY_PARITY, MB_CP_ARRIVE };
+enum {
+    MB_INIT,
+    MB_INVAL,
+    MB_ARRIVE,
+    MB_ARRIVE_TX,
+    MB_EXPECT,
+    MB_COMPLETE,
+    MB_TEST,
+    MB_TEST_PARITY,
+    MB_TRY,
+    MB_TRY_PARITY,
+    MB_CP_ARRIVE
+};
 #define MB_NONE 0xdeaddeaddeaddeadull /* never initialised, or invalidated */
 static uint64_t mb_make(uint32_t expect, uint32_t left, uint32_t phase, int32_t tx) {
     return (uint64_t)expect | (uint64_t)left << 15 | (uint64_t)phase << 30 | (uint64_t)(uint32_t)tx << 32;
@@ -132,7 +149,8 @@ static int land_bulk(sim_warp *w, const sim_inst *in, uint64_t off) {
         }
         memcpy(w->shared + b->dst, (const void *)(uintptr_t)b->src, b->bytes);
         sim_check_async_write(c->shadow, SIM_SPACE_SHARED, b->dst, b->bytes);
-        if (mb_step(w, (u64a *)(w->shared + off), 0, -(int64_t)b->bytes)) rc = sim_fault(w, in, 0, SIM_LAUNCH_FAILED, "mbarrier transaction count");
+        if (mb_step(w, (u64a *)(w->shared + off), 0, -(int64_t)b->bytes))
+            rc = sim_fault(w, in, 0, SIM_LAUNCH_FAILED, "mbarrier transaction count");
     }
     c->n_bulk = k;
     return rc;
@@ -144,7 +162,8 @@ static int hook_mbar(sim_warp *w, const sim_inst *in, uint32_t m, uint32_t yes, 
     int rc = X_NEXT;
     if (op == MB_INIT || op == MB_INVAL) return sim_hook(w, in, m, SIM_SPACE_SHARED, SIM_WRITE, SIM_WEAK, 8, off);
     if (op < MB_TEST || op == MB_CP_ARRIVE)
-        return sim_hook(w, in, m, SIM_SPACE_SHARED, SIM_ATOMIC, op == MB_EXPECT || op == MB_COMPLETE ? SIM_RELAXED : SIM_ACQ_REL, 8, off);
+        return sim_hook(w, in, m, SIM_SPACE_SHARED, SIM_ATOMIC,
+                        op == MB_EXPECT || op == MB_COMPLETE ? SIM_RELAXED : SIM_ACQ_REL, 8, off);
     if (yes) rc = sim_hook(w, in, yes, SIM_SPACE_SHARED, SIM_READ, SIM_ACQUIRE, 8, off);
     if (rc == X_NEXT && m & ~yes) rc = sim_hook(w, in, m & ~yes, SIM_SPACE_SHARED, SIM_READ, SIM_RELAXED, 8, off);
     return rc;
@@ -154,27 +173,31 @@ int h_mbar(sim_warp *w, const sim_inst *in, uint32_t m) {
     uint32_t yes = 0;
     uint64_t offs[32];
     int waiting = 0;
-    EACH(l) {
+    EACH (l) {
         uint64_t addr = sim_addr_of(w, in, 0, (int)l);
         u64a *p = (u64a *)sim_resolve(w, in, (int)l, in->space, addr, 8, "mbarrier");
         if (!p) return X_FAULT;
         uint64_t off = (uint64_t)((uint8_t *)p - w->shared), token = *p;
-        if (off >= w->shared_bytes) return sim_fault(w, in, (int)l, SIM_ILLEGAL_ADDRESS, "an mbarrier lies in shared memory");
+        if (off >= w->shared_bytes)
+            return sim_fault(w, in, (int)l, SIM_ILLEGAL_ADDRESS, "an mbarrier lies in shared memory");
         offs[l] = off;
         uint32_t count = in->n ? R32(2)[l] : 1;
-        if (in->cmp != MB_INIT && (*p == MB_NONE || *p == 0xa5a5a5a5a5a5a5a5ull)) return sim_fault(w, in, (int)l, SIM_LAUNCH_FAILED, "the mbarrier is not initialised");
+        if (in->cmp != MB_INIT && (*p == MB_NONE || *p == 0xa5a5a5a5a5a5a5a5ull))
+            return sim_fault(w, in, (int)l, SIM_LAUNCH_FAILED, "the mbarrier is not initialised");
         int bad = 0;
         switch (in->cmp) {
         case MB_INIT:
-            if (!count || count > 0x7fff) return sim_fault(w, in, (int)l, SIM_LAUNCH_FAILED, "mbarrier count %u", count);
+            if (!count || count > 0x7fff)
+                return sim_fault(w, in, (int)l, SIM_LAUNCH_FAILED, "mbarrier count %u", count);
             *p = mb_make(count, count, 0, 0);
             break;
         case MB_INVAL: *p = MB_NONE; break;
         case MB_ARRIVE: bad = mb_step(w, p, count, 0); break;
-        case MB_ARRIVE_TX:
-            bad = mb_step(w, p, 0, count) || mb_step(w, p, 1, 0);
+        case MB_ARRIVE_TX: bad = mb_step(w, p, 0, count) || mb_step(w, p, 1, 0); break;
+        case MB_EXPECT:
+            *p = mb_make((uint32_t)*p & 0x7fff, (uint32_t)(*p >> 15) & 0x7fff, (uint32_t)(*p >> 30) & 1,
+                         (int32_t)(uint32_t)(*p >> 32) + (int32_t)count);
             break;
-        case MB_EXPECT: *p = mb_make((uint32_t)*p & 0x7fff, (uint32_t)(*p >> 15) & 0x7fff, (uint32_t)(*p >> 30) & 1, (int32_t)(uint32_t)(*p >> 32) + (int32_t)count); break;
         case MB_COMPLETE: bad = mb_step(w, p, 0, -(int64_t)count); break;
         case MB_CP_ARRIVE:
             if (complete(w, in, 1u << l, 0, 0, 1)) return X_FAULT;
@@ -188,7 +211,8 @@ int h_mbar(sim_warp *w, const sim_inst *in, uint32_t m) {
             else waiting = 1;
         }
         }
-        if (bad) return sim_fault(w, in, (int)l, SIM_LAUNCH_FAILED, "more arrivals than the mbarrier expects in this phase");
+        if (bad)
+            return sim_fault(w, in, (int)l, SIM_LAUNCH_FAILED, "more arrivals than the mbarrier expects in this phase");
         if ((in->cmp == MB_ARRIVE || in->cmp == MB_ARRIVE_TX) && in->o[1]) R64(1)[l] = token;
     }
     if (hook_mbar(w, in, m, yes, offs) != X_NEXT) return X_FAULT;
@@ -206,14 +230,21 @@ int h_mbar(sim_warp *w, const sim_inst *in, uint32_t m) {
 
 /* ---- cp.async.bulk ---- */
 static int range_ok(sim_warp *w, const sim_inst *in, uint32_t l, int space, uint64_t at, uint32_t n, const char *what) {
-    if (at % 16 || n % 16) return sim_fault(w, in, (int)l, SIM_MISALIGNED, "misaligned: %s of %u bytes at 0x%llx (16 wanted)", what, n, (unsigned long long)at) == X_NEXT;
+    if (at % 16 || n % 16)
+        return sim_fault(w, in, (int)l, SIM_MISALIGNED, "misaligned: %s of %u bytes at 0x%llx (16 wanted)", what, n,
+                         (unsigned long long)at) == X_NEXT;
     if (!n) return 1;
     if (space == PS_SHARED && (at > w->shared_bytes || n > w->shared_bytes - at))
-        return sim_fault(w, in, (int)l, SIM_ILLEGAL_ADDRESS, "%s of %u bytes at offset 0x%llx: out of bounds, shared memory has %u bytes", what, n, (unsigned long long)at, w->shared_bytes) == X_NEXT;
+        return sim_fault(w, in, (int)l, SIM_ILLEGAL_ADDRESS,
+                         "%s of %u bytes at offset 0x%llx: out of bounds, shared memory has %u bytes", what, n,
+                         (unsigned long long)at, w->shared_bytes) == X_NEXT;
     if (space == PS_GLOBAL) {
         const sim_alloc *a = sim_mem_find(at);
         if (!a || !a->live || at + n > a->base + a->size) {
-            if (sim_resolve(w, in, (int)l, PS_GLOBAL, at, 16, what)) sim_fault(w, in, (int)l, SIM_ILLEGAL_ADDRESS, "%s of %u bytes at 0x%llx: runs past the end of its allocation", what, n, (unsigned long long)at);
+            if (sim_resolve(w, in, (int)l, PS_GLOBAL, at, 16, what))
+                sim_fault(w, in, (int)l, SIM_ILLEGAL_ADDRESS,
+                          "%s of %u bytes at 0x%llx: runs past the end of its allocation", what, n,
+                          (unsigned long long)at);
             return 0;
         }
     }
@@ -223,15 +254,23 @@ static int range_ok(sim_warp *w, const sim_inst *in, uint32_t l, int space, uint
 int h_bulk(sim_warp *w, const sim_inst *in, uint32_t m) {
     sim_cta *c = w->cta;
     if (in->cmp == 2) return X_NEXT;
-    EACH(l) {
+    EACH (l) {
         uint32_t n = R32(2)[l];
         int store = in->cmp == 1;
         uint64_t sh = shared_off(w, in, store, l, in->target), gl = R64(!store)[l] + (uint64_t)in->imm;
-        if (!range_ok(w, in, l, PS_SHARED, sh, n, store ? "bulk read" : "bulk write") || !range_ok(w, in, l, PS_GLOBAL, gl, n, store ? "bulk write" : "bulk read")) return X_FAULT;
+        if (!range_ok(w, in, l, PS_SHARED, sh, n, store ? "bulk read" : "bulk write") ||
+            !range_ok(w, in, l, PS_GLOBAL, gl, n, store ? "bulk write" : "bulk read"))
+            return X_FAULT;
         if (store) {
             sim_async *a = push(w);
             if (!a) return sim_fault(w, in, (int)l, SIM_LAUNCH_FAILED, "the host is out of memory");
-            *a = (sim_async){.src = sh, .dst = gl, .bytes = n, .take = n, .group = w->bulk_commits[l], .lane = (uint8_t)l, .kind = 1};
+            *a = (sim_async){.src = sh,
+                             .dst = gl,
+                             .bytes = n,
+                             .take = n,
+                             .group = w->bulk_commits[l],
+                             .lane = (uint8_t)l,
+                             .kind = 1};
             continue;
         }
         uint64_t mb = shared_off(w, in, 3, l, (int32_t)in->aux);

@@ -9,7 +9,9 @@
 #define R32(i) ((uint32_t *)(w->r + in->o[i]))
 
 int h_nop(sim_warp *w, const sim_inst *in, uint32_t m) {
-    (void)w; (void)in; (void)m;
+    (void)w;
+    (void)in;
+    (void)m;
     return X_NEXT;
 }
 
@@ -70,7 +72,8 @@ int h_brx(sim_warp *w, const sim_inst *in, uint32_t m) {
     const uint32_t *a = R32(0);
     for (uint32_t q = m; q; q &= q - 1) {
         int l = __builtin_ctz(q);
-        if (a[l] >= (uint64_t)in->imm) return sim_fault(w, in, l, SIM_ILLEGAL_INSTRUCTION, "branch index %u of %d", a[l], (int)in->imm);
+        if (a[l] >= (uint64_t)in->imm)
+            return sim_fault(w, in, l, SIM_ILLEGAL_INSTRUCTION, "branch index %u of %d", a[l], (int)in->imm);
         pc[l] = w->cta->f->aux[in->aux + a[l]];
     }
     return scatter(w, pc, m);
@@ -99,9 +102,7 @@ int h_exit(sim_warp *w, const sim_inst *in, uint32_t m) {
     return X_RESCHED;
 }
 
-int h_trap(sim_warp *w, const sim_inst *in, uint32_t m) {
-    return sim_fault(w, in, __builtin_ctz(m), SIM_TRAP, "trap");
-}
+int h_trap(sim_warp *w, const sim_inst *in, uint32_t m) { return sim_fault(w, in, __builtin_ctz(m), SIM_TRAP, "trap"); }
 
 /* The lanes m of the current group wait at this instruction; those whose guard is off go on. Returns the
  * group of the waiting ones. */
@@ -154,7 +155,8 @@ int h_warpsync(sim_warp *w, const sim_inst *in, uint32_t m) {
     /* unlike the others it may be met at different instructions */
     uint32_t all = 0, need = member & w->live;
     for (int i = 0; i < w->ng; i++)
-        if (w->g[i].state == G_SYNC && w->g[i].member == member && w->cta->f->code[w->g[i].pc].op == in->op) all |= w->g[i].mask;
+        if (w->g[i].state == G_SYNC && w->g[i].member == member && w->cta->f->code[w->g[i].pc].op == in->op)
+            all |= w->g[i].mask;
     if (all != need) return X_RESCHED;
     order_lanes(w, need);
     for (int i = 0; i < w->ng; i++)
@@ -200,10 +202,12 @@ int h_bar(sim_warp *w, const sim_inst *in, uint32_t m) {
     int f = __builtin_ctz(m);
     uint32_t id = R32(0)[f], count = in->o[1] ? R32(1)[f] : 0;
     if (id >= SIM_N_BAR) return sim_fault(w, in, f, SIM_ILLEGAL_INSTRUCTION, "barrier %u does not exist", id);
-    if (count % 32 || count > 1024) return sim_fault(w, in, f, SIM_ILLEGAL_INSTRUCTION, "%u threads: not a multiple of 32", count);
+    if (count % 32 || count > 1024)
+        return sim_fault(w, in, f, SIM_ILLEGAL_INSTRUCTION, "%u threads: not a multiple of 32", count);
     sim_bar *b = &w->cta->bar[id];
     if (b->arrived && b->expect != count)
-        return sim_fault(w, in, f, SIM_LAUNCH_FAILED, "barrier %u is met with different thread counts (%u and %u)", id, b->expect, count);
+        return sim_fault(w, in, f, SIM_LAUNCH_FAILED, "barrier %u is met with different thread counts (%u and %u)", id,
+                         b->expect, count);
     b->expect = count;
     b->arrived += count && m == w->live ? 32 : (uint32_t)__builtin_popcount(m);
     b->came |= 1u << w->id;
@@ -226,7 +230,8 @@ int h_bar(sim_warp *w, const sim_inst *in, uint32_t m) {
 }
 
 int h_nanosleep(sim_warp *w, const sim_inst *in, uint32_t m) {
-    (void)in; (void)m;
+    (void)in;
+    (void)m;
     w->g[w->cur].pc = w->pc + 1;
     w->g[w->cur].state = G_DEFER;
     return X_YIELD;

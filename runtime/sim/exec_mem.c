@@ -20,8 +20,8 @@ int sim_fault(sim_warp *w, const sim_inst *in, int lane, int code, const char *f
     const uint32_t *n = c->l->block;
     uint32_t t = w->id * 32 + (uint32_t)lane;
     long pc = in - c->f->code;
-    sim_report("%s: line %u: `%.*s`: thread (%u,%u,%u) of CTA (%u,%u,%u): %s", c->f->name, in->line, c->f->text_n[pc], c->f->text[pc],
-               t % n[0], t / n[0] % n[1], t / (n[0] * n[1]), c->ctaid[0], c->ctaid[1], c->ctaid[2], b);
+    sim_report("%s: line %u: `%.*s`: thread (%u,%u,%u) of CTA (%u,%u,%u): %s", c->f->name, in->line, c->f->text_n[pc],
+               c->f->text[pc], t % n[0], t / n[0] % n[1], t / (n[0] * n[1]), c->ctaid[0], c->ctaid[1], c->ctaid[2], b);
     w->wk->fault = code;
     return X_FAULT;
 }
@@ -42,40 +42,66 @@ uint64_t sim_addr_of(const sim_warp *w, const sim_inst *in, int operand, int lan
 static uint8_t *bad_global(sim_warp *w, const sim_inst *in, int lane, uint64_t addr, uint32_t bytes, const char *what) {
     const sim_alloc *a = sim_mem_find(addr);
     if (a && !a->live)
-        sim_fault(w, in, lane, SIM_ILLEGAL_ADDRESS, "%s of %u bytes at 0x%llx: freed memory, %llu bytes into allocation #%u (%s, %llu bytes)",
-                  what, bytes, (unsigned long long)addr, (unsigned long long)(addr - a->base), a->id, a->what, (unsigned long long)a->size);
+        sim_fault(w, in, lane, SIM_ILLEGAL_ADDRESS,
+                  "%s of %u bytes at 0x%llx: freed memory, %llu bytes into allocation #%u (%s, %llu bytes)", what,
+                  bytes, (unsigned long long)addr, (unsigned long long)(addr - a->base), a->id, a->what,
+                  (unsigned long long)a->size);
     else if (a)
-        sim_fault(w, in, lane, SIM_ILLEGAL_ADDRESS, "%s of %u bytes at 0x%llx: runs past the end of allocation #%u (%s, %llu bytes)",
-                  what, bytes, (unsigned long long)addr, a->id, a->what, (unsigned long long)a->size);
+        sim_fault(w, in, lane, SIM_ILLEGAL_ADDRESS,
+                  "%s of %u bytes at 0x%llx: runs past the end of allocation #%u (%s, %llu bytes)", what, bytes,
+                  (unsigned long long)addr, a->id, a->what, (unsigned long long)a->size);
     else {
         for (uint64_t back = 1; back <= 1u << 20; back *= 2) { /* whose end is near? */
             a = addr >= back ? sim_mem_find(addr - back) : NULL;
             if (a) break;
         }
-        if (a) sim_fault(w, in, lane, SIM_ILLEGAL_ADDRESS, "%s of %u bytes at 0x%llx: out of bounds, %llu bytes past the end of allocation #%u (%s, %llu bytes)",
-                         what, bytes, (unsigned long long)addr, (unsigned long long)(addr - (a->base + a->size)), a->id, a->what, (unsigned long long)a->size);
-        else sim_fault(w, in, lane, SIM_ILLEGAL_ADDRESS, "%s of %u bytes at 0x%llx: out of bounds, no allocation there", what, bytes, (unsigned long long)addr);
+        if (a)
+            sim_fault(
+                w, in, lane, SIM_ILLEGAL_ADDRESS,
+                "%s of %u bytes at 0x%llx: out of bounds, %llu bytes past the end of allocation #%u (%s, %llu bytes)",
+                what, bytes, (unsigned long long)addr, (unsigned long long)(addr - (a->base + a->size)), a->id, a->what,
+                (unsigned long long)a->size);
+        else
+            sim_fault(w, in, lane, SIM_ILLEGAL_ADDRESS, "%s of %u bytes at 0x%llx: out of bounds, no allocation there",
+                      what, bytes, (unsigned long long)addr);
     }
     return NULL;
 }
 
-uint8_t *sim_resolve(sim_warp *w, const sim_inst *in, int lane, int space, uint64_t addr, uint32_t bytes, const char *what) {
+uint8_t *sim_resolve(sim_warp *w, const sim_inst *in, int lane, int space, uint64_t addr, uint32_t bytes,
+                     const char *what) {
     if (space == PS_GENERIC) {
         uint64_t win = addr & SIM_WIN_MASK;
-        space = win == SIM_WIN_SHARED ? PS_SHARED : win == SIM_WIN_LOCAL ? PS_LOCAL : win == SIM_WIN_PARAM ? PS_PARAM : PS_GLOBAL;
+        space = win == SIM_WIN_SHARED  ? PS_SHARED
+                : win == SIM_WIN_LOCAL ? PS_LOCAL
+                : win == SIM_WIN_PARAM ? PS_PARAM
+                                       : PS_GLOBAL;
         if (space != PS_GLOBAL) addr &= ~SIM_WIN_MASK;
     }
     if (addr % bytes) {
-        sim_fault(w, in, lane, SIM_MISALIGNED, "misaligned: %s of %u bytes at 0x%llx", what, bytes, (unsigned long long)addr);
+        sim_fault(w, in, lane, SIM_MISALIGNED, "misaligned: %s of %u bytes at 0x%llx", what, bytes,
+                  (unsigned long long)addr);
         return NULL;
     }
     uint64_t size;
     uint8_t *base;
     const char *name;
     switch (space) {
-    case PS_SHARED: base = w->shared; size = w->shared_bytes; name = "shared memory"; break;
-    case PS_LOCAL: size = w->cta->f->local_bytes; base = w->local + (size_t)lane * size; name = "local memory"; break;
-    case PS_PARAM: base = w->wk->params; size = w->cta->f->param_bytes; name = "the parameters"; break;
+    case PS_SHARED:
+        base = w->shared;
+        size = w->shared_bytes;
+        name = "shared memory";
+        break;
+    case PS_LOCAL:
+        size = w->cta->f->local_bytes;
+        base = w->local + (size_t)lane * size;
+        name = "local memory";
+        break;
+    case PS_PARAM:
+        base = w->wk->params;
+        size = w->cta->f->param_bytes;
+        name = "the parameters";
+        break;
     default: {
         const sim_alloc *a = sim_mem_find(addr);
         if (!a || !a->live || addr + bytes > a->base + a->size) return bad_global(w, in, lane, addr, bytes, what);
@@ -83,8 +109,8 @@ uint8_t *sim_resolve(sim_warp *w, const sim_inst *in, int lane, int space, uint6
     }
     }
     if (addr + bytes > size || addr + bytes < addr) {
-        sim_fault(w, in, lane, SIM_ILLEGAL_ADDRESS, "%s of %u bytes at offset 0x%llx: out of bounds, %s has %llu bytes", what, bytes,
-                  (unsigned long long)addr, name, (unsigned long long)size);
+        sim_fault(w, in, lane, SIM_ILLEGAL_ADDRESS, "%s of %u bytes at offset 0x%llx: out of bounds, %s has %llu bytes",
+                  what, bytes, (unsigned long long)addr, name, (unsigned long long)size);
         return NULL;
     }
     return base + addr;
@@ -95,10 +121,17 @@ static uint64_t load_n(const uint8_t *p, int n, int order) {
         int mo = order == SIM_RELAXED ? __ATOMIC_RELAXED : __ATOMIC_ACQUIRE;
         (void)mo;
         switch (n) {
-        case 1: return order == SIM_RELAXED ? __atomic_load_n(p, __ATOMIC_RELAXED) : __atomic_load_n(p, __ATOMIC_ACQUIRE);
-        case 2: return order == SIM_RELAXED ? __atomic_load_n((const u16a *)p, __ATOMIC_RELAXED) : __atomic_load_n((const u16a *)p, __ATOMIC_ACQUIRE);
-        case 4: return order == SIM_RELAXED ? __atomic_load_n((const u32a *)p, __ATOMIC_RELAXED) : __atomic_load_n((const u32a *)p, __ATOMIC_ACQUIRE);
-        default: return order == SIM_RELAXED ? __atomic_load_n((const u64a *)p, __ATOMIC_RELAXED) : __atomic_load_n((const u64a *)p, __ATOMIC_ACQUIRE);
+        case 1:
+            return order == SIM_RELAXED ? __atomic_load_n(p, __ATOMIC_RELAXED) : __atomic_load_n(p, __ATOMIC_ACQUIRE);
+        case 2:
+            return order == SIM_RELAXED ? __atomic_load_n((const u16a *)p, __ATOMIC_RELAXED)
+                                        : __atomic_load_n((const u16a *)p, __ATOMIC_ACQUIRE);
+        case 4:
+            return order == SIM_RELAXED ? __atomic_load_n((const u32a *)p, __ATOMIC_RELAXED)
+                                        : __atomic_load_n((const u32a *)p, __ATOMIC_ACQUIRE);
+        default:
+            return order == SIM_RELAXED ? __atomic_load_n((const u64a *)p, __ATOMIC_RELAXED)
+                                        : __atomic_load_n((const u64a *)p, __ATOMIC_ACQUIRE);
         }
     }
     uint64_t v = 0;
@@ -166,7 +199,9 @@ int sim_st_any(sim_warp *w, const sim_inst *in, uint32_t m) {
         uint8_t *p = sim_resolve(w, in, l, in->space, sim_addr_of(w, in, 0, l), bytes, "write");
         if (!p) return X_FAULT;
         for (int k = 0; k < in->n; k++)
-            store_n(p + k * in->esz, in->esz, in->rsz == 8 ? ((const u64a *)(w->r + in->o[1 + k]))[l] : ((const u32a *)(w->r + in->o[1 + k]))[l], order);
+            store_n(p + k * in->esz, in->esz,
+                    in->rsz == 8 ? ((const u64a *)(w->r + in->o[1 + k]))[l] : ((const u32a *)(w->r + in->o[1 + k]))[l],
+                    order);
     }
     w->wk->progress++;
     return X_NEXT;
@@ -209,7 +244,9 @@ int h_isspacep(sim_warp *w, const sim_inst *in, uint32_t m) {
     for (uint32_t q = m; q; q &= q - 1) {
         int l = __builtin_ctz(q);
         uint64_t a = ((const u64a *)(w->r + in->o[1]))[l] & SIM_WIN_MASK;
-        int is = in->space == PS_SHARED ? a == SIM_WIN_SHARED : in->space == PS_LOCAL ? a == SIM_WIN_LOCAL : !(in->mod & F_CONST) && a == 0;
+        int is = in->space == PS_SHARED  ? a == SIM_WIN_SHARED
+                 : in->space == PS_LOCAL ? a == SIM_WIN_LOCAL
+                                         : !(in->mod & F_CONST) && a == 0;
         r |= (uint32_t)is << l;
     }
     *p = (*p & ~m) | r;

@@ -17,7 +17,9 @@
 
 static int whole_warp(sim_warp *w, const sim_inst *in, uint32_t m) {
     if (m == SIM_FULL) return X_NEXT;
-    return sim_sync_enter(w, in, m, SIM_FULL) == X_NEXT ? sim_fault(w, in, __builtin_ctz(m), SIM_LAUNCH_FAILED, "all 32 lanes must execute it") : X_RESCHED;
+    return sim_sync_enter(w, in, m, SIM_FULL) == X_NEXT
+               ? sim_fault(w, in, __builtin_ctz(m), SIM_LAUNCH_FAILED, "all 32 lanes must execute it")
+               : X_RESCHED;
 }
 
 int h_ldmatrix(sim_warp *w, const sim_inst *in, uint32_t m) {
@@ -38,7 +40,8 @@ int h_ldmatrix(sim_warp *w, const sim_inst *in, uint32_t m) {
         u32 *d = (u32 *)(w->r + aux[i]);
         for (int l = 0; l < 32; l++) {
             int r = l / 4, c = l % 4 * 2;
-            d[l] = in->mod & F_TRANS ? (u32)mat[i][c][r] | (u32)mat[i][c + 1][r] << 16 : (u32)mat[i][r][c] | (u32)mat[i][r][c + 1] << 16;
+            d[l] = in->mod & F_TRANS ? (u32)mat[i][c][r] | (u32)mat[i][c + 1][r] << 16
+                                     : (u32)mat[i][r][c] | (u32)mat[i][r][c + 1] << 16;
         }
     }
     return X_NEXT;

@@ -9,8 +9,7 @@
 #define OP(name) {#name, h_##name},
 const sim_op sim_slow_ops[] = {
 #include "slow.def"
-    {0, 0}
-};
+    {0, 0}};
 #undef OP
 
 static sim_handler fast[SIM_MAX_OPS], checked[SIM_MAX_OPS];
@@ -43,18 +42,33 @@ static int h_checked(sim_warp *w, const sim_inst *in, uint32_t m) {
         uint32_t bytes = (uint32_t)in->esz * in->n;
         for (uint32_t q = m; q; q &= q - 1) {
             int l = __builtin_ctz(q);
-            if (!sim_resolve(w, in, l, sp, addr[l], bytes, kind == SIM_READ ? "read" : kind == SIM_WRITE ? "write" : "atomic")) return X_FAULT;
+            if (!sim_resolve(w, in, l, sp, addr[l], bytes,
+                             kind == SIM_READ    ? "read"
+                             : kind == SIM_WRITE ? "write"
+                                                 : "atomic"))
+                return X_FAULT;
         }
-        if (sim_hook(w, in, m, sp == PS_GLOBAL ? SIM_SPACE_GLOBAL : SIM_SPACE_SHARED, kind, order, bytes, addr)) return X_FAULT;
+        if (sim_hook(w, in, m, sp == PS_GLOBAL ? SIM_SPACE_GLOBAL : SIM_SPACE_SHARED, kind, order, bytes, addr))
+            return X_FAULT;
     }
     return fast[in->op](w, in, m);
 }
 
-int sim_hook(sim_warp *w, const sim_inst *in, uint32_t m, int space, int kind, int order, uint32_t bytes, const uint64_t *addr) {
+int sim_hook(sim_warp *w, const sim_inst *in, uint32_t m, int space, int kind, int order, uint32_t bytes,
+             const uint64_t *addr) {
     const qm_sim_options *o = &w->cta->l->opt;
     if (!o->check_races && !o->check_uninit && !o->count) return X_NEXT;
-    sim_access a = {.space = space, .kind = kind, .order = order, .bytes = bytes, .mask = m, .addr = addr, .cta = w->cta->id,
-                    .thread0 = (uint64_t)w->id * 32, .cta_shadow = w->cta->shadow, .line = in->line, .func = w->cta->f};
+    sim_access a = {.space = space,
+                    .kind = kind,
+                    .order = order,
+                    .bytes = bytes,
+                    .mask = m,
+                    .addr = addr,
+                    .cta = w->cta->id,
+                    .thread0 = (uint64_t)w->id * 32,
+                    .cta_shadow = w->cta->shadow,
+                    .line = in->line,
+                    .func = w->cta->f};
     a.nc = (in->mod & F_NC) != 0;
     a.cta_scope = order != SIM_WEAK && (in->mod & F_SCOPE_CTA) != 0; /* an atomic without a scope has .gpu */
     if (space == SIM_SPACE_GLOBAL) a.alloc = sim_mem_find(addr[__builtin_ctz(m)]);
@@ -81,7 +95,8 @@ static void init(void) {
     const char *force = getenv("QMOE_SIM_ISA"); /* base, avx2: for tests and measurements */
     level = !force ? 2 : !strcmp(force, "base") ? 0 : !strcmp(force, "avx2") ? 1 : 2;
     __builtin_cpu_init();
-    if (level >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) hot = sim_ops_avx2;
+    if (level >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
+        hot = sim_ops_avx2;
     if (level >= 2 && hot == sim_ops_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         hot = sim_ops_avx512;

@@ -5,7 +5,9 @@
 #include "stream.h"
 
 enum { GRID_Y_MAX = 65535 };
-typedef struct { sim_oplist *ops; } sim_graph; /* SIM_H_GRAPH and SIM_H_EXEC alike */
+typedef struct {
+    sim_oplist *ops;
+} sim_graph; /* SIM_H_GRAPH and SIM_H_EXEC alike */
 
 /* ---- graphs ---- */
 static sim_graph *graph_make(int kind, sim_oplist *ops) {
@@ -54,8 +56,9 @@ CUresult CUDAAPI sim_cu_GraphInstantiate(CUgraphExec *x, CUgraph g, unsigned lon
     CUresult r = sim_ready();
     if (r) return sim_unlock(r);
     if (!x || !sim_handle_is(g, SIM_H_GRAPH) ||
-        (flags & ~(unsigned long long)(CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH | CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD |
-                                       CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY)))
+        (flags &
+         ~(unsigned long long)(CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH | CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD |
+                               CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY)))
         return sim_unlock(CUDA_ERROR_INVALID_VALUE);
     *x = (CUgraphExec)graph_make(SIM_H_EXEC, ((sim_graph *)g)->ops);
     return sim_unlock(*x ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY);
@@ -96,7 +99,8 @@ static CUresult submit(CUstream s, const sim_op *op, const char *call) {
     return sim_unlock(r);
 }
 static CUresult copy(uint64_t d, uint64_t s, size_t n, int d_dev, int s_dev, CUstream st, const char *call) {
-    return submit(st, &(sim_op){.kind = SIM_OP_COPY, .dst = d, .src = s, .n = n, .dst_dev = d_dev, .src_dev = s_dev}, call);
+    return submit(st, &(sim_op){.kind = SIM_OP_COPY, .dst = d, .src = s, .n = n, .dst_dev = d_dev, .src_dev = s_dev},
+                  call);
 }
 CUresult CUDAAPI sim_cu_MemcpyHtoDAsync(CUdeviceptr d, const void *s, size_t n, CUstream st) {
     return copy(d, (uintptr_t)s, n, 1, 0, st, "cuMemcpyHtoDAsync");
@@ -163,8 +167,10 @@ static CUresult launch(CUfunction f, const unsigned g[3], const unsigned b[3], u
         return sim_say(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "%s: %u threads a block, but it is built for at most %u",
                        name, (unsigned)threads, sim_func_max_threads(h->fn));
     if (shared > h->max_dyn)
-        return sim_say(CUDA_ERROR_INVALID_VALUE, "%s: %u bytes of dynamic shared memory, %u are allowed "
-                       "(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES)", name, shared, h->max_dyn);
+        return sim_say(CUDA_ERROR_INVALID_VALUE,
+                       "%s: %u bytes of dynamic shared memory, %u are allowed "
+                       "(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES)",
+                       name, shared, h->max_dyn);
     const int per_sm = sim_occupancy(h->fn, (uint32_t)threads, shared);
     if (!per_sm) return sim_say(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "%s: one block does not fit an SM", name);
     if (coop) {
@@ -173,11 +179,16 @@ static CUresult launch(CUfunction f, const unsigned g[3], const unsigned b[3], u
         const uint64_t ctas = (uint64_t)g[0] * g[1] * g[2], room = (uint64_t)per_sm * (uint64_t)o.n_sm;
         if (g[0] > room || ctas > room)
             return sim_say(CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE,
-                           "%s: %llu blocks, but %d SMs hold %d each at a time", name, (unsigned long long)ctas,
-                           o.n_sm, per_sm);
+                           "%s: %llu blocks, but %d SMs hold %d each at a time", name, (unsigned long long)ctas, o.n_sm,
+                           per_sm);
     }
-    sim_op op = {.kind = SIM_OP_KERNEL, .func = h, .func_id = h->id, .grid = {g[0], g[1], g[2]},
-                 .block = {b[0], b[1], b[2]}, .dyn_shared = shared, .cooperative = coop,
+    sim_op op = {.kind = SIM_OP_KERNEL,
+                 .func = h,
+                 .func_id = h->id,
+                 .grid = {g[0], g[1], g[2]},
+                 .block = {b[0], b[1], b[2]},
+                 .dyn_shared = shared,
+                 .cooperative = coop,
                  .params_bytes = sim_func_param_bytes(h->fn)};
     op.params = calloc(1, op.params_bytes + 1);
     if (!op.params) return CUDA_ERROR_OUT_OF_MEMORY;
@@ -205,16 +216,18 @@ CUresult CUDAAPI sim_cu_LaunchCooperativeKernel(CUfunction f, unsigned int gx, u
 CUresult CUDAAPI sim_cu_LaunchKernelEx(const CUlaunchConfig *c, CUfunction f, void **params, void **extra) {
     sim_lock();
     int coop = 0;
-    if (!c || (c->numAttrs && !c->attrs)) return sim_unlock(sim_say(CUDA_ERROR_INVALID_VALUE, "cuLaunchKernelEx: no configuration"));
+    if (!c || (c->numAttrs && !c->attrs))
+        return sim_unlock(sim_say(CUDA_ERROR_INVALID_VALUE, "cuLaunchKernelEx: no configuration"));
     for (unsigned i = 0; i < c->numAttrs; i++) {
         const CUlaunchAttribute *a = &c->attrs[i];
         if (a->id == CU_LAUNCH_ATTRIBUTE_IGNORE) continue;
         if (a->id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE) coop = a->value.cooperative;
         else if (a->id != CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION || sim_env_cc() < 90)
-            return sim_unlock(sim_say(CUDA_ERROR_NOT_SUPPORTED, "cuLaunchKernelEx: attribute %d on compute capability %d.%d",
-                                      (int)a->id, sim_env_cc() / 10, sim_env_cc() % 10));
+            return sim_unlock(sim_say(CUDA_ERROR_NOT_SUPPORTED,
+                                      "cuLaunchKernelEx: attribute %d on compute capability %d.%d", (int)a->id,
+                                      sim_env_cc() / 10, sim_env_cc() % 10));
     }
     return sim_unlock(launch(f, (unsigned[]){c->gridDimX, c->gridDimY, c->gridDimZ},
-                             (unsigned[]){c->blockDimX, c->blockDimY, c->blockDimZ}, c->sharedMemBytes, c->hStream, params,
-                             extra, coop));
+                             (unsigned[]){c->blockDimX, c->blockDimY, c->blockDimZ}, c->sharedMemBytes, c->hStream,
+                             params, extra, coop));
 }

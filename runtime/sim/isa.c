@@ -82,15 +82,43 @@ int isa_has(const isa_match *k, const char *tok) {
     return 0;
 }
 
-static const struct { const char *s; uint32_t mod; } mods[] = {
-    {"ftz", F_FTZ}, {"sat", F_SAT}, {"rn", F_RN}, {"rz", F_RZ}, {"rm", F_RM}, {"rp", F_RP}, {"rna", F_RNA},
-    {"rni", F_INT | F_RN}, {"rzi", F_INT | F_RZ}, {"rmi", F_INT | F_RM}, {"rpi", F_INT | F_RP},
-    {"approx", F_APPROX}, {"NaN", F_NAN}, {"wrap", F_WRAP}, {"trans", F_TRANS}, {"volatile", F_VOLATILE},
-    {"uni", F_UNI}, {"aligned", F_ALIGNED}, {"relu", F_RELU}, {"noftz", F_NOFTZ}, {"shiftamt", F_SHIFTAMT},
-    {"cta", F_SCOPE_CTA}, {"gpu", F_SCOPE_GPU}, {"sys", F_SCOPE_GPU}, {"gl", F_SCOPE_GPU}, {"cluster", F_SCOPE_GPU}, {"const", F_CONST},
-    {"noinc", F_NOINC}, {"satfinite", F_SAT}, {"nc", F_NC},
+static const struct {
+    const char *s;
+    uint32_t mod;
+} mods[] = {
+    {"ftz", F_FTZ},
+    {"sat", F_SAT},
+    {"rn", F_RN},
+    {"rz", F_RZ},
+    {"rm", F_RM},
+    {"rp", F_RP},
+    {"rna", F_RNA},
+    {"rni", F_INT | F_RN},
+    {"rzi", F_INT | F_RZ},
+    {"rmi", F_INT | F_RM},
+    {"rpi", F_INT | F_RP},
+    {"approx", F_APPROX},
+    {"NaN", F_NAN},
+    {"wrap", F_WRAP},
+    {"trans", F_TRANS},
+    {"volatile", F_VOLATILE},
+    {"uni", F_UNI},
+    {"aligned", F_ALIGNED},
+    {"relu", F_RELU},
+    {"noftz", F_NOFTZ},
+    {"shiftamt", F_SHIFTAMT},
+    {"cta", F_SCOPE_CTA},
+    {"gpu", F_SCOPE_GPU},
+    {"sys", F_SCOPE_GPU},
+    {"gl", F_SCOPE_GPU},
+    {"cluster", F_SCOPE_GPU},
+    {"const", F_CONST},
+    {"noinc", F_NOINC},
+    {"satfinite", F_SAT},
+    {"nc", F_NC},
 };
-static const char *const cmps[] = {"eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"};
+static const char *const cmps[] = {"eq",  "ne",  "lt",  "le",  "gt",  "ge",  "equ",
+                                   "neu", "ltu", "leu", "gtu", "geu", "num", "nan"};
 static const char *const atoms[] = {"", "add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec"};
 
 static void interpret(isa_match *k) {
@@ -129,7 +157,10 @@ static void interpret(isa_match *k) {
             if (!strcmp(t, "hs")) k->cmp = CMP_GE;
         }
         if (is_setp && i == 2)
-            k->bop = !strcmp(t, "and") ? BOOL_AND : !strcmp(t, "or") ? BOOL_OR : !strcmp(t, "xor") ? BOOL_XOR : BOOL_NONE;
+            k->bop = !strcmp(t, "and")   ? BOOL_AND
+                     : !strcmp(t, "or")  ? BOOL_OR
+                     : !strcmp(t, "xor") ? BOOL_XOR
+                                         : BOOL_NONE;
     }
 }
 

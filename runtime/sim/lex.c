@@ -31,8 +31,7 @@ int lex_accept(lexer *x, int c) {
 
 void lex_expect(lexer *x, int c) {
     lex_skip(x);
-    if (*x->p != c)
-        ptx_fail(x->m, x->line, "expected `%c` but found `%.16s`", c, *x->p ? x->p : "the end");
+    if (*x->p != c) ptx_fail(x->m, x->line, "expected `%c` but found `%.16s`", c, *x->p ? x->p : "the end");
     x->p++;
 }
 
@@ -150,9 +149,12 @@ static lex_num unary(lexer *x) {
 }
 
 /* operators from loosest to tightest */
-static const struct { const char *s; int prec; } ops[] = {
-    {"||", 1}, {"&&", 2}, {"==", 6}, {"!=", 6}, {"<=", 7}, {">=", 7}, {"<<", 8}, {">>", 8}, {"|", 3}, {"^", 4},
-    {"&", 5}, {"<", 7}, {">", 7}, {"+", 9}, {"-", 9}, {"*", 10}, {"/", 10}, {"%", 10},
+static const struct {
+    const char *s;
+    int prec;
+} ops[] = {
+    {"||", 1}, {"&&", 2}, {"==", 6}, {"!=", 6}, {"<=", 7}, {">=", 7}, {"<<", 8}, {">>", 8}, {"|", 3},
+    {"^", 4},  {"&", 5},  {"<", 7},  {">", 7},  {"+", 9},  {"-", 9},  {"*", 10}, {"/", 10}, {"%", 10},
 };
 
 static lex_num binary(lexer *x, int min) {
@@ -167,8 +169,10 @@ static lex_num binary(lexer *x, int min) {
         x->p += strlen(ops[k].s);
         lex_num b = binary(x, ops[k].prec);
         if (a.is_f || b.is_f) {
-            double f = ops[k].s[0] == '+' ? a.f + b.f : ops[k].s[0] == '-' ? a.f - b.f : ops[k].s[0] == '*' ? a.f * b.f
-                     : a.f / b.f;
+            double f = ops[k].s[0] == '+'   ? a.f + b.f
+                       : ops[k].s[0] == '-' ? a.f - b.f
+                       : ops[k].s[0] == '*' ? a.f * b.f
+                                            : a.f / b.f;
             if (!strchr("+-*/", ops[k].s[0])) ptx_fail(x->m, x->line, "bad operator on a floating constant");
             a = (lex_num){1, 0, 0, f};
             continue;

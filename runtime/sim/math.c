@@ -50,15 +50,19 @@ static uint64_t f2i(double x, ptx_type t, int src_bytes, uint32_t mod) {
     if (x != x) return src_bytes == 8 || bytes == 8 ? 1ull << (8 * bytes - 1) : 0;
     x = round_int(x, mod);
     if (t == PT_U64) return x <= 0 ? 0 : x >= irange[t].hi ? ~0ull : (uint64_t)x;
-    if (t == PT_S64) return x >= irange[t].hi ? (uint64_t)INT64_MAX : x < irange[t].lo ? (uint64_t)INT64_MIN : (uint64_t)(int64_t)x;
+    if (t == PT_S64)
+        return x >= irange[t].hi ? (uint64_t)INT64_MAX : x < irange[t].lo ? (uint64_t)INT64_MIN : (uint64_t)(int64_t)x;
     if (x < irange[t].lo) x = irange[t].lo;
     if (x > irange[t].hi) x = irange[t].hi;
     return (uint64_t)(int64_t)x;
 }
 /* magnitude m * 2^e (m < 2^64, sticky bit ORed into m's lowest) to a float with p bits of precision and
  * least exponent emin (of the last subnormal bit), in a direction; returns m' and e' */
-typedef struct { int p, emin, emax, bits, mant; } fmt; /* emax: largest exponent of the leading bit */
-static const fmt F16 = {11, -24, 15, 16, 10}, BF16 = {8, -133, 127, 16, 7}, F32_ = {24, -149, 127, 32, 23}, F64_ = {53, -1074, 1023, 64, 52};
+typedef struct {
+    int p, emin, emax, bits, mant;
+} fmt; /* emax: largest exponent of the leading bit */
+static const fmt F16 = {11, -24, 15, 16, 10}, BF16 = {8, -133, 127, 16, 7}, F32_ = {24, -149, 127, 32, 23},
+                 F64_ = {53, -1074, 1023, 64, 52};
 static uint64_t pack(const fmt *f, int neg, uint64_t m, int e, int sticky, uint32_t mod) {
     uint64_t sign = (uint64_t)neg << (f->bits - 1), inf = ((1ull << (f->bits - 1 - f->mant)) - 1) << f->mant;
     if (!m && !sticky) return sign;
@@ -79,7 +83,10 @@ static uint64_t pack(const fmt *f, int neg, uint64_t m, int e, int sticky, uint3
         half = m >> (drop - 1) & 1;
         rest = (m & ((1ull << (drop - 1)) - 1)) != 0 || sticky;
     }
-    int up = mod & F_RZ ? 0 : mod & F_RM ? neg && (half || rest) : mod & F_RP ? !neg && (half || rest) : half && (rest || (q & 1));
+    int up = mod & F_RZ   ? 0
+             : mod & F_RM ? neg && (half || rest)
+             : mod & F_RP ? !neg && (half || rest)
+                          : half && (rest || (q & 1));
     q += (uint64_t)up;
     int qe = e + drop; /* value = q * 2^qe; q may have grown to p + 1 bits: the packing below carries */
     if (!q) return sign;
@@ -105,7 +112,9 @@ static uint64_t from_double(const fmt *f, double x, uint32_t mod) {
     else e = 1;
     return pack(f, neg, m, e - 1075, 0, mod);
 }
-static const fmt *format_of(ptx_type t) { return t == PT_F16 ? &F16 : t == PT_BF16 ? &BF16 : t == PT_F32 ? &F32_ : &F64_; }
+static const fmt *format_of(ptx_type t) {
+    return t == PT_F16 ? &F16 : t == PT_BF16 ? &BF16 : t == PT_F32 ? &F32_ : &F64_;
+}
 
 static uint64_t cvt_one(const sim_inst *in, uint64_t v) {
     ptx_type td = in->ty, ts = in->ty2;
@@ -119,7 +128,12 @@ static uint64_t cvt_one(const sim_inst *in, uint64_t v) {
         if (kd == PK_FLOAT) {
             uint64_t mag = neg ? 0 - (uint64_t)sv : ks == PK_SINT ? (uint64_t)sv : uv;
             uint64_t r = pack(format_of(td), neg, mag, 0, 0, mod);
-            if (mod & F_SAT) r = neg || !mag ? 0 : td == PT_F16 ? 0x3c00 : td == PT_BF16 ? 0x3f80 : td == PT_F32 ? 0x3f800000 : 0x3ff0000000000000ull;
+            if (mod & F_SAT)
+                r = neg || !mag     ? 0
+                    : td == PT_F16  ? 0x3c00
+                    : td == PT_BF16 ? 0x3f80
+                    : td == PT_F32  ? 0x3f800000
+                                    : 0x3ff0000000000000ull;
             return r;
         }
         uint64_t x = ks == PK_SINT ? (uint64_t)sv : uv;
@@ -132,7 +146,10 @@ static uint64_t cvt_one(const sim_inst *in, uint64_t v) {
         }
         return x;
     }
-    double x = ts == PT_F16 ? (double)h2f((u32)v & 0xffff) : ts == PT_BF16 ? (double)b2f((u32)v & 0xffff) : ts == PT_F32 ? (double)u2f((u32)v) : u2d(v);
+    double x = ts == PT_F16    ? (double)h2f((u32)v & 0xffff)
+               : ts == PT_BF16 ? (double)b2f((u32)v & 0xffff)
+               : ts == PT_F32  ? (double)u2f((u32)v)
+                               : u2d(v);
     /* On a GPU .ftz leaves a subnormal that becomes an f16 as it is: with .rm and .rp it shows. */
     if (mod & F_FTZ && ts == PT_F32 && td != PT_F16) x = (double)fz(u2f((u32)v));
     if (kd != PK_FLOAT) return f2i(x, td, bs, mod);
@@ -178,14 +195,17 @@ int h_cvt_tf32(sim_warp *w, const sim_inst *in, uint32_t m) { /* nearest, ties a
 }
 
 /* ---- approximate functions ---- */
-#define APPROX(name, expr) int h_##name(sim_warp *w, const sim_inst *in, uint32_t m) { \
-    for (uint32_t q = m; q; q &= q - 1) { \
-        int l = __builtin_ctz(q); \
-        float a = ((const f32 *)(w->r + in->o[1]))[l]; \
-        if (in->mod & F_FTZ) a = fz(a); \
-        float r = cn((float)(expr)); \
-        ((f32 *)(w->r + in->o[0]))[l] = in->mod & F_FTZ ? fz(r) : r; } \
-    return X_NEXT; }
+#define APPROX(name, expr)                                               \
+    int h_##name(sim_warp *w, const sim_inst *in, uint32_t m) {          \
+        for (uint32_t q = m; q; q &= q - 1) {                            \
+            int l = __builtin_ctz(q);                                    \
+            float a = ((const f32 *)(w->r + in->o[1]))[l];               \
+            if (in->mod & F_FTZ) a = fz(a);                              \
+            float r = cn((float)(expr));                                 \
+            ((f32 *)(w->r + in->o[0]))[l] = in->mod & F_FTZ ? fz(r) : r; \
+        }                                                                \
+        return X_NEXT;                                                   \
+    }
 APPROX(lg2, log2((double)a))
 APPROX(sin, sin((double)a))
 APPROX(cos, cos((double)a))
@@ -222,10 +242,12 @@ int h_rcp_approx_f64(sim_warp *w, const sim_inst *in, uint32_t m) {
 
 static int testp(const char *t, size_t n, int cls) {
 #define IS(s) (n == strlen(s) && !memcmp(t, s, n))
-    return IS("finite") ? cls != FP_INFINITE && cls != FP_NAN : IS("infinite") ? cls == FP_INFINITE : IS("number") ? cls != FP_NAN
-         : IS("notanumber") ? cls == FP_NAN
-         : IS("normal") ? cls == FP_NORMAL || cls == FP_ZERO /* a GPU counts a zero among the normal ones */
-         : cls == FP_SUBNORMAL;
+    return IS("finite")       ? cls != FP_INFINITE && cls != FP_NAN
+           : IS("infinite")   ? cls == FP_INFINITE
+           : IS("number")     ? cls != FP_NAN
+           : IS("notanumber") ? cls == FP_NAN
+           : IS("normal")     ? cls == FP_NORMAL || cls == FP_ZERO /* a GPU counts a zero among the normal ones */
+                              : cls == FP_SUBNORMAL;
 #undef IS
 }
 static int testp_any(sim_warp *w, const sim_inst *in, uint32_t m, int wide) {
@@ -236,7 +258,8 @@ static int testp_any(sim_warp *w, const sim_inst *in, uint32_t m, int wide) {
     u32 *p = (u32 *)(w->r + in->o[0]), r = 0;
     for (uint32_t q = m; q; q &= q - 1) {
         int l = __builtin_ctz(q);
-        int cls = wide ? fpclassify(((const f64 *)(w->r + in->o[1]))[l]) : fpclassify(((const f32 *)(w->r + in->o[1]))[l]);
+        int cls =
+            wide ? fpclassify(((const f64 *)(w->r + in->o[1]))[l]) : fpclassify(((const f32 *)(w->r + in->o[1]))[l]);
         r |= (u32)testp(t, n, cls) << l;
     }
     *p = (*p & ~m) | r;
@@ -252,7 +275,8 @@ int h_carry(sim_warp *w, const sim_inst *in, uint32_t m) {
     for (uint32_t q = m; q; q &= q - 1) {
         int l = __builtin_ctz(q);
         u64 x[3];
-        for (int i = 0; i < 3; i++) x[i] = wide ? ((const u64 *)(w->r + in->o[1 + i]))[l] : ((const u32 *)(w->r + in->o[1 + i]))[l];
+        for (int i = 0; i < 3; i++)
+            x[i] = wide ? ((const u64 *)(w->r + in->o[1 + i]))[l] : ((const u32 *)(w->r + in->o[1 + i]))[l];
         /* After a subtraction the flag is set when nothing was borrowed, as the adders of a GPU do it: that shows
          * where addc follows sub.cc, or subc add.cc. */
         u64 a = x[0], b = x[1], c = in->cmp & 1 ? (*cc >> l & 1) ^ (in->sub == 1) : 0, hi = 0;
@@ -289,7 +313,8 @@ uint64_t sim_atom_apply(const sim_inst *in, uint64_t old, uint64_t b, uint64_t c
     switch (in->sub) {
     case ATOM_ADD:
         switch (in->ty) {
-        case PT_F32: return f2u(cn(in->space == PS_SHARED ? u2f(o) + u2f(x) : fz(fz(u2f(o)) + fz(u2f(x))))); /* global flushes */
+        case PT_F32:
+            return f2u(cn(in->space == PS_SHARED ? u2f(o) + u2f(x) : fz(fz(u2f(o)) + fz(u2f(x))))); /* global flushes */
         case PT_F64: return d2u(u2d(old) + u2d(b));
         case PT_F16: return f2h(cn(h2f(o & 0xffff) + h2f(x & 0xffff)));
         case PT_BF16: return f2b(cn(b2f(o & 0xffff) + b2f(x & 0xffff)));

@@ -9,21 +9,21 @@
 #include <unistd.h>
 #include "back.h"
 
-#define QUARANTINE 1024      /* freed allocations remembered: they hold address space, no memory */
-#define POISON_BYTES (16u << 20)  /* larger allocations start as zero pages instead of NaN patterns */
+#define QUARANTINE 1024          /* freed allocations remembered: they hold address space, no memory */
+#define POISON_BYTES (16u << 20) /* larger allocations start as zero pages instead of NaN patterns */
 
 typedef struct {
-    sim_alloc a;             /* first: a sim_alloc * is a slot * */
+    sim_alloc a; /* first: a sim_alloc * is a slot * */
     char *map;
     size_t map_bytes, charged, init_bytes;
     int host;
     char name[];
 } slot;
 
-static slot **g_table;       /* [g_n], sorted by base */
+static slot **g_table; /* [g_n], sorted by base */
 static size_t g_n, g_cap, g_used;
 static uint32_t g_next_id = 1;
-static slot *g_quarantine[QUARANTINE];  /* ring, oldest at g_q_head */
+static slot *g_quarantine[QUARANTINE]; /* ring, oldest at g_q_head */
 static size_t g_q_head, g_q_n;
 
 static size_t page_bytes(void) {
@@ -69,7 +69,10 @@ sim_alloc *sim_mem_new(size_t bytes, const char *what) {
     const size_t body = (bytes + page - 1) / page * page;
     s->map_bytes = body + 2 * page;
     s->map = mmap(NULL, s->map_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (s->map == MAP_FAILED) { free(s); return NULL; }
+    if (s->map == MAP_FAILED) {
+        free(s);
+        return NULL;
+    }
     if (mprotect(s->map + page, body, PROT_READ | PROT_WRITE)) {
         munmap(s->map, s->map_bytes);
         free(s);
@@ -159,8 +162,8 @@ int sim_mem_range(uint64_t addr, size_t n, char *why, size_t why_n) {
         const slot *s = i ? g_table[i - 1] : NULL;
         if (s && addr - s->a.base < s->a.size + (1u << 20))
             snprintf(why, why_n, "0x%llx is %llu bytes past the end of allocation #%u (%s, %llu bytes)",
-                     (unsigned long long)addr, (unsigned long long)(addr - s->a.base - s->a.size), s->a.id,
-                     s->a.what, (unsigned long long)s->a.size);
+                     (unsigned long long)addr, (unsigned long long)(addr - s->a.base - s->a.size), s->a.id, s->a.what,
+                     (unsigned long long)s->a.size);
         else snprintf(why, why_n, "0x%llx is in no allocation", (unsigned long long)addr);
         return 0;
     }

@@ -65,7 +65,9 @@ static void place_globals(sim_module *m) {
     }
     for (ptx_var *v = m->vars; v; v = v->next)
         for (const ptx_reloc *r = v->reloc; is_device(v) && r; r = r->next) {
-            if (!is_device(r->var)) ptx_fail(m, 1, "`%s` is initialised with the address of `%s`, which has none yet", v->name, r->var->name);
+            if (!is_device(r->var))
+                ptx_fail(m, 1, "`%s` is initialised with the address of `%s`, which has none yet", v->name,
+                         r->var->name);
             uint64_t x = r->var->addr + (uint64_t)r->add;
             memcpy((uint8_t *)(uintptr_t)v->addr + r->at, &x, 8);
         }

@@ -12,16 +12,16 @@
 
 struct sim_node {
     sim_node *older, *newer;
-    sim_op *op;                    /* NULL: nothing to run */
+    sim_op *op; /* NULL: nothing to run */
     uint32_t refs;
     int done, wanted, n_dep;
     double ms;
-    sim_node *dep[];               /* [n_dep], a reference to each */
+    sim_node *dep[]; /* [n_dep], a reference to each */
 };
 
 static sim_node *g_oldest, *g_newest;
 static qm_rng g_rng;
-static uint64_t g_seed;            /* of g_rng */
+static uint64_t g_seed; /* of g_rng */
 
 int sim_order_lazy(void) {
     qm_sim_options o;
@@ -88,8 +88,7 @@ static CUresult run_one(int *left) {
     if (!pick) return CUDA_SUCCESS;
     CUresult r = pick->op ? sim_op_run(pick->op) : CUDA_SUCCESS;
     if (!r) settle(pick);
-    else { /* asynchronous: the context is lost, and nothing that was pending runs */
-        sim_poison(r);
+    else { /* asynchronous: the context is lost, and nothing that was pending runs */ sim_poison(r);
         sim_order_drop();
     }
     return r;

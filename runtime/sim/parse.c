@@ -9,14 +9,13 @@
 #include "lex.h"
 
 const ptx_type_info ptx_types[PT_N] = {
-    [PT_NONE] = {"", 0, PK_NONE}, [PT_PRED] = {"pred", 0, PK_PRED},
-    [PT_B8] = {"b8", 1, PK_BITS}, [PT_U8] = {"u8", 1, PK_UINT}, [PT_S8] = {"s8", 1, PK_SINT},
-    [PT_B16] = {"b16", 2, PK_BITS}, [PT_U16] = {"u16", 2, PK_UINT}, [PT_S16] = {"s16", 2, PK_SINT},
-    [PT_F16] = {"f16", 2, PK_FLOAT}, [PT_BF16] = {"bf16", 2, PK_FLOAT},
-    [PT_B32] = {"b32", 4, PK_BITS}, [PT_U32] = {"u32", 4, PK_UINT}, [PT_S32] = {"s32", 4, PK_SINT},
-    [PT_F32] = {"f32", 4, PK_FLOAT}, [PT_F16X2] = {"f16x2", 4, PK_BITS}, [PT_BF16X2] = {"bf16x2", 4, PK_BITS},
-    [PT_B64] = {"b64", 8, PK_BITS}, [PT_U64] = {"u64", 8, PK_UINT}, [PT_S64] = {"s64", 8, PK_SINT},
-    [PT_F64] = {"f64", 8, PK_FLOAT}, [PT_B128] = {"b128", 16, PK_BITS},
+    [PT_NONE] = {"", 0, PK_NONE},         [PT_PRED] = {"pred", 0, PK_PRED}, [PT_B8] = {"b8", 1, PK_BITS},
+    [PT_U8] = {"u8", 1, PK_UINT},         [PT_S8] = {"s8", 1, PK_SINT},     [PT_B16] = {"b16", 2, PK_BITS},
+    [PT_U16] = {"u16", 2, PK_UINT},       [PT_S16] = {"s16", 2, PK_SINT},   [PT_F16] = {"f16", 2, PK_FLOAT},
+    [PT_BF16] = {"bf16", 2, PK_FLOAT},    [PT_B32] = {"b32", 4, PK_BITS},   [PT_U32] = {"u32", 4, PK_UINT},
+    [PT_S32] = {"s32", 4, PK_SINT},       [PT_F32] = {"f32", 4, PK_FLOAT},  [PT_F16X2] = {"f16x2", 4, PK_BITS},
+    [PT_BF16X2] = {"bf16x2", 4, PK_BITS}, [PT_B64] = {"b64", 8, PK_BITS},   [PT_U64] = {"u64", 8, PK_UINT},
+    [PT_S64] = {"s64", 8, PK_SINT},       [PT_F64] = {"f64", 8, PK_FLOAT},  [PT_B128] = {"b128", 16, PK_BITS},
 };
 
 ptx_type ptx_type_of(const char *name) {
@@ -25,32 +24,57 @@ ptx_type ptx_type_of(const char *name) {
     return PT_NONE;
 }
 
-static const struct { const char *name; uint8_t kind, type; } sregs[] = {
-    {"%tid.x", SR_TID_X, PT_U32}, {"%tid.y", SR_TID_Y, PT_U32}, {"%tid.z", SR_TID_Z, PT_U32},
-    {"%ntid.x", SR_NTID_X, PT_U32}, {"%ntid.y", SR_NTID_Y, PT_U32}, {"%ntid.z", SR_NTID_Z, PT_U32},
-    {"%ctaid.x", SR_CTAID_X, PT_U32}, {"%ctaid.y", SR_CTAID_Y, PT_U32}, {"%ctaid.z", SR_CTAID_Z, PT_U32},
-    {"%nctaid.x", SR_NCTAID_X, PT_U32}, {"%nctaid.y", SR_NCTAID_Y, PT_U32},
-    {"%nctaid.z", SR_NCTAID_Z, PT_U32}, {"%laneid", SR_LANEID, PT_U32}, {"%warpid", SR_WARPID, PT_U32},
-    {"%nwarpid", SR_NWARPID, PT_U32}, {"%smid", SR_SMID, PT_U32}, {"%nsmid", SR_NSMID, PT_U32},
-    {"%gridid", SR_GRIDID, PT_U64}, {"%lanemask_eq", SR_LANEMASK_EQ, PT_U32},
-    {"%lanemask_le", SR_LANEMASK_LE, PT_U32}, {"%lanemask_lt", SR_LANEMASK_LT, PT_U32},
-    {"%lanemask_ge", SR_LANEMASK_GE, PT_U32}, {"%lanemask_gt", SR_LANEMASK_GT, PT_U32},
-    {"%dynamic_smem_size", SR_DYNAMIC_SMEM_SIZE, PT_U32}, {"%total_smem_size", SR_TOTAL_SMEM_SIZE, PT_U32},
-    {"%clock", SR_CLOCK, PT_U32}, {"%clock_hi", SR_CLOCK_HI, PT_U32}, {"%clock64", SR_CLOCK64, PT_U64},
-    {"%globaltimer", SR_GLOBALTIMER, PT_U64}, {"%globaltimer_lo", SR_GLOBALTIMER_LO, PT_U32},
+static const struct {
+    const char *name;
+    uint8_t kind, type;
+} sregs[] = {
+    {"%tid.x", SR_TID_X, PT_U32},
+    {"%tid.y", SR_TID_Y, PT_U32},
+    {"%tid.z", SR_TID_Z, PT_U32},
+    {"%ntid.x", SR_NTID_X, PT_U32},
+    {"%ntid.y", SR_NTID_Y, PT_U32},
+    {"%ntid.z", SR_NTID_Z, PT_U32},
+    {"%ctaid.x", SR_CTAID_X, PT_U32},
+    {"%ctaid.y", SR_CTAID_Y, PT_U32},
+    {"%ctaid.z", SR_CTAID_Z, PT_U32},
+    {"%nctaid.x", SR_NCTAID_X, PT_U32},
+    {"%nctaid.y", SR_NCTAID_Y, PT_U32},
+    {"%nctaid.z", SR_NCTAID_Z, PT_U32},
+    {"%laneid", SR_LANEID, PT_U32},
+    {"%warpid", SR_WARPID, PT_U32},
+    {"%nwarpid", SR_NWARPID, PT_U32},
+    {"%smid", SR_SMID, PT_U32},
+    {"%nsmid", SR_NSMID, PT_U32},
+    {"%gridid", SR_GRIDID, PT_U64},
+    {"%lanemask_eq", SR_LANEMASK_EQ, PT_U32},
+    {"%lanemask_le", SR_LANEMASK_LE, PT_U32},
+    {"%lanemask_lt", SR_LANEMASK_LT, PT_U32},
+    {"%lanemask_ge", SR_LANEMASK_GE, PT_U32},
+    {"%lanemask_gt", SR_LANEMASK_GT, PT_U32},
+    {"%dynamic_smem_size", SR_DYNAMIC_SMEM_SIZE, PT_U32},
+    {"%total_smem_size", SR_TOTAL_SMEM_SIZE, PT_U32},
+    {"%clock", SR_CLOCK, PT_U32},
+    {"%clock_hi", SR_CLOCK_HI, PT_U32},
+    {"%clock64", SR_CLOCK64, PT_U64},
+    {"%globaltimer", SR_GLOBALTIMER, PT_U64},
+    {"%globaltimer_lo", SR_GLOBALTIMER_LO, PT_U32},
     {"%globaltimer_hi", SR_GLOBALTIMER_HI, PT_U32},
 };
 
 /* ---- scopes ---- */
 typedef struct sym {
     const char *name;
-    uint32_t count;   /* 0: one register; else a range name0 .. name(count-1) */
-    ptx_reg *reg;     /* [max(count,1)] */
+    uint32_t count; /* 0: one register; else a range name0 .. name(count-1) */
+    ptx_reg *reg;   /* [max(count,1)] */
     ptx_var *var;
-    int label;        /* statement number, when neither reg nor var */
+    int label; /* statement number, when neither reg nor var */
     struct sym *next;
 } sym;
-typedef struct scope { sym *syms; int first; struct scope *up; } scope;
+typedef struct scope {
+    sym *syms;
+    int first;
+    struct scope *up;
+} scope;
 typedef struct {
     lexer x;
     sim_module *m;
@@ -62,8 +86,7 @@ typedef struct {
 
 static sym *scope_add(parser *p, const char *name) {
     for (sym *s = p->sc->syms; s; s = s->next)
-        if (!strcmp(s->name, name) && !s->count)
-            ptx_fail(p->m, p->x.line, "`%s` is declared twice in one scope", name);
+        if (!strcmp(s->name, name) && !s->count) ptx_fail(p->m, p->x.line, "`%s` is declared twice in one scope", name);
     sym *s = ptx_alloc(p->m, sizeof *s);
     s->name = name;
     s->label = -1;
@@ -240,7 +263,8 @@ static void parse_opnd(parser *p, ptx_opnd *o) {
         if (lex_is_ident(*q)) {
             x->p++;
             const char *name = lex_ident(x);
-            if (!name_to_opnd(p, name, o) || o->kind != PO_REG) ptx_fail(p->m, x->line, "`%s` is not a predicate", name);
+            if (!name_to_opnd(p, name, o) || o->kind != PO_REG)
+                ptx_fail(p->m, x->line, "`%s` is not a predicate", name);
             o->neg = 1;
             return;
         }
@@ -252,7 +276,8 @@ static void parse_opnd(parser *p, ptx_opnd *o) {
             if (lex_accept(x, '|')) {
                 ptx_opnd b;
                 name = lex_ident(x);
-                if (!name_to_opnd(p, name, &b) || b.kind != PO_REG) ptx_fail(p->m, x->line, "`%s` is not a register", name);
+                if (!name_to_opnd(p, name, &b) || b.kind != PO_REG)
+                    ptx_fail(p->m, x->line, "`%s` is not a register", name);
                 o->reg2 = b.reg;
             }
             return;
@@ -284,7 +309,10 @@ static void parse_opnd(parser *p, ptx_opnd *o) {
 }
 
 /* ---- declarations ---- */
-typedef struct { int space, align, is_extern; ptx_type type; } decl;
+typedef struct {
+    int space, align, is_extern;
+    ptx_type type;
+} decl;
 
 /* Reads `.space [.align N] [.vN] .type [.ptr ...]` after the space word. */
 static void parse_decl_type(parser *p, decl *d) {
@@ -363,7 +391,8 @@ static void parse_init(parser *p, ptx_var *v, size_t *at) {
             double d = (double)o.i;
             float f = (float)d;
             bits = 0;
-            if (es == 8) memcpy(&bits, &d, 8); else memcpy(&bits, &f, 4);
+            if (es == 8) memcpy(&bits, &d, 8);
+            else memcpy(&bits, &f, 4);
         }
         memcpy(v->init + *at, &bits, es); /* little-endian host */
     }
@@ -442,8 +471,12 @@ static void parse_vars(parser *p, int space, int is_extern) {
 }
 
 static int space_of(const char *w) {
-    return !strcmp(w, ".global") ? PS_GLOBAL : !strcmp(w, ".const") ? PS_CONST : !strcmp(w, ".shared") ? PS_SHARED
-         : !strcmp(w, ".local") ? PS_LOCAL : !strcmp(w, ".param") ? PS_PARAM : PS_NONE;
+    return !strcmp(w, ".global")   ? PS_GLOBAL
+           : !strcmp(w, ".const")  ? PS_CONST
+           : !strcmp(w, ".shared") ? PS_SHARED
+           : !strcmp(w, ".local")  ? PS_LOCAL
+           : !strcmp(w, ".param")  ? PS_PARAM
+                                   : PS_NONE;
 }
 
 /* ---- statements ---- */
@@ -491,7 +524,8 @@ static void parse_directive(parser *p) {
     int sp;
     if (!strcmp(w, ".reg")) parse_regs(p);
     else if ((sp = space_of(w))) {
-        if (sp == PS_GLOBAL || sp == PS_CONST || sp == PS_SHARED || sp == PS_LOCAL || sp == PS_PARAM) parse_vars(p, sp, 0);
+        if (sp == PS_GLOBAL || sp == PS_CONST || sp == PS_SHARED || sp == PS_LOCAL || sp == PS_PARAM)
+            parse_vars(p, sp, 0);
     } else if (!strcmp(w, ".pragma")) lex_skip_to(&p->x, ';');
     else if (!strcmp(w, ".loc")) lex_skip_line(&p->x);
     else ptx_fail(p->m, p->x.line, "unknown directive %s", w);
@@ -577,8 +611,7 @@ static void parse_params(parser *p, ptx_opnd **out, int *n_out, int entry) {
     size_t off = 0;
     lex_expect(&p->x, '(');
     lex_skip(&p->x);
-    if (*p->x.p != ')')
-        do {
+    if (*p->x.p != ')') do {
             const char *w = lex_directive(&p->x);
             decl d = {PS_PARAM, 0, 0, PT_NONE};
             int is_reg = !strcmp(w, ".reg");
@@ -701,7 +734,8 @@ void ptx_parse(sim_module *m) {
             int64_t a = lex_int(&p.x), b = 0;
             if (lex_accept(&p.x, '.')) b = lex_int(&p.x);
             m->version = (int)(a * 10 + b);
-            if (m->version < 60 || m->version > 99) ptx_fail(m, p.x.line, ".version %d.%d is not supported", (int)a, (int)b);
+            if (m->version < 60 || m->version > 99)
+                ptx_fail(m, p.x.line, ".version %d.%d is not supported", (int)a, (int)b);
         } else if (!strcmp(w, ".target")) {
             const char *t = lex_ident(&p.x);
             char *end;

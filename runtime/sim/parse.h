@@ -18,7 +18,10 @@ typedef enum {
 } ptx_type;
 /* clang-format on */
 typedef enum { PK_NONE, PK_PRED, PK_BITS, PK_UINT, PK_SINT, PK_FLOAT } ptx_kind;
-typedef struct { const char *name; uint8_t bytes, kind; } ptx_type_info;
+typedef struct {
+    const char *name;
+    uint8_t bytes, kind;
+} ptx_type_info;
 extern const ptx_type_info ptx_types[PT_N];
 ptx_type ptx_type_of(const char *name); /* "u32" -> PT_U32; PT_NONE if it is no type */
 
@@ -47,30 +50,35 @@ typedef struct ptx_var {
     const char *name;
     uint8_t space, type, is_extern, unsized;
     uint32_t align, id;
-    size_t bytes, off;  /* off: for an entry's .param */
-    uint8_t *init;      /* .global, .const: [bytes], or NULL = zero */
+    size_t bytes, off; /* off: for an entry's .param */
+    uint8_t *init;     /* .global, .const: [bytes], or NULL = zero */
     struct ptx_reloc *reloc;
-    uint64_t addr;      /* .global, .const */
+    uint64_t addr; /* .global, .const */
     struct ptx_var *next;
 } ptx_var;
-typedef struct ptx_reloc { size_t at; ptx_var *var; int64_t add; struct ptx_reloc *next; } ptx_reloc;
+typedef struct ptx_reloc {
+    size_t at;
+    ptx_var *var;
+    int64_t add;
+    struct ptx_reloc *next;
+} ptx_reloc;
 
 typedef enum { PO_REG, PO_INT, PO_FLT, PO_VAR, PO_ADDR, PO_VEC, PO_NAME, PO_LABEL, PO_SINK } ptx_okind;
 typedef struct ptx_opnd {
-    uint8_t kind, neg;      /* neg: !p */
-    ptx_reg *reg, *reg2;    /* REG (reg2: d|p); base of ADDR */
-    ptx_var *var;           /* VAR; base of ADDR */
-    int64_t i;              /* INT; VAR and ADDR: addend; LABEL: statement */
+    uint8_t kind, neg;   /* neg: !p */
+    ptx_reg *reg, *reg2; /* REG (reg2: d|p); base of ADDR */
+    ptx_var *var;        /* VAR; base of ADDR */
+    int64_t i;           /* INT; VAR and ADDR: addend; LABEL: statement */
     double f;
-    uint8_t fbits;          /* FLT: 32 or 64 = i holds the bits (0f, 0d literals); 0 = decimal */
-    const char *name;       /* NAME: not yet known: a label or a function */
+    uint8_t fbits;    /* FLT: 32 or 64 = i holds the bits (0f, 0d literals); 0 = decimal */
+    const char *name; /* NAME: not yet known: a label or a function */
     int n;
-    struct ptx_opnd *list;  /* VEC */
+    struct ptx_opnd *list; /* VEC */
 } ptx_opnd;
 
 typedef struct {
-    const char *op;         /* "ld.global.v4.u32" */
-    const char *src;        /* the statement in the module's text */
+    const char *op;  /* "ld.global.v4.u32" */
+    const char *src; /* the statement in the module's text */
     int src_n, line;
     ptx_reg *guard;
     int gneg, n;
@@ -81,18 +89,27 @@ typedef struct ptx_func {
     const char *name;
     int is_entry, has_body, line;
     int n_par, n_ret;
-    ptx_opnd *par, *ret;    /* VAR or REG */
+    ptx_opnd *par, *ret; /* VAR or REG */
     size_t param_bytes;
     ptx_stmt *s;
     int n_s, cap_s;
     uint32_t maxntid, reqntid[3];
-    struct sim_func *code;  /* of an entry */
+    struct sim_func *code; /* of an entry */
     struct ptx_func *next;
 } ptx_func;
 
-typedef struct ptx_targets { const char *name; ptx_opnd list; struct ptx_func *f; struct ptx_targets *next; } ptx_targets;
+typedef struct ptx_targets {
+    const char *name;
+    ptx_opnd list;
+    struct ptx_func *f;
+    struct ptx_targets *next;
+} ptx_targets;
 
-typedef struct ptx_chunk { struct ptx_chunk *next; size_t used, cap; _Alignas(16) uint8_t b[]; } ptx_chunk;
+typedef struct ptx_chunk {
+    struct ptx_chunk *next;
+    size_t used, cap;
+    _Alignas(16) uint8_t b[];
+} ptx_chunk;
 
 struct sim_module {
     ptx_chunk *mem;
@@ -101,7 +118,7 @@ struct sim_module {
     ptx_var *vars;
     ptx_targets *targets;
     uint32_t n_reg, n_var;
-    int sm, version;        /* 80; 74 */
+    int sm, version; /* 80; 74 */
     jmp_buf fail;
     char *log;
     size_t log_n;

@@ -27,44 +27,44 @@ typedef struct {
     uint32_t cta, stamp, line;
     uint16_t thread;
     uint8_t strong;
-    uint8_t set : 2;          /* 0: nothing; 1: this thread; 2: several lanes of its warp */
-    uint8_t nc : 1;           /* a read through the non-coherent cache */
+    uint8_t set : 2; /* 0: nothing; 1: this thread; 2: several lanes of its warp */
+    uint8_t nc : 1;  /* a read through the non-coherent cache */
 } epoch;
 typedef struct {
     epoch e;
-    uint32_t next;            /* index + 1 into g_past */
+    uint32_t next; /* index + 1 into g_past */
 } past_entry;
 typedef struct {
-    uint32_t gen;             /* launch it belongs to; others count as empty */
-    uint32_t split;           /* index + 1 of four byte cells in g_split, or 0 */
-    uint32_t reads, writes;   /* index + 1 into g_past, or 0; writes: those before w */
-    epoch w;                  /* the last write */
+    uint32_t gen;           /* launch it belongs to; others count as empty */
+    uint32_t split;         /* index + 1 of four byte cells in g_split, or 0 */
+    uint32_t reads, writes; /* index + 1 into g_past, or 0; writes: those before w */
+    epoch w;                /* the last write */
 } cell;
 
 typedef struct sync_var {
     struct sync_var *next;
-    uint64_t space, addr;     /* space: 0 global, else CTA + 1 */
+    uint64_t space, addr; /* space: 0 global, else CTA + 1 */
     uint32_t version;
-    uint32_t cta;             /* of local */
-    vc *global, *local;       /* released at gpu scope; at any scope by CTA cta */
+    uint32_t cta;       /* of local */
+    vc *global, *local; /* released at gpu scope; at any scope by CTA cta */
 } sync_var;
 
 typedef struct {
     uint32_t stamp;
-    vc *know;                 /* beyond the thread itself, its warp's and its CTA's base */
-    vc *pend_gpu, *pend_cta;  /* seen by strong reads, known once a fence follows */
-    vc *snap_gpu, *snap_cta;  /* known at the last fence: what later strong writes release */
-    const sync_var *last;     /* a spin re-reads one variable: nothing new if version == last_version */
+    vc *know;                /* beyond the thread itself, its warp's and its CTA's base */
+    vc *pend_gpu, *pend_cta; /* seen by strong reads, known once a fence follows */
+    vc *snap_gpu, *snap_cta; /* known at the last fence: what later strong writes release */
+    const sync_var *last;    /* a spin re-reads one variable: nothing new if version == last_version */
     uint32_t last_version;
 } race_thread;
 
 struct race_cta {
     race_cta *next;
-    uint32_t id, n_threads, count;  /* count: synchronising events so far */
-    uint32_t base;                  /* stamps below are known to all threads of the CTA */
-    uint32_t warp_base[32];         /* ... to all lanes of the warp, of that warp */
-    race_thread *t;                 /* [n_threads] */
-    cell *shared;                   /* [shared_bytes / 4 + 1] */
+    uint32_t id, n_threads, count; /* count: synchronising events so far */
+    uint32_t base;                 /* stamps below are known to all threads of the CTA */
+    uint32_t warp_base[32];        /* ... to all lanes of the warp, of that warp */
+    race_thread *t;                /* [n_threads] */
+    cell *shared;                  /* [shared_bytes / 4 + 1] */
 };
 
 enum { N_HASH = 4096 };
@@ -75,10 +75,12 @@ static sync_var *g_vars[N_HASH];
 static race_cta *g_ctas[N_HASH];
 static past_entry *g_past;
 static uint32_t g_past_n, g_past_cap, g_past_free;
-static cell *g_split;         /* groups of four */
+static cell *g_split; /* groups of four */
 static uint32_t g_split_n, g_split_cap;
 
-static void join(vc **to, const vc *from) { if (vc_join(to, from)) g_oom = 1; }
+static void join(vc **to, const vc *from) {
+    if (vc_join(to, from)) g_oom = 1;
+}
 
 /* ---- life ---- */
 static void thread_clear(race_thread *t) {
@@ -319,21 +321,25 @@ static const char *verb(int kind) { return kind == SIM_READ ? "read" : kind == S
 static int report(const sim_access *a, const epoch *now, uint64_t addr, const epoch *old, int old_kind) {
     char where[160];
     const sim_alloc *m = a->space == SIM_SPACE_GLOBAL ? sim_mem_find(addr) : NULL;
-    if (m) snprintf(where, sizeof where, "0x%llx (offset %llu of allocation #%u, %s, %llu bytes)",
-                    (unsigned long long)addr, (unsigned long long)(addr - m->base), m->id, m->what,
-                    (unsigned long long)m->size);
+    if (m)
+        snprintf(where, sizeof where, "0x%llx (offset %llu of allocation #%u, %s, %llu bytes)",
+                 (unsigned long long)addr, (unsigned long long)(addr - m->base), m->id, m->what,
+                 (unsigned long long)m->size);
     else snprintf(where, sizeof where, "shared offset %llu", (unsigned long long)addr);
     const int same = old->cta == now->cta && old->line == now->line && old->thread / 32 == now->thread / 32;
     if (now->nc || old->nc) {
-        sim_report("race in %s at %s: %s at line %u by CTA %u thread %u, and %s at line %u by CTA %u thread %u: a read through "
-                   "the non-coherent cache (.nc) of a word that the same launch writes", sim_func_name(a->func), where,
-                   verb(old_kind), old->line, old->cta, old->thread, verb(a->kind), now->line, now->cta, now->thread);
+        sim_report("race in %s at %s: %s at line %u by CTA %u thread %u, and %s at line %u by CTA %u thread %u: a read "
+                   "through "
+                   "the non-coherent cache (.nc) of a word that the same launch writes",
+                   sim_func_name(a->func), where, verb(old_kind), old->line, old->cta, old->thread, verb(a->kind),
+                   now->line, now->cta, now->thread);
         return SIM_LAUNCH_FAILED;
     }
     sim_report("race in %s at %s: %s%s at line %u by CTA %u thread %u%s, and %s%s at line %u by CTA %u thread %u, "
-               "with nothing that orders the two%s", sim_func_name(a->func), where, old->strong ? "strong " : "",
-               verb(old_kind), old->line, old->cta, old->thread, old->set == 2 ? " (and more lanes of its warp)" : "",
-               now->strong ? "strong " : "", verb(a->kind), now->line, now->cta, now->thread,
+               "with nothing that orders the two%s",
+               sim_func_name(a->func), where, old->strong ? "strong " : "", verb(old_kind), old->line, old->cta,
+               old->thread, old->set == 2 ? " (and more lanes of its warp)" : "", now->strong ? "strong " : "",
+               verb(a->kind), now->line, now->cta, now->thread,
                same ? " (lanes of one warp instruction, or of one loop without bar.warp.sync)" : "");
     return SIM_LAUNCH_FAILED;
 }
@@ -366,7 +372,8 @@ static void past_cut(uint32_t *p) {
  * strong one stands only for strong ones of no smaller a scope. */
 static int stands_for(const race_cta *c, const epoch *now, const epoch *old) {
     if (old->nc && !now->nc) return 0;
-    const int scope = now->strong == WEAK || old->strong == STRONG_GPU || (old->strong == STRONG_CTA && old->cta == now->cta);
+    const int scope =
+        now->strong == WEAK || old->strong == STRONG_GPU || (old->strong == STRONG_CTA && old->cta == now->cta);
     return scope && known(c, now->thread, old);
 }
 
@@ -405,7 +412,8 @@ static int touch(const sim_access *a, race_cta *c, cell *k, const epoch *now, ui
         return report(a, now, addr, &k->w, k->w.strong ? SIM_ATOMIC : SIM_WRITE);
     for (uint32_t i = k->writes; i; i = g_past[i - 1].next) {
         const epoch *w = &g_past[i - 1].e;
-        if (!both_strong(w, now) && !known(c, now->thread, w)) return report(a, now, addr, w, w->strong ? SIM_ATOMIC : SIM_WRITE);
+        if (!both_strong(w, now) && !known(c, now->thread, w))
+            return report(a, now, addr, w, w->strong ? SIM_ATOMIC : SIM_WRITE);
     }
     if (a->kind == SIM_READ) {
         past_prune(c, &k->reads, now);
@@ -451,8 +459,15 @@ static int lane_access(const sim_access *a, race_cta *c, uint32_t thread, uint64
     const int acquire = a->order == SIM_ACQUIRE || a->order == SIM_ACQ_REL;
     const int release = a->order == SIM_RELEASE || a->order == SIM_ACQ_REL;
     const int strong = a->kind == SIM_ATOMIC || a->order != SIM_WEAK;
-    const epoch now = {.cta = c->id, .stamp = c->t[thread].stamp, .line = a->line, .thread = (uint16_t)thread, .set = 1, .nc = a->nc,
-                       .strong = (uint8_t)(!strong ? WEAK : a->cta_scope ? STRONG_CTA : STRONG_GPU)};
+    const epoch now = {.cta = c->id,
+                       .stamp = c->t[thread].stamp,
+                       .line = a->line,
+                       .thread = (uint16_t)thread,
+                       .set = 1,
+                       .nc = a->nc,
+                       .strong = (uint8_t)(!strong        ? WEAK
+                                           : a->cta_scope ? STRONG_CTA
+                                                          : STRONG_GPU)};
     for (uint32_t b = 0; b < a->bytes;) {
         const uint64_t at = addr + b;
         cell *k = m ? global_cell(m, at) : &c->shared[at / 4];
@@ -463,7 +478,8 @@ static int lane_access(const sim_access *a, race_cta *c, uint32_t thread, uint64
             return 0;
         }
         if (k->gen == g_gen && k->split)
-            for (uint32_t i = 0; i < n && !rc; i++) rc = touch(a, c, &g_split[k->split - 1 + in_word + i], &now, at + i);
+            for (uint32_t i = 0; i < n && !rc; i++)
+                rc = touch(a, c, &g_split[k->split - 1 + in_word + i], &now, at + i);
         else rc = touch(a, c, k, &now, at);
         if (rc) return rc;
         b += n;

@@ -9,8 +9,8 @@
 #include <unistd.h>
 #include "stream.h"
 
-static sim_capture *g_captures;     /* those in progress */
-static sim_node *g_legacy;          /* the legacy stream's last pending work */
+static sim_capture *g_captures; /* those in progress */
+static sim_node *g_legacy;      /* the legacy stream's last pending work */
 
 /* ---- lists of operations ---- */
 sim_op *sim_op_copy(const sim_op *op) {
@@ -79,8 +79,8 @@ static CUresult run_kernel(const sim_op *op) {
     if (!sim_handle_is(op->func, SIM_H_FUNC) || op->func->id != op->func_id)
         return sim_say(CUDA_ERROR_INVALID_HANDLE, "the kernel's module has been unloaded");
     qm_sim_counters c = {0};
-    sim_launch l = {.func = op->func->fn, .dyn_shared = op->dyn_shared, .cooperative = op->cooperative,
-                    .params = op->params};
+    sim_launch l = {
+        .func = op->func->fn, .dyn_shared = op->dyn_shared, .cooperative = op->cooperative, .params = op->params};
     memcpy(l.grid, op->grid, sizeof l.grid);
     memcpy(l.block, op->block, sizeof l.block);
     qm_sim_get_options(&l.opt);
@@ -102,8 +102,9 @@ static CUresult run_kernel(const sim_op *op) {
 static CUresult check_host(uint64_t p) {
     const sim_alloc *a = sim_mem_find(p);
     if (!a || a->live) return CUDA_SUCCESS;
-    return sim_say(CUDA_ERROR_INVALID_VALUE, "copy with 0x%llx, in allocation #%u (%s, %llu bytes), which has been freed",
-                   (unsigned long long)p, a->id, a->what, (unsigned long long)a->size);
+    return sim_say(CUDA_ERROR_INVALID_VALUE,
+                   "copy with 0x%llx, in allocation #%u (%s, %llu bytes), which has been freed", (unsigned long long)p,
+                   a->id, a->what, (unsigned long long)a->size);
 }
 
 /* Pageable memory of an asynchronous copy that runs late must still be what it was at the call: the driver may have
@@ -123,18 +124,23 @@ static CUresult pageable_ok(const sim_op *op) {
         }
     }
     if (p >= stack_end && p < (uintptr_t)__builtin_frame_address(0))
-        return sim_say(CUDA_ERROR_ILLEGAL_ADDRESS, "asynchronous copy of %llu bytes: its %s 0x%llx is pageable, and the function "
-                       "whose variable it was has returned", (unsigned long long)op->n, what, (unsigned long long)p);
+        return sim_say(CUDA_ERROR_ILLEGAL_ADDRESS,
+                       "asynchronous copy of %llu bytes: its %s 0x%llx is pageable, and the function "
+                       "whose variable it was has returned",
+                       (unsigned long long)op->n, what, (unsigned long long)p);
     if (!op->dst_dev) return CUDA_SUCCESS;
     uint8_t *now = malloc(op->n);
     if (!now) return CUDA_ERROR_OUT_OF_MEMORY;
     struct iovec to = {now, op->n}, from = {(void *)(uintptr_t)p, op->n};
     /* the kernel reads it, so that memory that is gone is an answer and no fault */
-    const int same = process_vm_readv(getpid(), &to, 1, &from, 1, 0) == (ssize_t)op->n && !memcmp(now, op->params, op->n);
+    const int same =
+        process_vm_readv(getpid(), &to, 1, &from, 1, 0) == (ssize_t)op->n && !memcmp(now, op->params, op->n);
     free(now);
     if (same) return CUDA_SUCCESS;
-    return sim_say(CUDA_ERROR_ILLEGAL_ADDRESS, "asynchronous copy of %llu bytes: its source 0x%llx is pageable, and changed "
-                   "between the call and the copy", (unsigned long long)op->n, (unsigned long long)p);
+    return sim_say(CUDA_ERROR_ILLEGAL_ADDRESS,
+                   "asynchronous copy of %llu bytes: its source 0x%llx is pageable, and changed "
+                   "between the call and the copy",
+                   (unsigned long long)op->n, (unsigned long long)p);
 }
 
 CUresult sim_op_check(const sim_op *op) {
@@ -162,14 +168,16 @@ CUresult sim_op_run(const sim_op *op) {
     case SIM_OP_COPY:
         if (!op->n) return CUDA_SUCCESS;
         if (op->host == SIM_HOST_PAGEABLE && (r = pageable_ok(op))) return r;
-        memmove((void *)(uintptr_t)op->dst, op->host == SIM_HOST_STAGED ? op->params : (const void *)(uintptr_t)op->src, op->n);
+        memmove((void *)(uintptr_t)op->dst, op->host == SIM_HOST_STAGED ? op->params : (const void *)(uintptr_t)op->src,
+                op->n);
         if (op->dst_dev && op->src_dev) sim_mem_move_init(op->dst, op->src, op->n);
         else if (op->dst_dev) sim_mem_mark_init(op->dst, op->n);
         return CUDA_SUCCESS;
     case SIM_OP_SET:
         if (!op->n) return CUDA_SUCCESS;
         if (op->width == 1) memset((void *)(uintptr_t)op->dst, (int)op->value, op->n);
-        else for (uint64_t i = 0; i < op->n; i++) ((uint32_t *)(uintptr_t)op->dst)[i] = op->value;
+        else
+            for (uint64_t i = 0; i < op->n; i++) ((uint32_t *)(uintptr_t)op->dst)[i] = op->value;
         sim_mem_mark_init(op->dst, op->n * op->width);
         return CUDA_SUCCESS;
     default:
@@ -197,8 +205,9 @@ static CUresult bad_capture(sim_capture *c, CUresult r, const char *call) {
 
 CUresult sim_unsafe_in_capture(const char *call) {
     for (sim_capture *c = g_captures; c; c = c->next)
-        if (!c->invalid && (c->mode == CU_STREAM_CAPTURE_MODE_GLOBAL ||
-                            (c->mode == CU_STREAM_CAPTURE_MODE_THREAD_LOCAL && pthread_equal(c->thread, pthread_self()))))
+        if (!c->invalid &&
+            (c->mode == CU_STREAM_CAPTURE_MODE_GLOBAL ||
+             (c->mode == CU_STREAM_CAPTURE_MODE_THREAD_LOCAL && pthread_equal(c->thread, pthread_self()))))
             return bad_capture(c, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, call);
     return CUDA_SUCCESS;
 }
@@ -317,7 +326,10 @@ static void capture_drop(sim_capture *c) {
     for (int i = 0; i < c->n_streams; i++)
         if (c->stream[i]) c->stream[i]->cap = NULL;
     for (sim_capture **p = &g_captures; *p; p = &(*p)->next)
-        if (*p == c) { *p = c->next; break; }
+        if (*p == c) {
+            *p = c->next;
+            break;
+        }
     sim_ops_drop(c->ops);
     free(c);
 }

@@ -21,9 +21,9 @@ void sim_order_drop(void);                     /* the context is lost or ends: w
 struct sim_capture;
 typedef struct sim_stream {
     int non_blocking;
-    sim_node *tail;                /* its last pending work */
-    struct sim_capture *cap;       /* NULL: not capturing */
-    int index;                     /* in cap->stream; 0 is the stream the capture began on */
+    sim_node *tail;                     /* its last pending work */
+    struct sim_capture *cap;            /* NULL: not capturing */
+    int index;                          /* in cap->stream; 0 is the stream the capture began on */
     uint64_t seen[SIM_CAPTURE_STREAMS]; /* last operation of each captured stream that comes before the next here */
 } sim_stream;
 typedef struct sim_capture {
@@ -38,12 +38,12 @@ typedef struct sim_capture {
 } sim_capture;
 typedef struct {
     int no_timing, recorded;
-    double ms;                     /* when recorded; if mark is not NULL the time it was done counts */
-    sim_node *mark;                /* the record, if it was enqueued */
-    uint64_t capture_id;           /* of the capture it was last recorded in; 0: a real record */
+    double ms;           /* when recorded; if mark is not NULL the time it was done counts */
+    sim_node *mark;      /* the record, if it was enqueued */
+    uint64_t capture_id; /* of the capture it was last recorded in; 0: a real record */
     uint64_t seen[SIM_CAPTURE_STREAMS];
 } sim_event;
 double sim_now_ms(void);
-CUresult sim_graph_new(CUgraph *g, sim_oplist *ops);   /* shares the list */
+CUresult sim_graph_new(CUgraph *g, sim_oplist *ops); /* shares the list */
 void sim_graphs_drop(void);
 #endif

@@ -63,8 +63,13 @@ int vc_join_entries(vc **to, const vc_entry *e, uint32_t n) {
         const uint64_t cta = x.key & ~(uint64_t)0xffff, warp = x.key & ~(uint64_t)0xff;
         if (x.key != cta && cta == cta_key && x.below <= cta_below) continue;
         if (x.key != warp && warp == warp_key && x.below <= warp_below) continue;
-        if (x.key == cta) { cta_key = cta; cta_below = x.below; }
-        else if (x.key == warp) { warp_key = warp; warp_below = x.below; }
+        if (x.key == cta) {
+            cta_key = cta;
+            cta_below = x.below;
+        } else if (x.key == warp) {
+            warp_key = warp;
+            warp_below = x.below;
+        }
         r->e[r->n++] = x;
     }
     vc_drop(*to);

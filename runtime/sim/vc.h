@@ -16,7 +16,7 @@ typedef struct {
 } vc;
 #define VC_KEY(cta, warp1, lane1) ((uint64_t)(cta) << 16 | (uint64_t)(warp1) << 8 | (uint64_t)(lane1))
 
-vc *vc_share(vc *a);        /* one more owner; NULL (knows nothing) stays NULL */
+vc *vc_share(vc *a); /* one more owner; NULL (knows nothing) stays NULL */
 void vc_drop(vc *a);
 /* *to becomes the join of *to and from. 0, or -1 out of memory. */
 int vc_join(vc **to, const vc *from);

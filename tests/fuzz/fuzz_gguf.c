@@ -16,11 +16,13 @@ static void touch(const void *p, uint64_t n) {
     sink += s;
 }
 /* What must never happen, even to broken input. */
-static void must(int ok) { if (!ok) abort(); }
+static void must(int ok) {
+    if (!ok) abort();
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     qm_gguf *g = NULL;
-    qm_err e = { 0 };
+    qm_err e = {0};
     int rc = qm_gguf_open_mem(&g, data, n, "fuzz", &e);
     if (rc) {
         must(rc < 0 && !g && e.code == rc && strstr(e.msg, "fuzz") != NULL);

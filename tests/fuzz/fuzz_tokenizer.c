@@ -20,18 +20,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define S(x) {x, sizeof x - 1}
-static const qm_str extra[] = {S("ab"), S("bc"), S("abc"), S("aa"), S("aaaa"), S("\xc4\xa0" "a"), S("\xc3\x8c\xc4\xa3"), S("<|endoftext|>"),
-                               S("<|im_start|>"), S("<|im_end|>"), S("<x>"), S("<x><y>"), S("<think>")};
+#define S(x) \
+    { x, sizeof x - 1 }
+static const qm_str extra[] = {S("ab"),
+                               S("bc"),
+                               S("abc"),
+                               S("aa"),
+                               S("aaaa"),
+                               S("\xc4\xa0"
+                                 "a"),
+                               S("\xc3\x8c\xc4\xa3"),
+                               S("<|endoftext|>"),
+                               S("<|im_start|>"),
+                               S("<|im_end|>"),
+                               S("<x>"),
+                               S("<x><y>"),
+                               S("<think>")};
 static const uint32_t extra_type[] = {1, 1, 1, 1, 1, 1, 1, 3, 3, 3, 3, 3, 4};
-static const qm_str merges[] = {S("b c"), S("a b"), S("a bc"), S("a a"), S("aa aa"), S("\xc4\xa0 a"), S("\xc3\x8c \xc4\xa3")};
+static const qm_str merges[] = {
+    S("b c"), S("a b"), S("a bc"), S("a a"), S("aa aa"), S("\xc4\xa0 a"), S("\xc3\x8c \xc4\xa3")};
 static tg_spec good_spec(void) {
-    return (tg_spec){.model = "gpt2", .pre = "qwen2", .extra = extra, .extra_type = extra_type, .n_extra = sizeof extra / sizeof *extra,
-                     .merges = merges, .n_merges = sizeof merges / sizeof *merges, .byte_as_control = -1, .bos = 263, .eos = 265, .eot = -1};
+    return (tg_spec){.model = "gpt2",
+                     .pre = "qwen2",
+                     .extra = extra,
+                     .extra_type = extra_type,
+                     .n_extra = sizeof extra / sizeof *extra,
+                     .merges = merges,
+                     .n_merges = sizeof merges / sizeof *merges,
+                     .byte_as_control = -1,
+                     .bos = 263,
+                     .eos = 265,
+                     .eot = -1};
 }
 
-#define MUST(x) \
-    do { \
+#define MUST(x)            \
+    do {                   \
         if (!(x)) abort(); \
     } while (0)
 

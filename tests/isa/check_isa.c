@@ -64,47 +64,131 @@ enum { N_CASES = sizeof k_cases / sizeof *k_cases };
 typedef struct {
     const char *file, *entry;
     unsigned grid, block, in_bytes, out_bytes;
-    void (*prepare)(u8 *in);               /* shapes the random input; may be NULL */
+    void (*prepare)(u8 *in); /* shapes the random input; may be NULL */
     void (*expect)(const u8 *in, u8 *out);
-    double rel;                            /* 0: bytes must agree; else f32s within rel * |d| + rel */
+    double rel; /* 0: bytes must agree; else f32s within rel * |d| + rel */
 } whole;
 #include "whole.h"
 enum { N_WHOLE = sizeof k_whole / sizeof *k_whole };
 
-static qm_device *g_dev, *g_sim; /* g_sim: what g_dev is compared with, or NULL */
+static qm_device *g_dev, *g_sim;     /* g_sim: what g_dev is compared with, or NULL */
 static uint64_t g_compared, g_other; /* results on both devices; those with other bits */
 static uint64_t g_seed = 1;
 static const char *g_only;
 
 /* ---- operands ---- */
-static const u32 edge32[] = {0, 1, 2, 3, 7, 31, 32, 255, 256, 0xffff, 0x10000, 0x7fff8000, 0x80008000, 0x55555555,
+static const u32 edge32[] = {0,          1,          2,          3,          7,          31,         32,
+                             255,        256,        0xffff,     0x10000,    0x7fff8000, 0x80008000, 0x55555555,
                              0x7ffffffe, 0x7fffffff, 0x80000000, 0x80000001, 0xffffff80, 0xfffffffe, 0xffffffff};
-static const u64 edge64[] = {0, 1, 2, 0xff, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000, 0x5555555555555555,
-                             0x7fffffffffffffff, 0x8000000000000000, 0x8000000000000001, 0xffffffff00000000,
-                             0xffffffff80000000, 0xfffffffffffffffe, 0xffffffffffffffff};
-static const u16 edge16[] = {0, 1, 2, 127, 128, 255, 256, 0x5555, 0x7ffe, 0x7fff, 0x8000, 0x8001, 0xff7f, 0xfffe, 0xffff};
-static const f32 edgef[] = {0, -0.f, 1, -1, 0.5f, -0.5f, 1.5f, 2.5f, -2.5f, 0x1.000002p0f, 0x1.fffffep-1f, 16777216, 1e-8f,
-                            0x1p31f, -0x1p31f, 0x1p32f, 0x1p63f, -0x1p63f, 0x1p64f, 127.5f, 255.5f, -128.5f, 65504, 65519, 65520,
-                            -70000, 3e38f, -3e38f, 0x1.fffffep127f, 0x1p-126f, 0x1.fffffcp-127f, 0x1p-149f, -0x1p-149f,
-                            0x1p-24f, 0x1p-25f, 0x1.8p-25f, 0x1p-14f, 100, -100, 0x1p-127f,
-                            0x1.000002p126f, -0x1.000002p126f}; /* whose reciprocals lie just below 2^-126 */
-static const f64 edged[] = {0, -0., 1, -1, 0.5, -1.5, 2.5, 0x1.0000000000001p0, 0x1.000001p0, 0x1.0000010000001p0, 0x1.fffffefp127,
-                            0x1p31, -0x1p31, 0x1p32, 0x1p63, 0x1p64, -0x1p63, 1e300, -1e300, 0x1p-1074, 0x1p-1022, 0x1p-149,
-                            0x1.8p-150, 0x1p-150, 65519.99, 65520, 0x1.8p-25, 100, -100.25};
-static const u16 edgeh[] = {0, 0x8000, 0x3c00, 0xbc00, 0x3800, 0x3e00, 0x4100, 0x0001, 0x8001, 0x03ff, 0x0400, 0x7bff, 0xfbff,
-                            0x7c00, 0xfc00, 0x7e00, 0x7fff, 0xfe01, 0x3c01, 0x3bff, 0x5640, 0x7800, 0x4900};
-static const u16 edgeb[] = {0, 0x8000, 0x3f80, 0xbf80, 0x3f00, 0x3fc0, 0x4020, 0x0001, 0x8001, 0x007f, 0x0080, 0x7f7f, 0xff7f,
-                            0x7f80, 0xff80, 0x7fc0, 0x7fff, 0xffc1, 0x3f81, 0x3f7f, 0x42c8, 0x7e00};
+static const u64 edge64[] = {0,
+                             1,
+                             2,
+                             0xff,
+                             0x7fffffff,
+                             0x80000000,
+                             0xffffffff,
+                             0x100000000,
+                             0x5555555555555555,
+                             0x7fffffffffffffff,
+                             0x8000000000000000,
+                             0x8000000000000001,
+                             0xffffffff00000000,
+                             0xffffffff80000000,
+                             0xfffffffffffffffe,
+                             0xffffffffffffffff};
+static const u16 edge16[] = {0,      1,      2,      127,    128,    255,    256,   0x5555,
+                             0x7ffe, 0x7fff, 0x8000, 0x8001, 0xff7f, 0xfffe, 0xffff};
+static const f32 edgef[] = {0,
+                            -0.f,
+                            1,
+                            -1,
+                            0.5f,
+                            -0.5f,
+                            1.5f,
+                            2.5f,
+                            -2.5f,
+                            0x1.000002p0f,
+                            0x1.fffffep-1f,
+                            16777216,
+                            1e-8f,
+                            0x1p31f,
+                            -0x1p31f,
+                            0x1p32f,
+                            0x1p63f,
+                            -0x1p63f,
+                            0x1p64f,
+                            127.5f,
+                            255.5f,
+                            -128.5f,
+                            65504,
+                            65519,
+                            65520,
+                            -70000,
+                            3e38f,
+                            -3e38f,
+                            0x1.fffffep127f,
+                            0x1p-126f,
+                            0x1.fffffcp-127f,
+                            0x1p-149f,
+                            -0x1p-149f,
+                            0x1p-24f,
+                            0x1p-25f,
+                            0x1.8p-25f,
+                            0x1p-14f,
+                            100,
+                            -100,
+                            0x1p-127f,
+                            0x1.000002p126f,
+                            -0x1.000002p126f}; /* whose reciprocals lie just below 2^-126 */
+static const f64 edged[] = {0,
+                            -0.,
+                            1,
+                            -1,
+                            0.5,
+                            -1.5,
+                            2.5,
+                            0x1.0000000000001p0,
+                            0x1.000001p0,
+                            0x1.0000010000001p0,
+                            0x1.fffffefp127,
+                            0x1p31,
+                            -0x1p31,
+                            0x1p32,
+                            0x1p63,
+                            0x1p64,
+                            -0x1p63,
+                            1e300,
+                            -1e300,
+                            0x1p-1074,
+                            0x1p-1022,
+                            0x1p-149,
+                            0x1.8p-150,
+                            0x1p-150,
+                            65519.99,
+                            65520,
+                            0x1.8p-25,
+                            100,
+                            -100.25};
+static const u16 edgeh[] = {0,      0x8000, 0x3c00, 0xbc00, 0x3800, 0x3e00, 0x4100, 0x0001,
+                            0x8001, 0x03ff, 0x0400, 0x7bff, 0xfbff, 0x7c00, 0xfc00, 0x7e00,
+                            0x7fff, 0xfe01, 0x3c01, 0x3bff, 0x5640, 0x7800, 0x4900};
+static const u16 edgeb[] = {0,      0x8000, 0x3f80, 0xbf80, 0x3f00, 0x3fc0, 0x4020, 0x0001, 0x8001, 0x007f, 0x0080,
+                            0x7f7f, 0xff7f, 0x7f80, 0xff80, 0x7fc0, 0x7fff, 0xffc1, 0x3f81, 0x3f7f, 0x42c8, 0x7e00};
 #define N(a) (sizeof(a) / sizeof *(a))
 static unsigned n_edges(char k) {
     switch (k) {
-    case 'i': case 'j': return N(edge32);
-    case 'l': case 'k': return N(edge64);
-    case 'H': case 'J': return N(edge16);
+    case 'i':
+    case 'j': return N(edge32);
+    case 'l':
+    case 'k': return N(edge64);
+    case 'H':
+    case 'J': return N(edge16);
     case 'f': return N(edgef) + 3;
     case 'd': return N(edged) + 3;
-    case 'e': case 'E': return N(edgeh);
-    case 'r': case 'R': return N(edgeb);
+    case 'e':
+    case 'E': return N(edgeh);
+    case 'r':
+    case 'R': return N(edgeb);
     default: return 0;
     }
 }
@@ -125,10 +209,18 @@ static u64 operand(char k, unsigned i, qm_rng *g) {
     case 'n': return qm_rng_below(g, 8) ? qm_rng_below(g, 70) : qm_rng_u32(g);
     case 'o': return qm_rng_below(g, 8) ? qm_rng_below(g, 70) : qm_rng_below(g, 256);
     case 'N': return (u64)qm_rng_below(g, 70) << 32 | qm_rng_below(g, 70);
-    case 'f': return f_bits(edge ? (i < N(edgef) ? edgef[i] : (f32)special(i - N(edgef))) : bits ? bits_f(qm_rng_u32(g)) : (f32)normal);
-    case 'g': return f_bits((f32)ldexp(0.5 + qm_rng_u32(g) * 0x1p-33, (int)qm_rng_below(g, 100) - 50) * (bits ? 1 : -1));
+    case 'f':
+        return f_bits(edge   ? (i < N(edgef) ? edgef[i] : (f32)special(i - N(edgef)))
+                      : bits ? bits_f(qm_rng_u32(g))
+                             : (f32)normal);
+    case 'g':
+        return f_bits((f32)ldexp(0.5 + qm_rng_u32(g) * 0x1p-33, (int)qm_rng_below(g, 100) - 50) * (bits ? 1 : -1));
     case 'c': return f_bits(qm_rng_unit(g) * 3.1415925f);
-    case 'd': v = qm_rng_u64(g); return edge ? d_bits(i < N(edged) ? edged[i] : special(i - N(edged))) : bits ? v : d_bits(normal * (1 + 0x1p-30 * qm_rng_unit(g)));
+    case 'd':
+        v = qm_rng_u64(g);
+        return edge   ? d_bits(i < N(edged) ? edged[i] : special(i - N(edged)))
+               : bits ? v
+                      : d_bits(normal * (1 + 0x1p-30 * qm_rng_unit(g)));
     case 'D': return d_bits(ldexp(0.5 + qm_rng_u32(g) * 0x1p-33, (int)qm_rng_below(g, 100) - 50));
     case 'e': return edge ? edgeh[i] : bits ? (u16)qm_rng_u32(g) : H(normal);
     case 'r': return edge ? edgeb[i] : bits ? (u16)qm_rng_u32(g) : BF(normal);
@@ -139,14 +231,23 @@ static u64 operand(char k, unsigned i, qm_rng *g) {
 }
 
 /* ---- the device ---- */
-#define TRY(call) do { CUresult r_ = dev->cu.call; if (r_) { qm_err e_; qm_cu_fail(dev, r_, #call, &e_); fail_msg("%s: %s", entry, e_.msg); } } while (0)
+#define TRY(call)                              \
+    do {                                       \
+        CUresult r_ = dev->cu.call;            \
+        if (r_) {                              \
+            qm_err e_;                         \
+            qm_cu_fail(dev, r_, #call, &e_);   \
+            fail_msg("%s: %s", entry, e_.msg); \
+        }                                      \
+    } while (0)
 
 static void use(qm_device *dev) {
     const char *entry = dev->name;
     TRY(CtxSetCurrent(dev->ctx));
 }
 
-static void run(qm_device *dev, CUmodule m, const char *entry, unsigned grid, unsigned block, const void *in, size_t in_bytes, void *out, size_t out_bytes) {
+static void run(qm_device *dev, CUmodule m, const char *entry, unsigned grid, unsigned block, const void *in,
+                size_t in_bytes, void *out, size_t out_bytes) {
     CUfunction f;
     CUdeviceptr d_in, d_out;
     use(dev);
@@ -174,7 +275,9 @@ static f64 as_value(const void *p, int bytes) {
 static int near(f64 got, f64 want, f64 rel, f64 tiny) {
     if (isnan(want) || isnan(got)) return isnan(want) && isnan(got);
     if (isinf(want) || isinf(got)) /* an overflow's edge may fall either way */
-        return got == want || (fabs(want) > 0x1.fffffp127 && fabs(want) < 0x1.00001p128 && signbit(got) == signbit(want) && fabs(got) > 0x1.ffffp127) ||
+        return got == want ||
+               (fabs(want) > 0x1.fffffp127 && fabs(want) < 0x1.00001p128 && signbit(got) == signbit(want) &&
+                fabs(got) > 0x1.ffffp127) ||
                (fabs(want) >= 0x1p128 && isinf(got) && signbit(got) == signbit(want));
     return fabs(got - want) <= rel * fabs(want) + tiny;
 }
@@ -182,16 +285,21 @@ static int near(f64 got, f64 want, f64 rel, f64 tiny) {
 /* Is what the device stored right? d: what expect() gave. */
 static int agrees(const elementwise *c, const u8 *got, const u8 *d) {
     switch (c->how) {
-    case C_FLOAT: if (isnan(as_value(got, c->bytes)) && isnan(as_value(d, c->bytes))) return 1; break;
+    case C_FLOAT:
+        if (isnan(as_value(got, c->bytes)) && isnan(as_value(d, c->bytes))) return 1;
+        break;
     case C_NEAR: return near(as_value(got, c->bytes), as_value(d, 8), c->rel, c->tiny);
-    case C_HALF: case C_BHALF: case C_HNEAR:
+    case C_HALF:
+    case C_BHALF:
+    case C_HNEAR:
         for (int i = 0; i < c->bytes; i += 2) {
             u16 g, w;
             memcpy(&g, got + i, 2);
             memcpy(&w, d + i, 2);
             const f64 x = c->how == C_BHALF ? BV(g) : HV(g), y = c->how == C_BHALF ? BV(w) : HV(w);
             if (isnan(x) && isnan(y)) continue;
-            if (x == 0 && y == 0 && strstr(c->entry, "relu")) continue; /* the ISA leaves the sign of a clamped -0 open */
+            if (x == 0 && y == 0 && strstr(c->entry, "relu"))
+                continue; /* the ISA leaves the sign of a clamped -0 open */
             if (g == w || (c->how == C_HNEAR && near(x, y, c->rel, c->tiny))) continue;
             return 0;
         }
@@ -215,7 +323,9 @@ static void compare(const char *entry, const u8 *got, const u8 *sim, size_t n, s
     }
     g_compared += n;
     g_other += other;
-    if (other) print_message("%s: %zu of %zu results have other bits than sim's, at most %.2g apart (relative)\n", entry, other, n, far);
+    if (other)
+        print_message("%s: %zu of %zu results have other bits than sim's, at most %.2g apart (relative)\n", entry,
+                      other, n, far);
 }
 
 /* sim: the same module on the software device, or NULL. */
@@ -233,7 +343,10 @@ static void check_elementwise(CUmodule m, CUmodule sim, const elementwise *c) {
     for (unsigned i = 0; i < n; i++) {
         u64 *x = in + i * 4;
         for (int j = 0; k[j]; j++) {
-            const unsigned edge = i < cross ? (j == 0 ? i % e0 : j == 1 ? i / e0 : qm_rng_below(&g, 60)) : qm_rng_below(&g, 100);
+            const unsigned edge = i < cross ? (j == 0   ? i % e0
+                                               : j == 1 ? i / e0
+                                                        : qm_rng_below(&g, 60))
+                                            : qm_rng_below(&g, 100);
             x[j] = all16 ? i : operand(k[j], edge, &g);
         }
     }
@@ -247,15 +360,17 @@ static void check_elementwise(CUmodule m, CUmodule sim, const elementwise *c) {
         memcpy(&got, o, (size_t)c->bytes);
         memcpy(&want, d, 8);
         if (!agrees(c, o, d))
-            fail_msg("%s: a=%llx b=%llx c=%llx: got %llx, want %llx%s (seed %llu)", c->entry, (unsigned long long)in[i * 4],
-                     (unsigned long long)in[i * 4 + 1], (unsigned long long)in[i * 4 + 2], (unsigned long long)got,
-                     (unsigned long long)want, c->how == C_NEAR ? " (as a double, within the bound)" : "", (unsigned long long)g_seed);
+            fail_msg("%s: a=%llx b=%llx c=%llx: got %llx, want %llx%s (seed %llu)", c->entry,
+                     (unsigned long long)in[i * 4], (unsigned long long)in[i * 4 + 1],
+                     (unsigned long long)in[i * 4 + 2], (unsigned long long)got, (unsigned long long)want,
+                     c->how == C_NEAR ? " (as a double, within the bound)" : "", (unsigned long long)g_seed);
         if (sim && !agrees(c, out_sim + (size_t)i * OUT_BYTES, d))
             fail_msg("%s: a=%llx b=%llx c=%llx: right on %s, wrong on the software device (seed %llu)", c->entry,
-                     (unsigned long long)in[i * 4], (unsigned long long)in[i * 4 + 1], (unsigned long long)in[i * 4 + 2],
-                     g_dev->name, (unsigned long long)g_seed);
+                     (unsigned long long)in[i * 4], (unsigned long long)in[i * 4 + 1],
+                     (unsigned long long)in[i * 4 + 2], g_dev->name, (unsigned long long)g_seed);
         for (int b = c->bytes; b < OUT_BYTES; b++)
-            if (o[b] != 0xff) fail_msg("%s: wrote byte %d of its result, which is %d bytes long", c->entry, b, c->bytes);
+            if (o[b] != 0xff)
+                fail_msg("%s: wrote byte %d of its result, which is %d bytes long", c->entry, b, c->bytes);
     }
     if (sim) compare(c->entry, out, out_sim, n, OUT_BYTES, c->bytes, c->how == C_FLOAT || c->how == C_NEAR);
     free(in);
@@ -265,7 +380,8 @@ static void check_elementwise(CUmodule m, CUmodule sim, const elementwise *c) {
 
 static void check_whole(CUmodule m, CUmodule sim, const whole *c) {
     qm_rng g = {g_seed};
-    u8 *in = malloc(c->in_bytes), *out = malloc(c->out_bytes), *want = malloc(c->out_bytes), *out_sim = malloc(c->out_bytes);
+    u8 *in = malloc(c->in_bytes), *out = malloc(c->out_bytes), *want = malloc(c->out_bytes),
+       *out_sim = malloc(c->out_bytes);
     assert_true(in && out && want && out_sim);
     for (unsigned i = 0; i < c->in_bytes; i++) in[i] = (u8)qm_rng_u32(&g);
     if (c->prepare) c->prepare(in);
@@ -279,8 +395,8 @@ static void check_whole(CUmodule m, CUmodule sim, const whole *c) {
             memcpy(&a, (k ? out_sim : out) + i, 4);
             memcpy(&b, want + i, 4);
             if (a != b && !(c->rel > 0 && near(bits_f(a), bits_f(b), c->rel, c->rel)))
-                fail_msg("%s: word %u of the result on %s: got %08x, want %08x (seed %llu)", c->entry, i / 4, k ? "sim" : g_dev->name,
-                         a, b, (unsigned long long)g_seed);
+                fail_msg("%s: word %u of the result on %s: got %08x, want %08x (seed %llu)", c->entry, i / 4,
+                         k ? "sim" : g_dev->name, a, b, (unsigned long long)g_seed);
         }
     if (sim) compare(c->entry, out, out_sim, c->out_bytes / 4, 4, 4, c->rel > 0);
     free(in);
@@ -293,14 +409,21 @@ static char *read_text(const char *path) {
     FILE *f = fopen(path, "rb");
     if (!f) return NULL;
     char *s = calloc(1, 1 << 20);
-    if (s && fread(s, 1, (1 << 20) - 1, f) == 0) { free(s); s = NULL; }
+    if (s && fread(s, 1, (1 << 20) - 1, f) == 0) {
+        free(s);
+        s = NULL;
+    }
     fclose(f);
     return s;
 }
 
-static int chosen(const char *file, const char *entry) { return !g_only || !strcmp(g_only, file) || !strcmp(g_only, entry); }
+static int chosen(const char *file, const char *entry) {
+    return !g_only || !strcmp(g_only, file) || !strcmp(g_only, entry);
+}
 
-static const struct { const char *form, *test; } k_forms[] = {
+static const struct {
+    const char *form, *test;
+} k_forms[] = {
 #define ISA(form, operands, handler, test) {form, #test},
 #include "../../contracts/isa.def"
 #undef ISA
@@ -461,13 +584,16 @@ static int setup(void **state) {
 static int teardown(void **state) {
     (void)state;
     if (g_sim)
-        print_message("check_isa: against sim: %llu results, %llu with other bits\n", (unsigned long long)g_compared, (unsigned long long)g_other);
+        print_message("check_isa: against sim: %llu results, %llu with other bits\n", (unsigned long long)g_compared,
+                      (unsigned long long)g_other);
     qm_device_close(g_sim);
     qm_device_close(g_dev);
     return 0;
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(((const struct CMUnitTest *)a)->name, ((const struct CMUnitTest *)b)->name); }
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const struct CMUnitTest *)a)->name, ((const struct CMUnitTest *)b)->name);
+}
 
 int main(void) {
     enum { MOST = 256 };

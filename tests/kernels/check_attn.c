@@ -14,20 +14,17 @@ typedef struct {
     qm_attn_args a;
 } attn_case;
 
-static size_t k_at(const attn_case *c, uint32_t t, uint32_t kv, uint32_t d)
-{
+static size_t k_at(const attn_case *c, uint32_t t, uint32_t kv, uint32_t d) {
     return ((size_t)c->table[t / 32] * c->n_kv + kv) * 32 * c->hd + (d / 8 * 32 + t % 32) * 8 + d % 8;
 }
 
-static size_t v_at(const attn_case *c, uint32_t t, uint32_t kv, uint32_t d)
-{
+static size_t v_at(const attn_case *c, uint32_t t, uint32_t kv, uint32_t d) {
     return ((size_t)c->table[t / 32] * c->n_kv + kv) * 32 * c->hd + t % 32 * c->hd + d;
 }
 
 /* sparse: the cache slots of no token stay unwritten (for the device's check of such reads) instead of
  * holding NaN. */
-static void make(attn_case *c, int sparse)
-{
+static void make(attn_case *c, int sparse) {
     const uint32_t pos = c->pos, hd = c->hd;
     const size_t n = (size_t)(pos + 1) * c->n_kv * hd;
     c->n_pages = pos / 32 + 1;
@@ -74,27 +71,31 @@ static void make(attn_case *c, int sparse)
     c->a = a;
 }
 
-static void launch(const attn_case *c, unsigned block)
-{
+static void launch(const attn_case *c, unsigned block) {
     chk_launch(chk_kernel(QM_OP_ATTN, -1, (int)c->hd), c->n_kv, c->n_splits, (c->n_head / c->n_kv + 7) / 8, block, 0,
                &c->a);
 }
 
-typedef struct { uint32_t hd, n_head, n_kv, n_splits, pos; unsigned block; float q_scale; double tol; } shape;
+typedef struct {
+    uint32_t hd, n_head, n_kv, n_splits, pos;
+    unsigned block;
+    float q_scale;
+    double tol;
+} shape;
 
-static void one(int checked, shape s)
-{
-    (checked ? chk_begin_checked : chk_begin)("attn hd=%u heads=%u/%u splits=%u pos=%u block=%u q*%g", s.hd,
-                                              s.n_head, s.n_kv, s.n_splits, s.pos, s.block, s.q_scale);
-    attn_case c = {.hd = s.hd, .n_head = s.n_head, .n_kv = s.n_kv, .n_splits = s.n_splits, .pos = s.pos,
-                   .q_scale = s.q_scale};
+static void one(int checked, shape s) {
+    (checked ? chk_begin_checked : chk_begin)("attn hd=%u heads=%u/%u splits=%u pos=%u block=%u q*%g", s.hd, s.n_head,
+                                              s.n_kv, s.n_splits, s.pos, s.block, s.q_scale);
+    attn_case c = {
+        .hd = s.hd, .n_head = s.n_head, .n_kv = s.n_kv, .n_splits = s.n_splits, .pos = s.pos, .q_scale = s.q_scale};
     qm_attn_args r;
     double tol = s.tol != 0 ? s.tol : chk_tolerance(chk_kernel(QM_OP_ATTN, -1, (int)s.hd));
     make(&c, checked);
     launch(&c, s.block);
     chk_ref_args(&r, &c.a, sizeof r);
     qm_ref_attn(&r, &(qm_ref_env){.head_dim = (int)s.hd,
-                                  .grid = {s.n_kv, s.n_splits, (s.n_head / s.n_kv + 7) / 8}, .block = s.block});
+                                  .grid = {s.n_kv, s.n_splits, (s.n_head / s.n_kv + 7) / 8},
+                                  .block = s.block});
     chk_f32(c.a.ml, 2 * (size_t)s.n_head * s.n_splits, tol);
     const float *ml = chk_get(c.a.ml), *rl = chk_twin(c.a.ml);
     for (size_t i = 0; i < (size_t)s.n_head * s.n_splits; i++) {
@@ -106,8 +107,7 @@ static void one(int checked, shape s)
     chk_end();
 }
 
-static void positions(void **state)
-{
+static void positions(void **state) {
     static const uint32_t pos[] = {0, 1, 2, 3, 4, 30, 31, 32, 33, 35, 36, 63, 64, 255, 256, 300};
     static const uint32_t splits[] = {1, 2, 5, 16};
     (void)state;
@@ -118,8 +118,7 @@ static void positions(void **state)
         }
 }
 
-static void groups(void **state)
-{
+static void groups(void **state) {
     static const uint32_t g[] = {1, 2, 3, 7, 8, 9, 12, 16};
     (void)state;
     for (size_t i = 0; i < sizeof g / sizeof *g; i++)
@@ -129,8 +128,7 @@ static void groups(void **state)
         }
 }
 
-static void blocks(void **state)
-{
+static void blocks(void **state) {
     (void)state;
     for (unsigned block = 32; block <= 256; block += 32)
         for (uint32_t hd = 64; hd <= 128; hd += 64) {
@@ -140,8 +138,7 @@ static void blocks(void **state)
 }
 
 /* Scores of several hundred: one token takes all. An f32 score of 400 is off by up to some 1e-4. */
-static void sharp(void **state)
-{
+static void sharp(void **state) {
     (void)state;
     for (uint32_t hd = 64; hd <= 128; hd += 64) {
         one(0, (shape){hd, 8, 1, 3, 200, 256, 100, 2e-4});
@@ -149,8 +146,7 @@ static void sharp(void **state)
     }
 }
 
-static void checked(void **state)
-{
+static void checked(void **state) {
     (void)state;
     one(1, (shape){64, 8, 1, 2, 70, 64, 2, 0});
     one(1, (shape){128, 4, 2, 3, 33, 96, 2, 0});
@@ -158,8 +154,7 @@ static void checked(void **state)
 }
 
 /* attn then combine on the device against softmax(q K / sqrt(hd)) V in double, for several splits. */
-static void whole(void **state)
-{
+static void whole(void **state) {
     (void)state;
     for (uint32_t hd = 64; hd <= 128; hd += 64)
         for (uint32_t splits = 1; splits <= 16; splits += 5) {
@@ -192,8 +187,7 @@ static void whole(void **state)
 }
 
 /* The ledger of attn.ptx: warp instructions a token and kv head, and bytes over the cache's own. */
-static void ledger(void **state)
-{
+static void ledger(void **state) {
     (void)state;
     for (uint32_t hd = 64; hd <= 128; hd += 64) {
         qm_sim_counters n;
@@ -204,8 +198,8 @@ static void ledger(void **state)
         if (chk_counters(chk_kernel(QM_OP_ATTN, -1, (int)hd), &n)) {
             double per = (double)n.warp_insts / 4096, bytes = (double)n.gld_bytes / (4096.0 * 4 * hd);
             print_message("attn hd=%u: %.1f warp instructions a token and kv head, %.3f of the cache's bytes, "
-                          "%.2f shared passes an access\n", hd, per, bytes,
-                          (double)n.shared_wavefronts / (double)n.shared_insts);
+                          "%.2f shared passes an access\n",
+                          hd, per, bytes, (double)n.shared_wavefronts / (double)n.shared_insts);
             if (per > (hd == 128 ? 100 : 56)) chk_fail("%.1f warp instructions a token", per);
             if (bytes > 1.03) chk_fail("%.3f of the cache's bytes were read", bytes);
         }
@@ -213,11 +207,10 @@ static void ledger(void **state)
     }
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(positions), cmocka_unit_test(groups), cmocka_unit_test(blocks), cmocka_unit_test(sharp),
-        cmocka_unit_test(whole), cmocka_unit_test(checked), cmocka_unit_test(ledger),
+        cmocka_unit_test(positions), cmocka_unit_test(groups),  cmocka_unit_test(blocks), cmocka_unit_test(sharp),
+        cmocka_unit_test(whole),     cmocka_unit_test(checked), cmocka_unit_test(ledger),
     };
     return chk_main(tests);
 }

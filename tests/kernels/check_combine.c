@@ -2,10 +2,9 @@
 #include "check.h"
 #include <math.h>
 
-static void one(int checked, uint32_t hd, uint32_t n_head, uint32_t n_splits, int want, int empty)
-{
-    (checked ? chk_begin_checked : chk_begin)("combine hd=%u heads=%u splits=%u want=%d empty=%d", hd, n_head,
-                                              n_splits, want, empty);
+static void one(int checked, uint32_t hd, uint32_t n_head, uint32_t n_splits, int want, int empty) {
+    (checked ? chk_begin_checked : chk_begin)("combine hd=%u heads=%u splits=%u want=%d empty=%d", hd, n_head, n_splits,
+                                              want, empty);
     int k = chk_kernel(QM_OP_COMBINE, -1, (int)hd);
     size_t n = (size_t)n_head * n_splits, out = (size_t)n_head * hd;
     float *acc = chk_normal(n * hd, 20), *ml = chk_tmp(8 * n);
@@ -32,8 +31,7 @@ static void one(int checked, uint32_t hd, uint32_t n_head, uint32_t n_splits, in
     chk_end();
 }
 
-static void shapes(void **state)
-{
+static void shapes(void **state) {
     static const uint32_t splits[] = {1, 2, 3, 8, 33, 64}, heads[] = {1, 2, 32};
     (void)state;
     for (uint32_t hd = 64; hd <= 128; hd += 64)
@@ -41,8 +39,7 @@ static void shapes(void **state)
             for (size_t j = 0; j < sizeof heads / sizeof *heads; j++) one(0, hd, heads[j], splits[i], 3, (int)(i & 1));
 }
 
-static void outputs(void **state)
-{
+static void outputs(void **state) {
     (void)state;
     for (int want = 1; want <= 3; want++) {
         one(0, 64, 3, 5, want, 1);
@@ -50,17 +47,17 @@ static void outputs(void **state)
     }
 }
 
-static void checked(void **state)
-{
+static void checked(void **state) {
     (void)state;
     one(1, 64, 2, 3, 3, 1);
     one(1, 128, 1, 2, 3, 0);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes), cmocka_unit_test(outputs), cmocka_unit_test(checked),
+        cmocka_unit_test(shapes),
+        cmocka_unit_test(outputs),
+        cmocka_unit_test(checked),
     };
     return chk_main(tests);
 }

@@ -1,11 +1,13 @@
 /* check_probe: the sum of every warp exactly, over tails and grids; and that each byte is asked for once. */
 #include "check.h"
 
-static void run(uint32_t n, unsigned grid, unsigned block)
-{
+static void run(uint32_t n, unsigned grid, unsigned block) {
     uint32_t *v = chk_tmp(16 * (size_t)n + 16);
     for (size_t i = 0; i < 4 * (size_t)n; i++) v[i] = qm_rng_u32(chk_rng());
-    qm_probe_args a = {.src = chk_in("src", v, 16 * (size_t)n), .out = chk_out("out", (size_t)grid * block / 8), .n = n}, r;
+    qm_probe_args a = {.src = chk_in("src", v, 16 * (size_t)n),
+                       .out = chk_out("out", (size_t)grid * block / 8),
+                       .n = n},
+                  r;
     chk_launch(chk_kernel(QM_OP_PROBE, -1, 0), grid, 1, 1, block, 0, &a);
     chk_ref_args(&r, &a, sizeof a);
     qm_ref_probe(&r, &(qm_ref_env){.grid = {grid, 1, 1}, .block = block});
@@ -13,8 +15,7 @@ static void run(uint32_t n, unsigned grid, unsigned block)
 }
 
 /* Around one and eight rounds of a grid, where the loops hand over. */
-static void shapes(void **state)
-{
+static void shapes(void **state) {
     static const unsigned grids[] = {1, 2, 5, 33}, blocks[] = {32, 96, 256, 1024};
     (void)state;
     for (int g = 0; g < 4; g++)
@@ -30,8 +31,7 @@ static void shapes(void **state)
         }
 }
 
-static void nothing_out_of_bounds(void **state)
-{
+static void nothing_out_of_bounds(void **state) {
     static const uint32_t ns[] = {1, 63, 64, 511, 512, 513, 1100};
     (void)state;
     for (int i = 0; i < 7; i++) {
@@ -41,8 +41,7 @@ static void nothing_out_of_bounds(void **state)
     }
 }
 
-static void each_byte_once(void **state)
-{
+static void each_byte_once(void **state) {
     const uint32_t n = 3 * 8 * 4 * 256 + 777;
     qm_sim_counters c;
     (void)state;
@@ -52,13 +51,13 @@ static void each_byte_once(void **state)
         if (c.gld_bytes != 16ull * n) chk_fail("%llu bytes asked for, not %u", (unsigned long long)c.gld_bytes, 16 * n);
         if (c.gld_sectors * 32 > 16ull * n + 32 * 32)
             chk_fail("%llu sectors for %u bytes", (unsigned long long)c.gld_sectors, 16 * n);
-        if (c.thread_insts > 10ull * n) chk_fail("%llu thread instructions for %u units", (unsigned long long)c.thread_insts, n);
+        if (c.thread_insts > 10ull * n)
+            chk_fail("%llu thread instructions for %u units", (unsigned long long)c.thread_insts, n);
     }
     chk_end();
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest t[] = {cmocka_unit_test(shapes), cmocka_unit_test(nothing_out_of_bounds),
                                    cmocka_unit_test(each_byte_once)};
     return chk_main(t);

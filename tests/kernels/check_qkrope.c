@@ -6,10 +6,9 @@
 
 static const double theta = 1e6;
 
-static void one(int checked, int hd, uint32_t n_head, uint32_t n_kv, uint32_t parts, uint32_t pos, int norm)
-{
-    (checked ? chk_begin_checked : chk_begin)("qkrope hd=%d heads=%u+2*%u partials=%u pos=%u norm=%d", hd, n_head,
-                                              n_kv, parts, pos, norm);
+static void one(int checked, int hd, uint32_t n_head, uint32_t n_kv, uint32_t parts, uint32_t pos, int norm) {
+    (checked ? chk_begin_checked : chk_begin)("qkrope hd=%d heads=%u+2*%u partials=%u pos=%u norm=%d", hd, n_head, n_kv,
+                                              parts, pos, norm);
     const uint32_t n_ctx = pos + 1, n_pages = pos / 32 + 3, width = (n_head + 2 * n_kv) * (uint32_t)hd;
     const size_t page = (size_t)32 * (size_t)hd, pool = n_pages * n_kv * page;
     int k = chk_kernel(QM_OP_QKROPE, -1, hd);
@@ -61,14 +60,14 @@ static void one(int checked, int hd, uint32_t n_head, uint32_t n_kv, uint32_t pa
     const uint16_t *kr = chk_twin(a.k_pool), *vr = chk_twin(a.v_pool);
     uint32_t other = 0;
     for (size_t i = 0; i < pool; i++) other += (kd[i] != kr[i]) + (vd[i] != vr[i]);
-    if (other > 2 + n_kv * (uint32_t)hd / 50) chk_fail("%u of %u cache elements differ", other, 2 * n_kv * (uint32_t)hd);
+    if (other > 2 + n_kv * (uint32_t)hd / 50)
+        chk_fail("%u of %u cache elements differ", other, 2 * n_kv * (uint32_t)hd);
     chk_f16(a.k_pool, pool, chk_tolerance(k)); /* partials may cancel: more than a step of a small value */
     chk_f16(a.v_pool, pool, chk_tolerance(k));
     chk_end();
 }
 
-static void positions(void **state)
-{
+static void positions(void **state) {
     static const uint32_t pos[] = {0, 1, 7, 31, 32, 33, 63, 64, 255, 256, 257, 1000, 5119};
     (void)state;
     for (size_t i = 0; i < sizeof pos / sizeof *pos; i++) {
@@ -78,8 +77,7 @@ static void positions(void **state)
     one(0, 128, 2, 1, 1, 40959, 3);
 }
 
-static void shapes(void **state)
-{
+static void shapes(void **state) {
     (void)state;
     for (int hd = 64; hd <= 128; hd += 64) {
         one(0, hd, 1, 1, 1, 40, 3);
@@ -91,16 +89,19 @@ static void shapes(void **state)
 
 /* A head with a NaN, an infinity or a sum of squares that overflows is NaN from end to end, as its reference is; its
  * neighbours are as they were. */
-static void nonfinite(void **state)
-{
+static void nonfinite(void **state) {
     (void)state;
     for (int hd = 64; hd <= 128; hd += 64)
         for (int c = 0; c < 3; c++) {
-            const uint32_t n_head = 2, n_kv = 1, at = (uint32_t)hd + 5, key = 2 * (uint32_t)hd + 9, page = 32 * (uint32_t)hd;
+            const uint32_t n_head = 2, n_kv = 1, at = (uint32_t)hd + 5, key = 2 * (uint32_t)hd + 9,
+                           page = 32 * (uint32_t)hd;
             const size_t rope_n = (size_t)(QM_ROPE_FINE + 1) * (size_t)hd;
             chk_begin("qkrope hd=%d %s", hd, c == 2 ? "overflow" : c ? "inf" : "nan");
             int k = chk_kernel(QM_OP_QKROPE, -1, hd);
-            float *rope = chk_tmp(4 * rope_n), *qkv = chk_normal(4 * (size_t)hd, 1), bad = c == 2 ? 2e19f : c ? INFINITY : NAN;
+            float *rope = chk_tmp(4 * rope_n), *qkv = chk_normal(4 * (size_t)hd, 1),
+                  bad = c == 2 ? 2e19f
+                        : c    ? INFINITY
+                               : NAN;
             double *freq = chk_tmp(sizeof *freq * (size_t)hd / 2);
             for (int i = 0; i < hd / 2; i++) freq[i] = pow(theta, -2.0 * i / hd);
             qm_rope_table(rope, freq, hd, 1);
@@ -122,7 +123,8 @@ static void nonfinite(void **state)
                 const float *q = ref ? chk_twin(a.q_out) : chk_get(a.q_out);
                 const uint16_t *kd = ref ? chk_twin(a.k_pool) : chk_get(a.k_pool);
                 for (int i = 0; i < hd; i++) {
-                    if (isnan(q[i]) || !isnan(q[hd + i])) chk_fail("ref %d: q[%d] = %g in head 0, %g in head 1", ref, i, q[i], q[hd + i]);
+                    if (isnan(q[i]) || !isnan(q[hd + i]))
+                        chk_fail("ref %d: q[%d] = %g in head 0, %g in head 1", ref, i, q[i], q[hd + i]);
                     uint16_t h = kd[i / 8 * 256 + i % 8];
                     if ((h & 0x7c00) != 0x7c00 || !(h & 0x3ff)) chk_fail("ref %d: k[%d] = %04x", ref, i, h);
                 }
@@ -131,16 +133,14 @@ static void nonfinite(void **state)
         }
 }
 
-static void checked(void **state)
-{
+static void checked(void **state) {
     (void)state;
     one(1, 64, 4, 2, 2, 33, 3);
     one(1, 128, 4, 2, 1, 31, 0);
 }
 
 /* The table's two levels against the angle itself, computed in double. */
-static void rope_table(void **state)
-{
+static void rope_table(void **state) {
     enum { HD = 128, N = 1 << 16 };
     (void)state;
     chk_begin("rope table");
@@ -159,11 +159,10 @@ static void rope_table(void **state)
     chk_end();
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rope_table), cmocka_unit_test(positions), cmocka_unit_test(shapes),
-        cmocka_unit_test(nonfinite), cmocka_unit_test(checked),
+        cmocka_unit_test(nonfinite),  cmocka_unit_test(checked),
     };
     return chk_main(tests);
 }

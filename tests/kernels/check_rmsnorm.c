@@ -6,10 +6,9 @@
 
 enum { WANT_XOUT = 1, WANT_Y = 2, WANT_YQ = 4, IN_PLACE = 8 };
 
-static void one(int checked, uint32_t n, uint32_t parts, unsigned block, int want, float scale)
-{
-    (checked ? chk_begin_checked : chk_begin)("rmsnorm n=%u partials=%u block=%u want=%d scale=%g", n, parts,
-                                              block, want, scale);
+static void one(int checked, uint32_t n, uint32_t parts, unsigned block, int want, float scale) {
+    (checked ? chk_begin_checked : chk_begin)("rmsnorm n=%u partials=%u block=%u want=%d scale=%g", n, parts, block,
+                                              want, scale);
     int k = chk_kernel(QM_OP_RMSNORM, -1, 0);
     float *x = chk_normal(n, scale), *p = chk_normal((size_t)n * parts, scale), *w = chk_normal(n, 1);
     if (n >= 96)
@@ -33,8 +32,7 @@ static void one(int checked, uint32_t n, uint32_t parts, unsigned block, int wan
     chk_end();
 }
 
-static void shapes(void **state)
-{
+static void shapes(void **state) {
     static const uint32_t ns[] = {32, 64, 96, 512, 2048, 4096, 5120};
     (void)state;
     for (size_t i = 0; i < sizeof ns / sizeof *ns; i++) {
@@ -56,8 +54,7 @@ static void blocks(void **state) /* several slots; warps without elements */
     }
 }
 
-static void outputs(void **state)
-{
+static void outputs(void **state) {
     (void)state;
     for (int want = 0; want < 16; want++)
         if (want & 7 && (!(want & IN_PLACE) || want & WANT_XOUT)) {
@@ -66,15 +63,13 @@ static void outputs(void **state)
         }
 }
 
-static void magnitudes(void **state)
-{
+static void magnitudes(void **state) {
     static const float scales[] = {1e-12f, 1e-4f, 30.0f, 1e6f, 1e15f};
     (void)state;
     for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) one(0, 512, 1, 256, 7, scales[i]);
 }
 
-static void checked(void **state)
-{
+static void checked(void **state) {
     (void)state;
     one(1, 96, 2, 128, 7, 1);
     one(1, 512, 2, 64, 7 | IN_PLACE, 1);
@@ -83,8 +78,7 @@ static void checked(void **state)
 
 /* A NaN or inf must reach every output: rms makes all of y non-finite, and every d of yq. So must an overflow of the sum
  * of squares: 1 / sqrt(inf) is 0, and would hide it behind zeros. The reference says the same. */
-static void nonfinite(void **state)
-{
+static void nonfinite(void **state) {
     (void)state;
     for (int c = 0; c < 3; c++) {
         const uint32_t n = 128;
@@ -115,8 +109,7 @@ static void nonfinite(void **state)
     }
 }
 
-static void ledger(void **state)
-{
+static void ledger(void **state) {
     qm_sim_counters c;
     (void)state;
     chk_begin_counted("rmsnorm ledger");
@@ -137,12 +130,10 @@ static void ledger(void **state)
     chk_end();
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes), cmocka_unit_test(blocks), cmocka_unit_test(outputs),
-        cmocka_unit_test(magnitudes), cmocka_unit_test(nonfinite), cmocka_unit_test(checked),
-        cmocka_unit_test(ledger),
+        cmocka_unit_test(shapes),    cmocka_unit_test(blocks),  cmocka_unit_test(outputs), cmocka_unit_test(magnitudes),
+        cmocka_unit_test(nonfinite), cmocka_unit_test(checked), cmocka_unit_test(ledger),
     };
     return chk_main(tests);
 }

@@ -4,23 +4,34 @@
 #include <string.h>
 
 typedef void (*fill_fn)(float *x, size_t n);
-static void fill_normal(float *x, size_t n) { for (size_t i = 0; i < n; i++) x[i] = 3 * qm_rng_normal(chk_rng()); }
-static void fill_equal(float *x, size_t n) { for (size_t i = 0; i < n; i++) x[i] = 0.75f; }
-static void fill_few(float *x, size_t n) { for (size_t i = 0; i < n; i++) x[i] = (float)qm_rng_below(chk_rng(), 4) - 2; }
-static void fill_zeros(float *x, size_t n) { for (size_t i = 0; i < n; i++) x[i] = i % 2 ? 0.0f : -0.0f; }
-static void fill_hot(float *x, size_t n)
-{
+static void fill_normal(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = 3 * qm_rng_normal(chk_rng());
+}
+static void fill_equal(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = 0.75f;
+}
+static void fill_few(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = (float)qm_rng_below(chk_rng(), 4) - 2;
+}
+static void fill_zeros(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = i % 2 ? 0.0f : -0.0f;
+}
+static void fill_hot(float *x, size_t n) {
     for (size_t i = 0; i < n; i++) x[i] = -90;
     x[qm_rng_below(chk_rng(), (uint32_t)n)] = 90;
 }
-static void fill_wide(float *x, size_t n)
-{
+static void fill_wide(float *x, size_t n) {
     for (size_t i = 0; i < n; i++) x[i] = ldexpf(qm_rng_unit(chk_rng()), (int)qm_rng_below(chk_rng(), 40) - 20);
 }
-static void fill_rising(float *x, size_t n) { for (size_t i = 0; i < n; i++) x[i] = (float)i / 64; }
-static const struct { const char *name; fill_fn fill; } fills[] = {
-    {"normal", fill_normal}, {"equal", fill_equal}, {"few", fill_few}, {"zeros", fill_zeros},
-    {"hot", fill_hot}, {"wide", fill_wide}, {"rising", fill_rising},
+static void fill_rising(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = (float)i / 64;
+}
+static const struct {
+    const char *name;
+    fill_fn fill;
+} fills[] = {
+    {"normal", fill_normal}, {"equal", fill_equal}, {"few", fill_few},       {"zeros", fill_zeros},
+    {"hot", fill_hot},       {"wide", fill_wide},   {"rising", fill_rising},
 };
 enum { N_FILLS = sizeof fills / sizeof *fills };
 
@@ -31,8 +42,7 @@ static void sums_to_one(const float *w, uint32_t n) {
     if (!(fabs(sum - 1) < 1e-6)) chk_fail("the weights sum to 1 %+g", sum - 1);
 }
 
-static void one(int checked, uint32_t n, uint32_t used, uint32_t parts, int f)
-{
+static void one(int checked, uint32_t n, uint32_t used, uint32_t parts, int f) {
     (checked ? chk_begin_checked : chk_begin)("router n=%u used=%u partials=%u %s", n, used, parts, fills[f].name);
     int k = chk_kernel(QM_OP_ROUTER, -1, 0);
     float *x = chk_tmp(4 * n * parts);
@@ -50,8 +60,7 @@ static void one(int checked, uint32_t n, uint32_t used, uint32_t parts, int f)
     chk_end();
 }
 
-static void shapes(void **state)
-{
+static void shapes(void **state) {
     static const uint32_t ns[] = {1, 2, 8, 31, 32, 33, 60, 64, 127, 128, 129, 256, 257, 384, 385, 511, 512};
     static const uint32_t ks[] = {1, 2, 8, 31, 32};
     (void)state;
@@ -63,8 +72,7 @@ static void shapes(void **state)
             }
 }
 
-static void ties(void **state)
-{
+static void ties(void **state) {
     (void)state;
     for (int f = 1; f < N_FILLS; f++) {
         one(0, 128, 8, 1, f);
@@ -74,16 +82,14 @@ static void ties(void **state)
     }
 }
 
-static void checked(void **state)
-{
+static void checked(void **state) {
     (void)state;
     one(1, 8, 2, 2, 0);
     one(1, 128, 8, 1, 0);
 }
 
 /* Whatever the logits, ids are distinct and in range; a NaN makes the weights NaN. */
-static void nonfinite(void **state)
-{
+static void nonfinite(void **state) {
     static const float bad[] = {NAN, INFINITY, -INFINITY};
     (void)state;
     for (int b = 0; b < 3; b++)
@@ -111,8 +117,7 @@ static void nonfinite(void **state)
         }
 }
 
-static void ledger(void **state)
-{
+static void ledger(void **state) {
     qm_sim_counters c;
     (void)state;
     chk_begin_counted("router ledger");
@@ -129,11 +134,10 @@ static void ledger(void **state)
     chk_end();
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes), cmocka_unit_test(ties), cmocka_unit_test(nonfinite), cmocka_unit_test(checked),
-        cmocka_unit_test(ledger),
+        cmocka_unit_test(shapes),  cmocka_unit_test(ties),   cmocka_unit_test(nonfinite),
+        cmocka_unit_test(checked), cmocka_unit_test(ledger),
     };
     return chk_main(tests);
 }

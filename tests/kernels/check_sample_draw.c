@@ -8,7 +8,8 @@ static void compare_kept(const smp_task *t, uint32_t *skipped) {
     smp_place(&b, t);
     smp_step(&b, t);
     ora_kept o = ora_keep(t->x, t->n, &t->s, t->tokens, t->pos);
-    uint32_t differ = ora_differ(&o, chk_get(b.scan.keys), t->n, smp_word64(chk_get(b.scan.work), QM_WORK_LAST), &b.w.p);
+    uint32_t differ =
+        ora_differ(&o, chk_get(b.scan.keys), t->n, smp_word64(chk_get(b.scan.work), QM_WORK_LAST), &b.w.p);
     uint32_t id = ((const uint32_t *)chk_get(b.scan.tokens))[t->pos + 1];
     int near = o.near, kept = id < t->n && o.kept[id];
     ora_free(&o);
@@ -59,8 +60,14 @@ static void every_k(void **state) { /* ties at the k-th place, for every k */
     (void)state;
     for (int kind = 0; kind < ORA_N_KINDS; kind++)
         for (int32_t k = 1; k <= 41; k += kind == ORA_TIES || kind == ORA_EQUAL ? 1 : 8) {
-            smp_task t = {.n = 40, .pos = 3, .scan_grid = 2, .scan_block = 32, .draw_grid = 2, .draw_block = 32, .force_draw = 1,
-                      .s = ORA_HOW(1, k, 1, 0, 1, 0, (uint64_t)k)};
+            smp_task t = {.n = 40,
+                          .pos = 3,
+                          .scan_grid = 2,
+                          .scan_block = 32,
+                          .draw_grid = 2,
+                          .draw_block = 32,
+                          .force_draw = 1,
+                          .s = ORA_HOW(1, k, 1, 0, 1, 0, (uint64_t)k)};
             smp_begin(&t, ora_kind_name[kind], 0);
             t.x = smp_logits(t.n, kind);
             compare_kept(&t, &skipped);
@@ -75,7 +82,12 @@ static void crossings(void **state) {
         for (int side = -1; side <= 1; side++) {
             double p = side < 0 ? nextafter(i / 64.0, 0) : side ? nextafter(i / 64.0, 2) : i / 64.0;
             if (p > 1) continue;
-            smp_task t = {.n = 64, .scan_grid = 1, .scan_block = 64, .draw_grid = 1, .draw_block = 64, .s = ORA_HOW(1, 0, p, 0, 1, 0, 5)};
+            smp_task t = {.n = 64,
+                          .scan_grid = 1,
+                          .scan_block = 64,
+                          .draw_grid = 1,
+                          .draw_block = 64,
+                          .s = ORA_HOW(1, 0, p, 0, 1, 0, 5)};
             smp_begin(&t, "crossing", 0);
             t.x = smp_logits(64, ORA_EQUAL);
             smp_placed b;
@@ -98,13 +110,20 @@ static void slow_path(void **state) {
         qm_sampling s;
         int slow; /* of the two steps */
     } c[] = {
-        {ORA_EQUAL, 9001, ORA_HOW(1, 0, 1, 0, 1, 0, 1), 2},         {ORA_EQUAL, 9001, ORA_HOW(1, 5000, 0.9, 0, 1, 0, 2), 2},
-        {ORA_EQUAL, 9001, ORA_HOW(1, 40, 1, 0, 1, 0, 3), 2},        {ORA_FLAT, 9001, ORA_HOW(1, 0, 0.95, 0.5, 1, 0, 4), 2},
-        {ORA_NORMAL, 20002, ORA_HOW(1000, 0, 0.9, 0, 1, 0, 5), 2},  {ORA_NORMAL, 20002, ORA_HOW(1000, 9000, 0.5, 0, 1, 0, 6), 2},
-        {ORA_TIES, 20002, ORA_HOW(1, 6000, 0.99, 0.01, 1, 0, 7), 2}, {ORA_NEG_INF, 20002, ORA_HOW(900, 0, 0.99, 0, 1, 0, 8), 2},
-        {ORA_ALL_NEG_INF, 9001, ORA_HOW(1, 0, 0.3, 0, 1, 0, 9), 2}, {ORA_NORMAL, 20002, ORA_HOW(0.3f, 0, 0.95, 0, 1, 0, 10), 0},
-        {ORA_NORMAL, 20002, ORA_HOW(0.8f, 40, 0.95, 0.05f, 1, 0, 11), 0}, {ORA_PEAKED, 151936, ORA_HOW(0.7f, 20, 0.8, 0, 1, 0, 12), 0},
-        {ORA_NORMAL, 151936, ORA_HOW(500, 0, 0.5, 0, 1, 0, 13), 2}, {ORA_HUGE, 9001, ORA_HOW(1, 0, 0.9, 0, 1, 0, 14), 0},
+        {ORA_EQUAL, 9001, ORA_HOW(1, 0, 1, 0, 1, 0, 1), 2},
+        {ORA_EQUAL, 9001, ORA_HOW(1, 5000, 0.9, 0, 1, 0, 2), 2},
+        {ORA_EQUAL, 9001, ORA_HOW(1, 40, 1, 0, 1, 0, 3), 2},
+        {ORA_FLAT, 9001, ORA_HOW(1, 0, 0.95, 0.5, 1, 0, 4), 2},
+        {ORA_NORMAL, 20002, ORA_HOW(1000, 0, 0.9, 0, 1, 0, 5), 2},
+        {ORA_NORMAL, 20002, ORA_HOW(1000, 9000, 0.5, 0, 1, 0, 6), 2},
+        {ORA_TIES, 20002, ORA_HOW(1, 6000, 0.99, 0.01, 1, 0, 7), 2},
+        {ORA_NEG_INF, 20002, ORA_HOW(900, 0, 0.99, 0, 1, 0, 8), 2},
+        {ORA_ALL_NEG_INF, 9001, ORA_HOW(1, 0, 0.3, 0, 1, 0, 9), 2},
+        {ORA_NORMAL, 20002, ORA_HOW(0.3f, 0, 0.95, 0, 1, 0, 10), 0},
+        {ORA_NORMAL, 20002, ORA_HOW(0.8f, 40, 0.95, 0.05f, 1, 0, 11), 0},
+        {ORA_PEAKED, 151936, ORA_HOW(0.7f, 20, 0.8, 0, 1, 0, 12), 0},
+        {ORA_NORMAL, 151936, ORA_HOW(500, 0, 0.5, 0, 1, 0, 13), 2},
+        {ORA_HUGE, 9001, ORA_HOW(1, 0, 0.9, 0, 1, 0, 14), 0},
         {ORA_TIES, 501, ORA_HOW(1, 40, 1, 1, 1, 0, 15), 0},
     };
     /* the same where the temperature comes last, top_k behind top_p, min_p before it */
@@ -128,7 +147,12 @@ static void slow_path(void **state) {
     };
     (void)state;
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
-        smp_task t = {.n = c[i].n, .scan_grid = 9 + c[i].n / QM_SAMPLE_RANGE, .scan_block = 256, .draw_grid = 5, .draw_block = 1024, .s = c[i].s};
+        smp_task t = {.n = c[i].n,
+                      .scan_grid = 9 + c[i].n / QM_SAMPLE_RANGE,
+                      .scan_block = 256,
+                      .draw_grid = 5,
+                      .draw_block = 1024,
+                      .s = c[i].s};
         smp_begin(&t, ora_kind_name[c[i].kind], 0);
         t.x = smp_logits(t.n, c[i].kind);
         uint32_t slow = smp_both(&t);
@@ -142,7 +166,8 @@ static void slow_path(void **state) {
         smp_begin(&t, m[i].chain, 0);
         t.x = smp_logits(t.n, m[i].kind);
         uint32_t slow = smp_both(&t);
-        if (slow != (uint32_t)m[i].slow) fail_msg("case %zu, %s: %u steps took the slow path, not %d", i, m[i].chain, slow, m[i].slow);
+        if (slow != (uint32_t)m[i].slow)
+            fail_msg("case %zu, %s: %u steps took the slow path, not %d", i, m[i].chain, slow, m[i].slow);
         smp_begin(&t, m[i].chain, 0);
         t.x = smp_logits(t.n, m[i].kind);
         compare_kept(&t, &skipped);
@@ -162,7 +187,12 @@ static void draws(void **state) {
     float *x = NULL;
     (void)state;
     for (int k = 0; k < 4; k++) {
-        smp_task t = {.n = N, .scan_grid = 1, .scan_block = 32, .draw_grid = 1, .draw_block = 32, .s = ORA_HOW(0.9f, 40, 0.95, 0.02, 1, 0, 0)};
+        smp_task t = {.n = N,
+                      .scan_grid = 1,
+                      .scan_block = 32,
+                      .draw_grid = 1,
+                      .draw_block = 32,
+                      .s = ORA_HOW(0.9f, 40, 0.95, 0.02, 1, 0, 0)};
         t.s.seed = who[k].seed;
         t.seq = who[k].seq;
         chk_begin("sample draws"); /* the same name: the same logits */
@@ -175,7 +205,8 @@ static void draws(void **state) {
         qm_sample_order(items, chk_twin(b.scan.keys), N);
         qm_sample_kept kept = qm_sample_keep(items, N, &b.w.p);
         for (uint32_t i = 0; i < DRAWS; i++) {
-            uint32_t pos = i % SMP_CTX; /* far positions: the tokens' buffer is short, so the counter's other word moves */
+            uint32_t pos =
+                i % SMP_CTX; /* far positions: the tokens' buffer is short, so the counter's other word moves */
             b.w.p.seq = t.seq + 2 * (i / SMP_CTX);
             b.st[0] = pos;
             memcpy((char *)b.st + QM_STATE_MODE, &b.w, sizeof b.w);
@@ -197,11 +228,18 @@ static void draws(void **state) {
 }
 
 static void checked(void **state) {
-    static const qm_sampling s[] = {ORA_HOW(0, 40, 0.9, 0.1, 1.2f, 3, 1), ORA_HOW(1, 0, 0.9, 0.05, 1.2f, 3, 1), ORA_HOW(1, 5, 0.9, 0, 1, 0, 1), ORA_HOW(1, 0, 1, 0, 1, 0, 1)};
+    static const qm_sampling s[] = {ORA_HOW(0, 40, 0.9, 0.1, 1.2f, 3, 1), ORA_HOW(1, 0, 0.9, 0.05, 1.2f, 3, 1),
+                                    ORA_HOW(1, 5, 0.9, 0, 1, 0, 1), ORA_HOW(1, 0, 1, 0, 1, 0, 1)};
     (void)state;
     for (size_t i = 0; i < sizeof s / sizeof *s; i++)
         for (int kind = ORA_NORMAL; kind <= ORA_TIES; kind += 3) {
-            smp_task t = {.n = 301 + (uint32_t)i, .pos = 4, .scan_grid = 3, .scan_block = 64, .draw_grid = 3, .draw_block = 64, .s = s[i]};
+            smp_task t = {.n = 301 + (uint32_t)i,
+                          .pos = 4,
+                          .scan_grid = 3,
+                          .scan_block = 64,
+                          .draw_grid = 3,
+                          .draw_block = 64,
+                          .s = s[i]};
             for (uint32_t j = 0; j < 5; j++) t.tokens[j] = 60 * j;
             smp_begin(&t, "checked", 1);
             t.x = smp_logits(t.n, kind);
@@ -209,7 +247,12 @@ static void checked(void **state) {
         }
     static const qm_logit_bias bias[] = {{0, 2}, {60, -INFINITY}, {300, 1}};
     for (int temp = 0; temp < 2; temp++) { /* biases, counts and two temperatures */
-        smp_task t = {.n = 302, .pos = 4, .scan_grid = 3, .scan_block = 64, .draw_grid = 3, .draw_block = 64,
+        smp_task t = {.n = 302,
+                      .pos = 4,
+                      .scan_grid = 3,
+                      .scan_block = 64,
+                      .draw_grid = 3,
+                      .draw_block = 64,
                       .s = ORA_HOW((float)(2 * temp), 0, 0.9, 0.05, 1.2f, 3, 1)};
         qm_err e;
         t.s.presence_penalty = t.s.frequency_penalty = 0.5f;
@@ -222,7 +265,13 @@ static void checked(void **state) {
         smp_both(&t);
     }
     /* and the slow path: more equals than candidates */
-    smp_task t = {.n = 4200, .pos = 4, .scan_grid = 2, .scan_block = 64, .draw_grid = 2, .draw_block = 256, .s = ORA_HOW(1, 4150, 0.5, 0, 1, 0, 3)};
+    smp_task t = {.n = 4200,
+                  .pos = 4,
+                  .scan_grid = 2,
+                  .scan_block = 64,
+                  .draw_grid = 2,
+                  .draw_block = 256,
+                  .s = ORA_HOW(1, 4150, 0.5, 0, 1, 0, 3)};
     smp_begin(&t, "checked", 1);
     t.x = smp_logits(t.n, ORA_EQUAL);
     assert_int_equal(smp_both(&t), 2);
@@ -256,8 +305,13 @@ static void ledger(void **state) {
     const uint32_t n = 151936;
     (void)state;
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
-        smp_task t = {.n = n, .pos = 100, .scan_grid = qm_launch_sample_scan(n).grid[0], .scan_block = 256,
-                  .draw_grid = qm_launch_sample_draw(n).grid[0], .draw_block = 1024, .s = c[i].s};
+        smp_task t = {.n = n,
+                      .pos = 100,
+                      .scan_grid = qm_launch_sample_scan(n).grid[0],
+                      .scan_block = 256,
+                      .draw_grid = qm_launch_sample_draw(n).grid[0],
+                      .draw_block = 1024,
+                      .s = c[i].s};
         qm_sim_counters s, d;
         chk_begin_counted("sample ledger %s", c[i].what);
         t.x = smp_logits(n, c[i].kind);
@@ -273,12 +327,14 @@ static void ledger(void **state) {
             double ps = 32.0 * (double)s.warp_insts / n, pd = 32.0 * (double)d.warp_insts / n;
             double insts = 32.0 * (double)(s.warp_insts + d.warp_insts);
             double bytes = (double)(s.gld_bytes + s.gst_bytes + d.gld_bytes + d.gst_bytes);
-            print_message("%-34s scan %6.2f, draw %7.2f thread instructions a logit; %5.2f MB; of a step %.2f%% and %.2f%%\n",
-                          c[i].what, ps, pd, bytes * 1e-6, 100 * insts / step_insts, 100 * bytes / step_bytes);
+            print_message(
+                "%-34s scan %6.2f, draw %7.2f thread instructions a logit; %5.2f MB; of a step %.2f%% and %.2f%%\n",
+                c[i].what, ps, pd, bytes * 1e-6, 100 * insts / step_insts, 100 * bytes / step_bytes);
             if (ps > c[i].scan || pd > c[i].draw) chk_fail("%.2f and %.2f thread instructions a logit", ps, pd);
             if (insts > 0.02 * step_insts || bytes > 0.02 * step_bytes) chk_fail("more than 2%% of a step");
             /* greedy is one pass: the logits, and little else */
-            if (!b.w.p.mode && bytes > 4.3 * n + 4.0 * c[i].n_bias * t.scan_grid) chk_fail("%.0f bytes for %u logits", bytes, n);
+            if (!b.w.p.mode && bytes > 4.3 * n + 4.0 * c[i].n_bias * t.scan_grid)
+                chk_fail("%.0f bytes for %u logits", bytes, n);
         }
         chk_end();
     }
@@ -286,8 +342,9 @@ static void ledger(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kept_sets), cmocka_unit_test(every_k), cmocka_unit_test(crossings), cmocka_unit_test(slow_path),
-        cmocka_unit_test(draws),     cmocka_unit_test(checked), cmocka_unit_test(ledger),
+        cmocka_unit_test(kept_sets), cmocka_unit_test(every_k), cmocka_unit_test(crossings),
+        cmocka_unit_test(slow_path), cmocka_unit_test(draws),   cmocka_unit_test(checked),
+        cmocka_unit_test(ledger),
     };
     return chk_main(tests);
 }

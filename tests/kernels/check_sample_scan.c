@@ -10,14 +10,24 @@ static void greedy_shapes(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof ns / sizeof *ns; i++)
         for (size_t j = 0; j < sizeof grids / sizeof *grids; j++) {
-            smp_task t = {.n = ns[i], .pos = (uint32_t)(i + j), .scan_grid = grids[j] + ns[i] / QM_SAMPLE_RANGE, .scan_block = 256, .draw_grid = 2,
-                      .draw_block = 64, .s = smp_greedy};
+            smp_task t = {.n = ns[i],
+                          .pos = (uint32_t)(i + j),
+                          .scan_grid = grids[j] + ns[i] / QM_SAMPLE_RANGE,
+                          .scan_block = 256,
+                          .draw_grid = 2,
+                          .draw_block = 64,
+                          .s = smp_greedy};
             smp_begin(&t, "greedy", 0);
             t.x = smp_logits(t.n, ORA_NORMAL);
             smp_both(&t);
         }
     for (unsigned block = 32; block <= 1024; block *= 2) {
-        smp_task t = {.n = 5003, .scan_grid = 1 + 1024 / block, .scan_block = block, .draw_grid = 1, .draw_block = 32, .s = smp_greedy};
+        smp_task t = {.n = 5003,
+                      .scan_grid = 1 + 1024 / block,
+                      .scan_block = block,
+                      .draw_grid = 1,
+                      .draw_block = 32,
+                      .s = smp_greedy};
         smp_begin(&t, "greedy", 0);
         t.x = smp_logits(t.n, ORA_TIES);
         smp_both(&t);
@@ -28,7 +38,13 @@ static void greedy_kinds(void **state) {
     (void)state;
     for (int kind = 0; kind < ORA_N_KINDS; kind++)
         for (int penal = 0; penal < 2; penal++) {
-            smp_task t = {.n = 1003, .pos = 20, .scan_grid = 5, .scan_block = 64, .draw_grid = 1, .draw_block = 32, .s = smp_greedy};
+            smp_task t = {.n = 1003,
+                          .pos = 20,
+                          .scan_grid = 5,
+                          .scan_block = 64,
+                          .draw_grid = 1,
+                          .draw_block = 32,
+                          .s = smp_greedy};
             t.s.repeat_penalty = penal ? 1.5f : 1;
             for (uint32_t i = 0; i <= 20; i++) t.tokens[i] = 7 * i;
             smp_begin(&t, ora_kind_name[kind], 0);
@@ -56,8 +72,13 @@ static void nonfinite(void **state) {
     for (int b = 0; b < 4; b++)
         for (uint32_t where = 0; where < 5; where++)
             for (int mode = 0; mode < 2; mode++) {
-                smp_task t = {.n = 1001, .pos = 1, .scan_grid = 4, .scan_block = 64, .draw_grid = 2, .draw_block = 64,
-                          .s = mode ? smp_plain : smp_greedy};
+                smp_task t = {.n = 1001,
+                              .pos = 1,
+                              .scan_grid = 4,
+                              .scan_block = 64,
+                              .draw_grid = 2,
+                              .draw_block = 64,
+                              .s = mode ? smp_plain : smp_greedy};
                 if (where & 1) t.s.top_k = 7;
                 smp_begin(&t, "non-finite", 0);
                 float *x = smp_logits(t.n, ORA_NORMAL);
@@ -82,10 +103,16 @@ static void window(void **state) {
     for (size_t a = 0; a < sizeof lasts / sizeof *lasts; a++)
         for (size_t b = 0; b < 3; b++)
             for (uint32_t pos = 0; pos < 290; pos += 47) {
-                smp_task t = {.n = 611, .pos = pos, .scan_grid = 3, .scan_block = 96, .draw_grid = 1, .draw_block = 128,
-                          .s = ORA_HOW(1, 0, 1, 0, penalties[b], lasts[a], 42)};
+                smp_task t = {.n = 611,
+                              .pos = pos,
+                              .scan_grid = 3,
+                              .scan_block = 96,
+                              .draw_grid = 1,
+                              .draw_block = 128,
+                              .s = ORA_HOW(1, 0, 1, 0, penalties[b], lasts[a], 42)};
                 smp_begin(&t, "window", 0);
-                for (uint32_t i = 0; i <= SMP_CTX; i++) t.tokens[i] = qm_rng_below(chk_rng(), i % 5 ? 40 : 700); /* some beyond n */
+                for (uint32_t i = 0; i <= SMP_CTX; i++)
+                    t.tokens[i] = qm_rng_below(chk_rng(), i % 5 ? 40 : 700); /* some beyond n */
                 t.x = smp_logits(t.n, ORA_NORMAL);
                 smp_both(&t);
             }
@@ -98,16 +125,23 @@ static void biases(void **state) {
     (void)state;
     for (uint32_t n_bias = 0; n_bias <= QM_SAMPLE_BIASES; n_bias = n_bias ? n_bias * 4 : 1)
         for (int k = 0; k < 8; k++) {
-            smp_task t = {.n = 5003, .pos = 280, .scan_grid = 3 + (unsigned)k, .scan_block = 64u << (k & 3), .draw_grid = 1, .draw_block = 32,
+            smp_task t = {.n = 5003,
+                          .pos = 280,
+                          .scan_grid = 3 + (unsigned)k,
+                          .scan_block = 64u << (k & 3),
+                          .draw_grid = 1,
+                          .draw_block = 32,
                           .s = ORA_HOW((float)(k & 1), 0, 1, 0, k & 2 ? 1.3f : 1, k & 4 ? -1 : 50, 42)};
             t.s.presence_penalty = k % 3 ? 0.7f : 0;
             t.s.frequency_penalty = k % 5 ? 0.11f : 0;
             t.s.bias = bias;
             t.s.n_bias = n_bias;
             smp_begin(&t, "biases", 0);
-            for (uint32_t i = 0; i < n_bias; i++) bias[i] = (qm_logit_bias){(i * 4001 + 7) % t.n, (float)qm_rng_below(chk_rng(), 9) - 4};
+            for (uint32_t i = 0; i < n_bias; i++)
+                bias[i] = (qm_logit_bias){(i * 4001 + 7) % t.n, (float)qm_rng_below(chk_rng(), 9) - 4};
             if (n_bias > 1) bias[1].bias = -INFINITY;
-            for (uint32_t i = 0; i <= SMP_CTX; i++) t.tokens[i] = k == 7 ? 7 : 7 + 4001 * qm_rng_below(chk_rng(), 9) % t.n;
+            for (uint32_t i = 0; i <= SMP_CTX; i++)
+                t.tokens[i] = k == 7 ? 7 : 7 + 4001 * qm_rng_below(chk_rng(), 9) % t.n;
             t.x = smp_logits(t.n, ORA_NORMAL);
             smp_both(&t);
         }
@@ -115,11 +149,13 @@ static void biases(void **state) {
 
 /* Races and unwritten bytes: parts and histogram are another CTA's until the counter has been met. */
 static void checked(void **state) {
-    static const qm_sampling s[] = {ORA_HOW(0, 40, 0.9, 0.1, 1, 64, 1), ORA_HOW(0, 40, 0.9, 0.1, 1.2f, 3, 1), ORA_HOW(1, 0, 1, 0, 1.2f, 3, 1), ORA_HOW(1, 7, 1, 0, 1, 0, 1)};
+    static const qm_sampling s[] = {ORA_HOW(0, 40, 0.9, 0.1, 1, 64, 1), ORA_HOW(0, 40, 0.9, 0.1, 1.2f, 3, 1),
+                                    ORA_HOW(1, 0, 1, 0, 1.2f, 3, 1), ORA_HOW(1, 7, 1, 0, 1, 0, 1)};
     (void)state;
     for (size_t i = 0; i < sizeof s / sizeof *s; i++)
         for (unsigned grid = 1; grid <= 5; grid += 2) {
-            smp_task t = {.n = 1501, .pos = 4, .scan_grid = grid, .scan_block = 96, .draw_grid = 2, .draw_block = 64, .s = s[i]};
+            smp_task t = {
+                .n = 1501, .pos = 4, .scan_grid = grid, .scan_block = 96, .draw_grid = 2, .draw_block = 64, .s = s[i]};
             for (uint32_t j = 0; j < 5; j++) t.tokens[j] = 300 * j;
             smp_begin(&t, "checked", 1);
             t.x = smp_logits(t.n, ORA_NORMAL);
@@ -141,8 +177,8 @@ static void geometry(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(greedy_shapes), cmocka_unit_test(greedy_kinds), cmocka_unit_test(greedy_one_hot),
-        cmocka_unit_test(nonfinite), cmocka_unit_test(window),  cmocka_unit_test(biases), cmocka_unit_test(geometry),
-        cmocka_unit_test(checked),
+        cmocka_unit_test(nonfinite),     cmocka_unit_test(window),       cmocka_unit_test(biases),
+        cmocka_unit_test(geometry),      cmocka_unit_test(checked),
     };
     return chk_main(tests);
 }

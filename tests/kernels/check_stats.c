@@ -12,8 +12,7 @@ typedef struct {
 } shape;
 enum { PLAIN = 0, ODD, ALL_NAN, ALL_INF, ZERO, CONSTANT };
 
-static float *fill(const shape *c, size_t n)
-{
+static float *fill(const shape *c, size_t n) {
     float *x = chk_normal(n, c->scale);
     for (size_t i = 0; i < n; i++) {
         if (c->kind == CONSTANT) x[i] = 0;
@@ -28,18 +27,17 @@ static float *fill(const shape *c, size_t n)
     return x;
 }
 
-static int same(double a, double b, double tolerance)
-{
+static int same(double a, double b, double tolerance) {
     if (isnan(a) || isnan(b)) return isnan(a) && isnan(b);
     return a == b || fabs(a - b) <= tolerance; /* inf equals inf */
 }
 
 /* n_jobs jobs like c, each with data of its own; n_words words copied twice. */
-static void run(int checked, unsigned block, uint32_t n_jobs, uint32_t n_words, const shape *c)
-{
+static void run(int checked, unsigned block, uint32_t n_jobs, uint32_t n_words, const shape *c) {
     enum { MAX_JOBS = 40 };
-    (checked ? chk_begin_checked : chk_begin)("stats n=%u parts=%u stride=%u add=%d copy=%d scale=%g offset=%g kind=%d block=%u jobs=%u",
-                                              c->n, c->parts, c->stride, c->add, c->copy, c->scale, c->offset, c->kind, block, n_jobs);
+    (checked ? chk_begin_checked
+             : chk_begin)("stats n=%u parts=%u stride=%u add=%d copy=%d scale=%g offset=%g kind=%d block=%u jobs=%u",
+                          c->n, c->parts, c->stride, c->add, c->copy, c->scale, c->offset, c->kind, block, n_jobs);
     int k = chk_kernel(QM_OP_STATS, -1, 0);
     qm_stats_job dev[MAX_JOBS], host[MAX_JOBS];
     size_t n = (size_t)(c->parts - 1) * c->stride + c->n;
@@ -74,19 +72,18 @@ static void run(int checked, unsigned block, uint32_t n_jobs, uint32_t n_words, 
         if (c->parts == 1 && !c->add) t = 1e-7 * w->std_dev + 2e-8 * fabs(w->mean);
         if (!same(g->mean, w->mean, t) || !same(g->std_dev, w->std_dev, t) || !same(g->l2, w->l2, t * sqrt(c->n)) ||
             !same(g->min, w->min, t) || !same(g->max, w->max, t))
-            chk_fail("job %u: mean %.9g %.9g, std %.9g %.9g, l2 %.9g %.9g, min %g %g, max %g %g", i, g->mean, w->mean, g->std_dev,
-                     w->std_dev, g->l2, w->l2, g->min, w->min, g->max, w->max);
+            chk_fail("job %u: mean %.9g %.9g, std %.9g %.9g, l2 %.9g %.9g, min %g %g, max %g %g", i, g->mean, w->mean,
+                     g->std_dev, w->std_dev, g->l2, w->l2, g->min, w->min, g->max, w->max);
         if (g->nans != w->nans || g->infs != w->infs || g->zeros != w->zeros || g->count != w->count)
-            chk_fail("job %u: NaNs %u %u, infs %u %u, zeros %u %u, count %u %u", i, g->nans, w->nans, g->infs, w->infs, g->zeros,
-                     w->zeros, g->count, w->count);
+            chk_fail("job %u: NaNs %u %u, infs %u %u, zeros %u %u, count %u %u", i, g->nans, w->nans, g->infs, w->infs,
+                     g->zeros, w->zeros, g->count, w->count);
         if (c->copy) chk_f32(dev[i].copy, c->n, c->parts == 1 && !c->add ? 0 : chk_tolerance(k));
     }
     if (n_words) chk_bytes(a.words_to, 8 * n_words);
     chk_end();
 }
 
-static void sizes(void **state)
-{
+static void sizes(void **state) {
     static const uint32_t ns[] = {1, 2, 31, 32, 33, 127, 255, 256, 257, 1000, 1024, 1025, 5003};
     static const unsigned blocks[] = {32, 256, 1024};
     (void)state;
@@ -114,8 +111,7 @@ static void magnitudes(void **state) /* v^2 overflows or vanishes in f32; a mean
     run(0, 256, 1, 0, &(shape){700, 1, 700, 0, 0, 1, 3, CONSTANT});
 }
 
-static void oddities(void **state)
-{
+static void oddities(void **state) {
     (void)state;
     for (int kind = ODD; kind <= ZERO; kind++) {
         run(0, 256, 1, 0, &(shape){1003, 1, 1003, 0, 1, 1, 0, kind});
@@ -124,23 +120,20 @@ static void oddities(void **state)
     }
 }
 
-static void jobs(void **state)
-{
+static void jobs(void **state) {
     (void)state;
     run(0, 256, 9, 8, &(shape){257, 2, 300, 1, 1, 1, 0, PLAIN});
     run(0, 32, 3, 130, &(shape){40, 1, 40, 0, 0, 1, 0, ODD});
     run(0, 64, 1, 1, &(shape){40, 1, 40, 0, 0, 1, 0, PLAIN});
 }
 
-static void checked(void **state)
-{
+static void checked(void **state) {
     (void)state;
     run(1, 64, 3, 8, &(shape){300, 2, 320, 1, 1, 1, 0, PLAIN});
     run(1, 256, 1, 0, &(shape){33, 1, 33, 0, 0, 1, 0, ODD});
 }
 
-static void ledger(void **state)
-{
+static void ledger(void **state) {
     qm_sim_counters c;
     const uint32_t n = 1024;
     (void)state;
@@ -153,17 +146,17 @@ static void ledger(void **state)
     chk_launch(k, 1, 1, 1, 256, 0, &a);
     if (chk_counters(k, &c)) {
         double per = (double)c.warp_insts / 8, element = 32.0 * (double)c.warp_insts / n;
-        print_message("stats n=1024: %.1f warp instructions a warp, %.1f thread instructions an element\n", per, element);
+        print_message("stats n=1024: %.1f warp instructions a warp, %.1f thread instructions an element\n", per,
+                      element);
         if (per > 295) chk_fail("%.1f warp instructions a warp", per);
     }
     chk_end();
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sizes), cmocka_unit_test(parts), cmocka_unit_test(magnitudes), cmocka_unit_test(oddities),
-        cmocka_unit_test(jobs), cmocka_unit_test(checked), cmocka_unit_test(ledger),
+        cmocka_unit_test(sizes), cmocka_unit_test(parts),   cmocka_unit_test(magnitudes), cmocka_unit_test(oddities),
+        cmocka_unit_test(jobs),  cmocka_unit_test(checked), cmocka_unit_test(ledger),
     };
     return chk_main(tests);
 }

@@ -50,7 +50,12 @@ static void nonfinite(void **state) {
         g[i] = 1;
         u[i] = 1;
     }
-    g[0] = NAN; g[1] = INFINITY; g[2] = -1000; g[3] = 1000; u[4] = NAN; u[5] = -INFINITY;
+    g[0] = NAN;
+    g[1] = INFINITY;
+    g[2] = -1000;
+    g[3] = 1000;
+    u[4] = NAN;
+    u[5] = -INFINITY;
     qm_swiglu_args a = {.n = 64, .k = 1}, r;
     a.gate = chk_in("gate", g, sizeof g);
     a.up = chk_in("up", u, sizeof u);

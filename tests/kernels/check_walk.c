@@ -7,8 +7,10 @@
 
 enum { N = 512, ROWS = 320, SPLITS = 2, OPS = 5 };
 
-static qm_walk_record record(int id, uint32_t gx, uint32_t gy, uint32_t warps, uint32_t subs, uint32_t stride, const void *args, size_t n) {
-    qm_walk_record r = {.id = (uint32_t)id, .warps = warps, .subs = subs, .stride = stride, .grid = {gx, gy, 1}, .sync = 1};
+static qm_walk_record record(int id, uint32_t gx, uint32_t gy, uint32_t warps, uint32_t subs, uint32_t stride,
+                             const void *args, size_t n) {
+    qm_walk_record r = {
+        .id = (uint32_t)id, .warps = warps, .subs = subs, .stride = stride, .grid = {gx, gy, 1}, .sync = 1};
     memcpy(r.args.bytes, args, n);
     return r;
 }
@@ -16,8 +18,11 @@ static qm_walk_record record(int id, uint32_t gx, uint32_t gy, uint32_t warps, u
 /* x -> norm -> Q4_K matvec in 2 splits, and a Q6_K one beside it -> norm of the first's sums -> F32 matvec */
 enum { PLAIN, CHECKED, COUNTED };
 static void run(int how, unsigned grid, uint32_t subs, int prefetch, int launches) {
-    (how == CHECKED ? chk_begin_checked : how == COUNTED ? chk_begin_counted : chk_begin)("walk grid=%u subs=%u prefetch=%d launches=%d", grid, subs, prefetch, launches);
-    const qm_type_info *q4 = qm_type_get(QM_TYPE_Q4_K), *q6 = qm_type_get(QM_TYPE_Q6_K), *f32 = qm_type_get(QM_TYPE_F32);
+    (how == CHECKED   ? chk_begin_checked
+     : how == COUNTED ? chk_begin_counted
+                      : chk_begin)("walk grid=%u subs=%u prefetch=%d launches=%d", grid, subs, prefetch, launches);
+    const qm_type_info *q4 = qm_type_get(QM_TYPE_Q4_K), *q6 = qm_type_get(QM_TYPE_Q6_K),
+                       *f32 = qm_type_get(QM_TYPE_F32);
     int k = chk_kernel(QM_OP_WALK, -1, 128);
     qm_rmsnorm_args first = {.n = N, .eps = 1e-6f}, second = {.n = ROWS, .n_partials = SPLITS, .eps = 1e-6f};
     qm_matvec_args up = {.n_rows = ROWS, .n_cols = N, .tiles = 2}, beside = {.n_rows = 70, .n_cols = N, .tiles = 1},
@@ -69,7 +74,8 @@ static void run(int how, unsigned grid, uint32_t subs, int prefetch, int launche
     if (arrived != (uint64_t)launches * 3 * grid) chk_fail("%llu arrivals at 3 barriers", (unsigned long long)arrived);
     qm_sim_counters c, want = {0};
     if (how == COUNTED && chk_counters(k, &c)) { /* every sector of every range once a launch, and nothing else */
-        for (int i = 0; i < OPS * launches; i++) qm_sim_expect_prefetch(&want, rec[i % OPS].prefetch, rec[i % OPS].prefetch_bytes);
+        for (int i = 0; i < OPS * launches; i++)
+            qm_sim_expect_prefetch(&want, rec[i % OPS].prefetch, rec[i % OPS].prefetch_bytes);
         if (c.prefetches != want.prefetches || c.prefetch_digest != want.prefetch_digest)
             chk_fail("%llu sectors asked for ahead, %llu in the records%s", (unsigned long long)c.prefetches,
                      (unsigned long long)want.prefetches, c.prefetches == want.prefetches ? ", not the same ones" : "");

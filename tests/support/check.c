@@ -10,13 +10,13 @@ enum { GUARD = 256, GUARD_BYTE = 0xab, POISON_BYTE = 0xff, MAX_BUF = 64 };
 
 typedef struct {
     char name[32];
-    CUdeviceptr base;    /* what was allocated */
-    uint64_t d;          /* what the kernel sees */
-    size_t bytes, guard; /* guard: bytes before and after d, 0 in checked mode */
+    CUdeviceptr base;        /* what was allocated */
+    uint64_t d;              /* what the kernel sees */
+    size_t bytes, guard;     /* guard: bytes before and after d, 0 in checked mode */
     unsigned char *dev_copy; /* inputs: what was uploaded; else NULL */
     unsigned char *twin;
     size_t twin_bytes;
-    unsigned char *got;  /* last download */
+    unsigned char *got; /* last download */
 } buf;
 
 static struct {
@@ -38,8 +38,7 @@ int chk_is_sim(void) { return !strcmp(C.dev->spec, "sim"); }
 int chk_verbose(void) { return C.verbose; }
 qm_rng *chk_rng(void) { return &C.rng; }
 
-void chk_fail(const char *fmt, ...)
-{
+void chk_fail(const char *fmt, ...) {
     char msg[900];
     va_list ap;
     va_start(ap, fmt);
@@ -48,8 +47,7 @@ void chk_fail(const char *fmt, ...)
     fail_msg("%s (QMOE_TEST_SEED=%llu): %s", C.name, (unsigned long long)C.seed, msg);
 }
 
-static void cu_try(CUresult r, const char *what)
-{
+static void cu_try(CUresult r, const char *what) {
     qm_err e = {0};
     if (r != CUDA_SUCCESS) {
         qm_cu_fail(C.dev, r, what, &e);
@@ -57,14 +55,12 @@ static void cu_try(CUresult r, const char *what)
     }
 }
 
-static uint64_t env_u64(const char *name, uint64_t dflt)
-{
+static uint64_t env_u64(const char *name, uint64_t dflt) {
     const char *s = getenv(name);
     return s && *s ? strtoull(s, NULL, 0) : dflt;
 }
 
-int chk_group_setup(void **state)
-{
+int chk_group_setup(void **state) {
     qm_err e = {0};
     char why[256] = "";
     const char *spec = getenv("QMOE_TEST_DEVICE");
@@ -85,8 +81,7 @@ int chk_group_setup(void **state)
     return 0;
 }
 
-static void free_case(void)
-{
+static void free_case(void) {
     for (int i = 0; i < C.n_bufs; i++) {
         buf *b = &C.bufs[i];
         if (b->base) C.dev->cu.MemFree(b->base);
@@ -98,8 +93,7 @@ static void free_case(void)
     while (C.n_tmp) free(C.tmp[--C.n_tmp]);
 }
 
-int chk_group_teardown(void **state)
-{
+int chk_group_teardown(void **state) {
     (void)state;
     free_case();
     qm_kernels_close(C.kernels);
@@ -107,8 +101,7 @@ int chk_group_teardown(void **state)
     return 0;
 }
 
-static void begin(int checked, int counted, const char *fmt, va_list ap)
-{
+static void begin(int checked, int counted, const char *fmt, va_list ap) {
     free_case();
     vsnprintf(C.name, sizeof C.name, fmt, ap);
     C.checked = checked && chk_is_sim();
@@ -128,32 +121,28 @@ static void begin(int checked, int counted, const char *fmt, va_list ap)
     }
 }
 
-#define BEGIN(name, checked, counted)  \
-    void name(const char *fmt, ...)    \
-    {                                  \
-        va_list ap;                    \
-        va_start(ap, fmt);             \
+#define BEGIN(name, checked, counted)     \
+    void name(const char *fmt, ...) {     \
+        va_list ap;                       \
+        va_start(ap, fmt);                \
         begin(checked, counted, fmt, ap); \
-        va_end(ap);                    \
+        va_end(ap);                       \
     }
 BEGIN(chk_begin, 0, 0)
 BEGIN(chk_begin_checked, 1, 0)
 BEGIN(chk_begin_counted, 0, 1)
 
-int chk_counters(int kernel, qm_sim_counters *c)
-{
+int chk_counters(int kernel, qm_sim_counters *c) {
     return chk_is_sim() && qm_sim_counters_kernel(qm_kernel_table[kernel].entry, c);
 }
 
-void *chk_tmp(size_t bytes)
-{
+void *chk_tmp(size_t bytes) {
     void *p = calloc(1, bytes ? bytes : 1);
     if (!p || C.n_tmp == (int)(sizeof C.tmp / sizeof *C.tmp)) chk_fail("scratch of %zu bytes", bytes);
     return C.tmp[C.n_tmp++] = p;
 }
 
-float *chk_normal(size_t n, float scale)
-{
+float *chk_normal(size_t n, float scale) {
     float *x = chk_tmp(n * sizeof *x);
     for (size_t i = 0; i < n; i++) x[i] = scale * qm_rng_normal(&C.rng);
     return x;
@@ -161,8 +150,7 @@ float *chk_normal(size_t n, float scale)
 
 /* ---- buffers ---- */
 
-static void *copy_of(const void *p, size_t n)
-{
+static void *copy_of(const void *p, size_t n) {
     void *q = malloc(n ? n : 1);
     if (!q) chk_fail("out of memory (%zu bytes)", n);
     if (p && n) memcpy(q, p, n);
@@ -170,8 +158,7 @@ static void *copy_of(const void *p, size_t n)
 }
 
 /* dev NULL: an output. keep: contents must be the same at chk_end. */
-static uint64_t add(const char *name, const void *dev, size_t n, const void *ref, size_t n_ref, int keep)
-{
+static uint64_t add(const char *name, const void *dev, size_t n, const void *ref, size_t n_ref, int keep) {
     buf *b = &C.bufs[C.n_bufs];
     if (C.n_bufs == MAX_BUF) chk_fail("too many buffers");
     memset(b, 0, sizeof *b);
@@ -203,28 +190,24 @@ static uint64_t add(const char *name, const void *dev, size_t n, const void *ref
 uint64_t chk_in(const char *name, const void *p, size_t n) { return add(name, p, n, p, n, 1); }
 uint64_t chk_out(const char *name, size_t n) { return add(name, NULL, n, NULL, n, 0); }
 uint64_t chk_inout(const char *name, const void *p, size_t n) { return add(name, p, n, p, n, 0); }
-uint64_t chk_in2(const char *name, const void *dev, size_t n, const void *ref, size_t n_ref)
-{
+uint64_t chk_in2(const char *name, const void *dev, size_t n, const void *ref, size_t n_ref) {
     return add(name, dev, n, ref, n_ref, 1);
 }
 
 /* The buffer that holds device address d. */
-static buf *find(uint64_t d)
-{
+static buf *find(uint64_t d) {
     for (int i = 0; i < C.n_bufs; i++)
         if (d >= C.bufs[i].d && (d < C.bufs[i].d + C.bufs[i].bytes || d == C.bufs[i].d)) return &C.bufs[i];
     return NULL;
 }
 
-static buf *need(uint64_t d)
-{
+static buf *need(uint64_t d) {
     buf *b = find(d);
     if (!b) chk_fail("no buffer at %#llx", (unsigned long long)d);
     return b;
 }
 
-void chk_write(uint64_t d, const void *p, size_t n)
-{
+void chk_write(uint64_t d, const void *p, size_t n) {
     buf *b = need(d);
     size_t off = d - b->d;
     if (off + n > b->bytes || off + n > b->twin_bytes) chk_fail("%s: write past the end", b->name);
@@ -233,15 +216,13 @@ void chk_write(uint64_t d, const void *p, size_t n)
     if (b->dev_copy) memcpy(b->dev_copy + off, p, n);
 }
 
-void *chk_twin(uint64_t d)
-{
+void *chk_twin(uint64_t d) {
     if (!d) return NULL;
     buf *b = need(d);
     return b->twin + (d - b->d);
 }
 
-void chk_ref_args(void *dst, const void *src, size_t bytes)
-{
+void chk_ref_args(void *dst, const void *src, size_t bytes) {
     memmove(dst, src, bytes);
     for (size_t i = 0; i + 8 <= bytes; i += 8) {
         uint64_t v;
@@ -253,8 +234,7 @@ void chk_ref_args(void *dst, const void *src, size_t bytes)
     }
 }
 
-const void *chk_get(uint64_t d)
-{
+const void *chk_get(uint64_t d) {
     buf *b = need(d);
     if (d != b->d) chk_fail("%s: chk_get of an inner address", b->name);
     if (!b->got) b->got = copy_of(NULL, b->bytes);
@@ -262,8 +242,7 @@ const void *chk_get(uint64_t d)
     return b->got;
 }
 
-void chk_end(void)
-{
+void chk_end(void) {
     for (int i = 0; i < C.n_bufs; i++) {
         buf *b = &C.bufs[i];
         size_t total = b->bytes + 2 * b->guard;
@@ -285,8 +264,7 @@ void chk_end(void)
 
 /* ---- launches ---- */
 
-int chk_kernel(qm_op_kind op, int wtype, int head_dim)
-{
+int chk_kernel(qm_op_kind op, int wtype, int head_dim) {
     int i = qm_kernel_find(op, wtype, head_dim);
     if (i < 0) chk_fail("no kernel %s, weights %d, head_dim %d", qm_op_name(op), wtype, head_dim);
     return i;
@@ -294,49 +272,46 @@ int chk_kernel(qm_op_kind op, int wtype, int head_dim)
 
 double chk_tolerance(int kernel) { return qm_kernel_table[kernel].tolerance; }
 
-void chk_launch(int kernel, unsigned gx, unsigned gy, unsigned gz, unsigned block, unsigned shared,
-                const void *args)
-{
+void chk_launch(int kernel, unsigned gx, unsigned gy, unsigned gz, unsigned block, unsigned shared, const void *args) {
     const unsigned grid[3] = {gx, gy, gz};
     qm_err e = {0};
     /* the one kernel whose CTAs wait for each other */
-    int rc = qm_kernel_table[kernel].op == QM_OP_WALK ? qm_kernels_launch_resident(C.kernels, kernel, grid, block, shared, args, NULL, &e)
-                                                      : qm_kernels_launch(C.kernels, kernel, grid, block, shared, args, NULL, &e);
+    int rc = qm_kernel_table[kernel].op == QM_OP_WALK
+                 ? qm_kernels_launch_resident(C.kernels, kernel, grid, block, shared, args, NULL, &e)
+                 : qm_kernels_launch(C.kernels, kernel, grid, block, shared, args, NULL, &e);
     if (rc) chk_fail("%s", e.msg);
     cu_try(C.dev->cu.CtxSynchronize(), qm_kernel_table[kernel].entry);
 }
 
 /* ---- comparisons ---- */
 
-static int same_kind(double a, double b)
-{
+static int same_kind(double a, double b) {
     if (isnan(a) || isnan(b)) return isnan(a) && isnan(b);
     if (isinf(a) || isinf(b)) return a == b;
     return 1;
 }
 
-static const char *name_at(uint64_t d, const buf *b, char *s, size_t n)
-{
+static const char *name_at(uint64_t d, const buf *b, char *s, size_t n) {
     if (d == b->d) snprintf(s, n, "%s", b->name);
     else snprintf(s, n, "%s+%llu", b->name, (unsigned long long)(d - b->d));
     return s;
 }
 
 /* ref, got as doubles; slack[i] (or NULL) is what element i may differ by besides the tolerance. */
-static void compare(const char *name, const double *ref, const double *got, const double *slack, size_t n,
-                    double tol)
-{
+static void compare(const char *name, const double *ref, const double *got, const double *slack, size_t n, double tol) {
     double norm = 0, err = 0, worst = -1;
     size_t wi = 0, first = n;
     for (size_t i = 0; i < n; i++) {
-        if (!same_kind(ref[i], got[i]))
-            chk_fail("%s[%zu]: ref %.9g, got %.9g (of %zu)", name, i, ref[i], got[i], n);
+        if (!same_kind(ref[i], got[i])) chk_fail("%s[%zu]: ref %.9g, got %.9g (of %zu)", name, i, ref[i], got[i], n);
         if (!isfinite(ref[i])) continue;
         double d = fabs(ref[i] - got[i]) - (slack ? slack[i] : 0);
         if (d < 0) d = 0;
         norm += ref[i] * ref[i];
         err += d * d;
-        if (d > worst) { worst = d; wi = i; }
+        if (d > worst) {
+            worst = d;
+            wi = i;
+        }
     }
     norm = sqrt(norm);
     err = sqrt(err);
@@ -348,12 +323,11 @@ static void compare(const char *name, const double *ref, const double *got, cons
             first = i;
     if (first == n) first = wi;
     chk_fail("%s: error %.3e of the norm, allowed %.1e; first bad [%zu]: ref %.9g, got %.9g; worst [%zu]: "
-             "ref %.9g, got %.9g (of %zu)", name, err / (norm ? norm : 1), tol, first, ref[first], got[first],
-             wi, ref[wi], got[wi], n);
+             "ref %.9g, got %.9g (of %zu)",
+             name, err / (norm ? norm : 1), tol, first, ref[first], got[first], wi, ref[wi], got[wi], n);
 }
 
-void chk_f32_part(uint64_t d, size_t first, size_t n, double tol)
-{
+void chk_f32_part(uint64_t d, size_t first, size_t n, double tol) {
     buf *b = need(d);
     const float *got = chk_get(d), *ref = (const float *)b->twin;
     double *r = chk_tmp(2 * n * sizeof *r), *g = r + n;
@@ -368,8 +342,7 @@ void chk_f32_part(uint64_t d, size_t first, size_t n, double tol)
 
 void chk_f32(uint64_t d, size_t n, double tol) { chk_f32_part(d, 0, n, tol); }
 
-void chk_f16(uint64_t d, size_t n, double tol)
-{
+void chk_f16(uint64_t d, size_t n, double tol) {
     buf *b = need(d);
     const uint16_t *got = chk_get(d), *ref = (const uint16_t *)b->twin;
     double *r = chk_tmp(3 * n * sizeof *r), *g = r + n, *s = g + n;
@@ -384,8 +357,7 @@ void chk_f16(uint64_t d, size_t n, double tol)
     free(C.tmp[--C.n_tmp]);
 }
 
-void chk_bytes(uint64_t d, size_t bytes)
-{
+void chk_bytes(uint64_t d, size_t bytes) {
     buf *b = need(d);
     const unsigned char *got = chk_get(d);
     for (size_t i = 0; i < bytes; i++)
@@ -393,16 +365,14 @@ void chk_bytes(uint64_t d, size_t bytes)
             chk_fail("%s: byte %zu: ref 0x%02x, got 0x%02x (of %zu)", b->name, i, b->twin[i], got[i], bytes);
 }
 
-void chk_u32(uint64_t d, size_t n)
-{
+void chk_u32(uint64_t d, size_t n) {
     buf *b = need(d);
     const uint32_t *got = chk_get(d), *ref = (const uint32_t *)b->twin;
     for (size_t i = 0; i < n; i++)
         if (got[i] != ref[i]) chk_fail("%s[%zu]: ref %u, got %u (of %zu)", b->name, i, ref[i], got[i], n);
 }
 
-void chk_q16a(uint64_t d, uint64_t y, size_t n, double tol)
-{
+void chk_q16a(uint64_t d, uint64_t y, size_t n, double tol) {
     buf *b = need(d);
     char name[64];
     const unsigned char *all = chk_get(b->d), *got = all + (d - b->d), *ref = b->twin + (d - b->d);
@@ -419,7 +389,8 @@ void chk_q16a(uint64_t d, uint64_t y, size_t n, double tol)
                 memcpy(&dw, want + 2 * n + 4 * g, 4);
                 memcpy(&dg, got + 2 * n + 4 * g, 4);
                 chk_fail("%s: byte %zu of the device's own f32 quantised: want 0x%02x, got 0x%02x; group %zu: "
-                         "d want %08x, got %08x", name, i, want[i], got[i], g, dw, dg);
+                         "d want %08x, got %08x",
+                         name, i, want[i], got[i], g, dw, dg);
             }
         free(C.tmp[--C.n_tmp]);
     }

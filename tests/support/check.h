@@ -50,7 +50,7 @@ void chk_end(void);
 
 /* Device buffers, 256-byte aligned, between guard bands. Return the device address. */
 uint64_t chk_in(const char *name, const void *data, size_t bytes);
-uint64_t chk_out(const char *name, size_t bytes);   /* filled with 0xff: NaN, id 0xffffffff */
+uint64_t chk_out(const char *name, size_t bytes); /* filled with 0xff: NaN, id 0xffffffff */
 uint64_t chk_inout(const char *name, const void *data, size_t bytes);
 /* An input whose form differs on the two sides (packed weights and raw rows). */
 uint64_t chk_in2(const char *name, const void *dev, size_t dev_bytes, const void *ref, size_t ref_bytes);
@@ -76,8 +76,8 @@ void chk_launch(int kernel, unsigned gx, unsigned gy, unsigned gz, unsigned bloc
  * n values); non-finite values must agree exactly in kind and place. tol 0: equal as floats. */
 void chk_f32(uint64_t d, size_t n, double tol);
 void chk_f32_part(uint64_t d, size_t first, size_t n, double tol);
-void chk_bytes(uint64_t d, size_t bytes);  /* bit for bit */
-void chk_u32(uint64_t d, size_t n);        /* likewise, reported as integers */
+void chk_bytes(uint64_t d, size_t bytes);       /* bit for bit */
+void chk_u32(uint64_t d, size_t n);             /* likewise, reported as integers */
 void chk_f16(uint64_t d, size_t n, double tol); /* as chk_f32 plus one f16 ulp at each element */
 /* q16a vector of n values: each within tol * ||ref|| plus one quantisation step of the reference's. With
  * y != 0 (the same vector as f32, written by the same launch) the bytes must be those of

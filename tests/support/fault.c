@@ -9,8 +9,8 @@ enum { MAX_SITES = 8, MAX_SEQS = 16, MAX_OWN = 64 };
 
 typedef struct {
     qm_seq *s;
-    uint32_t pos, end;  /* the next step's position; where the tokens put last end */
-    uint32_t page;      /* block table entry 0, as the session put it */
+    uint32_t pos, end; /* the next step's position; where the tokens put last end */
+    uint32_t page;     /* block table entry 0, as the session put it */
     int begun;
 } sequence;
 
@@ -19,21 +19,21 @@ struct fault_site {
     const fault *f;
     fault_at at;
     const qm_executor *inner;
-    qm_executor table;         /* inner with put_*, set_pos, step, seq_close and close replaced */
-    qm_session *probe;         /* an idle sequence: whose addresses we resolve; the owner of the stale page */
+    qm_executor table; /* inner with put_*, set_pos, step, seq_close and close replaced */
+    qm_session *probe; /* an idle sequence: whose addresses we resolve; the owner of the stale page */
     struct {
         qm_tensor t;
         float *data;
         CUdeviceptr d;
-    } own[MAX_OWN];            /* weights that the fault brought along */
+    } own[MAX_OWN]; /* weights that the fault brought along */
     int n_own;
-    int region;                /* the fault's own vector */
-    int *regions;              /* [n_layers] the fault's own matrices */
+    int region;   /* the fault's own vector */
+    int *regions; /* [n_layers] the fault's own matrices */
     const qm_plan *healthy[QM_MAX_PLANS];
     qm_plan *copy[QM_MAX_PLANS]; /* late faults: healthy[i], edited */
     int n_copies;
     sequence seqs[MAX_SEQS];
-    unsigned char *page;       /* the stale page, all layers: as move_page orders it */
+    unsigned char *page; /* the stale page, all layers: as move_page orders it */
 };
 static fault_site *sites[MAX_SITES];
 
@@ -65,8 +65,12 @@ static int add_region(fault_site *x, float *data, uint32_t n_expert, uint32_t n_
     uint64_t bytes = packed ? qm_pack_bytes(f32, n_rows, n_cols) : raw;
     int o = x->n_own++;
     x->own[o].data = data;
-    x->own[o].t = (qm_tensor){.name = {"fault", 5}, .type = QM_TYPE_F32, .n_dims = 3, .ne = {n_cols, n_rows, n_expert, 1},
-                              .data = data, .bytes = raw * n_expert};
+    x->own[o].t = (qm_tensor){.name = {"fault", 5},
+                              .type = QM_TYPE_F32,
+                              .n_dims = 3,
+                              .ne = {n_cols, n_rows, n_expert, 1},
+                              .data = data,
+                              .bytes = raw * n_expert};
     qm_weight *w = realloc(m->weights, ((size_t)m->n_weights + 1) * sizeof *w);
     if (w) m->weights = w;
     qm_region *r = realloc(pl->regions, ((size_t)pl->n_regions + 1) * sizeof *r);
@@ -74,8 +78,15 @@ static int add_region(fault_site *x, float *data, uint32_t n_expert, uint32_t n_
     if (!w || !r) return qm_fail(e, QM_ERR_NOMEM, "fault: out of memory");
     m->weights[m->n_weights] = (qm_weight){&x->own[o].t, f32, n_expert, n_rows, n_cols};
     r += pl->n_regions;
-    *r = (qm_region){.weight = {m->n_weights}, .n_segments = 1, .type = f32, .packed = packed, .n_expert = n_expert,
-                     .n_rows = n_rows, .n_cols = n_cols, .bytes = bytes * n_expert, .expert_bytes = bytes};
+    *r = (qm_region){.weight = {m->n_weights},
+                     .n_segments = 1,
+                     .type = f32,
+                     .packed = packed,
+                     .n_expert = n_expert,
+                     .n_rows = n_rows,
+                     .n_cols = n_cols,
+                     .bytes = bytes * n_expert,
+                     .expert_bytes = bytes};
     m->n_weights++;
     *index = pl->n_regions++;
     if (on_host(x)) return 0; /* run_ref reads the tensor */
@@ -297,7 +308,8 @@ static int prepare_page(fault_site *x, qm_err *e) {
     qm_tokens ids = {0};
     uint32_t id;
     int rc = 0;
-    while (ids.n < QM_PAGE_TOKENS && !rc) rc = qm_engine_render(x->g, &(qm_message){"user", other, sizeof other - 1}, 1, &ids, e);
+    while (ids.n < QM_PAGE_TOKENS && !rc)
+        rc = qm_engine_render(x->g, &(qm_message){"user", other, sizeof other - 1}, 1, &ids, e);
     if (!rc) {
         s->n = QM_PAGE_TOKENS;
         memcpy(s->ids, ids.v, QM_PAGE_TOKENS * sizeof *ids.v);
@@ -318,14 +330,16 @@ static int begin_page(fault_site *x, qm_seq *s, uint32_t page, qm_err *e) {
 }
 
 const fault faults[FAULT_N] = {
-    {"wrong_expert", "the first chosen expert is replaced by the best one not chosen", 0, NULL, edit_wrong_expert, NULL},
+    {"wrong_expert", "the first chosen expert is replaced by the best one not chosen", 0, NULL, edit_wrong_expert,
+     NULL},
     {"dropped_top_expert", "the chosen expert of largest weight is left out of the sum", 0, NULL, edit_dropped, NULL},
     {"uniform_router", "every chosen expert has the weight 1/k", 0, prepare_uniform, edit_uniform, NULL},
     {"no_qk_norm", "q and k are not normalised", 0, NULL, edit_no_qk_norm, NULL},
     {"rope_base_1e4", "RoPE base 10000", 0, prepare_base, edit_table, NULL},
     {"transposed_weight", "the experts' down projections are transposed", 0, prepare_transposed, edit_transposed, NULL},
     {"stale_kv_page", "the first page of the cache is an earlier sequence's", 1, prepare_page, NULL, begin_page},
-    {"off_by_one_position", "RoPE has the answer one position too far from the prompt", 1, prepare_shift, edit_table, NULL},
+    {"off_by_one_position", "RoPE has the answer one position too far from the prompt", 1, prepare_shift, edit_table,
+     NULL},
     {"off_by_one_query", "RoPE has q one position too far from k", 0, prepare_shift, edit_query, NULL},
 };
 

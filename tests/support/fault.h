@@ -23,8 +23,8 @@ typedef struct {
     const char *name;
     const char *what; /* for tables */
     int late;
-    int (*prepare)(fault_site *x, qm_err *e);                     /* once; may be NULL */
-    int (*edit)(fault_site *x, qm_plan *p, int *i, qm_err *e);    /* op *i of its layer; *i moves on with what it adds */
+    int (*prepare)(fault_site *x, qm_err *e);                  /* once; may be NULL */
+    int (*edit)(fault_site *x, qm_plan *p, int *i, qm_err *e); /* op *i of its layer; *i moves on with what it adds */
     int (*begin)(fault_site *x, qm_seq *s, uint32_t page, qm_err *e); /* late: before the first faulty step */
 } fault;
 

@@ -7,9 +7,7 @@
 #include "../../runtime/base/rng.h"
 
 enum { MAX_MODELS = 16 };
-static struct {
-    char kind[16], path[256];
-} models[MAX_MODELS];
+static struct { char kind[16], path[256]; } models[MAX_MODELS];
 static int n_models;
 
 static void remove_models(void) {
@@ -39,8 +37,18 @@ const char *fix_model(const char *kind) {
     char *path = models[n_models].path;
     snprintf(path, sizeof models[0].path, "%s/qmoe-%ld-%s.gguf", dir ? dir : "/tmp", (long)getpid(), kind);
     n_models++;
-    qm_synth_opts o = {.preset = "tiny", .seed = 7, .n_layers = 4, .n_embd = 256, .n_head = 8, .n_kv_head = 2,
-                       .head_dim = 128, .n_expert = 32, .n_expert_used = 8, .n_ff_exp = 256, .n_vocab = 512, .n_ctx = 512};
+    qm_synth_opts o = {.preset = "tiny",
+                       .seed = 7,
+                       .n_layers = 4,
+                       .n_embd = 256,
+                       .n_head = 8,
+                       .n_kv_head = 2,
+                       .head_dim = 128,
+                       .n_expert = 32,
+                       .n_expert_used = 8,
+                       .n_ff_exp = 256,
+                       .n_vocab = 512,
+                       .n_ctx = 512};
     if (!strcmp(kind, "huge_ctx")) {
         o.n_ctx = 1u << 27;
         o.n_layers = 1;
@@ -64,8 +72,8 @@ qm_engine *fix_engine(const char *kind, const char *executor) {
 
 void fix_prompt(const qm_engine *g, uint32_t *ids, size_t n, uint64_t seed) {
     qm_rng r = {seed};
-    for (size_t i = 0; i < n; i++)
-        do ids[i] = qm_rng_below(&r, g->model->hp.n_vocab);
+    for (size_t i = 0; i < n; i++) do
+            ids[i] = qm_rng_below(&r, g->model->hp.n_vocab);
         while (qm_token_is_control(g->tok, ids[i]));
 }
 

@@ -31,8 +31,8 @@ typedef struct {
     const gates_subject *s;
     qm_lp_file f[PEERS];
     qm_lp_record rec[PEERS];
-    float *rows;         /* [s->rows, n_vocab] */
-    unsigned char *in;   /* [n_vocab] */
+    float *rows;       /* [s->rows, n_vocab] */
+    unsigned char *in; /* [n_vocab] */
     uint32_t n_vocab, n_seqs;
     int quiet;
     figures v;
@@ -103,8 +103,11 @@ static int position(void *user, uint32_t seq, uint32_t pos, const float *logits,
         b->v.peer[p].alone += alone;
         b->v.peer[p].differ += !near && !alone;
         if (!b->quiet)
-            print_message("%s, sequence %u, position %u: arg max %u, %s has %u with a lead of %.4f nats%s\n", b->s->name, seq, pos,
-                          a.top, peer_name[p], a.base_top, a.lead, near ? ": a near tie" : alone ? ": it is alone, the others have ours" : "");
+            print_message("%s, sequence %u, position %u: arg max %u, %s has %u with a lead of %.4f nats%s\n",
+                          b->s->name, seq, pos, a.top, peer_name[p], a.base_top, a.lead,
+                          near    ? ": a near tie"
+                          : alone ? ": it is alone, the others have ours"
+                                  : "");
     }
     if ((int)seq < b->s->rows && pos + 1 == b->f[0].seqs[seq].end) {
         double c = fix_cosine(logits, b->rows + (size_t)seq * b->n_vocab, b->n_vocab);
@@ -171,22 +174,26 @@ static figures measure(const gates_subject *s, uint32_t n_seqs, const fault *f, 
 /* ---- the gates ---- */
 
 enum { GATES = 1 + 2 * PEERS };
-static const char *const gate_name[GATES] = {"cosine hf", "arg max hf", "arg max llama32", "arg max llama", "KL hf", "KL llama32", "KL llama"};
+static const char *const gate_name[GATES] = {"cosine hf", "arg max hf", "arg max llama32", "arg max llama",
+                                             "KL hf",     "KL llama32", "KL llama"};
 /* Whether gate k lets v pass. */
 static int passes(const figures *v, int k) {
     double n = (double)v->n;
     if (k == 0) return v->cosine >= COSINE;
     int p = (k - 1) % PEERS;
     if (k > PEERS) return v->peer[p].kl <= KL[p];
-    return !v->peer[p].differ && (double)v->peer[p].near <= 1 + NEAR_SHARE[p] * n && (double)v->peer[p].alone <= 1 + ALONE_SHARE * n;
+    return !v->peer[p].differ && (double)v->peer[p].near <= 1 + NEAR_SHARE[p] * n &&
+           (double)v->peer[p].alone <= 1 + ALONE_SHARE * n;
 }
 
 void gates_parity(const gates_subject *s, uint64_t at_least) {
     figures v = measure(s, 0, NULL, 0);
     if (s->rows) print_message("%s: worst cosine with hf %.8f over %d rows\n", s->name, v.cosine, v.rows);
     for (int p = 0; p < PEERS; p++)
-        print_message("%s against %s: mean KL %.3g, largest %.3g; same arg max at %llu of %llu, %llu near ties, alone at %llu, %llu "
-                      "others\n", s->name, peer_name[p], v.peer[p].kl, v.peer[p].kl_max, (unsigned long long)v.peer[p].same,
+        print_message("%s against %s: mean KL %.3g, largest %.3g; same arg max at %llu of %llu, %llu near ties, alone "
+                      "at %llu, %llu "
+                      "others\n",
+                      s->name, peer_name[p], v.peer[p].kl, v.peer[p].kl_max, (unsigned long long)v.peer[p].same,
                       (unsigned long long)v.n, (unsigned long long)v.peer[p].near, (unsigned long long)v.peer[p].alone,
                       (unsigned long long)v.peer[p].differ);
     assert_true(v.n >= at_least);
@@ -197,18 +204,20 @@ void gates_parity(const gates_subject *s, uint64_t at_least) {
 void gates_reject(const gates_subject *s, uint32_t n_seqs) {
     int missed = 0;
     if (getenv("QMOE_FAULT_FULL")) n_seqs = 0;
-    print_message("%-20s %-5s %9s  %8s %8s %8s  %9s %9s %9s\n", "fault", "model", "cosine", "max hf", "llama32", "llama", "KL hf", "llama32",
-                  "llama");
+    print_message("%-20s %-5s %9s  %8s %8s %8s  %9s %9s %9s\n", "fault", "model", "cosine", "max hf", "llama32",
+                  "llama", "KL hf", "llama32", "llama");
     for (int k = -1; k < FAULT_N; k++) {
         const fault *f = &faults[k < 0 ? 0 : k]; /* first the control: the same machinery with the right data */
         figures v = measure(s, n_seqs, f, k < 0);
         print_message("%-20s %-5s %9.6f ", k < 0 ? "control" : f->name, s->name, v.cosine);
-        for (int p = 0; p < PEERS; p++) print_message(" %3llu/%-4llu", (unsigned long long)v.peer[p].differ, (unsigned long long)v.n);
+        for (int p = 0; p < PEERS; p++)
+            print_message(" %3llu/%-4llu", (unsigned long long)v.peer[p].differ, (unsigned long long)v.n);
         for (int p = 0; p < PEERS; p++) print_message(" %9.*f", k < 0 ? 7 : 4, v.peer[p].kl);
         print_message("\n");
         for (int i = 0; i < GATES; i++)
             if (passes(&v, i) != (k < 0)) {
-                print_error("%s: the gate '%s' %s\n", k < 0 ? "control" : f->name, gate_name[i], k < 0 ? "refuses it" : "lets it pass");
+                print_error("%s: the gate '%s' %s\n", k < 0 ? "control" : f->name, gate_name[i],
+                            k < 0 ? "refuses it" : "lets it pass");
                 missed++;
             }
     }

@@ -21,9 +21,9 @@
 
 enum { PEERS = 3 }; /* Hugging Face, llama.cpp on the weights in F32, llama.cpp on the file */
 typedef struct {
-    const char *name;   /* tests/golden/peers/NAME_{hf,llama32,llama}.lp, NAME_hf.f32 */
-    int demo;           /* models/demo.gguf, or what QMOE_DEMO names; else the small random model */
-    int rows;           /* of NAME_hf.f32: logits of the last scored position of the first sequences */
+    const char *name; /* tests/golden/peers/NAME_{hf,llama32,llama}.lp, NAME_hf.f32 */
+    int demo;         /* models/demo.gguf, or what QMOE_DEMO names; else the small random model */
+    int rows;         /* of NAME_hf.f32: logits of the last scored position of the first sequences */
 } gates_subject;
 
 /* Every gate passes, over all sequences: at least so many positions. */

@@ -31,7 +31,8 @@ static int of_tensor(gguf_edit_what w) { return w == GE_TENSOR || w == GE_SCALE;
 static const gguf_edit *edit_of(edit_list *l, qm_str name, int tensors) {
     const gguf_edit *found = NULL;
     for (size_t i = 0; i < l->n; i++)
-        if (l->edits[i].what != GE_PREFIX && is(name, l->edits[i].name) && (l->edits[i].what == GE_DROP || of_tensor(l->edits[i].what) == tensors)) {
+        if (l->edits[i].what != GE_PREFIX && is(name, l->edits[i].name) &&
+            (l->edits[i].what == GE_DROP || of_tensor(l->edits[i].what) == tensors)) {
             found = &l->edits[i];
             l->used[i] = 1;
         }

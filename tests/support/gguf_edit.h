@@ -4,8 +4,11 @@
 #include "runtime/file/gguf.h"
 
 typedef enum {
-    GE_DROP,   /* the key or tensor `name` is left out; it must be there */
-    GE_U32, GE_F32, GE_BOOL, GE_STR, /* the key is set, or added: v, or s */
+    GE_DROP, /* the key or tensor `name` is left out; it must be there */
+    GE_U32,
+    GE_F32,
+    GE_BOOL,
+    GE_STR,    /* the key is set, or added: v, or s */
     GE_PREFIX, /* keys that begin with `name` begin with s instead */
     GE_TENSOR, /* replaced or added: type, ne (0: absent dimension); F32 is v sin(i + 1), other types are zeros */
     GE_SCALE   /* every element of an F32 tensor is multiplied by v */

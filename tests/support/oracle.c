@@ -63,7 +63,8 @@ ora_kept ora_keep(const float *logits, uint32_t n, const qm_sampling *s, const u
     token *t = malloc(n * sizeof *t);
     uint32_t m = n;
     double all = 0;
-    for (uint32_t i = 0; i < n; i++) t[i] = (token){edited(logits[i], i, s, chain[0] == QM_SAMPLER_PENALTIES, tokens, pos), i};
+    for (uint32_t i = 0; i < n; i++)
+        t[i] = (token){edited(logits[i], i, s, chain[0] == QM_SAMPLER_PENALTIES, tokens, pos), i};
     qsort(t, n, sizeof *t, before);
     for (const unsigned char *link = chain; *link; link++) {
         if (*link == QM_SAMPLER_TEMPERATURE && s->temperature <= 0) m = 1;
@@ -85,7 +86,8 @@ ora_kept ora_keep(const float *logits, uint32_t n, const qm_sampling *s, const u
 
 /* 1 .. 24: the orders of four behind the penalties; the rest: without one of them, or with one alone. */
 void ora_chain(unsigned char out[QM_N_SAMPLERS], int number) {
-    static const char *const few[] = {"temperature;top_k", "penalties;top_k;min_p", "top_p;temperature", "min_p", "penalties"};
+    static const char *const few[] = {"temperature;top_k", "penalties;top_k;min_p", "top_p;temperature", "min_p",
+                                      "penalties"};
     qm_err e;
     memset(out, 0, QM_N_SAMPLERS);
     if (number > 24) {
@@ -122,14 +124,15 @@ uint32_t ora_differ(const ora_kept *k, const uint32_t *keys, uint32_t n, uint64_
     for (uint32_t i = 0; i < n; i++)
         if (keys[i] > first) first = keys[i];
     for (uint32_t i = 0; i < n; i++) {
-        int kept = qm_sample_item(keys[i], i) >= last && qm_sample_mass(keys[i], first, p->min_temperature) >= p->min_mass;
+        int kept =
+            qm_sample_item(keys[i], i) >= last && qm_sample_mass(keys[i], first, p->min_temperature) >= p->min_mass;
         differ += kept != k->kept[i];
     }
     return differ;
 }
 
-const char *const ora_kind_name[ORA_N_KINDS] = {"normal", "peaked", "flat", "equal", "one_hot", "neg_inf", "all_neg_inf",
-                                                "ties", "huge", "tiny"};
+const char *const ora_kind_name[ORA_N_KINDS] = {"normal",  "peaked",      "flat", "equal", "one_hot",
+                                                "neg_inf", "all_neg_inf", "ties", "huge",  "tiny"};
 
 void ora_logits(float *x, uint32_t n, int kind, uint64_t seed) {
     qm_rng r = {seed};

@@ -18,8 +18,8 @@ void smp_place(smp_placed *b, const smp_task *t) {
     b->scan.work = chk_inout("work", zero, QM_WORK_SIZE);
     b->scan.state = chk_inout("state", b->st, sizeof b->st);
     b->scan.tokens = chk_inout("tokens", t->tokens, sizeof t->tokens);
-    b->draw = (qm_sample_draw_args){.keys = b->scan.keys, .work = b->scan.work, .state = b->scan.state,
-                                    .tokens = b->scan.tokens, .n = t->n};
+    b->draw = (qm_sample_draw_args){
+        .keys = b->scan.keys, .work = b->scan.work, .state = b->scan.state, .tokens = b->scan.tokens, .n = t->n};
     b->draw.cand = chk_out("cand", 8 * (size_t)t->n);
     b->draw.result = chk_inout("result", zero, QM_RESULT_RING * QM_RESULT_SIZE);
 }
@@ -85,8 +85,8 @@ uint32_t smp_both(const smp_task *t) {
 void smp_begin(const smp_task *t, const char *what, int checked) {
     (checked ? chk_begin_checked : chk_begin)(
         "sample %s n=%u grids %u,%u blocks %u,%u pos=%u temp=%g k=%d p=%g min=%g penalty=%g/%d seed=%llu", what, t->n,
-        t->scan_grid, t->draw_grid, t->scan_block, t->draw_block, t->pos, t->s.temperature, t->s.top_k, t->s.top_p, t->s.min_p,
-        t->s.repeat_penalty, t->s.repeat_last_n, (unsigned long long)t->s.seed);
+        t->scan_grid, t->draw_grid, t->scan_block, t->draw_block, t->pos, t->s.temperature, t->s.top_k, t->s.top_p,
+        t->s.min_p, t->s.repeat_penalty, t->s.repeat_last_n, (unsigned long long)t->s.seed);
 }
 
 float *smp_logits(uint32_t n, int kind) {

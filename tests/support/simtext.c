@@ -26,7 +26,10 @@ int simtext_run_opt(const char *ptx, uint32_t grid, uint32_t block, int cooperat
     assert_non_null(a);
     memset((void *)(uintptr_t)a->base, 0, n * 4);
     uint64_t p = a->base;
-    sim_launch l = {.func = sim_module_func(m, "k"), .grid = {grid, 1, 1}, .block = {block, 1, 1}, .cooperative = cooperative,
+    sim_launch l = {.func = sim_module_func(m, "k"),
+                    .grid = {grid, 1, 1},
+                    .block = {block, 1, 1},
+                    .cooperative = cooperative,
                     .params = (const uint8_t *)&p};
     assert_non_null(l.func);
     qm_sim_get_options(&l.opt);

@@ -8,7 +8,8 @@
 #define SIMTEXT_HEAD ".version 7.4\n.target sm_80\n.address_size 64\n"
 #define SIMTEXT_HEAD90 ".version 8.0\n.target sm_90\n.address_size 64\n"
 /* An entry k with a u64 parameter `out`, address in %out; lane id in %lane, thread in %t. */
-#define SIMTEXT_ENTRY ".visible .entry k(.param .u64 p) {\n.reg .u64 %out; .reg .u32 %lane, %t;\n" \
+#define SIMTEXT_ENTRY                                                            \
+    ".visible .entry k(.param .u64 p) {\n.reg .u64 %out; .reg .u32 %lane, %t;\n" \
     "ld.param.u64 %out, [p]; mov.u32 %lane, %laneid; mov.u32 %t, %tid.x;\n"
 /* Stores the 32-bit register v at out[thread]. */
 #define SIMTEXT_PUT(v) "{ .reg .u64 %at; mad.wide.u32 %at, %t, 4, %out; st.global.b32 [%at], " v "; }\n"

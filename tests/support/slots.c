@@ -16,7 +16,9 @@ static double row_times(const qm_model *m, int w, uint32_t expert, uint32_t row,
     const qm_weight *a = &m->weights[w];
     double sum = 0, rr = 0, xx = 0;
     assert_true(a->n_cols <= 1024 && row < a->n_rows && expert < a->n_expert);
-    a->type->to_f32(r, (const char *)a->t->data + ((uint64_t)expert * a->n_rows + row) * qm_row_bytes(a->type, a->n_cols), a->n_cols);
+    a->type->to_f32(r,
+                    (const char *)a->t->data + ((uint64_t)expert * a->n_rows + row) * qm_row_bytes(a->type, a->n_cols),
+                    a->n_cols);
     for (uint32_t i = 0; i < a->n_cols; i++) {
         sum += (double)r[i] * x[i];
         rr += (double)r[i] * r[i];
@@ -26,9 +28,11 @@ static double row_times(const qm_model *m, int w, uint32_t expert, uint32_t row,
     return sum;
 }
 
-static void is_row(const qm_model *m, int w, uint32_t expert, uint32_t row, const float *x, double factor, double got, const char *what, int layer) {
+static void is_row(const qm_model *m, int w, uint32_t expert, uint32_t row, const float *x, double factor, double got,
+                   const char *what, int layer) {
     double scale, want = factor * row_times(m, w, expert, row, x, &scale);
-    if (!(fabs(got - want) < 1e-4 * factor * scale)) fail_msg("layer %d, %s, row %u: %g, by the weights %g", layer, what, row, got, want);
+    if (!(fabs(got - want) < 1e-4 * factor * scale))
+        fail_msg("layer %d, %s, row %u: %g, by the weights %g", layer, what, row, got, want);
 }
 
 /* Every fifth row of y is a row of w times x. */
@@ -42,7 +46,8 @@ static void is_norm(const qm_model *m, int w, const double *x, const float *y, c
     for (uint32_t i = 0; i < m->hp.n_embd; i++) ss += x[i] * x[i];
     for (uint32_t i = 0; i < m->hp.n_embd; i++) {
         double want = x[i] / sqrt(ss / m->hp.n_embd + m->hp.eps) * gain[i];
-        if (!(fabs(y[i] - want) < 1e-5 * (1 + fabs(want)))) fail_msg("layer %d, %s [%u]: %g, by the weights %g", layer, what, i, y[i], want);
+        if (!(fabs(y[i] - want) < 1e-5 * (1 + fabs(want))))
+            fail_msg("layer %d, %s [%u]: %g, by the weights %g", layer, what, i, y[i], want);
     }
 }
 
@@ -59,14 +64,17 @@ static void check_experts(const qm_tracer *t, int l, const float *ffn_norm) {
     for (uint32_t k = 0; k < hp->n_used; k++) {
         uint32_t id = t->ids[(uint32_t)l * hp->n_used + k];
         double w = t->weights[(uint32_t)l * hp->n_used + k];
-        if (!(fabs(w - p[id] / top) < 1e-4)) fail_msg("layer %d, weight of expert %u: %g, by the weights %g", l, id, w, p[id] / top);
+        if (!(fabs(w - p[id] / top) < 1e-4))
+            fail_msg("layer %d, weight of expert %u: %g, by the weights %g", l, id, w, p[id] / top);
         for (uint32_t x = 0, above = 0; x < hp->n_expert; x++)
-            if ((above += p[x] > p[id] * 1.001) > k) fail_msg("layer %d: expert %u is not the router's choice %u", l, id, k);
+            if ((above += p[x] > p[id] * 1.001) > k)
+                fail_msg("layer %d: expert %u is not the router's choice %u", l, id, k);
         for (uint32_t i = 0; i < hp->n_ff; i++) {
             double gate = row_times(m, y->gate, id, i, ffn_norm, &scale);
             h[i] = (float)(gate / (1 + exp(-gate)) * row_times(m, y->up, id, i, ffn_norm, &scale));
         }
-        for (uint32_t i = 0; i < hp->n_embd; i += 31) is_row(m, y->down, id, i, h, w, vector_of(t, l, "expert", (int)k)[i], "expert", l);
+        for (uint32_t i = 0; i < hp->n_embd; i += 31)
+            is_row(m, y->down, id, i, h, w, vector_of(t, l, "expert", (int)k)[i], "expert", l);
     }
 }
 
@@ -82,7 +90,8 @@ void slots_check(const qm_tracer *t, uint32_t token) {
     assert_memory_equal(row, vector_of(t, -1, "embedding", -1), 4 * n);
     for (int l = 0; l < (int)hp->n_layers; l++) {
         const qm_layer *y = &m->layers[l];
-        const float *norm = vector_of(t, l, "attn_norm", -1), *qkv = vector_of(t, l, "qkv", -1), *ffn_norm = vector_of(t, l, "ffn_norm", -1);
+        const float *norm = vector_of(t, l, "attn_norm", -1), *qkv = vector_of(t, l, "qkv", -1),
+                    *ffn_norm = vector_of(t, l, "ffn_norm", -1);
         is_norm(m, y->attn_norm, x, norm, "attn_norm", l);
         is_product(m, y->q, norm, qkv, "q", l);
         is_product(m, y->k, norm, qkv + hp->n_head * hp->head_dim, "k", l);

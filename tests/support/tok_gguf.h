@@ -6,21 +6,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct { uint8_t *p; size_t n, cap; } tg_buf;
+typedef struct {
+    uint8_t *p;
+    size_t n, cap;
+} tg_buf;
 
 typedef struct {
-    const char *model, *pre;         /* NULL = no such key */
-    const qm_str *extra;             /* [n_extra] texts, and their types */
+    const char *model, *pre; /* NULL = no such key */
+    const qm_str *extra;     /* [n_extra] texts, and their types */
     const uint32_t *extra_type;
     size_t n_extra;
-    const qm_str *merges;            /* [n_merges] */
+    const qm_str *merges; /* [n_merges] */
     size_t n_merges;
-    int n_tokens_cut, n_types_cut;   /* entries left out at the end */
+    int n_tokens_cut, n_types_cut; /* entries left out at the end */
     int no_tokens, no_types, no_merges;
-    uint32_t types_kind;             /* element type of token_type; 0 = QM_KV_I32 */
-    int byte_as_control;             /* a byte that is made a control token, or -1 */
-    int64_t bos, eos, eot;           /* negative = no such key */
-    uint32_t embd_rows;              /* > 0: a token_embd.weight with so many rows */
+    uint32_t types_kind;   /* element type of token_type; 0 = QM_KV_I32 */
+    int byte_as_control;   /* a byte that is made a control token, or -1 */
+    int64_t bos, eos, eot; /* negative = no such key */
+    uint32_t embd_rows;    /* > 0: a token_embd.weight with so many rows */
 } tg_spec;
 
 static inline void tg_put(tg_buf *b, const void *p, size_t n) {
@@ -90,10 +93,8 @@ static inline tg_buf tg_build(const tg_spec *s) {
         tg_arr(&b, "tokenizer.ggml.tokens", QM_KV_STR, m, &n_kv);
         for (size_t i = 0; i < m; i++) {
             char c[2];
-            if (i < 256)
-                tg_str(&b, c, tg_byte_char((unsigned)i, c));
-            else
-                tg_str(&b, s->extra[i - 256].s, s->extra[i - 256].n);
+            if (i < 256) tg_str(&b, c, tg_byte_char((unsigned)i, c));
+            else tg_str(&b, s->extra[i - 256].s, s->extra[i - 256].n);
         }
     }
     if (!s->no_types) {
@@ -101,15 +102,19 @@ static inline tg_buf tg_build(const tg_spec *s) {
         uint32_t kind = s->types_kind ? s->types_kind : QM_KV_I32;
         tg_arr(&b, "tokenizer.ggml.token_type", kind, m, &n_kv);
         for (size_t i = 0; i < m; i++)
-            tg_le(&b, i < 256 ? ((int)i == s->byte_as_control ? 3u : 1u) : s->extra_type[i - 256], kind == QM_KV_I64 ? 8 : 4);
+            tg_le(&b, i < 256 ? ((int)i == s->byte_as_control ? 3u : 1u) : s->extra_type[i - 256],
+                  kind == QM_KV_I64 ? 8 : 4);
     }
     if (!s->no_merges) {
         tg_arr(&b, "tokenizer.ggml.merges", QM_KV_STR, s->n_merges, &n_kv);
         for (size_t i = 0; i < s->n_merges; i++) tg_str(&b, s->merges[i].s, s->merges[i].n);
     }
-    const struct { const char *key; int64_t v; } ids[] = {{"tokenizer.ggml.bos_token_id", s->bos},
-                                                          {"tokenizer.ggml.eos_token_id", s->eos},
-                                                          {"tokenizer.ggml.eot_token_id", s->eot}};
+    const struct {
+        const char *key;
+        int64_t v;
+    } ids[] = {{"tokenizer.ggml.bos_token_id", s->bos},
+               {"tokenizer.ggml.eos_token_id", s->eos},
+               {"tokenizer.ggml.eot_token_id", s->eot}};
     for (int i = 0; i < 3; i++) {
         if (ids[i].v < 0) continue;
         tg_key(&b, ids[i].key, QM_KV_U32, &n_kv);

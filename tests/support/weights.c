@@ -28,7 +28,10 @@ void *wt_random(const qm_type_info *t, size_t n_rows, size_t n_cols) {
     }
     for (size_t i = 0; i < bytes; i++) raw[i] = (unsigned char)(qm_rng_u32(r) >> 24);
     /* one over the spread of (scale times weight) of a block of random bytes */
-    float unit = t->type == QM_TYPE_Q8_0 ? 1 / 74.f : t->type == QM_TYPE_Q6_K ? 1 / 1365.f : t->type == QM_TYPE_Q4_K ? 1 / 250.f : 1 / 500.f;
+    float unit = t->type == QM_TYPE_Q8_0   ? 1 / 74.f
+                 : t->type == QM_TYPE_Q6_K ? 1 / 1365.f
+                 : t->type == QM_TYPE_Q4_K ? 1 / 250.f
+                                           : 1 / 500.f;
     for (unsigned char *b = raw; b < raw + bytes; b += t->bytes) {
         float d = unit * qm_rng_normal(r);
         if (!qm_rng_below(r, 64)) d = 0;
@@ -41,8 +44,7 @@ void *wt_random(const qm_type_info *t, size_t n_rows, size_t n_cols) {
 uint64_t wt_in(const char *name, const qm_type_info *t, size_t n_expert, size_t n_rows, size_t n_cols) {
     size_t raw_bytes = n_rows * qm_row_bytes(t, n_cols), packed_bytes = qm_pack_bytes(t, n_rows, n_cols);
     unsigned char *raw = wt_random(t, n_expert * n_rows, n_cols), *packed = chk_tmp(n_expert * packed_bytes);
-    for (size_t e = 0; e < n_expert; e++)
-        qm_pack(packed + e * packed_bytes, raw + e * raw_bytes, t, n_rows, n_cols);
+    for (size_t e = 0; e < n_expert; e++) qm_pack(packed + e * packed_bytes, raw + e * raw_bytes, t, n_rows, n_cols);
     return chk_in2(name, packed, n_expert * packed_bytes, raw, n_expert * raw_bytes);
 }
 

@@ -4,7 +4,7 @@
 #include "check.h"
 #include "../../runtime/file/quant.h"
 
-extern const int wt_types[];  /* every weight type, [WT_N] */
+extern const int wt_types[]; /* every weight type, [WT_N] */
 enum { WT_N = 7 };
 /* Smallest K of a type: 256 for K-quants, else 32. */
 uint32_t wt_unit(const qm_type_info *t);

@@ -102,7 +102,10 @@ static void test_kept_as_generated(void **state) {
     for (uint64_t seed = 12; seed < 60 && !found; seed++) { /* 15, on the software device */
         t.n = 0;
         fix_ok(qm_session_truncate(t.s, 0, &e), &e);
-        fix_ok(qm_session_set_sampling(t.s, &(qm_sampling){.temperature = 3, .top_k = 6, .top_p = 1, .repeat_penalty = 1, .seed = seed}, &e), &e);
+        fix_ok(
+            qm_session_set_sampling(
+                t.s, &(qm_sampling){.temperature = 3, .top_k = 6, .top_p = 1, .repeat_penalty = 1, .seed = seed}, &e),
+            &e);
         qm_gen_stats st = turn(&t, "Who are you?", (qm_gen_opts){.max_tokens = 80});
         qm_tokens anew = {0};
         fix_ok(qm_engine_tokenize(t.g, last(&t), strlen(last(&t)), 0, &anew, &e), &e);
@@ -154,7 +157,8 @@ static void test_ended_by_the_callback(void **state) {
     for (size_t n_stop = 0; n_stop < 2; n_stop++) {
         talk t = open_talk(DEMO, NULL);
         t.stop_at = 3;
-        qm_gen_stats st = turn(&t, "Capital of France:", (qm_gen_opts){.max_tokens = 60, .stop = stop, .n_stop = n_stop});
+        qm_gen_stats st =
+            turn(&t, "Capital of France:", (qm_gen_opts){.max_tokens = 60, .stop = stop, .n_stop = n_stop});
         assert_int_equal(st.finish, QM_FINISH_CALLBACK);
         assert_int_equal(t.calls, 3);
         assert_int_equal(t.late, 0);
@@ -214,10 +218,12 @@ static void test_seam_without_control_token(void **state) {
     (void)state;
     static const char *const formats[] = {
         "{% for m in messages %}{{ m.content }}{{ 'al' if m.role == 'assistant' else ':' }}{% endfor %}",
-        "<|im_start|>{% for m in messages %}{{ m.content }}{{ 's.\n' if m.role == 'assistant' else '?\n' }}{% endfor %}"};
+        "<|im_start|>{% for m in messages %}{{ m.content }}{{ 's.\n' if m.role == 'assistant' else '?\n' }}{% endfor "
+        "%}"};
     for (int f = 0; f < 2; f++) {
         talk t = open_talk(DEMO, formats[f]);
-        for (uint32_t n = 2; n < 7; n++) turn(&t, "Once upon a time there lived", (qm_gen_opts){.max_tokens = n, .ignore_eos = 1});
+        for (uint32_t n = 2; n < 7; n++)
+            turn(&t, "Once upon a time there lived", (qm_gen_opts){.max_tokens = n, .ignore_eos = 1});
         close_talk(&t);
     }
 }
@@ -229,14 +235,18 @@ static void test_what_a_message_may_be(void **state) {
     talk t = open_talk(DEMO, NULL);
     turn(&t, "", (qm_gen_opts){.max_tokens = 5});
     turn(&t, "Hello there", (qm_gen_opts){.max_tokens = 5});
-    static const struct { const char *s; size_t n, at; } bad[] = {
-        {"caf\xe9", 4, 3}, {"\xff", 1, 0}, {"ab\xed\xa0\x80", 5, 2}, {"x\xc0\xaf", 3, 1}, {"\xe2\x82", 2, 0}, {"a\0b\xf0\x9f\x90", 6, 3}};
+    static const struct {
+        const char *s;
+        size_t n, at;
+    } bad[] = {{"caf\xe9", 4, 3},   {"\xff", 1, 0},     {"ab\xed\xa0\x80", 5, 2},
+               {"x\xc0\xaf", 3, 1}, {"\xe2\x82", 2, 0}, {"a\0b\xf0\x9f\x90", 6, 3}};
     uint32_t n = qm_session_length(t.s);
     for (size_t i = 0; i < 6; i++) {
         qm_gen_stats st;
         qm_err e;
         char want[64];
-        snprintf(want, sizeof want, "message %zu (user): not UTF-8 at byte %zu (0x%02x)", t.n, bad[i].at, (unsigned char)bad[i].s[bad[i].at]);
+        snprintf(want, sizeof want, "message %zu (user): not UTF-8 at byte %zu (0x%02x)", t.n, bad[i].at,
+                 (unsigned char)bad[i].s[bad[i].at]);
         t.m[t.n] = (qm_message){"user", bad[i].s, bad[i].n};
         assert_int_equal(qm_session_chat(t.s, t.m, t.n + 1, &(qm_gen_opts){.max_tokens = 5}, &st, &e), QM_ERR_ARG);
         assert_string_equal(e.msg, want);
@@ -253,10 +263,14 @@ static void test_what_a_message_may_be(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kept_as_generated),
-        cmocka_unit_test(test_ended_by_the_model),    cmocka_unit_test(test_ended_by_a_stop_string),
-        cmocka_unit_test(test_first_stop_string),     cmocka_unit_test(test_ended_by_the_callback),
-        cmocka_unit_test(test_callback_at_the_end),   cmocka_unit_test(test_ended_by_length),
-        cmocka_unit_test(test_replaced_bytes),        cmocka_unit_test(test_seam_without_control_token),
+        cmocka_unit_test(test_ended_by_the_model),
+        cmocka_unit_test(test_ended_by_a_stop_string),
+        cmocka_unit_test(test_first_stop_string),
+        cmocka_unit_test(test_ended_by_the_callback),
+        cmocka_unit_test(test_callback_at_the_end),
+        cmocka_unit_test(test_ended_by_length),
+        cmocka_unit_test(test_replaced_bytes),
+        cmocka_unit_test(test_seam_without_control_token),
         cmocka_unit_test(test_what_a_message_may_be),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -150,7 +150,8 @@ static void each_filled_page_is_read(void **state) {
             pool(s, (i >= PAGES ? layer / 2 : 0) + page * s->pages[i % PAGES], other, sizeof other, 1);
             fix_ok(qm_session_eval(s, 17, &e), &e);
             fix_ok(qm_session_logits(s, b, &e), &e);
-            if (!memcmp(a, b, sizeof a)) fail_msg("%s: nobody reads page %d of the %s", executor, i % PAGES, i < PAGES ? "keys" : "values");
+            if (!memcmp(a, b, sizeof a))
+                fail_msg("%s: nobody reads page %d of the %s", executor, i % PAGES, i < PAGES ? "keys" : "values");
             qm_session_close(s);
         }
         qm_engine_close(g);
@@ -186,7 +187,8 @@ static void kv_bytes_are_read(void **state) {
                   (unsigned long long)c.gld_bytes, (unsigned long long)kv);
     /* besides keys and values: queries, table, position */
     if (c.gld_bytes < kv || (double)c.gld_bytes > 1.1 * (double)kv)
-        fail_msg("attention asked for %llu bytes, kv_bytes says %llu", (unsigned long long)c.gld_bytes, (unsigned long long)kv);
+        fail_msg("attention asked for %llu bytes, kv_bytes says %llu", (unsigned long long)c.gld_bytes,
+                 (unsigned long long)kv);
     qm_session_close(s);
     qm_engine_close(g);
     qm_sim_set_options(&was);
@@ -238,7 +240,8 @@ static void tests_run(void **state) {
         run_of(g, (qm_bench_test){.n_prompt = 1, .depth = 33, .reps = 1, .seed = 1});
         run_of(g, (qm_bench_test){.n_gen = 4, .reps = 3, .seed = 1});
         run_of(g, (qm_bench_test){.n_gen = 1, .reps = 1, .seed = 1, .warmup = 1});
-        run_of(g, (qm_bench_test){.n_gen = 3, .depth = 31, .reps = 2, .seed = 2, .warmup = 1}); /* over a page's border */
+        run_of(g,
+               (qm_bench_test){.n_gen = 3, .depth = 31, .reps = 2, .seed = 2, .warmup = 1}); /* over a page's border */
         run_of(g, (qm_bench_test){.n_gen = 2, .depth = 5, .reps = 1, .seed = 2, .prefill = 1});
         run_of(g, (qm_bench_test){.n_gen = 2, .depth = 510, .reps = 1, .seed = 2}); /* to the last position */
         qm_engine_close(g);
@@ -247,9 +250,12 @@ static void tests_run(void **state) {
 
 static void tests_are_refused(void **state) {
     (void)state;
-    static const qm_bench_test bad[] = {
-        {.reps = 1}, {.n_prompt = 1, .n_gen = 1, .reps = 1}, {.n_gen = 1, .reps = 0},
-        {.n_gen = 2, .depth = 511, .reps = 1}, {.n_prompt = 513, .reps = 1}, {.n_gen = 1, .depth = UINT32_MAX, .reps = 1}};
+    static const qm_bench_test bad[] = {{.reps = 1},
+                                        {.n_prompt = 1, .n_gen = 1, .reps = 1},
+                                        {.n_gen = 1, .reps = 0},
+                                        {.n_gen = 2, .depth = 511, .reps = 1},
+                                        {.n_prompt = 513, .reps = 1},
+                                        {.n_gen = 1, .depth = UINT32_MAX, .reps = 1}};
     qm_engine *g = fix_engine("small", "graph");
     uint64_t ns[1];
     qm_bench_result r;
@@ -325,13 +331,15 @@ static void machine(void **state) {
     assert_string_equal(json_string_value(json_object_get(j, "device")), g->info.device);
     int sim = !strcmp(g->info.device, "sim");
     assert_int_equal(json_is_true(json_object_get(j, "simulated")), sim);
-    static const char *const real[] = {"driver", "cuda", "clock_khz_peak", "memory_clock_khz_peak", "memory_bus_bits", "l2_bytes"};
+    static const char *const real[] = {"driver",          "cuda",    "clock_khz_peak", "memory_clock_khz_peak",
+                                       "memory_bus_bits", "l2_bytes"};
     for (int i = 0; i < 6; i++) {
         const json_t *v = json_object_get(j, real[i]);
         assert_non_null(v);
         if (sim) assert_true(json_is_null(v)); /* made-up clocks are not reported */
     }
-    const char *commit = json_string_value(json_object_get(j, "commit")), *date = json_string_value(json_object_get(j, "date"));
+    const char *commit = json_string_value(json_object_get(j, "commit")),
+               *date = json_string_value(json_object_get(j, "date"));
     assert_true(commit && strlen(commit) >= 7); /* a hash, or "unknown" */
     assert_true(date && strlen(date) == 20 && date[10] == 'T' && date[19] == 'Z');
     json_decref(j);
@@ -345,10 +353,17 @@ static void machine(void **state) {
 
 int main(void) {
     const struct CMUnitTest t[] = {
-        cmocka_unit_test(statistics),       cmocka_unit_test(bytes_of_a_step),   cmocka_unit_test(filled_cache),
-        cmocka_unit_test(fill_is_whole),    cmocka_unit_test(each_filled_page_is_read),
-        cmocka_unit_test(kv_bytes_are_read), cmocka_unit_test(fill_is_refused),  cmocka_unit_test(tests_run),
-        cmocka_unit_test(tests_are_refused), cmocka_unit_test(memory_bandwidth), cmocka_unit_test(loading_limits),
+        cmocka_unit_test(statistics),
+        cmocka_unit_test(bytes_of_a_step),
+        cmocka_unit_test(filled_cache),
+        cmocka_unit_test(fill_is_whole),
+        cmocka_unit_test(each_filled_page_is_read),
+        cmocka_unit_test(kv_bytes_are_read),
+        cmocka_unit_test(fill_is_refused),
+        cmocka_unit_test(tests_run),
+        cmocka_unit_test(tests_are_refused),
+        cmocka_unit_test(memory_bandwidth),
+        cmocka_unit_test(loading_limits),
         cmocka_unit_test(machine),
     };
     return cmocka_run_group_tests(t, NULL, NULL);

@@ -10,7 +10,11 @@
 #include "fixture.h"
 
 static const char *const executors[] = {"graph", "persistent", "ref"};
-enum { N_EXECUTORS = 3, N_DEVICE = 2, VOCAB = 512 }; /* ref takes a second for some ten positions: only where it is the point */
+enum {
+    N_EXECUTORS = 3,
+    N_DEVICE = 2,
+    VOCAB = 512
+}; /* ref takes a second for some ten positions: only where it is the point */
 
 static qm_session *session(qm_engine *g) {
     qm_session *s;
@@ -60,8 +64,9 @@ static void table_of(qm_session *s, uint32_t *table) {
         return;
     }
     assert_int_equal(g->dev->cu.StreamSynchronize(qm_graph_stream(g)), CUDA_SUCCESS);
-    assert_int_equal(g->dev->cu.MemcpyDtoH(table, qm_graph_address(g, s->seq, p, QM_REF(QM_SPACE_SEQ, off)), 4 * s->n_pages),
-                     CUDA_SUCCESS);
+    assert_int_equal(
+        g->dev->cu.MemcpyDtoH(table, qm_graph_address(g, s->seq, p, QM_REF(QM_SPACE_SEQ, off)), 4 * s->n_pages),
+        CUDA_SUCCESS);
 }
 
 /* Each page of a has one owner, and the device knows it. */
@@ -101,7 +106,7 @@ static void test_pages_change_hands(void **state) {
         uint32_t first = a->pages[0];
         truncate_to(a, 0);
         eval(b, ids[1] + B, A - B); /* takes a page that was a's */
-            eval(a, ids[0], A);
+        eval(a, ids[0], A);
         assert_int_not_equal(a->pages[0], first); /* the table's first entry has changed */
         same(a, want_a);
         same(b, want_c);
@@ -285,13 +290,15 @@ static void test_biases(void **state) {
             fix_ok(qm_engine_open(&g, path, &(qm_engine_opts){.device = "sim", .executor = executors[x]}, &e), &e);
             /* joined only where all that are joined have one, or none has: q and k are of one type in every layer, v in some */
             for (uint32_t i = 0; i < g->model->hp.n_layers; i++)
-                assert_int_equal(g->place->regions[g->place->layers[i].qkv[0]].n_segments >= 2, (mask & 1) == (mask >> 1 & 1));
+                assert_int_equal(g->place->regions[g->place->layers[i].qkv[0]].n_segments >= 2,
+                                 (mask & 1) == (mask >> 1 & 1));
             fix_prompt(g, ids, 3, 91);
             alone(g, ids, 3, l[x][mask]);
             qm_engine_close(g);
         }
         unlink(path);
-        for (int x = 0; x + 1 < N_EXECUTORS; x++) assert_true(fix_cosine(l[x][mask], l[N_EXECUTORS - 1][mask], VOCAB) > 0.9999);
+        for (int x = 0; x + 1 < N_EXECUTORS; x++)
+            assert_true(fix_cosine(l[x][mask], l[N_EXECUTORS - 1][mask], VOCAB) > 0.9999);
         assert_memory_equal(l[0][mask], l[1][mask], sizeof l[0][0]);
         for (int other = 0; other < mask; other++) assert_true(fix_rel_l2(l[0][mask], l[0][other], VOCAB) > 0.01);
     }
@@ -299,8 +306,9 @@ static void test_biases(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pages_change_hands), cmocka_unit_test(test_half_page_stays),  cmocka_unit_test(test_pages_taken_ahead),
-        cmocka_unit_test(test_every_page_counts),  cmocka_unit_test(test_flags_are_cleared), cmocka_unit_test(test_biases),
+        cmocka_unit_test(test_pages_change_hands), cmocka_unit_test(test_half_page_stays),
+        cmocka_unit_test(test_pages_taken_ahead),  cmocka_unit_test(test_every_page_counts),
+        cmocka_unit_test(test_flags_are_cleared),  cmocka_unit_test(test_biases),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

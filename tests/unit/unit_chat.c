@@ -44,9 +44,13 @@ static void same(const qm_ids *a, const qm_ids *b) {
 /* With harmless messages it is the rendered template, tokenised as trusted text. */
 static void as_rendered(void **state) {
     (void)state;
-    static const char rendered[] = "<|im_start|>system\nYou are short.<|im_end|>\n<|im_start|>user\n\n\nHi there  <|im_end|>\n"
-                                   "<|im_start|>assistant\nHello.<|im_end|>\n<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n";
-    const qm_message m[] = {{"system", "You are short.", 14}, {"user", "\n\nHi there  ", 12}, {"assistant", "Hello.", 6}, {"user", NULL, 0}};
+    static const char rendered[] =
+        "<|im_start|>system\nYou are short.<|im_end|>\n<|im_start|>user\n\n\nHi there  <|im_end|>\n"
+        "<|im_start|>assistant\nHello.<|im_end|>\n<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n";
+    const qm_message m[] = {{"system", "You are short.", 14},
+                            {"user", "\n\nHi there  ", 12},
+                            {"assistant", "Hello.", 6},
+                            {"user", NULL, 0}};
     qm_ids want = {0}, got = chat(m, 4, 0);
     assert_int_equal(qm_tokenize(t, rendered, sizeof rendered - 1, QM_TOK_SPECIAL, &want, NULL), 0);
     same(&got, &want);
@@ -113,7 +117,15 @@ static void refusals(void **state) {
     static const qm_str names[] = {{"<|im_start|>", 12}, {"<|im_end|>", 10}};
     static const uint32_t plain[] = {3, 1};
     for (size_t n = 0; n <= 2; n += 2) {
-        tg_spec s = {.model = "gpt2", .pre = "qwen2", .extra = names, .extra_type = plain, .n_extra = n, .byte_as_control = -1, .bos = -1, .eos = -1, .eot = -1};
+        tg_spec s = {.model = "gpt2",
+                     .pre = "qwen2",
+                     .extra = names,
+                     .extra_type = plain,
+                     .n_extra = n,
+                     .byte_as_control = -1,
+                     .bos = -1,
+                     .eos = -1,
+                     .eot = -1};
         tg_buf b = tg_build(&s);
         qm_gguf *g2;
         qm_tokenizer *t2;

@@ -16,7 +16,10 @@
 
 enum { MAX_ANSWER = 128 }; /* tokens; the longest answer is far below */
 
-typedef struct { char *s; size_t n; } text;
+typedef struct {
+    char *s;
+    size_t n;
+} text;
 
 static int collect(void *user, uint32_t id, const char *s, size_t n) {
     (void)id;
@@ -42,7 +45,7 @@ static json_t *goldens(void) {
 }
 
 static qm_engine *engine(const char *executor) {
-    qm_engine_opts o = { .device = env_or("QMOE_TEST_DEVICE", "sim"), .executor = executor, .n_ctx = 512 };
+    qm_engine_opts o = {.device = env_or("QMOE_TEST_DEVICE", "sim"), .executor = executor, .n_ctx = 512};
     qm_engine *g;
     qm_err e;
     if (qm_engine_open(&g, env_or("QMOE_DEMO", "models/demo.gguf"), &o, &e)) fail_msg("%s", e.msg);
@@ -54,7 +57,7 @@ static text run(qm_engine *g, const qm_tokens *ids, uint32_t n, qm_gen_stats *st
     qm_session *s;
     qm_err e;
     text t = {0};
-    qm_gen_opts o = { .max_tokens = n, .on_token = collect, .user = &t };
+    qm_gen_opts o = {.max_tokens = n, .on_token = collect, .user = &t};
     if (qm_session_open(&s, g, &e)) fail_msg("%s", e.msg);
     if (qm_generate(s, ids->v, ids->n, &o, st, &e)) fail_msg("%s", e.msg);
     qm_session_close(s);
@@ -69,7 +72,7 @@ static void answers(const char *executor, size_t every) {
     size_t i, n = 0, wrong = 0, tokens = 0;
     double s = 0;
     assert_true(json_array_size(list) >= 30);
-    json_array_foreach(list, i, row) {
+    json_array_foreach (list, i, row) {
         if (i % every) continue;
         n++;
         const char *prompt = json_string_value(json_object_get(row, "prompt"));
@@ -83,14 +86,16 @@ static void answers(const char *executor, size_t every) {
         text t = run(g, &ids, MAX_ANSWER, &st);
         if (strcmp(t.s, want) || st.finish != QM_FINISH_EOG) {
             wrong++;
-            print_error("%s: \"%s\"\n   wanted \"%s\"\n   got    \"%s\" (%s)\n", executor, prompt, want, t.s, qm_finish_name(st.finish));
+            print_error("%s: \"%s\"\n   wanted \"%s\"\n   got    \"%s\" (%s)\n", executor, prompt, want, t.s,
+                        qm_finish_name(st.finish));
         }
         tokens += st.n_prompt + st.n_generated;
         s += st.prefill_s + st.decode_s;
         free(t.s);
         free(ids.v);
     }
-    print_message("%s: %zu of %zu answers word for word, %.0f tokens a second\n", executor, n - wrong, n, (double)tokens / s);
+    print_message("%s: %zu of %zu answers word for word, %.0f tokens a second\n", executor, n - wrong, n,
+                  (double)tokens / s);
     qm_engine_close(g);
     json_decref(j);
     if (wrong) fail_msg("%s: %zu of %zu answers are wrong", executor, wrong, n);
@@ -98,7 +103,8 @@ static void answers(const char *executor, size_t every) {
 
 static void continuation(const char *executor) {
     json_t *j = goldens(), *c = json_object_get(j, "continuation");
-    const char *prompt = json_string_value(json_object_get(c, "prompt")), *want = json_string_value(json_object_get(c, "text"));
+    const char *prompt = json_string_value(json_object_get(c, "prompt")),
+               *want = json_string_value(json_object_get(c, "text"));
     uint32_t n = (uint32_t)json_integer_value(json_object_get(c, "n"));
     assert_true(prompt && want && n >= 200);
     qm_engine *g = engine(executor);
@@ -115,18 +121,31 @@ static void continuation(const char *executor) {
     json_decref(j);
 }
 
-static void test_answers_device(void **state) { (void)state; answers("graph", 1); }
-static void test_answers_persistent(void **state) { (void)state; answers("persistent", 3); }
-static void test_answers_ref(void **state) { (void)state; answers("ref", 1); }
-static void test_continuation_device(void **state) { (void)state; continuation("graph"); }
-static void test_continuation_ref(void **state) { (void)state; continuation("ref"); }
+static void test_answers_device(void **state) {
+    (void)state;
+    answers("graph", 1);
+}
+static void test_answers_persistent(void **state) {
+    (void)state;
+    answers("persistent", 3);
+}
+static void test_answers_ref(void **state) {
+    (void)state;
+    answers("ref", 1);
+}
+static void test_continuation_device(void **state) {
+    (void)state;
+    continuation("graph");
+}
+static void test_continuation_ref(void **state) {
+    (void)state;
+    continuation("ref");
+}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answers_device),
-        cmocka_unit_test(test_answers_persistent),
-        cmocka_unit_test(test_answers_ref),
-        cmocka_unit_test(test_continuation_device),
+        cmocka_unit_test(test_answers_device),   cmocka_unit_test(test_answers_persistent),
+        cmocka_unit_test(test_answers_ref),      cmocka_unit_test(test_continuation_device),
         cmocka_unit_test(test_continuation_ref),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,7 +21,10 @@ static struct {
 } fake;
 static qm_cuda sim;
 
-static CUresult CUDAAPI fake_count(int *n) { *n = fake.n_gpus; return CUDA_SUCCESS; }
+static CUresult CUDAAPI fake_count(int *n) {
+    *n = fake.n_gpus;
+    return CUDA_SUCCESS;
+}
 static CUresult CUDAAPI fake_get(CUdevice *d, int i) {
     *d = i;
     return i < fake.n_gpus ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
@@ -41,7 +44,10 @@ static CUresult CUDAAPI fake_attribute(int *v, CUdevice_attribute a, CUdevice d)
     }
     return sim.DeviceGetAttribute(v, a, 0);
 }
-static CUresult CUDAAPI fake_total(size_t *n, CUdevice d) { (void)d; return sim.DeviceTotalMem(n, 0); }
+static CUresult CUDAAPI fake_total(size_t *n, CUdevice d) {
+    (void)d;
+    return sim.DeviceTotalMem(n, 0);
+}
 static CUresult CUDAAPI fake_retain(CUcontext *c, CUdevice d) {
     fake.retained++;
     fake.current = (int)d;
@@ -266,8 +272,12 @@ static void broken_module_brings_the_jit_log(void **state) {
     qm_err e = {0};
     CUmodule m;
     assert_int_equal(qm_device_open(&d, "sim", NULL, 0, &e), 0);
-    assert_int_equal(qm_module_load(d, "broken", ".version 7.4\n.target sm_80\n.address_size 64\n"
-                                    ".visible .entry f()\n{\n    .reg .b32 %r1;\n    frobnicate.u32 %r1;\n    ret;\n}\n", &m, &e), QM_ERR_DEVICE);
+    assert_int_equal(
+        qm_module_load(d, "broken",
+                       ".version 7.4\n.target sm_80\n.address_size 64\n"
+                       ".visible .entry f()\n{\n    .reg .b32 %r1;\n    frobnicate.u32 %r1;\n    ret;\n}\n",
+                       &m, &e),
+        QM_ERR_DEVICE);
     assert_null(m);
     assert_in(e.msg, "module broken does not load");
     assert_in(e.msg, "frobnicate");
@@ -282,7 +292,8 @@ static void jit_log_is_in_the_error(void **state) {
     assert_int_equal(qm_device_open(&d, "cuda", NULL, 0, &e), 0);
     fake.jit_log = 1;
     assert_int_equal(qm_module_load(d, "matvec", "", &m, &e), QM_ERR_DEVICE);
-    assert_string_equal(e.msg, "cuda:0: module matvec does not load: CUDA_ERROR_INVALID_PTX: ptxas: no such thing as sm_79");
+    assert_string_equal(e.msg,
+                        "cuda:0: module matvec does not load: CUDA_ERROR_INVALID_PTX: ptxas: no such thing as sm_79");
     qm_device_close(d);
 }
 

@@ -9,7 +9,11 @@
 #include <string.h>
 #include "../../runtime/qmoe.h"
 
-typedef struct { char text[32768]; size_t n; int stop_after; } sink;
+typedef struct {
+    char text[32768];
+    size_t n;
+    int stop_after;
+} sink;
 
 static int take(void *user, const char *s, size_t n) {
     sink *k = user;

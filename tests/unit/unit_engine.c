@@ -422,12 +422,12 @@ static void test_two_sessions(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forward_shapes),   cmocka_unit_test(test_two_prompts_differ),
-        cmocka_unit_test(test_arch_refused),     cmocka_unit_test(test_memory_refused),
+        cmocka_unit_test(test_forward_shapes),       cmocka_unit_test(test_two_prompts_differ),
+        cmocka_unit_test(test_arch_refused),         cmocka_unit_test(test_memory_refused),
         cmocka_unit_test(test_kv_cache_equivalence), cmocka_unit_test(test_pages_reused),
-        cmocka_unit_test(test_determinism),      cmocka_unit_test(test_finish_reasons),
-        cmocka_unit_test(test_turns_continue),   cmocka_unit_test(test_beside),
-        cmocka_unit_test(test_times_apart),      cmocka_unit_test(test_two_sessions),
+        cmocka_unit_test(test_determinism),          cmocka_unit_test(test_finish_reasons),
+        cmocka_unit_test(test_turns_continue),       cmocka_unit_test(test_beside),
+        cmocka_unit_test(test_times_apart),          cmocka_unit_test(test_two_sessions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -121,15 +121,42 @@ static void golden(const char *name) {
     for (int l = 0; l < n_layers && getenv("QMOE_FAULT_FULL"); l++) departs(f, l);
 }
 
-static void test_wrong_expert(void **state) { (void)state; golden("wrong_expert"); }
-static void test_dropped_top_expert(void **state) { (void)state; golden("dropped_top_expert"); }
-static void test_uniform_router(void **state) { (void)state; golden("uniform_router"); }
-static void test_no_qk_norm(void **state) { (void)state; golden("no_qk_norm"); }
-static void test_rope_base(void **state) { (void)state; golden("rope_base_1e4"); }
-static void test_transposed_weight(void **state) { (void)state; golden("transposed_weight"); }
-static void test_stale_kv_page(void **state) { (void)state; golden("stale_kv_page"); }
-static void test_off_by_one_position(void **state) { (void)state; golden("off_by_one_position"); }
-static void test_off_by_one_query(void **state) { (void)state; golden("off_by_one_query"); }
+static void test_wrong_expert(void **state) {
+    (void)state;
+    golden("wrong_expert");
+}
+static void test_dropped_top_expert(void **state) {
+    (void)state;
+    golden("dropped_top_expert");
+}
+static void test_uniform_router(void **state) {
+    (void)state;
+    golden("uniform_router");
+}
+static void test_no_qk_norm(void **state) {
+    (void)state;
+    golden("no_qk_norm");
+}
+static void test_rope_base(void **state) {
+    (void)state;
+    golden("rope_base_1e4");
+}
+static void test_transposed_weight(void **state) {
+    (void)state;
+    golden("transposed_weight");
+}
+static void test_stale_kv_page(void **state) {
+    (void)state;
+    golden("stale_kv_page");
+}
+static void test_off_by_one_position(void **state) {
+    (void)state;
+    golden("off_by_one_position");
+}
+static void test_off_by_one_query(void **state) {
+    (void)state;
+    golden("off_by_one_query");
+}
 
 /* ---- gates ---- */
 
@@ -253,7 +280,8 @@ static void test_one_expert_is_wrong(void **state) {
     const qm_router_args *r = &last_op(s->last, QM_OP_ROUTER)->args.router;
     qm_bases b = qm_ref_bases(s->g, s->seq);
     const float *x = (const float *)(uintptr_t)qm_ref_resolve(s->last, r->logits, &b);
-    qm_ref up = last_op(s->last, QM_OP_MOE_UP)->args.moe_up.ids, down = last_op(s->last, QM_OP_MOE_MATVEC)->args.moe_matvec.ids;
+    qm_ref up = last_op(s->last, QM_OP_MOE_UP)->args.moe_up.ids,
+           down = last_op(s->last, QM_OP_MOE_MATVEC)->args.moe_matvec.ids;
     const uint32_t *ids = (const uint32_t *)(uintptr_t)qm_ref_resolve(s->last, up, &b);
     uint32_t k = s->g->model->hp.n_used, n = r->n_expert, rank[MAX] = {0};
     float sum[MAX];

@@ -15,8 +15,8 @@
 enum { MAX_GOLDENS = 200, N_CTX = 512, MAX_ANSWER = 128, MAX_SAID = 8192 };
 typedef struct {
     const char *prompt, *answer;
-    uint32_t n;       /* 0: chat, to the end of the turn; else n tokens of raw text */
-    int healthy;      /* the healthy engine was seen to give it */
+    uint32_t n;  /* 0: chat, to the end of the turn; else n tokens of raw text */
+    int healthy; /* the healthy engine was seen to give it */
 } golden;
 static golden goldens[MAX_GOLDENS];
 static int n_goldens;
@@ -40,7 +40,7 @@ static int load(void **state) {
     if (!file) fail_msg("%s: %s", path, je.text);
     json_t *list = json_object_get(file, "goldens"), *free_text = json_object_get(file, "continuation"), *j;
     size_t i;
-    json_array_foreach(list, i, j) {
+    json_array_foreach (list, i, j) {
         add(json_string_value(json_object_get(j, "prompt")), json_string_value(json_object_get(j, "answer")), 0);
     }
     assert_true(n_goldens >= 30);
@@ -137,7 +137,9 @@ static int failing(const fault *f, fault_at at, int full, int *first) {
     }
     done(s);
     print_message("%-20s %d of %d goldens fail%s\n", "", n, tried,
-                  !full ? " (up to the first)" : last == n_goldens - 1 ? ", the continuation too" : ", not the continuation");
+                  !full                   ? " (up to the first)"
+                  : last == n_goldens - 1 ? ", the continuation too"
+                                          : ", not the continuation");
     return n;
 }
 
@@ -156,22 +158,49 @@ static void noticed(const char *name) {
     for (int l = 0; l < n_layers && full > 1; l++) failing(f, (fault_at){.layer = l}, full, &first);
 }
 
-static void test_wrong_expert(void **state) { (void)state; noticed("wrong_expert"); }
-static void test_dropped_top_expert(void **state) { (void)state; noticed("dropped_top_expert"); }
-static void test_uniform_router(void **state) { (void)state; noticed("uniform_router"); }
-static void test_no_qk_norm(void **state) { (void)state; noticed("no_qk_norm"); }
-static void test_rope_base(void **state) { (void)state; noticed("rope_base_1e4"); }
-static void test_transposed_weight(void **state) { (void)state; noticed("transposed_weight"); }
-static void test_stale_kv_page(void **state) { (void)state; noticed("stale_kv_page"); }
-static void test_off_by_one_position(void **state) { (void)state; noticed("off_by_one_position"); }
-static void test_off_by_one_query(void **state) { (void)state; noticed("off_by_one_query"); }
+static void test_wrong_expert(void **state) {
+    (void)state;
+    noticed("wrong_expert");
+}
+static void test_dropped_top_expert(void **state) {
+    (void)state;
+    noticed("dropped_top_expert");
+}
+static void test_uniform_router(void **state) {
+    (void)state;
+    noticed("uniform_router");
+}
+static void test_no_qk_norm(void **state) {
+    (void)state;
+    noticed("no_qk_norm");
+}
+static void test_rope_base(void **state) {
+    (void)state;
+    noticed("rope_base_1e4");
+}
+static void test_transposed_weight(void **state) {
+    (void)state;
+    noticed("transposed_weight");
+}
+static void test_stale_kv_page(void **state) {
+    (void)state;
+    noticed("stale_kv_page");
+}
+static void test_off_by_one_position(void **state) {
+    (void)state;
+    noticed("off_by_one_position");
+}
+static void test_off_by_one_query(void **state) {
+    (void)state;
+    noticed("off_by_one_query");
+}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wrong_expert),       cmocka_unit_test(test_dropped_top_expert),
-        cmocka_unit_test(test_uniform_router),     cmocka_unit_test(test_no_qk_norm),
-        cmocka_unit_test(test_rope_base),          cmocka_unit_test(test_transposed_weight),
-        cmocka_unit_test(test_stale_kv_page),      cmocka_unit_test(test_off_by_one_position),
+        cmocka_unit_test(test_wrong_expert),     cmocka_unit_test(test_dropped_top_expert),
+        cmocka_unit_test(test_uniform_router),   cmocka_unit_test(test_no_qk_norm),
+        cmocka_unit_test(test_rope_base),        cmocka_unit_test(test_transposed_weight),
+        cmocka_unit_test(test_stale_kv_page),    cmocka_unit_test(test_off_by_one_position),
         cmocka_unit_test(test_off_by_one_query),
     };
     return cmocka_run_group_tests_name("fault_demo", tests, load, unload);

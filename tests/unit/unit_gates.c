@@ -7,8 +7,14 @@
 #include "gates.h"
 
 static const gates_subject tiny = {"tiny", 0, 8};
-static void test_parity_tiny(void **state) { (void)state; gates_parity(&tiny, 480); }
-static void test_tiny_rejects(void **state) { (void)state; gates_reject(&tiny, 4); }
+static void test_parity_tiny(void **state) {
+    (void)state;
+    gates_parity(&tiny, 480);
+}
+static void test_tiny_rejects(void **state) {
+    (void)state;
+    gates_reject(&tiny, 4);
+}
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_parity_tiny), cmocka_unit_test(test_tiny_rejects)};

@@ -7,8 +7,14 @@
 #include "gates.h"
 
 static const gates_subject demo = {"demo", 1, 8};
-static void test_parity_demo(void **state) { (void)state; gates_parity(&demo, 480); }
-static void test_demo_rejects(void **state) { (void)state; gates_reject(&demo, 6); }
+static void test_parity_demo(void **state) {
+    (void)state;
+    gates_parity(&demo, 480);
+}
+static void test_demo_rejects(void **state) {
+    (void)state;
+    gates_reject(&demo, 6);
+}
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_parity_demo), cmocka_unit_test(test_demo_rejects)};

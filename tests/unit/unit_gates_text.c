@@ -7,7 +7,10 @@
 #include "gates.h"
 
 static const gates_subject text = {"text", 1, 0};
-static void test_kl_text(void **state) { (void)state; gates_parity(&text, 1000); }
+static void test_kl_text(void **state) {
+    (void)state;
+    gates_parity(&text, 1000);
+}
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_kl_text)};

@@ -10,7 +10,10 @@
 #include <cmocka.h>
 
 /* ---- building ---- */
-typedef struct { uint8_t *p; size_t n, cap; } buf;
+typedef struct {
+    uint8_t *p;
+    size_t n, cap;
+} buf;
 
 static void put(buf *b, const void *p, size_t n) {
     if (b->n + n > b->cap) {
@@ -22,7 +25,7 @@ static void put(buf *b, const void *p, size_t n) {
     b->n += n;
 }
 static void le(buf *b, uint64_t v, int n) {
-    for (int i = 0; i < n; i++) put(b, &(uint8_t){ (uint8_t)(v >> 8 * i) }, 1);
+    for (int i = 0; i < n; i++) put(b, &(uint8_t){(uint8_t)(v >> 8 * i)}, 1);
 }
 /* clang-format off */
 static void u32(buf *b, uint64_t v) { le(b, v, 4); }
@@ -176,7 +179,7 @@ TEST(valid_file_reads_back) {
     uint64_t n;
     assert_int_equal(qm_gguf_get_str_array(g, "tokenizer.ggml.tokens", &it, &n, &e), 1);
     assert_int_equal(n, 4);
-    const char *want[] = { "a", "b", "ab", "<e>" };
+    const char *want[] = {"a", "b", "ab", "<e>"};
     for (int k = 0; k < 4; k++) {
         assert_int_equal(qm_str_iter_next(&it, &s), 1);
         assert_int_equal(s.n, strlen(want[k]));
@@ -196,14 +199,27 @@ TEST(valid_file_reads_back) {
     assert_null(qm_gguf_tensor_at(g, 3));
     assert_null(qm_gguf_find(g, "x"));
     for (size_t k = 0; k < qm_gguf_n_tensors(g); k++) /* every tensor is found by its own name */
-        assert_ptr_equal(qm_gguf_tensor(g, k == 0 ? "token_embd.weight" : k == 1 ? "q8" : "half"), qm_gguf_tensor_at(g, k));
+        assert_ptr_equal(qm_gguf_tensor(g, k == 0   ? "token_embd.weight"
+                                           : k == 1 ? "q8"
+                                                    : "half"),
+                         qm_gguf_tensor_at(g, k));
     qm_gguf_drop(g, t); /* does nothing for a buffer */
     qm_gguf_close(g);
     free(copy);
     free(b.p);
 }
-TEST(version_2_is_read) { UNUSED; buf b = valid(); set32(&b, 4, 2); accepted(b); }
-TEST(missing_tail_padding_is_read) { UNUSED; buf b = valid(); le(&b, 0, 4); accepted(b); } /* and bytes after the data */
+TEST(version_2_is_read) {
+    UNUSED;
+    buf b = valid();
+    set32(&b, 4, 2);
+    accepted(b);
+}
+TEST(missing_tail_padding_is_read) {
+    UNUSED;
+    buf b = valid();
+    le(&b, 0, 4);
+    accepted(b);
+} /* and bytes after the data */
 
 TEST(getters_refuse_wrong_types_and_ranges) {
     UNUSED;
@@ -218,8 +234,12 @@ TEST(getters_refuse_wrong_types_and_ranges) {
     qm_str s;
     qm_str_iter it;
     uint64_t n;
-#define BAD(call, word) do { e.msg[0] = 0; assert_int_equal(call, FORMAT); \
-        if (!strstr(e.msg, word) || !strstr(e.msg, "small.gguf") || !strstr(e.msg, "offset")) fail_msg("%s", e.msg); } while (0)
+#define BAD(call, word)                                                                                              \
+    do {                                                                                                             \
+        e.msg[0] = 0;                                                                                                \
+        assert_int_equal(call, FORMAT);                                                                              \
+        if (!strstr(e.msg, word) || !strstr(e.msg, "small.gguf") || !strstr(e.msg, "offset")) fail_msg("%s", e.msg); \
+    } while (0)
     BAD(qm_gguf_get_u32(g, "x.i8", &u, &e), "-2");
     BAD(qm_gguf_get_u32(g, "x.u64", &u, &e), "1099511627776");
     BAD(qm_gguf_get_u32(g, "x.f32", &u, &e), "f32");
@@ -235,6 +255,8 @@ TEST(getters_refuse_wrong_types_and_ranges) {
     free(b.p);
 }
 
+/* A case is a line from here on. */
+/* clang-format off */
 /* ---- header ---- */
 TEST(bad_magic) { UNUSED; buf b = valid(); b.p[0] = 'X'; refused(b, FORMAT, "magic", "offset 0"); }
 TEST(bad_version) { UNUSED; buf b = valid(); set32(&b, 4, 4); refused(b, FORMAT, "version 4", "offset 4"); }
@@ -539,32 +561,95 @@ TEST(split_part_under_another_name) {
 }
 TEST(split_part_from_memory) { UNUSED; refused(build_part(NULL, 0, NULL, 0, NULL, 0, 3), QM_ERR_UNSUPPORTED, "3 parts", ""); }
 
+/* clang-format on */
+
 int main(void) {
 #define T(x) cmocka_unit_test(x)
     const struct CMUnitTest tests[] = {
-        T(valid_file_reads_back), T(version_2_is_read), T(missing_tail_padding_is_read),
+        T(valid_file_reads_back),
+        T(version_2_is_read),
+        T(missing_tail_padding_is_read),
         T(getters_refuse_wrong_types_and_ranges),
-        T(bad_magic), T(bad_version), T(version_1), T(big_endian), T(huge_tensor_count), T(huge_key_count),
-        T(one_tensor_too_many), T(one_key_too_many), T(metadata_only_is_read), T(empty_file),
-        T(empty_key), T(huge_key), T(endless_key), T(nul_in_key), T(duplicate_key), T(unknown_value_type), T(bool_of_two),
+        T(bad_magic),
+        T(bad_version),
+        T(version_1),
+        T(big_endian),
+        T(huge_tensor_count),
+        T(huge_key_count),
+        T(one_tensor_too_many),
+        T(one_key_too_many),
+        T(metadata_only_is_read),
+        T(empty_file),
+        T(empty_key),
+        T(huge_key),
+        T(endless_key),
+        T(nul_in_key),
+        T(duplicate_key),
+        T(unknown_value_type),
+        T(bool_of_two),
         T(endless_string),
-        T(array_length_overflows), T(string_array_length_overflows), T(array_element_type), T(array_of_arrays),
-        T(array_of_bad_bools), T(array_string_past_end), T(empty_arrays_are_read),
-        T(alignment_zero), T(alignment_not_power_of_two), T(alignment_below_8), T(alignment_wrong_type),
-        T(alignment_huge), T(alignment_other_than_offsets), T(alignment_defaults_to_32),
-        T(tensor_name_too_long), T(tensor_name_empty), T(tensor_name_with_nul), T(tensor_name_duplicate),
-        T(zero_dimensions), T(five_dimensions), T(zero_extent), T(negative_extent), T(product_overflows),
-        T(bytes_overflow), T(unknown_tensor_type), T(withdrawn_tensor_type), cmocka_unit_test(every_tensor_type_is_sized), T(row_not_whole_blocks),
-        T(offset_not_running_sum), T(offset_back_to_start), T(offset_misaligned), T(offset_past_end),
-        T(tensor_larger_than_file), T(data_truncated), T(every_truncation_is_refused), T(every_flipped_byte_is_survived),
-        T(block_count_in_thousands), T(block_count_zero), T(wrong_type_for_block_count), T(wrong_type_for_architecture),
-        T(tokens_shorter_than_vocabulary), T(tokens_not_strings), T(token_types_shorter_than_tokens),
-        T(token_types_of_wrong_type), T(token_types_not_an_array), T(merge_not_a_pair), T(merges_not_strings),
-        T(token_id_out_of_range), T(token_id_negative),
-        T(file_opens_and_pages_drop), T(file_missing), T(file_is_a_folder), T(file_too_short),
-        T(split_set_opens_by_any_part), T(split_part_missing), T(split_wrong_count), T(split_wrong_number),
-        T(split_tensor_count_wrong), T(split_duplicate_tensor), T(split_part_without_keys),
-        T(split_part_under_another_name), T(split_part_from_memory),
+        T(array_length_overflows),
+        T(string_array_length_overflows),
+        T(array_element_type),
+        T(array_of_arrays),
+        T(array_of_bad_bools),
+        T(array_string_past_end),
+        T(empty_arrays_are_read),
+        T(alignment_zero),
+        T(alignment_not_power_of_two),
+        T(alignment_below_8),
+        T(alignment_wrong_type),
+        T(alignment_huge),
+        T(alignment_other_than_offsets),
+        T(alignment_defaults_to_32),
+        T(tensor_name_too_long),
+        T(tensor_name_empty),
+        T(tensor_name_with_nul),
+        T(tensor_name_duplicate),
+        T(zero_dimensions),
+        T(five_dimensions),
+        T(zero_extent),
+        T(negative_extent),
+        T(product_overflows),
+        T(bytes_overflow),
+        T(unknown_tensor_type),
+        T(withdrawn_tensor_type),
+        cmocka_unit_test(every_tensor_type_is_sized),
+        T(row_not_whole_blocks),
+        T(offset_not_running_sum),
+        T(offset_back_to_start),
+        T(offset_misaligned),
+        T(offset_past_end),
+        T(tensor_larger_than_file),
+        T(data_truncated),
+        T(every_truncation_is_refused),
+        T(every_flipped_byte_is_survived),
+        T(block_count_in_thousands),
+        T(block_count_zero),
+        T(wrong_type_for_block_count),
+        T(wrong_type_for_architecture),
+        T(tokens_shorter_than_vocabulary),
+        T(tokens_not_strings),
+        T(token_types_shorter_than_tokens),
+        T(token_types_of_wrong_type),
+        T(token_types_not_an_array),
+        T(merge_not_a_pair),
+        T(merges_not_strings),
+        T(token_id_out_of_range),
+        T(token_id_negative),
+        T(file_opens_and_pages_drop),
+        T(file_missing),
+        T(file_is_a_folder),
+        T(file_too_short),
+        T(split_set_opens_by_any_part),
+        T(split_part_missing),
+        T(split_wrong_count),
+        T(split_wrong_number),
+        T(split_tensor_count_wrong),
+        T(split_duplicate_tensor),
+        T(split_part_without_keys),
+        T(split_part_under_another_name),
+        T(split_part_from_memory),
     };
     return cmocka_run_group_tests_name("gguf", tests, make_dir, remove_dir);
 }

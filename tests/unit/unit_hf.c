@@ -19,25 +19,46 @@
 #include <cmocka.h>
 
 typedef struct {
-    const char *file;      /* tests/golden/FILE.json and .f32 */
+    const char *file; /* tests/golden/FILE.json and .f32 */
     qm_synth_opts synth;
-    uint64_t hash;         /* FNV-1a of the model; a change means that the fixture has to be made anew */
-    double cosine, lse;    /* least cosine, greatest difference of a log-sum-exp */
-    double same;           /* least share of equal arg maxes: near ties may break either way */
+    uint64_t hash;      /* FNV-1a of the model; a change means that the fixture has to be made anew */
+    double cosine, lse; /* least cosine, greatest difference of a log-sum-exp */
+    double same;        /* least share of equal arg maxes: near ties may break either way */
 } fixture;
 
 /* Quantised weights take activations in 16 bits, f16 weights take them in f32: either way only rounding is
  * left between us and an f32 implementation. The project's gate is 0.999; this is what we hold. */
 static const fixture fixtures[] = {
-    { "hf_tiny", { .preset = "tiny", .seed = 1 }, 0x4b07498715de480b, 0.999999, 0.005, 0.95 },
-    { "hf_tiny_f16", { .preset = "tiny", .seed = 1, .n_layers = 2, .n_expert = 16, .types = "f16" }, 0x0882d6f84f7e431c, 0.999999, 0.005, 0.95 },
+    {"hf_tiny", {.preset = "tiny", .seed = 1}, 0x4b07498715de480b, 0.999999, 0.005, 0.95},
+    {"hf_tiny_f16",
+     {.preset = "tiny", .seed = 1, .n_layers = 2, .n_expert = 16, .types = "f16"},
+     0x0882d6f84f7e431c,
+     0.999999,
+     0.005,
+     0.95},
 };
 
 /* One model, its rotary settings and biases as the manifest sets them: positions on both sides of YaRN's original context
  * of 256. */
-#define ROPE(file) { file, { .seed = 3, .n_layers = 2, .n_embd = 128, .n_head = 4, .n_kv_head = 2, .head_dim = 128, .n_expert = 8, \
-    .n_expert_used = 2, .n_ff_exp = 64, .n_vocab = 512, .n_ctx = 1024, .types = "f16" }, 0x319cf9983a4939aa, 0.999999, 0.005, 0.99 }
-static const fixture rope_fixtures[] = { ROPE("hf_rope_linear"), ROPE("hf_rope_yarn"), ROPE("hf_rope_yarn_all"), ROPE("hf_bias") };
+#define ROPE(file)                                    \
+    {                                                 \
+        file,                                         \
+            {.seed = 3,                               \
+             .n_layers = 2,                           \
+             .n_embd = 128,                           \
+             .n_head = 4,                             \
+             .n_kv_head = 2,                          \
+             .head_dim = 128,                         \
+             .n_expert = 8,                           \
+             .n_expert_used = 2,                      \
+             .n_ff_exp = 64,                          \
+             .n_vocab = 512,                          \
+             .n_ctx = 1024,                           \
+             .types = "f16"},                         \
+            0x319cf9983a4939aa, 0.999999, 0.005, 0.99 \
+    }
+static const fixture rope_fixtures[] = {ROPE("hf_rope_linear"), ROPE("hf_rope_yarn"), ROPE("hf_rope_yarn_all"),
+                                        ROPE("hf_bias")};
 
 typedef struct {
     char path[256];
@@ -55,17 +76,26 @@ static void apply(loaded *d) {
     json_t *v;
     size_t n = 0;
     double bias = json_number_value(json_object_get(d->manifest, "bias"));
-    json_object_foreach(json_object_get(d->manifest, "set"), key, v) {
+    json_object_foreach (json_object_get(d->manifest, "set"), key, v) {
         assert_true(n < MAX);
         snprintf(name[n], sizeof name[n], "qwen3moe.%s", key);
-        edit[n] = (gguf_edit){ json_is_string(v) ? GE_STR : json_is_integer(v) ? GE_U32 : GE_F32, name[n], json_number_value(v),
-                               json_string_value(v), 0, { 0 } };
+        edit[n] = (gguf_edit){json_is_string(v)    ? GE_STR
+                              : json_is_integer(v) ? GE_U32
+                                                   : GE_F32,
+                              name[n],
+                              json_number_value(v),
+                              json_string_value(v),
+                              0,
+                              {0}};
         n++;
     }
-    static const struct { const char *name; uint64_t n; } biases[] = { { "attn_q", 512 }, { "attn_k", 256 }, { "attn_v", 256 }, { "attn_output", 128 } };
+    static const struct {
+        const char *name;
+        uint64_t n;
+    } biases[] = {{"attn_q", 512}, {"attn_k", 256}, {"attn_v", 256}, {"attn_output", 128}};
     for (int i = 0; bias != 0 && i < 8; i++, n++) {
         snprintf(name[n], sizeof name[n], "blk.%d.%s.bias", i / 4, biases[i % 4].name);
-        edit[n] = (gguf_edit){ GE_TENSOR, name[n], bias, NULL, 0, { biases[i % 4].n } };
+        edit[n] = (gguf_edit){GE_TENSOR, name[n], bias, NULL, 0, {biases[i % 4].n}};
     }
     if (!n) return;
     snprintf(to, sizeof to, "%s.edited", d->path);
@@ -88,7 +118,8 @@ static void load(loaded *d, const fixture *x) {
     for (size_t n; (n = fread(buf, 1, sizeof buf, f)) > 0;)
         for (size_t i = 0; i < n; i++) h = (h ^ buf[i]) * 0x100000001b3u;
     fclose(f);
-    if (h != x->hash) fail_msg("%s: the model's hash is 0x%016llx: make the fixture anew", x->file, (unsigned long long)h);
+    if (h != x->hash)
+        fail_msg("%s: the model's hash is 0x%016llx: make the fixture anew", x->file, (unsigned long long)h);
     char name[128];
     json_error_t je;
     snprintf(name, sizeof name, "tests/golden/%s.json", x->file);
@@ -123,14 +154,13 @@ enum { MAX_POS = 384 };
 typedef struct {
     double cosine, lse, kl; /* the worst cosine, the greatest log-sum-exp difference, the mean KL */
     size_t n_kept, same, n;
-    uint32_t arg[MAX_POS];  /* [n] our arg max */
+    uint32_t arg[MAX_POS]; /* [n] our arg max */
 } verdict;
-
 
 /* Runs the prompt, up to n_max positions, and compares; no judgement here. executor: "ref" or "graph". */
 static verdict compare(const loaded *d, const char *executor, float rope_base, size_t n_max) {
     const char *dev = getenv("QMOE_TEST_DEVICE");
-    qm_engine_opts o = { .device = dev ? dev : "sim", .executor = executor, .n_ctx = MAX_POS, .rope_base = rope_base };
+    qm_engine_opts o = {.device = dev ? dev : "sim", .executor = executor, .n_ctx = MAX_POS, .rope_base = rope_base};
     qm_engine *g;
     qm_session *s;
     qm_err e;
@@ -138,7 +168,7 @@ static verdict compare(const loaded *d, const char *executor, float rope_base, s
     if (qm_session_open(&s, g, &e)) fail_msg("%s", e.msg);
     json_t *ids = json_object_get(d->manifest, "ids"), *keep = json_object_get(d->manifest, "keep");
     json_t *arg = json_object_get(d->manifest, "arg_max"), *lse = json_object_get(d->manifest, "log_sum_exp");
-    verdict v = { .cosine = 1, .n = json_array_size(ids) };
+    verdict v = {.cosine = 1, .n = json_array_size(ids)};
     if (v.n > n_max) v.n = n_max;
     assert_true(v.n <= MAX_POS);
     float *l = malloc(d->n_vocab * sizeof *l);
@@ -181,8 +211,10 @@ static void parity(const fixture *x, const char *executor, verdict *v) {
     *v = compare(&d, executor, 0, SIZE_MAX);
     size_t n_keep = d.n_keep;
     unload(&d);
-    print_message("%s, %s: worst cosine %.7f, mean KL %.6f over %zu positions; log-sum-exp within %.4f, same arg max at "
-                  "%zu of %zu\n", x->file, executor, v->cosine, v->kl, v->n_kept, v->lse, v->same, v->n);
+    print_message(
+        "%s, %s: worst cosine %.7f, mean KL %.6f over %zu positions; log-sum-exp within %.4f, same arg max at "
+        "%zu of %zu\n",
+        x->file, executor, v->cosine, v->kl, v->n_kept, v->lse, v->same, v->n);
     assert_int_equal(v->n_kept, n_keep);
     assert_true(v->cosine >= x->cosine);
     assert_true(v->lse <= x->lse);
@@ -203,7 +235,8 @@ static void llama_agrees(const verdict *v) {
         json_int_t want = json_integer_value(json_array_get(arg, p));
         asked++;
         other += v->arg[p] != want;
-        if (v->arg[p] != want) print_error("position %zu: arg max %u, llama.cpp has %lld\n", p, v->arg[p], (long long)want);
+        if (v->arg[p] != want)
+            print_error("position %zu: arg max %u, llama.cpp has %lld\n", p, v->arg[p], (long long)want);
     }
     json_decref(m);
     print_message("llama.cpp: same arg max at %zu of %zu clear positions\n", asked - other, asked);
@@ -211,7 +244,7 @@ static void llama_agrees(const verdict *v) {
     assert_int_equal(other, 0);
 }
 
-static const char *const executors[] = { "ref", "graph" };
+static const char *const executors[] = {"ref", "graph"};
 static void test_hf_parity(void **state) {
     (void)state;
     verdict v;
@@ -309,7 +342,10 @@ static void test_wrong_expert_is_rejected(void **state) {
     (void)state;
     for (int i = 0; i < 2; i++) rejected(&fixtures[i], "wrong expert", "ffn_gate_inp.weight", rotate_rows, 0, 0);
 }
-static void test_dropped_expert_is_rejected(void **state) { (void)state; rejected(&fixtures[1], "dropped expert", NULL, NULL, 1, 0); }
+static void test_dropped_expert_is_rejected(void **state) {
+    (void)state;
+    rejected(&fixtures[1], "dropped expert", NULL, NULL, 1, 0);
+}
 static void test_uniform_router_is_rejected(void **state) {
     (void)state;
     for (int i = 0; i < 2; i++) rejected(&fixtures[i], "uniform router", "ffn_gate_inp.weight", zero, 0, 0);
@@ -323,15 +359,23 @@ static void test_rope_base_is_rejected(void **state) {
     (void)state;
     for (int i = 0; i < 2; i++) rejected(&fixtures[i], "RoPE base 1e4", NULL, NULL, 0, 1e4f);
 }
-static void test_transposed_weight_is_rejected(void **state) { (void)state; rejected(&fixtures[1], "transposed attn_v", "attn_v.weight", transpose, 0, 0); }
+static void test_transposed_weight_is_rejected(void **state) {
+    (void)state;
+    rejected(&fixtures[1], "transposed attn_v", "attn_v.weight", transpose, 0, 0);
+}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hf_parity), cmocka_unit_test(test_hf_parity_f16),
-        cmocka_unit_test(test_hf_rope_scaling), cmocka_unit_test(test_hf_biases),
-        cmocka_unit_test(test_wrong_expert_is_rejected), cmocka_unit_test(test_dropped_expert_is_rejected),
-        cmocka_unit_test(test_uniform_router_is_rejected), cmocka_unit_test(test_forgotten_qk_norm_is_rejected),
-        cmocka_unit_test(test_rope_base_is_rejected), cmocka_unit_test(test_transposed_weight_is_rejected),
+        cmocka_unit_test(test_hf_parity),
+        cmocka_unit_test(test_hf_parity_f16),
+        cmocka_unit_test(test_hf_rope_scaling),
+        cmocka_unit_test(test_hf_biases),
+        cmocka_unit_test(test_wrong_expert_is_rejected),
+        cmocka_unit_test(test_dropped_expert_is_rejected),
+        cmocka_unit_test(test_uniform_router_is_rejected),
+        cmocka_unit_test(test_forgotten_qk_norm_is_rejected),
+        cmocka_unit_test(test_rope_base_is_rejected),
+        cmocka_unit_test(test_transposed_weight_is_rejected),
     };
     return cmocka_run_group_tests_name("hf", tests, NULL, NULL);
 }

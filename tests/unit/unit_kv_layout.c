@@ -9,8 +9,7 @@
 enum { N = 70, N_HEAD = 4, N_KV = 2, SPLITS = 2, PAGES = 5 };
 static const double theta = 10000;
 
-static void rotate(double *x, uint32_t hd, uint32_t pos)
-{
+static void rotate(double *x, uint32_t hd, uint32_t pos) {
     for (uint32_t i = 0; i < hd / 2; i++) {
         double a = pos * pow(theta, -2.0 * i / hd), lo = x[i], hi = x[i + hd / 2];
         x[i] = lo * cos(a) - hi * sin(a);
@@ -18,8 +17,7 @@ static void rotate(double *x, uint32_t hd, uint32_t pos)
     }
 }
 
-static void sequence(uint32_t hd)
-{
+static void sequence(uint32_t hd) {
     const uint32_t width = (N_HEAD + 2 * N_KV) * hd, table[PAGES] = {3, 0, 4, 1, 2};
     chk_begin("sequence of %d tokens, hd=%u", N, hd);
     float *qkv = chk_normal((size_t)N * width, 1), *rope = chk_tmp(4 * (size_t)(QM_ROPE_FINE + 1) * hd);
@@ -42,8 +40,15 @@ static void sequence(uint32_t hd)
         chk_write(a.qkv, qkv + (size_t)pos * width, 4 * width);
         chk_launch(chk_kernel(QM_OP_QKROPE, -1, (int)hd), N_HEAD + 2 * N_KV, 1, 1, 32, 0, &a);
     }
-    qm_attn_args b = {.q = a.q_out, .k_pool = a.k_pool, .v_pool = a.v_pool, .table = a.table, .state = a.state,
-                      .n_head = N_HEAD, .n_kv = N_KV, .n_splits = SPLITS, .scale = (float)(1 / sqrt((double)hd))};
+    qm_attn_args b = {.q = a.q_out,
+                      .k_pool = a.k_pool,
+                      .v_pool = a.v_pool,
+                      .table = a.table,
+                      .state = a.state,
+                      .n_head = N_HEAD,
+                      .n_kv = N_KV,
+                      .n_splits = SPLITS,
+                      .scale = (float)(1 / sqrt((double)hd))};
     b.acc = chk_out("acc", 4 * N_HEAD * SPLITS * hd);
     b.ml = chk_out("ml", 8 * N_HEAD * SPLITS);
     chk_launch(chk_kernel(QM_OP_ATTN, -1, (int)hd), N_KV, SPLITS, 1, 256, 0, &b);
@@ -67,8 +72,7 @@ static void sequence(uint32_t hd)
         for (uint32_t d = 0; d < hd; d++) {
             double y = 0;
             for (uint32_t t = 0; t < N; t++)
-                y += p[t] / sum *
-                     qm_f16_to_f32(qm_f32_to_f16(qkv[(size_t)t * width + (N_HEAD + N_KV + kv) * hd + d]));
+                y += p[t] / sum * qm_f16_to_f32(qm_f32_to_f16(qkv[(size_t)t * width + (N_HEAD + N_KV + kv) * hd + d]));
             want[h * hd + d] = (float)y;
         }
     }
@@ -78,11 +82,16 @@ static void sequence(uint32_t hd)
     chk_end();
 }
 
-static void hd64(void **state) { (void)state; sequence(64); }
-static void hd128(void **state) { (void)state; sequence(128); }
+static void hd64(void **state) {
+    (void)state;
+    sequence(64);
+}
+static void hd128(void **state) {
+    (void)state;
+    sequence(128);
+}
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(hd64), cmocka_unit_test(hd128)};
     return chk_main(tests);
 }

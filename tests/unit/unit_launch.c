@@ -50,9 +50,10 @@ static void any_shape(void **state) {
 
 /* x read by every CTA and y written, over the weights' bytes. */
 static void overhead(void **state) {
-    static const struct { uint32_t rows, cols, max_splits, copies, streams; } shape[] = {
-        {5120, 2048, 8, 1, 1}, {4096, 2048, 1, 1, 1},   {512, 2048, 1, 1, 1}, {2048, 4096, 8, 1, 1},
-        {128, 2048, 8, 1, 1},  {151936, 2048, 1, 1, 1}, {768, 2048, 1, 8, 2}, {2048, 768, 1, 8, 1}};
+    static const struct {
+        uint32_t rows, cols, max_splits, copies, streams;
+    } shape[] = {{5120, 2048, 8, 1, 1}, {4096, 2048, 1, 1, 1},   {512, 2048, 1, 1, 1}, {2048, 4096, 8, 1, 1},
+                 {128, 2048, 8, 1, 1},  {151936, 2048, 1, 1, 1}, {768, 2048, 1, 8, 2}, {2048, 768, 1, 8, 1}};
     (void)state;
     for (int i = 0; i < N_TYPES; i++)
         for (size_t k = 0; k < sizeof shape / sizeof *shape; k++) {

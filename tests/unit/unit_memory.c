@@ -36,7 +36,7 @@ static void test_parts(void **state) {
     assert_int_equal(m.n_ctx, 512);
     assert_int_equal(m.weights, g->place->bytes);
     assert_true(m.weights > 4ull * 3 * 32 * 256 * 256 / 2); /* the experts alone, at half a byte */
-    assert_int_equal(m.kv, 512ull * 4 * 2 * 2 * 128 * 2);   /* positions, layers, K and V, kv heads, dimensions, bytes */
+    assert_int_equal(m.kv, 512ull * 4 * 2 * 2 * 128 * 2); /* positions, layers, K and V, kv heads, dimensions, bytes */
     assert_true(m.rope >= 512 / QM_ROPE_FINE * 128 * 4ull);
     assert_true(m.sequence >= 4ull * 512 + 4 * 512 / QM_PAGE_TOKENS + 4ull * g->model->hp.n_vocab);
     assert_true(m.scratch > 0);
@@ -150,7 +150,9 @@ static void test_share_of_total(void **state) {
 /* The rule at qm_engine_opts.n_ctx: a file whose limit is 2^27, on memory without end. */
 static void test_context_rule(void **state) {
     (void)state;
-    static const struct { uint32_t n_ctx, needed, wanted, gives; } t[] = {
+    static const struct {
+        uint32_t n_ctx, needed, wanted, gives;
+    } t[] = {
         {0, 0, 0, 4096},           {0, 100, 0, 4096},          {0, 4088, 0, 4096},       {0, 4089, 0, 4097},
         {0, 9000, 0, 9008},        {0, 100, 32768, 32768},     {0, 40000, 32768, 40008}, {64, 0, 0, 64},
         {64, 64, 32768, 64},       {0, 1u << 27, 0, 1u << 27}, {64, 65, 0, 0},           {0, (1u << 27) + 1, 0, 0},
@@ -176,7 +178,8 @@ static void test_context_rule(void **state) {
     qm_memory_of(&at, pl, (qm_limits){.n_sm = 4, .n_ctx = 4096}, 1ull << 50, 1ull << 50);
     qm_engine_opts o = {0};
     fix_ok(qm_memory_choose(&m, pl, (qm_limits){.n_sm = 4}, at.need, 1ull << 50, &o, "nowhere", &e), &e);
-    assert_int_equal(qm_memory_choose(&m, pl, (qm_limits){.n_sm = 4}, at.need - 1, 1ull << 50, &o, "nowhere", &e), QM_ERR_NOMEM);
+    assert_int_equal(qm_memory_choose(&m, pl, (qm_limits){.n_sm = 4}, at.need - 1, 1ull << 50, &o, "nowhere", &e),
+                     QM_ERR_NOMEM);
     o.n_wanted = 32768;
     fix_ok(qm_memory_choose(&m, pl, (qm_limits){.n_sm = 4}, at.need, 1ull << 50, &o, "nowhere", &e), &e);
     assert_int_equal(m.n_ctx, 4096);
@@ -229,8 +232,9 @@ static void test_measured_first(void **state) {
 int main(void) {
     setenv("QMOE_SIM_MEM", "8G", 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parts),          cmocka_unit_test(test_counted_is_taken), cmocka_unit_test(test_free_memory),
-        cmocka_unit_test(test_share_of_total), cmocka_unit_test(test_context_rule),     cmocka_unit_test(test_measured_first),
+        cmocka_unit_test(test_parts),        cmocka_unit_test(test_counted_is_taken),
+        cmocka_unit_test(test_free_memory),  cmocka_unit_test(test_share_of_total),
+        cmocka_unit_test(test_context_rule), cmocka_unit_test(test_measured_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

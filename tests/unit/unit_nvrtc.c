@@ -25,7 +25,7 @@ static char tmp[1024];
 static void assert_in(const char *text, const char *part) {
     if (!strstr(text, part)) fail_msg("\"%s\" is not in \"%s\"", part, text);
 }
-#define NEED_NVRTC()  \
+#define NEED_NVRTC() \
     if (!rtc) skip()
 
 static int setup(void **state) {
@@ -85,11 +85,18 @@ static void untrusted_libraries_are_not_loaded(void **state) {
     fclose(in);
     fclose(out);
     setenv("QMOE_NVRTC", path, 1);
-    static const struct { mode_t file, folder; int other; const char *says; } cases[] = {
-        {0757, 0755, 0, "others may write it"}, {0775, 0755, 0, "others may write it"},
-        {0755, 0777, 0, "a folder on its way"}, {0755, 0775, 0, "a folder on its way"},
-        {0755, 0755, 1, "it belongs to another user"}, {0755, 0755, 2, "a folder on its way"},
-        {0755, 0755, 0, "lacks nvrtc"}, {0755, 01777, 0, "lacks nvrtc"}};
+    static const struct {
+        mode_t file, folder;
+        int other;
+        const char *says;
+    } cases[] = {{0757, 0755, 0, "others may write it"},
+                 {0775, 0755, 0, "others may write it"},
+                 {0755, 0777, 0, "a folder on its way"},
+                 {0755, 0775, 0, "a folder on its way"},
+                 {0755, 0755, 1, "it belongs to another user"},
+                 {0755, 0755, 2, "a folder on its way"},
+                 {0755, 0755, 0, "lacks nvrtc"},
+                 {0755, 01777, 0, "lacks nvrtc"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         qm_nvrtc *n;
         qm_err e = {0};
@@ -112,7 +119,10 @@ static void architecture(void **state) {
     char arch[32];
     qm_nvrtc_version(rtc, &major, &minor);
     int same = major * 1000 + minor * 10, older = same - 1000;
-    const struct { int cc_major, cc_minor, driver, rc; const char *arch; } cases[] = {
+    const struct {
+        int cc_major, cc_minor, driver, rc;
+        const char *arch;
+    } cases[] = {
         {8, 0, same, 0, "compute_80"},
         {8, 9, same, 0, "compute_89"},
         {8, 9, same + 1000, 0, "compute_89"},
@@ -122,7 +132,9 @@ static void architecture(void **state) {
         {99, 0, older, QM_ERR_UNSUPPORTED, NULL}, /* no cubin for a chip that NVRTC does not know */
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        qm_device d = {.cc_major = cases[i].cc_major, .cc_minor = cases[i].cc_minor, .driver_version = cases[i].driver,
+        qm_device d = {.cc_major = cases[i].cc_major,
+                       .cc_minor = cases[i].cc_minor,
+                       .driver_version = cases[i].driver,
                        .name = "made up"};
         assert_int_equal(qm_nvrtc_arch(rtc, &d, arch, &e), cases[i].rc);
         if (cases[i].arch) assert_string_equal(arch, cases[i].arch);
@@ -164,7 +176,8 @@ static void header_is_there(void **state) {
     void *image;
     size_t bytes;
     qm_err e = {0};
-    const char *src = "#include \"abi.h\"\nstatic_assert(QM_TILE_ROWS == 32, \"\");\nextern \"C\" __global__ void f() {}";
+    const char *src =
+        "#include \"abi.h\"\nstatic_assert(QM_TILE_ROWS == 32, \"\");\nextern \"C\" __global__ void f() {}";
     if (qm_nvrtc_compile(rtc, "abi.cu", src, "compute_80", NULL, 0, &image, &bytes, &e)) fail_msg("%s", e.msg);
     free(image);
 }
@@ -372,11 +385,17 @@ static void hash_separates(void **state) {
 
 int main(void) {
     const struct CMUnitTest t[] = {
-        cmocka_unit_test(absence_is_said), cmocka_unit_test(untrusted_libraries_are_not_loaded),
-        cmocka_unit_test(relative_cache_is_ignored), cmocka_unit_test(cache_of_others_is_not_used),
-        cmocka_unit_test(architecture), cmocka_unit_test(compiling),
-        cmocka_unit_test(header_is_there), cmocka_unit_test(cache_is_used_and_mended),
-        cmocka_unit_test(unwritable_cache_is_no_error), cmocka_unit_test(cache_folder), cmocka_unit_test(hash_separates),
+        cmocka_unit_test(absence_is_said),
+        cmocka_unit_test(untrusted_libraries_are_not_loaded),
+        cmocka_unit_test(relative_cache_is_ignored),
+        cmocka_unit_test(cache_of_others_is_not_used),
+        cmocka_unit_test(architecture),
+        cmocka_unit_test(compiling),
+        cmocka_unit_test(header_is_there),
+        cmocka_unit_test(cache_is_used_and_mended),
+        cmocka_unit_test(unwritable_cache_is_no_error),
+        cmocka_unit_test(cache_folder),
+        cmocka_unit_test(hash_separates),
     };
     return cmocka_run_group_tests(t, setup, teardown);
 }

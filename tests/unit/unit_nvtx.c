@@ -79,12 +79,16 @@ static void ranges_arrive(void **state) {
     qm_prof_pop();
     assert_int_equal(leaves_early(1), 1);
     assert_int_equal(leaves_early(0), 0);
-    static const nvtx_event want[] = {
-        {NVTX_SEEN_PUSH, QM_PROF_LOAD, "upload"}, {NVTX_SEEN_PUSH, QM_PROF_TOKENIZE, "prompt"},
-        {NVTX_SEEN_POP, 0, ""}, {NVTX_SEEN_POP, 0, ""},
-        {NVTX_SEEN_PUSH, QM_PROF_DECODE, "step"}, {NVTX_SEEN_POP, 0, ""},
-        {NVTX_SEEN_PUSH, QM_PROF_DECODE, "step"}, {NVTX_SEEN_PUSH, QM_PROF_OP, "matvec"},
-        {NVTX_SEEN_POP, 0, ""}, {NVTX_SEEN_POP, 0, ""}};
+    static const nvtx_event want[] = {{NVTX_SEEN_PUSH, QM_PROF_LOAD, "upload"},
+                                      {NVTX_SEEN_PUSH, QM_PROF_TOKENIZE, "prompt"},
+                                      {NVTX_SEEN_POP, 0, ""},
+                                      {NVTX_SEEN_POP, 0, ""},
+                                      {NVTX_SEEN_PUSH, QM_PROF_DECODE, "step"},
+                                      {NVTX_SEEN_POP, 0, ""},
+                                      {NVTX_SEEN_PUSH, QM_PROF_DECODE, "step"},
+                                      {NVTX_SEEN_PUSH, QM_PROF_OP, "matvec"},
+                                      {NVTX_SEEN_POP, 0, ""},
+                                      {NVTX_SEEN_POP, 0, ""}};
     int n = (int)(sizeof want / sizeof want[0]);
     assert_int_equal(r->n - at, n);
     for (int i = 0; i < n; i++) {
@@ -151,7 +155,8 @@ static void expect(const char *path, qm_prof_category c, int n) {
 }
 
 static void expect_nothing_else(void) {
-    for (int i = 0; i < n_paths; i++) print_error("not expected: %s (category %u), %d\n", paths[i].path, paths[i].category, paths[i].n);
+    for (int i = 0; i < n_paths; i++)
+        print_error("not expected: %s (category %u), %d\n", paths[i].path, paths[i].category, paths[i].n);
     assert_int_equal(n_paths, 0);
 }
 
@@ -173,7 +178,8 @@ static void expect_session(const qm_engine *g) {
             const char *slot = g->plans[p]->ops[i].slot;
             int known = 0;
             for (int q = 0; q <= p && !known; q++)
-                for (int k = 0; k < (q < p ? g->plans[q]->n_ops : i) && !known; k++) known = !strcmp(g->plans[q]->ops[k].slot, slot);
+                for (int k = 0; k < (q < p ? g->plans[q]->n_ops : i) && !known; k++)
+                    known = !strcmp(g->plans[q]->ops[k].slot, slot);
             if (known) continue;
             snprintf(path, sizeof path, "session_open/capture/%s", slot);
             expect(path, QM_PROF_OP, times(g, slot));
@@ -235,7 +241,9 @@ static void ranges_of_a_bench(void **state) {
     qm_err e;
     qm_engine *g = fix_engine("small", "graph");
     int at = r->n;
-    fix_ok(qm_bench_run(g, &(qm_bench_test){.n_gen = GEN, .depth = DEPTH, .reps = RUNS, .seed = 1, .warmup = 1}, ns, &b, &e), &e);
+    fix_ok(qm_bench_run(g, &(qm_bench_test){.n_gen = GEN, .depth = DEPTH, .reps = RUNS, .seed = 1, .warmup = 1}, ns, &b,
+                        &e),
+           &e);
     read_paths(r, at);
     expect("depth", QM_PROF_BENCH, 1);
     expect("tg", QM_PROF_BENCH, 1 + RUNS);

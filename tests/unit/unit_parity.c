@@ -19,7 +19,8 @@ static void check_weights_sum(qm_session *s, const qm_plan *p, const qm_op *op) 
     double sum = 0;
     qm_device *d = s->g->dev;
     assert_int_equal(d->cu.CtxSynchronize(), CUDA_SUCCESS);
-    assert_int_equal(d->cu.MemcpyDtoH(w, qm_graph_address(s->g, s->seq, p, op->args.router.weights), 4ull * op->out_n), CUDA_SUCCESS);
+    assert_int_equal(d->cu.MemcpyDtoH(w, qm_graph_address(s->g, s->seq, p, op->args.router.weights), 4ull * op->out_n),
+                     CUDA_SUCCESS);
     assert_int_equal(op->out_n, s->g->model->hp.n_used);
     for (uint32_t k = 0; k < op->out_n; k++) {
         assert_true(w[k] > 0 && w[k] <= (k ? w[k - 1] : 1));
@@ -52,8 +53,8 @@ static void per_op(const char *kind, uint32_t depth) {
         qm_difference d;
         fix_ok(qm_twin_op(t, p, depth, i, 1, &d, &e), &e);
         if (!(d.cosine >= OP_COSINE))
-            fail_msg("%s: op %d (layer %d, %s), %s: cosine %.7f, relative L2 %.3g, worst at %u: %g, expected %g", kind, i, d.layer, d.slot,
-                     d.tensor, d.cosine, d.rel_l2, d.worst, d.got, d.want);
+            fail_msg("%s: op %d (layer %d, %s), %s: cosine %.7f, relative L2 %.3g, worst at %u: %g, expected %g", kind,
+                     i, d.layer, d.slot, d.tensor, d.cosine, d.rel_l2, d.worst, d.got, d.want);
         if (p->ops[i].kind == QM_OP_ROUTER) {
             check_weights_sum(s, p, &p->ops[i]);
             routers++;

@@ -109,7 +109,8 @@ static void test_counts(void **state) {
         }
         assert_int_equal(weights, r->plan->weight_bytes);
         assert_int_equal(kv, r->kv_bytes);
-        assert_int_equal(kv, (uint64_t)g->model->hp.n_layers * 4 * g->model->hp.n_kv * g->model->hp.head_dim * (depths[d] + 2));
+        assert_int_equal(kv, (uint64_t)g->model->hp.n_layers * 4 * g->model->hp.n_kv * g->model->hp.head_dim *
+                                 (depths[d] + 2));
         assert_int_equal(insts, r->total.thread_insts);
         assert_int_equal(sectors, r->total.load_sectors);
 
@@ -180,8 +181,14 @@ static void timed_with(const char *executor) {
     qm_engine_close(g);
 }
 
-static void test_times(void **state) { (void)state; timed_with("graph"); }
-static void test_times_persistent(void **state) { (void)state; timed_with("persistent"); }
+static void test_times(void **state) {
+    (void)state;
+    timed_with("graph");
+}
+static void test_times_persistent(void **state) {
+    (void)state;
+    timed_with("persistent");
+}
 
 /* The mean sees through a coarse clock, and not an outlier. */
 static void test_mean(void **state) {
@@ -278,11 +285,14 @@ static void test_timed_report(void **state) {
             double sum = 0;
             for (int i = 0; i < r->n_ops; i++) {
                 o1 = json_array_get(a, (size_t)i + 1);
-                sum += json_number_value(json_object_get(o1, "time_ns")) + json_number_value(json_object_get(o1, "gap_ns"));
-                assert_true(json_is_null(json_object_get(o1, "thread_insts")) && json_is_null(json_object_get(o1, "bound")));
+                sum += json_number_value(json_object_get(o1, "time_ns")) +
+                       json_number_value(json_object_get(o1, "gap_ns"));
+                assert_true(json_is_null(json_object_get(o1, "thread_insts")) &&
+                            json_is_null(json_object_get(o1, "bound")));
             }
             o1 = json_array_get(a, (size_t)r->n_ops);
-            double last = json_number_value(json_object_get(o1, "begin_ns")) + json_number_value(json_object_get(o1, "time_ns"));
+            double last =
+                json_number_value(json_object_get(o1, "begin_ns")) + json_number_value(json_object_get(o1, "time_ns"));
             assert_true(fabs(sum - last) < 0.2 * r->n_ops);
             json_decref(a);
         }
@@ -309,10 +319,12 @@ static void test_refuses(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stamp_text),   cmocka_unit_test(test_stamp_refuses), cmocka_unit_test(test_stamped_load),
-        cmocka_unit_test(test_counts),       cmocka_unit_test(test_counting_ends), cmocka_unit_test(test_times), cmocka_unit_test(test_times_persistent), cmocka_unit_test(test_mean),
-        cmocka_unit_test(test_leaves_no_trace), cmocka_unit_test(test_timed_report), cmocka_unit_test(test_refuses),
-        cmocka_unit_test(test_stamped_assembles),
+        cmocka_unit_test(test_stamp_text),       cmocka_unit_test(test_stamp_refuses),
+        cmocka_unit_test(test_stamped_load),     cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_counting_ends),    cmocka_unit_test(test_times),
+        cmocka_unit_test(test_times_persistent), cmocka_unit_test(test_mean),
+        cmocka_unit_test(test_leaves_no_trace),  cmocka_unit_test(test_timed_report),
+        cmocka_unit_test(test_refuses),          cmocka_unit_test(test_stamped_assembles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

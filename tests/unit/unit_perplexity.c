@@ -9,7 +9,15 @@
 #include "../../runtime/exec/perplexity.h"
 #include "fixture.h"
 
-enum { CHUNK = 20, CHUNKS = 3, LEFT = 7, TEXT = CHUNK * CHUNKS + LEFT, VOCAB = 512, HALF = CHUNK / 2, SCORED = CHUNK - 1 - HALF };
+enum {
+    CHUNK = 20,
+    CHUNKS = 3,
+    LEFT = 7,
+    TEXT = CHUNK * CHUNKS + LEFT,
+    VOCAB = 512,
+    HALF = CHUNK / 2,
+    SCORED = CHUNK - 1 - HALF
+};
 static uint32_t text[TEXT];
 /* Logits of the scored positions by two models of the same vocabulary. */
 static float here[CHUNKS * SCORED][VOCAB], there[CHUNKS * SCORED][VOCAB];
@@ -179,7 +187,8 @@ static void kl_is(uint32_t k, double tolerance) {
         }
     }
     const qm_divergence *d = &r.kl;
-    print_message("k %u: mean KL %.8f (%.8Lf), largest %.8f (%.8Lf), rest %.4f\n", i.k, d->mean, mean, d->max, max, d->rest_mass);
+    print_message("k %u: mean KL %.8f (%.8Lf), largest %.8f (%.8Lf), rest %.4f\n", i.k, d->mean, mean, d->max, max,
+                  d->rest_mass);
     assert_int_equal(d->n, N);
     near(d->mean, mean, tolerance);
     near(d->max, max, tolerance);
@@ -191,15 +200,22 @@ static void kl_is(uint32_t k, double tolerance) {
     near(r.nll, mean_nll(here, &err), 1e-9);
     near(d->mean_dp, dp, 1e-4);
     near(d->rms_dp, sqrtl(dp2), 1e-4);
-    assert_true(d->min <= d->median && d->median <= d->p90 && d->p90 <= d->p95 && d->p95 <= d->p99 && d->p99 <= d->p999 &&
-                d->p999 <= d->max);
+    assert_true(d->min <= d->median && d->median <= d->p90 && d->p90 <= d->p95 && d->p95 <= d->p99 &&
+                d->p99 <= d->p999 && d->p999 <= d->max);
     int below = 0; /* half of them are not above the median */
     for (int n = 0; n < N; n++) below += coarse_kl(there[n], here[n], i.k) <= (long double)d->median * 1.0001L;
     assert_true(below >= (N + 1) / 2 && below <= N / 2 + 2);
-    near(coarse_kl(there[d->max_seq * SCORED + d->max_pos - HALF], here[d->max_seq * SCORED + d->max_pos - HALF], i.k), max, 1e-9);
+    near(coarse_kl(there[d->max_seq * SCORED + d->max_pos - HALF], here[d->max_seq * SCORED + d->max_pos - HALF], i.k),
+         max, 1e-9);
 }
-static void test_kl_all(void **state) { (void)state; kl_is(0, 1e-4); }
-static void test_kl_top_k(void **state) { (void)state; kl_is(24, 1e-4); }
+static void test_kl_all(void **state) {
+    (void)state;
+    kl_is(0, 1e-4);
+}
+static void test_kl_top_k(void **state) {
+    (void)state;
+    kl_is(24, 1e-4);
+}
 
 /* Against itself nothing is left but the file's 16 bits. */
 static void test_kl_self(void **state) {
@@ -296,7 +312,8 @@ static void test_all_top_k(void **state) {
                 for (uint32_t t = 0; t < k; t++) {
                     double want = fmax(a[i].logp[t], a[i].logp[0] - 32); /* a file holds 32 nats below the likeliest */
                     assert_int_equal(a[i].ids[t], b.ids[t]);
-                    if (k < N && fabs(b.logp[t] - want) > 5e-4) fail_msg("top-k %u, kind %d: %g for %g", k, kind, b.logp[t], want);
+                    if (k < N && fabs(b.logp[t] - want) > 5e-4)
+                        fail_msg("top-k %u, kind %d: %g for %g", k, kind, b.logp[t], want);
                 }
                 qm_lp_record_free(&a[i]);
             }
@@ -325,7 +342,8 @@ static void test_exact_remainder(void **state) {
             for (int k = 0; k < K; k++) named |= r.ids[k] == (uint32_t)t;
             if (!named) rest += expl((long double)l[t]) / all;
         }
-        if (!(fabs(r.rest - (double)logl(rest)) < 1e-9)) fail_msg("base %g: rest %.12g, not %.12Lg", (double)base, r.rest, logl(rest));
+        if (!(fabs(r.rest - (double)logl(rest)) < 1e-9))
+            fail_msg("base %g: rest %.12g, not %.12Lg", (double)base, r.rest, logl(rest));
 
         /* KL against a sharper prediction, whose own remainder is all rounding */
         float mine[N];
@@ -342,7 +360,8 @@ static void test_exact_remainder(void **state) {
         }
         kl += rest * logl(rest / mine_rest);
         qm_apart a = qm_compare(mine, N, &r, in);
-        if (!(fabsl((long double)a.kl - kl) <= 1e-6L * kl + 1e-15L)) fail_msg("base %g: KL %.12g, not %.12Lg", (double)base, a.kl, kl);
+        if (!(fabsl((long double)a.kl - kl) <= 1e-6L * kl + 1e-15L))
+            fail_msg("base %g: KL %.12g, not %.12Lg", (double)base, a.kl, kl);
         qm_lp_record_free(&r);
     }
 }
@@ -365,7 +384,8 @@ static void damage(size_t at, uint32_t with, size_t cut, const char *what) {
     int rc = qm_perplexity(g, NULL, 0, &o, &r, &e);
     qm_engine_close(g);
     unlink(path);
-    if (rc != QM_ERR_FORMAT || !strstr(e.msg, "bad.lp") || !strstr(e.msg, what)) fail_msg("%s: code %d, %s", what, rc, e.msg);
+    if (rc != QM_ERR_FORMAT || !strstr(e.msg, "bad.lp") || !strstr(e.msg, what))
+        fail_msg("%s: code %d, %s", what, rc, e.msg);
 }
 
 static void test_bad_files(void **state) {
@@ -488,9 +508,16 @@ static void test_bos(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_perplexity), cmocka_unit_test(test_kl_all),    cmocka_unit_test(test_kl_top_k),
-        cmocka_unit_test(test_kl_self),    cmocka_unit_test(test_file), cmocka_unit_test(test_all_top_k), cmocka_unit_test(test_exact_remainder),      cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_refuses),    cmocka_unit_test(test_bos),
+        cmocka_unit_test(test_perplexity),
+        cmocka_unit_test(test_kl_all),
+        cmocka_unit_test(test_kl_top_k),
+        cmocka_unit_test(test_kl_self),
+        cmocka_unit_test(test_file),
+        cmocka_unit_test(test_all_top_k),
+        cmocka_unit_test(test_exact_remainder),
+        cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_bos),
     };
     return cmocka_run_group_tests_name("perplexity", tests, make, clean);
 }

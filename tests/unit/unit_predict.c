@@ -18,10 +18,13 @@ static void test_facts(void **state) {
     assert_null(qm_chip_find("rtx409", 6));
     for (int i = 0; i < qm_n_chips; i++) {
         const qm_chip *c = &qm_chips[i];
-        const struct { const qm_fact *f; double lo, hi; } facts[] = {
-            {&c->sms, 8, 512},      {&c->clock, 5e8, 4e9},     {&c->bandwidth, 5e10, 2e13}, {&c->reach, 0.5, 1},
-            {&c->l2, 1 << 20, 1 << 30}, {&c->issue, 0.1, 1},   {&c->node, 1e-7, 1e-5},      {&c->ramp, 1e-7, 1e-5},
-            {&c->graph, 1e-7, 1e-4},
+        const struct {
+            const qm_fact *f;
+            double lo, hi;
+        } facts[] = {
+            {&c->sms, 8, 512},      {&c->clock, 5e8, 4e9},      {&c->bandwidth, 5e10, 2e13},
+            {&c->reach, 0.5, 1},    {&c->l2, 1 << 20, 1 << 30}, {&c->issue, 0.1, 1},
+            {&c->node, 1e-7, 1e-5}, {&c->ramp, 1e-7, 1e-5},     {&c->graph, 1e-7, 1e-4},
         };
         for (size_t k = 0; k < sizeof facts / sizeof *facts; k++) {
             assert_true(facts[k].f->v >= facts[k].lo && facts[k].f->v <= facts[k].hi);
@@ -36,8 +39,17 @@ static void test_facts(void **state) {
 /* By hand: a chip of round numbers and an op that waits for one thing at a time. */
 static void test_arithmetic(void **state) {
     (void)state;
-    const qm_chip c = {.id = "x", .name = "X", .sms = {.v = 100}, .clock = {.v = 1e9}, .bandwidth = {.v = 1e12}, .reach = {.v = 0.5},
-                       .l2 = {.v = 1e6}, .issue = {.v = 0.5}, .node = {.v = 1e-6}, .ramp = {.v = 2e-6}, .graph = {.v = 5e-6}};
+    const qm_chip c = {.id = "x",
+                       .name = "X",
+                       .sms = {.v = 100},
+                       .clock = {.v = 1e9},
+                       .bandwidth = {.v = 1e12},
+                       .reach = {.v = 0.5},
+                       .l2 = {.v = 1e6},
+                       .issue = {.v = 0.5},
+                       .node = {.v = 1e-6},
+                       .ramp = {.v = 2e-6},
+                       .graph = {.v = 5e-6}};
     qm_op op = {.grid = {200, 1, 1}, .weight_bytes = 40000000};
     qm_op_record r = {.op = &op, .kv_bytes = 10000000};
     qm_predict_op(&c, &r); /* 50 MB at 0.5 TB/s */
@@ -156,7 +168,8 @@ static void test_walked_range(void **state) {
     int barriers = 0, nodes = 0;
     for (int i = 1; i < r->n_ops; i++) {
         const qm_op *op = r->op[i].op;
-        int outside = op->kind == QM_OP_SAMPLE_SCAN || op->kind == QM_OP_SAMPLE_DRAW || i == 1; /* behind it; its own node */
+        int outside =
+            op->kind == QM_OP_SAMPLE_SCAN || op->kind == QM_OP_SAMPLE_DRAW || i == 1; /* behind it; its own node */
         if (op->beside) continue;
         assert_true(fabs(r->op[i].gap_ns - 1e9 * (outside ? c.node.v : c.barrier.v)) < 1e-6);
         nodes += outside;
@@ -242,7 +255,7 @@ static void test_json(void **state) {
         size_t i;
         int steps = 0, ops = 0;
         double bytes = 0, kv = 0, insts = 0, time = 0;
-        json_array_foreach(a, i, j) {
+        json_array_foreach (a, i, j) {
             if (!strcmp(str(j, "record"), "step")) {
                 if (step) assert_int_equal(ops, (int)num(step, "ops"));
                 step = j;
@@ -264,7 +277,8 @@ static void test_json(void **state) {
             insts += num(j, "thread_insts");
             time += num(j, "time_ns");
             if (ops < (int)num(step, "ops")) continue;
-            assert_true(bytes == num(step, "weight_bytes") && kv == num(step, "kv_bytes") && insts == num(step, "thread_insts"));
+            assert_true(bytes == num(step, "weight_bytes") && kv == num(step, "kv_bytes") &&
+                        insts == num(step, "thread_insts"));
             assert_true(fabs(time - num(step, "ops_ns")) < 0.1 * ops);
         }
         assert_int_equal(steps, 2);
@@ -366,9 +380,16 @@ static void test_sparse(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_facts),    cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_counts_like_the_real),
-        cmocka_unit_test(test_monotone), cmocka_unit_test(test_json),       cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_refuses),  cmocka_unit_test(test_sparse),     cmocka_unit_test(test_walked), cmocka_unit_test(test_walked_range),
+        cmocka_unit_test(test_facts),
+        cmocka_unit_test(test_arithmetic),
+        cmocka_unit_test(test_counts_like_the_real),
+        cmocka_unit_test(test_monotone),
+        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_sparse),
+        cmocka_unit_test(test_walked),
+        cmocka_unit_test(test_walked_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

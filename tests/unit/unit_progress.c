@@ -6,7 +6,7 @@
  * that is told of has, but for the last few, been waited for. */
 static struct {
     CUresult (*launch)(CUgraphExec, CUstream), (*record)(CUevent, CUstream), (*wait)(CUevent);
-    CUevent of[256];   /* [launches]: the event recorded behind each step; NULL: none */
+    CUevent of[256];    /* [launches]: the event recorded behind each step; NULL: none */
     int launches, done; /* done: steps that are known to be over */
 } device;
 

@@ -43,7 +43,8 @@ static void fixture(void **state) {
         assert_int_equal(fread(want, 4, n, f), n);
         t->to_f32(got, raw, n);
         for (size_t i = 0; i < n; i++)
-            if (got[i] != want[i]) fail_msg("%s[%zu]: %.9g, gguf has %.9g", t->name, i, (double)got[i], (double)want[i]);
+            if (got[i] != want[i])
+                fail_msg("%s[%zu]: %.9g, gguf has %.9g", t->name, i, (double)got[i], (double)want[i]);
         free(raw);
         free(want);
         free(got);
@@ -58,7 +59,8 @@ static void fields(void **state) {
     (void)state;
     float x[256];
     unsigned char b[210];
-    const qm_type_info *q4 = qm_type_get(QM_TYPE_Q4_K), *q5 = qm_type_get(QM_TYPE_Q5_K), *q6 = qm_type_get(QM_TYPE_Q6_K);
+    const qm_type_info *q4 = qm_type_get(QM_TYPE_Q4_K), *q5 = qm_type_get(QM_TYPE_Q5_K),
+                       *q6 = qm_type_get(QM_TYPE_Q6_K);
     for (int w = 0; w < 256; w++) {
         int c = w / 64, hi = w / 32 % 2, l = w % 32, j = w / 32;
         /* Q4_K: weight w = 9, scale of its sub-block 37, d = 1 */
@@ -85,7 +87,7 @@ static void fields(void **state) {
         /* Q5_K: nibble 9 and the fifth bit: 25 */
         memset(b, 0, sizeof b);
         b[1] = 0x3c;
-        memset(b + 4, 1, 4); /* scales 0..3 = 1 */
+        memset(b + 4, 1, 4);  /* scales 0..3 = 1 */
         memset(b + 12, 1, 4); /* 4..7 = 1, mins 0 */
         b[16 + l] = (unsigned char)(1 << j);
         b[48 + 32 * c + l] = (unsigned char)(9 << 4 * hi);
@@ -180,7 +182,8 @@ static void packing(void **state) {
             size_t nb = 3, n = rows[k], tiles = (n + 31) / 32, rb = nb * t->bytes;
             size_t total = qm_pack_bytes(t, n, nb * t->qk);
             assert_int_equal(total, tiles * 32 * rb);
-            unsigned char *raw = malloc(n * rb), *packed = malloc(total), *parts = malloc(total), *seen = calloc(1, total);
+            unsigned char *raw = malloc(n * rb), *packed = malloc(total), *parts = malloc(total),
+                          *seen = calloc(1, total);
             for (size_t j = 0; j < n * rb; j++) raw[j] = (unsigned char)qm_rng_u32(&rng);
             memset(packed, 0xee, total);
             memset(parts, 0xdd, total);
@@ -243,8 +246,9 @@ static void q16a(void **state) {
     }
     memset(x, 0, sizeof x);
     q16a_group(x);
-    static const float odd[] = {1e-45f, -1e-45f, 1e-40f, 1.1754944e-38f, 3.4028235e38f, -3.4028235e38f,
-                                127, -127, 1, 0x1.02p0f, 0x1.020002p0f, NAN, -NAN, INFINITY, -INFINITY};
+    static const float odd[] = {1e-45f, -1e-45f,  1e-40f,   1.1754944e-38f, 3.4028235e38f, -3.4028235e38f,
+                                127,    -127,     1,        0x1.02p0f,      0x1.020002p0f, NAN,
+                                -NAN,   INFINITY, -INFINITY};
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
         memset(x, 0, sizeof x);
         x[i % 32] = odd[i];
@@ -258,7 +262,15 @@ static void q16a(void **state) {
     /* by hand: amax 65024 -> d = 2 exactly; halves go to even; both planes and their signs */
     unsigned char out[QM_Q16A_BYTES(32)];
     memset(x, 0, sizeof x);
-    x[0] = -65024; x[1] = 1; x[2] = 3; x[3] = 5; x[4] = -5; x[5] = 256; x[6] = 254; x[7] = -258; x[8] = 65024;
+    x[0] = -65024;
+    x[1] = 1;
+    x[2] = 3;
+    x[3] = 5;
+    x[4] = -5;
+    x[5] = 256;
+    x[6] = 254;
+    x[7] = -258;
+    x[8] = 65024;
     qm_q16a_quantize(out, x, 32);
     static const int8_t hi[] = {-127, 0, 0, 0, 0, 1, 0, -1, 127, 0}, lo[] = {0, 0, 2, 2, -2, -128, 127, 127, 0, 0};
     assert_memory_equal(out, hi, sizeof hi);
@@ -269,8 +281,7 @@ static void q16a(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest t[] = {cmocka_unit_test(fixture),     cmocka_unit_test(fields),
-                                   cmocka_unit_test(table),       cmocka_unit_test(half_floats),
-                                   cmocka_unit_test(packing),     cmocka_unit_test(q16a)};
+    const struct CMUnitTest t[] = {cmocka_unit_test(fixture),     cmocka_unit_test(fields),  cmocka_unit_test(table),
+                                   cmocka_unit_test(half_floats), cmocka_unit_test(packing), cmocka_unit_test(q16a)};
     return cmocka_run_group_tests(t, NULL, NULL);
 }

@@ -15,7 +15,8 @@
 #include "../../runtime/file/quantize.h"
 
 enum { ROWS = 64, COLS = 1024, COUNT = ROWS * COLS };
-static const int types[] = { QM_TYPE_F32, QM_TYPE_F16, QM_TYPE_BF16, QM_TYPE_Q8_0, QM_TYPE_Q4_K, QM_TYPE_Q5_K, QM_TYPE_Q6_K };
+static const int types[] = {QM_TYPE_F32,  QM_TYPE_F16,  QM_TYPE_BF16, QM_TYPE_Q8_0,
+                            QM_TYPE_Q4_K, QM_TYPE_Q5_K, QM_TYPE_Q6_K};
 enum { N_TYPES = sizeof types / sizeof *types };
 
 /* One weight at a time, from exact operations only: the same tensor on every host. */
@@ -28,20 +29,23 @@ static float heavy(qm_rng *r) {
     float a = qm_rng_normal(r);
     return a / (0.02f + fabsf(qm_rng_unit(r)));
 }
-static float uniform(qm_rng *r) { return qm_rng_unit(r) + 1; } /* all above zero: no min helps */
-static float tiny(qm_rng *r) { return qm_rng_normal(r) * 1e-6f; }   /* d is a denormal half */
+static float uniform(qm_rng *r) { return qm_rng_unit(r) + 1; }    /* all above zero: no min helps */
+static float tiny(qm_rng *r) { return qm_rng_normal(r) * 1e-6f; } /* d is a denormal half */
 static float large(qm_rng *r) { return qm_rng_normal(r) * 1e4f; }
 static float below(qm_rng *r) { return qm_rng_unit(r) * 0.1f - 1; } /* far from zero, all below */
 
-static const struct { const char *name; float (*draw)(qm_rng *); } kinds[] = {
-    { "gauss", gauss }, { "laplace", laplace }, { "heavy", heavy }, { "uniform", uniform }, { "tiny", tiny },
-    { "large", large }, { "below", below }, { "row_scales", gauss }, { "zero_rows", gauss },
-    { "constant_rows", gauss }, { "outlier", gauss },
+static const struct {
+    const char *name;
+    float (*draw)(qm_rng *);
+} kinds[] = {
+    {"gauss", gauss},     {"laplace", laplace},     {"heavy", heavy},   {"uniform", uniform},
+    {"tiny", tiny},       {"large", large},         {"below", below},   {"row_scales", gauss},
+    {"zero_rows", gauss}, {"constant_rows", gauss}, {"outlier", gauss},
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
 static float *tensor(int kind) {
-    qm_rng r = { 1000 + (uint64_t)kind };
+    qm_rng r = {1000 + (uint64_t)kind};
     const char *name = kinds[kind].name;
     float *x = malloc(4 * COUNT), scale = 1;
     for (int i = 0; i < COUNT; i++) {
@@ -104,7 +108,8 @@ static void golden(void **state) {
             qm_quantize_blocks(t, q, x, COUNT);
             t->to_f32(y, q, COUNT);
             double ours = rmse(x, y, COUNT), theirs = json_number_value(json_object_get(w, "llama_rmse"));
-            if (!(ours <= theirs * 1.05)) fail_msg("%s %s: rmse %.6g, llama.cpp has %.6g", kinds[k].name, t->name, ours, theirs);
+            if (!(ours <= theirs * 1.05))
+                fail_msg("%s %s: rmse %.6g, llama.cpp has %.6g", kinds[k].name, t->name, ours, theirs);
             snprintf(hash, sizeof hash, "%016llx", (unsigned long long)fnv(q, qm_row_bytes(t, COUNT)));
             if (strcmp(hash, json_string_value(json_object_get(w, "blocks_fnv"))))
                 fail_msg("%s %s: the blocks are not those of the golden file: %s", kinds[k].name, t->name, hash);
@@ -124,7 +129,7 @@ static void golden(void **state) {
 /* What a type can hold exactly comes back: halves, bfloats; Q8_0 codes that reach 127. */
 static void exact(void **state) {
     (void)state;
-    qm_rng r = { 5 };
+    qm_rng r = {5};
     for (int round = 0; round < 200; round++) {
         unsigned char b[34], again[34];
         float x[32];
@@ -151,10 +156,13 @@ static void exact(void **state) {
  * fraction of a step of them. */
 static void representable(void **state) {
     (void)state;
-    static const struct { int type; double bound; } cases[] = { { QM_TYPE_Q4_K, 0.25 }, { QM_TYPE_Q5_K, 0.3 }, { QM_TYPE_Q6_K, 0.3 } };
+    static const struct {
+        int type;
+        double bound;
+    } cases[] = {{QM_TYPE_Q4_K, 0.25}, {QM_TYPE_Q5_K, 0.3}, {QM_TYPE_Q6_K, 0.3}};
     for (int c = 0; c < 3; c++) {
         const qm_type_info *t = qm_type_get((uint32_t)cases[c].type);
-        qm_rng r = { 77 };
+        qm_rng r = {77};
         double sum = 0, steps = 0;
         for (int round = 0; round < 200; round++) {
             unsigned char b[210];
@@ -176,7 +184,7 @@ static void representable(void **state) {
 /* Twice the weights give the same codes and scales under twice the d. */
 static void powers_of_two(void **state) {
     (void)state;
-    qm_rng r = { 9 };
+    qm_rng r = {9};
     for (int c = 0; c < N_TYPES; c++) {
         const qm_type_info *t = qm_type_get((uint32_t)types[c]);
         if (!t->q16a) continue;
@@ -211,7 +219,8 @@ static void independent(void **state) {
 /* Zero, the least and the most that a type takes, and what it refuses. */
 static void edges(void **state) {
     (void)state;
-    static const float odd[] = { 0, -0.0f, 1e-45f, -1e-38f, 1e-30f, 0x1p-25f, -0x1p-24f, 6e-8f, 1e-7f, 1, -1, 65504, -65504, 4e6f, -4e6f };
+    static const float odd[] = {0,     -0.0f, 1e-45f, -1e-38f, 1e-30f, 0x1p-25f, -0x1p-24f, 6e-8f,
+                                1e-7f, 1,     -1,     65504,   -65504, 4e6f,     -4e6f};
     for (int c = 0; c < N_TYPES; c++) {
         const qm_type_info *t = qm_type_get((uint32_t)types[c]);
         float x[256], y[256];
@@ -232,7 +241,8 @@ static void edges(void **state) {
                      * must cancel to give zero, what rounding both to f16 leaves */
                     float least = t->type == QM_TYPE_F32 ? 0 : t->type == QM_TYPE_BF16 ? 0x1p-134f : 0x1p-25f;
                     float e = fabsf(y[i] - x[i]), most = fabsf(t->q16a ? odd[k] : x[i]) * 0x1p-9f + least;
-                    if (!(e <= most)) fail_msg("%s: %.9g became %.9g (one %d)", t->name, (double)x[i], (double)y[i], one);
+                    if (!(e <= most))
+                        fail_msg("%s: %.9g became %.9g (one %d)", t->name, (double)x[i], (double)y[i], one);
                 }
             }
         memset(x, 0, sizeof x);
@@ -249,7 +259,7 @@ static void edges(void **state) {
     for (int round = 0; round < 3000; round++)
         for (int c = 3; c < N_TYPES; c++) {
             const qm_type_info *t = qm_type_get((uint32_t)types[c]);
-            qm_rng q = { (uint64_t)round };
+            qm_rng q = {(uint64_t)round};
             float x[256], y[256], most = 0;
             unsigned char b[8 * 34];
             for (int i = 0, e = 0; i < 256; i++) {
@@ -262,11 +272,13 @@ static void edges(void **state) {
                 most = 0;
                 for (int i = j; i < j + (int)t->qk; i++) most = fmaxf(most, fabsf(x[i]));
                 for (int i = j; i < j + (int)t->qk; i++)
-                    if (!(fabsf(x[i] - y[i]) <= most * 0.15f + 0x1p-25f)) fail_msg("%s, round %d: %.9g became %.9g beside %.9g", t->name, round, (double)x[i], (double)y[i], (double)most);
+                    if (!(fabsf(x[i] - y[i]) <= most * 0.15f + 0x1p-25f))
+                        fail_msg("%s, round %d: %.9g became %.9g beside %.9g", t->name, round, (double)x[i],
+                                 (double)y[i], (double)most);
             }
         }
     /* whatever is let through stays finite */
-    qm_rng r = { 3 };
+    qm_rng r = {3};
     for (int round = 0; round < 4000; round++)
         for (int c = 0; c < N_TYPES; c++) {
             const qm_type_info *t = qm_type_get((uint32_t)types[c]);
@@ -306,8 +318,8 @@ static int dump(const char *dir) {
 int main(void) {
     const char *dir = getenv("QMOE_QUANT_DUMP");
     if (dir) return dump(dir);
-    const struct CMUnitTest t[] = { cmocka_unit_test(golden),        cmocka_unit_test(exact),
-                                    cmocka_unit_test(representable), cmocka_unit_test(powers_of_two),
-                                    cmocka_unit_test(independent),   cmocka_unit_test(edges) };
+    const struct CMUnitTest t[] = {cmocka_unit_test(golden),        cmocka_unit_test(exact),
+                                   cmocka_unit_test(representable), cmocka_unit_test(powers_of_two),
+                                   cmocka_unit_test(independent),   cmocka_unit_test(edges)};
     return cmocka_run_group_tests(t, NULL, NULL);
 }

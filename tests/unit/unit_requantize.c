@@ -51,38 +51,46 @@ static int clear_dir(void **state) {
 }
 
 /* ---- a file with every kind of key, and tensors of shapes that are not nice --------------------------- */
-typedef struct { uint8_t *p; size_t n; } buf;
+typedef struct {
+    uint8_t *p;
+    size_t n;
+} buf;
 static void put(buf *b, const void *p, size_t n) {
     b->p = realloc(b->p, b->n + n + 1);
     memcpy(b->p + b->n, p, n);
     b->n += n;
 }
 static void le(buf *b, uint64_t v, int n) {
-    for (int i = 0; i < n; i++) put(b, &(uint8_t){ (uint8_t)(v >> 8 * i) }, 1);
+    for (int i = 0; i < n; i++) put(b, &(uint8_t){(uint8_t)(v >> 8 * i)}, 1);
 }
 static void str(buf *b, const char *s) {
     le(b, strlen(s), 8);
     put(b, s, strlen(s));
 }
 
-static const struct { const char *name; uint32_t type, n_dims; uint64_t ne[4]; } odd[] = {
-    { "token_embd.weight", QM_TYPE_F32, 2, { 256, 3, 1, 1 } },
-    { "blk.0.attn_norm.weight", QM_TYPE_F32, 1, { 3, 1, 1, 1 } },
-    { "blk.0.attn_v.weight", QM_TYPE_F16, 2, { 512, 2, 1, 1 } },
-    { "blk.0.attn_k.weight", QM_TYPE_BF16, 2, { 96, 5, 1, 1 } },
-    { "blk.0.attn_q.weight", QM_TYPE_F16, 2, { 33, 7, 1, 1 } },
-    { "blk.0.attn_q.bias", QM_TYPE_F16, 1, { 7, 1, 1, 1 } },
-    { "blk.0.ffn_gate_inp.weight", QM_TYPE_BF16, 2, { 256, 2, 1, 1 } },
-    { "blk.0.ffn_up_exps.weight", QM_TYPE_F32, 4, { 256, 2, 3, 2 } },
-    { "blk.0.ffn_down_exps.weight", QM_TYPE_Q8_0, 3, { 256, 40, 30, 1 } }, /* more than one unit */
-    { "output.weight", QM_TYPE_F16, 2, { 256, 3, 1, 1 } },
+static const struct {
+    const char *name;
+    uint32_t type, n_dims;
+    uint64_t ne[4];
+} odd[] = {
+    {"token_embd.weight", QM_TYPE_F32, 2, {256, 3, 1, 1}},
+    {"blk.0.attn_norm.weight", QM_TYPE_F32, 1, {3, 1, 1, 1}},
+    {"blk.0.attn_v.weight", QM_TYPE_F16, 2, {512, 2, 1, 1}},
+    {"blk.0.attn_k.weight", QM_TYPE_BF16, 2, {96, 5, 1, 1}},
+    {"blk.0.attn_q.weight", QM_TYPE_F16, 2, {33, 7, 1, 1}},
+    {"blk.0.attn_q.bias", QM_TYPE_F16, 1, {7, 1, 1, 1}},
+    {"blk.0.ffn_gate_inp.weight", QM_TYPE_BF16, 2, {256, 2, 1, 1}},
+    {"blk.0.ffn_up_exps.weight", QM_TYPE_F32, 4, {256, 2, 3, 2}},
+    {"blk.0.ffn_down_exps.weight", QM_TYPE_Q8_0, 3, {256, 40, 30, 1}}, /* more than one unit */
+    {"output.weight", QM_TYPE_F16, 2, {256, 3, 1, 1}},
 };
 enum { N_ODD = sizeof odd / sizeof *odd };
 static uint64_t count(int i) { return odd[i].ne[0] * odd[i].ne[1] * odd[i].ne[2] * odd[i].ne[3]; }
 
 /* poison: the weight of the last F32 tensor that gets `value`; -1 = none. align: the file's own. */
-static void write_odd(const char *path, long poison, float value, int first, int last, int shard, int n_shards, uint32_t align) {
-    buf b = { 0 };
+static void write_odd(const char *path, long poison, float value, int first, int last, int shard, int n_shards,
+                      uint32_t align) {
+    buf b = {0};
     int n_kv = 0;
     put(&b, "GGUF", 4);
     le(&b, 3, 4);
@@ -112,9 +120,12 @@ static void write_odd(const char *path, long poison, float value, int first, int
         KV("x.empty", QM_KV_STR), str(&b, "");
         KV("x.strings", QM_KV_ARR), le(&b, QM_KV_STR, 4), le(&b, 3, 8), str(&b, "a"), str(&b, ""), str(&b, "\xc4\xa0z");
         KV("x.no_strings", QM_KV_ARR), le(&b, QM_KV_STR, 4), le(&b, 0, 8);
-        static const struct { const char *key; int type, bytes; } arrays[] = {
-            { "y.u8", QM_KV_U8, 1 },   { "y.i16", QM_KV_I16, 2 }, { "y.i32", QM_KV_I32, 4 }, { "y.f32", QM_KV_F32, 4 },
-            { "y.bool", QM_KV_BOOL, 1 }, { "y.u64", QM_KV_U64, 8 }, { "y.f64", QM_KV_F64, 8 },
+        static const struct {
+            const char *key;
+            int type, bytes;
+        } arrays[] = {
+            {"y.u8", QM_KV_U8, 1},     {"y.i16", QM_KV_I16, 2}, {"y.i32", QM_KV_I32, 4}, {"y.f32", QM_KV_F32, 4},
+            {"y.bool", QM_KV_BOOL, 1}, {"y.u64", QM_KV_U64, 8}, {"y.f64", QM_KV_F64, 8},
         };
         for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
             KV(arrays[i].key, QM_KV_ARR), le(&b, (uint64_t)arrays[i].type, 4), le(&b, 3, 8);
@@ -139,7 +150,7 @@ static void write_odd(const char *path, long poison, float value, int first, int
         uint32_t block = 1, bytes = 4;
         float *x = malloc(4 * n);
         uint8_t *q = malloc(4 * n);
-        qm_rng r = { 100 + (uint64_t)i };
+        qm_rng r = {100 + (uint64_t)i};
         for (uint64_t k = 0; k < n; k++) x[k] = qm_rng_normal(&r);
         if (poison >= 0 && odd[i].n_dims == 4) x[poison] = value;
         qm_ggml_type_size(odd[i].type, &block, &bytes);
@@ -177,12 +188,13 @@ static void same_bytes(const char *a, const char *b) {
 }
 
 static void run(const char *in, const char *out, const char *type, uint32_t threads) {
-    qm_err e = { 0 };
-    qm_quantize_opts o = { .type = type, .threads = threads };
+    qm_err e = {0};
+    qm_quantize_opts o = {.type = type, .threads = threads};
     if (qm_quantize(in, out, &o, &e)) fail_msg("%s", e.msg);
 }
-static void refused(const char *in, const char *out, const qm_quantize_opts *o, int code, const char *word, const char *word2) {
-    qm_err e = { 0 };
+static void refused(const char *in, const char *out, const qm_quantize_opts *o, int code, const char *word,
+                    const char *word2) {
+    qm_err e = {0};
     int before = n_files(0);
     assert_int_equal(qm_quantize(in, out, o, &e), code);
     if (!strstr(e.msg, word) || !strstr(e.msg, word2)) fail_msg("'%s' lacks '%s' or '%s'", e.msg, word, word2);
@@ -191,8 +203,9 @@ static void refused(const char *in, const char *out, const qm_quantize_opts *o, 
 
 /* ---- the choice of types ------------------------------------------------------------------------------- */
 static void count_types(const char *mix, uint32_t n_layers, int tied, int n[31]) {
-    static const char *const layer[] = { "attn_norm", "attn_q", "attn_k", "attn_v", "attn_q_norm", "attn_k_norm", "attn_output",
-                                         "ffn_norm", "ffn_gate_inp", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps" };
+    static const char *const layer[] = {"attn_norm",    "attn_q",        "attn_k",      "attn_v",
+                                        "attn_q_norm",  "attn_k_norm",   "attn_output", "ffn_norm",
+                                        "ffn_gate_inp", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"};
     const qm_mix *m = qm_mix_find(mix);
     assert_non_null(m);
     memset(n, 0, 31 * sizeof *n);
@@ -200,7 +213,11 @@ static void count_types(const char *mix, uint32_t n_layers, int tied, int n[31])
         for (size_t k = 0; k < sizeof layer / sizeof *layer; k++) {
             char name[64];
             snprintf(name, sizeof name, "blk.%u.%s.weight", il, layer[k]);
-            n[qm_mix_type(m, name, strstr(name, "norm") ? 1 : strstr(name, "exps") ? 3 : 2, 2048, n_layers, tied, NULL)]++;
+            n[qm_mix_type(m, name,
+                          strstr(name, "norm")   ? 1
+                          : strstr(name, "exps") ? 3
+                                                 : 2,
+                          2048, n_layers, tied, NULL)]++;
         }
     n[qm_mix_type(m, "token_embd.weight", 2, 2048, n_layers, tied, NULL)]++;
     n[qm_mix_type(m, "output_norm.weight", 1, 2048, n_layers, tied, NULL)]++;
@@ -210,12 +227,15 @@ static void count_types(const char *mix, uint32_t n_layers, int tied, int n[31])
 /* The published files of Qwen3-30B-A3B: always 241 F32; Q4_K_M 289 Q4_K and 49 Q6_K, and so on. */
 static void mix_counts(void **state) {
     (void)state;
-    static const struct { const char *mix; int type, n, type2, n2; } want[] = {
-        { "q4_k_m", QM_TYPE_Q4_K, 289, QM_TYPE_Q6_K, 49 }, { "Q5_K_M", QM_TYPE_Q5_K, 289, QM_TYPE_Q6_K, 49 },
-        { "q4_k_s", QM_TYPE_Q4_K, 327, QM_TYPE_Q5_K, 10 }, { "q5_k_s", QM_TYPE_Q5_K, 337, QM_TYPE_Q6_K, 1 },
-        { "q6_k", QM_TYPE_Q6_K, 338, QM_TYPE_Q4_K, 0 },    { "q8_0", QM_TYPE_Q8_0, 338, QM_TYPE_Q6_K, 0 },
-        { "f16", QM_TYPE_F16, 338, QM_TYPE_Q6_K, 0 },      { "bf16", QM_TYPE_BF16, 338, QM_TYPE_Q6_K, 0 },
-        { "q4_k", QM_TYPE_Q4_K, 338, QM_TYPE_Q6_K, 0 },
+    static const struct {
+        const char *mix;
+        int type, n, type2, n2;
+    } want[] = {
+        {"q4_k_m", QM_TYPE_Q4_K, 289, QM_TYPE_Q6_K, 49}, {"Q5_K_M", QM_TYPE_Q5_K, 289, QM_TYPE_Q6_K, 49},
+        {"q4_k_s", QM_TYPE_Q4_K, 327, QM_TYPE_Q5_K, 10}, {"q5_k_s", QM_TYPE_Q5_K, 337, QM_TYPE_Q6_K, 1},
+        {"q6_k", QM_TYPE_Q6_K, 338, QM_TYPE_Q4_K, 0},    {"q8_0", QM_TYPE_Q8_0, 338, QM_TYPE_Q6_K, 0},
+        {"f16", QM_TYPE_F16, 338, QM_TYPE_Q6_K, 0},      {"bf16", QM_TYPE_BF16, 338, QM_TYPE_Q6_K, 0},
+        {"q4_k", QM_TYPE_Q4_K, 338, QM_TYPE_Q6_K, 0},
     };
     int n[31];
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
@@ -234,7 +254,8 @@ static void mix_counts(void **state) {
         char name[64];
         snprintf(name, sizeof name, "blk.%u.ffn_down_exps.weight", il);
         int better = il < 6 || il >= 42 || (il - 6) % 3 == 2;
-        assert_int_equal(qm_mix_type(qm_mix_find("q4_k_m"), name, 3, 768, 48, 0, NULL), better ? QM_TYPE_Q6_K : QM_TYPE_Q4_K);
+        assert_int_equal(qm_mix_type(qm_mix_find("q4_k_m"), name, 3, 768, 48, 0, NULL),
+                         better ? QM_TYPE_Q6_K : QM_TYPE_Q4_K);
     }
     assert_null(qm_mix_find("q4_0"));
     /* every name of the list is a mix */
@@ -276,14 +297,16 @@ static void keys_kept(void **state) {
         } else if (x->type == QM_KV_ARR) {
             assert_int_equal(x->arr_type, y->arr_type);
             assert_int_equal(x->arr_n, y->arr_n);
-            qm_str_iter p = { x->arr, x->arr_n }, q = { y->arr, y->arr_n };
+            qm_str_iter p = {x->arr, x->arr_n}, q = {y->arr, y->arr_n};
             qm_str s, t;
             for (uint64_t k = 0; k < x->arr_n; k++)
                 if (x->arr_type == QM_KV_STR) {
                     assert_int_equal(qm_str_iter_next(&p, &s) + qm_str_iter_next(&q, &t), 2);
                     assert_int_equal(s.n, t.n);
                     assert_memory_equal(s.s, t.s, s.n);
-                } else assert_true(qm_kv_arr_f64(x, k) == qm_kv_arr_f64(y, k) && qm_kv_arr_i64(x, k) == qm_kv_arr_i64(y, k));
+                } else
+                    assert_true(qm_kv_arr_f64(x, k) == qm_kv_arr_f64(y, k) &&
+                                qm_kv_arr_i64(x, k) == qm_kv_arr_i64(y, k));
         } else assert_memory_equal(&x->v, &y->v, 8);
         kept++;
     }
@@ -292,7 +315,10 @@ static void keys_kept(void **state) {
     qm_gguf_close(b);
 }
 
-typedef struct { int n, notes; double worst; } seen;
+typedef struct {
+    int n, notes;
+    double worst;
+} seen;
 static int see(void *user, const qm_quantize_tensor *t) {
     seen *s = user;
     assert_string_equal(t->name, odd[s->n].name);
@@ -308,12 +334,12 @@ static int see(void *user, const qm_quantize_tensor *t) {
 /* Each tensor's blocks are those of the quantiser on the decoded input; the report tells the truth. */
 static void tensors(void **state) {
     (void)state;
-    static const uint32_t want[N_ODD] = { QM_TYPE_Q4_K, QM_TYPE_F32, QM_TYPE_Q6_K, QM_TYPE_Q8_0, QM_TYPE_F16,
-                                          QM_TYPE_F32, QM_TYPE_F32, QM_TYPE_Q4_K, QM_TYPE_Q6_K, QM_TYPE_Q6_K };
+    static const uint32_t want[N_ODD] = {QM_TYPE_Q4_K, QM_TYPE_F32, QM_TYPE_Q6_K, QM_TYPE_Q8_0, QM_TYPE_F16,
+                                         QM_TYPE_F32,  QM_TYPE_F32, QM_TYPE_Q4_K, QM_TYPE_Q6_K, QM_TYPE_Q6_K};
     qm_gguf *a, *b;
-    qm_err e = { 0 };
-    seen s = { 0 };
-    qm_quantize_opts o = { .on_tensor = see, .user = &s };
+    qm_err e = {0};
+    seen s = {0};
+    qm_quantize_opts o = {.on_tensor = see, .user = &s};
     write_odd(in_dir("odd.gguf"), -1, 0, 0, N_ODD, 0, 0, 32);
     if (qm_quantize(in_dir("odd.gguf"), in_dir("out.gguf"), &o, &e)) fail_msg("%s", e.msg);
     assert_int_equal(s.n, N_ODD);
@@ -355,7 +381,7 @@ static void split_and_threads(void **state) {
 /* Same type in and out: not a bit changes. Up to F32 and back: none of a type that holds it. */
 static void copies(void **state) {
     (void)state;
-    static const char *const mixes[] = { "q4_k_m", "q8_0", "f16", "f32" };
+    static const char *const mixes[] = {"q4_k_m", "q8_0", "f16", "f32"};
     write_odd(in_dir("odd.gguf"), -1, 0, 0, N_ODD, 0, 0, 32);
     for (int i = 0; i < 4; i++) {
         run(in_dir("odd.gguf"), in_dir("a.gguf"), mixes[i], 0);
@@ -368,19 +394,27 @@ static void copies(void **state) {
     same_bytes(in_dir("a.gguf"), in_dir("c.gguf"));
 }
 
-static int stop(void *user, uint64_t done, uint64_t total) { (void)user; return done * 2 > total; }
-static int stop2(void *user, const qm_quantize_tensor *t) { (void)user; return t->n_dims == 3; }
+static int stop(void *user, uint64_t done, uint64_t total) {
+    (void)user;
+    return done * 2 > total;
+}
+static int stop2(void *user, const qm_quantize_tensor *t) {
+    (void)user;
+    return t->n_dims == 3;
+}
 
 static void refusals(void **state) {
     (void)state;
-    const qm_quantize_opts q4 = { 0 }, f16 = { .type = "f16" }, f32 = { .type = "f32" }, bad = { .type = "q3_k" };
-    const qm_quantize_opts half = { .progress = stop }, first = { .on_tensor = stop2 };
+    const qm_quantize_opts q4 = {0}, f16 = {.type = "f16"}, f32 = {.type = "f32"}, bad = {.type = "q3_k"};
+    const qm_quantize_opts half = {.progress = stop}, first = {.on_tensor = stop2};
     n_files(1);
     for (int k = 0; k < 3; k++) {
-        static const float values[] = { NAN, INFINITY, -INFINITY };
+        static const float values[] = {NAN, INFINITY, -INFINITY};
         write_odd(in_dir("odd.gguf"), 256 * 7 + 9, values[k], 0, N_ODD, 0, 0, 32);
-        refused(in_dir("odd.gguf"), in_dir("out.gguf"), &q4, QM_ERR_FORMAT, "'blk.0.ffn_up_exps.weight'", "weight 1801 (row 7, column 9)");
-        refused(in_dir("odd.gguf"), in_dir("out.gguf"), &f32, QM_ERR_FORMAT, "'blk.0.ffn_up_exps.weight'", "weight 1801 (row 7, column 9)");
+        refused(in_dir("odd.gguf"), in_dir("out.gguf"), &q4, QM_ERR_FORMAT, "'blk.0.ffn_up_exps.weight'",
+                "weight 1801 (row 7, column 9)");
+        refused(in_dir("odd.gguf"), in_dir("out.gguf"), &f32, QM_ERR_FORMAT, "'blk.0.ffn_up_exps.weight'",
+                "weight 1801 (row 7, column 9)");
     }
     write_odd(in_dir("odd.gguf"), 5, 1e5f, 0, N_ODD, 0, 0, 32);
     refused(in_dir("odd.gguf"), in_dir("out.gguf"), &f16, QM_ERR_FORMAT, "weight 5 ", "F16");
@@ -393,7 +427,7 @@ static void refusals(void **state) {
     refused(in_dir("odd.gguf"), in_dir("out.gguf"), &half, QM_ERR_CANCELLED, "cancelled", "");
     refused(in_dir("odd.gguf"), in_dir("out.gguf"), &first, QM_ERR_CANCELLED, "cancelled", "");
     /* a type that can be told but not decoded */
-    static const gguf_edit iq4 = { GE_TENSOR, "blk.0.attn_q.weight", .type = 20, .ne = { 32, 4 } };
+    static const gguf_edit iq4 = {GE_TENSOR, "blk.0.attn_q.weight", .type = 20, .ne = {32, 4}};
     gguf_edit_file(in_dir("odd.gguf"), in_dir("iq4.gguf"), &iq4, 1);
     refused(in_dir("iq4.gguf"), in_dir("out.gguf"), &q4, QM_ERR_UNSUPPORTED, "'blk.0.attn_q.weight' is IQ4_NL", "");
     unlink(in_dir("iq4.gguf"));
@@ -417,12 +451,12 @@ static void corpus(void **state) {
     int done = 0, refused_n = 0;
     for (struct dirent *f; (f = readdir(d));) {
         char path[640];
-        qm_err e = { 0 };
+        qm_err e = {0};
         qm_gguf *g;
         if (f->d_name[0] == '.') continue;
         snprintf(path, sizeof path, "tests/fuzz/corpus/gguf/%s", f->d_name);
         for (int k = 0; k < 2; k++) {
-            qm_quantize_opts o = { .type = k ? "f32" : "q4_k_m", .threads = 1 };
+            qm_quantize_opts o = {.type = k ? "f32" : "q4_k_m", .threads = 1};
             int rc = qm_quantize(path, in_dir("again.gguf"), &o, &e);
             if (rc) {
                 assert_true(rc < 0 && e.msg[0]);
@@ -439,8 +473,9 @@ static void corpus(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest t[] = { cmocka_unit_test(mix_counts), cmocka_unit_test(keys_kept), cmocka_unit_test(tensors),
-                                    cmocka_unit_test(split_and_threads), cmocka_unit_test(copies), cmocka_unit_test(refusals),
-                                    cmocka_unit_test(corpus) };
+    const struct CMUnitTest t[] = {cmocka_unit_test(mix_counts), cmocka_unit_test(keys_kept),
+                                   cmocka_unit_test(tensors),    cmocka_unit_test(split_and_threads),
+                                   cmocka_unit_test(copies),     cmocka_unit_test(refusals),
+                                   cmocka_unit_test(corpus)};
     return cmocka_run_group_tests(t, make_dir, clear_dir);
 }

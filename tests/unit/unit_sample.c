@@ -17,7 +17,8 @@ static void test_philox_vectors(void **state) {
     static const uint32_t kat[3][10] = {
         {0, 0, 0, 0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8},
         {~0u, ~0u, ~0u, ~0u, ~0u, ~0u, 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd},
-        {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1},
+        {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0xd16cfe09, 0x94fdcceb, 0x5001e420,
+         0x24126ea1},
     };
     (void)state;
     for (int i = 0; i < 3; i++) {
@@ -108,7 +109,8 @@ static void test_kept_is_the_oracles(void **state) {
                 for (uint64_t bits = 0; bits < 3; bits++) { /* the ends and the middle of the range stay inside it */
                     uint32_t id = qm_sample_pick(items, kept, &p, bits == 0 ? 0 : bits == 1 ? UINT64_MAX : 1ull << 63);
                     assert_true(id < n && (o.near || o.kept[id]));
-                    if (kind == ORA_NEG_INF && isfinite(qm_order_value((uint32_t)(items[0] >> 32)))) assert_true(x[id] > -INFINITY);
+                    if (kind == ORA_NEG_INF && isfinite(qm_order_value((uint32_t)(items[0] >> 32))))
+                        assert_true(x[id] > -INFINITY);
                 }
                 ora_free(&o);
             }
@@ -130,7 +132,8 @@ static void test_every_chain(void **state) {
     (void)state;
     for (int draw = 0; draw < 400; draw++) {
         int kind = draw % 4 == 3 ? (int)qm_rng_below(&r, ORA_N_KINDS) : draw % 2 ? ORA_PEAKED : ORA_NORMAL;
-        qm_sampling s = {.temperature = temps[qm_rng_below(&r, 4)], .repeat_penalty = 1, .repeat_last_n = -1, .seed = 1};
+        qm_sampling s = {
+            .temperature = temps[qm_rng_below(&r, 4)], .repeat_penalty = 1, .repeat_last_n = -1, .seed = 1};
         s.top_k = (int32_t)(qm_rng_below(&r, 2) ? qm_rng_below(&r, N) : qm_rng_below(&r, 12)) - 1;
         s.top_p = ps[qm_rng_below(&r, 4)];
         s.min_p = mins[qm_rng_below(&r, 4)];
@@ -151,16 +154,21 @@ static void test_every_chain(void **state) {
             uint32_t differ = ora_differ(&o, keys, N, items[kept.n - 1], &w.p);
             if (!w.p.mode) differ = o.kept[~(uint32_t)items[0]] != 1 || o.n_kept != 1;
             if (differ && !o.near)
-                fail_msg("chain %d, %s temp=%g k=%d p=%g min=%g: %u ids differ", chain, ora_kind_name[kind], s.temperature,
-                         s.top_k, s.top_p, s.min_p, differ);
+                fail_msg("chain %d, %s temp=%g k=%d p=%g min=%g: %u ids differ", chain, ora_kind_name[kind],
+                         s.temperature, s.top_k, s.top_p, s.min_p, differ);
             if (!differ && w.p.mode) { /* and as likely: the draw's own temperature */
                 double all = 0, most = 0;
-                for (uint32_t i = 0; i < kept.n; i++) all += o.kept[~(uint32_t)items[i]]
-                    ? (double)qm_sample_mass((uint32_t)(items[i] >> 32), (uint32_t)(items[0] >> 32), w.p.temperature) : 0;
+                for (uint32_t i = 0; i < kept.n; i++)
+                    all += o.kept[~(uint32_t)items[i]]
+                               ? (double)qm_sample_mass((uint32_t)(items[i] >> 32), (uint32_t)(items[0] >> 32),
+                                                        w.p.temperature)
+                               : 0;
                 assert_true(all == (double)kept.total || fabs(all - (double)kept.total) < 1e-9 * all);
                 for (uint32_t i = 0; i < kept.n; i++) {
-                    uint64_t m = qm_sample_mass((uint32_t)(items[i] >> 32), (uint32_t)(items[0] >> 32), w.p.temperature);
-                    if (o.kept[~(uint32_t)items[i]]) most = fmax(most, fabs((double)m / all - o.p[~(uint32_t)items[i]]));
+                    uint64_t m =
+                        qm_sample_mass((uint32_t)(items[i] >> 32), (uint32_t)(items[0] >> 32), w.p.temperature);
+                    if (o.kept[~(uint32_t)items[i]])
+                        most = fmax(most, fabs((double)m / all - o.p[~(uint32_t)items[i]]));
                 }
                 assert_true(most < 1e-5);
             }
@@ -173,14 +181,16 @@ static void test_every_chain(void **state) {
     }
     uint32_t others = 0;
     for (int chain = 1; chain <= 24; chain++) others += moved[chain] > 0;
-    print_message("%u cases, %u skipped near a cut; %u of 24 orders keep something else than the default somewhere\n", tried,
-                  skipped, others);
-    assert_true(skipped * 500 < tried && others == 22); /* all but the default itself and top_k before its temperature */
+    print_message("%u cases, %u skipped near a cut; %u of 24 orders keep something else than the default somewhere\n",
+                  tried, skipped, others);
+    assert_true(skipped * 500 < tried &&
+                others == 22); /* all but the default itself and top_k before its temperature */
 }
 
 /* Counts: less by frequency for each time, by presence once; a bias before all of it, whatever the sign it leaves. */
 static void test_counts(void **state) {
-    static const float x[] = {2, -2, 2, -1, 3, 0, 1}, want[] = {2 / 2.0f - 1.25f, -2 * 2.0f - 0.75f, 2, 1 / 2.0f - 0.75f, -INFINITY, 2, 1};
+    static const float x[] = {2, -2, 2, -1, 3, 0, 1},
+                       want[] = {2 / 2.0f - 1.25f, -2 * 2.0f - 0.75f, 2, 1 / 2.0f - 0.75f, -INFINITY, 2, 1};
     static const uint32_t tokens[] = {2, 0, 1, 0, 3, 0, 99};
     static const qm_logit_bias bias[] = {{3, 1.5f}, {4, -INFINITY}, {3, 0.5f}, {5, 2}};
     qm_sampling s = ORA_HOW(1, 0, 1, 0, 2, 6, 1); /* 2 has just left the window */
@@ -207,11 +217,18 @@ static void test_chain_names(void **state) {
         unsigned char chain[QM_N_SAMPLERS];
         const char *error;
     } c[] = {
-        {"penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature", 0,
-         {QM_SAMPLER_PENALTIES, QM_SAMPLER_TOP_K, QM_SAMPLER_TOP_P, QM_SAMPLER_MIN_P, QM_SAMPLER_TEMPERATURE}, NULL},
-        {"edskypmxt", 1,
-         {QM_SAMPLER_PENALTIES, QM_SAMPLER_TOP_K, QM_SAMPLER_TOP_P, QM_SAMPLER_MIN_P, QM_SAMPLER_TEMPERATURE}, NULL},
-        {"top-k;nucleus;min-p;temp", 0, {QM_SAMPLER_TOP_K, QM_SAMPLER_TOP_P, QM_SAMPLER_MIN_P, QM_SAMPLER_TEMPERATURE}, NULL},
+        {"penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature",
+         0,
+         {QM_SAMPLER_PENALTIES, QM_SAMPLER_TOP_K, QM_SAMPLER_TOP_P, QM_SAMPLER_MIN_P, QM_SAMPLER_TEMPERATURE},
+         NULL},
+        {"edskypmxt",
+         1,
+         {QM_SAMPLER_PENALTIES, QM_SAMPLER_TOP_K, QM_SAMPLER_TOP_P, QM_SAMPLER_MIN_P, QM_SAMPLER_TEMPERATURE},
+         NULL},
+        {"top-k;nucleus;min-p;temp",
+         0,
+         {QM_SAMPLER_TOP_K, QM_SAMPLER_TOP_P, QM_SAMPLER_MIN_P, QM_SAMPLER_TEMPERATURE},
+         NULL},
         {"temperature;", 0, {QM_SAMPLER_TEMPERATURE}, NULL},
         {"t", 1, {QM_SAMPLER_TEMPERATURE}, NULL},
         {"top_k;infill", 0, {0}, "infill is not supported"},
@@ -276,7 +293,10 @@ static double fit(const uint32_t *seen, const double *p, uint32_t n, uint32_t dr
 /* 100,000 draws, each position its own, against the oracle's probabilities: chi-squared at the level 0.1%. */
 static void test_chi_squared(void **state) {
     static const qm_sampling s[] = {
-        ORA_HOW(1, 0, 1, 0, 1, 0, 42), ORA_HOW(0.8f, 40, 0.95, 0.05, 1, 64, 43), ORA_HOW(1.5f, 20, 1, 0, 1, 0, 7), ORA_HOW(1, 0, 0.7, 0, 1, 0, 99),
+        ORA_HOW(1, 0, 1, 0, 1, 0, 42),
+        ORA_HOW(0.8f, 40, 0.95, 0.05, 1, 64, 43),
+        ORA_HOW(1.5f, 20, 1, 0, 1, 0, 7),
+        ORA_HOW(1, 0, 0.7, 0, 1, 0, 99),
     };
     enum { N = 96, DRAWS = 100000 };
     (void)state;
@@ -294,10 +314,12 @@ static void test_chi_squared(void **state) {
         qm_sample_order(items, keys, N);
         qm_sample_kept kept = qm_sample_keep(items, N, &p);
         ora_kept o = ora_keep(x, N, &s[k], NULL, 0);
-        for (uint32_t pos = 0; pos < DRAWS; pos++) seen[qm_sample_pick(items, kept, &p, qm_sample_bits(p.seed, pos, 0))]++;
+        for (uint32_t pos = 0; pos < DRAWS; pos++)
+            seen[qm_sample_pick(items, kept, &p, qm_sample_bits(p.seed, pos, 0))]++;
         for (int i = 0; i < N; i++) assert_true(o.kept[i] || !seen[i]);
         double tail = fit(seen, o.p, N, DRAWS, &chi2, &classes);
-        print_message("%u draws over %u kept, %u classes: chi2 %.1f, probability %.3f\n", DRAWS, o.n_kept, classes, chi2, tail);
+        print_message("%u draws over %u kept, %u classes: chi2 %.1f, probability %.3f\n", DRAWS, o.n_kept, classes,
+                      chi2, tail);
         assert_true(classes >= 8 && tail > 0.001);
         /* it would have seen the likeliest token taken a fifth too often */
         uint32_t first = ~(uint32_t)items[0];
@@ -336,7 +358,9 @@ static void test_ranges(void **state) {
     static const struct {
         qm_logit_bias b;
         const char *said;
-    } biases[] = {{{50, 1}, "token 50 is outside the vocabulary of 50"}, {{1, NAN}, "logit bias"}, {{1, INFINITY}, "logit bias is inf"},
+    } biases[] = {{{50, 1}, "token 50 is outside the vocabulary of 50"},
+                  {{1, NAN}, "logit bias"},
+                  {{1, INFINITY}, "logit bias is inf"},
                   {{1, -2e6f}, "-1e+06 to 1e+06"}};
     qm_sample_words w;
     for (size_t i = 0; i < sizeof biases / sizeof *biases; i++) {
@@ -348,7 +372,8 @@ static void test_ranges(void **state) {
     }
     qm_logit_bias many[QM_SAMPLE_BIASES + 2];
     qm_sampling s = ok;
-    for (uint32_t i = 0; i < QM_SAMPLE_BIASES + 2; i++) many[i] = (qm_logit_bias){i ? i - 1 : 0, 1}; /* the first one twice */
+    for (uint32_t i = 0; i < QM_SAMPLE_BIASES + 2; i++)
+        many[i] = (qm_logit_bias){i ? i - 1 : 0, 1}; /* the first one twice */
     s.bias = many;
     s.n_bias = QM_SAMPLE_BIASES + 1;
     assert_int_equal(qm_sampling_words(&w, &s, 5000, &e), 0);
@@ -360,9 +385,11 @@ static void test_ranges(void **state) {
         s = ok;
         if (which == 0) s.presence_penalty = 101;
         if (which == 1) s.frequency_penalty = NAN;
-        if (which == 2) memcpy(s.samplers, (unsigned char[]){QM_SAMPLER_TOP_K, QM_SAMPLER_PENALTIES}, 2); /* 1.1 is on */
+        if (which == 2)
+            memcpy(s.samplers, (unsigned char[]){QM_SAMPLER_TOP_K, QM_SAMPLER_PENALTIES}, 2); /* 1.1 is on */
         if (which == 3) memcpy(s.samplers, (unsigned char[]){QM_SAMPLER_TOP_K, QM_SAMPLER_TOP_K}, 2);
-        static const char *const said[] = {"presence_penalty is 101", "frequency_penalty", "penalties that are on come first, not behind top_k",
+        static const char *const said[] = {"presence_penalty is 101", "frequency_penalty",
+                                           "penalties that are on come first, not behind top_k",
                                            "top_k is there twice"};
         assert_int_equal(qm_sampling_params(&p, &s, &e), QM_ERR_ARG);
         if (!strstr(e.msg, said[which])) fail_msg("%s", e.msg);
@@ -378,7 +405,8 @@ static void test_ranges(void **state) {
     below.temperature = -1;
     assert_int_equal(qm_sampling_params(&p, &below, &e), 0);
     assert_int_equal(p.mode, 0);
-    static const int32_t windows[][2] = {{0, 0}, {1, 1}, {5, 5}, {64, 64}, {-1, QM_SAMPLE_WINDOW}, {INT32_MAX, QM_SAMPLE_WINDOW}};
+    static const int32_t windows[][2] = {
+        {0, 0}, {1, 1}, {5, 5}, {64, 64}, {-1, QM_SAMPLE_WINDOW}, {INT32_MAX, QM_SAMPLE_WINDOW}};
     for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
         s = ok;
         s.repeat_last_n = windows[i][0];
@@ -401,10 +429,11 @@ static void test_ranges(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_philox_vectors), cmocka_unit_test(test_exp), cmocka_unit_test(test_order),
-        cmocka_unit_test(test_kept_is_the_oracles), cmocka_unit_test(test_every_chain),        cmocka_unit_test(test_counts),       cmocka_unit_test(test_chain_names),
-        cmocka_unit_test(test_penalty_sign),       cmocka_unit_test(test_chi_squared),
-        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_philox_vectors), cmocka_unit_test(test_exp),
+        cmocka_unit_test(test_order),          cmocka_unit_test(test_kept_is_the_oracles),
+        cmocka_unit_test(test_every_chain),    cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_chain_names),    cmocka_unit_test(test_penalty_sign),
+        cmocka_unit_test(test_chi_squared),    cmocka_unit_test(test_ranges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

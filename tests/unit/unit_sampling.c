@@ -130,7 +130,8 @@ static void expect_token(qm_session *s, const qm_sampling *p, uint32_t pos, uint
     qm_sample_keys(keys, l, n, &w.p, w.bias, s->ids, pos);
     qm_sample_order(items, keys, n);
     uint32_t want = ~(uint32_t)items[0];
-    if (w.p.mode) want = qm_sample_pick(items, qm_sample_keep(items, n, &w.p), &w.p, qm_sample_bits(p->seed, pos + 1, 0));
+    if (w.p.mode)
+        want = qm_sample_pick(items, qm_sample_keep(items, n, &w.p), &w.p, qm_sample_bits(p->seed, pos + 1, 0));
     assert_int_equal(id, want);
     if (w.p.mode) {
         ora_kept o = ora_keep(l, n, p, s->ids, pos);
@@ -158,8 +159,10 @@ static void follow(qm_session *s, const qm_sampling *p, uint32_t n) {
 /* Order and meaning of all parameters: token by token, on both executors, for settings that each cut something. */
 static void test_is_the_reference(void **state) {
     static const qm_sampling p[] = {
-        ORA_HOW(0, 40, 0.95, 0.05, 1, 64, 42), ORA_HOW(0, 40, 0.95, 0.05, 1.4f, 5, 42), ORA_HOW(0.8f, 40, 0.95, 0.05, 1, 64, 42), ORA_HOW(1.5f, 0, 0.6, 0, 1.2f, -1, 43),
-        ORA_HOW(1, 0, 1, 0, 1, 64, 44),        ORA_HOW(3, 7, 1, 0, 0.8f, 3, 45),        ORA_HOW(1, 0, 1, 0.3, 1, 64, 46),         ORA_HOW(100, 100000000, 0.999, 0, 1.1f, 64, 47),
+        ORA_HOW(0, 40, 0.95, 0.05, 1, 64, 42),    ORA_HOW(0, 40, 0.95, 0.05, 1.4f, 5, 42),
+        ORA_HOW(0.8f, 40, 0.95, 0.05, 1, 64, 42), ORA_HOW(1.5f, 0, 0.6, 0, 1.2f, -1, 43),
+        ORA_HOW(1, 0, 1, 0, 1, 64, 44),           ORA_HOW(3, 7, 1, 0, 0.8f, 3, 45),
+        ORA_HOW(1, 0, 1, 0.3, 1, 64, 46),         ORA_HOW(100, 100000000, 0.999, 0, 1.1f, 64, 47),
     };
     (void)state;
     for (int k = 0; k < 2; k++) {
@@ -181,7 +184,8 @@ static void test_chains_and_penalties(void **state) {
         size_t n_bias;
     } c[] = {
         {ORA_HOW(2.5f, 40, 0.9, 0.1, 1, 64, 42), "penalties;top_k;top_p;min_p;temperature", 0, 0, 0},
-        {ORA_HOW(2.5f, 30, 0.8, 0.02, 1.2f, 6, 43 + (7ull << 40)), "penalties;min_p;top_p;temperature;top_k", 0.5f, 0.25f, 4},
+        {ORA_HOW(2.5f, 30, 0.8, 0.02, 1.2f, 6, 43 + (7ull << 40)), "penalties;min_p;top_p;temperature;top_k", 0.5f,
+         0.25f, 4},
         {ORA_HOW(4, 9, 0.8, 0, 1, -1, 44), "penalties;temperature;top_p;top_k", 0, 0.7f, 3},
         {ORA_HOW(0, 40, 0.95, 0.05, 1, 3, 45), NULL, 1.5f, 0.5f, 0},
         {ORA_HOW(0, 40, 0.95, 0.05, 1, 0, 46), NULL, 0, 0, 4},
@@ -383,8 +387,9 @@ static void test_penalty_measurable(void **state) {
                 }
     }
     for (uint32_t i = 0; i < n; i++) distance += fabs(k[0].p[i] - k[1].p[i]) / 2;
-    print_message("total variation %.4f; probability of what was said %.4f, with the penalty %.4f; drawn %u and %u times of %d\n",
-                  distance, said[0], said[1], drawn[0], drawn[1], SEEDS);
+    print_message(
+        "total variation %.4f; probability of what was said %.4f, with the penalty %.4f; drawn %u and %u times of %d\n",
+        distance, said[0], said[1], drawn[0], drawn[1], SEEDS);
     assert_true(distance > 0.01 && said[1] < 0.9 * said[0]);
     assert_true(drawn[1] < drawn[0]);
     ora_free(&k[0]);
@@ -396,10 +401,16 @@ static void test_penalty_measurable(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_greedy),           cmocka_unit_test(test_seed_repeats),  cmocka_unit_test(test_seeds_differ),
-        cmocka_unit_test(test_is_the_reference), cmocka_unit_test(test_chains_and_penalties), cmocka_unit_test(test_position_only),
+        cmocka_unit_test(test_greedy),
+        cmocka_unit_test(test_seed_repeats),
+        cmocka_unit_test(test_seeds_differ),
+        cmocka_unit_test(test_is_the_reference),
+        cmocka_unit_test(test_chains_and_penalties),
+        cmocka_unit_test(test_position_only),
         cmocka_unit_test(test_refuses),
-        cmocka_unit_test(test_penalty_off),      cmocka_unit_test(test_penalty_window), cmocka_unit_test(test_penalty_measurable),
+        cmocka_unit_test(test_penalty_off),
+        cmocka_unit_test(test_penalty_window),
+        cmocka_unit_test(test_penalty_measurable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

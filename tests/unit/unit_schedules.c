@@ -97,7 +97,11 @@ static void demo(const char *executor, int sms) {
     fix_prompt(g, ids, 1, 9);
     run(g, ids, 1, 1);
 }
-#define CHECKED(executor, sms) static void test_checked_##executor##_##sms(void **state) { (void)state; demo(#executor, sms); }
+#define CHECKED(executor, sms)                                  \
+    static void test_checked_##executor##_##sms(void **state) { \
+        (void)state;                                            \
+        demo(#executor, sms);                                   \
+    }
 CHECKED(graph, 1)
 CHECKED(graph, 2)
 CHECKED(graph, 4)
@@ -107,9 +111,13 @@ CHECKED(persistent, 4)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bits), cmocka_unit_test(test_checked_graph_1), cmocka_unit_test(test_checked_graph_2),
-        cmocka_unit_test(test_checked_graph_4), cmocka_unit_test(test_checked_persistent_1),
-        cmocka_unit_test(test_checked_persistent_2), cmocka_unit_test(test_checked_persistent_4),
+        cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_checked_graph_1),
+        cmocka_unit_test(test_checked_graph_2),
+        cmocka_unit_test(test_checked_graph_4),
+        cmocka_unit_test(test_checked_persistent_1),
+        cmocka_unit_test(test_checked_persistent_2),
+        cmocka_unit_test(test_checked_persistent_4),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,8 @@ static void build(void) {
     text[0] = 0;
     put(".version 7.4\n.target sm_80\n.address_size 64\n"
         ".visible .entry gemv(.param .align 8 .b8 a[24]) .maxntid 256 {\n"
-        ".shared .align 16 .b8 x[4096];\n.reg .u64 w, y, off64; .reg .u32 t, n, lane, xs, ds; .reg .f32 acc, d, s; .reg .pred more;\n"
+        ".shared .align 16 .b8 x[4096];\n.reg .u64 w, y, off64; .reg .u32 t, n, lane, xs, ds; .reg .f32 acc, d, s; "
+        ".reg .pred more;\n"
         ".reg .b32 w0, w1, w2, w3, v0, v1, v2, v3, lo, hi; .reg .s32 i0, i1;\n"
         "ld.param.u64 w, [a]; ld.param.u64 y, [a+8]; ld.param.u32 n, [a+16];\n"
         "mov.u32 t, %tid.x; and.b32 lane, t, 31; mad.wide.u32 w, t, 16, w;\n"
@@ -28,17 +29,22 @@ static void build(void) {
         "L_step:\n");
     for (int half = 0; half < 2; half++) {
         char b[256];
-        snprintf(b, sizeof b, "ld.global.nc.L1::no_allocate.v4.u32 {w0, w1, w2, w3}, [w+%d]; mov.s32 i0, 0; mov.s32 i1, 0;\n", half * 4096);
+        snprintf(b, sizeof b,
+                 "ld.global.nc.L1::no_allocate.v4.u32 {w0, w1, w2, w3}, [w+%d]; mov.s32 i0, 0; mov.s32 i1, 0;\n",
+                 half * 4096);
         put(b);
         for (int k = 0; k < 4; k++) {
             snprintf(b, sizeof b, "ld.shared.v4.u32 {v0, v1, v2, v3}, [xs+%d];\n", (half * 4 + k) * 16);
             if (k % 2 == 0) put(b);
             snprintf(b, sizeof b,
-                     "and.b32 lo, w%d, 0x0f0f0f0f; shr.u32 hi, w%d, 4; and.b32 hi, hi, 0x0f0f0f0f; dp4a.u32.s32 i0, lo, v%d, i0; "
-                     "dp4a.u32.s32 i1, hi, v%d, i1;\n", k, k, k & 1 ? 2 : 0, k & 1 ? 3 : 1);
+                     "and.b32 lo, w%d, 0x0f0f0f0f; shr.u32 hi, w%d, 4; and.b32 hi, hi, 0x0f0f0f0f; dp4a.u32.s32 i0, "
+                     "lo, v%d, i0; "
+                     "dp4a.u32.s32 i1, hi, v%d, i1;\n",
+                     k, k, k & 1 ? 2 : 0, k & 1 ? 3 : 1);
             put(b);
         }
-        put("cvt.rn.f32.s32 d, i0; cvt.rn.f32.s32 s, i1; fma.rn.f32 acc, d, 0f3a800000, acc; fma.rn.f32 acc, s, 0f3a000000, acc;\n");
+        put("cvt.rn.f32.s32 d, i0; cvt.rn.f32.s32 s, i1; fma.rn.f32 acc, d, 0f3a800000, acc; fma.rn.f32 acc, s, "
+            "0f3a000000, acc;\n");
     }
     put("add.u64 w, w, 8192; sub.u32 n, n, 1; setp.ne.u32 more, n, 0; @more bra L_step;\n"
         "mul.wide.u32 off64, t, 4; add.u64 y, y, off64; st.global.f32 [y], acc; ret; }\n");
@@ -76,8 +82,12 @@ static void speed(void **state) {
     assert_non_null(w);
     assert_non_null(y);
     for (size_t i = 0; i < bytes; i++) ((uint8_t *)w->base)[i] = (uint8_t)(i * 37);
-    struct { uint64_t w, y; uint32_t n, pad; } p = {w->base, y->base, STEPS, 0};
-    sim_launch l = {.func = sim_module_func(m, "gemv"), .grid = {1, 1, 1}, .block = {256, 1, 1}, .params = (const uint8_t *)&p};
+    struct {
+        uint64_t w, y;
+        uint32_t n, pad;
+    } p = {w->base, y->base, STEPS, 0};
+    sim_launch l = {
+        .func = sim_module_func(m, "gemv"), .grid = {1, 1, 1}, .block = {256, 1, 1}, .params = (const uint8_t *)&p};
     qm_sim_get_options(&l.opt);
     l.opt.threads = 1;
     l.opt.count = l.opt.check_races = l.opt.check_uninit = 0;
@@ -107,8 +117,9 @@ static void speed(void **state) {
     float got;
     memcpy(&got, (void *)y->base, 4);
     assert_true(got == acc);
-    print_message("%.1f M warp instructions/s on one thread (%.2f for each step of a dependent multiply-add loop, %.0f M/s)\n",
-                  best * 1e-6, best / base, base * 1e-6);
+    print_message(
+        "%.1f M warp instructions/s on one thread (%.2f for each step of a dependent multiply-add loop, %.0f M/s)\n",
+        best * 1e-6, best / base, base * 1e-6);
     assert_true(best > base / 500);
     sim_mem_free(w->base);
     sim_mem_free(y->base);

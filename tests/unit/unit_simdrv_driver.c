@@ -19,17 +19,19 @@ static CUcontext ctx;
 #define OK(call) assert_int_equal((call), CUDA_SUCCESS)
 #define IS(call, code) assert_int_equal((call), CUDA_ERROR_##code)
 
-static const char ptx[] =
-    ".version 7.4\n.target sm_80\n.address_size 64\n"
-    ".global .align 4 .u32 answer = 42;\n"
-    ".visible .entry add(.param .u64 p, .param .u32 v)\n{\n.reg .b64 %p; .reg .b32 %v, %a;\n"
-    "ld.param.u64 %p, [p];\nld.param.u32 %v, [v];\nld.global.u32 %a, [%p];\nadd.u32 %a, %a, %v;\nst.global.u32 [%p], %a;\nret;\n}\n"
-    ".visible .entry mul(.param .u64 p, .param .u32 v)\n{\n.reg .b64 %p; .reg .b32 %v, %a;\n"
-    "ld.param.u64 %p, [p];\nld.param.u32 %v, [v];\nld.global.u32 %a, [%p];\nmul.lo.u32 %a, %a, %v;\nst.global.u32 [%p], %a;\nret;\n}\n"
-    ".visible .entry die(.param .u64 p)\n{\ntrap;\n}\n"
-    ".visible .entry small(.param .u64 p)\n.maxntid 64, 1, 1\n{\nret;\n}\n"
-    ".visible .entry shared(.param .u64 p)\n{\n.shared .align 4 .b8 s[40960];\n.reg .b32 %a;\nst.shared.u32 [s], 1;\nret;\n}\n"
-    ".visible .entry none()\n{\nret;\n}\n";
+static const char ptx[] = ".version 7.4\n.target sm_80\n.address_size 64\n"
+                          ".global .align 4 .u32 answer = 42;\n"
+                          ".visible .entry add(.param .u64 p, .param .u32 v)\n{\n.reg .b64 %p; .reg .b32 %v, %a;\n"
+                          "ld.param.u64 %p, [p];\nld.param.u32 %v, [v];\nld.global.u32 %a, [%p];\nadd.u32 %a, %a, "
+                          "%v;\nst.global.u32 [%p], %a;\nret;\n}\n"
+                          ".visible .entry mul(.param .u64 p, .param .u32 v)\n{\n.reg .b64 %p; .reg .b32 %v, %a;\n"
+                          "ld.param.u64 %p, [p];\nld.param.u32 %v, [v];\nld.global.u32 %a, [%p];\nmul.lo.u32 %a, %a, "
+                          "%v;\nst.global.u32 [%p], %a;\nret;\n}\n"
+                          ".visible .entry die(.param .u64 p)\n{\ntrap;\n}\n"
+                          ".visible .entry small(.param .u64 p)\n.maxntid 64, 1, 1\n{\nret;\n}\n"
+                          ".visible .entry shared(.param .u64 p)\n{\n.shared .align 4 .b8 s[40960];\n.reg .b32 "
+                          "%a;\nst.shared.u32 [s], 1;\nret;\n}\n"
+                          ".visible .entry none()\n{\nret;\n}\n";
 static CUmodule mod;
 static CUfunction f_add, f_mul;
 
@@ -41,8 +43,16 @@ static void open_all(void) {
     OK(cu.ModuleGetFunction(&f_mul, mod, "mul"));
 }
 static void close_all(void) { OK(cu.DevicePrimaryCtxRelease(0)); }
-static int each_setup(void **state) { (void)state; open_all(); return 0; }
-static int each_teardown(void **state) { (void)state; close_all(); return 0; }
+static int each_setup(void **state) {
+    (void)state;
+    open_all();
+    return 0;
+}
+static int each_teardown(void **state) {
+    (void)state;
+    close_all();
+    return 0;
+}
 
 static CUresult run1(CUfunction f, CUdeviceptr p, uint32_t v, CUstream s) {
     return cu.LaunchKernel(f, 1, 1, 1, 1, 1, 1, 0, s, (void *[]){&p, &v}, NULL);
@@ -97,10 +107,21 @@ static void test_environment(void **state) {
 static void test_bad_environment(void **state) {
     (void)state;
     static const char *const bad[][2] = {
-        {"QMOE_SIM_SMS", "0"}, {"QMOE_SIM_SMS", "four"}, {"QMOE_SIM_THREADS", "-1"}, {"QMOE_SIM_MEM", "12X"},
-        {"QMOE_SIM_MEM", "1GG"}, {"QMOE_SIM_CHECK", "race"}, {"QMOE_SIM_CHECK", "races;uninit"}, {"QMOE_SIM_COUNT", "2"},
-        {"QMOE_SIM_SEED", "99999999999G"}, {"QMOE_SIM_CC", "75"}, {"QMOE_SIM_ISA", "sse9"},
-        {"QMOE_SIM_ORDER", "late"}, {"QMOE_SIM_ORDER", "lazy:"}, {"QMOE_SIM_ORDER", "lazy:x"}, {"QMOE_SIM_ORDER", "lazy:1x"},
+        {"QMOE_SIM_SMS", "0"},
+        {"QMOE_SIM_SMS", "four"},
+        {"QMOE_SIM_THREADS", "-1"},
+        {"QMOE_SIM_MEM", "12X"},
+        {"QMOE_SIM_MEM", "1GG"},
+        {"QMOE_SIM_CHECK", "race"},
+        {"QMOE_SIM_CHECK", "races;uninit"},
+        {"QMOE_SIM_COUNT", "2"},
+        {"QMOE_SIM_SEED", "99999999999G"},
+        {"QMOE_SIM_CC", "75"},
+        {"QMOE_SIM_ISA", "sse9"},
+        {"QMOE_SIM_ORDER", "late"},
+        {"QMOE_SIM_ORDER", "lazy:"},
+        {"QMOE_SIM_ORDER", "lazy:x"},
+        {"QMOE_SIM_ORDER", "lazy:1x"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         const char *was = getenv(bad[i][0]);
@@ -112,7 +133,8 @@ static void test_bad_environment(void **state) {
         if (keep) setenv(bad[i][0], keep, 1);
         else unsetenv(bad[i][0]);
         free(keep);
-        if (rc != QM_ERR_ARG || !strstr(e.msg, bad[i][0])) fail_msg("%s=%s: code %d, '%s'", bad[i][0], bad[i][1], rc, e.msg);
+        if (rc != QM_ERR_ARG || !strstr(e.msg, bad[i][0]))
+            fail_msg("%s=%s: code %d, '%s'", bad[i][0], bad[i][1], rc, e.msg);
     }
 }
 
@@ -246,7 +268,11 @@ static void test_modules(void **state) {
     IS(cu.ModuleGetFunction(&f, mod, "nothing"), NOT_FOUND);
     OK(cu.ModuleGetFunction(&f, mod, "add"));
     assert_ptr_equal(f, f_add);
-    IS(cu.ModuleLoadDataEx(&m, ".version 7.4\n.target sm_80\n.address_size 64\n.visible .entry k()\n{\n.reg .b32 %r<4>;add.foo.s32 %r1, %r2, %r3;\nret;\n}\n", 2, opt, val), INVALID_PTX);
+    IS(cu.ModuleLoadDataEx(&m,
+                           ".version 7.4\n.target sm_80\n.address_size 64\n.visible .entry k()\n{\n.reg .b32 "
+                           "%r<4>;add.foo.s32 %r1, %r2, %r3;\nret;\n}\n",
+                           2, opt, val),
+       INVALID_PTX);
     if (!strstr(log, "foo")) fail_msg("%s", log);
     assert_non_null(strstr(text(CUDA_ERROR_INVALID_PTX), "line 6"));
     assert_int_equal((size_t)(uintptr_t)val[1], strlen(log));
@@ -272,7 +298,10 @@ static void test_launch_arguments(void **state) {
     (void)state;
     CUdeviceptr p = new_word(10);
     uint32_t v = 5;
-    struct { uint64_t p; uint32_t v; } args = {p, 7};
+    struct {
+        uint64_t p;
+        uint32_t v;
+    } args = {p, 7};
     size_t n = 12;
     void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, &args, CU_LAUNCH_PARAM_BUFFER_SIZE, &n, CU_LAUNCH_PARAM_END};
     void *params[] = {&p, &v};
@@ -327,9 +356,11 @@ static void test_shared_and_occupancy(void **state) {
     OK(cu.OccupancyMaxActiveBlocks(&v, f_add, 32, 0));
     assert_int_equal(v, 32);
     uint32_t one = 1;
-    if (cu.LaunchCooperativeKernel(f_add, 2 * (unsigned)o.n_sm, 1, 1, 1024, 1, 1, 0, NULL, (void *[]){&p, &one})) fail_msg("%s", qm_sim_last_report());
+    if (cu.LaunchCooperativeKernel(f_add, 2 * (unsigned)o.n_sm, 1, 1, 1024, 1, 1, 0, NULL, (void *[]){&p, &one}))
+        fail_msg("%s", qm_sim_last_report());
     OK(cu.LaunchCooperativeKernel(f_add, 2 * (unsigned)o.n_sm, 1, 1, 1024, 1, 1, 0, NULL, (void *[]){&p, &one}));
-    IS(cu.LaunchCooperativeKernel(f_add, 2 * (unsigned)o.n_sm + 1, 1, 1, 1024, 1, 1, 0, NULL, (void *[]){&p, &one}), COOPERATIVE_LAUNCH_TOO_LARGE);
+    IS(cu.LaunchCooperativeKernel(f_add, 2 * (unsigned)o.n_sm + 1, 1, 1, 1024, 1, 1, 0, NULL, (void *[]){&p, &one}),
+       COOPERATIVE_LAUNCH_TOO_LARGE);
 }
 
 /* By configuration: the same launch; dependent launch from compute capability 9.0 on, cooperative as an attribute. */
@@ -600,7 +631,7 @@ static void test_capture_rules(void **state) {
     OK(cu.GraphInstantiate(&x, g, 0));
     OK(cu.GraphLaunch(x, s));
     assert_int_equal(word(p), 13); /* 6 * 2 + 1 */
-    OK(run1(f_mul, p, 1, t)); /* t is an ordinary stream again */
+    OK(run1(f_mul, p, 1, t));      /* t is an ordinary stream again */
     /* a wait for work outside the capture */
     OK(cu.EventRecord(e, t));
     OK(cu.StreamBeginCapture(s, CU_STREAM_CAPTURE_MODE_RELAXED));
@@ -635,11 +666,23 @@ int main(void) {
     qm_err e;
     if (qm_sim_driver(&cu, &e)) return 2;
     const struct CMUnitTest t[] = {
-        cmocka_unit_test(test_environment), cmocka_unit_test(test_bad_environment), cmocka_unit_test(test_before_init),
+        cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_bad_environment),
+        cmocka_unit_test(test_before_init),
 #define EACH(t) cmocka_unit_test_setup_teardown(t, each_setup, each_teardown)
-        EACH(test_device), EACH(test_memory), EACH(test_modules), EACH(test_launch_arguments), EACH(test_shared_and_occupancy), EACH(test_launch_ex),
-        EACH(test_sticky_fault), EACH(test_context), EACH(test_current_is_per_thread), EACH(test_events), EACH(test_graph),
-        EACH(test_capture_rules), EACH(test_fault_in_graph),
+        EACH (test_device),
+        EACH (test_memory),
+        EACH (test_modules),
+        EACH (test_launch_arguments),
+        EACH (test_shared_and_occupancy),
+        EACH (test_launch_ex),
+        EACH (test_sticky_fault),
+        EACH (test_context),
+        EACH (test_current_is_per_thread),
+        EACH (test_events),
+        EACH (test_graph),
+        EACH (test_capture_rules),
+        EACH (test_fault_in_graph),
     };
     return cmocka_run_group_tests(t, NULL, NULL);
 }

@@ -18,16 +18,18 @@
 static const char ptx[] =
     ".version 7.4\n.target sm_80\n.address_size 64\n"
     ".visible .entry add(.param .u64 p, .param .u32 v)\n{\n.reg .b64 %p; .reg .b32 %v, %a;\n"
-    "ld.param.u64 %p, [p];\nld.param.u32 %v, [v];\nld.global.u32 %a, [%p];\nadd.u32 %a, %a, %v;\nst.global.u32 [%p], %a;\nret;\n}\n"
+    "ld.param.u64 %p, [p];\nld.param.u32 %v, [v];\nld.global.u32 %a, [%p];\nadd.u32 %a, %a, %v;\nst.global.u32 [%p], "
+    "%a;\nret;\n}\n"
     ".visible .entry mul(.param .u64 p, .param .u32 v)\n{\n.reg .b64 %p; .reg .b32 %v, %a;\n"
-    "ld.param.u64 %p, [p];\nld.param.u32 %v, [v];\nld.global.u32 %a, [%p];\nmul.lo.u32 %a, %a, %v;\nst.global.u32 [%p], %a;\nret;\n}\n"
+    "ld.param.u64 %p, [p];\nld.param.u32 %v, [v];\nld.global.u32 %a, [%p];\nmul.lo.u32 %a, %a, %v;\nst.global.u32 "
+    "[%p], %a;\nret;\n}\n"
     ".visible .entry get(.param .u64 p, .param .u64 to)\n{\n.reg .b64 %p, %q; .reg .b32 %a;\n"
     "ld.param.u64 %p, [p];\nld.param.u64 %q, [to];\nld.global.u32 %a, [%p];\nst.global.u32 [%q], %a;\nret;\n}\n";
 
 static qm_cuda cu;
 static CUmodule mod;
 static CUfunction f_add, f_mul, f_get;
-static CUstream s1, s2;      /* non-blocking */
+static CUstream s1, s2; /* non-blocking */
 
 static void open_all(void) {
     CUcontext c;

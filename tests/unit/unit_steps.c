@@ -88,7 +88,8 @@ static void test_decode_calls(void **state) {
         qm_gen_opts o = {.max_tokens = N, .ignore_eos = 1, .on_token = from_first_token, .user = g};
         qm_gen_stats st;
         qm_err e;
-        assert_true(qm_plan_splits(&g->model->hp, g->limits, PROMPT) < qm_plan_splits(&g->model->hp, g->limits, PROMPT + N));
+        assert_true(qm_plan_splits(&g->model->hp, g->limits, PROMPT) <
+                    qm_plan_splits(&g->model->hp, g->limits, PROMPT + N));
         fix_prompt(g, ids, PROMPT, 3);
         int rc = qm_generate(s, ids, PROMPT, &o, &st, &e);
         all_again(g);

@@ -50,8 +50,17 @@ static uint32_t key(const qm_gguf *g, const char *k) {
     assert_int_equal(qm_gguf_get_u32(g, k, &v, &e), 1);
     return v;
 }
-static const qm_synth_opts small = { .seed = 7, .n_layers = 2, .n_embd = 64, .n_head = 2, .n_kv_head = 1, .head_dim = 64,
-                                     .n_expert = 4, .n_expert_used = 2, .n_ff_exp = 32, .n_vocab = 512, .n_ctx = 256 };
+static const qm_synth_opts small = {.seed = 7,
+                                    .n_layers = 2,
+                                    .n_embd = 64,
+                                    .n_head = 2,
+                                    .n_kv_head = 1,
+                                    .head_dim = 64,
+                                    .n_expert = 4,
+                                    .n_expert_used = 2,
+                                    .n_ff_exp = 32,
+                                    .n_vocab = 512,
+                                    .n_ctx = 256};
 
 static void tiny_has_the_asked_shape(void **state) {
     (void)state;
@@ -62,7 +71,7 @@ static void tiny_has_the_asked_shape(void **state) {
     assert_int_equal(key(g, "general.file_type"), 15);
     assert_int_equal(qm_gguf_n_tensors(g), 3 + 12 * 4);
     assert_true(qm_gguf_file_bytes(g) < 40u << 20);
-    int n[40] = { 0 };
+    int n[40] = {0};
     for (size_t i = 0; i < qm_gguf_n_tensors(g); i++) n[qm_gguf_tensor_at(g, i)->type]++;
     assert_int_equal(n[QM_TYPE_F32], 5 * 4 + 1);
     assert_int_equal(n[QM_TYPE_Q6_K], 1 + 2 * 2); /* output; attn_v and ffn_down of layers 2 and 3 */
@@ -80,8 +89,12 @@ static void tiny_has_the_asked_shape(void **state) {
  * every fixture that names a synthetic file has to be made anew. */
 static void bytes_are_pinned(void **state) {
     (void)state;
-    static const struct { const char *types; uint64_t hash; } want[] = {
-        { "q4_k_m", 0x5ac8cd2358f3841f }, { "f32", 0xb36e8fe3ceece6fc }, { "f16", 0x0dc007627bda18d2 }, { "bf16", 0x3b8a04126e586501 }, { "q8_0", 0xb578cde60860b5c7 },
+    static const struct {
+        const char *types;
+        uint64_t hash;
+    } want[] = {
+        {"q4_k_m", 0x5ac8cd2358f3841f}, {"f32", 0xb36e8fe3ceece6fc},  {"f16", 0x0dc007627bda18d2},
+        {"bf16", 0x3b8a04126e586501},   {"q8_0", 0xb578cde60860b5c7},
     };
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         qm_synth_opts o = small;
@@ -90,7 +103,10 @@ static void bytes_are_pinned(void **state) {
         uint64_t h = hash_file();
         if (h != want[i].hash) fail_msg("%s: hash is 0x%016llx", want[i].types, (unsigned long long)h);
     }
-    static const struct { const char *types; uint64_t hash; } wide[] = { { "q4_k_m", 0x8c3b98d8e48289cb }, { "q5_k_m", 0x7ab1fd1223a6d750 }, { "q6_k", 0xd94e14876defd49c } };
+    static const struct {
+        const char *types;
+        uint64_t hash;
+    } wide[] = {{"q4_k_m", 0x8c3b98d8e48289cb}, {"q5_k_m", 0x7ab1fd1223a6d750}, {"q6_k", 0xd94e14876defd49c}};
     for (size_t i = 0; i < sizeof wide / sizeof *wide; i++) {
         qm_synth_opts o = small;
         o.types = wide[i].types;
@@ -118,7 +134,8 @@ static void seed_changes_weights_only(void **state) {
 /* The standard deviation of what is written is the one asked for, and nothing is infinite. */
 static void weights_have_the_asked_spread(void **state) {
     (void)state;
-    static const int types[] = { QM_TYPE_F32, QM_TYPE_F16, QM_TYPE_BF16, QM_TYPE_Q8_0, QM_TYPE_Q4_K, QM_TYPE_Q5_K, QM_TYPE_Q6_K };
+    static const int types[] = {QM_TYPE_F32,  QM_TYPE_F16,  QM_TYPE_BF16, QM_TYPE_Q8_0,
+                                QM_TYPE_Q4_K, QM_TYPE_Q5_K, QM_TYPE_Q6_K};
     enum { N = 256 * 64 };
     static uint8_t raw[N * 4];
     static float x[N];
@@ -146,7 +163,7 @@ static void weights_have_the_asked_spread(void **state) {
 
 static void vocabulary_is_a_valid_bpe(void **state) {
     (void)state;
-    static const uint32_t sizes[] = { 512, 2048, 151936, 200000 };
+    static const uint32_t sizes[] = {512, 2048, 151936, 200000};
     for (size_t i = 0; i < 4; i++) {
         qm_synth_vocab v;
         qm_err e;
@@ -179,7 +196,7 @@ static void tokenizer_reads_it(void **state) {
     qm_err e;
     if (qm_tokenizer_open(&t, g, &e)) fail_msg("%s", e.msg);
     static const char text[] = "The rain in Spain, 1234 \xc3\xa9t\xc3\xa9s.\n<|im_end|>";
-    qm_ids ids = { 0 };
+    qm_ids ids = {0};
     if (qm_tokenize(t, text, sizeof text - 1, QM_TOK_SPECIAL, &ids, &e)) fail_msg("%s", e.msg);
     char back[256];
     size_t n = 0;
@@ -214,7 +231,7 @@ static void true_shape_is_cancelled_cleanly(void **state) {
     (void)state;
     uint64_t total = 0;
     qm_err e;
-    qm_synth_opts o = { .preset = "qwen3-30b-a3b", .progress = cancel, .user = &total };
+    qm_synth_opts o = {.preset = "qwen3-30b-a3b", .progress = cancel, .user = &total};
     unlink(path);
     int rc = qm_synth(path, &o, &e);
     leave_nothing();
@@ -227,7 +244,7 @@ static void true_shape_is_cancelled_cleanly(void **state) {
 }
 
 static void refused(qm_synth_opts o, int code, const char *word) {
-    qm_err e = { 0 };
+    qm_err e = {0};
     unlink(path);
     int rc = qm_synth(path, &o, &e);
     if (rc != code || !strstr(e.msg, word)) fail_msg("rc %d, '%s' (want '%s')", rc, e.msg, word);
@@ -235,17 +252,18 @@ static void refused(qm_synth_opts o, int code, const char *word) {
 }
 static void wrong_options_are_refused(void **state) {
     (void)state;
-    refused((qm_synth_opts){ .preset = "big" }, QM_ERR_ARG, "big");
-    refused((qm_synth_opts){ .types = "q3_k" }, QM_ERR_ARG, "q3_k");
-    refused((qm_synth_opts){ .n_embd = 100 }, QM_ERR_ARG, "--embd 100");
-    refused((qm_synth_opts){ .n_head = 5 }, QM_ERR_ARG, "--kv-heads 2: must divide the 5 query heads");
-    refused((qm_synth_opts){ .n_expert = 4 }, QM_ERR_ARG, "--experts-used 8: must be at most the 4 experts");
-    refused((qm_synth_opts){ .n_vocab = 100 }, QM_ERR_ARG, "--vocab 100");
-    refused((qm_synth_opts){ .n_layers = 5000 }, QM_ERR_ARG, "--layers 5000");
+    refused((qm_synth_opts){.preset = "big"}, QM_ERR_ARG, "big");
+    refused((qm_synth_opts){.types = "q3_k"}, QM_ERR_ARG, "q3_k");
+    refused((qm_synth_opts){.n_embd = 100}, QM_ERR_ARG, "--embd 100");
+    refused((qm_synth_opts){.n_head = 5}, QM_ERR_ARG, "--kv-heads 2: must divide the 5 query heads");
+    refused((qm_synth_opts){.n_expert = 4}, QM_ERR_ARG, "--experts-used 8: must be at most the 4 experts");
+    refused((qm_synth_opts){.n_vocab = 100}, QM_ERR_ARG, "--vocab 100");
+    refused((qm_synth_opts){.n_layers = 5000}, QM_ERR_ARG, "--layers 5000");
 }
 static void full_disk_is_refused_with_numbers(void **state) {
     (void)state;
-    refused((qm_synth_opts){ .n_layers = 1024, .n_embd = 16384, .n_ff_exp = 16384, .n_expert = 512 }, QM_ERR_LIMIT, "GiB free");
+    refused((qm_synth_opts){.n_layers = 1024, .n_embd = 16384, .n_ff_exp = 16384, .n_expert = 512}, QM_ERR_LIMIT,
+            "GiB free");
 }
 static void missing_folder_is_refused(void **state) {
     (void)state;
@@ -261,7 +279,7 @@ static void writer_keeps_its_contract(void **state) {
     (void)state;
     qm_gguf_writer *w;
     qm_err e;
-    uint64_t ne[2] = { 3, 2 };
+    uint64_t ne[2] = {3, 2};
     unlink(path);
     /* too little data */
     assert_int_equal(qm_gguf_writer_open(&w, path, &e), 0);
@@ -318,10 +336,10 @@ static void writer_keeps_its_contract(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tiny_has_the_asked_shape),     cmocka_unit_test(bytes_are_pinned),
-        cmocka_unit_test(seed_changes_weights_only),    cmocka_unit_test(weights_have_the_asked_spread),
-        cmocka_unit_test(vocabulary_is_a_valid_bpe),    cmocka_unit_test(tokenizer_reads_it),
-        cmocka_unit_test(true_shape_is_cancelled_cleanly), cmocka_unit_test(wrong_options_are_refused),
+        cmocka_unit_test(tiny_has_the_asked_shape),          cmocka_unit_test(bytes_are_pinned),
+        cmocka_unit_test(seed_changes_weights_only),         cmocka_unit_test(weights_have_the_asked_spread),
+        cmocka_unit_test(vocabulary_is_a_valid_bpe),         cmocka_unit_test(tokenizer_reads_it),
+        cmocka_unit_test(true_shape_is_cancelled_cleanly),   cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(full_disk_is_refused_with_numbers), cmocka_unit_test(missing_folder_is_refused),
         cmocka_unit_test(writer_keeps_its_contract),
     };

@@ -25,7 +25,9 @@ static void terminals_are_not_steered(void **state) {
     assert_string_equal(SHOWN("a\0b"), "a\\x00b");
     assert_string_equal(SHOWN("\xc2\x9b[31m \xc2\x80 \xc2\x9f \xc2\xa0"), "\\u009b[31m \\u0080 \\u009f \xc2\xa0");
     assert_string_equal(SHOWN("\xe2\x80\xa8 \xe2\x80\xae \xe2\x81\xa6"), "\\u2028 \\u202e \\u2066");
-    assert_string_equal(SHOWN("\x9b" "31m caf\xe9 \xed\xa0\x80 \xf0\x9f"), "\\x9b31m caf\\xe9 \\xed\\xa0\\x80 \\xf0\\x9f");
+    assert_string_equal(SHOWN("\x9b"
+                              "31m caf\xe9 \xed\xa0\x80 \xf0\x9f"),
+                        "\\x9b31m caf\\xe9 \\xed\\xa0\\x80 \\xf0\\x9f");
     /* what was shown is shown as it is */
     char once[64];
     qm_text_show(once, sizeof once, "\033\xc2\x9b\xff", 4);
@@ -52,7 +54,7 @@ static void what_is_too_long_ends_in_dots(void **state) {
         assert_string_equal(out + n - 3, "...");
         assert_memory_equal(out, full, n - 3);
         free(qm_text_utf8(out, n, &k));
-        assert_int_equal(k, n);              /* whole characters: nothing had to be repaired */
+        assert_int_equal(k, n); /* whole characters: nothing had to be repaired */
         assert_true(out[n - 4] != '\\' && n + 10 > cap);
     }
 }
@@ -67,9 +69,11 @@ static void cuts_fall_between_characters(void **state) {
 
 static void json_takes_any_bytes(void **state) {
     (void)state;
-    static const struct { const char *s, *want; } cases[] = {
-        {"caf\xe9!", "caf\xef\xbf\xbd!"}, {"\xe6\x97", "\xef\xbf\xbd"}, {"a\xf0\x9f\x98", "a\xef\xbf\xbd"}, {"", ""},
-        {"\xff\xfe", "\xef\xbf\xbd\xef\xbf\xbd"}, {"\xc2\x9b\033", "\xc2\x9b\033"}};
+    static const struct {
+        const char *s, *want;
+    } cases[] = {{"caf\xe9!", "caf\xef\xbf\xbd!"},         {"\xe6\x97", "\xef\xbf\xbd"},
+                 {"a\xf0\x9f\x98", "a\xef\xbf\xbd"},       {"", ""},
+                 {"\xff\xfe", "\xef\xbf\xbd\xef\xbf\xbd"}, {"\xc2\x9b\033", "\xc2\x9b\033"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         json_t *j = qm_json_str(cases[i].s);
         assert_non_null(j);
@@ -121,7 +125,7 @@ static void messages_are_one_line(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(terminals_are_not_steered), cmocka_unit_test(what_is_too_long_ends_in_dots),
+        cmocka_unit_test(terminals_are_not_steered),    cmocka_unit_test(what_is_too_long_ends_in_dots),
         cmocka_unit_test(cuts_fall_between_characters), cmocka_unit_test(json_takes_any_bytes),
         cmocka_unit_test(messages_are_one_line),
     };

@@ -19,7 +19,10 @@ static int on_piece(void *user, int thinking, const char *s, size_t n) {
     return ++h->calls == h->stop_at;
 }
 
-static const struct { int inside; const char *text, *thought, *said; } cases[] = {
+static const struct {
+    int inside;
+    const char *text, *thought, *said;
+} cases[] = {
     {0, "", "", ""},
     {0, "Plain.", "", "Plain."},
     {0, "<think>\nHm.\n</think>\n\nYes.", "<think>\nHm.\n</think>", "\n\nYes."},
@@ -95,6 +98,7 @@ static void test_stop(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_any_pieces), cmocka_unit_test(test_nothing_waits), cmocka_unit_test(test_stop)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_any_pieces), cmocka_unit_test(test_nothing_waits),
+                                       cmocka_unit_test(test_stop)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,15 +31,28 @@ enum { AB = 256, BC, ABC, AA, AAAA, SP_A, CA, EOT, START, END_, X, XY, YZ, THINK
 /* clang-format on */
 
 static tg_spec small_spec(void) {
-    return (tg_spec){.model = "gpt2", .pre = "qwen2", .extra = extra, .extra_type = extra_type, .n_extra = N_SMALL - 256,
-                     .merges = merges, .n_merges = sizeof merges / sizeof *merges, .byte_as_control = -1, .bos = EOT, .eos = END_,
+    return (tg_spec){.model = "gpt2",
+                     .pre = "qwen2",
+                     .extra = extra,
+                     .extra_type = extra_type,
+                     .n_extra = N_SMALL - 256,
+                     .merges = merges,
+                     .n_merges = sizeof merges / sizeof *merges,
+                     .byte_as_control = -1,
+                     .bos = EOT,
+                     .eos = END_,
                      .eot = -1};
 }
-typedef struct { tg_buf b; qm_gguf *g; qm_tokenizer *t; } small;
+typedef struct {
+    tg_buf b;
+    qm_gguf *g;
+    qm_tokenizer *t;
+} small;
 static small small_open(const tg_spec *s) {
     small m = {.b = tg_build(s)};
     qm_err e = {0};
-    if (qm_gguf_open_mem(&m.g, m.b.p, m.b.n, "small.gguf", &e) || qm_tokenizer_open(&m.t, m.g, &e)) fail_msg("%s", e.msg);
+    if (qm_gguf_open_mem(&m.g, m.b.p, m.b.n, "small.gguf", &e) || qm_tokenizer_open(&m.t, m.g, &e))
+        fail_msg("%s", e.msg);
     return m;
 }
 static void small_close(small *m) {
@@ -59,9 +72,9 @@ static void expect(const qm_tokenizer *t, const char *text, size_t n, int flags,
     }
     qm_ids_free(&ids);
 }
-#define EXPECT(t, text, flags, ...) \
-    do { \
-        const uint32_t want_[] = {__VA_ARGS__}; \
+#define EXPECT(t, text, flags, ...)                                                   \
+    do {                                                                              \
+        const uint32_t want_[] = {__VA_ARGS__};                                       \
         expect(t, text, sizeof text - 1, flags, want_, sizeof want_ / sizeof *want_); \
     } while (0)
 
@@ -81,14 +94,15 @@ static void golden(void **state) {
     qm_gguf *g;
     qm_tokenizer *t;
     qm_err e = {0};
-    if (qm_gguf_open(&g, "tests/golden/tokenizer_vocab.gguf", &e) || qm_tokenizer_open(&t, g, &e)) fail_msg("%s", e.msg);
+    if (qm_gguf_open(&g, "tests/golden/tokenizer_vocab.gguf", &e) || qm_tokenizer_open(&t, g, &e))
+        fail_msg("%s", e.msg);
     json_error_t je;
     json_t *root = json_load_file("tests/golden/tokenizer_cases.json", 0, &je), *c;
     if (!root) fail_msg("%s", je.text);
     json_t *cases = json_object_get(root, "cases");
     size_t i, bad = 0;
     assert_true(json_array_size(cases) > 400);
-    json_array_foreach(cases, i, c) {
+    json_array_foreach (cases, i, c) {
         const char *hex = json_string_value(json_object_get(c, "text"));
         int flags = (int)json_integer_value(json_object_get(c, "flags"));
         json_t *want = json_object_get(c, "ids");
@@ -118,17 +132,26 @@ static void merges_by_rank(void **state) {
     (void)state;
     tg_spec s = small_spec();
     small m = small_open(&s);
-    EXPECT(m.t, "abc", 0, ABC);           /* b c first, then a bc */
+    EXPECT(m.t, "abc", 0, ABC); /* b c first, then a bc */
     EXPECT(m.t, "ab", 0, AB);
-    EXPECT(m.t, "aaa", 0, AA, 'a');       /* the leftmost of equals */
+    EXPECT(m.t, "aaa", 0, AA, 'a'); /* the leftmost of equals */
     EXPECT(m.t, "aaaaa", 0, AAAA, 'a');
     EXPECT(m.t, "abca", 0, ABC, 'a');
     EXPECT(m.t, "a a", 0, 'a', SP_A);
     EXPECT(m.t, "a  a", 0, 'a', ' ', SP_A); /* \s+(?!\S) leaves the last space to the word */
     EXPECT(m.t, "ab'Sab", 0, AB, '\'', 'S', AB);
-    EXPECT(m.t, "'\xc5\xbf" "a", 0, '\'', LONG_S, 'a');  /* U+017F folds to s: a contraction */
-    EXPECT(m.t, "x\xc5\xbf" "a", 0, 'x', LONG_S_A);
-    EXPECT(m.t, "a\xff" "a", 0, 'a', 0xff, 'a');           /* ill-formed: not a letter, ends the word */
+    EXPECT(m.t,
+           "'\xc5\xbf"
+           "a",
+           0, '\'', LONG_S, 'a'); /* U+017F folds to s: a contraction */
+    EXPECT(m.t,
+           "x\xc5\xbf"
+           "a",
+           0, 'x', LONG_S_A);
+    EXPECT(m.t,
+           "a\xff"
+           "a",
+           0, 'a', 0xff, 'a'); /* ill-formed: not a letter, ends the word */
     EXPECT(m.t, "1a", 0, '1', 'a');
     EXPECT(m.t, "\xe4\xb8\xad", 0, 0xe4, 0xb8, 0xad); /* no merge makes it, though its text is a token's */
     small_close(&m);
@@ -231,7 +254,8 @@ static void any_bytes(void **state) {
     tg_spec s = small_spec();
     small m = small_open(&s);
     qm_rng r = {seed};
-    static const char *const bits[] = {"<|im_end|>", "\xf0\x9f\x98", "\xed\xa0\x80", "\xc0\xaf", "\xcc\x81", " ", "\n", "a", "\xf4\x90\x80\x80", "'s"};
+    static const char *const bits[] = {
+        "<|im_end|>", "\xf0\x9f\x98", "\xed\xa0\x80", "\xc0\xaf", "\xcc\x81", " ", "\n", "a", "\xf4\x90\x80\x80", "'s"};
     for (int round = 0; round < 3000; round++) {
         char text[300];
         size_t n = 0;
@@ -248,7 +272,10 @@ static void any_bytes(void **state) {
         round_trip(m.t, text, n, QM_TOK_NO_NFC | QM_TOK_SPECIAL);
     }
     /* Ill-formed bytes pass NFC and stay what they are, next to text that changes. */
-    EXPECT(m.t, "\xff" "e\xcc\x81\xe4\xb8", 0, 0xff, 0xc3, 0xa9, 0xe4, 0xb8);
+    EXPECT(m.t,
+           "\xff"
+           "e\xcc\x81\xe4\xb8",
+           0, 0xff, 0xc3, 0xa9, 0xe4, 0xb8);
     small_close(&m);
 }
 
@@ -256,9 +283,23 @@ static void long_runs(void **state) {
     (void)state;
     tg_spec s = small_spec();
     small m = small_open(&s);
-    static const struct { const char *unit, *tail; int nfc; } runs[] = {
-        {"a", "", 1}, {" ", "", 1}, {" ", "x", 1}, {"\n", "", 1}, {" \n", "x", 1}, {"!", "\n", 1}, {"abc", "", 1}, {"\xe4\xb8\xad", "", 1},
-        {"\xcc\x81\xcc\xa3", "", 0}, {"\xff", "", 1}, {"<|im_", "", 1}, {"1", "", 1}, {"\xcc\x81\xcc\xa3\xcd\x85", "", 0}, {"\xe1\x85\xa0", "", 1}};
+    static const struct {
+        const char *unit, *tail;
+        int nfc;
+    } runs[] = {{"a", "", 1},
+                {" ", "", 1},
+                {" ", "x", 1},
+                {"\n", "", 1},
+                {" \n", "x", 1},
+                {"!", "\n", 1},
+                {"abc", "", 1},
+                {"\xe4\xb8\xad", "", 1},
+                {"\xcc\x81\xcc\xa3", "", 0},
+                {"\xff", "", 1},
+                {"<|im_", "", 1},
+                {"1", "", 1},
+                {"\xcc\x81\xcc\xa3\xcd\x85", "", 0},
+                {"\xe1\x85\xa0", "", 1}};
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
         size_t k = strlen(runs[i].unit), n = (size_t)1 << 20, tail = strlen(runs[i].tail);
         n -= n % k;
@@ -285,15 +326,21 @@ static void long_runs(void **state) {
 /* ---- normalisation ---- */
 static void nfc(void **state) {
     (void)state;
-    static const struct { const char *in, *out; } t[] = {
-        {"abc", NULL}, {"caf\xc3\xa9", NULL}, {"e\xcc\x81", "\xc3\xa9"},
-        {"q\xcc\x87\xcc\xa3", "q\xcc\xa3\xcc\x87"},             /* marks in the order of their classes */
-        {"\xe2\x84\xab", "\xc3\x85"},                           /* Angstrom sign */
-        {"\xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8", "\xea\xb0\x81"}, /* Hangul letters */
-        {"\xea\xb0\x80\xe1\x86\xa7", NULL},                     /* U+11A7 composes with nothing */
-        {"\xe0\xa5\x98", "\xe0\xa4\x95\xe0\xa4\xbc"},           /* a composition exclusion */
-        {"a\xe0\xa2\x98\xcc\xa3", NULL},                        /* U+0898, Unicode 14: inert for the reference */
-        {"\xff" "e\xcc\x81\xff", "\xff\xc3\xa9\xff"}, {"e\xff\xcc\x81", NULL}};
+    static const struct {
+        const char *in, *out;
+    } t[] = {{"abc", NULL},
+             {"caf\xc3\xa9", NULL},
+             {"e\xcc\x81", "\xc3\xa9"},
+             {"q\xcc\x87\xcc\xa3", "q\xcc\xa3\xcc\x87"},               /* marks in the order of their classes */
+             {"\xe2\x84\xab", "\xc3\x85"},                             /* Angstrom sign */
+             {"\xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8", "\xea\xb0\x81"}, /* Hangul letters */
+             {"\xea\xb0\x80\xe1\x86\xa7", NULL},                       /* U+11A7 composes with nothing */
+             {"\xe0\xa5\x98", "\xe0\xa4\x95\xe0\xa4\xbc"},             /* a composition exclusion */
+             {"a\xe0\xa2\x98\xcc\xa3", NULL},                          /* U+0898, Unicode 14: inert for the reference */
+             {"\xff"
+              "e\xcc\x81\xff",
+              "\xff\xc3\xa9\xff"},
+             {"e\xff\xcc\x81", NULL}};
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
         char *out;
         size_t n, want = strlen(t[i].out ? t[i].out : t[i].in);
@@ -310,14 +357,17 @@ static void nfc(void **state) {
 #define FFFD "\xef\xbf\xbd"
 static void stream(void **state) {
     (void)state;
-    static const struct { const char *in, *out; } t[] = {
-        {"a\xc3\xa9\xe4\xb8\xad\xf0\x9f\x98\x80z", "a\xc3\xa9\xe4\xb8\xad\xf0\x9f\x98\x80z"},
-        /* the examples of Unicode 15.0, tables 3-8 to 3-11 */
-        {"\xc0\xaf\xe0\x80\xbf\xf0\x81\x82\x41", FFFD FFFD FFFD FFFD FFFD FFFD FFFD FFFD "A"},
-        {"\xed\xa0\x80\xed\xbf\xbf\xed\xaf\x41", FFFD FFFD FFFD FFFD FFFD FFFD FFFD FFFD "A"},
-        {"\xf4\x91\x92\x93\xff\x41\x80\xbf\x42", FFFD FFFD FFFD FFFD FFFD "A" FFFD FFFD "B"},
-        {"\xe1\x80\xe2\xf0\x91\x92\xf1\xbf\x41", FFFD FFFD FFFD FFFD "A"},
-        {"\xf0\x9f\x98", FFFD}, {"x\xe4", "x" FFFD}, {"\xf0\x9f\xe4\xb8\xad", FFFD "\xe4\xb8\xad"}};
+    static const struct {
+        const char *in, *out;
+    } t[] = {{"a\xc3\xa9\xe4\xb8\xad\xf0\x9f\x98\x80z", "a\xc3\xa9\xe4\xb8\xad\xf0\x9f\x98\x80z"},
+             /* the examples of Unicode 15.0, tables 3-8 to 3-11 */
+             {"\xc0\xaf\xe0\x80\xbf\xf0\x81\x82\x41", FFFD FFFD FFFD FFFD FFFD FFFD FFFD FFFD "A"},
+             {"\xed\xa0\x80\xed\xbf\xbf\xed\xaf\x41", FFFD FFFD FFFD FFFD FFFD FFFD FFFD FFFD "A"},
+             {"\xf4\x91\x92\x93\xff\x41\x80\xbf\x42", FFFD FFFD FFFD FFFD FFFD "A" FFFD FFFD "B"},
+             {"\xe1\x80\xe2\xf0\x91\x92\xf1\xbf\x41", FFFD FFFD FFFD FFFD "A"},
+             {"\xf0\x9f\x98", FFFD},
+             {"x\xe4", "x" FFFD},
+             {"\xf0\x9f\xe4\xb8\xad", FFFD "\xe4\xb8\xad"}};
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
         size_t n = strlen(t[i].in);
         for (unsigned cuts = 0; cuts < 1u << (n - 1); cuts++) { /* every way to cut it */
@@ -375,10 +425,10 @@ static void refuse(const tg_spec *s, int code, const char *key, const char *what
 static void wrong_files(void **state) {
     (void)state;
     tg_spec s;
-#define BAD(code, key, what, ...) \
-    do { \
-        s = small_spec(); \
-        __VA_ARGS__; \
+#define BAD(code, key, what, ...)    \
+    do {                             \
+        s = small_spec();            \
+        __VA_ARGS__;                 \
         refuse(&s, code, key, what); \
     } while (0)
     BAD(QM_ERR_FORMAT, "tokenizer.ggml.model", "no tokenizer", s.model = NULL);
@@ -387,7 +437,8 @@ static void wrong_files(void **state) {
     BAD(QM_ERR_UNSUPPORTED, "tokenizer.ggml.pre", "\"qwen35\"; supported: qwen2", s.pre = "qwen35");
     BAD(QM_ERR_FORMAT, "tokenizer.ggml.tokens", "no tokenizer.ggml.tokens", s.no_tokens = s.no_types = 1);
     BAD(QM_ERR_FORMAT, "tokenizer.ggml.merges", "no tokenizer.ggml.merges", s.no_merges = 1);
-    BAD(QM_ERR_FORMAT, "tokenizer.ggml.tokens", "100 tokens", s.n_tokens_cut = N_SMALL - 100; s.no_types = 1; s.bos = s.eos = -1);
+    BAD(QM_ERR_FORMAT, "tokenizer.ggml.tokens", "100 tokens", s.n_tokens_cut = N_SMALL - 100; s.no_types = 1;
+        s.bos = s.eos = -1);
     BAD(QM_ERR_FORMAT, "tokenizer.ggml.token_type", "types", s.n_types_cut = 1);
     BAD(QM_ERR_FORMAT, "tokenizer.ggml.token_type", "32-bit", s.types_kind = QM_KV_F32);
     BAD(QM_ERR_FORMAT, "tokenizer.ggml.token_type", "32-bit", s.types_kind = QM_KV_I64);
@@ -411,10 +462,18 @@ static void wrong_files(void **state) {
     BAD(QM_ERR_FORMAT, "tokenizer.ggml.tokens", "tokens 256 and 261 are both \"ab\"", s.extra = toks);
     toks[5] = (qm_str)S("");
     BAD(QM_ERR_FORMAT, "tokenizer.ggml.tokens", "token 261 is empty", s.extra = toks);
-    static const struct { qm_str m; const char *what; } bad[] = {
-        {S("ab"), "not two tokens"}, {S("a "), "not two tokens"}, {S(" a"), "not two tokens"}, {S("a b c"), "not two tokens"}, {S(""), "not two tokens"},
-        {S("xy z"), "its left half is not in"}, {S("z xy"), "its right half is not in"}, {S("x y"), "its result is not in"},
-        {S("a b"), "the same"}};
+    static const struct {
+        qm_str m;
+        const char *what;
+    } bad[] = {{S("ab"), "not two tokens"},
+               {S("a "), "not two tokens"},
+               {S(" a"), "not two tokens"},
+               {S("a b c"), "not two tokens"},
+               {S(""), "not two tokens"},
+               {S("xy z"), "its left half is not in"},
+               {S("z xy"), "its right half is not in"},
+               {S("x y"), "its result is not in"},
+               {S("a b"), "the same"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         qm_str ms[sizeof merges / sizeof *merges];
         memcpy(ms, merges, sizeof ms);
@@ -447,8 +506,15 @@ static void appends(void **state) {
 
 /* ---- added tokens, and files made to be slow ---- */
 static tg_spec added_spec(const qm_str *x, const uint32_t *types, size_t n) {
-    return (tg_spec){.model = "gpt2", .pre = "qwen2", .extra = x, .extra_type = types, .n_extra = n, .byte_as_control = -1,
-                     .bos = -1, .eos = -1, .eot = -1};
+    return (tg_spec){.model = "gpt2",
+                     .pre = "qwen2",
+                     .extra = x,
+                     .extra_type = types,
+                     .n_extra = n,
+                     .byte_as_control = -1,
+                     .bos = -1,
+                     .eos = -1,
+                     .eot = -1};
 }
 
 /* At every position the longest token, as trying each token at each position finds it. */
@@ -477,7 +543,8 @@ static void added_anywhere(void **state) {
         for (size_t i = 0; i < n_line; i++) {
             size_t best = n;
             for (size_t j = 0; j < n; j++)
-                if (x[j].n <= n_line - i && !memcmp(line + i, x[j].s, x[j].n) && (best == n || x[j].n > x[best].n)) best = j;
+                if (x[j].n <= n_line - i && !memcmp(line + i, x[j].s, x[j].n) && (best == n || x[j].n > x[best].n))
+                    best = j;
             if (best == n) continue;
             assert_true(k > 0);
             k--;
@@ -495,7 +562,8 @@ static double seconds(void) { return (double)clock() / CLOCKS_PER_SEC; } /* of t
 /* A hostile input against a harmless one of its size, which takes at least a hundredth of a second here. */
 static void not_slower(const char *what, double hostile, double harmless) {
     print_message("%s: %.3f s, %.3f s harmless\n", what, hostile, harmless);
-    if (hostile > 20 * (harmless > 0.01 ? harmless : 0.01)) fail_msg("%s: %.2f s against %.3f s", what, hostile, harmless);
+    if (hostile > 20 * (harmless > 0.01 ? harmless : 0.01))
+        fail_msg("%s: %.2f s against %.3f s", what, hostile, harmless);
 }
 
 static double time_text(const qm_str *x, const char *text, size_t n) {
@@ -527,7 +595,10 @@ static void hostile_added(void **state) {
 }
 
 enum { WORD = 8 };
-typedef struct { uint32_t hash; char word[WORD]; } block;
+typedef struct {
+    uint32_t hash;
+    char word[WORD];
+} block;
 static int by_hash(const void *a, const void *b) {
     uint32_t x = ((const block *)a)->hash, y = ((const block *)b)->hash;
     return (x > y) - (x < y);
@@ -564,12 +635,17 @@ static void hostile_vocabulary(void **state) {
         for (uint32_t i = 0; i < N; i++) {
             for (int k = 0; k < BITS; k++) memcpy(text + (size_t)i * LEN + WORD * k, pair[k][i >> k & 1], WORD);
             /* harmless: the first word is a number of its own */
-            for (uint32_t j = 0, v = i; harmless && j < 4; j++, v /= 26) text[(size_t)i * LEN + j] = (char)('A' + v % 26);
+            for (uint32_t j = 0, v = i; harmless && j < 4; j++, v /= 26)
+                text[(size_t)i * LEN + j] = (char)('A' + v % 26);
             assert_true(harmless || fnv32(2166136261u, text + (size_t)i * LEN, LEN) == h);
             x[i] = (qm_str){text + (size_t)i * LEN, LEN};
             types[i] = 1;
         }
-        for (uint32_t i = 0; harmless && i < N; i++) memcpy(text + (size_t)i * LEN, (char[4]){(char)('0' + i % 10), (char)('0' + i / 10 % 10), (char)('0' + i / 100 % 10), (char)('0' + i / 1000 % 64)}, 4);
+        for (uint32_t i = 0; harmless && i < N; i++)
+            memcpy(text + (size_t)i * LEN,
+                   (char[4]){(char)('0' + i % 10), (char)('0' + i / 10 % 10), (char)('0' + i / 100 % 10),
+                             (char)('0' + i / 1000 % 64)},
+                   4);
         tg_spec spec = added_spec(x, types, N);
         double t0 = seconds();
         small m = small_open(&spec);
@@ -583,10 +659,18 @@ static void hostile_vocabulary(void **state) {
 int main(void) {
     if (getenv("QMOE_TEST_SEED")) seed = strtoull(getenv("QMOE_TEST_SEED"), NULL, 0);
     printf("seed %llu (QMOE_TEST_SEED)\n", (unsigned long long)seed);
-    const struct CMUnitTest t[] = {
-        cmocka_unit_test(golden),    cmocka_unit_test(merges_by_rank), cmocka_unit_test(specials), cmocka_unit_test(against_direct),
-        cmocka_unit_test(any_bytes), cmocka_unit_test(long_runs),      cmocka_unit_test(nfc),      cmocka_unit_test(stream),
-        cmocka_unit_test(wrong_files), cmocka_unit_test(appends),  cmocka_unit_test(added_anywhere),
-        cmocka_unit_test(hostile_added), cmocka_unit_test(hostile_vocabulary)};
+    const struct CMUnitTest t[] = {cmocka_unit_test(golden),
+                                   cmocka_unit_test(merges_by_rank),
+                                   cmocka_unit_test(specials),
+                                   cmocka_unit_test(against_direct),
+                                   cmocka_unit_test(any_bytes),
+                                   cmocka_unit_test(long_runs),
+                                   cmocka_unit_test(nfc),
+                                   cmocka_unit_test(stream),
+                                   cmocka_unit_test(wrong_files),
+                                   cmocka_unit_test(appends),
+                                   cmocka_unit_test(added_anywhere),
+                                   cmocka_unit_test(hostile_added),
+                                   cmocka_unit_test(hostile_vocabulary)};
     return cmocka_run_group_tests(t, NULL, NULL);
 }

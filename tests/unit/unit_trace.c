@@ -164,10 +164,12 @@ static void check_record(const qm_trace_slot *s, const float *v) {
     for (uint32_t i = 0; i < s->n; i++) m2 += (v[i] - sum / s->n) * (v[i] - sum / s->n);
     const qm_stats_record *r = &s->stats;
     double t = 1e-9 * sqrt(squares / s->n);
-    if (fabs(r->mean - sum / s->n) > t || fabs(r->std_dev - sqrt(m2 / s->n)) > t || fabs(r->l2 - sqrt(squares)) > 1e-9 * r->l2 ||
-        r->min != min || r->max != max || r->zeros != zeros || r->nans || r->infs || r->count != s->n)
-        fail_msg("layer %d, %s: mean %.12g %.12g, std %.12g %.12g, l2 %.12g %.12g, min %g %g, max %g %g, zeros %u %u", s->layer, s->name,
-                 r->mean, sum / s->n, r->std_dev, sqrt(m2 / s->n), r->l2, sqrt(squares), r->min, min, r->max, max, r->zeros, zeros);
+    if (fabs(r->mean - sum / s->n) > t || fabs(r->std_dev - sqrt(m2 / s->n)) > t ||
+        fabs(r->l2 - sqrt(squares)) > 1e-9 * r->l2 || r->min != min || r->max != max || r->zeros != zeros || r->nans ||
+        r->infs || r->count != s->n)
+        fail_msg("layer %d, %s: mean %.12g %.12g, std %.12g %.12g, l2 %.12g %.12g, min %g %g, max %g %g, zeros %u %u",
+                 s->layer, s->name, r->mean, sum / s->n, r->std_dev, sqrt(m2 / s->n), r->l2, sqrt(squares), r->min, min,
+                 r->max, max, r->zeros, zeros);
 }
 
 /* The slots' places: what the vectors are to one another. */
@@ -185,7 +187,8 @@ static void check_relations(const qm_tracer *t) {
         }
         for (uint32_t i = 0; i < hp->n_embd; i++) {
             double out = 0, ffn = 0;
-            for (uint32_t r = 0; r < hp->n_used; r++) ffn += (t->values + qm_tracer_find(t, l, "expert", (int)r)->at)[i];
+            for (uint32_t r = 0; r < hp->n_used; r++)
+                ffn += (t->values + qm_tracer_find(t, l, "expert", (int)r)->at)[i];
             assert_true(fabs(ffn - v[4][i]) < 1e-5); /* ffn_out is the experts' sum */
             out = (double)x[i] + v[2][i] + v[4][i];
             assert_true(fabs(out - v[5][i]) < 1e-5 * (1 + fabs(out))); /* output = input + attn_out + ffn_out */
@@ -248,7 +251,8 @@ static void test_not_finite(void **state) {
     fix_prompt(g, ids, 3, 14);
     fix_ok(qm_session_open(&s, g, &e), &e);
     /* one NaN in the weights of layer 2's ffn_norm */
-    CUdeviceptr at = qm_graph_address(g, s->seq, g->plans[0], QM_REF(QM_SPACE_REGION, g->place->layers[LAYER].ffn_norm));
+    CUdeviceptr at =
+        qm_graph_address(g, s->seq, g->plans[0], QM_REF(QM_SPACE_REGION, g->place->layers[LAYER].ffn_norm));
     assert_int_equal(g->dev->cu.MemcpyHtoD(at + 4 * 17, &nan, 4), CUDA_SUCCESS);
     qm_session_close(s);
     json_t *j = trace_json(g, ids, 3, PLAIN, NULL), *layers = json_object_get(j, "layers");
@@ -296,8 +300,8 @@ static void cost(qm_engine *g, const char *kind, uint32_t depth, double most) {
     double insts = (double)(observed.thread_insts - plain.thread_insts) / (double)plain.thread_insts;
     double bytes = (double)(observed.load_bytes - plain.load_bytes) / (double)plain.load_bytes;
     int nodes = (int)(observed.launches - plain.launches);
-    print_message("%s: %d launches more on %d, %.1f %% thread instructions, %.1f %% bytes read\n", kind, nodes, (int)plain.launches, 100 * insts,
-                  100 * bytes);
+    print_message("%s: %d launches more on %d, %.1f %% thread instructions, %.1f %% bytes read\n", kind, nodes,
+                  (int)plain.launches, 100 * insts, 100 * bytes);
     assert_int_equal(plain.launches, p->n_ops);
     assert_int_equal(nodes, t->n_points);
     assert_true(nodes < 0.25 * p->n_ops);
@@ -382,8 +386,8 @@ static void test_cost_in_time(void **state) {
         }
     if (timed) {
         for (int k = 0; k < 2; k++) qsort(ms[k], RUNS, sizeof ms[k][0], by_value);
-        print_message("%s on %s: a step takes %.4f ms, observed %.4f ms (%+.1f %%), medians of %d\n", g->info.name, g->info.device_name, *median[0],
-                      *median[1], 100 * (*median[1] / *median[0] - 1), RUNS);
+        print_message("%s on %s: a step takes %.4f ms, observed %.4f ms (%+.1f %%), medians of %d\n", g->info.name,
+                      g->info.device_name, *median[0], *median[1], 100 * (*median[1] / *median[0] - 1), RUNS);
         /* the promise is the 30B's; a model of a few small layers is all launches */
         if (file) assert_true(*median[1] < 1.25 * *median[0]);
     }
@@ -422,7 +426,8 @@ static void corrupted(int region, uint64_t off, uint32_t n, const char *slot, in
     json_t *d = json_object_get(json_object_get(j, "compare"), "first_departure");
     assert_int_equal(departed, 1);
     assert_true(json_is_object(d));
-    if (json_integer_value(json_object_get(d, "layer")) != layer || strcmp(json_string_value(json_object_get(d, "slot")), slot) ||
+    if (json_integer_value(json_object_get(d, "layer")) != layer ||
+        strcmp(json_string_value(json_object_get(d, "slot")), slot) ||
         strcmp(json_string_value(json_object_get(d, "tensor")), tensor))
         fail_msg("layer %d, %s, %s is wrong; the first departure is said to be layer %d, %s, %s", layer, slot, tensor,
                  (int)json_integer_value(json_object_get(d, "layer")), json_string_value(json_object_get(d, "slot")),
@@ -461,7 +466,9 @@ static void test_compare_limits(void **state) {
         assert_true(l == 1 || l == 2);
     }
     json_decref(j);
-    j = trace_json(g, ids, 4, (qm_trace_opts){.compare = "ref", .first_layer = 1, .last_layer = 2, .stop_after = "2.qkv"}, &departed);
+    j = trace_json(g, ids, 4,
+                   (qm_trace_opts){.compare = "ref", .first_layer = 1, .last_layer = 2, .stop_after = "2.qkv"},
+                   &departed);
     ops = json_object_get(json_object_get(j, "compare"), "ops");
     json_t *last = json_array_get(ops, json_array_size(ops) - 1);
     assert_string_equal(json_string_value(json_object_get(last, "slot")), "qkv");
@@ -469,12 +476,17 @@ static void test_compare_limits(void **state) {
     assert_true(json_array_size(ops) < all);
     json_decref(j);
     fix_text t = {0};
-    assert_int_equal(qm_trace(g, "p", 1, ids, 4, &(qm_trace_opts){.compare = "ref", .last_layer = -1, .stop_after = "9.qkv"}, &departed, fix_collect, &t, &e),
+    assert_int_equal(qm_trace(g, "p", 1, ids, 4,
+                              &(qm_trace_opts){.compare = "ref", .last_layer = -1, .stop_after = "9.qkv"}, &departed,
+                              fix_collect, &t, &e),
                      QM_ERR_ARG);
     assert_non_null(strstr(e.msg, "9.qkv"));
-    assert_int_equal(qm_trace(g, "p", 1, ids, 4, &(qm_trace_opts){.first_layer = 2, .last_layer = 4}, &departed, fix_collect, &t, &e), QM_ERR_ARG);
+    assert_int_equal(qm_trace(g, "p", 1, ids, 4, &(qm_trace_opts){.first_layer = 2, .last_layer = 4}, &departed,
+                              fix_collect, &t, &e),
+                     QM_ERR_ARG);
     assert_non_null(strstr(e.msg, "0 to 3"));
-    assert_int_equal(qm_trace(g, "", 0, ids, 0, &PLAIN, &departed, fix_collect, &t, &e), QM_ERR_ARG); /* F-QW3-MOE-STEP2-002 */
+    assert_int_equal(qm_trace(g, "", 0, ids, 0, &PLAIN, &departed, fix_collect, &t, &e),
+                     QM_ERR_ARG); /* F-QW3-MOE-STEP2-002 */
     assert_non_null(strstr(e.msg, "empty"));
     assert_null(t.s); /* nothing was said */
     qm_engine_close(g);
@@ -563,7 +575,8 @@ static void test_npy(void **state) {
     assert_true(a.n_dims == 2 && a.shape[0] == 2 && a.shape[1] == 3 && a.v[2] == 0.5f && isinf(a.v[4]));
     free(a.v);
     uint16_t h[2] = {0x3c00, 0xc100};
-    put_npy(path, "{'shape': (2,), 'fortran_order': True, 'descr': '<f2'}", h, sizeof h); /* any order of keys; of one dimension both orders are alike */
+    put_npy(path, "{'shape': (2,), 'fortran_order': True, 'descr': '<f2'}", h,
+            sizeof h); /* any order of keys; of one dimension both orders are alike */
     fix_ok(qm_npy_read(path, &a, &e), &e);
     assert_true(a.n == 2 && a.v[0] == 1 && a.v[1] == -2.5f);
     free(a.v);
@@ -640,11 +653,15 @@ static void test_dump_and_compare(void **state) {
     snprintf(dict, sizeof dict, "{'descr': '<f4', 'fortran_order': False, 'shape': (4, %u), }", n);
     put_npy(path, dict, rows, 16 * n);
     fix_text t = {0};
-    assert_int_equal(qm_trace(g, "p", 1, ids, 5, &(qm_trace_opts){.compare = dir, .last_layer = -1}, &departed, fix_collect, &t, &e), QM_ERR_FORMAT);
+    assert_int_equal(
+        qm_trace(g, "p", 1, ids, 5, &(qm_trace_opts){.compare = dir, .last_layer = -1}, &departed, fix_collect, &t, &e),
+        QM_ERR_FORMAT);
     assert_non_null(strstr(e.msg, "4 positions"));
     snprintf(dict, sizeof dict, "{'descr': '<f4', 'fortran_order': False, 'shape': (%u,), }", n - 1);
     put_npy(path, dict, rows, 4 * (n - 1));
-    assert_int_equal(qm_trace(g, "p", 1, ids, 5, &(qm_trace_opts){.compare = dir, .last_layer = -1}, &departed, fix_collect, &t, &e), QM_ERR_FORMAT);
+    assert_int_equal(
+        qm_trace(g, "p", 1, ids, 5, &(qm_trace_opts){.compare = dir, .last_layer = -1}, &departed, fix_collect, &t, &e),
+        QM_ERR_FORMAT);
     assert_non_null(strstr(e.msg, "2.ffn_out.npy"));
     free(rows);
     free(a.v);
@@ -682,7 +699,8 @@ static void test_expert_use(void **state) {
     for (uint32_t n = 1; n <= N; n++) {
         j = trace_json(g, ids, n, PLAIN, NULL);
         for (uint32_t l = 0; l < 4; l++) {
-            json_t *r = json_object_get(json_object_get(json_array_get(json_object_get(j, "layers"), l), "router"), "ids");
+            json_t *r =
+                json_object_get(json_object_get(json_array_get(json_object_get(j, "layers"), l), "router"), "ids");
             for (uint32_t k = 0; k < 8; k++) again[l][json_integer_value(json_array_get(r, k))]++;
         }
         json_decref(j);
@@ -722,8 +740,19 @@ static int measurable(void) {
 static void test_memory_of_the_30b_shape(void **state) {
     (void)state;
     const char *path = tmp("deep.gguf");
-    qm_synth_opts so = {.preset = "tiny", .seed = 1, .n_layers = 48, .n_embd = 256, .n_head = 2, .n_kv_head = 1, .head_dim = 128,
-                        .n_expert = 128, .n_expert_used = 8, .n_ff_exp = 32, .n_vocab = 512, .n_ctx = 64, .types = "q8_0"};
+    qm_synth_opts so = {.preset = "tiny",
+                        .seed = 1,
+                        .n_layers = 48,
+                        .n_embd = 256,
+                        .n_head = 2,
+                        .n_kv_head = 1,
+                        .head_dim = 128,
+                        .n_expert = 128,
+                        .n_expert_used = 8,
+                        .n_ff_exp = 32,
+                        .n_vocab = 512,
+                        .n_ctx = 64,
+                        .types = "q8_0"};
     qm_engine_opts eo = {.device = getenv("QMOE_TEST_DEVICE") ? getenv("QMOE_TEST_DEVICE") : "sim"};
     qm_err e;
     fix_ok(qm_synth(path, &so, &e), &e);
@@ -737,15 +766,18 @@ static void test_memory_of_the_30b_shape(void **state) {
         fix_text t = {0};
         uint64_t before = bad ? 0 : anonymous();
         if (!bad)
-            bad = qm_trace(g, "p", 1, ids, 3, &(qm_trace_opts){.json = 1, .compare = "ref", .all_positions = 1, .last_layer = -1}, &departed, fix_collect,
-                           &t, &e);
+            bad = qm_trace(g, "p", 1, ids, 3,
+                           &(qm_trace_opts){.json = 1, .compare = "ref", .all_positions = 1, .last_layer = -1},
+                           &departed, fix_collect, &t, &e);
         uint64_t after = anonymous();
         before -= start;
         after -= start;
-        printf("48 layers, 128 experts: trace and comparison take %.1f MB beside the engine's %.1f MB; %zu bytes of JSON\n",
+        printf("48 layers, 128 experts: trace and comparison take %.1f MB beside the engine's %.1f MB; %zu bytes of "
+               "JSON\n",
                1e-6 * (double)(after - before), 1e-6 * (double)before, t.n);
         fflush(stdout);
-        _exit(bad || departed || t.n < 48 * 6 * 100 || (measurable() && (after - before > 200e6 || after - before < 1e6 || after > 1e9)));
+        _exit(bad || departed || t.n < 48 * 6 * 100 ||
+              (measurable() && (after - before > 200e6 || after - before < 1e6 || after > 1e9)));
     }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -757,13 +789,18 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         /* first: what later tests leave free in the heap would serve it, and not be counted */
         cmocka_unit_test(test_memory_of_the_30b_shape),
-        cmocka_unit_test(test_same_logits),         cmocka_unit_test(test_session_goes_on),
+        cmocka_unit_test(test_same_logits),
+        cmocka_unit_test(test_session_goes_on),
         cmocka_unit_test(test_executor_step),
-        cmocka_unit_test(test_statistics),          cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_statistics),
+        cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_cost_in_time),
-        cmocka_unit_test(test_cost),                cmocka_unit_test(test_compare_names_the_op),
-        cmocka_unit_test(test_compare_limits),      cmocka_unit_test(test_compare_free),
-        cmocka_unit_test(test_npy),                 cmocka_unit_test(test_dump_and_compare),
+        cmocka_unit_test(test_cost),
+        cmocka_unit_test(test_compare_names_the_op),
+        cmocka_unit_test(test_compare_limits),
+        cmocka_unit_test(test_compare_free),
+        cmocka_unit_test(test_npy),
+        cmocka_unit_test(test_dump_and_compare),
         cmocka_unit_test(test_expert_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,9 +30,16 @@ static int teardown(void **state) {
  * waited for. What the uploader writes into a buffer too early, or reads too late, then shows. */
 enum { LATE_MAX = 4096 };
 static struct {
-    struct { CUdeviceptr d; const void *s; size_t n; } copy[LATE_MAX];
+    struct {
+        CUdeviceptr d;
+        const void *s;
+        size_t n;
+    } copy[LATE_MAX];
     int n, done;
-    struct { CUevent ev; int mark; } event[16];
+    struct {
+        CUevent ev;
+        int mark;
+    } event[16];
     int n_events;
     qm_cuda real;
 } late;
@@ -74,7 +81,7 @@ static CUresult CUDAAPI late_wait_stream(CUstream st) {
 }
 
 typedef struct {
-    pthread_t opener; /* other threads dawdle: the uploader must wait for them */
+    pthread_t opener;                 /* other threads dawdle: the uploader must wait for them */
     uint64_t bytes, granule, fail_at; /* fail_at: UINT64_MAX = never */
     uint32_t salt;
     _Atomic uint64_t filled;
@@ -110,7 +117,8 @@ static void all_sizes(int n_threads, int n_buffers) {
     assert_int_equal(qm_uploader_open_threads(&u, dev, s, STAGING, n_buffers, n_threads, &e), 0);
     for (size_t g = 0; g < sizeof granules / sizeof granules[0]; g++) {
         for (int round = 0; round < 4; round++) {
-            producer p = {.opener = pthread_self(), .granule = granules[g], .fail_at = UINT64_MAX, .salt = qm_rng_u32(&rng)};
+            producer p = {
+                .opener = pthread_self(), .granule = granules[g], .fail_at = UINT64_MAX, .salt = qm_rng_u32(&rng)};
             p.bytes = round == 0 ? 0 : round == 1 ? granules[g] : 1 + qm_rng_below(&rng, MAX);
             assert_int_equal(dev->cu.MemsetD8Async(d, 0xa5, MAX + 2 * GUARD, s), CUDA_SUCCESS);
             assert_int_equal(dev->cu.StreamSynchronize(s), CUDA_SUCCESS);
@@ -122,8 +130,9 @@ static void all_sizes(int n_threads, int n_buffers) {
             for (uint64_t i = 0; i < MAX + 2 * GUARD; i++) {
                 uint8_t want = i < GUARD || i >= GUARD + p.bytes ? 0xa5 : byte_at(p.salt, i - GUARD);
                 if (back[i] != want)
-                    fail_msg("granule %llu, %llu bytes: byte %llu is %02x instead of %02x", (unsigned long long)p.granule,
-                             (unsigned long long)p.bytes, (unsigned long long)i - GUARD, back[i], want);
+                    fail_msg("granule %llu, %llu bytes: byte %llu is %02x instead of %02x",
+                             (unsigned long long)p.granule, (unsigned long long)p.bytes, (unsigned long long)i - GUARD,
+                             back[i], want);
             }
         }
     }
@@ -133,8 +142,14 @@ static void all_sizes(int n_threads, int n_buffers) {
     free(back);
 }
 
-static void one_thread(void **state) { (void)state; all_sizes(1, 2); }
-static void five_threads(void **state) { (void)state; all_sizes(5, 3); }
+static void one_thread(void **state) {
+    (void)state;
+    all_sizes(1, 2);
+}
+static void five_threads(void **state) {
+    (void)state;
+    all_sizes(5, 3);
+}
 
 static void late_copies(void **state) {
     (void)state;
@@ -171,7 +186,8 @@ static void source_may_go(void **state) {
         word = 7;
     }
     for (uint32_t i = 0; i < 600; i++) big[i] = 3 * i;
-    assert_int_equal(qm_uploader_copy(u, d + sizeof back, big, sizeof big, &e), 0); /* more than a buffer, and than all */
+    assert_int_equal(qm_uploader_copy(u, d + sizeof back, big, sizeof big, &e),
+                     0); /* more than a buffer, and than all */
     memset(big, 0xee, sizeof big);
     assert_int_equal(qm_uploader_flush(u, &e), 0);
     qm_uploader_close(u);

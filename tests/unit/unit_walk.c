@@ -96,7 +96,8 @@ static void check_prefetch(const char *kind, uint64_t l2, uint64_t cap, int want
         assert_false(i + 1 < p->n_ops && p->ops[i + 1].beside); /* there is a pause */
         int user = -1;
         for (int j = i + 1; j < p->n_ops && user < 0; j++) {
-            if (p->ops[j].kind == QM_OP_MATVEC && (int)QM_REF_VALUE(p->ops[j].args.matvec.w) == op->prefetch.region) user = j;
+            if (p->ops[j].kind == QM_OP_MATVEC && (int)QM_REF_VALUE(p->ops[j].args.matvec.w) == op->prefetch.region)
+                user = j;
             else between += p->ops[j].weight_bytes;
         }
         assert_true(user > i);
@@ -105,12 +106,14 @@ static void check_prefetch(const char *kind, uint64_t l2, uint64_t cap, int want
         for (int j = 0; j < i; j++) {
             const qm_op *b = &p->ops[j];
             if (!b->prefetch.bytes || b->prefetch.region != op->prefetch.region) continue;
-            assert_true(b->prefetch.off >= op->prefetch.off + n || op->prefetch.off >= b->prefetch.off + b->prefetch.bytes);
+            assert_true(b->prefetch.off >= op->prefetch.off + n ||
+                        op->prefetch.off >= b->prefetch.off + b->prefetch.bytes);
         }
         asked += n;
     }
     assert_int_equal(asked > 0, want_some);
-    if (cap >= 1 << 20 && l2 >= 64 << 20) { /* everything but the experts, the first layer's q, k, v (little comes before them) */
+    if (cap >= 1 << 20 &&
+        l2 >= 64 << 20) { /* everything but the experts, the first layer's q, k, v (little comes before them) */
         uint64_t fixed = 0;
         for (int i = 0; i < p->n_ops; i++)
             if (p->ops[i].kind == QM_OP_MATVEC && p->ops[i].layer != 0) fixed += p->ops[i].weight_bytes;
@@ -208,7 +211,8 @@ static void refuses(const char *path, const char *kernel) {
     int loads = 0;
     qm_engine *g;
     qm_err e;
-    qm_engine_opts o = {.device = dev ? dev : "sim", .executor = "persistent", .before_load = is_called, .user = &loads};
+    qm_engine_opts o = {
+        .device = dev ? dev : "sim", .executor = "persistent", .before_load = is_called, .user = &loads};
     if (qm_engine_open(&g, path, &o, &e) != QM_ERR_UNSUPPORTED) fail_msg("%s: not refused for %s", path, kernel);
     if (!strstr(e.msg, kernel) || !strstr(e.msg, "The executor graph runs this one")) fail_msg("%s: %s", kernel, e.msg);
     assert_int_equal(loads, 0);
@@ -224,7 +228,8 @@ static void test_refuses(void **state) {
     refuses(fix_model("q8_0"), "qm_matvec_q8_0");
     refuses(fix_model("q5_k"), "qm_matvec_q5_k");
     refuses(fix_model("f16"), "qm_matvec_f16");
-    qm_synth_opts o = {.preset = "tiny", .seed = 7, .n_layers = 2, .n_embd = 256, .n_head = 4, .n_kv_head = 2, .head_dim = 64};
+    qm_synth_opts o = {
+        .preset = "tiny", .seed = 7, .n_layers = 2, .n_embd = 256, .n_head = 4, .n_kv_head = 2, .head_dim = 64};
     qm_err e;
     char path[300];
     const char *dir = getenv("QMOE_TEST_TMP");
@@ -235,8 +240,9 @@ static void test_refuses(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bits), cmocka_unit_test(test_same_bits_on_other_grids),
-                                       cmocka_unit_test(test_prefetch), cmocka_unit_test(test_prefetch_is_issued), cmocka_unit_test(test_environment),
-                                       cmocka_unit_test(test_refuses)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_bits),   cmocka_unit_test(test_same_bits_on_other_grids),
+        cmocka_unit_test(test_prefetch),    cmocka_unit_test(test_prefetch_is_issued),
+        cmocka_unit_test(test_environment), cmocka_unit_test(test_refuses)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
