@@ -108,7 +108,7 @@ class Tree:
         scripts = [os.path.relpath(p, self.path) for t in tests for p in glob.glob(os.path.join(self.path, f"tests/*/{t}.py"))]
         with open(os.path.join(self.path, "build/config.mk")) as f:
             config = dict(re.findall(r"^(\w+) := ?(.*)$", f.read(), re.M))
-        p = subprocess.run([sys.executable, "tests/run", *programs, *scripts], cwd=self.path, stdin=subprocess.DEVNULL,
+        p = subprocess.run([config.get("PYTHON", sys.executable), "tests/run", *programs, *scripts], cwd=self.path, stdin=subprocess.DEVNULL,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                            env=dict(os.environ, B="build", QMOE_ONLY=only, PTXAS=config.get("PTXAS", ""),
                                     NVRTC_LIB=config.get("NVRTC_LIB", ""), **{k: str(v) for k, v in env.items()}))
