@@ -82,19 +82,6 @@ static void cp_async(decoder *d) {
 }
 
 /* cmp says which; o: 0 mbarrier address, 1 destination, 2 count or token or parity */
-enum {
-    MB_INIT,
-    MB_INVAL,
-    MB_ARRIVE,
-    MB_ARRIVE_TX,
-    MB_EXPECT,
-    MB_COMPLETE,
-    MB_TEST,
-    MB_TEST_PARITY,
-    MB_TRY,
-    MB_TRY_PARITY,
-    MB_CP_ARRIVE
-};
 static void mbar(decoder *d) {
     const isa_match *k = &d->k;
     const char *a = k->tok[1];

@@ -104,19 +104,6 @@ int h_bulk_commit(sim_warp *w, const sim_inst *in, uint32_t m) {
 int h_bulk_wait(sim_warp *w, const sim_inst *in, uint32_t m) { return complete(w, in, m, 1, (uint32_t)in->imm, 0); }
 
 /* ---- mbarrier: 64 opaque bits: [14:0] expected, [29:15] still to arrive, [30] phase, [63:32] bytes ---- */
-enum {
-    MB_INIT,
-    MB_INVAL,
-    MB_ARRIVE,
-    MB_ARRIVE_TX,
-    MB_EXPECT,
-    MB_COMPLETE,
-    MB_TEST,
-    MB_TEST_PARITY,
-    MB_TRY,
-    MB_TRY_PARITY,
-    MB_CP_ARRIVE
-};
 #define MB_NONE 0xdeaddeaddeaddeadull /* never initialised, or invalidated */
 static uint64_t mb_make(uint32_t expect, uint32_t left, uint32_t phase, int32_t tx) {
     return (uint64_t)expect | (uint64_t)left << 15 | (uint64_t)phase << 30 | (uint64_t)(uint32_t)tx << 32;
