@@ -21,11 +21,11 @@ enum { CMP_EQ, CMP_NE, CMP_LT, CMP_LE, CMP_GT, CMP_GE, CMP_EQU, CMP_NEU, CMP_LTU
        CMP_NUM, CMP_NAN };
 enum { BOOL_NONE, BOOL_AND, BOOL_OR, BOOL_XOR };
 enum { ATOM_ADD = 1, ATOM_MIN, ATOM_MAX, ATOM_AND, ATOM_OR, ATOM_XOR, ATOM_EXCH, ATOM_CAS, ATOM_INC, ATOM_DEC, ATOM_POPC };
-/* clang-format on */
 enum { IF_JOIN = 1, IF_SYNC = 2, IF_MEM = 4 };
 /* sim_inst.cmp of an mbarrier operation */
 enum { MB_INIT, MB_INVAL, MB_ARRIVE, MB_ARRIVE_TX, MB_EXPECT, MB_COMPLETE, MB_TEST, MB_TEST_PARITY, MB_TRY, MB_TRY_PARITY,
        MB_CP_ARRIVE };
+/* clang-format on */
 
 #define SIM_MAX_O 8
 typedef struct sim_inst {
