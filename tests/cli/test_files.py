@@ -1,6 +1,6 @@
 """What files say reaches terminal and JSON harmlessly; what the program writes, and what it must not touch."""
 import json, os, struct, subprocess, sys
-import tap
+import farend, tap
 
 BIN = os.path.abspath(os.environ.get("QMOE_BIN") or "build/qmoe-gpu")
 TMP = os.environ.get("QMOE_TEST_TMP") or "/tmp"
@@ -420,18 +420,9 @@ def test_quantize_takes_llama_quantize_arguments():
 
 def on_terminal(*args):
     """What a run writes to a terminal that is its stderr."""
-    import pty
-    main, side = pty.openpty()
-    p = subprocess.Popen([BIN, *args], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=side, env=dict(os.environ, TERM="xterm"))
-    os.close(side)
-    said = b""
-    try:
-        while more := os.read(main, 4096):
-            said += more
-    except OSError:  # Linux: the other side is closed
-        pass
-    os.close(main)
-    assert p.wait(60) == 0
+    status, said = farend.all_of([BIN, *args], to=("stderr",), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                 env=dict(os.environ, TERM="xterm"))
+    assert status == 0
     return said
 
 

@@ -1,6 +1,6 @@
 """llama.cpp's options, single dashes, values that begin with a dash, progress, help texts and the man page."""
-import fcntl, functools, json, os, pty, re, select, struct, subprocess, sys, termios, time
-import tap
+import functools, json, os, re, subprocess, sys
+import farend, tap
 
 BIN = os.environ.get("QMOE_BIN") or "build/qmoe-gpu"
 TMP = os.environ.get("QMOE_TEST_TMP") or "/tmp"
@@ -228,22 +228,7 @@ def test_what_is_meant():
 
 def wide(columns, *args):
     """What a terminal of so many columns shows."""
-    pid, fd = pty.fork()
-    if not pid:
-        fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        os.execve(BIN, [BIN, *args], dict(os.environ, TERM="xterm"))
-    out = b""
-    while True:
-        try:
-            more = os.read(fd, 65536)
-        except OSError:
-            more = b""
-        if not more:
-            break
-        out += more
-    os.waitpid(pid, 0)
-    os.close(fd)
-    return out.decode().replace("\r\n", "\n")
+    return farend.all_of([BIN, *args], columns=columns, env=dict(os.environ, TERM="xterm"))[1].decode().replace("\r\n", "\n")
 
 
 def test_help_is_wrapped():
@@ -292,29 +277,12 @@ def test_man_page_has_every_option():
 
 def terminal(*args, term="xterm", columns=100):
     """stderr of a run that has a terminal there, and stdout."""
-    fd, tty = pty.openpty()
-    fcntl.ioctl(tty, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    p = subprocess.Popen([BIN, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=tty, env=dict(os.environ, TERM=term))
-    os.close(tty)
-    err, out = [], b""
-    while True:
-        ready = select.select([fd, p.stdout], [], [], 120)[0]
-        assert ready, "nothing came"
-        if p.stdout in ready:
-            more = os.read(p.stdout.fileno(), 65536)
-            out += more
-        if fd in ready:
-            try:
-                more = os.read(fd, 65536)
-            except OSError:
-                break
-            if not more:
-                break
-            err.append((time.monotonic(), more.decode()))
-    out += p.stdout.read()
-    assert p.wait() == 0, (err, out)
-    os.close(fd)
-    return err, out.decode()
+    *said, p = farend.pieces([BIN, *args], columns=columns, to=("stderr",), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             env=dict(os.environ, TERM=term))
+    err, out = [(t, piece.decode()) for t, piece in said], p.stdout.read().decode()
+    p.stdout.close()
+    assert p.returncode == 0, (err, out)
+    return err, out
 
 
 LONG = "The quick brown fox jumps over the lazy dog. " * 9
