@@ -298,7 +298,7 @@ out:
     return rc;
 }
 
-/* One launch and, where the host wants to know, one event: nothing else stands between two steps. */
+/* One launch and one event, by which the host knows how far the device is: nothing else stands between two steps. */
 static int graph_step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
     device_state *x = g->exec_state;
     qm_device *d = g->dev;

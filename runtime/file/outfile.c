@@ -1,7 +1,6 @@
 /* outfile.c: see outfile.h. The temporary file has no name where the file system can do that (O_TMPFILE): then nothing
  * is left behind even by SIGKILL. Else its name is noted (scratch.h) for whoever handles signals. */
 #include "outfile.h"
-#include "../base/units.h"
 #include "input.h"
 #include "../base/scratch.h"
 #include "../base/units.h"
