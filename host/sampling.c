@@ -209,9 +209,6 @@ int qm_sampling_set(qm_sampling *p, const char *name, const char *value) {
     return -1;
 }
 
-static const unsigned char default_chain[] = {QM_SAMPLER_PENALTIES, QM_SAMPLER_TEMPERATURE, QM_SAMPLER_TOP_K,
-                                              QM_SAMPLER_TOP_P,     QM_SAMPLER_MIN_P,       0};
-
 static void value(char *s, size_t n, const qm_sampling *p, int i) {
     if (i == SEED) snprintf(s, n, "%" PRIu64, p->seed);
     else if (i < N_NUMBERS && params[i].whole) snprintf(s, n, "%" PRId64, (int64_t)number(p, i));
@@ -219,7 +216,7 @@ static void value(char *s, size_t n, const qm_sampling *p, int i) {
     else if (i == BIAS) snprintf(s, n, "%zu token%s", p->n_bias, p->n_bias == 1 ? "" : "s");
     else {
         *s = 0;
-        for (const unsigned char *c = p->samplers[0] ? p->samplers : default_chain; *c; c++)
+        for (const unsigned char *c = p->samplers[0] ? p->samplers : qm_samplers_default; *c; c++)
             snprintf(s + strlen(s), n - strlen(s), "%s%s", *s ? ";" : "", qm_sampler_name(*c));
     }
 }
@@ -238,7 +235,7 @@ static int counts(const qm_sampling *p, int i) {
     case FREQUENCY: return penalises && number(p, i) != params[i].off;
     case LAST_N: return counts(p, PENALTY) || counts(p, PRESENCE) || counts(p, FREQUENCY);
     case BIAS: return p->n_bias > 0;
-    case SAMPLERS: return p->samplers[0] && memcmp(p->samplers, default_chain, sizeof default_chain);
+    case SAMPLERS: return p->samplers[0] && memcmp(p->samplers, qm_samplers_default, sizeof qm_samplers_default);
     case LETTERS: return 0;
     default: return !qm_sampling_greedy(p) && (!params[i].sampler || in_chain(p, params[i].sampler));
     }

@@ -124,6 +124,8 @@ typedef enum {
     QM_N_SAMPLERS
 } qm_sampler;
 const char *qm_sampler_name(int sampler); /* "penalties" "temperature" "top_k" "top_p" "min_p" */
+/* The order where nobody says another one. */
+extern const unsigned char qm_samplers_default[QM_N_SAMPLERS];
 /* A chain, up to QM_SAMPLER_END, from llama.cpp's names ("penalties;top_k;temperature"), or, letters != 0, from its
  * letters ("ekt"). dry, typ_p, top_n_sigma and xtc are passed over: nothing here turns them on. QM_ERR_ARG,
  * QM_ERR_UNSUPPORTED: a name that is unknown, there twice, or would change the result. */

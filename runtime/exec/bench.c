@@ -96,13 +96,12 @@ static void random_ids(qm_session *s, uint32_t from, uint32_t n, uint64_t seed) 
 
 int qm_session_fill(qm_session *s, uint32_t n, uint64_t seed, qm_err *e) {
     qm_engine *g = s->g;
-    uint32_t pages = (n + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS;
     int rc = 0;
     if (s->n) return qm_fail(e, QM_ERR_ARG, "session: filling one that holds %u tokens", s->n);
     if (n > g->limits.n_ctx)
         return qm_fail(e, QM_ERR_LIMIT, "a depth of %u exceeds the context of %u", n, g->limits.n_ctx);
     if (!n) return 0;
-    if ((rc = qm_session_pages(s, pages, e)) || (rc = fill_pool(s, seed, e))) return rc;
+    if ((rc = qm_session_pages(s, qm_pages_for(n), e)) || (rc = fill_pool(s, seed, e))) return rc;
     random_ids(s, 0, n, seed);
     if ((rc = g->exec->put_tokens(g, s->seq, 0, s->ids, n, e))) return rc;
     s->n = s->n_cached = n;
@@ -138,7 +137,7 @@ static int run_gen(qm_session *s, const qm_bench_test *t, uint64_t *ns, uint64_t
     uint32_t first = t->depth, issued = 0;
     random_ids(s, first, 1, t->seed + 1);
     uint64_t start = now_ns();
-    int rc = qm_session_pages(s, (first + t->n_gen + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS, e); /* at once, as there */
+    int rc = qm_session_pages(s, qm_pages_for((uint64_t)first + t->n_gen), e); /* at once, as there */
     if (!rc) rc = s->g->exec->put_tokens(s->g, s->seq, first, s->ids + first, 1, e);
     if (!rc) rc = s->g->exec->set_pos(s->g, s->seq, first, e);
     s->n = first + 1;

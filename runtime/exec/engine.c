@@ -88,7 +88,7 @@ static int choose_context(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
         rc = qm_memory_choose(&g->memory, g->place, g->limits, free_bytes, total, &sized,
                               g->dev ? g->dev->spec : "the host", e);
     g->limits.n_ctx = g->memory.n_ctx;
-    g->limits.n_pages = (g->memory.n_ctx + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS;
+    g->limits.n_pages = qm_pages_for(g->memory.n_ctx);
     return rc;
 }
 
@@ -171,7 +171,6 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
     if ((rc = set_limits(g, o, e))) goto out;
     if ((rc = qm_engine_plan(g, 0, 1, &decode, e))) goto out;
     if (exec == &qm_executor_persistent && (rc = qm_walk_range(&(qm_walk){0}, decode, e))) goto out;
-    g->scratch_bytes = g->memory.scratch;
     g->exec = exec;
     fill_info(g, decode, why);
     if (o->before_load && o->before_load(o->user, &g->info)) {

@@ -88,7 +88,6 @@ struct qm_engine {
     qm_plan *plans[QM_MAX_PLANS];
     int n_plans;
     qm_memory memory;       /* what it takes, by part */
-    uint64_t scratch_bytes; /* of the largest plan */
     qm_device *dev;         /* NULL for ref */
     const qm_executor *exec;
     void *exec_state;

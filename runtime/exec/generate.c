@@ -76,12 +76,12 @@ static int check_prompt(const qm_session *s, const uint32_t *prompt, size_t n, c
     if (need > g->limits.n_ctx || (uint64_t)s->n + n + 1 > g->limits.n_ctx)
         return qm_fail(e, QM_ERR_LIMIT, "%u tokens held + %zu of prompt + %u to generate exceed the context of %u",
                        s->n, n, o->max_tokens, g->limits.n_ctx);
-    uint64_t pages = (need + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS;
-    if (pages > (uint64_t)s->n_pages + g->kv.n_free)
+    uint32_t pages = qm_pages_for(need);
+    if (pages > s->n_pages + g->kv.n_free)
         return qm_fail(e, QM_ERR_LIMIT,
-                       "%llu tokens need %llu pages of KV cache, but this sequence holds %u and only "
+                       "%llu tokens need %u pages of KV cache, but this sequence holds %u and only "
                        "%u of %u pages are free",
-                       (unsigned long long)need, (unsigned long long)pages, s->n_pages, g->kv.n_free, g->kv.n_pages);
+                       (unsigned long long)need, pages, s->n_pages, g->kv.n_free, g->kv.n_pages);
     for (size_t i = 0; i < n; i++)
         if (prompt[i] >= g->model->hp.n_vocab)
             return qm_fail(e, QM_ERR_ARG, "prompt token %zu: id %u is outside the vocabulary of %u", i, prompt[i],
@@ -135,7 +135,7 @@ static int decode(qm_session *s, emitter *m, qm_gen_stats *st, double start, qm_
  * end as many as are free. */
 static int reserve_pages(qm_session *s, uint32_t max_tokens, qm_err *e) {
     uint64_t n = max_tokens ? (uint64_t)s->n + max_tokens : s->g->limits.n_ctx;
-    uint32_t most = s->n_pages + s->g->kv.n_free, pages = (uint32_t)((n + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS);
+    uint32_t most = s->n_pages + s->g->kv.n_free, pages = qm_pages_for(n);
     return qm_session_pages(s, pages < most ? pages : most, e);
 }
 

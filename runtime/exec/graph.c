@@ -124,12 +124,12 @@ static int graph_open(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     QM_CU_TRY(d, StreamCreate(&x->stream, CU_STREAM_NON_BLOCKING));
     if ((rc = qm_uploader_open_threads(&x->put, d, x->stream, PUT_BYTES, PUT_BUFFERS, 1, e))) goto out;
     if ((rc = alloc(d, &x->weights, g->place->bytes, e)) || (rc = alloc(d, &x->kv, g->info.kv_bytes, e)) ||
-        (rc = alloc(d, &x->scratch, g->scratch_bytes, e)) || (rc = alloc(d, &x->rope, rope_bytes, e)) ||
+        (rc = alloc(d, &x->scratch, g->memory.scratch, e)) || (rc = alloc(d, &x->rope, rope_bytes, e)) ||
         (rc = alloc(d, &x->arrived, 8, e)))
         goto out;
     /* zero counters; and no uninitialised page is ever multiplied by a masked-out zero weight */
     QM_CU_TRY(d, MemsetD8Async(x->arrived, 0, 8, x->stream));
-    QM_CU_TRY(d, MemsetD8Async(x->scratch, 0, g->scratch_bytes, x->stream));
+    QM_CU_TRY(d, MemsetD8Async(x->scratch, 0, g->memory.scratch, x->stream));
     QM_CU_TRY(d, MemsetD8Async(x->kv, 0, g->info.kv_bytes, x->stream));
     if ((rc = upload_rope(g, x, rope_bytes, e))) goto out;
     rc = qm_weights_upload(g, x->weights, x->stream, o, e);

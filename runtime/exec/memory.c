@@ -8,7 +8,7 @@
 static void parts(qm_memory *m, const qm_place *pl, qm_limits l, uint32_t n_ctx) {
     const qm_hparams *hp = &pl->model->hp;
     l.n_ctx = n_ctx;
-    l.n_pages = (n_ctx + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS;
+    l.n_pages = qm_pages_for(n_ctx);
     m->n_ctx = n_ctx;
     m->weights = pl->bytes;
     m->kv = qm_kv_pool_bytes(hp, l.n_pages);

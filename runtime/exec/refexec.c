@@ -31,7 +31,7 @@ static int ref_open(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     if (!x) return qm_fail(e, QM_ERR_NOMEM, "executor: out of memory");
     g->exec_state = x;
     x->kv = calloc(1, g->info.kv_bytes);
-    x->scratch = calloc(1, g->scratch_bytes);
+    x->scratch = calloc(1, g->memory.scratch);
     x->rope = malloc(qm_rope_bytes(&g->model->hp, g->limits.n_ctx));
     if (!x->kv || !x->scratch || !x->rope) {
         ref_close(g);

@@ -25,6 +25,9 @@ static const struct {
 enum { N_KNOWN = sizeof known / sizeof *known };
 #define OURS "penalties, top_k, top_p, min_p, temperature"
 
+const unsigned char qm_samplers_default[QM_N_SAMPLERS] = {QM_SAMPLER_PENALTIES, QM_SAMPLER_TEMPERATURE,
+                                                          QM_SAMPLER_TOP_K, QM_SAMPLER_TOP_P, QM_SAMPLER_MIN_P};
+
 const char *qm_sampler_name(int sampler) {
     for (int i = 0; i < N_KNOWN; i++)
         if (known[i].sampler == sampler) return known[i].name;

@@ -3,9 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-static const unsigned char default_chain[QM_N_SAMPLERS] = {QM_SAMPLER_PENALTIES, QM_SAMPLER_TEMPERATURE,
-                                                           QM_SAMPLER_TOP_K, QM_SAMPLER_TOP_P, QM_SAMPLER_MIN_P};
-
 static int within(const char *name, double v, double lo, double hi, qm_err *e) {
     if (v >= lo && v <= hi) return 0; /* not so for NaN */
     return qm_fail(e, QM_ERR_ARG, "%s is %g, not in the range %g to %g", name, v, lo, hi);
@@ -29,7 +26,7 @@ static int penalises(const qm_sampling *s) {
 
 /* place[sampler] = its place in the chain, from 1 on; 0: it is not there. */
 static int read_chain(int place[QM_N_SAMPLERS], const qm_sampling *s, qm_err *e) {
-    const unsigned char *chain = s->samplers[0] ? s->samplers : default_chain;
+    const unsigned char *chain = s->samplers[0] ? s->samplers : qm_samplers_default;
     memset(place, 0, QM_N_SAMPLERS * sizeof *place);
     for (int i = 0; i < QM_N_SAMPLERS && chain[i]; i++) {
         if (chain[i] >= QM_N_SAMPLERS) return qm_fail(e, QM_ERR_ARG, "samplers: there is no sampler %u", chain[i]);

@@ -27,8 +27,6 @@ int qm_session_open(qm_session **out, qm_engine *g, qm_err *e) {
     return 0;
 }
 
-static uint32_t pages_of(uint32_t n) { return n / QM_PAGE_TOKENS + (n % QM_PAGE_TOKENS != 0); }
-
 static void give_pages(qm_session *s, uint32_t keep) {
     while (s->n_pages > keep) qm_pages_give(&s->g->kv, s->pages[--s->n_pages]);
 }
@@ -76,7 +74,7 @@ int qm_session_pages(qm_session *s, uint32_t n, qm_err *e) {
     return rc;
 }
 
-void qm_session_trim(qm_session *s) { give_pages(s, pages_of(s->n_cached)); }
+void qm_session_trim(qm_session *s) { give_pages(s, qm_pages_for(s->n_cached)); }
 
 int qm_session_step(qm_session *s, uint32_t pos, int logits, qm_err *e) {
     qm_engine *g = s->g;

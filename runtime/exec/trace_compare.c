@@ -79,9 +79,9 @@ int qm_twin_open(qm_twin **out, qm_session *s, qm_err *e) {
     qm_seq_layout l = qm_seq_layout_of(hp, g->limits);
     t->s = s;
     t->kv_layer_bytes = 2 * qm_kv_page_bytes(hp) * g->limits.n_pages;
-    t->n_floats = g->scratch_bytes / 4; /* no vector is longer than all of scratch */
-    t->scratch = calloc(1, g->scratch_bytes);
-    t->got = calloc(1, g->scratch_bytes);
+    t->n_floats = g->memory.scratch / 4; /* no vector is longer than all of scratch */
+    t->scratch = calloc(1, g->memory.scratch);
+    t->got = calloc(1, g->memory.scratch);
     t->seq = calloc(1, l.bytes);
     t->got_seq = calloc(1, l.bytes);
     t->kv = calloc(1, t->kv_layer_bytes);
@@ -228,7 +228,7 @@ static void compare_all(qm_twin *t, const qm_plan *p, const qm_op *op, uint32_t 
 static int fetch(qm_twin *t, const qm_plan *p, const qm_op *op, unsigned char *scratch, unsigned char *seq,
                  unsigned char *kv, qm_err *e) {
     qm_engine *g = t->s->g;
-    int rc = download(t, p, scratch, QM_REF(QM_SPACE_SCRATCH, 0), g->scratch_bytes, e);
+    int rc = download(t, p, scratch, QM_REF(QM_SPACE_SCRATCH, 0), g->memory.scratch, e);
     if (!rc) rc = download(t, p, seq, QM_REF(QM_SPACE_SEQ, 0), qm_seq_layout_of(&g->model->hp, g->limits).bytes, e);
     if (!rc && kv) {
         uint64_t off = t->kv_layer_bytes * (uint32_t)op->layer;

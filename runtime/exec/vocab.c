@@ -42,16 +42,7 @@ out:
 int qm_vocab_tokenize(const qm_vocab *v, const char *text, size_t n, int special, int bos, qm_tokens *out, qm_err *e) {
     qm_ids ids = {out->v, out->n, out->cap};
     int rc = 0;
-    if (bos && v->add_bos) {
-        if (ids.n == ids.cap) {
-            size_t cap = ids.cap ? 2 * ids.cap : 64;
-            uint32_t *p = realloc(ids.ids, cap * sizeof *p);
-            if (!p) return qm_fail(e, QM_ERR_NOMEM, "tokenize: out of memory");
-            ids.ids = p;
-            ids.cap = cap;
-        }
-        ids.ids[ids.n++] = v->bos;
-    }
+    if (bos && v->add_bos && qm_ids_put(&ids, v->bos)) return qm_fail(e, QM_ERR_NOMEM, "tokenize: out of memory");
     rc = qm_tokenize(v->tok, text, n, v->flags | (special ? QM_TOK_SPECIAL : 0), &ids, e);
     *out = (qm_tokens){ids.ids, ids.n, ids.cap};
     return rc;

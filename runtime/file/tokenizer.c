@@ -48,7 +48,7 @@ int tok_tokenize_spans(const qm_tokenizer *t, const char *text, size_t n, const 
             size_t at = span[k].start + a->pos;
             if (at < from) continue; /* inside the one before */
             if ((rc = plain(t, text + from, at - from, flags, &s, ids, e))) goto out;
-            if (tok_ids_put(ids, a->id)) goto nomem;
+            if (qm_ids_put(ids, a->id)) goto nomem;
             from = at + a->len;
         }
     }

@@ -20,6 +20,7 @@ typedef struct {
     uint32_t *ids;
     size_t n, cap;
 } qm_ids; /* grown with realloc; free with qm_ids_free */
+int qm_ids_put(qm_ids *ids, uint32_t id); /* appends; 0, or -1: no memory */
 void qm_ids_free(qm_ids *ids);
 /* Appends the ids of text[0..n), or nothing on failure. Any bytes are accepted: those that are no UTF-8
  * become the tokens of their bytes (tokenizer.c says how), and come back as they were. Up to 1 GiB. */

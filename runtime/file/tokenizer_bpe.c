@@ -3,7 +3,7 @@
 #include "tokenizer_impl.h"
 #include <stdlib.h>
 
-int tok_ids_put(qm_ids *ids, uint32_t id) {
+int qm_ids_put(qm_ids *ids, uint32_t id) {
     if (ids->n == ids->cap) {
         size_t cap = ids->cap ? ids->cap * 2 : 64;
         uint32_t *p = realloc(ids->ids, cap * sizeof *p);
@@ -43,7 +43,7 @@ static int bpe_short(const qm_tokenizer *t, const uint8_t *p, size_t n, qm_ids *
         if (best > 0) pair[best - 1] = tok_merge_find(t, id[best - 1], id[best]);
     }
     for (size_t i = 0; i < n; i++)
-        if (tok_ids_put(ids, id[i])) return QM_ERR_NOMEM;
+        if (qm_ids_put(ids, id[i])) return QM_ERR_NOMEM;
     return 0;
 }
 
@@ -124,6 +124,6 @@ int tok_bpe(const qm_tokenizer *t, const uint8_t *p, size_t n, tok_scratch *s, q
         if (a->prev != END) propose(t, s, a->prev);
     }
     for (uint32_t i = 0; i != END; i = s->sym[i].next)
-        if (tok_ids_put(ids, s->sym[i].id)) return QM_ERR_NOMEM;
+        if (qm_ids_put(ids, s->sym[i].id)) return QM_ERR_NOMEM;
     return 0;
 }

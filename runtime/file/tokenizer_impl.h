@@ -96,7 +96,6 @@ int tok_added_find(const qm_tokenizer *t, const char *text, size_t n, tok_found 
 /* As qm_tokenize; added tokens are those that lie within one of the spans, the leftmost first and the longest there. */
 int tok_tokenize_spans(const qm_tokenizer *t, const char *text, size_t n, const qm_template_span *span, size_t n_spans,
                        int flags, qm_ids *ids, qm_err *e);
-int tok_ids_put(qm_ids *ids, uint32_t id); /* 0, or -1: no memory */
 /* Appends the ids of one piece. 0 or QM_ERR_NOMEM (no message). */
 int tok_bpe(const qm_tokenizer *t, const uint8_t *p, size_t n, tok_scratch *s, qm_ids *ids);
 

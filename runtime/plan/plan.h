@@ -119,6 +119,8 @@ uint64_t qm_plan_scratch_bytes(const qm_place *pl, qm_limits limits);
 /* The number of attention splits for a step at position pos. */
 uint32_t qm_plan_splits(const qm_hparams *hp, qm_limits limits, uint32_t pos);
 
+/* Pages that hold n tokens. */
+static inline uint32_t qm_pages_for(uint64_t n) { return (uint32_t)((n + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS); }
 /* KV pool: per layer K pages then V pages. */
 uint64_t qm_kv_page_bytes(const qm_hparams *hp); /* one page, all kv heads, K or V of one layer */
 uint64_t qm_kv_pool_bytes(const qm_hparams *hp, uint32_t n_pages);
