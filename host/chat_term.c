@@ -25,17 +25,14 @@ static void set_modes(const struct termios *t, const char *codes, size_t n) {
     errno = why;
 }
 
-static void on_end(int sig) { /* SIGTERM, SIGHUP, SIGQUIT: as they would have ended it, the modes apart */
+static void give_back(void) {
     if (held) set_modes(&before, end, sizeof end - 1);
-    qm_abandon_files();
-    signal(sig, SIG_DFL);
-    raise(sig);
 }
 
 static void on_stop(int sig) { /* and SIGCONT, when it comes, is qm_term_continue's */
     sigset_t it;
     int why = errno;
-    if (held) set_modes(&before, end, sizeof end - 1);
+    give_back();
     signal(sig, SIG_DFL);
     sigemptyset(&it);
     sigaddset(&it, sig);
@@ -50,7 +47,6 @@ void qm_term_continue(void) {
 }
 
 void qm_term_open(int fd) {
-    static const int ends[] = {SIGTERM, SIGHUP, SIGQUIT};
     if (tcgetattr(0, &before)) return;
     quiet = before;
     quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
@@ -61,11 +57,7 @@ void qm_term_open(int fd) {
     }
     codes_to = fd;
     held = 1;
-    for (int i = 0; i < 3; i++) {
-        struct sigaction was;
-        if (!sigaction(ends[i], NULL, &was) && was.sa_handler != SIG_IGN) /* nohup: ignored before, ignored now */
-            sigaction(ends[i], &(struct sigaction){.sa_handler = on_end}, NULL);
-    }
+    qm_host_at_end(give_back);
     sigaction(SIGTSTP, &(struct sigaction){.sa_handler = on_stop}, NULL);
     set_modes(&quiet, begin, sizeof begin - 1);
 }
@@ -76,6 +68,6 @@ void qm_term_echo(int on) {
 }
 
 void qm_term_close(void) {
-    if (held) set_modes(&before, end, sizeof end - 1);
+    give_back();
     held = 0;
 }

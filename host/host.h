@@ -48,6 +48,8 @@ int qm_host_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* First of all: descriptors 0 to 2 are open; signals that end the program leave no unfinished file behind. */
 void qm_host_begin(void);
+/* What a signal that ends the program calls first: safe in a handler. */
+void qm_host_at_end(void (*restore)(void));
 /* Where a command that writes the file `path` may report: stdout, or stderr where the file is stdout itself. */
 FILE *qm_host_beside(const char *path);
 

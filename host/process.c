@@ -18,8 +18,12 @@ static void open_standard(void) {
             _exit(QM_EXIT_FAIL);
 }
 
+static void (*at_end)(void);
+void qm_host_at_end(void (*restore)(void)) { at_end = restore; }
+
 /* The handler is gone by now (SA_RESETHAND): raised again, the signal ends the process as it should. */
 static void on_end(int sig) {
+    if (at_end) at_end();
     qm_abandon_files();
     raise(sig);
 }
