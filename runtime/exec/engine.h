@@ -87,8 +87,8 @@ struct qm_engine {
     qm_pages kv;
     qm_plan *plans[QM_MAX_PLANS];
     int n_plans;
-    qm_memory memory;       /* what it takes, by part */
-    qm_device *dev;         /* NULL for ref */
+    qm_memory memory; /* what it takes, by part */
+    qm_device *dev;   /* NULL for ref */
     const qm_executor *exec;
     void *exec_state;
     qm_engine_info info;

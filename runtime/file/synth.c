@@ -99,7 +99,6 @@ static uint32_t n_tensors(const shape *s) { return OUTSIDE + PER_LAYER * s->n_la
 static tensor shape_at(const shape *s, uint32_t i) {
     uint32_t il = (i - 1) / PER_LAYER, q = s->n_head * s->head_dim, kv = s->n_kv_head * s->head_dim;
     uint32_t d = s->n_embd, ff = s->n_ff_exp, ne = s->n_expert, n = s->n_layers;
-    const char *name;
     tensor t;
     if (i == 0) {
         t = matrix(1.0f, d, s->n_vocab, 0);
@@ -113,57 +112,26 @@ static tensor shape_at(const shape *s, uint32_t i) {
         snprintf(t.name, sizeof t.name, last ? "output.weight" : "output_norm.weight");
         return t;
     }
-    switch ((i - 1) % PER_LAYER) {
-    case 0:
-        name = "attn_norm";
-        t = vector(d, 0.15f);
-        break;
-    case 1:
-        name = "attn_q";
-        t = matrix(1.0f, d, q, 0);
-        break;
-    case 2:
-        name = "attn_k";
-        t = matrix(1.0f, d, kv, 0);
-        break;
-    case 3:
-        name = "attn_v";
-        t = matrix(1.0f, d, kv, 0);
-        break;
-    case 4:
-        name = "attn_q_norm";
-        t = vector(s->head_dim, 0.3f);
-        break;
-    case 5:
-        name = "attn_k_norm";
-        t = vector(s->head_dim, 0.3f);
-        break;
-    case 6:
-        name = "attn_output";
-        t = matrix(1.0f, q, d, 0);
-        break;
-    case 7:
-        name = "ffn_norm";
-        t = vector(d, 0.15f);
-        break;
-    case 8:
-        name = "ffn_gate_inp";
-        t = matrix(2.0f, d, ne, 0);
-        break;
-    case 9:
-        name = "ffn_gate_exps";
-        t = matrix(1.4f, d, ff, ne);
-        break;
-    case 10:
-        name = "ffn_up_exps";
-        t = matrix(1.4f, d, ff, ne);
-        break;
-    default:
-        name = "ffn_down_exps";
-        t = matrix(0.5f, ff, d, ne);
-        break;
-    }
-    snprintf(t.name, sizeof t.name, "blk.%u.%s.weight", il, name);
+    const struct {
+        const char *name;
+        tensor t;
+    } layer[PER_LAYER] = {
+        {"attn_norm", vector(d, 0.15f)},
+        {"attn_q", matrix(1.0f, d, q, 0)},
+        {"attn_k", matrix(1.0f, d, kv, 0)},
+        {"attn_v", matrix(1.0f, d, kv, 0)},
+        {"attn_q_norm", vector(s->head_dim, 0.3f)},
+        {"attn_k_norm", vector(s->head_dim, 0.3f)},
+        {"attn_output", matrix(1.0f, q, d, 0)},
+        {"ffn_norm", vector(d, 0.15f)},
+        {"ffn_gate_inp", matrix(2.0f, d, ne, 0)},
+        {"ffn_gate_exps", matrix(1.4f, d, ff, ne)},
+        {"ffn_up_exps", matrix(1.4f, d, ff, ne)},
+        {"ffn_down_exps", matrix(0.5f, ff, d, ne)},
+    };
+    uint32_t k = (i - 1) % PER_LAYER;
+    t = layer[k].t;
+    snprintf(t.name, sizeof t.name, "blk.%u.%s.weight", il, layer[k].name);
     return t;
 }
 

@@ -19,7 +19,7 @@ enum {
 typedef struct {
     uint32_t *ids;
     size_t n, cap;
-} qm_ids; /* grown with realloc; free with qm_ids_free */
+} qm_ids;                                 /* grown with realloc; free with qm_ids_free */
 int qm_ids_put(qm_ids *ids, uint32_t id); /* appends; 0, or -1: no memory */
 void qm_ids_free(qm_ids *ids);
 /* Appends the ids of text[0..n), or nothing on failure. Any bytes are accepted: those that are no UTF-8
