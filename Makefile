@@ -67,8 +67,8 @@ $(B)/libqmoe.so: $(LIB_O)
 COMMIT ?= $(or $(shell git describe --always --dirty --exclude '*' --abbrev=12 2>/dev/null),unknown)
 $(B)/commit.h: FORCE
 	@mkdir -p $(@D); echo '#define QM_COMMIT "$(COMMIT)"' | cmp -s - $@ || echo '#define QM_COMMIT "$(COMMIT)"' > $@
-$(B)/o/runtime/exec/machine.o: $(B)/commit.h
-$(B)/o/runtime/exec/machine.o: DEFS = -include $(B)/commit.h
+$(B)/o/runtime/observe/machine.o: $(B)/commit.h
+$(B)/o/runtime/observe/machine.o: DEFS = -include $(B)/commit.h
 
 $(B)/o/%.o: %.c | $(B)/config.mk
 	@mkdir -p $(@D)

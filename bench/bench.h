@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include "../runtime/device/cuda.h"
 
-/* The machine as every result file names it (runtime/exec/machine.h), and its clocks of this moment. */
+/* The machine as every result file names it (runtime/observe/machine.h), and its clocks of this moment. */
 json_t *qm_bench_machine(qm_device *d);
 /* "sim": the software device, whose times mean nothing. */
 int qm_bench_is_sim(const qm_device *d);

@@ -15,7 +15,7 @@
  * says so (--timed takes the GPU's way there too, to test it). --rows N: of long matrices only N rows, in the geometry of all (default there 4096, 0 = all); the
  * counters per weight are those of the whole matrix but for rounding. --sweep: instead, the streaming ops in every geometry
  * that their kernels take (jobs.h, qm_bench_sweep). */
-#include "../runtime/exec/probe.h"
+#include "../runtime/observe/probe.h"
 #include "../runtime/file/quant.h"
 #include "bench.h"
 #include "gbench.h"

@@ -1,6 +1,6 @@
 /* machine.c: what every bench needs: the machine for its result file, attributes, texts, medians. */
 #include "bench.h"
-#include "../runtime/exec/machine.h"
+#include "../runtime/observe/machine.h"
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -317,7 +317,7 @@
 #define QM_PROBE_SIZE 24
 
 /* ---- stats: what a vector looks like, and a copy of it. Not an op of a model: it looks at what ops have left
- * (runtime/exec/trace.h). One CTA a job; the vector of a job is v[i] = add[i] + sum_s x[s * stride + i], summed
+ * (runtime/observe/trace.h). One CTA a job; the vector of a job is v[i] = add[i] + sum_s x[s * stride + i], summed
  * in f32 by rising s, as rmsnorm does it. mean, std_dev, l2, min and max are over the finite values, the sums
  * behind them in f64; std_dev is that of a population (divided by the number of finite values). Of no finite value:
  * mean NaN, std_dev 0, l2 0, min +inf, max -inf. */

@@ -13,6 +13,9 @@ ROOMS = {
     "runtime/base": [],
     "runtime": ["runtime/base"],  # qmoe.h, the public surface
     "runtime/file": ["contracts", "runtime/base", "runtime/qmoe.h"],
+    "runtime/text": ["contracts", "runtime/base", "runtime/file", "runtime/qmoe.h"],
+    "runtime/convert": ["contracts", "runtime/base", "runtime/file", "runtime/text", "runtime/arch/shape.h",
+                        "runtime/qmoe.h"],
     # What the peers share: quant.h (types, block sizes, the packed layout), and the one way to write a file.
     "runtime/device": ["contracts", "runtime/base", "runtime/qmoe.h", "runtime/file/quant.h", "runtime/file/outfile.h",
                        "runtime/sim/sim.h"],
@@ -20,12 +23,14 @@ ROOMS = {
     "kernels/ref": ["contracts", "runtime/base", "runtime/file/quant.h"],
     "kernels/ptx": ["contracts"],
     "kernels/cu": ["contracts"],
-    "runtime/model": ["runtime/base", "runtime/file", "contracts"],
+    "runtime/arch": ["runtime/base", "runtime/file", "contracts"],
     # kernels.h: the table of what kernels exist. It is data; a plan is made with no device.
-    "runtime/plan": ["contracts", "runtime/base", "runtime/model", "kernels/ref", "runtime/file/quant.h",
+    "runtime/plan": ["contracts", "runtime/base", "runtime/arch", "kernels/ref", "runtime/file/quant.h",
                      "runtime/device/kernels.h"],
-    "runtime/exec": ["contracts", "runtime/base", "runtime/plan", "runtime/model", "runtime/device", "runtime/file",
-                     "kernels/ref", "runtime/qmoe.h"],
+    "runtime/engine": ["contracts", "runtime/base", "runtime/plan", "runtime/arch", "runtime/device", "runtime/file",
+                       "runtime/text", "kernels/ref", "runtime/qmoe.h"],
+    "runtime/observe": ["contracts", "runtime/base", "runtime/plan", "runtime/arch", "runtime/device", "runtime/file",
+                        "runtime/text", "runtime/engine", "kernels/ref", "runtime/qmoe.h"],
     "host": ["runtime/qmoe.h", "runtime/base/json.h"],  # json.h: how unknown bytes become JSON, once for all
 }
 ANYTHING = ("tests", "bench", "tools")  # may include any room; no room includes them

@@ -480,7 +480,7 @@ def fixture(args):
 def tables():
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     made = subprocess.run([sys.executable, os.path.join(ROOT, "tools", "unicode_tables.py")], check=True, capture_output=True, text=True).stdout
-    with open(os.path.join(ROOT, "runtime", "file", "unicode_tables.c")) as f:
+    with open(os.path.join(ROOT, "runtime", "text", "unicode_tables.c")) as f:
         same = f.read() == made
     print("tables:", "the library's" if same else "DIFFER from the library's")
     return 0 if same else 1

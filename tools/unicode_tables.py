@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes runtime/file/unicode_tables.c: python3 tools/unicode_tables.py > runtime/file/unicode_tables.c
+"""Writes runtime/text/unicode_tables.c: python3 tools/unicode_tables.py > runtime/text/unicode_tables.c
 
 The classes (letter, number, space) are asked of the Hugging Face `tokenizers` library itself, one
 code point at a time, because it decides what a piece is; the code points that its NFC knows are

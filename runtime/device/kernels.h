@@ -17,9 +17,9 @@ typedef enum {
     QM_OP_ROUTER,
     QM_OP_SAMPLE_SCAN,
     QM_OP_SAMPLE_DRAW,
-    QM_OP_PROBE, /* no op of a plan: measures memory (runtime/exec/probe.h) */
-    QM_OP_WALK,  /* likewise: walks a run of ops (runtime/exec/walk.h) */
-    QM_OP_STATS, /* likewise: looks at what ops have left (runtime/exec/trace.h) */
+    QM_OP_PROBE, /* no op of a plan: measures memory (runtime/observe/probe.h) */
+    QM_OP_WALK,  /* likewise: walks a run of ops (runtime/engine/walk.h) */
+    QM_OP_STATS, /* likewise: looks at what ops have left (runtime/observe/trace.h) */
     QM_N_OPS
 } qm_op_kind;
 

@@ -7,7 +7,7 @@
 #define QM_PLAN_H
 #include "../../kernels/ref/args.h"
 #include "../device/kernels.h"
-#include "../model/model.h"
+#include "../arch/model.h"
 
 /* ---- regions: weights on the device ---- */
 enum { QM_REGION_SEGMENTS = 3 };

@@ -1,7 +1,7 @@
 /* fuzz_jinja.c: any text as a template, rendered with fixed variables under low limits. It must end, in
  * one of the known ways, and nothing of the data may count as the template's own: every string of the
  * data holds a character that no input may spell (such inputs are left out), and no span may have it. */
-#include "runtime/file/jinja.h"
+#include "runtime/text/jinja.h"
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

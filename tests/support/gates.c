@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "../../runtime/exec/perplexity.h"
+#include "../../runtime/observe/perplexity.h"
 #include "fault.h"
 #include "fixture.h"
 #include "gates.h"

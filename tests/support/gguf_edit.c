@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
-#include "runtime/file/gguf_write.h"
+#include "runtime/convert/gguf_write.h"
 
 enum { MAX_EDITS = 256, MAX_TENSORS = 512 };
 

@@ -187,11 +187,11 @@ def house(root):
     write(root, "runtime/base/err.h", "")
     write(root, "runtime/qmoe.h", '#include "base/err.h"\n')
     write(root, "runtime/plan/plan.h", '#include "../base/err.h"\n')
-    write(root, "runtime/exec/engine.c", '#include "../plan/plan.h"\n')
+    write(root, "runtime/engine/engine.c", '#include "../plan/plan.h"\n')
     write(root, "host/main.c", '#include "runtime/qmoe.h"\n')
     write(root, "kernels/ref/foo.c", "")
     write(root, "kernels/ptx/foo.ptx", '#include "abi.h"\n')
-    write(root, "tests/kernels/check_foo.c", '#include "../../runtime/exec/engine.c"\n')
+    write(root, "tests/kernels/check_foo.c", '#include "../../runtime/engine/engine.c"\n')
 
 
 def layer_faults(*changes):
@@ -205,12 +205,12 @@ def layer_faults(*changes):
 def test_layers():
     assert layer_faults() == [], layer_faults()
     for path, text, word in (
-        ("runtime/plan/plan.h", '#include "../exec/engine.c"\n', "runtime/plan may not include runtime/exec/engine.c"),
+        ("runtime/plan/plan.h", '#include "../engine/engine.c"\n', "runtime/plan may not include runtime/engine/engine.c"),
         ("runtime/base/err.h", ' # include "plan/plan.h"\n', "runtime/base may not include"),
         ("host/main.c", '#include "runtime/plan/plan.h"\n', "host may not include"),
-        ("runtime/exec/x.h", '#include "tests/kernels/check_foo.c"\n', "may not include tests"),
+        ("runtime/engine/x.h", '#include "tests/kernels/check_foo.c"\n', "may not include tests"),
         ("contracts/abi.h", '#include "runtime/qmoe.h"\n', "contracts may not include"),
-        ("runtime/exec/x.h", '#include "nowhere.h"\n', "does not exist"),
+        ("runtime/engine/x.h", '#include "nowhere.h"\n', "does not exist"),
         ("runtime/attic/x.c", "", "is no room"),
         ("host/main.c", "\n" * 901, "901 lines"),
         ("kernels/ref/foo.c", None, "kernels/ref/foo.c is missing"),

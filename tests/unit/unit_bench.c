@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 #include "fixture.h"
-#include "../../runtime/exec/bench.h"
-#include "../../runtime/exec/probe.h"
+#include "../../runtime/observe/bench.h"
+#include "../../runtime/observe/probe.h"
 #include "../../runtime/sim/sim.h"
 
 static int near(double a, double b, double tol) { return fabs(a - b) <= tol; }

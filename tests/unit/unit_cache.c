@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "../../runtime/file/gguf_write.h"
+#include "../../runtime/convert/gguf_write.h"
 #include "fixture.h"
 
 static const char *const executors[] = {"graph", "persistent", "ref"};

@@ -1,7 +1,7 @@
 /* unit_jinja.c: the template engine against what Python's jinja2 rendered (tests/golden/jinja, written by
  * tools/jinja_fixtures.py), its limits, the origin of every byte, and what that means for token ids.
  * QMOE_JINJA_FIXTURES names a further file of cases (tools/jinja_fixtures.py --templates). */
-#include "runtime/file/jinja.h"
+#include "runtime/text/jinja.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,9 +1,9 @@
 /* unit_memory: what a model takes of a device's memory is counted whole and held against what there is before any work,
- * and the context is chosen by it (runtime/exec/memory.c). */
+ * and the context is chosen by it (runtime/engine/memory.c). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "../../runtime/exec/memory.h"
+#include "../../runtime/engine/memory.h"
 #include "fixture.h"
 
 /* A device of its own, for looking at the software device's memory and for taking it away. */

@@ -1,9 +1,9 @@
-/* unit_model.c: what a file says is obeyed or refused by name: every refusal of runtime/model, and what is obeyed without
+/* unit_model.c: what a file says is obeyed or refused by name: every refusal of runtime/arch, and what is obeyed without
  * an oracle (those that have one are in unit_hf). */
 #include "../support/fixture.h"
 #include "../support/gguf_edit.h"
 #include "runtime/base/log.h"
-#include "runtime/model/model.h"
+#include "runtime/arch/model.h"
 #include "runtime/qmoe.h"
 #include <math.h>
 #include <stdio.h>

@@ -15,7 +15,7 @@
 #include "fixtures/nvtx_inject.h"
 #include "fixture.h"
 #include "../../runtime/device/prof.h"
-#include "../../runtime/exec/bench.h"
+#include "../../runtime/observe/bench.h"
 
 static char inject[2304];
 

@@ -5,13 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include "fixture.h"
-#include "../../runtime/exec/trace.h"
-#include "../../runtime/exec/trace_compare.h"
+#include "../../runtime/observe/trace.h"
+#include "../../runtime/observe/trace_compare.h"
 
 /* Bars: per op only rounding and the order of sums differ. */
 static const double OP_COSINE = 0.9999, LOGITS_COSINE = 0.999999;
 
-/* ---- op by op: each reference gets the device's own inputs (runtime/exec/trace_compare.h) ---- */
+/* ---- op by op: each reference gets the device's own inputs (runtime/observe/trace_compare.h) ---- */
 
 /* AC_QW3_MOE_002 on what the device left: n_used weights, each above 0, falling, that sum to 1. */
 static void check_weights_sum(qm_session *s, const qm_plan *p, const qm_op *op) {

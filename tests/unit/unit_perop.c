@@ -7,7 +7,7 @@
 #include <unistd.h>
 #include "fixture.h"
 #include "../../runtime/device/stamp.h"
-#include "../../runtime/exec/perop_out.h"
+#include "../../runtime/observe/perop_out.h"
 #include "../../runtime/sim/sim.h"
 
 /* Two entries; `middle` stands in the second before its return. */

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "../../runtime/base/rng.h"
-#include "../../runtime/exec/perplexity.h"
+#include "../../runtime/observe/perplexity.h"
 #include "fixture.h"
 
 enum {

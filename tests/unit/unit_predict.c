@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "fixture.h"
-#include "../../runtime/exec/predict.h"
+#include "../../runtime/observe/predict.h"
 
 /* Every chip has every fact, a source for each, and figures that can be. */
 static void test_facts(void **state) {

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../../runtime/base/rng.h"
-#include "../../runtime/file/quantize.h"
+#include "../../runtime/convert/quantize.h"
 
 enum { ROWS = 64, COLS = 1024, COUNT = ROWS * COLS };
 static const int types[] = {QM_TYPE_F32,  QM_TYPE_F16,  QM_TYPE_BF16, QM_TYPE_Q8_0,

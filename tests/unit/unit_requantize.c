@@ -14,8 +14,8 @@
 #include "../support/gguf_edit.h"
 #include "../../runtime/base/rng.h"
 #include "../../runtime/file/gguf.h"
-#include "../../runtime/file/mix.h"
-#include "../../runtime/file/quantize.h"
+#include "../../runtime/convert/mix.h"
+#include "../../runtime/convert/quantize.h"
 #include "../../runtime/qmoe.h"
 
 static char dir[256];

@@ -1,8 +1,8 @@
 /* unit_synth.c: synthetic models are readable, reproducible to the byte, and shaped as asked. */
 #include "runtime/file/gguf.h"
 #include "runtime/file/quant.h"
-#include "runtime/file/synth.h"
-#include "runtime/file/tokenizer.h"
+#include "runtime/convert/synth.h"
+#include "runtime/text/tokenizer.h"
 #include "runtime/qmoe.h"
 #include <glob.h>
 #include <math.h>

@@ -2,10 +2,10 @@
  * written by tools/tok_compare.py --fixture), against a direct reading of "merge the lowest rank", and
  * against every way in which a file's vocabulary can be wrong. */
 #include "runtime/base/rng.h"
-#include "runtime/file/chat.h"
-#include "runtime/file/tokenizer.h"
-#include "runtime/file/tokenizer_impl.h"
-#include "runtime/file/unicode.h"
+#include "runtime/text/chat.h"
+#include "runtime/text/tokenizer.h"
+#include "runtime/text/tokenizer_impl.h"
+#include "runtime/text/unicode.h"
 #include "tok_gguf.h"
 #include <jansson.h>
 #include <setjmp.h>

@@ -13,8 +13,8 @@
 #include "../../runtime/base/hash.h"
 #include "../../runtime/device/counters.h"
 #include "../../runtime/device/prof.h"
-#include "../../runtime/exec/trace.h"
-#include "../../runtime/exec/trace_compare.h"
+#include "../../runtime/observe/trace.h"
+#include "../../runtime/observe/trace_compare.h"
 #include "../../runtime/file/npy.h"
 
 static const char *tmp(const char *name) {

@@ -1,4 +1,4 @@
-/* unit_verdict: every check of trace's verdict (runtime/exec/trace_verdict.c) is tripped by a fault, with its words and
+/* unit_verdict: every check of trace's verdict (runtime/observe/trace_verdict.c) is tripped by a fault, with its words and
  * its level, while the others stay as they should; a healthy step trips none. The faults are wrong numbers in the
  * device's copy of the weights, or a wrong argument in the plan. Then the nine faults of fault.h, which the verdict cannot
  * see: a peer's vectors (--compare DIR) show each of them. */
@@ -10,8 +10,8 @@
 #include <jansson.h>
 #include "fault.h"
 #include "fixture.h"
-#include "../../runtime/exec/trace.h"
-#include "../../runtime/exec/trace_compare.h"
+#include "../../runtime/observe/trace.h"
+#include "../../runtime/observe/trace_compare.h"
 
 enum { LAYERS = 4, CHECKS = 7 }; /* of "small"; of a verdict */
 static const char *const check_name[CHECKS] = {"finite", "zero", "std", "growth", "router", "logits", "experts"};

@@ -2,8 +2,8 @@
  * without one plain ChatML, which is what qwen3moe was trained on, and no think block. */
 #include <stdlib.h>
 #include <string.h>
-#include "../file/chat.h"
-#include "../file/unicode.h"
+#include "../text/chat.h"
+#include "../text/unicode.h"
 #include "engine.h"
 
 struct qm_chat_format {

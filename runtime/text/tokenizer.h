@@ -4,7 +4,7 @@
 #define QM_TOKENIZER_H
 #include <stddef.h>
 #include <stdint.h>
-#include "gguf.h"
+#include "../file/gguf.h"
 
 typedef struct qm_tokenizer qm_tokenizer;
 

@@ -7,7 +7,7 @@
 #include "../device/prof.h"
 #include "../device/stamp.h"
 #include "bench.h"
-#include "capture.h"
+#include "../engine/capture.h"
 
 const char *qm_bound_name(qm_bound b) {
     static const char *const names[QM_N_BOUNDS] = {"", "dram", "issue", "l2", "latency"};

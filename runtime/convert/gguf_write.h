@@ -4,7 +4,7 @@
  * Order: keys, then qm_gguf_write_tensor for every tensor, then the data of each tensor in that order. */
 #ifndef QM_GGUF_WRITE_H
 #define QM_GGUF_WRITE_H
-#include "gguf.h"
+#include "../file/gguf.h"
 
 typedef struct qm_gguf_writer qm_gguf_writer;
 

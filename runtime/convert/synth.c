@@ -2,8 +2,8 @@
  * for tests, for speed on the true shape, and for trying the program without a download. Its text is
  * nonsense; its activations stay of order one through all layers, and its routing is spread. */
 #include "mix.h"
-#include "quant.h"
-#include "shape.h"
+#include "../file/quant.h"
+#include "../arch/shape.h"
 #include "synth.h"
 #include "../qmoe.h"
 #include <math.h>

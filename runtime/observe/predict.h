@@ -5,7 +5,7 @@
 #ifndef QM_PREDICT_H
 #define QM_PREDICT_H
 #include "perop.h"
-#include "walk.h"
+#include "../engine/walk.h"
 
 typedef enum { QM_FACT_SPEC, QM_FACT_MEASURED, QM_FACT_ALIKE, QM_FACT_ASSUMED } qm_fact_kind;
 const char *qm_fact_kind_name(qm_fact_kind k);

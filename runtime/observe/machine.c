@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "../base/json.h"
-#include "engine.h"
+#include "../engine/engine.h"
 
 #ifndef QM_COMMIT
 #define QM_COMMIT "unknown" /* the Makefile knows */

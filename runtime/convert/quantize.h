@@ -2,7 +2,7 @@
  * host (one fixed order of f32 operations, no fused multiply-add, no libm beyond exact functions). */
 #ifndef QM_QUANTIZE_H
 #define QM_QUANTIZE_H
-#include "quant.h"
+#include "../file/quant.h"
 
 /* n weights, n % t->qk == 0 (F32, F16, BF16: any n), into blocks at dst. The weights are finite and in range: ask
  * qm_quantize_bad first. */

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "../file/shape.h"
+#include "shape.h"
 #include "arch.h"
 
 enum { REQUIRED = 1, VECTOR = 2, PER_LAYER = 16 /* weights, biases counted */ };

@@ -5,7 +5,7 @@
 #include <string.h>
 #include "../base/rng.h"
 #include "../device/prof.h"
-#include "engine.h"
+#include "../engine/engine.h"
 
 enum { CHUNK = 1 << 20, SMALL = 16 << 20, BLOCK = 256, PASSES = 12 };
 static const uint64_t FULL = 4ull << 30;

@@ -1,7 +1,7 @@
 /* bench.h: measuring from inside: what qmoe.h's bench functions share with tests and other measurements. */
 #ifndef QM_BENCH_H
 #define QM_BENCH_H
-#include "engine.h"
+#include "../engine/engine.h"
 
 /* Makes an empty session one of n tokens (n <= context) without computing them: random ids, and random keys
  * and values in every page of the pool, finite and of magnitude 1/16 to 1. What a step costs depends on how

@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include "../device/prof.h"
 #include "../file/input.h"
-#include "engine.h"
+#include "../engine/engine.h"
 
 double qm_file_cached(const char *path) {
     struct stat st;

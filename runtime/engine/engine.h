@@ -3,8 +3,8 @@
 #define QM_ENGINE_H
 #include "../base/clock.h"
 #include "../device/cuda.h"
-#include "../file/jinja.h"
-#include "../file/tokenizer.h"
+#include "../text/jinja.h"
+#include "../text/tokenizer.h"
 #include "../plan/plan.h"
 #include "../qmoe.h"
 #include "pages.h"

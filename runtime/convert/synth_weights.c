@@ -1,7 +1,7 @@
 /* synth_weights.c: random blocks, written directly in each type's format (quant.h names the formats).
  * Every number is exact arithmetic on seeded integers and single roundings, so that the bytes are the
  * same on every host. */
-#include "quant.h"
+#include "../file/quant.h"
 #include "synth.h"
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /* mix.c: llama.cpp's choice of types for its Q4_K_M and relatives, as far as qwen3moe meets it (its
  * llama-quant.cpp has further rules for other architectures and for models of exactly eight experts). */
 #include "mix.h"
-#include "gguf.h"
-#include "quant.h"
+#include "../file/gguf.h"
+#include "../file/quant.h"
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../device/prof.h"
-#include "../file/chat.h"
+#include "../text/chat.h"
 #include "engine.h"
 
 struct qm_said {

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 #include "../base/text.h"
-#include "../file/shape.h"
+#include "shape.h"
 
 static int is(qm_str s, const char *word) { return s.n == strlen(word) && !memcmp(s.s, word, s.n); }
 

@@ -3,9 +3,9 @@
 #include "../base/json.h"
 #include "../base/units.h"
 #include "../qmoe.h"
-#include "cache.h"
-#include "cuda.h"
-#include "nvrtc.h"
+#include "../device/cache.h"
+#include "../device/cuda.h"
+#include "../device/nvrtc.h"
 #include <dlfcn.h>
 #include <jansson.h>
 #include <stdarg.h>
