@@ -9,6 +9,7 @@
 #include "../qmoe.h"
 #include "pages.h"
 #include "sampling.h"
+#include "inside.h"
 #include "walk.h"
 
 /* An executor: one way to run plans. All calls on one sequence are in order; step only enqueues.
@@ -16,6 +17,20 @@
  *   persistent  the same, but that one kernel node walks a step's ops (walk.h)
  *   ref         the C references on the host (refexec.c) */
 typedef struct qm_seq qm_seq; /* one sequence in an executor's own memory; each executor has its own kind */
+/* A step's launches as one graph, and the records that its persistent kernel walks, if it has one. */
+struct qm_captured {
+    CUgraphExec graph;
+    qm_walk walk; /* n == 0: none */
+};
+/* What an executor lends to inside.h. */
+typedef struct {
+    CUstream (*stream)(qm_engine *g); /* NULL for the host's */
+    qm_bases (*bases)(qm_engine *g, qm_seq *s);
+    int (*run)(qm_engine *g, qm_seq *s, const qm_plan *p, int i, CUstream on, const qm_stamps *stamps, qm_err *e);
+    int (*put)(qm_engine *g, uint64_t dst, const void *src, uint64_t bytes, qm_err *e);
+    /* NULL where no kernels run. out is zeroed; the caller gives it back, after an error too. */
+    int (*capture)(qm_engine *g, qm_seq *s, const qm_plan *p, const qm_stamps *stamps, qm_captured *out, qm_err *e);
+} qm_inside_means;
 typedef struct qm_executor {
     const char *name;
     /* Loads the weights, makes room for KV pool and scratch. g->place, g->limits are set. */
@@ -40,22 +55,9 @@ typedef struct qm_executor {
     int (*result)(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e);
     /* Logits of the sequence's last enqueued step that had any, [n_vocab]. Waits. */
     int (*logits)(qm_engine *g, qm_seq *s, float *out, qm_err *e);
+    const qm_inside_means *inside;
 } qm_executor;
 extern const qm_executor qm_executor_graph, qm_executor_persistent, qm_executor_ref;
-
-/* For looking inside a step (tests, tracing): one op of a plan on the device, enqueued; the device
- * address behind a reference; the host bases of a ref sequence. */
-int qm_graph_launch_op(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_err *e);
-int qm_graph_launch_op_on(qm_engine *g, qm_seq *s, const qm_plan *p, int i, CUstream st, qm_err *e);
-/* The executor persistent's walk of a plan, for measuring: the caller closes it (qm_walk_close). */
-int qm_graph_walk_open(qm_engine *g, qm_seq *s, const qm_plan *p, qm_walk *w, qm_err *e);
-int qm_graph_walk_launch(qm_engine *g, const qm_walk *w, CUdeviceptr stamps, CUstream st, qm_err *e);
-CUdeviceptr qm_graph_address(qm_engine *g, qm_seq *s, const qm_plan *p, qm_ref r);
-void qm_graph_args(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_op_args *out); /* with real addresses */
-CUstream qm_graph_stream(qm_engine *g);
-/* bytes at src to dst, in that stream's order; src may go when this returns. */
-int qm_graph_put(qm_engine *g, CUdeviceptr dst, const void *src, uint64_t bytes, qm_err *e);
-qm_bases qm_ref_bases(qm_engine *g, qm_seq *s);
 
 /* Steps that may be enqueued before the first of them has been looked at: enough that the device
  * never waits for the host, few enough that little is thrown away when the text ends. */

@@ -25,8 +25,7 @@ struct qm_seq {
     qm_seq_layout layout;
     uint32_t pos; /* the next step's */
     const qm_plan *plan[QM_MAX_PLANS];
-    CUgraphExec graph[QM_MAX_PLANS]; /* captured from plan[i] */
-    qm_walk walk[QM_MAX_PLANS];      /* persistent: its ops as records */
+    qm_captured graph[QM_MAX_PLANS]; /* of plan[i] */
     int n_graphs;
     qm_result *ring;    /* [QM_RESULT_RING], pinned: the device writes it */
     CUdeviceptr d_ring; /* the same, as the device sees it */
@@ -143,8 +142,8 @@ static void graph_seq_close(qm_engine *g, qm_seq *s) {
     qm_cuda *cu = &g->dev->cu;
     cu->StreamSynchronize(x->stream);
     for (int i = 0; i < QM_MAX_PLANS; i++) {
-        if (s->graph[i]) cu->GraphExecDestroy(s->graph[i]);
-        qm_walk_close(&s->walk[i], g->dev);
+        if (s->graph[i].graph) cu->GraphExecDestroy(s->graph[i].graph);
+        qm_walk_close(&s->graph[i].walk, g->dev);
     }
     for (int i = 0; i < QM_RESULT_RING; i++)
         if (s->done[i]) cu->EventDestroy(s->done[i]);
@@ -174,20 +173,21 @@ out:
     return rc;
 }
 
-int qm_graph_put(qm_engine *g, CUdeviceptr dst, const void *src, uint64_t bytes, qm_err *e) {
+/* bytes at src to dst, in the stream's order; src may go when this returns. */
+static int put(qm_engine *g, uint64_t dst, const void *src, uint64_t bytes, qm_err *e) {
     return qm_uploader_copy(((device_state *)g->exec_state)->put, dst, src, bytes, e);
 }
 
 static int graph_put_tokens(qm_engine *g, qm_seq *s, uint32_t pos, const uint32_t *ids, uint32_t n, qm_err *e) {
-    return qm_graph_put(g, s->block + s->layout.tokens_off + 4ull * pos, ids, 4ull * n, e);
+    return put(g, s->block + s->layout.tokens_off + 4ull * pos, ids, 4ull * n, e);
 }
 
 static int graph_put_pages(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *pages, uint32_t n, qm_err *e) {
-    return qm_graph_put(g, s->block + s->layout.table_off + 4ull * i, pages, 4ull * n, e);
+    return put(g, s->block + s->layout.table_off + 4ull * i, pages, 4ull * n, e);
 }
 
 static int graph_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm_err *e) {
-    return qm_graph_put(g, s->block + s->layout.state_off + QM_STATE_MODE, w, qm_sample_words_bytes(w), e);
+    return put(g, s->block + s->layout.state_off + QM_STATE_MODE, w, qm_sample_words_bytes(w), e);
 }
 
 /* One word, in stream order, with no host buffer that must stay alive. */
@@ -207,7 +207,8 @@ static int graph_set_pos(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
     return rc ? rc : put_word(g, s->block + s->layout.state_off + QM_STATE_FLAGS, 0, e);
 }
 
-static qm_bases bases_of(const device_state *x, const qm_seq *s) {
+static qm_bases bases_of(qm_engine *g, qm_seq *s) {
+    const device_state *x = g->exec_state;
     qm_bases b = {{0}};
     b.base[QM_SPACE_REGION] = x->weights;
     b.base[QM_SPACE_SCRATCH] = x->scratch;
@@ -218,43 +219,20 @@ static qm_bases bases_of(const device_state *x, const qm_seq *s) {
     return b;
 }
 
-int qm_graph_launch_op_on(qm_engine *g, qm_seq *s, const qm_plan *p, int i, CUstream st, qm_err *e) {
+static CUstream stream_of(qm_engine *g) { return ((device_state *)g->exec_state)->stream; }
+
+static int run_op(qm_engine *g, qm_seq *s, const qm_plan *p, int i, CUstream st, const qm_stamps *stamps, qm_err *e) {
     device_state *x = g->exec_state;
     const qm_op *op = &p->ops[i];
-    qm_bases b = bases_of(x, s);
+    qm_bases b = bases_of(g, s);
     qm_op_args args;
     qm_op_resolve(p, op, &b, &args);
     QM_PROF_SCOPE(QM_PROF_OP, op->slot);
-    int rc = qm_kernels_launch(x->kernels, op->kernel, op->grid, op->block, op->shared, &args, st, e);
+    int rc = stamps ? qm_stamped_launch(stamps->kernels, op->kernel, op->grid, op->block, op->shared, &args,
+                                        stamps->at + (uint64_t)i * QM_STAMP_BYTES, st, e)
+                    : qm_kernels_launch(x->kernels, op->kernel, op->grid, op->block, op->shared, &args, st, e);
     if (rc) qm_err_prefix(e, "layer %d, %s", op->layer, op->slot);
     return rc;
-}
-
-int qm_graph_launch_op(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_err *e) {
-    return qm_graph_launch_op_on(g, s, p, i, qm_graph_stream(g), e);
-}
-
-CUdeviceptr qm_graph_address(qm_engine *g, qm_seq *s, const qm_plan *p, qm_ref r) {
-    qm_bases b = bases_of(g->exec_state, s);
-    return qm_ref_resolve(p, r, &b);
-}
-
-void qm_graph_args(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_op_args *out) {
-    qm_bases b = bases_of(g->exec_state, s);
-    qm_op_resolve(p, &p->ops[i], &b, out);
-}
-
-CUstream qm_graph_stream(qm_engine *g) { return ((device_state *)g->exec_state)->stream; }
-
-int qm_graph_walk_open(qm_engine *g, qm_seq *s, const qm_plan *p, qm_walk *w, qm_err *e) {
-    qm_bases b = bases_of(g->exec_state, s);
-    const device_state *x = g->exec_state;
-    return qm_walk_open(w, x->put, g->dev, x->kernels, p, &b, e);
-}
-
-int qm_graph_walk_launch(qm_engine *g, const qm_walk *w, CUdeviceptr stamps, CUstream st, qm_err *e) {
-    const device_state *x = g->exec_state;
-    return qm_walk_launch(w, x->kernels, x->arrived, stamps, st, e);
 }
 
 typedef struct {
@@ -262,21 +240,26 @@ typedef struct {
     qm_seq *s;
     const qm_plan *p;
     const qm_walk *walk;
+    const qm_stamps *stamps;
 } captured;
 
 static int launch_captured(void *user, int i, CUstream st, qm_err *e) {
     const captured *c = user;
-    if (c->walk->n && i == c->walk->first) return qm_graph_walk_launch(c->g, c->walk, 0, st, e);
-    return qm_graph_launch_op_on(c->g, c->s, c->p, i, st, e);
+    const device_state *x = c->g->exec_state;
+    const CUdeviceptr at = c->stamps ? c->stamps->at + (uint64_t)i * QM_STAMP_BYTES : 0;
+    if (c->walk->n && i == c->walk->first) return qm_walk_launch(c->walk, x->kernels, x->arrived, at, st, e);
+    return run_op(c->g, c->s, c->p, i, st, c->stamps, e);
 }
 
-static int capture(qm_engine *g, qm_seq *s, const qm_plan *p, qm_walk *w, CUgraphExec *out, qm_err *e) {
+static int capture(qm_engine *g, qm_seq *s, const qm_plan *p, const qm_stamps *stamps, qm_captured *out, qm_err *e) {
     device_state *x = g->exec_state;
     int rc = 0;
-    captured c = {g, s, p, w};
+    captured c = {g, s, p, &out->walk, stamps};
+    qm_bases b = bases_of(g, s);
     QM_PROF_SCOPE(QM_PROF_LOAD, "capture");
-    if (g->exec == &qm_executor_persistent && (rc = qm_graph_walk_open(g, s, p, w, e))) return rc;
-    return qm_capture_plan(g->dev, x->stream, p, w, launch_captured, &c, out, e);
+    if (g->exec == &qm_executor_persistent && (rc = qm_walk_open(&out->walk, x->put, g->dev, x->kernels, p, &b, e)))
+        return rc;
+    return qm_capture_plan(g->dev, x->stream, p, &out->walk, launch_captured, &c, &out->graph, e);
 }
 
 static int find(const qm_seq *s, const qm_plan *p) {
@@ -292,8 +275,8 @@ static int graph_prepare(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
     if (i < s->n_graphs) return 0;
     if (i == QM_MAX_PLANS) return qm_fail(e, QM_ERR_LIMIT, "executor: more than %d plans", QM_MAX_PLANS);
     s->plan[s->n_graphs++] = p;
-    if ((rc = capture(g, s, p, &s->walk[i], &s->graph[i], e))) return rc;
-    QM_CU_TRY(d, GraphUpload(s->graph[i], x->stream));
+    if ((rc = capture(g, s, p, NULL, &s->graph[i], e))) return rc;
+    QM_CU_TRY(d, GraphUpload(s->graph[i].graph, x->stream));
 out:
     return rc;
 }
@@ -305,7 +288,7 @@ static int graph_step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
     int i = find(s, p), rc = 0;
     if (i == s->n_graphs)
         return qm_fail(e, QM_ERR_ARG, "executor: a step of %u splits was not prepared", p->shape.n_splits);
-    QM_CU_TRY(d, GraphLaunch(s->graph[i], x->stream));
+    QM_CU_TRY(d, GraphLaunch(s->graph[i].graph, x->stream));
     QM_CU_TRY(d, EventRecord(s->done[s->pos % QM_RESULT_RING], x->stream));
     s->pos++;
 out:
@@ -335,10 +318,12 @@ out:
     return rc;
 }
 
-#define EXECUTOR(name)                                                                                              \
-    {                                                                                                               \
-        name, graph_open, graph_close, graph_seq_open, graph_seq_close, graph_prepare, graph_put_tokens,            \
-            graph_put_pages, graph_set_pos, graph_put_sampling, graph_step, graph_wait, graph_result, graph_logits, \
+static const qm_inside_means inside = {stream_of, bases_of, run_op, put, capture};
+#define EXECUTOR(name)                                                                                               \
+    {                                                                                                                \
+        name, graph_open, graph_close, graph_seq_open, graph_seq_close, graph_prepare, graph_put_tokens,             \
+            graph_put_pages, graph_set_pos, graph_put_sampling, graph_step, graph_wait, graph_result, graph_logits,  \
+            &inside                                                                                                  \
     }
 const qm_executor qm_executor_graph = EXECUTOR("graph");
 /* The same, but that a step's ops are walked by one resident kernel (walk.h). */

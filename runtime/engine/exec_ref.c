@@ -88,7 +88,7 @@ static int ref_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_words *w, q
     return 0;
 }
 
-qm_bases qm_ref_bases(qm_engine *g, qm_seq *s) {
+static qm_bases bases_of(qm_engine *g, qm_seq *s) {
     const host_state *x = g->exec_state;
     qm_bases b = {{0}};
     b.base[QM_SPACE_SCRATCH] = (uint64_t)(uintptr_t)x->scratch;
@@ -105,7 +105,7 @@ static int ref_prepare(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
 }
 
 static int ref_step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
-    qm_bases b = qm_ref_bases(g, s);
+    qm_bases b = bases_of(g, s);
     int rc = qm_run_ref(p, &b, e);
     return rc ? rc : qm_gguf_whole(g->gguf, e); /* weights are read from the file at every step */
 }
@@ -126,7 +126,21 @@ static int ref_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {
     return 0;
 }
 
+static int run_op(qm_engine *g, qm_seq *s, const qm_plan *p, int i, CUstream on, const qm_stamps *stamps, qm_err *e) {
+    if (on || stamps) return qm_fail(e, QM_ERR_UNSUPPORTED, "the executor ref runs no kernels");
+    qm_bases b = bases_of(g, s);
+    return qm_run_ref_op(p, i, &b, e);
+}
+
+static int put(qm_engine *g, uint64_t dst, const void *src, uint64_t bytes, qm_err *e) {
+    (void)g, (void)e;
+    memcpy((void *)(uintptr_t)dst, src, bytes);
+    return 0;
+}
+
+static const qm_inside_means inside = {.bases = bases_of, .run = run_op, .put = put};
 const qm_executor qm_executor_ref = {
     "ref",         ref_open,    ref_close,        ref_seq_open, ref_seq_close, ref_prepare, ref_put_tokens,
     ref_put_pages, ref_set_pos, ref_put_sampling, ref_step,     ref_wait,      ref_result,  ref_logits,
+    &inside,
 };

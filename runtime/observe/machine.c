@@ -7,7 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 #include "../base/json.h"
-#include "../engine/engine.h"
+#include "../device/counters.h"
+#include "../engine/inside.h"
 
 #ifndef QM_COMMIT
 #define QM_COMMIT "unknown" /* the Makefile knows */
@@ -67,7 +68,7 @@ void qm_machine_of(qm_device *d, qm_machine *m) {
     snprintf(m->commit, sizeof m->commit, "%s", QM_COMMIT);
     snprintf(m->device, sizeof m->device, "%s", d ? d->spec : "host");
     snprintf(m->device_name, sizeof m->device_name, "%s", d ? d->name : "C reference");
-    m->simulated = !d || !strcmp(d->spec, "sim");
+    m->simulated = !d || qm_counters_here(d);
     if (!d) return;
     m->cc = (uint32_t)(10 * d->cc_major + d->cc_minor);
     m->n_sm = (uint32_t)d->n_sm;
@@ -81,7 +82,7 @@ void qm_machine_of(qm_device *d, qm_machine *m) {
     m->l2_bytes = attribute(d, CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE);
 }
 
-void qm_engine_machine(const qm_engine *g, qm_machine *m) { qm_machine_of(g->dev, m); }
+void qm_engine_machine(const qm_engine *g, qm_machine *m) { qm_machine_of(qm_inside_device(g), m); }
 
 static json_t *number(uint64_t v) { return v ? json_integer((json_int_t)v) : json_null(); }
 static json_t *text(const char *s) { return *s ? qm_json_str(s) : json_null(); }

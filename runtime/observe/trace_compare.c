@@ -7,8 +7,8 @@
 #include "../base/units.h"
 #include "../file/quant.h"
 
-struct qm_twin {
-    qm_session *s;
+struct qm_mirror {
+    const qm_inside *x;
     unsigned char *scratch, *seq, *rope;
     unsigned char *kv;  /* K and V pools of one layer */
     unsigned char *got; /* scratch as the device has it after an op */
@@ -21,7 +21,7 @@ struct qm_twin {
 /* ---- two vectors ---- */
 void qm_difference_of(qm_difference *d, const float *a, const float *b, uint32_t n) {
     double ab = 0, aa = 0, bb = 0, dd = 0, most = -1;
-    int odd = 0; /* non-finite and not alike */
+    int strange = 0; /* non-finite and not alike */
     d->n = n;
     d->worst = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -29,21 +29,21 @@ void qm_difference_of(qm_difference *d, const float *a, const float *b, uint32_t
         if (!isfinite(x) || !isfinite(y)) {
             int alike = (isnan(x) && isnan(y)) || x == y;
             if (alike) continue;
-            if (!odd) d->worst = i;
-            odd = 1;
+            if (!strange) d->worst = i;
+            strange = 1;
             continue;
         }
         ab += x * y;
         aa += x * x;
         bb += y * y;
         dd += off * off;
-        if (off > most && !odd) {
+        if (off > most && !strange) {
             most = off;
             d->worst = i;
         }
     }
-    d->cosine = odd ? 0 : aa == 0 && bb == 0 ? 1 : aa == 0 || bb == 0 ? 0 : ab / sqrt(aa * bb);
-    d->rel_l2 = odd ? INFINITY : bb == 0 ? (dd == 0 ? 0 : INFINITY) : sqrt(dd / bb);
+    d->cosine = strange ? 0 : aa == 0 && bb == 0 ? 1 : aa == 0 || bb == 0 ? 0 : ab / sqrt(aa * bb);
+    d->rel_l2 = strange ? INFINITY : bb == 0 ? (dd == 0 ? 0 : INFINITY) : sqrt(dd / bb);
     d->got = n ? a[d->worst] : 0;
     d->want = n ? b[d->worst] : 0;
 }
@@ -67,35 +67,35 @@ static void keep_worst(qm_difference *d, const qm_difference *x, const char *ten
 }
 
 /* ---- memory ---- */
-int qm_twin_open(qm_twin **out, qm_session *s, qm_err *e) {
-    qm_engine *g = s->g;
+int qm_mirror_open(qm_mirror **out, const qm_inside *x, qm_err *e) {
+    const qm_plan *p = x->plan;
+    const qm_hparams *hp = &p->place->model->hp;
+    const uint64_t scratch = p->scratch_bytes;
     *out = NULL;
-    if (g->exec == &qm_executor_ref)
+    if (!x->dev)
         return qm_fail(e, QM_ERR_UNSUPPORTED, "compare: the executor %s runs no kernels that could depart",
-                       g->exec->name);
-    qm_twin *t = calloc(1, sizeof *t);
+                       qm_inside_executor(x->g));
+    qm_mirror *t = calloc(1, sizeof *t);
     if (!t) return qm_fail(e, QM_ERR_NOMEM, "compare: out of memory");
-    const qm_hparams *hp = &g->model->hp;
-    qm_seq_layout l = qm_seq_layout_of(hp, g->limits);
-    t->s = s;
-    t->kv_layer_bytes = 2 * qm_kv_page_bytes(hp) * g->limits.n_pages;
-    t->n_floats = g->memory.scratch / 4; /* no vector is longer than all of scratch */
-    t->scratch = calloc(1, g->memory.scratch);
-    t->got = calloc(1, g->memory.scratch);
-    t->seq = calloc(1, l.bytes);
-    t->got_seq = calloc(1, l.bytes);
+    t->x = x;
+    t->kv_layer_bytes = 2 * qm_kv_page_bytes(hp) * p->limits.n_pages;
+    t->n_floats = scratch / 4; /* no vector is longer than all of scratch */
+    t->scratch = calloc(1, scratch);
+    t->got = calloc(1, scratch);
+    t->seq = calloc(1, p->seq.bytes);
+    t->got_seq = calloc(1, p->seq.bytes);
     t->kv = calloc(1, t->kv_layer_bytes);
     t->got_kv = calloc(1, t->kv_layer_bytes);
-    t->rope = malloc(qm_rope_bytes(hp, g->limits.n_ctx));
+    t->rope = malloc(qm_rope_bytes(hp, p->limits.n_ctx));
     t->a = malloc(4 * t->n_floats);
     t->b = malloc(4 * t->n_floats);
     if (!t->scratch || !t->got || !t->seq || !t->got_seq || !t->kv || !t->got_kv || !t->rope || !t->a || !t->b) {
-        qm_twin_close(t);
+        qm_mirror_close(t);
         return qm_fail(e, QM_ERR_NOMEM,
                        "compare: %.2f GiB of host memory for a mirror of a layer's cache are not to be had",
                        2 * qm_gib((double)t->kv_layer_bytes));
     }
-    qm_rope_fill((float *)(void *)t->rope, hp, g->limits.n_ctx);
+    qm_rope_fill((float *)(void *)t->rope, hp, p->limits.n_ctx);
     t->host.base[QM_SPACE_SCRATCH] = (uint64_t)(uintptr_t)t->scratch;
     t->host.base[QM_SPACE_SEQ] = (uint64_t)(uintptr_t)t->seq;
     t->host.base[QM_SPACE_ROPE] = (uint64_t)(uintptr_t)t->rope;
@@ -103,7 +103,7 @@ int qm_twin_open(qm_twin **out, qm_session *s, qm_err *e) {
     return 0;
 }
 
-void qm_twin_close(qm_twin *t) {
+void qm_mirror_close(qm_mirror *t) {
     if (!t) return;
     free(t->scratch);
     free(t->got);
@@ -117,16 +117,6 @@ void qm_twin_close(qm_twin *t) {
     free(t);
 }
 
-static int download(qm_twin *t, const qm_plan *p, void *to, qm_ref from, uint64_t n, qm_err *e) {
-    qm_engine *g = t->s->g;
-    qm_device *d = g->dev;
-    int rc = 0;
-    QM_CU_TRY(d, StreamSynchronize(qm_graph_stream(g)));
-    QM_CU_TRY(d, MemcpyDtoH(to, qm_graph_address(g, t->s->seq, p, from), n));
-out:
-    return rc;
-}
-
 /* ---- what an op leaves ---- */
 static void sum_parts(float *y, const unsigned char *base, uint32_t n, uint32_t parts) {
     const float *f = (const float *)(const void *)base;
@@ -138,14 +128,14 @@ static void sum_parts(float *y, const unsigned char *base, uint32_t n, uint32_t 
 }
 
 /* The two sides of a vector: the device's, and the reference's. */
-static const unsigned char *got(const qm_twin *t, qm_ref r) {
+static const unsigned char *got(const qm_mirror *t, qm_ref r) {
     return (QM_REF_SPACE(r) == QM_SPACE_SEQ ? t->got_seq : t->got) + QM_REF_VALUE(r);
 }
-static const unsigned char *want(const qm_twin *t, qm_ref r) {
+static const unsigned char *want(const qm_mirror *t, qm_ref r) {
     return (QM_REF_SPACE(r) == QM_SPACE_SEQ ? t->seq : t->scratch) + QM_REF_VALUE(r);
 }
 
-static void compare_f32(qm_twin *t, qm_ref r, uint32_t n, uint32_t parts, const char *tensor, qm_difference *d) {
+static void compare_f32(qm_mirror *t, qm_ref r, uint32_t n, uint32_t parts, const char *tensor, qm_difference *d) {
     qm_difference x;
     if (!r) return;
     sum_parts(t->a, got(t, r), n, parts);
@@ -154,7 +144,7 @@ static void compare_f32(qm_twin *t, qm_ref r, uint32_t n, uint32_t parts, const 
     keep_worst(d, &x, tensor);
 }
 
-static void compare_q16a(qm_twin *t, qm_ref r, uint32_t n_vec, uint32_t n, qm_difference *d) {
+static void compare_q16a(qm_mirror *t, qm_ref r, uint32_t n_vec, uint32_t n, qm_difference *d) {
     qm_difference x;
     if (!r) return;
     for (uint32_t v = 0; v < n_vec; v++) {
@@ -192,9 +182,12 @@ static void cache_row(float *to, const unsigned char *pool, const qm_hparams *hp
     }
 }
 
-static void compare_cache(qm_twin *t, const qm_plan *p, uint32_t pos, qm_difference *d) {
+static void compare_cache(qm_mirror *t, qm_difference *d) {
+    const qm_plan *p = t->x->plan;
     const qm_hparams *hp = &p->place->model->hp;
-    uint32_t page = t->s->pages[pos / QM_PAGE_TOKENS], n = hp->n_kv * hp->head_dim;
+    const uint32_t pos = t->x->pos, n = hp->n_kv * hp->head_dim;
+    uint32_t page;
+    memcpy(&page, t->seq + p->seq.table_off + 4ull * (pos / QM_PAGE_TOKENS), 4);
     for (int v = 0; v < 2; v++) {
         qm_difference x;
         uint64_t off = v ? t->kv_layer_bytes / 2 : 0;
@@ -205,7 +198,7 @@ static void compare_cache(qm_twin *t, const qm_plan *p, uint32_t pos, qm_differe
     }
 }
 
-static void compare_all(qm_twin *t, const qm_plan *p, const qm_op *op, uint32_t pos, qm_difference *d) {
+static void compare_all(qm_mirror *t, const qm_op *op, qm_difference *d) {
     const qm_op_args *a = &op->args;
     if (op->out_kind == QM_OUT_F32) compare_f32(t, op->out, op->out_n, op->out_parts, "output", d);
     switch (op->kind) {
@@ -217,36 +210,36 @@ static void compare_all(qm_twin *t, const qm_plan *p, const qm_op *op, uint32_t 
     case QM_OP_MOE_UP: compare_q16a(t, a->moe_up.hq, op->grid[1], a->moe_up.n_ff, d); break;
     case QM_OP_SWIGLU: compare_q16a(t, a->swiglu.hq, a->swiglu.k, a->swiglu.n, d); break;
     case QM_OP_ROUTER: compare_words(got(t, a->router.ids), want(t, a->router.ids), a->router.n_used, "ids", d); break;
-    case QM_OP_QKROPE: compare_cache(t, p, pos, d); break;
+    case QM_OP_QKROPE: compare_cache(t, d); break;
     default: break;
     }
     /* whoever chooses the next token, the sequence's tokens must be the same on both sides */
-    uint64_t next = p->seq.tokens_off + 4ull * (pos + 1);
+    uint64_t next = t->x->plan->seq.tokens_off + 4ull * (t->x->pos + 1);
     compare_words(t->got_seq + next, t->seq + next, 1, "token", d);
 }
 
-static int fetch(qm_twin *t, const qm_plan *p, const qm_op *op, unsigned char *scratch, unsigned char *seq,
-                 unsigned char *kv, qm_err *e) {
-    qm_engine *g = t->s->g;
-    int rc = download(t, p, scratch, QM_REF(QM_SPACE_SCRATCH, 0), g->memory.scratch, e);
-    if (!rc) rc = download(t, p, seq, QM_REF(QM_SPACE_SEQ, 0), qm_seq_layout_of(&g->model->hp, g->limits).bytes, e);
+static int fetch(qm_mirror *t, const qm_op *op, unsigned char *scratch, unsigned char *seq, unsigned char *kv,
+                 qm_err *e) {
+    const qm_plan *p = t->x->plan;
+    int rc = qm_inside_read(t->x, QM_REF(QM_SPACE_SCRATCH, 0), scratch, p->scratch_bytes, e);
+    if (!rc) rc = qm_inside_read(t->x, QM_REF(QM_SPACE_SEQ, 0), seq, p->seq.bytes, e);
     if (!rc && kv) {
         uint64_t off = t->kv_layer_bytes * (uint32_t)op->layer;
         t->host.base[QM_SPACE_KV] = (uint64_t)(uintptr_t)t->kv - off; /* the mirror holds this layer alone */
-        rc = download(t, p, kv, QM_REF(QM_SPACE_KV, off), t->kv_layer_bytes, e);
+        rc = qm_inside_read(t->x, QM_REF(QM_SPACE_KV, off), kv, t->kv_layer_bytes, e);
     }
     return rc;
 }
 
-int qm_twin_op(qm_twin *t, const qm_plan *p, uint32_t pos, int i, int compare, qm_difference *d, qm_err *e) {
+int qm_mirror_op(qm_mirror *t, int i, int compare, qm_difference *d, qm_err *e) {
+    const qm_plan *p = t->x->plan;
     const qm_op *op = &p->ops[i];
     int cache = op->kind == QM_OP_ATTN || op->kind == QM_OP_QKROPE, rc = 0;
     *d = (qm_difference){.op = i, .layer = op->layer, .slot = op->slot, .cosine = 1};
-    if (compare && (rc = fetch(t, p, op, t->scratch, t->seq, cache ? t->kv : NULL, e))) return rc;
+    if (compare && (rc = fetch(t, op, t->scratch, t->seq, cache ? t->kv : NULL, e))) return rc;
     if (compare && (rc = qm_run_ref_op(p, i, &t->host, e))) return rc;
-    if ((rc = qm_graph_launch_op(t->s->g, t->s->seq, p, i, e))) return rc;
-    if (!compare) return 0;
-    rc = fetch(t, p, op, t->got, t->got_seq, cache ? t->got_kv : NULL, e);
-    if (!rc) compare_all(t, p, op, pos, d);
+    if ((rc = qm_inside_run(t->x, i, NULL, NULL, e)) || !compare) return rc;
+    rc = fetch(t, op, t->got, t->got_seq, cache ? t->got_kv : NULL, e);
+    if (!rc) compare_all(t, op, d);
     return rc;
 }

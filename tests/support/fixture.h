@@ -19,6 +19,8 @@ void fix_ok(int rc, const qm_err *e);
 qm_engine *fix_engine(const char *kind, const char *executor);
 /* n token ids from a seed, none of them control tokens. */
 void fix_prompt(const qm_engine *g, uint32_t *ids, size_t n, uint64_t seed);
+/* The address behind a reference of one of the engine's plans, for a session. */
+uint64_t fix_address(qm_session *s, const qm_plan *p, qm_ref r);
 /* A qm_write_fn that appends to a fix_text, whose s ends in a NUL and is the caller's to free. */
 typedef struct {
     char *s;

@@ -1,4 +1,4 @@
-/* predict_run.c: the plan of a step for any number of multiprocessors, its ops run over zeros on the
+/* predict_count.c: the plan of a step for any number of multiprocessors, its ops run over zeros on the
  * software device and counted. An op's counts depend on its kernel, launch and shape, not on what the
  * weights are: ops that differ in layer alone are run once. */
 #include <stdio.h>
@@ -17,14 +17,14 @@ struct qm_predictor {
     qm_device *dev;
     qm_kernels *kernels;
     qm_plan *plans[MAX_STEPS];
-    qm_perop *steps[MAX_STEPS];
+    qm_op_records *steps[MAX_STEPS];
     int n;
 };
 
 void qm_predictor_close(qm_predictor *p) {
     if (!p) return;
     for (int i = 0; i < p->n; i++) {
-        qm_perop_free(p->steps[i]);
+        qm_op_records_free(p->steps[i]);
         qm_plan_free(p->plans[i]);
     }
     qm_kernels_close(p->kernels);
@@ -163,14 +163,14 @@ static int alike(const qm_op *a, const qm_op *b) {
 }
 
 /* The counts of an op like op, among the first n of a step. Attention's work depends on the depth as well. */
-static const qm_counters *seen(const qm_perop *in, int n, const qm_op *op, uint32_t depth) {
+static const qm_counters *seen(const qm_op_records *in, int n, const qm_op *op, uint32_t depth) {
     if (op->kind == QM_OP_ATTN && in->depth != depth) return NULL;
     for (int i = 0; i < n; i++)
         if (alike(in->op[i].op, op)) return &in->op[i].count;
     return NULL;
 }
 
-static int count_step(qm_predictor *p, qm_perop *r, qm_err *e) {
+static int count_step(qm_predictor *p, qm_op_records *r, qm_err *e) {
     stage s;
     int rc = stage_open(&s, p->dev, r->plan, r->depth, e);
     if (!rc && !(rc = qm_counters_begin(p->dev, e))) {
@@ -189,7 +189,8 @@ static int count_step(qm_predictor *p, qm_perop *r, qm_err *e) {
     return rc;
 }
 
-int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, int walked, const qm_perop **out, qm_err *e) {
+int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, int persistent, const qm_op_records **out,
+                      qm_err *e) {
     const qm_hparams *hp = &p->model->hp;
     *out = NULL;
     if (depth >= hp->n_ctx_train)
@@ -203,18 +204,18 @@ int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, int wal
                         .prefetch_bytes = qm_prefetch_bytes(c->bandwidth.v, (uint64_t)c->l2.v)};
     qm_shape shape = {1, qm_plan_splits(hp, limits, depth)};
     qm_plan *plan = NULL;
-    qm_perop *r = NULL;
-    qm_walk walk = {0};
+    qm_op_records *r = NULL;
+    qm_op_range resident;
     int rc = qm_plan_build(&plan, p->place, shape, limits, e);
-    if (!rc && walked) rc = qm_walk_range(&walk, plan, e);
-    if (!rc) rc = qm_perop_new(&r, plan, depth, e);
+    if (!rc && persistent) rc = qm_inside_resident(plan, &resident, e);
+    if (!rc) rc = qm_op_records_new(&r, plan, depth, e);
     if (!rc) rc = count_step(p, r, e);
     if (rc) {
-        qm_perop_free(r);
+        qm_op_records_free(r);
         qm_plan_free(plan);
         return rc;
     }
-    qm_predict_step(c, walked ? &walk : NULL, r);
+    qm_predict_step(c, persistent ? &resident : NULL, r);
     p->plans[p->n] = plan;
     p->steps[p->n++] = r;
     *out = r;
