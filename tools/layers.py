@@ -14,7 +14,7 @@ ROOMS = {
     "runtime": ["runtime/base"],  # qmoe.h, the public surface
     "runtime/file": ["contracts", "runtime/base", "runtime/qmoe.h"],
     "runtime/text": ["contracts", "runtime/base", "runtime/file", "runtime/qmoe.h"],
-    "runtime/convert": ["contracts", "runtime/base", "runtime/file", "runtime/text", "runtime/arch/shape.h",
+    "runtime/convert": ["contracts", "runtime/base", "runtime/file", "runtime/text", "runtime/arch/family.h",
                         "runtime/qmoe.h"],
     # What the peers share: quant.h (types, block sizes, the packed layout), and the one way to write a file.
     "runtime/device": ["contracts", "runtime/base", "runtime/qmoe.h", "runtime/file/quant.h", "runtime/file/outfile.h",
@@ -23,9 +23,9 @@ ROOMS = {
     "kernels/ref": ["contracts", "runtime/base", "runtime/file/quant.h"],
     "kernels/ptx": ["contracts"],
     "kernels/cu": ["contracts"],
-    "runtime/arch": ["runtime/base", "runtime/file", "contracts"],
+    "runtime/arch": ["contracts", "runtime/base", "runtime/file", "runtime/plan/model.h", "runtime/plan/build.h"],
     # kernels.h: the table of what kernels exist. It is data; a plan is made with no device.
-    "runtime/plan": ["contracts", "runtime/base", "runtime/arch", "kernels/ref", "runtime/file/quant.h",
+    "runtime/plan": ["contracts", "runtime/base", "kernels/ref", "runtime/file/quant.h",
                      "runtime/device/kernels.h"],
     "runtime/engine": ["contracts", "runtime/base", "runtime/plan", "runtime/arch", "runtime/device", "runtime/file",
                        "runtime/text", "kernels/ref", "runtime/qmoe.h"],

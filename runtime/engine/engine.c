@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "../arch/arch.h"
 #include "../device/prof.h"
 #include "memory.h"
 
