@@ -14,23 +14,23 @@ typedef struct {
 } embedded_text;
 extern const embedded_text qm_embedded[];
 
-/* One line per op: its word, and the word of its enum and of its sizes in abi.h. */
+/* Of each op: its number and the size of its argument struct by its word, and its name. */
 /* clang-format off */
-#define QM_OPS(X)                                                                                       \
-    X(embed, EMBED) X(rmsnorm, RMSNORM) X(matvec, MATVEC) X(moe_up, MOE_UP) X(moe_matvec, MOE_MATVEC)   \
-    X(swiglu, SWIGLU) X(qkrope, QKROPE) X(attn, ATTN) X(combine, COMBINE) X(router, ROUTER)             \
-    X(sample_scan, SAMPLE_SCAN) X(sample_draw, SAMPLE_DRAW) X(probe, PROBE) X(stats, STATS) X(walk, WALK)
+#define OP(word, WORD) enum { op_##word = QM_OP_##WORD }; typedef struct {
+#define OPERAND(field, ...) uint64_t field;
+#define SCALAR(type, field) type field;
+#define END(word) } args_##word;
 /* clang-format on */
-#define X(word, WORD) op_##word = QM_OP_##WORD, size_##word = QM_##WORD##_SIZE,
-enum { QM_OPS(X) op_end_ };
-#undef X
-#define X(word, WORD) [QM_OP_##WORD] = #word,
-static const char *const op_names[QM_N_OPS] = {QM_OPS(X)};
-#undef X
+#include "../../contracts/ops.def"
+
+static const char *const op_names[QM_N_OPS] = {
+#define OP(word, WORD) #word,
+#include "../../contracts/ops.def"
+};
 
 const qm_kernel_info qm_kernel_table[] = {
 #define QM_KERNEL(op, wtype, hd, entry, block, tol) \
-    {(qm_op_kind)op_##op, #op, wtype, hd, #entry, block, tol, size_##op},
+    {(qm_op_kind)op_##op, #op, wtype, hd, #entry, block, tol, (int)sizeof(args_##op)},
 #include "../../contracts/kernels.def"
 #undef QM_KERNEL
 };

@@ -5,21 +5,8 @@
 #include "cuda.h"
 
 typedef enum {
-    QM_OP_EMBED,
-    QM_OP_RMSNORM,
-    QM_OP_MATVEC,
-    QM_OP_MOE_UP,
-    QM_OP_MOE_MATVEC,
-    QM_OP_SWIGLU,
-    QM_OP_QKROPE,
-    QM_OP_ATTN,
-    QM_OP_COMBINE,
-    QM_OP_ROUTER,
-    QM_OP_SAMPLE_SCAN,
-    QM_OP_SAMPLE_DRAW,
-    QM_OP_PROBE, /* no op of a plan: measures memory (runtime/observe/probe.h) */
-    QM_OP_WALK,  /* likewise: walks a run of ops (runtime/engine/walk.h) */
-    QM_OP_STATS, /* likewise: looks at what ops have left (runtime/observe/trace.h) */
+#define OP(word, WORD) QM_OP_##WORD,
+#include "../../contracts/ops.def"
     QM_N_OPS
 } qm_op_kind;
 
