@@ -24,9 +24,9 @@ ROOMS = {
     "kernels/ptx": ["contracts"],
     "kernels/cu": ["contracts"],
     "runtime/arch": ["runtime/base", "runtime/file", "contracts"],
-    # kernels.h: the table of what kernels exist. It is data; a plan is made with no device.
+    # kernel_table.h: which kernels there are. It is data, without cuda.h: a plan is made with no device.
     "runtime/plan": ["contracts", "runtime/base", "runtime/arch", "kernels/ref", "runtime/file/quant.h",
-                     "runtime/device/kernels.h"],
+                     "runtime/device/kernel_table.h"],
     "runtime/engine": ["contracts", "runtime/base", "runtime/plan", "runtime/arch", "runtime/device", "runtime/file",
                        "runtime/text", "kernels/ref", "runtime/qmoe.h"],
     "runtime/observe": ["contracts", "runtime/base", "runtime/plan", "runtime/arch", "runtime/device", "runtime/file",

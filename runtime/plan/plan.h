@@ -6,7 +6,7 @@
 #ifndef QM_PLAN_H
 #define QM_PLAN_H
 #include "../../kernels/ref/args.h"
-#include "../device/kernels.h"
+#include "../device/kernel_table.h"
 #include "../arch/model.h"
 
 /* ---- regions: weights on the device ---- */
