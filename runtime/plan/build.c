@@ -5,7 +5,7 @@
 #include <string.h>
 #include "../../kernels/ref/ref.h"
 #include "build.h"
-#include "plan.h"
+#include "ops.h"
 
 /* Scratch buffers of a step: offsets. Nothing is aliased: the whole is small, and any op's output can
  * be looked at after the step. */
@@ -81,11 +81,6 @@ static void output(qm_op *op, qm_ref out, uint32_t n, uint32_t parts, qm_out_kin
     op->out_n = n;
     op->out_parts = parts;
     op->out_kind = kind;
-}
-
-/* The op just pushed needs nothing of the one before it. */
-static void beside(builder *s) {
-    if (!s->failed && !s->p->limits.chain) s->p->ops[s->p->n_ops - 1].beside = 1;
 }
 
 /* used: experts read out of the region (1 where it has none) */
@@ -169,7 +164,6 @@ void qm_build_qkv(builder *s, int q, int k, int v) {
         const qm_region *r = region_at(s, w[i]);
         /* partial sums of several ops would not share one stride: split K only when all is one op */
         s->n_qkv_parts = matvec(s, w[i], s->b.xn, s->b.xq, s->b.qkv + off, r->n_segments == 3 ? 8 : 1, "qkv");
-        if (i) beside(s);
         off += (uint64_t)r->n_rows * 4;
         i += r->n_segments;
     }
@@ -299,7 +293,6 @@ static void experts_up(builder *s, int gate, int up) {
     } else { /* gate and up of different types: three ops instead of one */
         experts(s, gate, activation(s, g->type, s->b.xn, s->b.xq), 0, 0, s->b.gate, "ffn_gate");
         experts(s, up, activation(s, u->type, s->b.xn, s->b.xq), 0, 0, s->b.up, "ffn_up");
-        beside(s);
         if (!(op = push(s, QM_OP_SWIGLU, -1, 0, "ffn_act"))) return;
         op->block = 256;
         op->grid[0] = (hp->n_used * hp->n_ff + 255) / 256;
@@ -429,6 +422,7 @@ int qm_plan_build(qm_plan **out, const qm_place *place, qm_shape shape, qm_limit
         qm_plan_free(p);
         return s.failed;
     }
+    qm_plan_order(p);
     qm_plan_prefetch(p);
     *out = p;
     return 0;

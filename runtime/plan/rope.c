@@ -27,7 +27,7 @@ void qm_model_inv_freq(const qm_hparams *hp, double *inv_freq, double *mscale) {
     }
 }
 
-static uint64_t rope_rows(uint32_t n_ctx) { return QM_ROPE_FINE + ((uint64_t)n_ctx + QM_ROPE_FINE - 1) / QM_ROPE_FINE; }
+static uint64_t rope_rows(uint32_t n_ctx) { return QM_ROPE_ROWS((uint64_t)n_ctx); }
 
 uint64_t qm_rope_bytes(const qm_hparams *hp, uint32_t n_ctx) { return rope_rows(n_ctx) * hp->head_dim * 4; }
 
