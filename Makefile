@@ -74,10 +74,21 @@ $(B)/o/%.o: %.c | $(B)/config.mk
 	@mkdir -p $(@D)
 	$(call Q,CC,$<)$(CC) $(ALL_C) -c -o $@ $<
 
-# The preprocessed PTX and the CUDA C texts are part of the program.
-$(B)/ptx/%.ptx: kernels/ptx/%.ptx $(wildcard kernels/ptx/*.inc) contracts/abi.h | $(B)/config.mk
+# What the PTX has of contracts/streams.def is written by a program for the machine that builds, also where another's are built.
+HOSTCC ?= gcc
+STREAMS := $(B)/gen/streams.h $(B)/gen/each_type.inc
+$(B)/gen/streams_h: tools/streams_h.c contracts/streams.def | $(B)/config.mk
 	@mkdir -p $(@D)
-	$(call Q,PTX,$<)cpp -P -undef -nostdinc -x assembler-with-cpp -I kernels/ptx -I contracts -o $@ $<
+	$(call Q,CC,$<)$(HOSTCC) -std=c11 $(WARN) -o $@ $<
+$(B)/gen/streams.h: $(B)/gen/streams_h
+	@$< defines > $@
+$(B)/gen/each_type.inc: $(B)/gen/streams_h
+	@$< each > $@
+
+# The preprocessed PTX and the CUDA C texts are part of the program.
+$(B)/ptx/%.ptx: kernels/ptx/%.ptx $(wildcard kernels/ptx/*.inc) contracts/abi.h $(STREAMS) | $(B)/config.mk
+	@mkdir -p $(@D)
+	$(call Q,PTX,$<)cpp -P -undef -nostdinc -x assembler-with-cpp -I kernels/ptx -I contracts -I $(B)/gen -o $@ $<
 
 PTX_B := $(PTX:kernels/ptx/%.ptx=$(B)/ptx/%.ptx)
 $(B)/embed.S: $(PTX_B) $(CU) contracts/abi.h tools/embed.sh Makefile | $(B)/config.mk
