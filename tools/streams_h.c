@@ -13,7 +13,7 @@ static const stream streams[] = {
 #define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, form, staged, \
                   maxnreg)                                                                                             \
     {#word, #act, #form, weights, bytes, step, chunk, maxnreg},
-#include "../contracts/streams.def"
+#include "contracts/streams.def"
 #undef QM_STREAM
 };
 enum { N_STREAMS = sizeof streams / sizeof *streams };
