@@ -2,7 +2,7 @@
 """layers.py [ROOT]: who may include whom, how long a file may be, and that every kernel is one word in
 all its places. Prints one line per breach and exits 1, or one line and 0. The rules are docs/walk.md's
 map of the rooms made exact."""
-import os, re, sys
+import os, re, subprocess, sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from needs import show_help  # noqa: E402
@@ -34,7 +34,7 @@ ROOMS = {
     "host": ["runtime/qmoe.h", "runtime/base/json.h"],  # json.h: how unknown bytes become JSON, once for all
 }
 # Headers that the build writes, by what they are written from.
-WRITTEN = {"op_offsets.h": "contracts/ops.def"}
+WRITTEN = {"op_offsets.h": "contracts/ops.def", "streams.h": "contracts/streams.def", "each_type.inc": "contracts/streams.def"}
 ANYTHING = ("tests", "bench", "tools")  # may include any room; no room includes them
 MAX_LINES = 900
 CHECKED = (".c", ".h", ".inc", ".def", ".ptx", ".cu", ".S", ".py", ".sh", ".cc", ".cpp")
@@ -77,10 +77,17 @@ def check_includes(root, path, lines, say):
             say(f"{path}:{no}: {room} may not include {to}")
 
 
+def kernels(root):
+    """The lines of contracts/kernels.def, which has loops over streams.def: [(op, wtype, head_dim, entry)], all strings."""
+    folder = os.path.join(root, "contracts")
+    text = subprocess.run(["cpp", "-P", "-undef", "-nostdinc", "-I", folder, os.path.join(folder, "kernels.def")],
+                          stdout=subprocess.PIPE, text=True, check=True).stdout
+    return re.findall(r"\bQM_KERNEL\((\w+), *([\w-]+), *(\d+), *(\w+),", text)
+
+
 def check_words(root, say):
     """kernels.def names an op <=> kernels/ref/<op>.c, kernels/ptx/<op>.ptx and tests/kernels/check_<op>.c exist."""
-    with open(os.path.join(root, "contracts/kernels.def")) as f:
-        entries = re.findall(r"^QM_KERNEL\((\w+), *[\w-]+, *\d+, *(\w+),", f.read(), re.M)
+    entries = [(op, entry) for op, _, _, entry in kernels(root)]
     ops = {op for op, _ in entries}
     ptx_dir = os.path.join(root, "kernels/ptx")
     have = {n[:-4] for n in os.listdir(ptx_dir) if n.endswith(".ptx")} if os.path.isdir(ptx_dir) else set()
