@@ -217,6 +217,7 @@ def test_layers():
         ("tests/kernels/check_foo.c", None, "tests/kernels/check_foo.c is missing"),
         ("kernels/ptx/bar.ptx", "", "no line in contracts/kernels.def"),
         ("contracts/kernels.def", "QM_KERNEL(foo, -1, 0, qm_bar, 32, 0.0)\n", "should be called qm_foo"),
+        ("contracts/kernels.def", '#define QM_STREAM(w) QM_KERNEL(foo, 1, 0, qm_bar_##w, 32, 0.0)\nQM_STREAM(q)\n', "qm_bar_q of foo"),
     ):
         faults = layer_faults((path, text))
         assert any(word in f for f in faults), (word, faults)
