@@ -5,6 +5,7 @@
 #include "engine.h"
 
 qm_engine *qm_inside_engine(const qm_session *s) { return s->g; }
+const qm_gguf *qm_inside_gguf(const qm_engine *g) { return g->gguf; }
 const qm_model *qm_inside_model(const qm_engine *g) { return g->model; }
 const char *qm_inside_executor(const qm_engine *g) { return g->exec->name; }
 qm_device *qm_inside_device(const qm_engine *g) { return g->dev; }
@@ -107,8 +108,7 @@ int qm_inside_capture(const qm_inside *x, const qm_stamps *stamps, qm_captured *
     const qm_inside_means *m = x->g->exec->inside;
     int rc = 0;
     *out = NULL;
-    if (!m->capture)
-        return qm_fail(e, QM_ERR_UNSUPPORTED, "the executor %s runs no kernels", x->g->exec->name);
+    if (!m->capture) return qm_fail(e, QM_ERR_UNSUPPORTED, "the executor %s runs no kernels", x->g->exec->name);
     for (int i = 0; i < x->plan->n_ops && !rc; i++)
         rc = stamps ? qm_stamped_load(stamps->kernels, x->plan->ops[i].kernel, e) : qm_inside_run(x, i, NULL, NULL, e);
     if (rc) return rc;

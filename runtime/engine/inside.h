@@ -12,14 +12,16 @@
 #define QM_INSIDE_H
 #include "../device/cuda.h"
 #include "../device/stamp.h"
+#include "../file/gguf.h"
 #include "../plan/plan.h"
 #include "../qmoe.h"
 
 /* ---- an engine ---- */
 qm_engine *qm_inside_engine(const qm_session *s);
+const qm_gguf *qm_inside_gguf(const qm_engine *g);
 const qm_model *qm_inside_model(const qm_engine *g);
 const char *qm_inside_executor(const qm_engine *g); /* its name */
-qm_device *qm_inside_device(const qm_engine *g); /* NULL: the C references on the host */
+qm_device *qm_inside_device(const qm_engine *g);    /* NULL: the C references on the host */
 /* The plan of a step at position pos; it lives as long as the engine. */
 int qm_inside_plan(qm_engine *g, uint32_t pos, int logits, const qm_plan **out, qm_err *e);
 

@@ -38,8 +38,7 @@ int qm_inside_decode(qm_session *s, uint32_t first, uint32_t n, void (*on_token)
     if (rc) return rc;
     s->n = from + 1;
     for (uint32_t i = 0; i < n && !rc; i++) {
-        for (; issued < n && issued < i + QM_RUN_AHEAD && !rc; issued++)
-            rc = qm_session_step(s, from + issued, 1, e);
+        for (; issued < n && issued < i + QM_RUN_AHEAD && !rc; issued++) rc = qm_session_step(s, from + issued, 1, e);
         if (rc || (rc = qm_session_result(s, from + i, &s->ids[from + i + 1], e))) break;
         s->n = from + i + 2;
         s->n_cached = from + i + 1;

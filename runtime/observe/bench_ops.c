@@ -11,13 +11,13 @@ int qm_bench_ops(qm_engine *g, const qm_ops_opts *o, qm_write_fn w, void *user, 
     qm_device *d = qm_inside_device(g);
     if (!d) return qm_fail(e, QM_ERR_UNSUPPORTED, "op by op: the executor %s runs no kernels", qm_inside_executor(g));
     qm_machine_of(d, &m);
-    int rc = qm_report_open(&p, o, qm_gguf_path(qm_inside_model(g)->gguf), &m, w, user, e);
+    int rc = qm_report_open(&p, o, qm_gguf_path(qm_inside_gguf(g)), &m, w, user, e);
     qm_bandwidth reach = {0}; /* what rates are held against: measured, not the data sheet's; 0 = unknown */
     if (!rc && !qm_counters_here(d) && qm_engine_bandwidth(g, &reach, NULL)) reach.read_best = 0;
     for (int i = 0; i < o->n_depth && !rc; i++) {
         qm_op_records *r = NULL;
         rc = qm_counters_here(d) ? qm_ops_count(g, o->depth[i], &r, e)
-                                      : qm_ops_time(g, o->depth[i], o->runs ? o->runs : DEFAULT_RUNS, o->seed, &r, e);
+                                 : qm_ops_time(g, o->depth[i], o->runs ? o->runs : DEFAULT_RUNS, o->seed, &r, e);
         if (!rc) {
             r->bandwidth = reach.read_best;
             rc = qm_report_step(p, r, NULL, e);

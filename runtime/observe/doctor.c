@@ -173,9 +173,9 @@ static void print_device(qm_printer *s, const json_t *d) {
         return;
     }
     qm_print(s, "%-10s %s, compute capability %s, %d multiprocessors, %.1f of %.1f GiB free%s\n", str(d, "device"),
-        str(d, "name"), str(d, "compute_capability"), (int)num(d, "multiprocessors"),
-        qm_gib(num(d, "memory_available_bytes")), qm_gib(num(d, "memory_bytes")),
-        yes(d, "shares_host_memory") ? ", shared with the host" : "");
+             str(d, "name"), str(d, "compute_capability"), (int)num(d, "multiprocessors"),
+             qm_gib(num(d, "memory_available_bytes")), qm_gib(num(d, "memory_bytes")),
+             yes(d, "shares_host_memory") ? ", shared with the host" : "");
 }
 
 static void print_all(qm_printer *s, const json_t *r) {
@@ -187,24 +187,25 @@ static void print_all(qm_printer *s, const json_t *r) {
     qm_print(s, "%-10s %s, %s, %d cores;", "host", str(h, "os"), str(h, "arch"), (int)num(h, "cores"));
     json_array_foreach (json_object_get(h, "vector_features"), i, v) qm_print(s, " %s", json_string_value(v));
     qm_print(s, "\n%-10s %.1f of %.1f GiB available; the 30B Q4_K_M file has %.1f GiB\n", "memory",
-        qm_gib(num(h, "memory_available_bytes")), qm_gib(num(h, "memory_bytes")), qm_gib(FILE_30B_BYTES));
+             qm_gib(num(h, "memory_available_bytes")), qm_gib(num(h, "memory_bytes")), qm_gib(FILE_30B_BYTES));
     if (yes(drv, "found"))
         qm_print(s, "%-10s CUDA %s, %s%s%s\n", "driver", str(drv, "cuda_version"), str(drv, "path"),
-            *str(drv, "why_not") ? ": " : "", str(drv, "why_not"));
+                 *str(drv, "why_not") ? ": " : "", str(drv, "why_not"));
     else qm_print(s, "%-10s none: %s\n", "driver", str(drv, "why_not"));
     json_array_foreach (json_object_get(r, "gpus"), i, v) print_device(s, v);
     if (!i) qm_print(s, "%-10s none\n", "gpu");
     print_device(s, json_object_get(r, "sim"));
     if (yes(rtc, "found")) qm_print(s, "%-10s %s, %s\n", "nvrtc", str(rtc, "version"), str(rtc, "path"));
     else qm_print(s, "%-10s none (optional): %s\n", "nvrtc", str(rtc, "why_not"));
-    if (*str(c, "path")) qm_print(s, "%-10s %s%s\n", "cache", str(c, "path"), yes(c, "writable") ? "" : " (not writable)");
+    if (*str(c, "path"))
+        qm_print(s, "%-10s %s%s\n", "cache", str(c, "path"), yes(c, "writable") ? "" : " (not writable)");
     else qm_print(s, "%-10s none: %s\n", "cache", str(c, "why_not"));
     const json_t *a = json_object_get(r, "auto");
     qm_print(s, "%-10s %s\n", "auto", *str(a, "why") ? str(a, "why") : str(a, "why_not"));
     v = json_object_get(a, "fits_30b_q4_k_m");
     if (v)
         qm_print(s, "%-10s the 30B Q4_K_M model %s there: it needs about %.1f GiB with 4096 tokens of context\n", "30B",
-            json_is_true(v) ? "fits" : "does not fit", qm_gib(NEED_30B_BYTES));
+                 json_is_true(v) ? "fits" : "does not fit", qm_gib(NEED_30B_BYTES));
 }
 
 /* Which device auto picks, and whether the 30B model fits there. */

@@ -88,7 +88,7 @@ static void show_kv(qm_printer *o, const qm_kv *kv) {
 static void show_meta(qm_printer *o, const qm_gguf *g, json_t *root) {
     if (!root)
         qm_print(o, "metadata: %zu keys, GGUF v%u, %u file(s), %.2f GiB\n", qm_gguf_n_kv(g), qm_gguf_version(g),
-               qm_gguf_n_shards(g), qm_gib((double)qm_gguf_file_bytes(g)));
+                 qm_gguf_n_shards(g), qm_gib((double)qm_gguf_file_bytes(g)));
     json_t *meta = root ? json_object() : NULL;
     for (size_t i = 0; i < qm_gguf_n_kv(g); i++) {
         const qm_kv *kv = qm_gguf_kv_at(g, i);
@@ -125,7 +125,7 @@ static void show_tensors(qm_printer *o, const qm_gguf *g, json_t *root) {
         for (uint32_t d = 0; d < t->n_dims; d++)
             n += snprintf(shape + n, sizeof shape - (size_t)n, "%s%llu", d ? ", " : "", (unsigned long long)t->ne[d]);
         qm_print(o, "  %-40s %-5s [%s]%*s %12llu bytes\n", qm_text_show(name, sizeof name, t->name.s, t->name.n), type,
-               shape, n < 24 ? 24 - n : 0, "", (unsigned long long)t->bytes);
+                 shape, n < 24 ? 24 - n : 0, "", (unsigned long long)t->bytes);
     }
     if (root) {
         json_object_set_new(root, "tensors", list);
@@ -134,7 +134,7 @@ static void show_tensors(qm_printer *o, const qm_gguf *g, json_t *root) {
     for (int i = 0; i < 64; i++)
         if (count[i])
             qm_print(o, "  %4llu of %-5s %10.2f MiB\n", (unsigned long long)count[i], qm_ggml_type_name((uint32_t)i),
-                   qm_mib((double)bytes[i]));
+                     qm_mib((double)bytes[i]));
 }
 
 static void show_op(qm_printer *o, const qm_op *op, json_t *list) {
@@ -150,7 +150,7 @@ static void show_op(qm_printer *o, const qm_op *op, json_t *list) {
     char layer[12] = "-";
     if (op->layer >= 0) snprintf(layer, sizeof layer, "%d", op->layer);
     qm_print(o, "  %4s %-14s %-28s %5u x%3u x%2u CTAs of %4u %12llu bytes\n", layer, op->slot, k->entry, op->grid[0],
-           op->grid[1], op->grid[2], op->block, (unsigned long long)op->weight_bytes);
+             op->grid[1], op->grid[2], op->block, (unsigned long long)op->weight_bytes);
 }
 
 static void show_plan(qm_printer *o, const qm_plan *p, json_t *root) {

@@ -124,8 +124,7 @@ static int many_runs(timing *m, int runs, qm_rng *rng, double *ns, double *time,
     uint64_t *s = malloc((size_t)n * QM_STAMP_BYTES);
     int rc = s ? 0 : qm_fail(e, QM_ERR_NOMEM, "op by op: out of memory");
     double t = 0;
-    for (double from = qm_now(); !rc && qm_now() < from + WARM_S;)
-        rc = one_run(m, qm_rng_below(rng, n_vocab), &t, e);
+    for (double from = qm_now(); !rc && qm_now() < from + WARM_S;) rc = one_run(m, qm_rng_below(rng, n_vocab), &t, e);
     for (int r = 0; r < runs && !rc; r++) {
         if ((rc = one_run(m, qm_rng_below(rng, n_vocab), &ns[r], e)) || !m->stamps.kernels) continue;
         QM_CU_TRY(m->x.dev, MemcpyDtoH(s, m->stamps.at, (size_t)n * QM_STAMP_BYTES));

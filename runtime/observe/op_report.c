@@ -177,7 +177,8 @@ static void csv_row(qm_report *p, const qm_op_records *r, int i, int names) {
         else if (json_is_string(v)) csv_word(p, json_string_value(v));
         else if (json_is_integer(v)) qm_print(&p->to, "%lld", (long long)json_integer_value(v));
         else if (json_is_real(v)) qm_print(&p->to, "%.1f", json_real_value(v));
-        else if (json_is_array(v)) qm_print(&p->to, "%ux%ux%u", r->op[i].op->grid[0], r->op[i].op->grid[1], r->op[i].op->grid[2]);
+        else if (json_is_array(v))
+            qm_print(&p->to, "%ux%ux%u", r->op[i].op->grid[0], r->op[i].op->grid[1], r->op[i].op->grid[2]);
     }
     qm_print(&p->to, "\n");
     json_decref(j);
@@ -238,18 +239,19 @@ static void title(qm_report *p, const qm_op_records *r) {
     const sum s = sum_of(r);
     const double bytes = (double)(s.weight_bytes + s.kv_bytes);
     qm_print(&p->to, "%s%s%s, %s, depth %u: %d ops, %.1f MB of weights and %.1f MB of keys and values\n",
-        r->estimated ? "ESTIMATE: " : "", r->device, executor(r, other),
-        r->plan->place->model->hp.name, r->depth, r->n_ops, 1e-6 * (double)s.weight_bytes, 1e-6 * (double)s.kv_bytes);
+             r->estimated ? "ESTIMATE: " : "", r->device, executor(r, other), r->plan->place->model->hp.name, r->depth,
+             r->n_ops, 1e-6 * (double)s.weight_bytes, 1e-6 * (double)s.kv_bytes);
     if (r->counted && !r->estimated) qm_print(&p->to, "counted on the software device: no times\n");
     if (has_times(r)) {
-        qm_print(&p->to, "step %.1f us = %.1f tokens/s, %.1f GB/s", 1e-3 * r->step_ns, 1e9 / r->step_ns, bytes / r->step_ns);
+        qm_print(&p->to, "step %.1f us = %.1f tokens/s, %.1f GB/s", 1e-3 * r->step_ns, 1e9 / r->step_ns,
+                 bytes / r->step_ns);
         if (r->bandwidth > 0)
             qm_print(&p->to, " = %.1f%% of %.0f GB/s", 1e11 * bytes / r->step_ns / r->bandwidth, 1e-9 * r->bandwidth);
         qm_print(&p->to, "; ops %.1f us, gaps %.1f us\n", 1e-3 * s.time, 1e-3 * s.gap);
     }
     if (r->timed)
         qm_print(&p->to, "with time stamps %.1f us (%+.2f%%), clock tick %.0f ns, mean of %d runs without outliers\n",
-            1e-3 * r->stamped_ns, 100 * (r->stamped_ns / r->step_ns - 1), r->tick_ns, r->runs);
+                 1e-3 * r->stamped_ns, 100 * (r->stamped_ns / r->step_ns - 1), r->tick_ns, r->runs);
 }
 
 enum { MAX_KINDS = 64 };
@@ -291,17 +293,19 @@ static void line(qm_report *p, const qm_op_records *r, const qm_chip *c) {
     const double bytes = (double)(s.weight_bytes + s.kv_bytes), ideal = 1e9 * bytes / c->bandwidth.v,
                  whole = s.time + s.gap;
     if (!p->n_steps)
-        qm_print(&p->to,
+        qm_print(
+            &p->to,
             "ESTIMATES of %s%s: no GPU has run this. docs/prediction.md says how they come about.\n\n"
             "| chip     |  depth | MB/token | ops | step us | tokens/s | ceiling | share | dram | issue |   l2 | "
             "latency |\n"
             "|:---------|-------:|---------:|----:|--------:|---------:|--------:|------:|-----:|------:|-----:|-------"
             "-:|\n",
             r->plan->place->model->hp.name, executor(r, other));
-    qm_print(&p->to, "| %-8s | %6u | %8.1f | %3d | %7.0f | %8.0f | %7.0f | %4.0f%% | %3.0f%% | %4.0f%% | %3.0f%% | %6.0f%% |\n",
-        c->id, r->depth, 1e-6 * bytes, r->n_ops, 1e-3 * r->step_ns, 1e9 / r->step_ns, 1e9 / ideal,
-        100 * ideal / r->step_ns, 100 * s.bound[QM_BOUND_DRAM] / whole, 100 * s.bound[QM_BOUND_ISSUE] / whole,
-        100 * s.bound[QM_BOUND_L2] / whole, 100 * s.bound[QM_BOUND_LATENCY] / whole);
+    qm_print(&p->to,
+             "| %-8s | %6u | %8.1f | %3d | %7.0f | %8.0f | %7.0f | %4.0f%% | %3.0f%% | %4.0f%% | %3.0f%% | %6.0f%% |\n",
+             c->id, r->depth, 1e-6 * bytes, r->n_ops, 1e-3 * r->step_ns, 1e9 / r->step_ns, 1e9 / ideal,
+             100 * ideal / r->step_ns, 100 * s.bound[QM_BOUND_DRAM] / whole, 100 * s.bound[QM_BOUND_ISSUE] / whole,
+             100 * s.bound[QM_BOUND_L2] / whole, 100 * s.bound[QM_BOUND_LATENCY] / whole);
 }
 
 int qm_report_step(qm_report *p, const qm_op_records *r, const qm_chip *chip, qm_err *e) {

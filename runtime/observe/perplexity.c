@@ -92,8 +92,7 @@ static double so_far(const run *x) { return x->r->n_scored ? exp(x->sum / (doubl
 static int on_position(void *user, uint32_t done, uint32_t of) {
     run *x = user;
     uint32_t computed = qm_session_length(x->s) - of + done; /* of: of this piece of the sequence */
-    return x->o->on_position(x->o->user, x->n_before + computed, x->n_all, x->r->n_seqs + 1, x->n_seqs,
-                             so_far(x));
+    return x->o->on_position(x->o->user, x->n_before + computed, x->n_all, x->r->n_seqs + 1, x->n_seqs, so_far(x));
 }
 
 static int divergence(run *x, uint32_t seq, uint32_t pos, const float *logits, double logp_next, qm_err *e) {
@@ -208,9 +207,9 @@ static int cut(const qm_engine *g, const uint32_t *tokens, size_t n, const qm_pe
     size_t k = n / c;
     if (o->max_chunks && k > o->max_chunks) k = o->max_chunks;
     if (k > UINT32_MAX / c) return qm_fail(e, QM_ERR_LIMIT, "the text has %zu tokens: too many", n);
-    int rc = qm_gguf_get_bool(qm_inside_model(g)->gguf, "tokenizer.ggml.add_bos_token", &add, e);
+    int rc = qm_gguf_get_bool(qm_inside_gguf(g), "tokenizer.ggml.add_bos_token", &add, e);
     if (rc > 0 && add) {
-        rc = qm_gguf_get_u32(qm_inside_model(g)->gguf, "tokenizer.ggml.bos_token_id", &bos, e);
+        rc = qm_gguf_get_u32(qm_inside_gguf(g), "tokenizer.ggml.bos_token_id", &bos, e);
         if (!rc) return qm_fail(e, QM_ERR_FORMAT, "tokenizer.ggml.add_bos_token is set, but there is no bos_token_id");
     }
     if (rc < 0) return rc;

@@ -40,13 +40,13 @@ static qm_trace_vector *add_vector(qm_tracer *t, const char *name, int op, qm_re
     }
     qm_trace_vector *s = &t->vectors[t->n_vectors++];
     *s = (qm_trace_vector){.name = name,
-                         .layer = t->plan->ops[op].layer,
-                         .rank = -1,
-                         .op = op,
-                         .x = x,
-                         .n = n,
-                         .n_parts = parts,
-                         .stride = n};
+                           .layer = t->plan->ops[op].layer,
+                           .rank = -1,
+                           .op = op,
+                           .x = x,
+                           .n = n,
+                           .n_parts = parts,
+                           .stride = n};
     return s;
 }
 
@@ -58,10 +58,11 @@ static int vectors_of(qm_tracer *t, int i) {
     const char *extra = NULL;
     switch (op->kind) {
     case QM_OP_EMBED: return add_vector(t, "embedding", i, op->out, op->out_n, 1) ? 0 : -1;
-    case QM_OP_RMSNORM: return add_vector(t, op->layer < 0 ? "final_norm" : op->slot, i, op->out, op->out_n, 1) ? 0 : -1;
+    case QM_OP_RMSNORM:
+        return add_vector(t, op->layer < 0 ? "final_norm" : op->slot, i, op->out, op->out_n, 1) ? 0 : -1;
     case QM_OP_QKROPE: /* qkv may be of several ops: this one reads them all */
         if (!add_vector(t, "qkv", i, op->args.qkrope.qkv, (hp->n_head + 2 * hp->n_kv) * hp->head_dim,
-                      op->args.qkrope.n_partials))
+                        op->args.qkrope.n_partials))
             return -1;
         extra = "q_rope";
         break;
@@ -321,8 +322,7 @@ static int collect(qm_tracer *t, const qm_inside *x, qm_err *e) {
 int qm_tracer_enqueue(qm_tracer *t, const qm_inside *x, int observe, qm_err *e) {
     int rc = 0, next = 0;
     for (int i = 0; i <= t->plan->n_ops && !rc; i++) {
-        if (observe && next < t->n_points && t->m->points[next].before == i)
-            rc = look(t, x, &t->m->points[next++], e);
+        if (observe && next < t->n_points && t->m->points[next].before == i) rc = look(t, x, &t->m->points[next++], e);
         if (!rc && i < t->plan->n_ops) rc = qm_inside_run(x, i, NULL, NULL, e);
     }
     return rc;

@@ -159,7 +159,8 @@ static void compare_vector(qm_trace_result *r, const qm_trace_vector *s, const f
 
 /* Both have computed the prompt on their own. */
 static int compare_free(qm_trace_result *r, qm_err *e) {
-    qm_engine_opts eo = {.executor = "ref", .n_ctx = r->info.n_ctx, .rope_base = (float)qm_inside_model(r->g)->hp.rope_base};
+    qm_engine_opts eo = {
+        .executor = "ref", .n_ctx = r->info.n_ctx, .rope_base = (float)qm_inside_model(r->g)->hp.rope_base};
     qm_trace_opts o = {.all_positions = 0, .compare = "ref", .free_run = 1, .last_layer = -1};
     qm_trace_result ref = {.o = &o, .ids = r->ids, .n_ids = r->n_ids};
     qm_session *s = NULL;
@@ -172,7 +173,8 @@ static int compare_free(qm_trace_result *r, qm_err *e) {
     if (!rc) rc = approach(&ref, s, &t, e);
     if (!rc && !next_difference(r, r->t->n_vectors)) rc = qm_fail(e, QM_ERR_NOMEM, "compare: out of memory");
     for (int i = 0; i < r->t->n_vectors && !rc; i++) {
-        const qm_trace_vector *mine = &r->t->vectors[i], *theirs = qm_tracer_find(t, mine->layer, mine->name, mine->rank);
+        const qm_trace_vector *mine = &r->t->vectors[i],
+                              *theirs = qm_tracer_find(t, mine->layer, mine->name, mine->rank);
         /* where the routers chose differently, an expert's output has no counterpart: ffn_out tells */
         if (mine->rank >= 0 || !wanted(r->o, mine->layer) || !theirs || theirs->n != mine->n) continue;
         compare_vector(r, mine, t->values + theirs->at);
@@ -289,8 +291,7 @@ int qm_trace(qm_engine *g, const char *prompt, size_t n_prompt, const uint32_t *
     if ((o->dump && (rc = dump(&r, e))) || (o->compare && (rc = compare(&r, s, e)))) goto out;
     *departed = r.first >= 0 || r.step_hash != r.logits_hash;
     qm_printer to = {w, user, 0};
-    if (o->json)
-        qm_print_json(&to, qm_trace_json(&r), JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(12));
+    if (o->json) qm_print_json(&to, qm_trace_json(&r), JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(12));
     else qm_trace_text(&to, &r);
     rc = qm_print_end(&to, e);
 out:

@@ -15,8 +15,8 @@ const char *qm_trace_token(const qm_trace_result *r, uint32_t id, char *to, size
 static void head(qm_printer *o, const qm_trace_result *r) {
     const qm_engine_info *i = &r->info;
     char text[128];
-    qm_print(o, "trace of %s (%s, %u layers of %u, %u of %u experts) on %s\n", i->name[0] ? i->name : "a model", i->arch,
-           i->n_layers, i->n_embd, i->n_expert_used, i->n_expert, i->device);
+    qm_print(o, "trace of %s (%s, %u layers of %u, %u of %u experts) on %s\n", i->name[0] ? i->name : "a model",
+             i->arch, i->n_layers, i->n_embd, i->n_expert_used, i->n_expert, i->device);
     qm_print(
         o,
         "position %zu of %zu tokens, token %u '%s'; %d ops, launched one by one, observed by %d launches in between\n",
@@ -25,7 +25,7 @@ static void head(qm_printer *o, const qm_trace_result *r) {
     if (r->step_hash == r->logits_hash) qm_print(o, "the same step by executor %s: the same logits\n\n", i->executor);
     else
         qm_print(o, "the same step by executor %s: OTHER LOGITS, hash %016llx\n\n", i->executor,
-               (unsigned long long)r->step_hash);
+                 (unsigned long long)r->step_hash);
 }
 
 static double std_of(const qm_trace_result *r, int layer, const char *name) {
@@ -40,8 +40,8 @@ static void vector_line(qm_printer *o, const qm_trace_vector *s, const qm_trace_
     if (s->rank >= 0)
         snprintf(name, sizeof name, "expert %u", r->t->ids[(uint32_t)s->layer * r->t->n_used + (uint32_t)s->rank]);
     qm_print(o,
-           "      %-12s min %11.4g  max %11.4g  mean %11.4g  std %10.4g  l2 %10.4g  NaN %u  inf %u  zero %u  of %u\n",
-           name, v->min, v->max, v->mean, v->std_dev, v->l2, v->nans, v->infs, v->zeros, v->count);
+             "      %-12s min %11.4g  max %11.4g  mean %11.4g  std %10.4g  l2 %10.4g  NaN %u  inf %u  zero %u  of %u\n",
+             name, v->min, v->max, v->mean, v->std_dev, v->l2, v->nans, v->infs, v->zeros, v->count);
 }
 
 static void layers(qm_printer *o, const qm_trace_result *r) {
@@ -73,12 +73,12 @@ static void ends(qm_printer *o, const qm_trace_result *r) {
     if (k > n) k = n;
     if (s) qm_print(o, "\nfinal norm  %.4g .. %.4g, std %.4g\n", s->stats.min, s->stats.max, s->stats.std_dev);
     qm_print(o, "logits      %.4g .. %.4g, L2 %.6g, hash %016llx\n", l.min, l.max, l.l2,
-           (unsigned long long)r->logits_hash);
+             (unsigned long long)r->logits_hash);
     uint32_t *ids = malloc(4ull * k);
     for (uint32_t i = 0, have = ids ? qm_trace_top(r, k, ids) : 0; i < have; i++) {
         char text[128];
         qm_print(o, "  %u. %9.4f  %6u  '%s'\n", i + 1, r->logits[ids[i]], ids[i],
-               qm_trace_token(r, ids[i], text, sizeof text));
+                 qm_trace_token(r, ids[i], text, sizeof text));
     }
     free(ids);
 }
@@ -95,7 +95,7 @@ static void difference_line(qm_printer *o, const qm_trace_result *r, const qm_di
     char layer[16] = "-";
     if (d->layer >= 0) snprintf(layer, sizeof layer, "%d", d->layer);
     qm_print(o, "  %5s %-14s %-8s cosine %.9f  relative L2 %9.3g  worst [%u]: %.6g, expected %.6g%s\n", layer, d->slot,
-           d->tensor, d->cosine, d->rel_l2, d->worst, d->got, d->want, qm_trace_departs(r, d) ? "  DEPARTS" : "");
+             d->tensor, d->cosine, d->rel_l2, d->worst, d->got, d->want, qm_trace_departs(r, d) ? "  DEPARTS" : "");
 }
 
 /* The worst of a layer's comparisons on a line. */
@@ -117,24 +117,24 @@ static void comparison(qm_printer *o, const qm_trace_result *r) {
         n += qm_trace_departs(r, &r->diff[i]);
     }
     qm_print(o,
-           "\ncompared with %s, %s; the worst of each layer (departs: cosine below %.6g or relative L2 above %.3g)\n",
-           !strcmp(r->o->compare, "ref") ? "the C references" : r->o->compare,
-           r->by_op ? "op by op, each from the device's inputs" : "both having computed the prompt on their own",
-           r->min_cosine, r->max_rel_l2);
+             "\ncompared with %s, %s; the worst of each layer (departs: cosine below %.6g or relative L2 above %.3g)\n",
+             !strcmp(r->o->compare, "ref") ? "the C references" : r->o->compare,
+             r->by_op ? "op by op, each from the device's inputs" : "both having computed the prompt on their own",
+             r->min_cosine, r->max_rel_l2);
     if (r->o->verbose)
         for (int i = 0; i < r->n_diff; i++) difference_line(o, r, &r->diff[i]);
     else by_layer(o, r);
     qm_print(o, "%d compared, lowest cosine %.9f, largest relative L2 %.3g%s\n", r->n_diff, cosine, rel,
-           n ? "" : ": nothing departs");
+             n ? "" : ": nothing departs");
     if (r->n_missing) qm_print(o, "%d vectors of the trace have no file there\n", r->n_missing);
     if (r->first < 0) return;
     const qm_difference *d = &r->diff[r->first];
     char where[32] = "";
     if (d->layer >= 0) snprintf(where, sizeof where, "layer %d, ", d->layer);
     qm_print(o,
-           "%d depart; FIRST DEPARTURE: op %d, %s%s, %s: cosine %.9f, relative L2 %.3g, worst at %u of %u: %.6g, "
-           "expected %.6g\n",
-           n, d->op, where, d->slot, d->tensor, d->cosine, d->rel_l2, d->worst, d->n, d->got, d->want);
+             "%d depart; FIRST DEPARTURE: op %d, %s%s, %s: cosine %.9f, relative L2 %.3g, worst at %u of %u: %.6g, "
+             "expected %.6g\n",
+             n, d->op, where, d->slot, d->tensor, d->cosine, d->rel_l2, d->worst, d->n, d->got, d->want);
 }
 
 void qm_trace_text(qm_printer *o, const qm_trace_result *r) {

@@ -214,8 +214,8 @@ static void experts(const qm_trace_result *r, qm_trace_check *c) {
         at = (size_t)snprintf(which, sizeof which, "; never: layer %u, expert %u",
                               (unsigned)(first_never / m->n_expert), (unsigned)(first_never % m->n_expert));
     if (too_often)
-        snprintf(which + at, sizeof which - at, "; always: layer %u, expert %u",
-                 (unsigned)(first_always / m->n_expert), (unsigned)(first_always % m->n_expert));
+        snprintf(which + at, sizeof which - at, "; always: layer %u, expert %u", (unsigned)(first_always / m->n_expert),
+                 (unsigned)(first_always % m->n_expert));
     c->value = (double)always;
     c->level = too_often || too_rare ? QM_TRACE_NOTE : QM_TRACE_FINE;
     snprintf(c->text, sizeof c->text, "over %u position%s: %llu of %llu experts never chosen, %llu always%s%s",
