@@ -7,6 +7,7 @@
 #include <time.h>
 #include "../base/rng.h"
 #include "../device/prof.h"
+#include "op_records.h"
 
 static uint64_t now_ns(void) {
     struct timespec t;
@@ -35,10 +36,13 @@ int qm_bench_step_bytes(qm_engine *g, uint32_t pos, int logits, uint64_t *weight
     const qm_plan *p;
     int rc = qm_inside_plan(g, pos, logits, &p, e);
     if (rc) return rc;
-    uint64_t layers = 0; /* a step without logits ends before the last layer's attention */
-    for (int i = 0; i < p->n_ops; i++) layers += p->ops[i].kind == QM_OP_ATTN;
     *weight_bytes = p->weight_bytes;
-    *kv_bytes = layers * (pos + 1ull) * 2 * qm_kv_page_bytes(&p->place->model->hp) / QM_PAGE_TOKENS;
+    *kv_bytes = 0;
+    for (int i = 0; i < p->n_ops; i++) { /* a step without logits ends before the last layer's attention */
+        uint64_t read, written;
+        qm_op_kv_bytes(p, &p->ops[i], pos, &read, &written);
+        *kv_bytes += read;
+    }
     return 0;
 }
 

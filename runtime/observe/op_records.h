@@ -12,7 +12,8 @@ const char *qm_bound_name(qm_bound b); /* "dram" "issue" "l2" "latency", "" */
 /* Unknown times are negative. */
 typedef struct {
     const qm_op *op;   /* in the plan */
-    uint64_t kv_bytes; /* keys and values read (attn) or written (qkrope) at this depth */
+    uint64_t kv_bytes; /* keys and values read or written at this depth */
+    int reads_kv;      /* 1: how many depends on the depth */
     qm_counters count; /* where the step was counted */
     double begin_ns;   /* from the first op's begin */
     double time_ns;    /* from its first CTA's begin to its last warp's end */
@@ -38,6 +39,8 @@ typedef struct {
     double bandwidth;  /* bytes/s that the chip can reach; 0 = unknown */
 } qm_op_records;
 
+/* Bytes of keys and values that the op reads, of positions 0 .. depth, and that it writes, of one. */
+void qm_op_kv_bytes(const qm_plan *p, const qm_op *op, uint32_t depth, uint64_t *read, uint64_t *written);
 /* The plan of the step at depth and empty records. Free with qm_op_records_free. */
 int qm_op_records_new(qm_op_records **out, const qm_plan *p, uint32_t depth, qm_err *e);
 void qm_op_records_free(qm_op_records *r);

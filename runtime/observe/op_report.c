@@ -46,7 +46,7 @@ static void sum_add(sum *s, const qm_op_record *r) {
     s->weights += r->op->weights;
     s->weight_bytes += r->op->weight_bytes;
     s->kv_bytes += r->kv_bytes;
-    s->kv_read |= r->op->kind == QM_OP_ATTN;
+    s->kv_read |= r->reads_kv;
     qm_counters_add(&s->c, &r->count);
     s->time += r->time_ns;
     s->gap += r->gap_ns;

@@ -2,6 +2,7 @@
 #include "predict.h"
 #include <stdio.h>
 #include <string.h>
+#include "../plan/ops.h"
 
 const char *qm_fact_kind_name(qm_fact_kind k) {
     static const char *const names[] = {"spec", "measured", "alike", "assumed"};
@@ -78,14 +79,16 @@ static void deliver(qm_op_records *r, int end, double bytes) {
 
 /* Bytes of op i's weights that have come; what has not is no longer waited for: the op reads it itself. */
 static double arrived(qm_op_records *r, int i) {
-    const qm_op *op = r->op[i].op;
+    qm_operand o[QM_MAX_OPERANDS];
+    const int n = qm_op_operands(r->plan, r->op[i].op, o);
     double have = 0;
-    if (op->kind != QM_OP_MATVEC) return 0;
     for (int j = 0; j < i; j++) {
         const qm_op *by = r->op[j].op;
-        if (!by->prefetch.bytes || by->prefetch.region != (int)QM_REF_VALUE(op->args.matvec.w)) continue;
-        have += (double)by->prefetch.bytes - r->op[j].coming;
-        r->op[j].coming = 0;
+        for (int k = 0; k < n && by->prefetch.bytes; k++) {
+            if (o[k].kind != QM_KIND_WEIGHT || by->prefetch.region != (int)QM_REF_VALUE(o[k].ref)) continue;
+            have += (double)by->prefetch.bytes - r->op[j].coming;
+            r->op[j].coming = 0;
+        }
     }
     return have;
 }

@@ -1,18 +1,20 @@
 /* trace.c: see trace.h. */
 #include "trace.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "../../kernels/ref/ref.h"
 #include "../device/kernels.h"
 #include "../device/prof.h"
+#include "../plan/ops.h"
 
 /* Elements of a job: few enough that f64 sums cost little even where a multiprocessor has two f64 lanes. */
 enum { JOB = 1024, BLOCK = 256 };
 
 /* One launch of stats, before op `before` of the plan (n_ops: behind the last). */
 typedef struct {
-    int before, router; /* router: the op whose ids and weights it takes along, or -1 */
+    int before, router; /* router: the op whose choice it takes along, or -1 */
     uint32_t job, n_jobs;
 } point;
 
@@ -30,65 +32,79 @@ struct qm_trace_memory {
 };
 
 /* ---- what is looked at ---- */
-static qm_trace_vector *add_vector(qm_tracer *t, const char *name, int op, qm_ref x, uint32_t n, uint32_t parts) {
-    if (t->n_vectors == t->cap_vectors) {
-        int cap = t->cap_vectors ? 2 * t->cap_vectors : 256;
-        qm_trace_vector *s = realloc(t->vectors, (size_t)cap * sizeof *s);
-        if (!s) return NULL;
-        t->vectors = s;
-        t->cap_vectors = cap;
+/* The operands that have a name of their own here. Where vectors are kept, every other F32 operand that an op writes is
+ * there too, as "slot.operand". */
+enum { KEPT = 1 /* not of the report */, EACH = 2 /* each part is one */, RESIDUAL = 4 /* added to the stream */ };
+static const struct view {
+    const char *slot, *operand, *name; /* name NULL: looked at elsewhere, or a sum that nobody means */
+    int how;
+} views[] = {
+    {"embed", "y", "embedding", 0},
+    {"attn_norm", "y", "attn_norm", 0},
+    {"qkv", "y", NULL, 0}, /* may be of several ops; the next one reads them all */
+    {"qkrope", "qkv", "qkv", 0},
+    {"qkrope", "q_out", "q_rope", KEPT},
+    {"attn_heads", "y", "attn_heads", KEPT},
+    {"attn_out", "y", "attn_out", 0},
+    {"ffn_norm", "y", "ffn_norm", 0},
+    {"router_logits", "y", "router_logits", KEPT},
+    {"router", "weights", NULL, 0}, /* with the ids, in every trace */
+    {"ffn_gate", "y", NULL, 0},
+    {"ffn_up", "y", NULL, 0},
+    {"ffn_up", "h", "ffn_up", KEPT},
+    {"ffn_act", "h", "ffn_up", KEPT},
+    {"ffn_out", "y", "expert", EACH}, /* weighted already */
+    {"ffn_out", "y", "ffn_out", 0},
+    {"ffn_out", "y", "output", RESIDUAL},
+    {"output_norm", "y", "final_norm", 0},
+    {"logits", "y", "logits", 0},
+};
+enum { N_VIEWS = sizeof views / sizeof *views };
+
+/* Of operand o of op i; 0, or -1 out of memory. */
+static int add_vector(qm_tracer *t, int i, const qm_operand *o, const char *name, int how) {
+    const qm_op *op = &t->plan->ops[i];
+    const uint32_t n = (uint32_t)qm_operand_n(o), ranks = how & EACH ? o->n_parts : 1;
+    if (how & KEPT && !t->keep) return 0;
+    for (uint32_t r = 0; r < ranks; r++) {
+        if (t->n_vectors == t->cap_vectors) {
+            int cap = t->cap_vectors ? 2 * t->cap_vectors : 256;
+            qm_trace_vector *s = realloc(t->vectors, (size_t)cap * sizeof *s);
+            if (!s) return -1;
+            t->vectors = s;
+            t->cap_vectors = cap;
+        }
+        qm_trace_vector *v = &t->vectors[t->n_vectors++];
+        *v = (qm_trace_vector){.layer = op->layer,
+                               .rank = how & EACH ? (int)r : -1,
+                               .extra = how & KEPT,
+                               .op = i,
+                               .x = o->ref + 4ull * r * n,
+                               .add = how & RESIDUAL ? QM_REF(QM_SPACE_SCRATCH, t->plan->x_off) : 0,
+                               .n = n,
+                               .n_parts = how & EACH ? 1 : o->n_parts,
+                               .stride = n};
+        if (name) snprintf(v->name, sizeof v->name, "%s", name);
+        else snprintf(v->name, sizeof v->name, "%s.%s", op->slot, o->name);
     }
-    qm_trace_vector *s = &t->vectors[t->n_vectors++];
-    *s = (qm_trace_vector){.name = name,
-                           .layer = t->plan->ops[op].layer,
-                           .rank = -1,
-                           .op = op,
-                           .x = x,
-                           .n = n,
-                           .n_parts = parts,
-                           .stride = n};
-    return s;
+    return 0;
 }
 
-/* The slots that op i completes. 0, or -1 out of memory. */
+/* The vectors that op i completes. 0, or -1 out of memory. */
 static int vectors_of(qm_tracer *t, int i) {
+    qm_operand o[QM_MAX_OPERANDS];
     const qm_op *op = &t->plan->ops[i];
-    const qm_hparams *hp = &t->plan->place->model->hp;
-    qm_trace_vector *s;
-    const char *extra = NULL;
-    switch (op->kind) {
-    case QM_OP_EMBED: return add_vector(t, "embedding", i, op->out, op->out_n, 1) ? 0 : -1;
-    case QM_OP_RMSNORM:
-        return add_vector(t, op->layer < 0 ? "final_norm" : op->slot, i, op->out, op->out_n, 1) ? 0 : -1;
-    case QM_OP_QKROPE: /* qkv may be of several ops: this one reads them all */
-        if (!add_vector(t, "qkv", i, op->args.qkrope.qkv, (hp->n_head + 2 * hp->n_kv) * hp->head_dim,
-                        op->args.qkrope.n_partials))
-            return -1;
-        extra = "q_rope";
-        break;
-    case QM_OP_COMBINE: extra = "attn_heads"; break;
-    case QM_OP_MOE_UP:
-    case QM_OP_SWIGLU: extra = "ffn_up"; break;
-    case QM_OP_MATVEC:
-        if (!strcmp(op->slot, "attn_out") || !strcmp(op->slot, "logits"))
-            return add_vector(t, op->slot, i, op->out, op->out_n, op->out_parts) ? 0 : -1;
-        if (!strcmp(op->slot, "router_logits")) extra = op->slot;
-        break;
-    case QM_OP_MOE_MATVEC:
-        if (strcmp(op->slot, "ffn_out")) break;
-        uint32_t n = op->args.moe_matvec.n_rows, k = op->grid[1];
-        for (uint32_t r = 0; r < k; r++) { /* weighted already */
-            if (!(s = add_vector(t, "expert", i, op->out + 4ull * r * n, n, 1))) return -1;
-            s->rank = (int)r;
+    const int n = qm_op_operands(t->plan, op, o);
+    for (int k = 0; k < n; k++) {
+        int named = 0;
+        if (!o[k].ref || o[k].kind != QM_KIND_F32) continue;
+        for (int v = 0; v < N_VIEWS; v++) {
+            if (strcmp(views[v].slot, op->slot) || strcmp(views[v].operand, o[k].name)) continue;
+            named = 1;
+            if (views[v].name && add_vector(t, i, &o[k], views[v].name, views[v].how)) return -1;
         }
-        if (!add_vector(t, "ffn_out", i, op->out, n, k) || !(s = add_vector(t, "output", i, op->out, n, k))) return -1;
-        s->add = QM_REF(QM_SPACE_SCRATCH, t->plan->x_off);
-        break;
-    default: break;
+        if (!named && o[k].dir & QM_OUT && add_vector(t, i, &o[k], NULL, KEPT)) return -1;
     }
-    if (!extra || !t->keep) return 0;
-    if (!(s = add_vector(t, extra, i, op->out, op->out_n, op->out_parts))) return -1;
-    s->extra = 1;
     return 0;
 }
 
@@ -100,42 +116,57 @@ const qm_trace_vector *qm_tracer_find(const qm_tracer *t, int layer, const char 
 }
 
 /* ---- where it is looked at ---- */
-static int overlaps(qm_ref a, uint64_t n_a, qm_ref b, uint64_t n_b) {
-    return a && b && QM_REF_SPACE(a) == QM_REF_SPACE(b) && a < b + n_b && b < a + n_a;
-}
-
-/* Whether op writes into [r, r + n). */
-static int writes(const qm_op *op, qm_ref r, uint64_t n) {
-    if (overlaps(op->out, 4ull * op->out_n * op->out_parts, r, n)) return 1;
-    if (op->kind == QM_OP_RMSNORM) return overlaps(op->args.rmsnorm.x_out, 4ull * op->args.rmsnorm.n, r, n);
-    if (op->kind == QM_OP_ROUTER) return overlaps(op->args.router.ids, 4ull * op->args.router.n_used, r, n);
+/* Whether op i writes into [r, r + n). */
+static int writes(const qm_plan *p, int i, qm_ref r, uint64_t n) {
+    qm_operand o[QM_MAX_OPERANDS];
+    const int n_o = qm_op_operands(p, &p->ops[i], o);
+    for (int k = 0; r && k < n_o; k++)
+        if (o[k].dir & QM_OUT && o[k].ref && QM_REF_SPACE(o[k].ref) == QM_REF_SPACE(r) && o[k].ref < r + n &&
+            r < o[k].ref + o[k].bytes)
+            return 1;
     return 0;
 }
 
-static int spoils(const qm_op *op, const qm_trace_vector *s) {
-    return writes(op, s->x, 4ull * ((uint64_t)(s->n_parts - 1) * s->stride + s->n)) || writes(op, s->add, 4ull * s->n);
+static int spoils(const qm_plan *p, int i, const qm_trace_vector *s) {
+    return writes(p, i, s->x, 4ull * ((uint64_t)(s->n_parts - 1) * s->stride + s->n)) ||
+           writes(p, i, s->add, 4ull * s->n);
 }
 
-static int spoils_router(const qm_plan *p, const qm_op *op, int router) {
-    if (router < 0) return 0;
-    const qm_router_args *a = &p->ops[router].args.router;
-    return writes(op, a->ids, 4ull * a->n_used) || writes(op, a->weights, 4ull * a->n_used);
+/* What a router chose: its ids and their weights. */
+typedef struct {
+    int layer; /* -1: no router */
+    qm_ref ids, weights;
+    uint32_t n;
+} choice;
+
+static choice choice_of(const qm_plan *p, int i) {
+    qm_operand o[QM_MAX_OPERANDS];
+    const int n = qm_op_operands(p, &p->ops[i], o);
+    const qm_operand *ids = qm_operand_find(o, n, "ids"), *weights = qm_operand_find(o, n, "weights");
+    if (strcmp(p->ops[i].slot, "router") || !ids || !weights) return (choice){.layer = -1};
+    return (choice){p->ops[i].layer, ids->ref, weights->ref, (uint32_t)qm_operand_n(ids)};
 }
 
-/* Slots and launches, from the plan. */
+static int spoils_choice(const qm_plan *p, int i, const choice *c) {
+    return c->layer >= 0 && (writes(p, i, c->ids, 4ull * c->n) || writes(p, i, c->weights, 4ull * c->n));
+}
+
+/* Vectors and launches, from the plan. */
 static int lay_out(qm_tracer *t, qm_err *e) {
     const qm_plan *p = t->plan;
-    int waiting = 0, router = -1; /* slots[waiting ..] have not been looked at, nor what the op `router` chose */
+    int waiting = 0, router = -1; /* vectors[waiting ..] have not been looked at, nor what the op `router` chose */
+    choice chosen = {.layer = -1};
     uint32_t job = 0;
     if (!(t->m->points = malloc(((size_t)p->n_ops + 1) * sizeof *t->m->points))) goto nomem;
     for (int i = 0; i <= p->n_ops; i++) {
-        int due = i == p->n_ops || spoils_router(p, &p->ops[i], router);
-        for (int k = waiting; k < t->n_vectors && !due; k++) due = spoils(&p->ops[i], &t->vectors[k]);
+        int due = i == p->n_ops || spoils_choice(p, i, &chosen);
+        for (int k = waiting; k < t->n_vectors && !due; k++) due = spoils(p, i, &t->vectors[k]);
         if (due && (t->n_vectors > waiting || router >= 0)) {
             t->m->points[t->n_points++] = (point){i, router, job, t->n_jobs - job};
             job = t->n_jobs;
             waiting = t->n_vectors;
             router = -1;
+            chosen = (choice){.layer = -1};
         }
         if (i == p->n_ops) break;
         int first = t->n_vectors;
@@ -148,10 +179,11 @@ static int lay_out(qm_tracer *t, qm_err *e) {
             t->n_jobs += s->n_jobs;
             t->n_values += s->n;
         }
-        if (p->ops[i].kind == QM_OP_ROUTER) {
-            router = i;
-            t->n_used = p->ops[i].args.router.n_used;
-        }
+        choice c = choice_of(p, i);
+        if (c.layer < 0) continue;
+        chosen = c;
+        router = i;
+        t->n_used = c.n;
     }
     return 0;
 nomem:
@@ -260,10 +292,10 @@ static int look(qm_tracer *t, const qm_inside *x, const point *pt, qm_err *e) {
     qm_stats_args a = {.jobs = base(t) + m->jobs_off + pt->job * sizeof *m->jobs,
                        .out = base(t) + m->records_off + pt->job * sizeof *m->records};
     if (pt->router >= 0) {
-        const qm_op *op = &t->plan->ops[pt->router];
-        a.words = qm_inside_address(x, op->args.router.ids);
-        a.words2 = qm_inside_address(x, op->args.router.weights);
-        a.words_to = base(t) + m->words_off + 8ull * t->n_used * (uint32_t)op->layer;
+        const choice c = choice_of(t->plan, pt->router);
+        a.words = qm_inside_address(x, c.ids);
+        a.words2 = qm_inside_address(x, c.weights);
+        a.words_to = base(t) + m->words_off + 8ull * t->n_used * (uint32_t)c.layer;
         a.n_words = t->n_used;
     }
     if (x->dev) return qm_kernels_launch(m->kernels, k, grid, BLOCK, 0, &a, x->stream, e);
@@ -308,9 +340,9 @@ static int collect(qm_tracer *t, const qm_inside *x, qm_err *e) {
         (t->keep && (rc = fetch(t, x->dev, t->values, m->values_off, 4 * t->n_values, e))))
         return rc;
     for (int i = 0; i < t->n_vectors; i++) {
-        qm_trace_vector *slot = &t->vectors[i];
-        slot->stats = m->records[slot->job];
-        for (uint32_t k = 1; k < slot->n_jobs; k++) join(&slot->stats, &m->records[slot->job + k]);
+        qm_trace_vector *v = &t->vectors[i];
+        v->stats = m->records[v->job];
+        for (uint32_t k = 1; k < v->n_jobs; k++) join(&v->stats, &m->records[v->job + k]);
     }
     for (uint32_t l = 0; t->n_used && l < t->plan->place->model->hp.n_layers; l++) {
         memcpy(t->ids + l * t->n_used, m->words + 2 * l * t->n_used, 4 * t->n_used);

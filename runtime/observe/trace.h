@@ -7,11 +7,11 @@
 
 /* One vector that is looked at: v[i] = add[i] + sum_s x[s * stride + i]. */
 typedef struct {
-    const char *name; /* "embedding", "attn_norm", "qkv" ... */
-    int layer;        /* -1 outside the layers */
-    int rank;         /* of "expert": the place of the expert among the chosen; else -1 */
-    int extra;        /* 1: not of the report; looked at only where vectors are kept */
-    int op;           /* index of the op that completes it */
+    char name[32]; /* "embedding", "attn_norm", "qkv" ... */
+    int layer;     /* -1 outside the layers */
+    int rank;      /* of "expert": the place of the expert among the chosen; else -1 */
+    int extra;     /* 1: not of the report; looked at only where vectors are kept */
+    int op;        /* index of the op that completes it */
     qm_ref x, add;
     uint32_t n, n_parts, stride;
     uint32_t job, n_jobs;  /* its jobs: pieces of at most 1024 elements */

@@ -6,15 +6,18 @@
 #include "../../kernels/ref/ref.h"
 #include "../base/units.h"
 #include "../file/quant.h"
+#include "../plan/ops.h"
+
+/* A space of the device's memory as far as ops of a plan know it, on the host. Of the KV pool one layer: from kv_at on. */
+typedef struct {
+    unsigned char *before, *got, *want; /* an op's operands: before it; as the device, as the reference left them */
+} copies;
 
 struct qm_mirror {
     const qm_inside *x;
-    unsigned char *scratch, *seq, *rope;
-    unsigned char *kv;  /* K and V pools of one layer */
-    unsigned char *got; /* scratch as the device has it after an op */
-    unsigned char *got_seq, *got_kv;
+    copies space[QM_N_SPACES];
+    uint64_t kv_at;
     float *a, *b; /* [the longest vector] */
-    uint64_t kv_layer_bytes, n_floats;
     qm_bases host;
 };
 
@@ -67,179 +70,202 @@ static void keep_worst(qm_difference *d, const qm_difference *x, const char *ten
 }
 
 /* ---- memory ---- */
+/* Weights are read from the file, the RoPE table is made; the rest is fetched for each op. */
+static int mirrored(qm_space s) {
+    return s == QM_SPACE_SCRATCH || s == QM_SPACE_KV || s == QM_SPACE_SEQ || s == QM_SPACE_RESULT;
+}
+
+/* The lowest reference among n operands that lie in the KV pool, less its space. */
+static uint64_t kv_begin(const qm_operand *o, int n) {
+    uint64_t at = UINT64_MAX;
+    for (int k = 0; k < n; k++)
+        if (QM_REF_SPACE(o[k].ref) == QM_SPACE_KV && QM_REF_VALUE(o[k].ref) < at) at = QM_REF_VALUE(o[k].ref);
+    return at == UINT64_MAX ? 0 : at;
+}
+
+static int allocate(qm_mirror *m, qm_err *e) {
+    const qm_plan *p = m->x->plan;
+    uint64_t bytes[QM_N_SPACES] = {0}, longest = 0, all = 0;
+    for (int i = 0; i < p->n_ops; i++) {
+        qm_operand o[QM_MAX_OPERANDS];
+        int n = qm_op_operands(p, &p->ops[i], o);
+        const uint64_t kv = kv_begin(o, n);
+        for (int k = 0; k < n; k++) {
+            qm_space s = QM_REF_SPACE(o[k].ref);
+            if (!mirrored(s)) continue;
+            uint64_t end = QM_REF_VALUE(o[k].ref) - (s == QM_SPACE_KV ? kv : 0) + o[k].bytes;
+            if (end > bytes[s]) bytes[s] = end;
+            if (o[k].n_parts * qm_operand_n(&o[k]) > longest) longest = o[k].n_parts * qm_operand_n(&o[k]);
+        }
+    }
+    int failed = !(m->a = malloc(4 * longest)) || !(m->b = malloc(4 * longest));
+    for (int s = 0; s < QM_N_SPACES; s++) {
+        copies *c = &m->space[s];
+        all += 3 * bytes[s];
+        if (bytes[s])
+            failed |= !(c->before = calloc(1, bytes[s])) || !(c->got = calloc(1, bytes[s])) ||
+                      !(c->want = calloc(1, bytes[s]));
+    }
+    return !failed ? 0
+                   : qm_fail(e, QM_ERR_NOMEM,
+                             "compare: %.2f GiB of host memory for a mirror of an op's operands are not to be had",
+                             qm_gib((double)all));
+}
+
 int qm_mirror_open(qm_mirror **out, const qm_inside *x, qm_err *e) {
     const qm_plan *p = x->plan;
     const qm_hparams *hp = &p->place->model->hp;
-    const uint64_t scratch = p->scratch_bytes;
     *out = NULL;
     if (!x->dev)
         return qm_fail(e, QM_ERR_UNSUPPORTED, "compare: the executor %s runs no kernels that could depart",
                        qm_inside_executor(x->g));
-    qm_mirror *t = calloc(1, sizeof *t);
-    if (!t) return qm_fail(e, QM_ERR_NOMEM, "compare: out of memory");
-    t->x = x;
-    t->kv_layer_bytes = 2 * qm_kv_page_bytes(hp) * p->limits.n_pages;
-    t->n_floats = scratch / 4; /* no vector is longer than all of scratch */
-    t->scratch = calloc(1, scratch);
-    t->got = calloc(1, scratch);
-    t->seq = calloc(1, p->seq.bytes);
-    t->got_seq = calloc(1, p->seq.bytes);
-    t->kv = calloc(1, t->kv_layer_bytes);
-    t->got_kv = calloc(1, t->kv_layer_bytes);
-    t->rope = malloc(qm_rope_bytes(hp, p->limits.n_ctx));
-    t->a = malloc(4 * t->n_floats);
-    t->b = malloc(4 * t->n_floats);
-    if (!t->scratch || !t->got || !t->seq || !t->got_seq || !t->kv || !t->got_kv || !t->rope || !t->a || !t->b) {
-        qm_mirror_close(t);
-        return qm_fail(e, QM_ERR_NOMEM,
-                       "compare: %.2f GiB of host memory for a mirror of a layer's cache are not to be had",
-                       2 * qm_gib((double)t->kv_layer_bytes));
+    qm_mirror *m = calloc(1, sizeof *m);
+    if (!m) return qm_fail(e, QM_ERR_NOMEM, "compare: out of memory");
+    m->x = x;
+    float *rope = malloc(qm_rope_bytes(hp, p->limits.n_ctx));
+    m->host.base[QM_SPACE_ROPE] = (uint64_t)(uintptr_t)rope;
+    int rc = rope ? allocate(m, e) : qm_fail(e, QM_ERR_NOMEM, "compare: out of memory");
+    if (rc) {
+        qm_mirror_close(m);
+        return rc;
     }
-    qm_rope_fill((float *)(void *)t->rope, hp, p->limits.n_ctx);
-    t->host.base[QM_SPACE_SCRATCH] = (uint64_t)(uintptr_t)t->scratch;
-    t->host.base[QM_SPACE_SEQ] = (uint64_t)(uintptr_t)t->seq;
-    t->host.base[QM_SPACE_ROPE] = (uint64_t)(uintptr_t)t->rope;
-    *out = t;
+    qm_rope_fill(rope, hp, p->limits.n_ctx);
+    for (int s = 0; s < QM_N_SPACES; s++)
+        if (m->space[s].want) m->host.base[s] = (uint64_t)(uintptr_t)m->space[s].want;
+    *out = m;
     return 0;
 }
 
-void qm_mirror_close(qm_mirror *t) {
-    if (!t) return;
-    free(t->scratch);
-    free(t->got);
-    free(t->seq);
-    free(t->got_seq);
-    free(t->kv);
-    free(t->got_kv);
-    free(t->rope);
-    free(t->a);
-    free(t->b);
-    free(t);
+void qm_mirror_close(qm_mirror *m) {
+    if (!m) return;
+    for (int s = 0; s < QM_N_SPACES; s++) {
+        free(m->space[s].before);
+        free(m->space[s].got);
+        free(m->space[s].want);
+    }
+    free((void *)(uintptr_t)m->host.base[QM_SPACE_ROPE]);
+    free(m->a);
+    free(m->b);
+    free(m);
+}
+
+/* Where operand o lies in one of its space's copies. */
+static unsigned char *in(const qm_mirror *m, unsigned char *copy, const qm_operand *o) {
+    return copy + QM_REF_VALUE(o->ref) - (QM_REF_SPACE(o->ref) == QM_SPACE_KV ? m->kv_at : 0);
 }
 
 /* ---- what an op leaves ---- */
-static void sum_parts(float *y, const unsigned char *base, uint32_t n, uint32_t parts) {
-    const float *f = (const float *)(const void *)base;
-    for (uint32_t i = 0; i < n; i++) {
-        double v = 0;
-        for (uint32_t k = 0; k < parts; k++) v += f[(size_t)k * n + i];
-        y[i] = (float)v;
+/* Sums of parts, added by rising index: y [n] of v [parts, n]. */
+static void sum_parts(float *y, const unsigned char *v, uint64_t n, uint32_t parts) {
+    const float *f = (const float *)(const void *)v;
+    for (uint64_t i = 0; i < n; i++) {
+        double sum = 0;
+        for (uint32_t k = 0; k < parts; k++) sum += f[k * n + i];
+        y[i] = (float)sum;
     }
 }
 
-/* The two sides of a vector: the device's, and the reference's. */
-static const unsigned char *got(const qm_mirror *t, qm_ref r) {
-    return (QM_REF_SPACE(r) == QM_SPACE_SEQ ? t->got_seq : t->got) + QM_REF_VALUE(r);
-}
-static const unsigned char *want(const qm_mirror *t, qm_ref r) {
-    return (QM_REF_SPACE(r) == QM_SPACE_SEQ ? t->seq : t->scratch) + QM_REF_VALUE(r);
+/* The sum that is meant, and the parts side by side: a sum does not tell whose they are. */
+static void compare_f32(qm_mirror *m, const qm_operand *o, const unsigned char *got, const unsigned char *want,
+                        qm_difference *d) {
+    qm_difference x;
+    const uint64_t n = qm_operand_n(o);
+    sum_parts(m->a, got, n, o->n_parts);
+    sum_parts(m->b, want, n, o->n_parts);
+    qm_difference_of(&x, m->a, m->b, (uint32_t)n);
+    keep_worst(d, &x, o->name);
+    if (o->n_parts == 1) return;
+    memcpy(m->a, got, 4 * n * o->n_parts);
+    memcpy(m->b, want, 4 * n * o->n_parts);
+    qm_difference_of(&x, m->a, m->b, (uint32_t)(n * o->n_parts));
+    keep_worst(d, &x, o->name);
 }
 
-static void compare_f32(qm_mirror *t, qm_ref r, uint32_t n, uint32_t parts, const char *tensor, qm_difference *d) {
+static void compare_q16a(qm_mirror *m, const qm_operand *o, const unsigned char *got, const unsigned char *want,
+                         qm_difference *d) {
     qm_difference x;
-    if (!r) return;
-    sum_parts(t->a, got(t, r), n, parts);
-    sum_parts(t->b, want(t, r), n, parts);
-    qm_difference_of(&x, t->a, t->b, n);
-    keep_worst(d, &x, tensor);
-}
-
-static void compare_q16a(qm_mirror *t, qm_ref r, uint32_t n_vec, uint32_t n, qm_difference *d) {
-    qm_difference x;
-    if (!r) return;
-    for (uint32_t v = 0; v < n_vec; v++) {
-        qm_q16a_dequantize(t->a, got(t, r) + QM_Q16A_BYTES((uint64_t)n) * v, n);
-        qm_q16a_dequantize(t->b, want(t, r) + QM_Q16A_BYTES((uint64_t)n) * v, n);
-        qm_difference_of(&x, t->a, t->b, n);
-        keep_worst(d, &x, "q16a");
+    const uint32_t n = o->dims[o->n_dims - 1];
+    const uint64_t n_vec = qm_operand_n(o) / n;
+    for (uint64_t v = 0; v < n_vec; v++) {
+        qm_q16a_dequantize(m->a, got + QM_Q16A_BYTES((uint64_t)n) * v, n);
+        qm_q16a_dequantize(m->b, want + QM_Q16A_BYTES((uint64_t)n) * v, n);
+        qm_difference_of(&x, m->a, m->b, n);
+        keep_worst(d, &x, o->name);
     }
 }
 
-static void compare_words(const void *got, const void *want, uint32_t n, const char *tensor, qm_difference *d) {
-    qm_difference x = {.cosine = 1, .n = n};
+/* Ids, words of a state: the same, bit for bit. */
+static void compare_words(const qm_operand *o, const unsigned char *got, const unsigned char *want, qm_difference *d) {
+    const uint64_t n = o->bytes / 4;
+    qm_difference x = {.cosine = 1, .n = (uint32_t)n};
     uint32_t a, b;
-    for (uint32_t i = 0; i < n && x.cosine == 1; i++) {
-        memcpy(&a, (const char *)got + 4 * i, 4);
-        memcpy(&b, (const char *)want + 4 * i, 4);
+    for (uint64_t i = 0; i < n && x.cosine == 1; i++) {
+        memcpy(&a, got + 4 * i, 4);
+        memcpy(&b, want + 4 * i, 4);
         if (a == b) continue;
-        x = (qm_difference){.cosine = 0, .rel_l2 = INFINITY, .n = n, .worst = i, .got = a, .want = b};
+        x = (qm_difference){
+            .cosine = 0, .rel_l2 = INFINITY, .n = (uint32_t)n, .worst = (uint32_t)i, .got = a, .want = b};
     }
-    keep_worst(d, &x, tensor);
+    keep_worst(d, &x, o->name);
 }
 
-/* The row of position pos in a K or V pool, all kv heads (contracts/abi.h, "KV cache pages"). */
-static void cache_row(float *to, const unsigned char *pool, const qm_hparams *hp, uint32_t page, uint32_t pos,
-                      int is_v) {
-    uint32_t hd = hp->head_dim, tok = pos % QM_PAGE_TOKENS;
-    for (uint32_t h = 0; h < hp->n_kv; h++) {
-        const unsigned char *at = pool + qm_kv_page_bytes(hp) * page + 2ull * h * QM_PAGE_TOKENS * hd;
-        for (uint32_t i = 0; i < hd; i++) {
-            uint64_t k = is_v ? (uint64_t)tok * hd + i : ((uint64_t)(i / 8) * QM_PAGE_TOKENS + tok) * 8 + i % 8;
-            uint16_t f16;
-            memcpy(&f16, at + 2 * k, 2);
-            to[h * hd + i] = qm_f16_to_f32(f16);
-        }
+/* The f16 elements of a cache that either side has written: the rest of the pages says nothing of this op. */
+static void compare_cache(qm_mirror *m, const qm_operand *o, const unsigned char *before, const unsigned char *got,
+                          const unsigned char *want, qm_difference *d) {
+    qm_difference x;
+    uint32_t n = 0;
+    uint16_t was, a, b;
+    for (uint64_t i = 0; i < o->bytes / 2; i++) {
+        memcpy(&was, before + 2 * i, 2);
+        memcpy(&a, got + 2 * i, 2);
+        memcpy(&b, want + 2 * i, 2);
+        if (a == was && b == was) continue;
+        m->a[n] = qm_f16_to_f32(a);
+        m->b[n++] = qm_f16_to_f32(b);
+    }
+    qm_difference_of(&x, m->a, m->b, n);
+    keep_worst(d, &x, o->name);
+}
+
+static void compare_operand(qm_mirror *m, const qm_operand *o, qm_difference *d) {
+    const copies *c = &m->space[QM_REF_SPACE(o->ref)];
+    const unsigned char *got = in(m, c->got, o), *want = in(m, c->want, o);
+    switch (o->kind) {
+    case QM_KIND_F32: compare_f32(m, o, got, want, d); break;
+    case QM_KIND_Q16A: compare_q16a(m, o, got, want, d); break;
+    case QM_KIND_KV: compare_cache(m, o, in(m, c->before, o), got, want, d); break;
+    default: compare_words(o, got, want, d);
     }
 }
 
-static void compare_cache(qm_mirror *t, qm_difference *d) {
-    const qm_plan *p = t->x->plan;
-    const qm_hparams *hp = &p->place->model->hp;
-    const uint32_t pos = t->x->pos, n = hp->n_kv * hp->head_dim;
-    uint32_t page;
-    memcpy(&page, t->seq + p->seq.table_off + 4ull * (pos / QM_PAGE_TOKENS), 4);
-    for (int v = 0; v < 2; v++) {
-        qm_difference x;
-        uint64_t off = v ? t->kv_layer_bytes / 2 : 0;
-        cache_row(t->a, t->got_kv + off, hp, page, pos, v);
-        cache_row(t->b, t->kv + off, hp, page, pos, v);
-        qm_difference_of(&x, t->a, t->b, n);
-        keep_worst(d, &x, v ? "v cache" : "k cache");
-    }
-}
-
-static void compare_all(qm_mirror *t, const qm_op *op, qm_difference *d) {
-    const qm_op_args *a = &op->args;
-    if (op->out_kind == QM_OUT_F32) compare_f32(t, op->out, op->out_n, op->out_parts, "output", d);
-    switch (op->kind) {
-    case QM_OP_RMSNORM:
-        compare_f32(t, a->rmsnorm.x_out, a->rmsnorm.n, 1, "x", d);
-        compare_q16a(t, a->rmsnorm.yq, 1, a->rmsnorm.n, d);
-        break;
-    case QM_OP_COMBINE: compare_q16a(t, a->combine.yq, 1, op->out_n, d); break;
-    case QM_OP_MOE_UP: compare_q16a(t, a->moe_up.hq, op->grid[1], a->moe_up.n_ff, d); break;
-    case QM_OP_SWIGLU: compare_q16a(t, a->swiglu.hq, a->swiglu.k, a->swiglu.n, d); break;
-    case QM_OP_ROUTER: compare_words(got(t, a->router.ids), want(t, a->router.ids), a->router.n_used, "ids", d); break;
-    case QM_OP_QKROPE: compare_cache(t, d); break;
-    default: break;
-    }
-    /* whoever chooses the next token, the sequence's tokens must be the same on both sides */
-    uint64_t next = t->x->plan->seq.tokens_off + 4ull * (t->x->pos + 1);
-    compare_words(t->got_seq + next, t->seq + next, 1, "token", d);
-}
-
-static int fetch(qm_mirror *t, const qm_op *op, unsigned char *scratch, unsigned char *seq, unsigned char *kv,
-                 qm_err *e) {
-    const qm_plan *p = t->x->plan;
-    int rc = qm_inside_read(t->x, QM_REF(QM_SPACE_SCRATCH, 0), scratch, p->scratch_bytes, e);
-    if (!rc) rc = qm_inside_read(t->x, QM_REF(QM_SPACE_SEQ, 0), seq, p->seq.bytes, e);
-    if (!rc && kv) {
-        uint64_t off = t->kv_layer_bytes * (uint32_t)op->layer;
-        t->host.base[QM_SPACE_KV] = (uint64_t)(uintptr_t)t->kv - off; /* the mirror holds this layer alone */
-        rc = qm_inside_read(t->x, QM_REF(QM_SPACE_KV, off), kv, t->kv_layer_bytes, e);
+/* The operands with that direction, from the device. */
+static int fetch(qm_mirror *m, const qm_operand *o, int n, int dir, int want, qm_err *e) {
+    int rc = 0;
+    for (int k = 0; k < n && !rc; k++) {
+        const qm_space s = QM_REF_SPACE(o[k].ref);
+        if (!mirrored(s) || !(o[k].dir & dir)) continue;
+        copies *c = &m->space[s];
+        rc = qm_inside_read(m->x, o[k].ref, in(m, want ? c->want : c->got, &o[k]), o[k].bytes, e);
+        if (want && s == QM_SPACE_KV) memcpy(in(m, c->before, &o[k]), in(m, c->want, &o[k]), o[k].bytes);
     }
     return rc;
 }
 
-int qm_mirror_op(qm_mirror *t, int i, int compare, qm_difference *d, qm_err *e) {
-    const qm_plan *p = t->x->plan;
+int qm_mirror_op(qm_mirror *m, int i, int compare, qm_difference *d, qm_err *e) {
+    const qm_plan *p = m->x->plan;
     const qm_op *op = &p->ops[i];
-    int cache = op->kind == QM_OP_ATTN || op->kind == QM_OP_QKROPE, rc = 0;
+    qm_operand o[QM_MAX_OPERANDS];
+    const int n = qm_op_operands(p, op, o);
+    int rc = 0;
     *d = (qm_difference){.op = i, .layer = op->layer, .slot = op->slot, .cosine = 1};
-    if (compare && (rc = fetch(t, op, t->scratch, t->seq, cache ? t->kv : NULL, e))) return rc;
-    if (compare && (rc = qm_run_ref_op(p, i, &t->host, e))) return rc;
-    if ((rc = qm_inside_run(t->x, i, NULL, NULL, e)) || !compare) return rc;
-    rc = fetch(t, op, t->got, t->got_seq, cache ? t->got_kv : NULL, e);
-    if (!rc) compare_all(t, op, d);
-    return rc;
+    m->kv_at = kv_begin(o, n);
+    m->host.base[QM_SPACE_KV] = (uint64_t)(uintptr_t)m->space[QM_SPACE_KV].want - m->kv_at;
+    if (compare && ((rc = fetch(m, o, n, QM_INOUT, 1, e)) || (rc = qm_run_ref_op(p, i, &m->host, e)))) return rc;
+    if ((rc = qm_inside_run(m->x, i, NULL, NULL, e)) || !compare) return rc;
+    if ((rc = fetch(m, o, n, QM_OUT, 0, e))) return rc;
+    for (int k = 0; k < n; k++) {
+        const int own = o[k].space == QM_SPACE_SCRATCH && o[k].dir == QM_INOUT; /* the device's way to its results */
+        if (o[k].dir & QM_OUT && mirrored(QM_REF_SPACE(o[k].ref)) && !own) compare_operand(m, &o[k], d);
+    }
+    return 0;
 }

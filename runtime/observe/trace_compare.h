@@ -8,7 +8,7 @@
 typedef struct {
     int op, layer;         /* -1 where there is none */
     const char *slot;      /* of the op: "qkv" */
-    const char *tensor;    /* what departed most: "output", "x", "q16a", "k cache", "v cache", "ids", "token" */
+    const char *tensor;    /* what departed most: the operand's name in contracts/ops.def: "y", "yq", "k_pool", "ids" */
     double cosine, rel_l2; /* of that tensor; rel_l2 = ||got - want|| / ||want|| */
     uint32_t n, worst;     /* elements; index of the largest |got - want| */
     double got, want;      /* there */
@@ -24,7 +24,8 @@ typedef struct qm_mirror qm_mirror;
 int qm_mirror_open(qm_mirror **out, const qm_inside *x, qm_err *e);
 void qm_mirror_close(qm_mirror *m);
 /* Runs op i of the step, which has begun, on the device; and its reference on the inputs that the device had
- * (compare = 0: only on the device). All that the op leaves is compared: output, the residual of rmsnorm,
- * quantised activations, the appended row of the KV cache, expert ids, the chosen token. d: the worst of them. */
+ * (compare = 0: only on the device). Every operand that the op writes is compared by its kind, but for scratch memory of its
+ * own: F32 as vectors, sums of parts and part by part; Q16A by what it stands for; of a cache what has been written; all
+ * else word by word. d: the worst of them. */
 int qm_mirror_op(qm_mirror *m, int i, int compare, qm_difference *d, qm_err *e);
 #endif

@@ -215,7 +215,7 @@ static int compare_directory(qm_trace_result *r, qm_err *e) {
         if (!wanted(r->o, s->layer)) continue;
         file_name(path, sizeof path, dir, s->layer, s->name, s->rank);
         if (stat(path, &st)) {
-            r->n_missing++;
+            r->n_missing += !s->extra;
             continue;
         }
         int rc = qm_npy_read(path, &a, e);

@@ -41,7 +41,7 @@ static double router_sum(const qm_trace_result *r, int layer) {
 int qm_trace_layer_status(const qm_trace_result *r, int layer, char *to, size_t n) {
     for (int i = 0; i < r->t->n_vectors; i++) {
         const qm_trace_vector *s = &r->t->vectors[i];
-        if (s->layer != layer || s->rank >= 0) continue;
+        if (s->layer != layer || s->rank >= 0 || s->extra) continue;
         if (s->stats.nans || s->stats.infs) {
             snprintf(to, n, "%u NaN and %u inf of %u in %s", s->stats.nans, s->stats.infs, s->stats.count, s->name);
             return 0;
@@ -110,7 +110,7 @@ static void all_finite(const qm_trace_result *r, qm_trace_check *c) {
     char at[64];
     for (int i = 0; i < r->t->n_vectors; i++) {
         const qm_trace_vector *s = &r->t->vectors[i];
-        if (!s->stats.nans && !s->stats.infs) continue;
+        if (s->extra || (!s->stats.nans && !s->stats.infs)) continue;
         c->value += s->stats.nans + s->stats.infs;
         if (!first) first = s;
     }
@@ -125,7 +125,7 @@ static void zeros(const qm_trace_result *r, qm_trace_check *c) {
     char at[64];
     for (int i = 0; i < r->t->n_vectors; i++) {
         const qm_trace_vector *s = &r->t->vectors[i];
-        if (s->rank >= 0 || s->stats.zeros < s->stats.count) continue;
+        if (s->extra || s->rank >= 0 || s->stats.zeros < s->stats.count) continue;
         c->value++;
         if (!first) first = s;
     }

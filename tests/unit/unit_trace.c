@@ -251,8 +251,7 @@ static void test_not_finite(void **state) {
     fix_prompt(g, ids, 3, 14);
     fix_ok(qm_session_open(&s, g, &e), &e);
     /* one NaN in the weights of layer 2's ffn_norm */
-    CUdeviceptr at =
-        fix_address(s, g->plans[0], QM_REF(QM_SPACE_REGION, fix_region(g, LAYER, "ffn_norm")));
+    CUdeviceptr at = fix_address(s, g->plans[0], QM_REF(QM_SPACE_REGION, fix_region(g, LAYER, "ffn_norm")));
     assert_int_equal(g->dev->cu.MemcpyHtoD(at + 4 * 17, &nan, 4), CUDA_SUCCESS);
     qm_session_close(s);
     json_t *j = trace_json(g, ids, 3, PLAIN, NULL), *layers = json_object_get(j, "layers");
@@ -445,11 +444,11 @@ static void test_compare_names_the_op(void **state) {
         router = fix_region(g, 2, "ffn_gate_inp"), o = fix_region(g, 2, "attn_output"),
         out = fix_region(g, -1, "output_norm");
     qm_engine_close(g);
-    corrupted(norm, 0, 64, "attn_norm", 2, "output");
-    corrupted(k_norm, 0, 64, "qkrope", 2, "k cache"); /* q is right: only the cache's row tells */
-    corrupted(router, 4096, 2048, "router_logits", 2, "output");
-    corrupted(o, 1024, 512, "attn_out", 2, "output");
-    corrupted(out, 128, 64, "output_norm", -1, "output");
+    corrupted(norm, 0, 64, "attn_norm", 2, "y");
+    corrupted(k_norm, 0, 64, "qkrope", 2, "k_pool"); /* q is right: only the cache's row tells */
+    corrupted(router, 4096, 2048, "router_logits", 2, "y");
+    corrupted(o, 1024, 512, "attn_out", 2, "y");
+    corrupted(out, 128, 64, "output_norm", -1, "y");
 }
 
 /* --layers and --stop-after limit what is compared; a departure outside is not looked at. */
