@@ -89,7 +89,12 @@
 #define QM_EMBED_N_ROWS   36
 #define QM_EMBED_SIZE     40
 
-/* ---- rmsnorm: r = x + sum_s partials[s]; x_out = r; y = yq = r / rms(r) * w. grid 1 -------- */
+/* ---- Partial sums ---------------------------------------------------------------------------
+ * Where an op leaves a vector as several parts whose sum is meant, its consumer adds them in f32 by rising index,
+ * starting from part 0, and only then anything else (rmsnorm: the residual stream). So an op that leaves n parts and one
+ * that leaves their sum give the same bits. */
+
+/* ---- rmsnorm: r = x + (sum_s partials[s]); x_out = r; y = yq = r / rms(r) * w. grid 1 -------- */
 #define QM_RMSNORM_X           0   /* f32 [n] residual stream */
 #define QM_RMSNORM_PARTIALS    8   /* f32 [n_partials, n], added in order s = 0.. */
 #define QM_RMSNORM_X_OUT      16   /* f32 [n]; may equal X; 0 = not wanted */
@@ -317,8 +322,8 @@
 #define QM_PROBE_SIZE 24
 
 /* ---- stats: what a vector looks like, and a copy of it. Not an op of a model: it looks at what ops have left
- * (runtime/observe/trace.h). One CTA a job; the vector of a job is v[i] = add[i] + sum_s x[s * stride + i], summed
- * in f32 by rising s, as rmsnorm does it. mean, std_dev, l2, min and max are over the finite values, the sums
+ * (runtime/observe/trace.h). One CTA a job; the vector of a job is v[i] = add[i] + (sum_s x[s * stride + i]), added
+ * in f32 as rmsnorm does it. mean, std_dev, l2, min and max are over the finite values, the sums
  * behind them in f64; std_dev is that of a population (divided by the number of finite values). Of no finite value:
  * mean NaN, std_dev 0, l2 0, min +inf, max -inf. */
 #define QM_STATS_JOBS     0   /* jobs [gridDim.x] */
