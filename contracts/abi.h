@@ -40,9 +40,9 @@
 #define QM_Q16A_MAX 32512
 
 /* ---- KV cache pages -----------------------------------------------------------------------
- * A page holds 32 tokens of one layer and one kv head; f16.
- *   K page: [head_dim/8][32 tokens][8]   (lane = token: coalesced 16-byte loads)
- *   V page: [32 tokens][head_dim]        (lane = dims)
+ * A page holds 32 tokens of one layer and one kv head, in a type of contracts/kv.def:
+ *   f16   K page: [head_dim/8][32 tokens][8]   (lane = token: coalesced 16-byte loads)
+ *         V page: [32 tokens][head_dim]        (lane = dims)
  * A layer's pool: [n_pages][n_kv][page]. table[i] = page index that holds tokens 32i..32i+31. */
 #define QM_PAGE_TOKENS 32
 
@@ -177,32 +177,39 @@
 #define QM_QKROPE_EPS        84
 #define QM_QKROPE_SIZE       88
 
-/* ---- attn: split-KV paged GQA attention over positions 0..pos -------------------------------
- * n_pages = pos/32 + 1 pages are dealt to n_splits CTAs: split s takes pages
- * [s*n_pages/n_splits, (s+1)*n_pages/n_splits), possibly none (then m = -inf, l = 0, acc = 0).
- * grid (n_kv, n_splits, ceil(G/8)), G = n_head/n_kv query heads share each KV read (8 at a time).
+/* ---- attn: paged GQA attention over positions 0..pos, by spans of QM_SPAN positions ----------
+ * A span's result is a function of q, its keys and values, and pos: within it pages are folded by rising position
+ * (kernels/ptx/fold.inc). n_splits CTAs share the spans of a kv head, CTA y has spans y, y + n_splits, ..: how many there
+ * are changes no bit. Spans after that of pos are not written.
+ * grid (n_kv, n_splits, ceil(G/8)), block 256, G = n_head/n_kv query heads share each KV read (8 at a time).
  * acc[h, s, hd] = sum_t exp(score_t - m) v_t, unnormalised; ml[h, s] = {m, l}. */
+#define QM_SPAN_LOG        8
+#define QM_SPAN          256   /* positions */
+#define QM_SPAN_PAGES_LOG  3
+#define QM_SPAN_PAGES      8
 #define QM_ATTN_Q        0   /* f32 [n_head, hd] */
 #define QM_ATTN_K_POOL   8
 #define QM_ATTN_V_POOL  16
 #define QM_ATTN_TABLE   24
 #define QM_ATTN_STATE   32
-#define QM_ATTN_ACC     40   /* f32 [n_head, n_splits, hd] */
-#define QM_ATTN_ML      48   /* f32 [n_head, n_splits, 2] */
+#define QM_ATTN_ACC     40   /* f32 [n_head, n_spans, hd] */
+#define QM_ATTN_ML      48   /* f32 [n_head, n_spans, 2] */
 #define QM_ATTN_N_HEAD  56
 #define QM_ATTN_N_KV    60
-#define QM_ATTN_N_SPLITS 64
+#define QM_ATTN_N_SPANS 64   /* that acc and ml have room for */
 #define QM_ATTN_SCALE   68   /* 1/sqrt(hd) */
 #define QM_ATTN_SIZE    72
 
-/* ---- combine: y[h, :] = sum_s exp(m_s - M) acc_s / sum_s exp(m_s - M) l_s. grid n_head, block hd */
+/* ---- combine: y[h, :] = sum_s exp(m_s - M) acc_s / sum_s exp(m_s - M) l_s over the spans of 0..pos, folded by rising s.
+ * grid n_head, block hd */
 #define QM_COMBINE_ACC       0
 #define QM_COMBINE_ML        8
-#define QM_COMBINE_Y        16   /* f32 [n_head * hd] or 0 */
-#define QM_COMBINE_YQ       24   /* q16a [n_head * hd] or 0 */
-#define QM_COMBINE_N_HEAD   32
-#define QM_COMBINE_N_SPLITS 36
-#define QM_COMBINE_SIZE     40
+#define QM_COMBINE_STATE    16
+#define QM_COMBINE_Y        24   /* f32 [n_head * hd] or 0 */
+#define QM_COMBINE_YQ       32   /* q16a [n_head * hd] or 0 */
+#define QM_COMBINE_N_HEAD   40
+#define QM_COMBINE_N_SPANS  44   /* that acc and ml have room for */
+#define QM_COMBINE_SIZE     48
 
 /* ---- router: softmax over all experts, top-k (ties: lowest id), weights / max(sum, 2^-14).
  * logits = sum over n_partials of f32 [n_partials, n_expert]. grid 1, block 32 */

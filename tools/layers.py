@@ -78,7 +78,7 @@ def check_includes(root, path, lines, say):
 def check_words(root, say):
     """kernels.def names an op <=> kernels/ref/<op>.c, kernels/ptx/<op>.ptx and tests/kernels/check_<op>.c exist."""
     with open(os.path.join(root, "contracts/kernels.def")) as f:
-        entries = re.findall(r"^QM_KERNEL\((\w+), *[\w-]+, *\d+, *(\w+),", f.read(), re.M)
+        entries = re.findall(r"^QM_KERNEL(?:_KV)?\((\w+), *[\w-]+, *\d+, *(\w+),", f.read(), re.M)
     ops = {op for op, _ in entries}
     ptx_dir = os.path.join(root, "kernels/ptx")
     have = {n[:-4] for n in os.listdir(ptx_dir) if n.endswith(".ptx")} if os.path.isdir(ptx_dir) else set()

@@ -103,17 +103,18 @@ typedef struct {
     uint64_t ml;
     uint32_t n_head;
     uint32_t n_kv;
-    uint32_t n_splits;
+    uint32_t n_spans;
     float scale;
 } qm_attn_args;
 
 typedef struct {
     uint64_t acc;
     uint64_t ml;
+    uint64_t state;
     uint64_t y;
     uint64_t yq;
     uint32_t n_head;
-    uint32_t n_splits;
+    uint32_t n_spans;
 } qm_combine_args;
 
 typedef struct {
@@ -266,15 +267,16 @@ static_assert(offsetof(qm_attn_args, acc) == QM_ATTN_ACC, "abi");
 static_assert(offsetof(qm_attn_args, ml) == QM_ATTN_ML, "abi");
 static_assert(offsetof(qm_attn_args, n_head) == QM_ATTN_N_HEAD, "abi");
 static_assert(offsetof(qm_attn_args, n_kv) == QM_ATTN_N_KV, "abi");
-static_assert(offsetof(qm_attn_args, n_splits) == QM_ATTN_N_SPLITS, "abi");
+static_assert(offsetof(qm_attn_args, n_spans) == QM_ATTN_N_SPANS, "abi");
 static_assert(offsetof(qm_attn_args, scale) == QM_ATTN_SCALE, "abi");
 static_assert(sizeof(qm_attn_args) == QM_ATTN_SIZE, "abi");
 static_assert(offsetof(qm_combine_args, acc) == QM_COMBINE_ACC, "abi");
 static_assert(offsetof(qm_combine_args, ml) == QM_COMBINE_ML, "abi");
+static_assert(offsetof(qm_combine_args, state) == QM_COMBINE_STATE, "abi");
 static_assert(offsetof(qm_combine_args, y) == QM_COMBINE_Y, "abi");
 static_assert(offsetof(qm_combine_args, yq) == QM_COMBINE_YQ, "abi");
 static_assert(offsetof(qm_combine_args, n_head) == QM_COMBINE_N_HEAD, "abi");
-static_assert(offsetof(qm_combine_args, n_splits) == QM_COMBINE_N_SPLITS, "abi");
+static_assert(offsetof(qm_combine_args, n_spans) == QM_COMBINE_N_SPANS, "abi");
 static_assert(sizeof(qm_combine_args) == QM_COMBINE_SIZE, "abi");
 static_assert(offsetof(qm_router_args, logits) == QM_ROUTER_LOGITS, "abi");
 static_assert(offsetof(qm_router_args, ids) == QM_ROUTER_IDS, "abi");

@@ -28,19 +28,29 @@ enum { QM_OPS(X) op_end_ };
 static const char *const op_names[QM_N_OPS] = {QM_OPS(X)};
 #undef X
 
+/* qm_kv_cache_type (kernels/ref/kv.h), for the table's column. */
+enum {
+#define QM_KV_CACHE(name, NAME, bytes) QM_KV_CACHE_##NAME,
+#include "../../contracts/kv.def"
+#undef QM_KV_CACHE
+};
+
 const qm_kernel_info qm_kernel_table[] = {
 #define QM_KERNEL(op, wtype, hd, entry, block, tol) \
-    {(qm_op_kind)op_##op, #op, wtype, hd, #entry, block, tol, size_##op},
+    {(qm_op_kind)op_##op, #op, wtype, -1, hd, #entry, block, tol, size_##op},
+#define QM_KERNEL_KV(op, kv, hd, entry, block, tol) \
+    {(qm_op_kind)op_##op, #op, -1, kv, hd, #entry, block, tol, size_##op},
 #include "../../contracts/kernels.def"
 #undef QM_KERNEL
+#undef QM_KERNEL_KV
 };
 enum { N_KERNELS = sizeof qm_kernel_table / sizeof qm_kernel_table[0] };
 const int qm_n_kernels = N_KERNELS;
 
-int qm_kernel_find(qm_op_kind op, int wtype, int head_dim) {
+int qm_kernel_find(qm_op_kind op, int wtype, int kv, int head_dim) {
     for (int i = 0; i < N_KERNELS; i++) {
         const qm_kernel_info *k = &qm_kernel_table[i];
-        if (k->op == op && k->wtype == wtype && k->head_dim == head_dim) return i;
+        if (k->op == op && k->wtype == wtype && k->kv == kv && k->head_dim == head_dim) return i;
     }
     return -1;
 }

@@ -27,6 +27,7 @@ typedef struct {
     qm_op_kind op;
     const char *file; /* "matvec" */
     int wtype;        /* -1: none */
+    int kv;           /* qm_kv_cache_type of the cache; -1: the op does not touch it */
     int head_dim;
     const char *entry;
     int max_block;
@@ -36,8 +37,8 @@ typedef struct {
 
 extern const qm_kernel_info qm_kernel_table[];
 extern const int qm_n_kernels;
-/* Index into the table, or -1. wtype -1 / head_dim 0 where the op has none. */
-int qm_kernel_find(qm_op_kind op, int wtype, int head_dim);
+/* Index into the table, or -1. wtype, kv -1 and head_dim 0 where the op has none. */
+int qm_kernel_find(qm_op_kind op, int wtype, int kv, int head_dim);
 const char *qm_op_name(qm_op_kind op);
 
 /* The preprocessed PTX of one file ("matvec"), NUL-terminated; NULL if there is none. */

@@ -49,7 +49,8 @@ int qm_run_ref_op(const qm_plan *p, int i, const qm_bases *b, qm_err *e) {
         v = resolve(p, v, b);
         memcpy(a.bytes + 8 * f, &v, 8);
     }
-    qm_ref_env env = {k->wtype, k->head_dim, {op->grid[0], op->grid[1], op->grid[2]}, op->block, p->limits.f32_act};
+    qm_ref_env env = {k->wtype,  k->head_dim,      p->limits.kv_type, {op->grid[0], op->grid[1], op->grid[2]},
+                      op->block, p->limits.f32_act};
     switch (op->kind) {
     case QM_OP_EMBED: qm_ref_embed(&a.embed, &env); break;
     case QM_OP_RMSNORM: qm_ref_rmsnorm(&a.rmsnorm, &env); break;

@@ -163,7 +163,9 @@ def test_kernels_every_kernel_has_a_bench():
         got.setdefault((op, wtype), set()).add(model)
         assert ("inst_per_weight" in x) == (op in ("matvec", "moe_up", "moe_matvec")), x
     with open("contracts/kernels.def") as f:
-        lines = re.findall(r"^QM_KERNEL\((\w+), *([\w-]+), *(\d+)", f.read(), re.M)
+        text = f.read()
+    lines = re.findall(r"^QM_KERNEL\((\w+), *([\w-]+), *(\d+)", text, re.M)
+    lines += [(op, "-1", dim) for op, dim in re.findall(r"^QM_KERNEL_KV\((\w+), *\w+, *(\d+)", text, re.M)]
     with open("runtime/plan/build.c") as f:
         planned = {x.lower() for x in re.findall(r"push\(s, QM_OP_(\w+)", f.read())}
     assert "matvec" in planned and len(planned) >= 8, planned

@@ -11,7 +11,7 @@ static void one(int checked, int hd, uint32_t n_head, uint32_t n_kv, uint32_t pa
                                               parts, pos, norm);
     const uint32_t n_ctx = pos + 1, n_pages = pos / 32 + 3, width = (n_head + 2 * n_kv) * (uint32_t)hd;
     const size_t page = (size_t)32 * (size_t)hd, pool = n_pages * n_kv * page;
-    int k = chk_kernel(QM_OP_QKROPE, -1, hd);
+    int k = chk_kernel_kv(QM_OP_QKROPE, QM_KV_CACHE_F16, hd);
     const size_t rope_n = 2 * (size_t)(QM_ROPE_FINE + (n_ctx + 255) / 256) * (size_t)hd / 2;
     float *rope = chk_tmp(4 * rope_n);
     double *freq = chk_tmp(sizeof *freq * (size_t)hd / 2);
@@ -97,7 +97,7 @@ static void nonfinite(void **state) {
                            page = 32 * (uint32_t)hd;
             const size_t rope_n = (size_t)(QM_ROPE_FINE + 1) * (size_t)hd;
             chk_begin("qkrope hd=%d %s", hd, c == 2 ? "overflow" : c ? "inf" : "nan");
-            int k = chk_kernel(QM_OP_QKROPE, -1, hd);
+            int k = chk_kernel_kv(QM_OP_QKROPE, QM_KV_CACHE_F16, hd);
             float *rope = chk_tmp(4 * rope_n), *qkv = chk_normal(4 * (size_t)hd, 1),
                   bad = c == 2 ? 2e19f
                         : c    ? INFINITY
@@ -161,7 +161,7 @@ static void parts_first(void **state) {
             both[i]->k_pool = chk_inout("k_pool", chk_tmp(page), page);
             both[i]->v_pool = chk_inout("v_pool", chk_tmp(page), page);
             both[i]->q_out = chk_out("q_out", 4 * N_HEAD * hd);
-            chk_launch(chk_kernel(QM_OP_QKROPE, -1, (int)hd), N_HEAD + 2 * N_KV, 1, 1, 32, 0, both[i]);
+            chk_launch(chk_kernel_kv(QM_OP_QKROPE, QM_KV_CACHE_F16, (int)hd), N_HEAD + 2 * N_KV, 1, 1, 32, 0, both[i]);
         }
         if (memcmp(chk_get(a.q_out), chk_get(b.q_out), 4 * N_HEAD * hd) ||
             memcmp(chk_get(a.k_pool), chk_get(b.k_pool), page) || memcmp(chk_get(a.v_pool), chk_get(b.v_pool), page))

@@ -137,7 +137,7 @@ static void each_filled_page_is_read(void **state) {
         const char *executor = ref ? "ref" : "graph";
         logits_at(executor, DEPTH, 1, a, V);
         qm_engine *g = fix_engine("small", executor);
-        uint64_t page = qm_kv_page_bytes(&g->model->hp), layer = 2 * page * g->limits.n_pages;
+        uint64_t page = qm_kv_page_bytes(&g->model->hp, g->limits.kv_type), layer = 2 * page * g->limits.n_pages;
         qm_session *s;
         qm_err e;
         uint16_t other[64];
