@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "../base/scratch.h"
+#include "../qmoe_tools.h"
 #include "predict.h"
 
 enum { MAX_STEPS = 256 };
