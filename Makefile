@@ -74,10 +74,16 @@ $(B)/o/%.o: %.c | $(B)/config.mk
 	@mkdir -p $(@D)
 	$(call Q,CC,$<)$(CC) $(ALL_C) -c -o $@ $<
 
-# The preprocessed PTX and the CUDA C texts are part of the program.
-$(B)/ptx/%.ptx: kernels/ptx/%.ptx $(wildcard kernels/ptx/*.inc) contracts/abi.h | $(B)/config.mk
+# The offsets of ops' arguments (contracts/ops.def), for PTX: written by a program of the machine that builds.
+HOSTCC ?= cc
+$(B)/gen/op_offsets.h: tools/op_offsets.c contracts/ops.def contracts/abi.h kernels/ref/args.h | $(B)/config.mk
 	@mkdir -p $(@D)
-	$(call Q,PTX,$<)cpp -P -undef -nostdinc -x assembler-with-cpp -I kernels/ptx -I contracts -o $@ $<
+	$(call Q,GEN,$@)$(HOSTCC) -std=c11 -I. -o $(@D)/op_offsets $< && $(@D)/op_offsets > $@
+
+# The preprocessed PTX and the CUDA C texts are part of the program.
+$(B)/ptx/%.ptx: kernels/ptx/%.ptx $(wildcard kernels/ptx/*.inc) contracts/abi.h $(B)/gen/op_offsets.h | $(B)/config.mk
+	@mkdir -p $(@D)
+	$(call Q,PTX,$<)cpp -P -undef -nostdinc -x assembler-with-cpp -I kernels/ptx -I contracts -I $(B)/gen -o $@ $<
 
 PTX_B := $(PTX:kernels/ptx/%.ptx=$(B)/ptx/%.ptx)
 $(B)/embed.S: $(PTX_B) $(CU) contracts/abi.h tools/embed.sh Makefile | $(B)/config.mk

@@ -74,8 +74,8 @@ static json_t *record_json(const qm_bench_options *o, const qm_bench_facts *f, c
                           "build_commit", f->machine.commit, "cpu_info", qm_host_json_str(f->machine.cpu), "gpu_info",
                           qm_host_json_str(i->device_name), "backends", f->machine.simulated ? i->device : "CUDA",
                           "model_filename", qm_host_json_str(o->model), "model_type", i->arch, "model_size",
-                          (json_int_t)i->weight_bytes, "executor", i->executor, "beside", i->beside, "prefetch_bytes",
-                          (json_int_t)i->prefetch_bytes, "n_ctx", (int)i->n_ctx);
+                          (json_int_t)i->weight_bytes, "executor", i->executor, "concurrent", i->concurrent,
+                          "prefetch_bytes", (json_int_t)i->prefetch_bytes, "n_ctx", (int)i->n_ctx);
     json_t *k = json_pack("{s:i, s:i, s:i, s:s, s:o, s:o, s:f, s:f, s:o, s:o}", "n_prompt", (int)t->n_prompt, "n_gen",
                           (int)t->n_gen, "n_depth", (int)t->depth, "test_time", r->time, "avg_ns", integer(x->avg_ns),
                           "stddev_ns", integer(x->stddev_ns), "avg_ts", x->avg_ts, "stddev_ts", x->stddev_ts,

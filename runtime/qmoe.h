@@ -61,7 +61,7 @@ struct qm_engine_info {
     uint64_t weight_bytes;    /* on the device, packed */
     uint64_t bytes_per_token; /* weight bytes a decode step reads */
     uint64_t kv_bytes, scratch_bytes;
-    int beside;              /* 1: ops that share nothing but inputs may run at once (0 with QMOE_BESIDE=0) */
+    int concurrent;          /* 1: ops that share nothing but inputs may run at once (0 with QMOE_CONCURRENT=0) */
     uint64_t prefetch_bytes; /* "persistent": most that is asked for ahead in one pause (QMOE_PREFETCH) */
     double load_s, upload_s; /* all of the load; of it, buffers and weights. 0 before the load */
     double compile_s;        /* of the load: modules, which the driver compiles the first time */

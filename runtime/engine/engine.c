@@ -97,11 +97,11 @@ static int set_limits(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     if (rc) return rc;
     g->limits.l2_bytes = g->dev ? (uint64_t)g->dev->l2_bytes : 0;
     g->limits.prefetch_bytes = qm_prefetch_bytes(g->dev ? g->dev->bytes_per_s : 0, g->limits.l2_bytes);
-    unsigned long kib = ULONG_MAX, beside = 1;
-    if ((rc = env_number("QMOE_PREFETCH", 65536, &kib, e)) || (rc = env_number("QMOE_BESIDE", 1, &beside, e)))
+    unsigned long kib = ULONG_MAX, concurrent = 1;
+    if ((rc = env_number("QMOE_PREFETCH", 65536, &kib, e)) || (rc = env_number("QMOE_CONCURRENT", 1, &concurrent, e)))
         return rc;
     if (kib != ULONG_MAX) g->limits.prefetch_bytes = (uint64_t)kib << 10;
-    g->limits.chain = !beside;
+    g->limits.chain = !concurrent;
     return qm_pages_open(&g->kv, g->limits.n_pages, e);
 }
 
@@ -115,7 +115,7 @@ static void fill_info(qm_engine *g, const qm_plan *decode, const char *why) {
     snprintf(i->device, sizeof i->device, "%s", g->dev ? g->dev->spec : "host");
     snprintf(i->device_name, sizeof i->device_name, "%s", g->dev ? g->dev->name : "C reference");
     snprintf(i->device_why, sizeof i->device_why, "%s", why);
-    i->beside = !g->limits.chain;
+    i->concurrent = !g->limits.chain;
     i->prefetch_bytes = g->limits.prefetch_bytes;
     i->n_layers = hp->n_layers;
     i->n_embd = hp->n_embd;

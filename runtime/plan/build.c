@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../../kernels/ref/ref.h"
-#include "plan.h"
+#include "ops.h"
 
 /* Scratch buffers of a step: offsets. Nothing is aliased: the whole is small, and any op's output can
  * be looked at after the step. */
@@ -74,11 +74,6 @@ static void output(qm_op *op, qm_ref out, uint32_t n, uint32_t parts, qm_out_kin
     op->out_n = n;
     op->out_parts = parts;
     op->out_kind = kind;
-}
-
-/* The op just pushed needs nothing of the one before it. */
-static void beside(builder *s) {
-    if (!s->failed && !s->p->limits.chain) s->p->ops[s->p->n_ops - 1].beside = 1;
 }
 
 /* used: experts read out of the region (1 where it has none) */
@@ -160,7 +155,6 @@ static void qkv(builder *s, const qm_layer_place *l) {
     for (int i = 0; i < l->n_qkv; i++) {
         /* partial sums of several ops would not share one stride: split K only when all is one op */
         parts = matvec(s, l->qkv[i], l->qkv_bias[i], s->b.xn, s->b.xq, s->b.qkv + off, l->n_qkv == 1 ? 8 : 1, "qkv");
-        if (i) beside(s);
         off += (uint64_t)region_at(s, l->qkv[i])->n_rows * 4;
     }
     qm_op *op = push(s, QM_OP_QKROPE, -1, (int)s->hp->head_dim, "qkrope");
@@ -281,7 +275,6 @@ static void experts_up(builder *s, const qm_layer_place *l) {
     } else { /* gate and up of different types: three ops instead of one */
         experts(s, l->gate, activation(s, g->type, s->b.xn, s->b.xq), 0, 0, s->b.gate, "ffn_gate");
         experts(s, l->up, activation(s, u->type, s->b.xn, s->b.xq), 0, 0, s->b.up, "ffn_up");
-        beside(s);
         if (!(op = push(s, QM_OP_SWIGLU, -1, 0, "ffn_act"))) return;
         op->block = 256;
         op->grid[0] = (hp->n_used * hp->n_ff + 255) / 256;
@@ -420,6 +413,7 @@ int qm_plan_build(qm_plan **out, const qm_place *place, qm_shape shape, qm_limit
         qm_plan_free(p);
         return s.failed;
     }
+    qm_plan_order(p);
     qm_plan_prefetch(p);
     *out = p;
     return 0;
