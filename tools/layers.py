@@ -11,11 +11,10 @@ from needs import show_help  # noqa: E402
 ROOMS = {
     "contracts": [],
     "runtime/base": [],
-    "runtime": ["runtime/base"],  # qmoe.h, the public surface
+    "runtime": ["runtime/base"],  # qmoe.h and qmoe_tools.h, the public surface
     "runtime/file": ["contracts", "runtime/base", "runtime/qmoe.h"],
     "runtime/text": ["contracts", "runtime/base", "runtime/file", "runtime/qmoe.h"],
-    "runtime/convert": ["contracts", "runtime/base", "runtime/file", "runtime/text", "runtime/arch/family.h",
-                        "runtime/qmoe.h"],
+    "runtime/convert": ["runtime/base", "runtime/file", "runtime/arch/family.h", "runtime/qmoe.h", "runtime/qmoe_tools.h"],
     # What the peers share: quant.h (types, block sizes, the packed layout), and the one way to write a file.
     "runtime/device": ["contracts", "runtime/base", "runtime/qmoe.h", "runtime/file/quant.h", "runtime/file/outfile.h",
                        "runtime/sim/sim.h"],
@@ -30,8 +29,8 @@ ROOMS = {
     "runtime/engine": ["contracts", "runtime/base", "runtime/plan", "runtime/arch", "runtime/device", "runtime/file",
                        "runtime/text", "kernels/ref", "runtime/qmoe.h"],
     "runtime/observe": ["contracts", "runtime/base", "runtime/plan", "runtime/arch", "runtime/device", "runtime/file",
-                        "runtime/text", "runtime/engine", "kernels/ref", "runtime/qmoe.h"],
-    "host": ["runtime/qmoe.h", "runtime/base/json.h"],  # json.h: how unknown bytes become JSON, once for all
+                        "runtime/text", "runtime/engine", "kernels/ref", "runtime/qmoe.h", "runtime/qmoe_tools.h"],
+    "host": ["runtime/qmoe.h", "runtime/qmoe_tools.h"],
 }
 # Headers that the build writes, by what they are written from.
 WRITTEN = {"op_offsets.h": "contracts/ops.def", "streams.h": "contracts/streams.def", "each_type.inc": "contracts/streams.def"}

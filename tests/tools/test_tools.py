@@ -208,6 +208,7 @@ def test_layers():
         ("runtime/plan/plan.h", '#include "../engine/engine.c"\n', "runtime/plan may not include runtime/engine/engine.c"),
         ("runtime/base/err.h", ' # include "plan/plan.h"\n', "runtime/base may not include"),
         ("host/main.c", '#include "runtime/plan/plan.h"\n', "host may not include"),
+        ("host/main.c", '#include "runtime/base/err.h"\n', "host may not include"),
         ("runtime/engine/x.h", '#include "tests/kernels/check_foo.c"\n', "may not include tests"),
         ("contracts/abi.h", '#include "runtime/qmoe.h"\n', "contracts may not include"),
         ("runtime/engine/x.h", '#include "nowhere.h"\n', "does not exist"),

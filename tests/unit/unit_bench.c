@@ -326,7 +326,10 @@ static void machine(void **state) {
     qm_engine *g = fix_engine("small", "graph");
     qm_machine m;
     qm_engine_machine(g, &m);
-    json_t *j = qm_machine_json(&m);
+    char *text = qm_machine_json(&m);
+    assert_non_null(text);
+    json_t *j = json_loads(text, 0, NULL);
+    free(text);
     assert_non_null(j);
     assert_string_equal(json_string_value(json_object_get(j, "device")), g->info.device);
     int sim = !strcmp(g->info.device, "sim");
