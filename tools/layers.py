@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""layers.py [ROOT]: who may include whom, how long a file may be, and that every kernel is one word in
-all its places. Prints one line per breach and exits 1, or one line and 0. The rules are docs/walk.md's
+"""layers.py [ROOT]: who may include whom, how long a file may be, that nobody asks for a device's name, and that every
+kernel is one word in all its places. Prints one line per breach and exits 1, or one line and 0. The rules are docs/walk.md's
 map of the rooms made exact."""
 import os, re, subprocess, sys
 
@@ -16,8 +16,7 @@ ROOMS = {
     "runtime/text": ["contracts", "runtime/base", "runtime/file", "runtime/qmoe.h"],
     "runtime/convert": ["runtime/base", "runtime/file", "runtime/arch/family.h", "runtime/qmoe.h", "runtime/qmoe_tools.h"],
     # What the peers share: quant.h (types, block sizes, the packed layout), and the one way to write a file.
-    "runtime/device": ["contracts", "runtime/base", "runtime/qmoe.h", "runtime/file/quant.h", "runtime/file/outfile.h",
-                       "runtime/sim/sim.h"],
+    "runtime/device": ["contracts", "runtime/base", "runtime/qmoe.h", "runtime/file/quant.h", "runtime/file/outfile.h"],
     "runtime/sim": ["contracts", "runtime/base", "runtime/device/cuda.h"],
     "kernels/ref": ["contracts", "runtime/base", "runtime/file/quant.h"],
     "kernels/ptx": ["contracts"],
@@ -84,6 +83,16 @@ def kernels(root):
     return re.findall(r"\bQM_KERNEL\((\w+), *([\w-]+), *(\d+), *(\w+),", text)
 
 
+# A device's name is for people: what it can do stands in its qm_caps. The one who reads names is who opens devices.
+NAME_ASKED = re.compile(r'\bstrn?cmp\([^;]*(->|\.)(spec|device)\b[^;]*"sim"')
+
+
+def check_names(path, lines, say):
+    for no, line in enumerate(lines, 1):
+        if path.endswith((".c", ".h", ".inc", ".cc")) and path != "runtime/device/device.c" and NAME_ASKED.search(line):
+            say(f"{path}:{no}: asks for a device's name; qm_caps (runtime/device/cuda.h) says what it can do")
+
+
 def check_words(root, say):
     """kernels.def names an op <=> kernels/ref/<op>.c, kernels/ptx/<op>.ptx and tests/kernels/check_<op>.c exist."""
     entries = [(op, entry) for op, _, _, entry in kernels(root)]
@@ -113,6 +122,7 @@ def check(root):
         if len(lines) > MAX_LINES and not any(re.search(r"(generated|written) by \S+\.py", x) for x in lines[:5]):
             faults.append(f"{path}: {len(lines)} lines; {MAX_LINES} is the most")
         check_includes(root, path, lines, faults.append)
+        check_names(path, lines, faults.append)
     check_words(root, faults.append)
     return faults, n
 
