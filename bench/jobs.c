@@ -24,7 +24,7 @@ static void add(qm_bench_job *out, int cap, int *n, qm_bench_job j) {
 int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
     int n = 0;
     const uint32_t nq = m->n_head * m->head_dim, nkv = m->n_kv * m->head_dim;
-    for (int k = 0; k < qm_n_kernels; k++) {
+    for (int k = 0; k < QM_N_KERNELS; k++) {
         const qm_kernel_info *i = &qm_kernel_table[k];
         const qm_bench_job j = {
             .m = m, .what = i->file, .op = i->op, .wtype = i->wtype, .kv = i->kv, .head_dim = i->head_dim};

@@ -1,6 +1,6 @@
 #!/bin/sh
 # embed.sh BUILD FILE...: an assembler file whose table qm_embedded[] holds each file's text,
-# NUL-terminated, under its base name. The struct is declared in runtime/device/kernels.c:
+# NUL-terminated, under its base name. The struct is declared in runtime/device/texts.c:
 #   struct { const char *name, *text; }, ended by a NULL name.
 case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 B=$1; shift

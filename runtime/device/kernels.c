@@ -1,71 +1,11 @@
-/* kernels.c: the registry of contracts/kernels.def and the modules behind it. */
+/* kernels.c: modules, functions and their launches. */
 #include "kernels.h"
-#include "../../contracts/abi.h"
+#include "texts.h"
 #include "../base/log.h"
-#include "../file/quant.h"
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* The texts that tools/embed.sh put into the program: "matvec.ptx", "repack.cu" ..., then {NULL, NULL}. */
-typedef struct {
-    const char *name, *text;
-} embedded_text;
-extern const embedded_text qm_embedded[];
-
-/* One line per op: its word, and the word of its enum and of its sizes in abi.h. */
-/* clang-format off */
-#define QM_OPS(X)                                                                                       \
-    X(embed, EMBED) X(rmsnorm, RMSNORM) X(matvec, MATVEC) X(moe_up, MOE_UP) X(moe_matvec, MOE_MATVEC)   \
-    X(swiglu, SWIGLU) X(qkrope, QKROPE) X(attn, ATTN) X(combine, COMBINE) X(router, ROUTER)             \
-    X(sample_scan, SAMPLE_SCAN) X(sample_draw, SAMPLE_DRAW) X(probe, PROBE) X(stats, STATS) X(walk, WALK)
-/* clang-format on */
-#define X(word, WORD) op_##word = QM_OP_##WORD, size_##word = QM_##WORD##_SIZE,
-enum { QM_OPS(X) op_end_ };
-#undef X
-#define X(word, WORD) [QM_OP_##WORD] = #word,
-static const char *const op_names[QM_N_OPS] = {QM_OPS(X)};
-#undef X
-
-/* qm_kv_cache_type (kernels/ref/kv.h), for the table's column. */
-enum {
-#define QM_KV_CACHE(name, NAME, bytes) QM_KV_CACHE_##NAME,
-#include "../../contracts/kv.def"
-#undef QM_KV_CACHE
-};
-
-const qm_kernel_info qm_kernel_table[] = {
-#define QM_KERNEL(op, wtype, hd, entry, block, tol) \
-    {(qm_op_kind)op_##op, #op, wtype, -1, hd, #entry, block, tol, size_##op},
-#define QM_KERNEL_KV(op, kv, hd, entry, block, tol) \
-    {(qm_op_kind)op_##op, #op, -1, kv, hd, #entry, block, tol, size_##op},
-#include "../../contracts/kernels.def"
-#undef QM_KERNEL
-#undef QM_KERNEL_KV
-};
-enum { N_KERNELS = sizeof qm_kernel_table / sizeof qm_kernel_table[0] };
-const int qm_n_kernels = N_KERNELS;
-
-int qm_kernel_find(qm_op_kind op, int wtype, int kv, int head_dim) {
-    for (int i = 0; i < N_KERNELS; i++) {
-        const qm_kernel_info *k = &qm_kernel_table[i];
-        if (k->op == op && k->wtype == wtype && k->kv == kv && k->head_dim == head_dim) return i;
-    }
-    return -1;
-}
-
-const char *qm_op_name(qm_op_kind op) { return (unsigned)op < QM_N_OPS ? op_names[op] : "unknown op"; }
-
-static const char *text_of(const char *file, const char *ext) {
-    size_t n = strlen(file);
-    for (const embedded_text *t = qm_embedded; t->name; t++)
-        if (!strncmp(t->name, file, n) && !strcmp(t->name + n, ext)) return t->text;
-    return NULL;
-}
-const char *qm_ptx_text(const char *file) { return text_of(file, ".ptx"); }
-const char *qm_cu_text(const char *file) { return text_of(file, ".cu"); }
-const char *qm_header_text(const char *name) { return text_of(name, ""); }
 
 int qm_module_load(qm_device *d, const char *name, const void *image, CUmodule *mod, qm_err *e) {
     /* The JIT writes its diagnosis here; without it a failed load says only "invalid PTX". */
@@ -88,9 +28,9 @@ int qm_module_load(qm_device *d, const char *name, const void *image, CUmodule *
 
 struct qm_kernels {
     qm_device *d;
-    CUmodule module[QM_N_OPS];      /* [op], NULL until first use: one file an op */
-    CUfunction func[N_KERNELS];     /* NULL until first use */
-    unsigned shared_set[N_KERNELS]; /* bytes of dynamic shared memory already allowed */
+    CUmodule module[QM_N_OPS];         /* [op], NULL until first use: one file an op */
+    CUfunction func[QM_N_KERNELS];     /* NULL until first use */
+    unsigned shared_set[QM_N_KERNELS]; /* bytes of dynamic shared memory already allowed */
 };
 
 int qm_kernels_open(qm_kernels **out, qm_device *d, qm_err *e) {
@@ -109,7 +49,8 @@ void qm_kernels_close(qm_kernels *k) {
 
 int qm_kernels_get(qm_kernels *k, int i, CUfunction *f, qm_err *e) {
     *f = NULL;
-    if (i < 0 || i >= N_KERNELS) return qm_fail(e, QM_ERR_ARG, "kernel %d is not in the table of %d", i, N_KERNELS);
+    if (i < 0 || i >= QM_N_KERNELS)
+        return qm_fail(e, QM_ERR_ARG, "kernel %d is not in the table of %d", i, QM_N_KERNELS);
     const qm_kernel_info *info = &qm_kernel_table[i];
     int rc = 0;
     if (!k->func[i]) {

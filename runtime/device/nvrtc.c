@@ -3,6 +3,7 @@
 #include "nvrtc.h"
 #include "cache.h"
 #include "kernels.h"
+#include "texts.h"
 #include "trust.h"
 #include "../base/log.h"
 #include <dlfcn.h>

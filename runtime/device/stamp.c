@@ -1,5 +1,6 @@
 /* stamp.c: see stamp.h. The texts are preprocessed: no comments, no strings. */
 #include "stamp.h"
+#include "texts.h"
 #include <ctype.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -119,17 +120,12 @@ memory:
 struct qm_stamped {
     qm_device *d;
     CUmodule module[QM_N_OPS]; /* [op], NULL until first use */
-    CUfunction *func;          /* [qm_n_kernels] */
+    CUfunction func[QM_N_KERNELS];
 };
 
 int qm_stamped_open(qm_stamped **out, qm_device *d, qm_err *e) {
     qm_stamped *k = *out = calloc(1, sizeof *k);
-    if (k) k->func = calloc((size_t)qm_n_kernels, sizeof *k->func);
-    if (!k || !k->func) {
-        free(k);
-        *out = NULL;
-        return qm_fail(e, QM_ERR_NOMEM, "stamps: out of memory");
-    }
+    if (!k) return qm_fail(e, QM_ERR_NOMEM, "stamps: out of memory");
     k->d = d;
     return 0;
 }
@@ -138,13 +134,12 @@ void qm_stamped_close(qm_stamped *k) {
     if (!k) return;
     for (int i = 0; i < QM_N_OPS; i++)
         if (k->module[i]) k->d->cu.ModuleUnload(k->module[i]);
-    free(k->func);
     free(k);
 }
 
 int qm_stamped_load(qm_stamped *k, int i, qm_err *e) {
-    if (i < 0 || i >= qm_n_kernels)
-        return qm_fail(e, QM_ERR_ARG, "kernel %d is not in the table of %d", i, qm_n_kernels);
+    if (i < 0 || i >= QM_N_KERNELS)
+        return qm_fail(e, QM_ERR_ARG, "kernel %d is not in the table of %d", i, QM_N_KERNELS);
     const qm_kernel_info *info = &qm_kernel_table[i];
     int rc = 0;
     if (k->func[i]) return 0;

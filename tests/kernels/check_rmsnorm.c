@@ -170,8 +170,9 @@ static void ledger(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes),    cmocka_unit_test(blocks),  cmocka_unit_test(outputs), cmocka_unit_test(magnitudes),
-        cmocka_unit_test(nonfinite), cmocka_unit_test(checked), cmocka_unit_test(ledger),  cmocka_unit_test(parts_first),
+        cmocka_unit_test(shapes),     cmocka_unit_test(blocks),      cmocka_unit_test(outputs),
+        cmocka_unit_test(magnitudes), cmocka_unit_test(nonfinite),   cmocka_unit_test(checked),
+        cmocka_unit_test(ledger),     cmocka_unit_test(parts_first),
     };
     return chk_main(tests);
 }

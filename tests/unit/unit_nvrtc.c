@@ -16,6 +16,7 @@
 #include "../../runtime/base/log.h"
 #include "../../runtime/device/cache.h"
 #include "../../runtime/device/kernels.h"
+#include "../../runtime/device/texts.h"
 #include "../../runtime/device/nvrtc.h"
 
 static qm_nvrtc *rtc;

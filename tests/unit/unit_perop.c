@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include "fixture.h"
 #include "../../runtime/device/stamp.h"
+#include "../../runtime/device/texts.h"
 #include "../../runtime/observe/perop_out.h"
 #include "../../runtime/sim/sim.h"
 
@@ -73,8 +74,8 @@ static void test_stamped_load(void **state) {
     qm_engine *g = fix_engine("small", "graph");
     qm_stamped *k;
     fix_ok(qm_stamped_open(&k, g->dev, &e), &e);
-    for (int i = 0; i < qm_n_kernels; i++) fix_ok(qm_stamped_load(k, i, &e), &e);
-    assert_int_equal(qm_stamped_load(k, qm_n_kernels, &e), QM_ERR_ARG);
+    for (int i = 0; i < QM_N_KERNELS; i++) fix_ok(qm_stamped_load(k, i, &e), &e);
+    assert_int_equal(qm_stamped_load(k, QM_N_KERNELS, &e), QM_ERR_ARG);
     qm_stamped_close(k);
     qm_engine_close(g);
 }
@@ -173,7 +174,7 @@ static void timed_with(const char *executor) {
     for (int i = 0; i < r->n_ops; i++) {
         assert_true(r->op[i].time_ns >= 0);
         /* an op beside another may begin before that ends */
-        assert_true(r->op[i].op->beside || (r->op[i].gap_ns >= 0 && r->op[i].begin_ns >= at - 1e-6));
+        assert_true(!r->op[i].op->waits || (r->op[i].gap_ns >= 0 && r->op[i].begin_ns >= at - 1e-6));
         at = r->op[i].begin_ns + r->op[i].time_ns;
     }
     assert_true(at > 0 && at < 3 * r->stamped_ns);
@@ -238,7 +239,7 @@ static void test_stamped_assembles(void **state) {
     const char *ptxas = getenv("PTXAS"), *dir = getenv("QMOE_TEST_TMP");
     if (!ptxas || access(ptxas, X_OK)) skip();
     const char *before = "";
-    for (int i = 0; i < qm_n_kernels; i++) {
+    for (int i = 0; i < QM_N_KERNELS; i++) {
         if (!strcmp(before, qm_kernel_table[i].file)) continue;
         before = qm_kernel_table[i].file;
         qm_err e;
