@@ -55,6 +55,7 @@ void qm_engine_close(qm_engine *g);
 struct qm_engine_info {
     char arch[32], name[96], device[16], device_name[128], device_why[256], executor[16];
     char chat_format[24]; /* "the file's template", "the caller's template", "ChatML" */
+    /* n_expert 0: none; n_ff_exp is then the one feed-forward network's */
     uint32_t n_layers, n_embd, n_head, n_kv_head, head_dim, n_expert, n_expert_used, n_ff_exp, n_vocab;
     uint32_t n_ctx_train, n_ctx;
     uint64_t weight_bytes;    /* on the device, packed */
@@ -236,11 +237,12 @@ int qm_trace(qm_engine *g, const char *prompt, size_t n_prompt, const uint32_t *
 
 /* ---- synthetic models ---- */
 typedef struct {
-    const char *preset; /* "tiny", "qwen3-30b-a3b" */
+    const char *preset; /* "tiny", "qwen3-30b-a3b", "tiny-dense", "qwen3-0.6b" */
     uint64_t seed;
     /* each 0 = the preset's */
     uint32_t n_layers, n_embd, n_head, n_kv_head, head_dim, n_expert, n_expert_used, n_ff_exp, n_vocab, n_ctx;
     const char *types; /* NULL = preset's mix ("q4_k_m"); or one type for all matrices: "f32" "f16" "q8_0" ... */
+    int tied;          /* 1: token_embd is the output too; 0: the preset's */
     int sparse;        /* 1: the shape alone: the weights are a hole in the file, all zero, and take no disk */
     int (*progress)(void *user, uint64_t done, uint64_t total);
     void *user;
