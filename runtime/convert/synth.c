@@ -152,8 +152,9 @@ static tensor tensor_at(const shape *s, const qm_mix *m, uint32_t i) {
                 .norm = x->vector};
     if (inside) snprintf(block, sizeof block, "blk.%u.", layer);
     snprintf(t.name, sizeof t.name, "%s%s.weight", block, x->name);
-    t.sigma = gain_of(x->name, x->vector);
-    if (!x->vector && i) t.sigma /= sqrtf((float)t.ne[0]);
+    const int output = s->tied && !i; /* an embedding that is the output too is drawn as the output */
+    t.sigma = gain_of(output ? qm_weights_outside[QM_OUTPUT].name : x->name, x->vector);
+    if (!x->vector && (i || output)) t.sigma /= sqrtf((float)t.ne[0]);
     t.type = qm_mix_type(m, t.name, t.n_dims, t.ne[0], layers, s->tied, NULL);
     return t;
 }
