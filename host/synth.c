@@ -1,5 +1,6 @@
 /* synth.c: qmoe-gpu synth: writes a random model of any shape. */
 #include "host.h"
+#include "runtime/qmoe_tools.h"
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 #include "gguf_write.h"
 #include "mix.h"
 #include "quantize.h"
-#include "../qmoe.h"
+#include "../qmoe_tools.h"
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>

@@ -5,7 +5,7 @@
 #include "../file/quant.h"
 #include "../arch/family.h"
 #include "synth.h"
-#include "../qmoe.h"
+#include "../qmoe_tools.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

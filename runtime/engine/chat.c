@@ -23,12 +23,8 @@ void qm_said_free(qm_said *d) {
     free(d);
 }
 
-/* qm_tokens (public) and qm_ids (tokenizer) are the same three words. */
 static int tokenize(const qm_engine *g, const qm_rendered *r, qm_tokens *out, qm_err *e) {
-    qm_ids ids = {out->v, out->n, out->cap};
-    int rc = qm_template_tokenize(g->tok, r, g->tok_flags, &ids, e);
-    *out = (qm_tokens){ids.ids, ids.n, ids.cap};
-    return rc;
+    return qm_template_tokenize(g->tok, r, g->tok_flags, out, e);
 }
 
 int qm_engine_render(const qm_engine *g, const qm_message *m, size_t n_messages, qm_tokens *out, qm_err *e) {

@@ -11,7 +11,7 @@
 #include "../text/tokenizer.h"
 #include "../arch/arch.h"
 #include "../plan/plan.h"
-#include "../qmoe.h"
+#include "../qmoe_tools.h"
 #include "say.h"
 
 /* The plan is shown for an RTX 4090 (128 SMs) at the model's first 4096 positions. */

@@ -8,6 +8,7 @@
 #include "../arch/arch.h"
 #include "../base/scratch.h"
 #include "../plan/ops.h"
+#include "../qmoe_tools.h"
 #include "predict.h"
 
 enum { MAX_STEPS = 256 };

@@ -58,11 +58,11 @@ int qm_chatml_render(const qm_message *m, size_t n_messages, qm_rendered *out, q
 }
 
 /* Ids: control and user-defined tokens only where every byte is the template's own. */
-int qm_template_tokenize(const qm_tokenizer *t, const qm_rendered *r, int flags, qm_ids *ids, qm_err *e) {
+int qm_template_tokenize(const qm_tokenizer *t, const qm_rendered *r, int flags, qm_tokens *ids, qm_err *e) {
     return tok_tokenize_spans(t, r->text, r->n, r->own, r->n_own, flags, ids, e);
 }
 
-int qm_chatml(const qm_tokenizer *t, const qm_message *m, size_t n_messages, int tok_flags, qm_ids *ids, qm_err *e) {
+int qm_chatml(const qm_tokenizer *t, const qm_message *m, size_t n_messages, int tok_flags, qm_tokens *ids, qm_err *e) {
     qm_rendered r;
     int rc = qm_chatml_check(t, e);
     if (rc || (rc = qm_chatml_render(m, n_messages, &r, e))) return rc;

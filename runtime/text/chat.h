@@ -8,7 +8,7 @@
  * own. qm_rendered_free. QM_ERR_ARG for a role other than system, user, assistant. */
 int qm_chatml_render(const qm_message *m, size_t n_messages, qm_rendered *out, qm_err *e);
 /* The same as ids, appended. QM_ERR_UNSUPPORTED where the vocabulary lacks <|im_start|> or <|im_end|>. */
-int qm_chatml(const qm_tokenizer *t, const qm_message *m, size_t n_messages, int tok_flags, qm_ids *ids, qm_err *e);
+int qm_chatml(const qm_tokenizer *t, const qm_message *m, size_t n_messages, int tok_flags, qm_tokens *ids, qm_err *e);
 /* Whether r begins with what was rendered before and more follows: the same bytes, and where they spell a control or
  * user-defined token, the same ones the template's own. (Elsewhere it makes no difference: a role that the template spells
  * out in one place and takes from a message in another.) 1, 0, or negative: no memory. */

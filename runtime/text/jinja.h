@@ -50,5 +50,5 @@ void qm_rendered_free(qm_rendered *r);
 /* Appends the ids of a rendered text, or nothing on failure. Control and user-defined tokens match only where all
  * their bytes are the template's own; all else is plain text, tokenised in one go between them as the reference
  * does. QM_TOK_SPECIAL in flags makes no difference. */
-int qm_template_tokenize(const qm_tokenizer *t, const qm_rendered *r, int flags, qm_ids *ids, qm_err *e);
+int qm_template_tokenize(const qm_tokenizer *t, const qm_rendered *r, int flags, qm_tokens *ids, qm_err *e);
 #endif

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "../file/gguf.h"
+#include "../qmoe.h" /* qm_tokens */
 
 typedef struct qm_tokenizer qm_tokenizer;
 
@@ -16,15 +17,10 @@ enum {
     QM_TOK_SPECIAL = 1, /* match control and user-defined tokens (trusted text: a template's own) */
     QM_TOK_NO_NFC = 2   /* skip NFC normalisation, as llama.cpp does */
 };
-typedef struct {
-    uint32_t *ids;
-    size_t n, cap;
-} qm_ids;                                 /* grown with realloc; free with qm_ids_free */
-int qm_ids_put(qm_ids *ids, uint32_t id); /* appends; 0, or -1: no memory */
-void qm_ids_free(qm_ids *ids);
+int qm_tokens_put(qm_tokens *t, uint32_t id); /* appends; 0, or -1: no memory */
 /* Appends the ids of text[0..n), or nothing on failure. Any bytes are accepted: those that are no UTF-8
  * become the tokens of their bytes (tokenizer.c says how), and come back as they were. Up to 1 GiB. */
-int qm_tokenize(const qm_tokenizer *t, const char *text, size_t n, int flags, qm_ids *ids, qm_err *e);
+int qm_tokenize(const qm_tokenizer *t, const char *text, size_t n, int flags, qm_tokens *ids, qm_err *e);
 
 uint32_t qm_tokenizer_n(const qm_tokenizer *t); /* vocabulary entries, specials included */
 /* The raw bytes of a token; control tokens give their text (callers drop them if they must). */

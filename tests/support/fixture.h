@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include "../../runtime/engine/engine.h"
+#include "../../runtime/qmoe_tools.h"
 
 /* A model file of this test program, written on first use and removed at exit:
  *   "small"  4 layers, 256 wide, 8/2 heads of 128, 8 of 32 experts of 256, Q4_K/Q6_K as in Q4_K_M, ctx 512

@@ -7,7 +7,7 @@
  * Both executors are held to it: the host reference, and the kernels on QMOE_TEST_DEVICE (default sim). */
 #include "../support/gguf_edit.h"
 #include "runtime/file/gguf.h"
-#include "runtime/qmoe.h"
+#include "runtime/qmoe_tools.h"
 #include <jansson.h>
 #include <math.h>
 #include <setjmp.h>
