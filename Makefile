@@ -74,14 +74,20 @@ $(B)/o/%.o: %.c | $(B)/config.mk
 	@mkdir -p $(@D)
 	$(call Q,CC,$<)$(CC) $(ALL_C) -c -o $@ $<
 
-# The offsets of ops' arguments (contracts/ops.def), for PTX: written by a program of the machine that builds.
+# What the PTX has of tables is written by programs of the machine that builds: the offsets of ops' arguments
+# (contracts/ops.def), and the figures and names of the weight types (contracts/streams.def).
 HOSTCC ?= cc
+GEN    := $(addprefix $(B)/gen/,op_offsets.h streams.h each_type.inc)
 $(B)/gen/op_offsets.h: tools/op_offsets.c contracts/ops.def contracts/abi.h kernels/ref/args.h | $(B)/config.mk
 	@mkdir -p $(@D)
 	$(call Q,GEN,$@)$(HOSTCC) -std=c11 -I. -o $(@D)/op_offsets $< && $(@D)/op_offsets > $@
+$(B)/gen/streams.h $(B)/gen/each_type.inc &: tools/streams_h.c contracts/streams.def | $(B)/config.mk
+	@mkdir -p $(@D)
+	$(call Q,GEN,$(B)/gen/streams.h)$(HOSTCC) -std=c11 -I. -o $(@D)/streams_h $< && \
+	    $(@D)/streams_h defines > $(B)/gen/streams.h && $(@D)/streams_h each > $(B)/gen/each_type.inc
 
 # The preprocessed PTX and the CUDA C texts are part of the program.
-$(B)/ptx/%.ptx: kernels/ptx/%.ptx $(wildcard kernels/ptx/*.inc) contracts/abi.h $(B)/gen/op_offsets.h | $(B)/config.mk
+$(B)/ptx/%.ptx: kernels/ptx/%.ptx $(wildcard kernels/ptx/*.inc) contracts/abi.h $(GEN) | $(B)/config.mk
 	@mkdir -p $(@D)
 	$(call Q,PTX,$<)cpp -P -undef -nostdinc -x assembler-with-cpp -I kernels/ptx -I contracts -I $(B)/gen -o $@ $<
 

@@ -16,13 +16,7 @@
  *   piece p of row r at   p * 512 + r * 16
  *   tail    of row r at   P * 512 + r * tail
  * Rows beyond n_rows (in the last tile) are zero. Packing is a permutation: nothing is lost.
- *   type   QK   B   P tail   piece order within the block
- *   Q4_K  256 144   9   0    0 = d,dmin,scales[12]; 1..8 = qs
- *   Q5_K  256 176  11   0    0 = d,dmin,scales[12]; 1..2 = qh; 3..10 = qs
- *   Q6_K  256 210  13   2    0..7 = ql; 8..11 = qh; 12 = scales; tail = d
- *   Q8_0   32  34   2   2    0..1 = qs (block bytes 2..33); tail = d (block bytes 0..1)
- *   F16/BF16 8 16   1   0    8 weights
- *   F32    4  16    1   0    4 weights
+ * QK, B, P, tail and the pieces' order: streams.def, for each type.
  * An expert tensor [n_expert, n_rows, K] is n_expert packed matrices, one behind the other, each of
  * ceil(n_rows / 32) tiles. */
 #define QM_TILE_ROWS 32

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "../arch/arch.h"
 #include "../device/prof.h"
 #include "memory.h"
 
@@ -114,6 +115,7 @@ static void fill_info(qm_engine *g, const qm_plan *decode, const char *why) {
     snprintf(i->chat_format, sizeof i->chat_format, "%s", qm_chat_format_name(g->format));
     snprintf(i->device, sizeof i->device, "%s", g->dev ? g->dev->spec : "host");
     snprintf(i->device_name, sizeof i->device_name, "%s", g->dev ? g->dev->name : "C reference");
+    i->interpreted = g->dev && g->dev->caps.interpreted;
     snprintf(i->device_why, sizeof i->device_why, "%s", why);
     i->concurrent = !g->limits.chain;
     i->prefetch_bytes = g->limits.prefetch_bytes;

@@ -2,6 +2,7 @@
 #include "memory.h"
 #include <stdio.h>
 #include <string.h>
+#include "../arch/arch.h"
 #include "../base/units.h"
 #include "weights.h"
 

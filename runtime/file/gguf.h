@@ -49,7 +49,7 @@ typedef struct {
     const uint8_t *arr;
 } qm_kv;
 
-typedef struct {
+typedef struct qm_tensor {
     qm_str name;
     uint32_t type;    /* ggml type, one that qm_ggml_type_size knows */
     uint32_t n_dims;  /* 1..4 */

@@ -66,7 +66,7 @@ void qm_machine_of(qm_device *d, qm_machine *m) {
     snprintf(m->commit, sizeof m->commit, "%s", QM_COMMIT);
     snprintf(m->device, sizeof m->device, "%s", d ? d->spec : "host");
     snprintf(m->device_name, sizeof m->device_name, "%s", d ? d->name : "C reference");
-    m->simulated = !d || !strcmp(d->spec, "sim");
+    m->simulated = !d || !d->caps.timed;
     if (!d) return;
     m->cc = (uint32_t)(10 * d->cc_major + d->cc_minor);
     m->n_sm = (uint32_t)d->n_sm;

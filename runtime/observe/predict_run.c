@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "../arch/arch.h"
 #include "../base/scratch.h"
 #include "../plan/ops.h"
 #include "../qmoe_tools.h"

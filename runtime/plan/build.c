@@ -1,9 +1,10 @@
-/* build.c: the ops of one decode step, in order, and the scratch buffers between them. The graph is
- * Qwen3-MoE's (docs/walk.md); each function below appends what its name says. */
+/* build.c: the ops of one decode step, in order, and the scratch buffers between them: embedding, layers, output. What a
+ * layer is, its family says (runtime/arch) in the calls of build.h; each function below appends what its name says. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "../../kernels/ref/ref.h"
+#include "build.h"
 #include "ops.h"
 
 /* Scratch buffers of a step: offsets. Nothing is aliased: the whole is small, and any op's output can
@@ -17,7 +18,7 @@ typedef struct {
     qm_ref logits, keys, hist, part, cand, work; /* sampling */
 } buffers;
 
-typedef struct {
+struct qm_builder {
     qm_plan *p;
     const qm_hparams *hp;
     buffers b;
@@ -27,7 +28,9 @@ typedef struct {
     /* partial sums waiting to be added to the residual by the next rmsnorm */
     qm_ref pending;
     uint32_t n_pending;
-} builder;
+    uint32_t n_qkv_parts; /* partial sums in qkv */
+};
+typedef qm_builder builder;
 
 static qm_ref scratch(builder *s, uint64_t bytes) {
     qm_ref r = QM_REF(QM_SPACE_SCRATCH, s->p->scratch_bytes);
@@ -36,11 +39,15 @@ static qm_ref scratch(builder *s, uint64_t bytes) {
 }
 
 static qm_ref region(int i) { return i < 0 ? 0 : QM_REF(QM_SPACE_REGION, i); }
-static const qm_region *region_at(builder *s, int i) { return &s->p->place->regions[i]; }
+/* The region that a weight is part of. */
+static int region_of(builder *s, int weight) { return s->p->place->region_of[weight]; }
+static const qm_region *region_at(builder *s, int weight) { return &s->p->place->regions[region_of(s, weight)]; }
+static qm_ref weight_ref(builder *s, int weight) { return region(region_of(s, weight)); }
 static qm_ref seq(uint64_t off) { return QM_REF(QM_SPACE_SEQ, off); }
 
 static qm_op *push(builder *s, qm_op_kind kind, int wtype, int head_dim, const char *slot) {
     qm_plan *p = s->p;
+    if (s->failed) return NULL;
     if (p->n_ops == p->cap_ops) {
         int cap = p->cap_ops ? 2 * p->cap_ops : 256;
         qm_op *ops = realloc(p->ops, (size_t)cap * sizeof *ops);
@@ -84,11 +91,12 @@ static void weights_read(builder *s, qm_op *op, const qm_region *r, uint32_t use
 }
 
 static void embed(builder *s) {
-    const qm_region *r = region_at(s, s->p->place->token_embd);
+    const int weight = s->p->place->model->token_embd;
+    const qm_region *r = region_at(s, weight);
     qm_op *op = push(s, QM_OP_EMBED, r->type->type, 0, "embed");
     if (!op) return;
     op->block = (uint32_t)qm_kernel_table[op->kernel].max_block;
-    op->args.embed = (qm_embed_args){.w = region(s->p->place->token_embd),
+    op->args.embed = (qm_embed_args){.w = weight_ref(s, weight),
                                      .state = seq(s->p->seq.state_off),
                                      .tokens = seq(s->p->seq.tokens_off),
                                      .y = s->b.x,
@@ -101,7 +109,7 @@ static void embed(builder *s) {
 }
 
 /* Adds what is pending to the residual, then normalises: xn (f32) and xq (q16a). */
-static void rmsnorm(builder *s, int weight, const char *slot) {
+void qm_build_rmsnorm(builder *s, int weight, const char *slot) {
     uint32_t n = s->hp->n_embd;
     qm_op *op = push(s, QM_OP_RMSNORM, -1, 0, slot);
     if (!op) return;
@@ -109,7 +117,7 @@ static void rmsnorm(builder *s, int weight, const char *slot) {
     op->args.rmsnorm = (qm_rmsnorm_args){.x = s->b.x,
                                          .partials = s->pending,
                                          .x_out = s->n_pending ? s->b.x : 0,
-                                         .w = region(weight),
+                                         .w = weight_ref(s, weight),
                                          .y = s->b.xn,
                                          .yq = s->b.xq,
                                          .n = n,
@@ -126,10 +134,10 @@ static qm_ref activation(builder *s, const qm_type_info *t, qm_ref f32, qm_ref q
     return quantised(s, t) ? q16a : f32;
 }
 
-/* y [k_splits, n_rows]; returns k_splits. */
-static uint32_t matvec(builder *s, int reg, int bias, qm_ref f32, qm_ref q16a, qm_ref y, uint32_t max_splits,
+/* The product with all weights of a region; y [k_splits, n_rows]; returns k_splits. */
+static uint32_t matvec(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_ref y, uint32_t max_splits,
                        const char *slot) {
-    const qm_region *r = region_at(s, reg);
+    const qm_region *r = region_at(s, weight);
     qm_op *op = push(s, QM_OP_MATVEC, r->type->type, 0, slot);
     if (!op) return 1;
     qm_launch l = qm_launch_matvec(r->type->type, r->n_rows, r->n_cols, s->p->limits.n_sm, max_splits);
@@ -137,9 +145,9 @@ static uint32_t matvec(builder *s, int reg, int bias, qm_ref f32, qm_ref q16a, q
     op->grid[1] = l.grid[1];
     op->block = l.block;
     op->shared = l.shared;
-    op->args.matvec = (qm_matvec_args){.w = region(reg),
+    op->args.matvec = (qm_matvec_args){.w = weight_ref(s, weight),
                                        .x = activation(s, r->type, f32, q16a),
-                                       .bias = region(bias),
+                                       .bias = region(r->bias),
                                        .y = y,
                                        .n_rows = r->n_rows,
                                        .n_cols = r->n_cols,
@@ -149,14 +157,19 @@ static uint32_t matvec(builder *s, int reg, int bias, qm_ref f32, qm_ref q16a, q
     return l.grid[1];
 }
 
-static void qkv(builder *s, const qm_layer_place *l) {
+void qm_build_qkv(builder *s, int q, int k, int v) {
+    const int w[] = {q, k, v};
     uint64_t off = 0;
-    uint32_t parts = 1;
-    for (int i = 0; i < l->n_qkv; i++) {
+    for (int i = 0; i < 3;) {
+        const qm_region *r = region_at(s, w[i]);
         /* partial sums of several ops would not share one stride: split K only when all is one op */
-        parts = matvec(s, l->qkv[i], l->qkv_bias[i], s->b.xn, s->b.xq, s->b.qkv + off, l->n_qkv == 1 ? 8 : 1, "qkv");
-        off += (uint64_t)region_at(s, l->qkv[i])->n_rows * 4;
+        s->n_qkv_parts = matvec(s, w[i], s->b.xn, s->b.xq, s->b.qkv + off, r->n_segments == 3 ? 8 : 1, "qkv");
+        off += (uint64_t)r->n_rows * 4;
+        i += r->n_segments;
     }
+}
+
+void qm_build_qkrope(builder *s, int q_norm, int k_norm) {
     qm_op *op = push(s, QM_OP_QKROPE, -1, (int)s->hp->head_dim, "qkrope");
     if (!op) return;
     uint64_t pool = qm_kv_page_bytes(s->hp) * s->p->limits.n_pages;
@@ -164,8 +177,8 @@ static void qkv(builder *s, const qm_layer_place *l) {
     op->grid[0] = s->hp->n_head + 2 * s->hp->n_kv;
     op->block = (uint32_t)qm_kernel_table[op->kernel].max_block;
     op->args.qkrope = (qm_qkrope_args){.qkv = s->b.qkv,
-                                       .q_norm = region(l->q_norm),
-                                       .k_norm = region(l->k_norm),
+                                       .q_norm = weight_ref(s, q_norm),
+                                       .k_norm = weight_ref(s, k_norm),
                                        .rope = QM_REF(QM_SPACE_ROPE, 0),
                                        .state = seq(s->p->seq.state_off),
                                        .table = seq(s->p->seq.table_off),
@@ -174,12 +187,12 @@ static void qkv(builder *s, const qm_layer_place *l) {
                                        .q_out = s->b.q,
                                        .n_head = s->hp->n_head,
                                        .n_kv = s->hp->n_kv,
-                                       .n_partials = parts,
+                                       .n_partials = s->n_qkv_parts,
                                        .eps = s->hp->eps};
     output(op, s->b.q, s->hp->n_head * s->hp->head_dim, 1, QM_OUT_F32);
 }
 
-static void attention(builder *s) {
+void qm_build_attention(builder *s) {
     const qm_hparams *hp = s->hp;
     uint32_t n = s->p->shape.n_splits, group = hp->n_head / hp->n_kv;
     uint64_t pool = qm_kv_page_bytes(hp) * s->p->limits.n_pages;
@@ -211,8 +224,13 @@ static void attention(builder *s) {
     output(op, s->b.att, hp->n_head * hp->head_dim, 1, QM_OUT_F32);
 }
 
-static void router(builder *s, const qm_layer_place *l) {
-    uint32_t parts = matvec(s, l->router, -1, s->b.xn, s->b.xq, s->b.rlogits, 8, "router_logits");
+void qm_build_attn_out(builder *s, int weight) {
+    s->n_pending = matvec(s, weight, s->b.att, s->b.attq, s->b.o, 8, "attn_out");
+    s->pending = s->b.o;
+}
+
+void qm_build_router(builder *s, int weight) {
+    uint32_t parts = matvec(s, weight, s->b.xn, s->b.xq, s->b.rlogits, 8, "router_logits");
     qm_op *op = push(s, QM_OP_ROUTER, -1, 0, "router");
     if (!op) return;
     op->block = 32;
@@ -226,15 +244,15 @@ static void router(builder *s, const qm_layer_place *l) {
 }
 
 /* One grouped matvec over the chosen experts: y [n_used, n_rows]. x_stride 0: one input for all. */
-static void experts(builder *s, int reg, qm_ref x, uint64_t x_stride, qm_ref scale, qm_ref y, const char *slot) {
-    const qm_region *r = region_at(s, reg);
+static void experts(builder *s, int weight, qm_ref x, uint64_t x_stride, qm_ref scale, qm_ref y, const char *slot) {
+    const qm_region *r = region_at(s, weight);
     qm_op *op = push(s, QM_OP_MOE_MATVEC, r->type->type, 0, slot);
     if (!op) return;
     qm_launch l = qm_launch_moe_matvec(r->type->type, r->n_rows, r->n_cols, s->hp->n_used, s->p->limits.n_sm);
     memcpy(op->grid, l.grid, sizeof op->grid);
     op->block = l.block;
     op->shared = l.shared;
-    op->args.moe_matvec = (qm_moe_matvec_args){.w = region(reg),
+    op->args.moe_matvec = (qm_moe_matvec_args){.w = weight_ref(s, weight),
                                                .x = x,
                                                .ids = s->b.ids,
                                                .scale = scale,
@@ -249,9 +267,9 @@ static void experts(builder *s, int reg, qm_ref x, uint64_t x_stride, qm_ref sca
     output(op, y, r->n_rows * s->hp->n_used, 1, QM_OUT_F32);
 }
 
-static void experts_up(builder *s, const qm_layer_place *l) {
+static void experts_up(builder *s, int gate, int up) {
     const qm_hparams *hp = s->hp;
-    const qm_region *g = region_at(s, l->gate), *u = region_at(s, l->up);
+    const qm_region *g = region_at(s, gate), *u = region_at(s, up);
     qm_op *op;
     if (g->type == u->type) {
         if (!(op = push(s, QM_OP_MOE_UP, g->type->type, 0, "ffn_up"))) return;
@@ -259,8 +277,8 @@ static void experts_up(builder *s, const qm_layer_place *l) {
         memcpy(op->grid, la.grid, sizeof op->grid);
         op->block = la.block;
         op->shared = la.shared;
-        op->args.moe_up = (qm_moe_up_args){.w_gate = region(l->gate),
-                                           .w_up = region(l->up),
+        op->args.moe_up = (qm_moe_up_args){.w_gate = weight_ref(s, gate),
+                                           .w_up = weight_ref(s, up),
                                            .x = activation(s, g->type, s->b.xn, s->b.xq),
                                            .ids = s->b.ids,
                                            .h = s->b.h,
@@ -273,8 +291,8 @@ static void experts_up(builder *s, const qm_layer_place *l) {
         weights_read(s, op, g, hp->n_used);
         weights_read(s, op, u, hp->n_used);
     } else { /* gate and up of different types: three ops instead of one */
-        experts(s, l->gate, activation(s, g->type, s->b.xn, s->b.xq), 0, 0, s->b.gate, "ffn_gate");
-        experts(s, l->up, activation(s, u->type, s->b.xn, s->b.xq), 0, 0, s->b.up, "ffn_up");
+        experts(s, gate, activation(s, g->type, s->b.xn, s->b.xq), 0, 0, s->b.gate, "ffn_gate");
+        experts(s, up, activation(s, u->type, s->b.xn, s->b.xq), 0, 0, s->b.up, "ffn_up");
         if (!(op = push(s, QM_OP_SWIGLU, -1, 0, "ffn_act"))) return;
         op->block = 256;
         op->grid[0] = (hp->n_used * hp->n_ff + 255) / 256;
@@ -284,27 +302,20 @@ static void experts_up(builder *s, const qm_layer_place *l) {
     output(op, s->b.h, hp->n_used * hp->n_ff, 1, QM_OUT_F32);
 }
 
-static void experts_down(builder *s, const qm_layer_place *l) {
-    const qm_region *d = region_at(s, l->down);
+static void experts_down(builder *s, int down) {
+    const qm_region *d = region_at(s, down);
     uint64_t stride = quantised(s, d->type) ? QM_Q16A_BYTES((uint64_t)s->hp->n_ff) : (uint64_t)s->hp->n_ff * 4;
-    experts(s, l->down, activation(s, d->type, s->b.h, s->b.hq), stride, s->b.rw, s->b.down, "ffn_out");
+    experts(s, down, activation(s, d->type, s->b.h, s->b.hq), stride, s->b.rw, s->b.down, "ffn_out");
     s->pending = s->b.down;
     s->n_pending = s->hp->n_used;
 }
 
-static void layer(builder *s, int last_and_no_logits) {
-    const qm_layer_place *l = &s->p->place->layers[s->layer];
-    rmsnorm(s, l->attn_norm, "attn_norm");
-    qkv(s, l);
-    if (last_and_no_logits) return; /* the cache is complete: nobody needs the rest */
-    attention(s);
-    s->n_pending = matvec(s, l->o, l->o_bias, s->b.att, s->b.attq, s->b.o, 8, "attn_out");
-    s->pending = s->b.o;
-    rmsnorm(s, l->ffn_norm, "ffn_norm");
-    router(s, l);
-    experts_up(s, l);
-    experts_down(s, l);
+void qm_build_experts(builder *s, int gate, int up, int down) {
+    experts_up(s, gate, up);
+    experts_down(s, down);
 }
+
+int qm_build_cache_only(const builder *s) { return s->layer + 1 == (int)s->hp->n_layers && !s->p->shape.logits; }
 
 static void sampling(builder *s) {
     qm_plan *p = s->p;
@@ -343,10 +354,10 @@ static void sampling(builder *s) {
 }
 
 static void head(builder *s) {
-    qm_plan *p = s->p;
+    const qm_model *m = s->p->place->model;
     s->layer = -1;
-    rmsnorm(s, p->place->output_norm, "output_norm");
-    matvec(s, p->place->output, -1, s->b.xn, s->b.xq, s->b.logits, 1, "logits");
+    qm_build_rmsnorm(s, m->output_norm, "output_norm");
+    matvec(s, m->output, s->b.xn, s->b.xq, s->b.logits, 1, "logits");
     if (!s->failed) sampling(s);
 }
 
@@ -403,11 +414,9 @@ int qm_plan_build(qm_plan **out, const qm_place *place, qm_shape shape, qm_limit
     builder s = {.p = p, .hp = &place->model->hp, .layer = -1, .e = e};
     allocate(&s);
     embed(&s);
-    int n = (int)s.hp->n_layers;
-    for (int i = 0; i < n && !s.failed; i++) {
-        s.layer = i;
-        layer(&s, i == n - 1 && !shape.logits);
-    }
+    const qm_model *m = place->model;
+    for (s.layer = 0; s.layer < (int)m->hp.n_layers && !s.failed; s.layer++)
+        m->layer(&s, m->layers + s.layer * m->n_per_layer);
     if (shape.logits && !s.failed) head(&s);
     if (s.failed) {
         qm_plan_free(p);

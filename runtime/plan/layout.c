@@ -1,7 +1,4 @@
-/* layout.c: sizes and offsets of what is not a weight: KV pool, sequence block, RoPE table. */
-#include <stdlib.h>
-#include <string.h>
-#include "../../kernels/ref/ref.h"
+/* layout.c: sizes and offsets of what is not a weight: KV pool and sequence block. */
 #include "plan.h"
 
 static uint64_t align256(uint64_t n) { return (n + 255) & ~(uint64_t)255; }
@@ -22,18 +19,4 @@ qm_seq_layout qm_seq_layout_of(const qm_hparams *hp, qm_limits l) {
     s.logits_off = s.table_off + align256(4ull * qm_pages_for(l.n_ctx));
     s.bytes = s.logits_off + align256(4ull * hp->n_vocab);
     return s;
-}
-
-static uint64_t rope_rows(uint32_t n_ctx) { return QM_ROPE_ROWS((uint64_t)n_ctx); }
-
-uint64_t qm_rope_bytes(const qm_hparams *hp, uint32_t n_ctx) { return rope_rows(n_ctx) * hp->head_dim * 4; }
-
-void qm_rope_fill(float *table, const qm_hparams *hp, uint32_t n_ctx) {
-    double inv_freq[128], mscale;
-    qm_model_inv_freq(hp, inv_freq, &mscale);
-    qm_rope_table(table, inv_freq, (int)hp->head_dim, n_ctx);
-    /* every position is fine x coarse: scaling the coarse rows scales all of them once */
-    if (mscale != 1)
-        for (uint64_t i = (uint64_t)QM_ROPE_FINE * hp->head_dim; i < rope_rows(n_ctx) * hp->head_dim; i++)
-            table[i] = (float)(table[i] * mscale);
 }

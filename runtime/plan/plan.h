@@ -6,8 +6,9 @@
 #ifndef QM_PLAN_H
 #define QM_PLAN_H
 #include "../../kernels/ref/args.h"
+#include "../base/err.h"
 #include "../device/kernel_table.h"
-#include "../arch/model.h"
+#include "model.h"
 
 /* ---- regions: weights on the device ---- */
 enum { QM_REGION_SEGMENTS = 3 };
@@ -20,20 +21,14 @@ typedef struct {
     uint64_t bytes;                    /* on the device */
     uint64_t expert_bytes;             /* bytes of one expert; == bytes where n_expert is 1 */
     uint64_t off;                      /* in the weight arena, 256-byte aligned */
+    int bias;                          /* the region of its rows' biases; -1: none */
 } qm_region;
-
-typedef struct {
-    /* region indices; -1 = absent or fused into another */
-    int attn_norm, qkv[3], qkv_bias[3], n_qkv, q_norm, k_norm, o, o_bias;
-    int ffn_norm, router, gate, up, down;
-} qm_layer_place;
 
 typedef struct {
     const qm_model *model;
     qm_region *regions; /* [n_regions] */
     int n_regions;
-    qm_layer_place *layers; /* [n_layers] */
-    int token_embd, output_norm, output;
+    int *region_of; /* [model->n_weights] the region that a weight is part of */
     uint64_t bytes; /* of the weight arena */
 } qm_place;
 int qm_place_build(qm_place **out, const qm_model *m, qm_err *e);

@@ -6,7 +6,7 @@
 
 static uint64_t raw(const qm_plan *p, int reg, int segment) {
     const qm_region *r = &p->place->regions[reg];
-    return (uint64_t)(uintptr_t)p->place->model->weights[r->weight[segment]].t->data;
+    return (uint64_t)(uintptr_t)p->place->model->weights[r->weight[segment]].data;
 }
 
 /* The raw address behind a region reference (its first segment), or b's base for other spaces. */
@@ -30,7 +30,7 @@ static void run_matvec(const qm_plan *p, const qm_op *op, const qm_matvec_args *
     for (int i = 0; i < r->n_segments; i++) {
         const qm_weight *w = &pl->model->weights[r->weight[i]];
         qm_matvec_args s = *a;
-        s.w = (uint64_t)(uintptr_t)w->t->data;
+        s.w = (uint64_t)(uintptr_t)w->data;
         s.bias = bias < 0 ? 0 : raw(p, bias, i);
         s.y = a->y + row * 4;
         s.n_rows = w->n_rows;

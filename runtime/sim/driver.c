@@ -614,7 +614,32 @@ CUresult CUDAAPI sim_cu_MemcpyDtoH(void *d, CUdeviceptr s, size_t n) {
 }
 
 /* ---- the table ---- */
-int qm_sim_driver(qm_cuda *t, qm_err *e) {
+static int count(int on) {
+    qm_sim_options o;
+    qm_sim_get_options(&o);
+    const int was = o.count;
+    o.count = on;
+    qm_sim_set_options(&o);
+    return was;
+}
+
+static void take_counters(qm_counters *c) {
+    qm_sim_counters s;
+    qm_sim_counters_get(&s);
+    qm_sim_counters_reset();
+    *c = (qm_counters){.launches = s.launches,
+                       .warp_insts = s.warp_insts,
+                       .thread_insts = s.thread_insts,
+                       .load_bytes = s.gld_bytes,
+                       .store_bytes = s.gst_bytes,
+                       .load_sectors = s.gld_sectors,
+                       .store_sectors = s.gst_sectors,
+                       .shared_passes = s.shared_wavefronts,
+                       .atomics = s.atomics,
+                       .barriers = s.barriers};
+}
+
+int qm_sim_driver(qm_cuda *t, qm_caps *c, qm_err *e) {
     qm_sim_options o;
     int cc;
     char why[256];
@@ -625,5 +650,6 @@ int qm_sim_driver(qm_cuda *t, qm_err *e) {
 #include "../../contracts/cuda.def"
 #undef QM_CU
     };
+    if (c) *c = (qm_caps){.interpreted = 1, .count = count, .take_counters = take_counters};
     return 0;
 }

@@ -35,7 +35,6 @@ int chk_group_teardown(void **state);
 #define chk_main(tests) cmocka_run_group_tests(tests, chk_group_setup, chk_group_teardown)
 
 qm_device *chk_device(void);
-int chk_is_sim(void);
 int chk_verbose(void);
 qm_rng *chk_rng(void); /* of the current case: a function of the seed and the case's name */
 

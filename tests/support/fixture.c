@@ -70,6 +70,12 @@ qm_engine *fix_engine(const char *kind, const char *executor) {
     return g;
 }
 
+int fix_region(const qm_engine *g, int layer, const char *name) {
+    int w = qm_model_find(g->model, layer, name);
+    if (w < 0) fail_msg("layer %d has no %s", layer, name);
+    return g->place->region_of[w];
+}
+
 void fix_prompt(const qm_engine *g, uint32_t *ids, size_t n, uint64_t seed) {
     qm_rng r = {seed};
     for (size_t i = 0; i < n; i++) do

@@ -18,6 +18,8 @@ const char *fix_model(const char *kind);
 void fix_ok(int rc, const qm_err *e);
 /* executor: "graph" on QMOE_TEST_DEVICE (default sim), or "ref". */
 qm_engine *fix_engine(const char *kind, const char *executor);
+/* The region of a weight by its name ("attn_norm"); layer -1: outside the layers. */
+int fix_region(const qm_engine *g, int layer, const char *name);
 /* n token ids from a seed, none of them control tokens. */
 void fix_prompt(const qm_engine *g, uint32_t *ids, size_t n, uint64_t seed);
 /* A qm_write_fn that appends to a fix_text, whose s ends in a NUL and is the caller's to free. */

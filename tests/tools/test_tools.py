@@ -216,10 +216,14 @@ def test_layers():
         ("runtime/convert/x.c", '#include "../file/gguf_impl.h"\n', "runtime/file/gguf_impl.h is its own room's alone"),
         ("runtime/attic/x.c", "", "is no room"),
         ("host/main.c", "\n" * 901, "901 lines"),
+        ("host/main.c", 'if (!strcmp(i->device, "sim") && s > 1)\n', "asks for a device's name"),
+        ("tests/unit/unit_x.c", 'if (strcmp(g->info.device, "sim")) {\n', "asks for a device's name"),
+        ("bench/x.cc", 'return !strcmp(d->spec, "sim");\n', "asks for a device's name"),
         ("kernels/ref/foo.c", None, "kernels/ref/foo.c is missing"),
         ("tests/kernels/check_foo.c", None, "tests/kernels/check_foo.c is missing"),
         ("kernels/ptx/bar.ptx", "", "no line in contracts/kernels.def"),
         ("contracts/kernels.def", "QM_KERNEL(foo, -1, 0, qm_bar, 32, 0.0)\n", "should be called qm_foo"),
+        ("contracts/kernels.def", '#define QM_STREAM(w) QM_KERNEL(foo, 1, 0, qm_bar_##w, 32, 0.0)\nQM_STREAM(q)\n', "qm_bar_q of foo"),
     ):
         faults = layer_faults((path, text))
         assert any(word in f for f in faults), (word, faults)

@@ -3,7 +3,7 @@
 #include "../support/fixture.h"
 #include "../support/gguf_edit.h"
 #include "runtime/base/log.h"
-#include "runtime/arch/model.h"
+#include "runtime/arch/arch.h"
 #include "runtime/qmoe_tools.h"
 #include <math.h>
 #include <stdio.h>
