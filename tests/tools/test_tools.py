@@ -185,6 +185,7 @@ def house(root):
     write(root, "contracts/kernels.def", "QM_KERNEL(foo, -1, 0, qm_foo, 32, 0.0)\n")
     write(root, "contracts/abi.h", "")
     write(root, "runtime/base/err.h", "")
+    write(root, "runtime/file/gguf_impl.h", "")
     write(root, "runtime/qmoe.h", '#include "base/err.h"\n')
     write(root, "runtime/plan/plan.h", '#include "../base/err.h"\n')
     write(root, "runtime/engine/engine.c", '#include "../plan/plan.h"\n')
@@ -212,6 +213,7 @@ def test_layers():
         ("runtime/engine/x.h", '#include "tests/kernels/check_foo.c"\n', "may not include tests"),
         ("contracts/abi.h", '#include "runtime/qmoe.h"\n', "contracts may not include"),
         ("runtime/engine/x.h", '#include "nowhere.h"\n', "does not exist"),
+        ("runtime/convert/x.c", '#include "../file/gguf_impl.h"\n', "runtime/file/gguf_impl.h is its own room's alone"),
         ("runtime/attic/x.c", "", "is no room"),
         ("host/main.c", "\n" * 901, "901 lines"),
         ("host/main.c", 'if (!strcmp(i->device, "sim") && s > 1)\n', "asks for a device's name"),
