@@ -7,8 +7,6 @@
 
 /* The machine as every result file names it (runtime/observe/machine.h), and its clocks of this moment. */
 json_t *qm_bench_machine(qm_device *d);
-/* "sim": the software device, whose times mean nothing. */
-int qm_bench_is_sim(const qm_device *d);
 /* An attribute of the device, or `otherwise` where the driver does not know it. */
 int qm_bench_attribute(qm_device *d, CUdevice_attribute a, int otherwise);
 

@@ -193,7 +193,7 @@ int main(int argc, char **argv) {
         else return usage();
     }
     if (qm_device_open(&b.d, spec, why, sizeof why, &e)) goto out;
-    b.sim = qm_bench_is_sim(b.d) && !timed;
+    b.sim = b.d->caps.interpreted && !timed;
     if (b.sim) {
         qm_sim_options o;
         qm_sim_get_options(&o);

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-int qm_bench_is_sim(const qm_device *d) { return !strcmp(d->spec, "sim"); }
-
 int qm_bench_attribute(qm_device *d, CUdevice_attribute a, int otherwise) {
     int v;
     return d->cu.DeviceGetAttribute(&v, a, d->dev) == CUDA_SUCCESS ? v : otherwise;
@@ -21,7 +19,7 @@ static json_t *clocks_of(qm_device *d) {
     char bus[32];
     device dev;
     unsigned sm, mem;
-    if (qm_bench_is_sim(d)) return json_null();
+    if (!d->caps.timed) return json_null();
     void *lib = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
     if (!lib) return json_null();
     void *p[] = {dlsym(lib, "nvmlInit_v2"), dlsym(lib, "nvmlDeviceGetHandleByPciBusId_v2"),
@@ -51,12 +49,12 @@ static json_t *clocks_of(qm_device *d) {
 json_t *qm_bench_machine(qm_device *d) {
     qm_machine m;
     qm_machine_of(d, &m);
-    json_t *o = qm_machine_json(&m);
+    json_t *o = qm_machine_object(&m);
     json_object_set_new(o, "clocks_mhz", clocks_of(d));
     return o;
 }
 
-/* tools/embed.sh puts the texts of bench/ptx here, as it does for the kernels (runtime/device/kernels.c). */
+/* tools/embed.sh puts the texts of bench/ptx here, as it does for the kernels (runtime/device/texts.c). */
 typedef struct {
     const char *name, *text;
 } embedded_text;

@@ -225,7 +225,7 @@ int main(int argc, char **argv) {
         } else return usage();
     }
     if (qm_device_open(&m.d, spec, why, sizeof why, &e)) goto failed;
-    m.sim = qm_bench_is_sim(m.d);
+    m.sim = !m.d->caps.timed;
     m.timed |= !m.sim;
     if (!m.timed) m.repeats = 1;
     m.l2_bytes = (size_t)qm_bench_attribute(m.d, CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, 4 << 20);

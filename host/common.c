@@ -119,7 +119,7 @@ const char *qm_host_bytes(char *buf, size_t n, uint64_t bytes) {
 int qm_host_before_load(void *user, const qm_engine_info *i) {
     (void)user;
     double s = (double)i->bytes_per_token / 0.57 * 1.5 / 32 / 100e6;
-    if (!strcmp(i->device, "sim") && s > 1)
+    if (i->interpreted && s > 1)
         qm_host_say("%s; expect roughly %.0f s per token of prompt and answer for this model there", i->device_why, s);
     return 0;
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""layers.py [ROOT]: who may include whom, how long a file may be, and that every kernel is one word in
-all its places. Prints one line per breach and exits 1, or one line and 0. The rules are docs/walk.md's
+"""layers.py [ROOT]: who may include whom, how long a file may be, that nobody asks for a device's name, and that every
+kernel is one word in all its places. Prints one line per breach and exits 1, or one line and 0. The rules are docs/walk.md's
 map of the rooms made exact."""
 import os, re, subprocess, sys
 
@@ -11,14 +11,13 @@ from needs import show_help  # noqa: E402
 ROOMS = {
     "contracts": [],
     "runtime/base": [],
-    "runtime": ["runtime/base"],  # qmoe.h, the public surface
-    "runtime/file": ["contracts", "runtime/base", "runtime/qmoe.h"],
-    "runtime/text": ["contracts", "runtime/base", "runtime/file", "runtime/qmoe.h"],
-    "runtime/convert": ["contracts", "runtime/base", "runtime/file", "runtime/text", "runtime/arch/family.h",
-                        "runtime/qmoe.h"],
+    "runtime": ["runtime/base"],  # qmoe.h and qmoe_tools.h, the public surface
+    # qmoe.h: who does what it promises includes it, to be held to it.
+    "runtime/file": ["contracts/abi.h", "runtime/base", "runtime/qmoe.h"],
+    "runtime/text": ["runtime/base", "runtime/file/gguf.h", "runtime/qmoe.h"],  # gguf.h: a vocabulary is metadata
+    "runtime/convert": ["runtime/base", "runtime/file", "runtime/arch/family.h", "runtime/qmoe_tools.h"],
     # What the peers share: quant.h (types, block sizes, the packed layout), and the one way to write a file.
-    "runtime/device": ["contracts", "runtime/base", "runtime/qmoe.h", "runtime/file/quant.h", "runtime/file/outfile.h",
-                       "runtime/sim/sim.h"],
+    "runtime/device": ["contracts", "runtime/base", "runtime/qmoe.h", "runtime/file/quant.h", "runtime/file/outfile.h"],
     "runtime/sim": ["contracts", "runtime/base", "runtime/device/cuda.h"],
     "kernels/ref": ["contracts", "runtime/base", "runtime/file/quant.h"],
     "kernels/ptx": ["contracts"],
@@ -30,8 +29,8 @@ ROOMS = {
     "runtime/engine": ["contracts", "runtime/base", "runtime/plan", "runtime/arch", "runtime/device", "runtime/file",
                        "runtime/text", "kernels/ref", "runtime/qmoe.h"],
     "runtime/observe": ["contracts", "runtime/base", "runtime/plan", "runtime/arch", "runtime/device", "runtime/file",
-                        "runtime/text", "runtime/engine", "kernels/ref", "runtime/qmoe.h"],
-    "host": ["runtime/qmoe.h", "runtime/base/json.h"],  # json.h: how unknown bytes become JSON, once for all
+                        "runtime/text", "runtime/engine", "kernels/ref", "runtime/qmoe.h", "runtime/qmoe_tools.h"],
+    "host": ["runtime/qmoe.h", "runtime/qmoe_tools.h"],
 }
 # Headers that the build writes, by what they are written from.
 WRITTEN = {"op_offsets.h": "contracts/ops.def", "streams.h": "contracts/streams.def", "each_type.inc": "contracts/streams.def"}
@@ -75,6 +74,8 @@ def check_includes(root, path, lines, say):
             say(f'{path}:{no}: includes "{m.group(1)}", which does not exist')
         elif os.path.dirname(to) != room and to not in ROOMS[room] and os.path.dirname(to) not in ROOMS[room]:
             say(f"{path}:{no}: {room} may not include {to}")
+        elif to.endswith("_impl.h") and os.path.dirname(to) != room:
+            say(f"{path}:{no}: {to} is its own room's alone")
 
 
 def kernels(root):
@@ -82,7 +83,18 @@ def kernels(root):
     folder = os.path.join(root, "contracts")
     text = subprocess.run(["cpp", "-P", "-undef", "-nostdinc", "-I", folder, os.path.join(folder, "kernels.def")],
                           stdout=subprocess.PIPE, text=True, check=True).stdout
-    return re.findall(r"\bQM_KERNEL\((\w+), *([\w-]+), *(\d+), *(\w+),", text)
+    return [(op, "-1" if kv else of, dim, entry)
+            for kv, op, of, dim, entry in re.findall(r"\bQM_KERNEL(_KV)?\((\w+), *([\w-]+), *(\d+), *(\w+),", text)]
+
+
+# A device's name is for people: what it can do stands in its qm_caps. The one who reads names is who opens devices.
+NAME_ASKED = re.compile(r'\bstrn?cmp\([^;]*(->|\.)(spec|device)\b[^;]*"sim"')
+
+
+def check_names(path, lines, say):
+    for no, line in enumerate(lines, 1):
+        if path.endswith((".c", ".h", ".inc", ".cc")) and path != "runtime/device/device.c" and NAME_ASKED.search(line):
+            say(f"{path}:{no}: asks for a device's name; qm_caps (runtime/device/cuda.h) says what it can do")
 
 
 def check_words(root, say):
@@ -114,6 +126,7 @@ def check(root):
         if len(lines) > MAX_LINES and not any(re.search(r"(generated|written) by \S+\.py", x) for x in lines[:5]):
             faults.append(f"{path}: {len(lines)} lines; {MAX_LINES} is the most")
         check_includes(root, path, lines, faults.append)
+        check_names(path, lines, faults.append)
     check_words(root, faults.append)
     return faults, n
 

@@ -15,8 +15,9 @@ static int load_symbol(void *lib, const char *symbol, void *slot, size_t slot_by
     return 0;
 }
 
-int qm_cuda_driver(qm_cuda *t, qm_err *e) {
+int qm_cuda_driver(qm_cuda *t, qm_caps *c, qm_err *e) {
     memset(t, 0, sizeof *t);
+    if (c) *c = (qm_caps){.timed = 1};
     /* The override is for tests and for drivers in unusual places; an empty value means "not set". */
     const char *name = getenv("QMOE_LIBCUDA");
     if (!name || !*name) name = "libcuda.so.1";

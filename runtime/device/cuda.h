@@ -1,10 +1,31 @@
-/* cuda.h: the device as a table of function pointers. Filled from libcuda (dlopen) or from
- * runtime/sim; nothing above this file can tell which. Needs the toolkit's cuda.h for types only. */
+/* cuda.h: the device as a table of function pointers, and what it can do. Filled from libcuda (dlopen) or from
+ * runtime/sim; nothing above this file asks which. Needs the toolkit's cuda.h for types only. */
 #ifndef QM_CUDA_H
 #define QM_CUDA_H
 #include <cuda.h>
 #include <stddef.h>
+#include <stdint.h>
 #include "../base/err.h"
+
+/* What ran on a device that counts (counters.h). */
+typedef struct {
+    uint64_t launches;
+    uint64_t warp_insts;                  /* instructions issued */
+    uint64_t thread_insts;                /* the same times the lanes that take part */
+    uint64_t load_bytes, store_bytes;     /* global, as requested by the lanes */
+    uint64_t load_sectors, store_sectors; /* global, 32 bytes each */
+    uint64_t shared_passes;               /* through shared memory, bank conflicts included */
+    uint64_t atomics;
+    uint64_t barriers; /* arrivals of a CTA */
+} qm_counters;
+
+/* What a device can do beside the driver's functions, set by whoever fills the table. */
+typedef struct {
+    int timed;            /* 1: its events, timers and clock rates are a GPU's; 0: the host's, or made up */
+    int interpreted;      /* 1: kernels are interpreted on this host: large models take seconds a token */
+    int (*count)(int on); /* counting on or off; returns what it was. NULL: it counts nothing */
+    void (*take_counters)(qm_counters *c); /* what ran since the last take; NULL where count is */
+} qm_caps;
 
 typedef struct {
 #define QM_CU(field, symbol, params) CUresult(CUDAAPI *field) params;
@@ -12,17 +33,18 @@ typedef struct {
 #undef QM_CU
 } qm_cuda;
 
-/* Fills t from libcuda.so.1, or from the library that the environment names in QMOE_LIBCUDA. Fails
+/* Fills *t and, unless it is NULL, *c from libcuda.so.1, or from the library that the environment names in QMOE_LIBCUDA. Fails
  * (QM_ERR_DEVICE, saying what is missing) where there is none. */
-int qm_cuda_driver(qm_cuda *t, qm_err *e);
-/* Fills t from the software device (defined in runtime/sim/driver.c). */
-int qm_sim_driver(qm_cuda *t, qm_err *e);
+int qm_cuda_driver(qm_cuda *t, qm_caps *c, qm_err *e);
+/* The same from the software device (runtime/sim/driver.c). */
+int qm_sim_driver(qm_cuda *t, qm_caps *c, qm_err *e);
 
 typedef struct {
     qm_cuda cu;
+    qm_caps caps;
     CUdevice dev;
     CUcontext ctx;
-    char spec[16];  /* "cuda:0" or "sim": what ran, for logs and answers */
+    char spec[16];  /* "cuda:0" or "sim": for logs and answers alone; caps says what it can do */
     char name[128]; /* the device's own name */
     int cc_major, cc_minor;
     int n_sm, l2_bytes;

@@ -98,7 +98,7 @@ out:
 }
 
 static int open_sim(qm_device *d, qm_err *e) {
-    int rc = qm_sim_driver(&d->cu, e);
+    int rc = qm_sim_driver(&d->cu, &d->caps, e);
     if (rc) return rc;
     snprintf(d->spec, sizeof d->spec, "sim");
     if ((rc = init_table(d, e))) return rc;
@@ -106,7 +106,7 @@ static int open_sim(qm_device *d, qm_err *e) {
 }
 
 static int cuda_count(qm_device *d, int *n, qm_err *e) {
-    int rc = qm_cuda_driver(&d->cu, e);
+    int rc = qm_cuda_driver(&d->cu, &d->caps, e);
     if (rc) return rc;
     snprintf(d->spec, sizeof d->spec, "cuda");
     if ((rc = init_table(d, e))) return rc;

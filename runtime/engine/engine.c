@@ -115,6 +115,7 @@ static void fill_info(qm_engine *g, const qm_plan *decode, const char *why) {
     snprintf(i->chat_format, sizeof i->chat_format, "%s", qm_chat_format_name(g->format));
     snprintf(i->device, sizeof i->device, "%s", g->dev ? g->dev->spec : "host");
     snprintf(i->device_name, sizeof i->device_name, "%s", g->dev ? g->dev->name : "C reference");
+    i->interpreted = g->dev && g->dev->caps.interpreted;
     snprintf(i->device_why, sizeof i->device_why, "%s", why);
     i->concurrent = !g->limits.chain;
     i->prefetch_bytes = g->limits.prefetch_bytes;
@@ -192,12 +193,9 @@ out:
 
 void qm_engine_get_info(const qm_engine *g, qm_engine_info *i) { *i = g->info; }
 
-/* qm_tokens (public) and qm_ids (tokenizer) are the same three words. */
 int qm_engine_tokenize(const qm_engine *g, const char *text, size_t n, int special, qm_tokens *out, qm_err *e) {
-    qm_ids ids = {out->v, out->n, out->cap};
     qm_prof_push(QM_PROF_TOKENIZE, "tokenize");
-    int rc = qm_tokenize(g->tok, text, n, g->tok_flags | (special ? QM_TOK_SPECIAL : 0), &ids, e);
+    int rc = qm_tokenize(g->tok, text, n, g->tok_flags | (special ? QM_TOK_SPECIAL : 0), out, e);
     qm_prof_pop();
-    *out = (qm_tokens){ids.ids, ids.n, ids.cap};
     return rc;
 }

@@ -2,6 +2,7 @@
 #ifndef QM_BENCH_H
 #define QM_BENCH_H
 #include "../engine/inside.h"
+#include "../qmoe_tools.h"
 
 /* Averages and deviations of n runs of `tokens` tokens each; the other fields of r are left alone. */
 void qm_bench_stats(const uint64_t *samples_ns, uint32_t n, uint32_t tokens, qm_bench_result *r);

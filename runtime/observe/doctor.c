@@ -2,7 +2,7 @@
  * built; the text is a view of it. Nothing missing is an error here: saying so is the job. */
 #include "../base/json.h"
 #include "../base/units.h"
-#include "../qmoe.h"
+#include "../qmoe_tools.h"
 #include "../device/cache.h"
 #include "../device/cuda.h"
 #include "../device/nvrtc.h"
@@ -89,7 +89,7 @@ static json_t *driver_report(json_t *gpus) {
     qm_cuda t;
     qm_err err = {0};
     json_t *o = json_object();
-    int rc = qm_cuda_driver(&t, &err), version = 0, n = 0;
+    int rc = qm_cuda_driver(&t, NULL, &err), version = 0, n = 0;
     json_object_set_new(o, "found", json_boolean(rc == 0));
     if (rc) {
         json_object_set_new(o, "why_not", qm_json_str(err.msg));

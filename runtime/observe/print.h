@@ -1,7 +1,7 @@
 /* print.h: reports for a caller's qm_write_fn: text a formatted piece at a time, or JSON. */
 #ifndef QM_PRINT_H
 #define QM_PRINT_H
-#include "../qmoe.h"
+#include "../qmoe_tools.h"
 
 typedef struct {
     qm_write_fn w;

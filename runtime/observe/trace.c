@@ -34,7 +34,11 @@ struct qm_trace_memory {
 /* ---- what is looked at ---- */
 /* The operands that have a name of their own here. Where vectors are kept, every other F32 operand that an op writes is
  * there too, as "slot.operand". */
-enum { KEPT = 1 /* not of the report */, EACH = 2 /* each part is one */, RESIDUAL = 4 /* added to the stream */ };
+enum {
+    KEPT = 1,    /* not of the report */
+    EACH = 2,    /* each part is one, where parts are of chosen experts */
+    RESIDUAL = 4 /* added to the stream */
+};
 static const struct view {
     const char *slot, *operand, *name; /* name NULL: looked at elsewhere, or a sum that nobody means */
     int how;
@@ -101,6 +105,7 @@ static int vectors_of(qm_tracer *t, int i) {
         for (int v = 0; v < N_VIEWS; v++) {
             if (strcmp(views[v].slot, op->slot) || strcmp(views[v].operand, o[k].name)) continue;
             named = 1;
+            if (views[v].how & EACH && !qm_operand_find(o, n, "ids")) continue;
             if (views[v].name && add_vector(t, i, &o[k], views[v].name, views[v].how)) return -1;
         }
         if (!named && o[k].dir & QM_OUT && add_vector(t, i, &o[k], NULL, KEPT)) return -1;
@@ -287,7 +292,7 @@ void qm_tracer_close(qm_tracer *t) {
 /* ---- a step ---- */
 static int look(qm_tracer *t, const qm_inside *x, const point *pt, qm_err *e) {
     struct qm_trace_memory *m = t->m;
-    int k = qm_kernel_find(QM_OP_STATS, -1, 0);
+    int k = qm_kernel_find(QM_OP_STATS, -1, -1, 0);
     const unsigned grid[3] = {pt->n_jobs, 1, 1};
     qm_stats_args a = {.jobs = base(t) + m->jobs_off + pt->job * sizeof *m->jobs,
                        .out = base(t) + m->records_off + pt->job * sizeof *m->records};

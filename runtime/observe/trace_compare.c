@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "../../kernels/ref/kv.h"
 #include "../../kernels/ref/ref.h"
 #include "../base/units.h"
 #include "../file/quant.h"
@@ -18,6 +19,7 @@ struct qm_mirror {
     copies space[QM_N_SPACES];
     uint64_t kv_at;
     float *a, *b; /* [the longest vector] */
+    float *row;   /* [head_dim] */
     qm_bases host;
 };
 
@@ -98,7 +100,8 @@ static int allocate(qm_mirror *m, qm_err *e) {
             if (o[k].n_parts * qm_operand_n(&o[k]) > longest) longest = o[k].n_parts * qm_operand_n(&o[k]);
         }
     }
-    int failed = !(m->a = malloc(4 * longest)) || !(m->b = malloc(4 * longest));
+    int failed = !(m->a = malloc(4 * longest)) || !(m->b = malloc(4 * longest)) ||
+                 !(m->row = malloc(4ull * p->place->model->hp.head_dim));
     for (int s = 0; s < QM_N_SPACES; s++) {
         copies *c = &m->space[s];
         all += 3 * bytes[s];
@@ -146,6 +149,7 @@ void qm_mirror_close(qm_mirror *m) {
     free((void *)(uintptr_t)m->host.base[QM_SPACE_ROPE]);
     free(m->a);
     free(m->b);
+    free(m->row);
     free(m);
 }
 
@@ -209,21 +213,29 @@ static void compare_words(const qm_operand *o, const unsigned char *got, const u
     keep_worst(d, &x, o->name);
 }
 
-/* The f16 elements of a cache that either side has written: the rest of the pages says nothing of this op. */
+/* Of a cache [pages, heads, QM_PAGE_TOKENS, head_dim] the rows that either side has written: the rest of the pages says
+ * nothing of this op. */
 static void compare_cache(qm_mirror *m, const qm_operand *o, const unsigned char *before, const unsigned char *got,
                           const unsigned char *want, qm_difference *d) {
+    const qm_kv_cache_type kv = m->x->plan->limits.kv_type;
+    const uint32_t hd = o->dims[3];
+    const uint64_t page = qm_kv_head_page_bytes(kv, hd), n_pages = (uint64_t)o->dims[0] * o->dims[1];
+    const int is_v = o->name[0] == 'v';
+    float *was = m->row, *a = m->a, *b = m->b;
     qm_difference x;
-    uint32_t n = 0;
-    uint16_t was, a, b;
-    for (uint64_t i = 0; i < o->bytes / 2; i++) {
-        memcpy(&was, before + 2 * i, 2);
-        memcpy(&a, got + 2 * i, 2);
-        memcpy(&b, want + 2 * i, 2);
-        if (a == was && b == was) continue;
-        m->a[n] = qm_f16_to_f32(a);
-        m->b[n++] = qm_f16_to_f32(b);
+    for (uint64_t p = 0; p < n_pages; p++) {
+        const uint64_t at = p * page;
+        if (!memcmp(before + at, got + at, page) && !memcmp(before + at, want + at, page)) continue;
+        for (uint32_t t = 0; t < QM_PAGE_TOKENS; t++) {
+            qm_kv_page_get(kv, is_v, was, before + at, hd, t);
+            qm_kv_page_get(kv, is_v, a, got + at, hd, t);
+            qm_kv_page_get(kv, is_v, b, want + at, hd, t);
+            if (!memcmp(was, a, 4ull * hd) && !memcmp(was, b, 4ull * hd)) continue;
+            a += hd;
+            b += hd;
+        }
     }
-    qm_difference_of(&x, m->a, m->b, n);
+    qm_difference_of(&x, m->a, m->b, (uint32_t)(a - m->a));
     keep_worst(d, &x, o->name);
 }
 

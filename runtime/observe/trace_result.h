@@ -1,6 +1,7 @@
 /* trace_result.h: what a trace found: filled by trace_run.c, judged by trace_verdict.h, written by trace_report.h. */
 #ifndef QM_TRACE_RESULT_H
 #define QM_TRACE_RESULT_H
+#include "../qmoe_tools.h"
 #include "trace.h"
 #include "trace_compare.h"
 

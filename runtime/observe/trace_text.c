@@ -14,9 +14,10 @@ const char *qm_trace_token(const qm_trace_result *r, uint32_t id, char *to, size
 
 static void head(qm_printer *o, const qm_trace_result *r) {
     const qm_engine_info *i = &r->info;
-    char text[128];
-    qm_print(o, "trace of %s (%s, %u layers of %u, %u of %u experts) on %s\n", i->name[0] ? i->name : "a model",
-             i->arch, i->n_layers, i->n_embd, i->n_expert_used, i->n_expert, i->device);
+    char text[128], experts[48] = "no experts";
+    if (i->n_expert) snprintf(experts, sizeof experts, "%u of %u experts", i->n_expert_used, i->n_expert);
+    qm_print(o, "trace of %s (%s, %u layers of %u, %s) on %s\n", i->name[0] ? i->name : "a model", i->arch, i->n_layers,
+             i->n_embd, experts, i->device);
     qm_print(
         o,
         "position %zu of %zu tokens, token %u '%s'; %d ops, launched one by one, observed by %d launches in between\n",

@@ -465,7 +465,7 @@ static void check_file(void **state) {
     int any = !g_only || !strcmp(g_only, file);
     for (int i = 0; i < N_CASES && !any; i++) any = !strcmp(k_cases[i].file, file) && chosen(file, k_cases[i].entry);
     for (int i = 0; i < N_WHOLE && !any; i++) any = !strcmp(k_whole[i].file, file) && chosen(file, k_whole[i].entry);
-    if (!any || (!strcmp(g_dev->spec, "sim") && !named(file))) skip();
+    if (!any || (g_dev->caps.interpreted && !named(file))) skip();
     isa_path(path, sizeof path, file, "");
     char *text = read_text(path);
     if (!text) fail_msg("%s cannot be read", path);
@@ -572,7 +572,7 @@ static int setup(void **state) {
         return -1;
     }
     const char *against = getenv("QMOE_TEST_AGAINST");
-    if (strcmp(g_dev->spec, "sim") || (against && !strcmp(against, "sim")))
+    if (!g_dev->caps.interpreted || (against && !strcmp(against, "sim")))
         if (qm_device_open(&g_sim, "sim", NULL, 0, &e)) {
             print_error("check_isa: %s\n", e.msg);
             return -1;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "../../runtime/device/counters.h"
 #include "../../runtime/file/quant.h"
 
 enum { GUARD = 256, GUARD_BYTE = 0xab, POISON_BYTE = 0xff, MAX_BUF = 64 };
@@ -34,7 +35,6 @@ static struct {
 } C;
 
 qm_device *chk_device(void) { return C.dev; }
-int chk_is_sim(void) { return !strcmp(C.dev->spec, "sim"); }
 int chk_verbose(void) { return C.verbose; }
 qm_rng *chk_rng(void) { return &C.rng; }
 
@@ -104,8 +104,8 @@ int chk_group_teardown(void **state) {
 static void begin(int checked, int counted, const char *fmt, va_list ap) {
     free_case();
     vsnprintf(C.name, sizeof C.name, fmt, ap);
-    C.checked = checked && chk_is_sim();
-    if (chk_is_sim()) {
+    C.checked = checked && C.dev->caps.interpreted;
+    if (C.dev->caps.interpreted) { /* the software device: it has the controls of sim.h */
         qm_sim_options o = C.sim0;
         o.check_races |= checked;
         o.check_uninit |= checked;
@@ -133,7 +133,7 @@ BEGIN(chk_begin_checked, 1, 0)
 BEGIN(chk_begin_counted, 0, 1)
 
 int chk_counters(int kernel, qm_sim_counters *c) {
-    return chk_is_sim() && qm_sim_counters_kernel(qm_kernel_table[kernel].entry, c);
+    return qm_counters_here(C.dev) && qm_sim_counters_kernel(qm_kernel_table[kernel].entry, c);
 }
 
 void *chk_tmp(size_t bytes) {
@@ -265,8 +265,14 @@ void chk_end(void) {
 /* ---- launches ---- */
 
 int chk_kernel(qm_op_kind op, int wtype, int head_dim) {
-    int i = qm_kernel_find(op, wtype, head_dim);
+    int i = qm_kernel_find(op, wtype, -1, head_dim);
     if (i < 0) chk_fail("no kernel %s, weights %d, head_dim %d", qm_op_name(op), wtype, head_dim);
+    return i;
+}
+
+int chk_kernel_kv(qm_op_kind op, int kv, int head_dim) {
+    int i = qm_kernel_find(op, -1, kv, head_dim);
+    if (i < 0) chk_fail("no kernel %s, cache %d, head_dim %d", qm_op_name(op), kv, head_dim);
     return i;
 }
 

@@ -35,7 +35,6 @@ int chk_group_teardown(void **state);
 #define chk_main(tests) cmocka_run_group_tests(tests, chk_group_setup, chk_group_teardown)
 
 qm_device *chk_device(void);
-int chk_is_sim(void);
 int chk_verbose(void);
 qm_rng *chk_rng(void); /* of the current case: a function of the seed and the case's name */
 
@@ -68,6 +67,7 @@ void *chk_tmp(size_t bytes);
 float *chk_normal(size_t n, float scale); /* near-normal values */
 
 int chk_kernel(qm_op_kind op, int wtype, int head_dim); /* table index */
+int chk_kernel_kv(qm_op_kind op, int kv, int head_dim); /* of an op that touches the cache */
 double chk_tolerance(int kernel);
 void chk_launch(int kernel, unsigned gx, unsigned gy, unsigned gz, unsigned block, unsigned shared,
                 const void *args); /* and waits */

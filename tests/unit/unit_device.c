@@ -11,9 +11,12 @@
 #include <string.h>
 #include "solib.h"
 #include "fixtures/fake_libcuda.h"
+#include "../../runtime/device/counters.h"
 #include "../../runtime/device/kernels.h"
 #include "../../runtime/device/texts.h"
 #include "../../runtime/device/prof.h"
+#include "../../runtime/observe/machine.h"
+#include "../../runtime/qmoe.h"
 
 /* ---- the machine that the fake driver shows: each device is the software device in a costume ---- */
 static struct {
@@ -81,7 +84,7 @@ static int group_setup(void **state) {
     void *p, **table;
     void **(*get)(int *n);
     int n = 0;
-    if (qm_sim_driver(&sim, &e)) return -1;
+    if (qm_sim_driver(&sim, NULL, &e)) return -1;
     if (solib_path("fake_libcuda", path, sizeof path)) return -1;
     void *lib = dlopen(path, RTLD_NOW);
     if (!lib || !(p = dlsym(lib, "fake_libcuda_table"))) return -1;
@@ -164,7 +167,7 @@ static void old_driver_is_named(void **state) {
     qm_err e = {0};
     assert_int_equal(solib_path("old_libcuda", path, sizeof path), 0);
     setenv("QMOE_LIBCUDA", path, 1);
-    assert_int_equal(qm_cuda_driver(&t, &e), QM_ERR_DEVICE);
+    assert_int_equal(qm_cuda_driver(&t, NULL, &e), QM_ERR_DEVICE);
     assert_in(e.msg, "cuDriverGetVersion");
     assert_null(strstr(e.msg, "cuInit,")); /* that one is there */
     assert_in(e.msg, "470");
@@ -254,13 +257,14 @@ static void registry_is_consistent(void **state) {
     (void)state;
     for (int i = 0; i < QM_N_KERNELS; i++) {
         const qm_kernel_info *k = &qm_kernel_table[i];
-        assert_int_equal(qm_kernel_find(k->op, k->wtype, k->head_dim), i); /* no two lines alike */
+        assert_int_equal(qm_kernel_find(k->op, k->wtype, k->kv, k->head_dim), i); /* no two lines alike */
         assert_string_equal(qm_op_name(k->op), k->file);
         assert_true(k->max_block >= 32 && k->max_block <= 1024 && k->tolerance >= 0);
         assert_true(k->args_bytes > 0 && k->args_bytes % 8 == 0);
         assert_int_equal(strncmp(k->entry, "qm_", 3), 0);
     }
-    assert_int_equal(qm_kernel_find(QM_OP_MATVEC, 9999, 0), -1);
+    assert_int_equal(qm_kernel_find(QM_OP_MATVEC, 9999, -1, 0), -1);
+    assert_int_equal(qm_kernel_find(QM_OP_ATTN, -1, 9999, 128), -1);
     assert_null(qm_ptx_text("no_such_op"));
     assert_null(qm_ptx_text("matve")); /* no match by prefix */
     assert_non_null(qm_op_name((qm_op_kind)-1));
@@ -377,6 +381,40 @@ static void timer_measures(void **state) {
     qm_device_close(d);
 }
 
+/* What a device can do is what its filler said, whatever the device is called. */
+static void capabilities_are_flags(void **state) {
+    (void)state;
+    qm_device *gpu, *soft;
+    qm_machine m;
+    qm_counters c;
+    qm_err e = {0};
+    assert_int_equal(qm_device_open(&gpu, "auto", NULL, 0, &e), 0); /* the fixture's */
+    assert_true(gpu->caps.timed && !gpu->caps.interpreted && !gpu->caps.count && !gpu->caps.take_counters);
+    assert_false(qm_counters_here(gpu));
+    assert_int_equal(qm_counters_begin(gpu, &e), QM_ERR_UNSUPPORTED);
+    assert_in(e.msg, "cuda:0 (Costume 0) counts nothing");
+    assert_int_equal(qm_device_open(&soft, "sim", NULL, 0, &e), 0);
+    assert_true(!soft->caps.timed && soft->caps.interpreted);
+
+    snprintf(gpu->spec, sizeof gpu->spec, "sim");
+    snprintf(soft->spec, sizeof soft->spec, "cuda:7");
+    qm_machine_of(gpu, &m);
+    assert_false(m.simulated);
+    qm_machine_of(soft, &m);
+    assert_true(m.simulated);
+    assert_string_equal(m.device, "cuda:7");
+    assert_false(qm_counters_here(gpu));
+    assert_true(qm_counters_here(soft));
+    assert_int_equal(qm_counters_begin(soft, &e), 0);
+    qm_counters_take(&c);
+    assert_int_equal(c.warp_insts, 0);
+    assert_int_equal(soft->caps.count(1), 1); /* it was on */
+    qm_counters_end();
+    assert_int_equal(soft->caps.count(0), 0); /* as before begin */
+    qm_device_close(soft);
+    qm_device_close(gpu);
+}
+
 int main(void) {
     const struct CMUnitTest t[] = {
         cmocka_unit_test_setup(auto_without_driver_is_sim, no_driver),
@@ -385,6 +423,7 @@ int main(void) {
         cmocka_unit_test_setup(old_driver_is_named, healthy),
         cmocka_unit_test_setup(gpu_is_found, healthy),
         cmocka_unit_test_setup(broken_gpus_are_passed_over, healthy),
+        cmocka_unit_test_setup(capabilities_are_flags, healthy),
         cmocka_unit_test_setup(memory_figures, healthy),
         cmocka_unit_test_setup(registry_is_consistent, no_driver),
         cmocka_unit_test_setup(broken_module_brings_the_jit_log, no_driver),

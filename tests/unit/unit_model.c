@@ -4,7 +4,7 @@
 #include "../support/gguf_edit.h"
 #include "runtime/base/log.h"
 #include "runtime/arch/arch.h"
-#include "runtime/qmoe.h"
+#include "runtime/qmoe_tools.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

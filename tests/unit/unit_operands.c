@@ -12,7 +12,7 @@
 #include "gguf_edit.h"
 #include "../../runtime/plan/ops.h"
 
-enum { DEPTH = 70, CTX = 128, POISONS = 2 };
+enum { DEPTH = 300 /* two spans of attention */, CTX = 320, POISONS = 2 };
 static const unsigned char poisons[POISONS] = {0xff, 0x5a}; /* NaN, and a large number */
 /* Of these a stroke cannot be seen. */
 static const struct {
@@ -77,7 +77,7 @@ static void open_ground(ground *b, const char *name, const char *path, const cha
     const qm_plan *p = b->x.plan;
     b->bytes[QM_SPACE_REGION] = p->place->bytes;
     b->bytes[QM_SPACE_SCRATCH] = p->scratch_bytes;
-    b->bytes[QM_SPACE_KV] = qm_kv_pool_bytes(&p->place->model->hp, p->limits.n_pages);
+    b->bytes[QM_SPACE_KV] = qm_kv_pool_bytes(&p->place->model->hp, p->limits.kv_type, p->limits.n_pages);
     b->bytes[QM_SPACE_SEQ] = p->seq.bytes;
     b->bytes[QM_SPACE_ROPE] = qm_rope_bytes(&p->place->model->hp, p->limits.n_ctx);
     b->bytes[QM_SPACE_RESULT] = QM_RESULT_RING * QM_RESULT_SIZE;

@@ -129,7 +129,7 @@ static void test_bad_environment(void **state) {
         qm_cuda t;
         qm_err e = {0};
         setenv(bad[i][0], bad[i][1], 1);
-        int rc = qm_sim_driver(&t, &e);
+        int rc = qm_sim_driver(&t, NULL, &e);
         if (keep) setenv(bad[i][0], keep, 1);
         else unsetenv(bad[i][0]);
         free(keep);
@@ -664,7 +664,7 @@ static void test_fault_in_graph(void **state) {
 
 int main(void) {
     qm_err e;
-    if (qm_sim_driver(&cu, &e)) return 2;
+    if (qm_sim_driver(&cu, NULL, &e)) return 2;
     const struct CMUnitTest t[] = {
         cmocka_unit_test(test_environment),
         cmocka_unit_test(test_bad_environment),

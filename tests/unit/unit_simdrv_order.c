@@ -384,7 +384,7 @@ static void test_checks(void **state) {
 
 int main(void) {
     qm_err e;
-    if (qm_sim_driver(&cu, &e) || cu.Init(0)) return 1;
+    if (qm_sim_driver(&cu, NULL, &e) || cu.Init(0)) return 1;
     const struct CMUnitTest t[] = {
         cmocka_unit_test_setup_teardown(test_legacy_and_non_blocking, each_setup, each_teardown),
         cmocka_unit_test_setup_teardown(test_blocking, each_setup, each_teardown),

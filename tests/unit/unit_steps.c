@@ -182,8 +182,8 @@ static int plug_in(void **state) {
     void **(*get)(int *n);
     int n = 0;
     memset(&gpu, 0, sizeof gpu);
-    if (qm_sim_driver(&sim, &e) || solib_path("fake_libcuda", path, sizeof path) || !(lib = dlopen(path, RTLD_NOW)) ||
-        !(p = dlsym(lib, "fake_libcuda_table")))
+    if (qm_sim_driver(&sim, NULL, &e) || solib_path("fake_libcuda", path, sizeof path) ||
+        !(lib = dlopen(path, RTLD_NOW)) || !(p = dlsym(lib, "fake_libcuda_table")))
         return -1;
     memcpy(&get, &p, sizeof p);
     table = get(&n);
