@@ -207,7 +207,7 @@ def test_metadata(tmp):
 
 
 def test_chat_template(tmp):
-    """Rendered as Hugging Face does it, the template is what runtime/text/chat.c makes."""
+    """Rendered as Hugging Face does it, the template is what runtime/text/chatml.c makes."""
     import jinja2.sandbox
 
     def no(text):

@@ -282,7 +282,7 @@ int qm_trace_place(qm_session *s, uint32_t pos, uint32_t token, qm_err *e) {
 
 static int look(qm_tracer *t, qm_seq *seq, const point *pt, qm_err *e) {
     struct qm_trace_memory *m = t->m;
-    int k = qm_kernel_find(QM_OP_STATS, -1, 0);
+    int k = qm_kernel_find(QM_OP_STATS, -1, -1, 0);
     const unsigned grid[3] = {pt->n_jobs, 1, 1};
     qm_stats_args a = {.jobs = base(t) + m->jobs_off + pt->job * sizeof *m->jobs,
                        .out = base(t) + m->records_off + pt->job * sizeof *m->records};

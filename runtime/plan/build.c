@@ -47,7 +47,7 @@ static const qm_region *region_at(builder *s, int weight) { return &s->p->place-
 static qm_ref weight_ref(builder *s, int weight) { return region(region_of(s, weight)); }
 static qm_ref seq(uint64_t off) { return QM_REF(QM_SPACE_SEQ, off); }
 
-static qm_op *push(builder *s, qm_op_kind kind, int wtype, int head_dim, const char *slot) {
+static qm_op *push_kernel(builder *s, qm_op_kind kind, int wtype, int kv, int head_dim, const char *slot) {
     qm_plan *p = s->p;
     if (s->failed) return NULL;
     if (p->n_ops == p->cap_ops) {
@@ -63,7 +63,7 @@ static qm_op *push(builder *s, qm_op_kind kind, int wtype, int head_dim, const c
     qm_op *op = &p->ops[p->n_ops];
     memset(op, 0, sizeof *op);
     op->kind = kind;
-    op->kernel = qm_kernel_find(kind, wtype, head_dim);
+    op->kernel = qm_kernel_find(kind, wtype, kv, head_dim);
     if (op->kernel < 0) {
         const qm_type_info *t = wtype >= 0 ? qm_type_get((uint32_t)wtype) : NULL;
         s->failed = qm_fail(s->e, QM_ERR_UNSUPPORTED, "plan: no %s kernel for %s, head_dim %d", qm_op_name(kind),
@@ -76,6 +76,15 @@ static qm_op *push(builder *s, qm_op_kind kind, int wtype, int head_dim, const c
     op->out_parts = 1;
     p->n_ops++;
     return op;
+}
+
+static qm_op *push(builder *s, qm_op_kind kind, int wtype, int head_dim, const char *slot) {
+    return push_kernel(s, kind, wtype, -1, head_dim, slot);
+}
+
+/* An op that touches the cache. */
+static qm_op *push_kv(builder *s, qm_op_kind kind, const char *slot) {
+    return push_kernel(s, kind, -1, (int)s->p->limits.kv_type, (int)s->hp->head_dim, slot);
 }
 
 static void output(qm_op *op, qm_ref out, uint32_t n, uint32_t parts, qm_out_kind kind) {
@@ -172,9 +181,9 @@ void qm_build_qkv(builder *s, int q, int k, int v) {
 }
 
 void qm_build_qkrope(builder *s, int q_norm, int k_norm) {
-    qm_op *op = push(s, QM_OP_QKROPE, -1, (int)s->hp->head_dim, "qkrope");
+    qm_op *op = push_kv(s, QM_OP_QKROPE, "qkrope");
     if (!op) return;
-    uint64_t pool = qm_kv_page_bytes(s->hp) * s->p->limits.n_pages;
+    uint64_t pool = qm_kv_page_bytes(s->hp, s->p->limits.kv_type) * s->p->limits.n_pages;
     uint64_t k = 2 * pool * (uint64_t)s->layer;
     op->grid[0] = s->hp->n_head + 2 * s->hp->n_kv;
     op->block = (uint32_t)qm_kernel_table[op->kernel].max_block;
@@ -194,15 +203,18 @@ void qm_build_qkrope(builder *s, int q_norm, int k_norm) {
     output(op, s->b.q, s->hp->n_head * s->hp->head_dim, 1, QM_OUT_F32);
 }
 
+/* Spans of attention that n positions have: what acc and ml have room for. */
+static uint32_t spans_for(uint32_t n) { return (n + QM_SPAN - 1) / QM_SPAN; }
+
 void qm_build_attention(builder *s) {
     const qm_hparams *hp = s->hp;
-    uint32_t n = s->p->shape.n_splits, group = hp->n_head / hp->n_kv;
-    uint64_t pool = qm_kv_page_bytes(hp) * s->p->limits.n_pages;
+    uint32_t n_spans = spans_for(s->p->limits.n_ctx), group = hp->n_head / hp->n_kv;
+    uint64_t pool = qm_kv_page_bytes(hp, s->p->limits.kv_type) * s->p->limits.n_pages;
     uint64_t k = 2 * pool * (uint64_t)s->layer;
-    qm_op *op = push(s, QM_OP_ATTN, -1, (int)hp->head_dim, "attn");
+    qm_op *op = push_kv(s, QM_OP_ATTN, "attn");
     if (!op) return;
     op->grid[0] = hp->n_kv;
-    op->grid[1] = n;
+    op->grid[1] = s->p->shape.n_splits;
     op->grid[2] = (group + 7) / 8;
     op->block = (uint32_t)qm_kernel_table[op->kernel].max_block;
     op->args.attn = (qm_attn_args){.q = s->b.q,
@@ -214,15 +226,20 @@ void qm_build_attention(builder *s) {
                                    .ml = s->b.ml,
                                    .n_head = hp->n_head,
                                    .n_kv = hp->n_kv,
-                                   .n_splits = n,
+                                   .n_spans = n_spans,
                                    .scale = (float)(1 / sqrt(hp->head_dim))};
-    output(op, s->b.acc, hp->n_head * n * hp->head_dim, 1, QM_OUT_F32);
+    output(op, s->b.acc, hp->n_head * n_spans * hp->head_dim, 1, QM_OUT_F32);
     op = push(s, QM_OP_COMBINE, -1, (int)hp->head_dim, "attn_heads");
     if (!op) return;
     op->grid[0] = hp->n_head;
     op->block = hp->head_dim;
-    op->args.combine = (qm_combine_args){
-        .acc = s->b.acc, .ml = s->b.ml, .y = s->b.att, .yq = s->b.attq, .n_head = hp->n_head, .n_splits = n};
+    op->args.combine = (qm_combine_args){.acc = s->b.acc,
+                                         .ml = s->b.ml,
+                                         .state = seq(s->p->seq.state_off),
+                                         .y = s->b.att,
+                                         .yq = s->b.attq,
+                                         .n_head = hp->n_head,
+                                         .n_spans = n_spans};
     output(op, s->b.att, hp->n_head * hp->head_dim, 1, QM_OUT_F32);
 }
 
@@ -380,7 +397,7 @@ static void allocate(builder *s) {
     const qm_hparams *hp = s->hp;
     buffers *b = &s->b;
     uint64_t nq = (uint64_t)hp->n_head * hp->head_dim, nqkv = nq + 2ull * hp->n_kv * hp->head_dim;
-    uint64_t used = n_used(hp), ff = used * hp->n_ff, splits = s->p->shape.n_splits;
+    uint64_t used = n_used(hp), ff = used * hp->n_ff, spans = spans_for(s->p->limits.n_ctx);
     b->x = scratch(s, 4ull * hp->n_embd);
     b->xn = scratch(s, 4ull * hp->n_embd);
     b->xq = scratch(s, QM_Q16A_BYTES((uint64_t)hp->n_embd));
@@ -403,15 +420,14 @@ static void allocate(builder *s) {
     b->part = scratch(s, 8 * QM_SAMPLE_CTAS);
     b->cand = scratch(s, 8ull * hp->n_vocab);
     b->work = scratch(s, QM_WORK_SIZE);
-    /* last, since only these depend on the step's shape: the others keep their place in every plan */
-    b->acc = scratch(s, 4 * nq * splits);
-    b->ml = scratch(s, 8 * (uint64_t)hp->n_head * splits);
+    b->acc = scratch(s, 4 * nq * spans);
+    b->ml = scratch(s, 8 * (uint64_t)hp->n_head * spans);
     s->p->x_off = QM_REF_VALUE(b->x);
 }
 
 uint64_t qm_plan_scratch_bytes(const qm_place *pl, qm_limits limits) {
     const qm_hparams *hp = &pl->model->hp;
-    qm_plan p = {.shape = {1, qm_plan_splits(hp, limits, limits.n_ctx - 1)}};
+    qm_plan p = {.limits = limits};
     allocate(&(builder){.p = &p, .hp = hp});
     return p.scratch_bytes;
 }
@@ -447,10 +463,10 @@ void qm_plan_free(qm_plan *p) {
     free(p);
 }
 
-/* About 8 pages (256 tokens) a split, as many splits as fill the device twice. A power of two that
- * depends on the position alone, so that a token's arithmetic never depends on how it was reached. */
+/* A CTA for each span, as many as fill the device twice: then each has several. Which does not show in the bits. A power
+ * of two, so that few graphs do. */
 uint32_t qm_plan_splits(const qm_hparams *hp, qm_limits limits, uint32_t pos) {
     uint32_t ctas = hp->n_kv * ((hp->n_head / hp->n_kv + 7) / 8), n = 1;
-    while (n < 64 && n * ctas < 2 * limits.n_sm && n * 8 < pos / QM_PAGE_TOKENS + 1) n *= 2;
+    while (n < 64 && n * ctas < 2 * limits.n_sm && n < pos / QM_SPAN + 1) n *= 2;
     return n;
 }
