@@ -2,7 +2,7 @@
  * are not both strong (atomic, relaxed, acquire, release, volatile) within a scope that holds both
  * threads, and neither happens before the other. Happens-before is the PTX memory model's causality
  * order as far as a kernel can build it: program order, bar.sync, bar.warp.sync, and release patterns
- * that acquire patterns observe, where a pattern is the instruction's own qualifier or a fence beside a
+ * that acquire patterns observe, where a pattern is the instruction's own qualifier or a fence next to a
  * strong access. How sim ordered the two does not matter; warps do not run in lockstep for this check.
  *
  * A read through the non-coherent cache (ld.global.nc, ldu) of a word that the launch writes at any time is

@@ -1,4 +1,4 @@
-/* race.h: the happens-before race check behind check.c. One worker thread only: the order of the calls
+/* race.h: the happens-before race check; check.c calls it. One worker thread only: the order of the calls
  * is the order of the memory accesses. */
 #ifndef QM_SIM_RACE_H
 #define QM_SIM_RACE_H

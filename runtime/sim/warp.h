@@ -11,9 +11,8 @@ typedef struct {
     int32_t pc;
     uint32_t mask;
     uint8_t state;
-    uint8_t bar, bar_op; /* barrier id; 0 sync, 1 popc, 2 and, 3 or */
-    uint32_t member;     /* SYNC: the member mask */
-    uint32_t pred;       /* BAR with a reduction: the lanes' predicate */
+    uint8_t bar;     /* BAR: the barrier's number */
+    uint32_t member; /* SYNC: the member mask */
 } sim_group;
 
 /* kind 0: cp.async, global src to shared dst, take bytes read and the rest zeroed; 1: bulk store, shared src
@@ -32,7 +31,7 @@ typedef struct {
 typedef struct {
     uint32_t arrived; /* threads */
     uint32_t expect;  /* 0: all live threads */
-    uint32_t red_popc, red_and, red_or, gen;
+    uint32_t red_popc, red_and, red_or;
     uint32_t came, waits; /* bit per warp, for the race check */
 } sim_bar;
 
