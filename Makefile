@@ -74,10 +74,22 @@ $(B)/o/%.o: %.c | $(B)/config.mk
 	@mkdir -p $(@D)
 	$(call Q,CC,$<)$(CC) $(ALL_C) -c -o $@ $<
 
-# The preprocessed PTX and the CUDA C texts are part of the program.
-$(B)/ptx/%.ptx: kernels/ptx/%.ptx $(wildcard kernels/ptx/*.inc) contracts/abi.h | $(B)/config.mk
+# What the PTX has of tables is written by programs of the machine that builds: the offsets of ops' arguments
+# (contracts/ops.def), and the figures and names of the weight types (contracts/streams.def).
+HOSTCC ?= cc
+GEN    := $(addprefix $(B)/gen/,op_offsets.h streams.h each_type.inc)
+$(B)/gen/op_offsets.h: tools/op_offsets.c contracts/ops.def contracts/abi.h kernels/ref/args.h | $(B)/config.mk
 	@mkdir -p $(@D)
-	$(call Q,PTX,$<)cpp -P -undef -nostdinc -x assembler-with-cpp -I kernels/ptx -I contracts -o $@ $<
+	$(call Q,GEN,$@)$(HOSTCC) -std=c11 -I. -o $(@D)/op_offsets $< && $(@D)/op_offsets > $@
+$(B)/gen/streams.h $(B)/gen/each_type.inc &: tools/streams_h.c contracts/streams.def | $(B)/config.mk
+	@mkdir -p $(@D)
+	$(call Q,GEN,$(B)/gen/streams.h)$(HOSTCC) -std=c11 -I. -o $(@D)/streams_h $< && \
+	    $(@D)/streams_h defines > $(B)/gen/streams.h && $(@D)/streams_h each > $(B)/gen/each_type.inc
+
+# The preprocessed PTX and the CUDA C texts are part of the program.
+$(B)/ptx/%.ptx: kernels/ptx/%.ptx $(wildcard kernels/ptx/*.inc) contracts/abi.h $(GEN) | $(B)/config.mk
+	@mkdir -p $(@D)
+	$(call Q,PTX,$<)cpp -P -undef -nostdinc -x assembler-with-cpp -I kernels/ptx -I contracts -I $(B)/gen -o $@ $<
 
 PTX_B := $(PTX:kernels/ptx/%.ptx=$(B)/ptx/%.ptx)
 $(B)/embed.S: $(PTX_B) $(CU) contracts/abi.h tools/embed.sh Makefile | $(B)/config.mk
@@ -135,7 +147,7 @@ demo: $(B)/qmoe-gpu
 	@printf '\n> (go on) Once upon a time' && $(DEMO) --raw -p "Once upon a time" -n 200
 
 # What is installed, and uninstalled: MODE:FILE:PLACE below PREFIX.
-HEADERS   := $(addprefix runtime/,qmoe.h chat.h measure.h quality.h base/err.h base/log.h base/text.h)
+HEADERS   := $(addprefix runtime/,qmoe.h qmoe_tools.h base/err.h base/log.h base/text.h)
 INSTALLED  = 755:$(B)/qmoe-gpu:bin/qmoe-gpu 644:docs/qmoe-gpu.1:share/man/man1/qmoe-gpu.1 \
              644:$(B)/completion.bash:share/bash-completion/completions/qmoe-gpu 644:$(B)/completion.zsh:share/zsh/site-functions/_qmoe-gpu \
              644:$(B)/libqmoe.a:lib/libqmoe.a 644:$(B)/qmoe.pc:lib/pkgconfig/qmoe.pc \

@@ -49,7 +49,7 @@ static json_t *clocks_of(qm_device *d) {
 json_t *qm_bench_machine(qm_device *d) {
     qm_machine m;
     qm_machine_of(d, &m);
-    json_t *o = qm_machine_json(&m);
+    json_t *o = qm_machine_object(&m);
     json_object_set_new(o, "clocks_mhz", clocks_of(d));
     return o;
 }

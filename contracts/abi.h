@@ -1,8 +1,7 @@
 /* abi.h: what host and device agree on. #define only: read by C and, through cpp, by PTX.
  *
- * Every kernel takes ONE by-value argument struct; the offsets of its fields stand here, and
- * kernels/ref/args.h holds the C structs with a static assert for each offset.
- * Addresses are u64, counts u32, scalars f32. 0 as an address means "absent".
+ * Every kernel takes ONE by-value argument struct: contracts/ops.def. Here stands what its addresses point to.
+ * kernels/ref/args.h holds the C structs, with a static assert for each offset.
  *
  * Notation: [a,b] row-major; R = 32 rows of a tile; K = n_cols. All shapes have K % 32 == 0.
  */
@@ -17,13 +16,7 @@
  *   piece p of row r at   p * 512 + r * 16
  *   tail    of row r at   P * 512 + r * tail
  * Rows beyond n_rows (in the last tile) are zero. Packing is a permutation: nothing is lost.
- *   type   QK   B   P tail   piece order within the block
- *   Q4_K  256 144   9   0    0 = d,dmin,scales[12]; 1..8 = qs
- *   Q5_K  256 176  11   0    0 = d,dmin,scales[12]; 1..2 = qh; 3..10 = qs
- *   Q6_K  256 210  13   2    0..7 = ql; 8..11 = qh; 12 = scales; tail = d
- *   Q8_0   32  34   2   2    0..1 = qs (block bytes 2..33); tail = d (block bytes 0..1)
- *   F16/BF16 8 16   1   0    8 weights
- *   F32    4  16    1   0    4 weights
+ * QK, B, P, tail and the pieces' order: streams.def, for each type.
  * An expert tensor [n_expert, n_rows, K] is n_expert packed matrices, one behind the other, each of
  * ceil(n_rows / 32) tiles. */
 #define QM_TILE_ROWS 32
@@ -40,9 +33,9 @@
 #define QM_Q16A_MAX 32512
 
 /* ---- KV cache pages -----------------------------------------------------------------------
- * A page holds 32 tokens of one layer and one kv head; f16.
- *   K page: [head_dim/8][32 tokens][8]   (lane = token: coalesced 16-byte loads)
- *   V page: [32 tokens][head_dim]        (lane = dims)
+ * A page holds 32 tokens of one layer and one kv head, in a type of contracts/kv.def:
+ *   f16   K page: [head_dim/8][32 tokens][8]   (lane = token: coalesced 16-byte loads)
+ *         V page: [32 tokens][head_dim]        (lane = dims)
  * A layer's pool: [n_pages][n_kv][page]. table[i] = page index that holds tokens 32i..32i+31. */
 #define QM_PAGE_TOKENS 32
 
@@ -51,6 +44,7 @@
  * [ceil(n_ctx/256)][head_dim/2] for positions 256*j. The angle of position p is the sum of the two:
  * cos(a+b) = cos a cos b - sin a sin b. Exact to f32 rounding at any position, and small. */
 #define QM_ROPE_FINE 256
+#define QM_ROPE_ROWS(n_ctx) (QM_ROPE_FINE + ((n_ctx) + QM_ROPE_FINE - 1) / QM_ROPE_FINE)
 
 /* ---- Sequence state (device memory, one per sequence) -------------------------------------- */
 #define QM_STATE_POS       0   /* u32: position of the token being computed; embed adds 1 at step begin,
@@ -80,134 +74,18 @@
 #define QM_FLAG_NONFINITE  1   /* a NaN or +inf among the logits */
 #define QM_FLAG_BAD_TOKEN  2   /* a token id outside the embedding: row 0 was used */
 
-/* ---- embed: y[K] = row tokens[pos] of W; begins a step: pos += 1. grid 1 ------------------- */
-#define QM_EMBED_W         0   /* packed [n_rows, K] */
-#define QM_EMBED_STATE     8
-#define QM_EMBED_TOKENS   16   /* u32[n_ctx + 1], by position */
-#define QM_EMBED_Y        24   /* f32 [K] */
-#define QM_EMBED_N_COLS   32
-#define QM_EMBED_N_ROWS   36
-#define QM_EMBED_SIZE     40
+/* ---- Partial sums ---------------------------------------------------------------------------
+ * Where an op leaves a vector as several parts whose sum is meant, its consumer adds them in f32 by rising index,
+ * starting from part 0, and only then anything else (rmsnorm: the residual stream). So an op that leaves n parts and one
+ * that leaves their sum give the same bits. */
 
-/* ---- rmsnorm: r = x + sum_s partials[s]; x_out = r; y = yq = r / rms(r) * w. grid 1 -------- */
-#define QM_RMSNORM_X           0   /* f32 [n] residual stream */
-#define QM_RMSNORM_PARTIALS    8   /* f32 [n_partials, n], added in order s = 0.. */
-#define QM_RMSNORM_X_OUT      16   /* f32 [n]; may equal X; 0 = not wanted */
-#define QM_RMSNORM_W          24   /* f32 [n] */
-#define QM_RMSNORM_Y          32   /* f32 [n] or 0 */
-#define QM_RMSNORM_YQ         40   /* q16a [n] or 0 */
-#define QM_RMSNORM_N          48
-#define QM_RMSNORM_N_PARTIALS 52
-#define QM_RMSNORM_EPS        56
-#define QM_RMSNORM_SIZE       64
-
-/* ---- matvec: y[s, row] = W[row, slice s] . x[slice s] (+ bias if s == 0) --------------------
- * grid (ceil(tiles / T), k_splits), block 32 * T * S; warp w: tile blockIdx.x*T + w % T, k-slice w / T.
- * A step is one block for K-quants (256 weights), else 32 weights. CTA split s covers steps
- * [s*n/k_splits, (s+1)*n/k_splits); its S warps share them; partial sums meet in shared memory in
- * a fixed order. x is q16a for quantised weights, f32 for F16, BF16, F32. */
-#define QM_MATVEC_W         0
-#define QM_MATVEC_X         8
-#define QM_MATVEC_BIAS     16   /* f32 [n_rows] or 0 */
-#define QM_MATVEC_Y        24   /* f32 [k_splits, n_rows] */
-#define QM_MATVEC_N_ROWS   32
-#define QM_MATVEC_N_COLS   36
-#define QM_MATVEC_TILES    40   /* T, row tiles per CTA: a power of two */
-#define QM_MATVEC_SIZE     48
-
-/* ---- moe_up: h[e, i] = silu(Wgate[id_e] x)[i] * (Wup[id_e] x)[i], e = 0..k-1 ----------------
- * grid (ceil(tiles / T), k), block 32 * T * S, as matvec without k_splits. */
-#define QM_MOE_UP_W_GATE        0   /* packed [n_expert, n_ff, K] */
-#define QM_MOE_UP_W_UP          8
-#define QM_MOE_UP_X            16   /* q16a or f32 [K] */
-#define QM_MOE_UP_IDS          24   /* u32 [k] */
-#define QM_MOE_UP_H            32   /* f32 [k, n_ff] or 0 */
-#define QM_MOE_UP_HQ           40   /* q16a per expert, QM_Q16A_BYTES(n_ff) apart, or 0 */
-#define QM_MOE_UP_EXPERT_BYTES 48   /* u64: bytes of one packed expert */
-#define QM_MOE_UP_N_FF         56   /* a multiple of 32 */
-#define QM_MOE_UP_N_COLS       60
-#define QM_MOE_UP_TILES        64
-#define QM_MOE_UP_N_EXPERT     68   /* ids are clamped below it; 0 = trusted */
-#define QM_MOE_UP_SIZE         72
-
-/* ---- moe_matvec: y[e, row] = scale[e] * (W[id_e] x_e)[row]. grid (ceil(tiles / T), k) ------- */
-#define QM_MOE_MATVEC_W            0   /* packed [n_expert, n_rows, K] */
-#define QM_MOE_MATVEC_X            8
-#define QM_MOE_MATVEC_IDS         16   /* u32 [k] */
-#define QM_MOE_MATVEC_SCALE       24   /* f32 [k] or 0 (= 1): the router's weights */
-#define QM_MOE_MATVEC_Y           32   /* f32 [k, n_rows] */
-#define QM_MOE_MATVEC_EXPERT_BYTES 40  /* u64 */
-#define QM_MOE_MATVEC_X_STRIDE    48   /* u64: bytes from x_e to x_e+1; 0 = one x for all */
-#define QM_MOE_MATVEC_N_ROWS      56
-#define QM_MOE_MATVEC_N_COLS      60
-#define QM_MOE_MATVEC_TILES       64
-#define QM_MOE_MATVEC_N_EXPERT    68   /* ids are clamped below it; 0 = trusted */
-#define QM_MOE_MATVEC_SIZE        72
-
-/* ---- swiglu: h = silu(gate) * up, elementwise over [k, n]. Used where gate and up differ in type.
- * grid ceil(k*n / 256), block 256 */
-#define QM_SWIGLU_GATE   0   /* f32 [k, n] */
-#define QM_SWIGLU_UP     8   /* f32 [k, n] */
-#define QM_SWIGLU_H     16   /* f32 [k, n] or 0 */
-#define QM_SWIGLU_HQ    24   /* q16a per row of n, or 0 */
-#define QM_SWIGLU_N     32   /* a multiple of 32 */
-#define QM_SWIGLU_K     36
-#define QM_SWIGLU_SIZE  40
-
-/* ---- qkrope: per-head RMSNorm of q and k, NeoX RoPE at pos, append k and v to the cache ------
- * qkv = sum over n_partials of f32 [n_partials, (n_head + 2 n_kv) * hd]. One warp a head:
- * grid n_head + 2 n_kv, block 32. */
-#define QM_QKROPE_QKV         0
-#define QM_QKROPE_Q_NORM      8   /* f32 [hd] or 0 (no norm) */
-#define QM_QKROPE_K_NORM     16   /* f32 [hd] or 0 */
-#define QM_QKROPE_ROPE       24   /* RoPE table, above */
-#define QM_QKROPE_STATE      32
-#define QM_QKROPE_TABLE      40   /* u32 block table */
-#define QM_QKROPE_K_POOL     48   /* this layer's */
-#define QM_QKROPE_V_POOL     56
-#define QM_QKROPE_Q_OUT      64   /* f32 [n_head, hd] */
-#define QM_QKROPE_N_HEAD     72
-#define QM_QKROPE_N_KV       76
-#define QM_QKROPE_N_PARTIALS 80
-#define QM_QKROPE_EPS        84
-#define QM_QKROPE_SIZE       88
-
-/* ---- attn: split-KV paged GQA attention over positions 0..pos -------------------------------
- * n_pages = pos/32 + 1 pages are dealt to n_splits CTAs: split s takes pages
- * [s*n_pages/n_splits, (s+1)*n_pages/n_splits), possibly none (then m = -inf, l = 0, acc = 0).
- * grid (n_kv, n_splits, ceil(G/8)), G = n_head/n_kv query heads share each KV read (8 at a time).
- * acc[h, s, hd] = sum_t exp(score_t - m) v_t, unnormalised; ml[h, s] = {m, l}. */
-#define QM_ATTN_Q        0   /* f32 [n_head, hd] */
-#define QM_ATTN_K_POOL   8
-#define QM_ATTN_V_POOL  16
-#define QM_ATTN_TABLE   24
-#define QM_ATTN_STATE   32
-#define QM_ATTN_ACC     40   /* f32 [n_head, n_splits, hd] */
-#define QM_ATTN_ML      48   /* f32 [n_head, n_splits, 2] */
-#define QM_ATTN_N_HEAD  56
-#define QM_ATTN_N_KV    60
-#define QM_ATTN_N_SPLITS 64
-#define QM_ATTN_SCALE   68   /* 1/sqrt(hd) */
-#define QM_ATTN_SIZE    72
-
-/* ---- combine: y[h, :] = sum_s exp(m_s - M) acc_s / sum_s exp(m_s - M) l_s. grid n_head, block hd */
-#define QM_COMBINE_ACC       0
-#define QM_COMBINE_ML        8
-#define QM_COMBINE_Y        16   /* f32 [n_head * hd] or 0 */
-#define QM_COMBINE_YQ       24   /* q16a [n_head * hd] or 0 */
-#define QM_COMBINE_N_HEAD   32
-#define QM_COMBINE_N_SPLITS 36
-#define QM_COMBINE_SIZE     40
-
-/* ---- router: softmax over all experts, top-k (ties: lowest id), weights / max(sum, 2^-14).
- * logits = sum over n_partials of f32 [n_partials, n_expert]. grid 1, block 32 */
-#define QM_ROUTER_LOGITS      0
-#define QM_ROUTER_IDS         8   /* u32 [k], by falling weight */
-#define QM_ROUTER_WEIGHTS    16   /* f32 [k] */
-#define QM_ROUTER_N_EXPERT   24   /* <= 512 */
-#define QM_ROUTER_N_USED     28   /* k <= 32 */
-#define QM_ROUTER_N_PARTIALS 32
-#define QM_ROUTER_SIZE       40
+/* ---- Spans of attention ----------------------------------------------------------------------
+ * A position's keys are cut at multiples of QM_SPAN. What a span gives is a function of q, its keys and values, and the
+ * position alone: within it pages are folded by rising position, spans likewise (kernels/ptx/fold.inc). */
+#define QM_SPAN_LOG        8
+#define QM_SPAN          256   /* positions */
+#define QM_SPAN_PAGES_LOG  3
+#define QM_SPAN_PAGES      8
 
 /* ---- Sampling --------------------------------------------------------------------------------
  * tokens[pos + 1] from the logits of position pos. Every step is exact: integers, or single IEEE operations
@@ -238,28 +116,7 @@
 #define QM_SAMPLE_WINDOW  0x1fffff /* a token's count and its bias' number + 1 share a word: 21 bits and 11 */
 #define QM_SAMPLE_COUNT_BITS 21
 
-/* ---- sample_scan: keys [n] where a token is drawn; the token itself where the choice is greedy. One pass over
- * the logits. A CTA takes ceil(n / grid / 4) * 4 neighbouring ids, at most QM_SAMPLE_RANGE: grid >= n / that. */
-#define QM_SAMPLE_RANGE        4096
-#define QM_SAMPLE_SCAN_LOGITS  0   /* f32 [n], 16-byte aligned */
-#define QM_SAMPLE_SCAN_KEYS    8   /* u32 [n rounded up to 4]: order keys; 0 behind the last */
-#define QM_SAMPLE_SCAN_HIST   16   /* u32 [QM_SAMPLE_BUCKETS], zero before the first launch and after each */
-#define QM_SAMPLE_SCAN_PART   24   /* u64 [gridDim.x] scratch */
-#define QM_SAMPLE_SCAN_WORK   32
-#define QM_SAMPLE_SCAN_STATE  40
-#define QM_SAMPLE_SCAN_TOKENS 48
-#define QM_SAMPLE_SCAN_N      56
-#define QM_SAMPLE_SCAN_SIZE   64
-
-/* ---- sample_draw: tokens[pos + 1] from the keys, if that is not greedy; then the step's result. */
-#define QM_SAMPLE_DRAW_KEYS    0
-#define QM_SAMPLE_DRAW_CAND    8   /* u64 [n] scratch: the candidates; the device uses QM_SAMPLE_CAP of them */
-#define QM_SAMPLE_DRAW_WORK   16
-#define QM_SAMPLE_DRAW_STATE  24
-#define QM_SAMPLE_DRAW_TOKENS 32
-#define QM_SAMPLE_DRAW_RESULT 40   /* ring of results (below); 0: none is wanted */
-#define QM_SAMPLE_DRAW_N      48
-#define QM_SAMPLE_DRAW_SIZE   56
+#define QM_SAMPLE_RANGE   4096    /* ids of a CTA of sample_scan, at most */
 
 /* What a step tells the host, in pinned host memory that the device maps: the step of position p writes slot
  * p % QM_RESULT_RING, all of it at once. It is there when the step's work is done. */
@@ -288,14 +145,6 @@
  * all behind the op: whatever it wrote can be read by the next. Meanwhile prefetch_bytes at prefetch are asked for, into
  * the L2: weights of an op to come. */
 #define QM_WALK_BLOCK      512
-#define QM_WALK_RECORDS      0   /* records [n], 16-byte aligned */
-#define QM_WALK_ARRIVED      8   /* u64: arrivals at the grid's barriers, ever growing; 0 before the first launch. Every
-                                    launch that uses it has the same grid. */
-#define QM_WALK_STAMPS      16   /* 0, or u64 [n, 2], all ones before: when the first CTA began with the op, and when the
-                                    last was through with it, ns of the device's clock */
-#define QM_WALK_N           24   /* u32 >= 1 */
-#define QM_WALK_SIZE        32
-
 #define QM_WALK_REC_CASE     0   /* u32: number in contracts/walk.def */
 #define QM_WALK_REC_WARPS    4
 #define QM_WALK_REC_SUBS     8   /* subs * warps <= QM_WALK_BLOCK / 32; <= QM_WALK_SUBS */
@@ -306,29 +155,14 @@
 #define QM_WALK_REC_PREFETCH_BYTES 40 /* u64; 0: nothing */
 #define QM_WALK_REC_ARGS    48   /* the op's argument struct, at most 96 bytes */
 #define QM_WALK_REC_SIZE   144
+#define QM_WALK_ARGS_MAX    96 /* bytes of an op's arguments, at most */
 #define QM_WALK_SUBS        15   /* barriers of a CTA but the first */
 
-/* ---- probe: reads a buffer once, as fast as it can be read; out[w] = sum (mod 2^32) of the words that warp w
- * read. Not an op of a model: it measures memory. Unit i of 16 bytes belongs to thread i mod S, S = threads of
- * the grid. */
-#define QM_PROBE_SRC   0   /* u32 [n, 4], 16-byte aligned */
-#define QM_PROBE_OUT   8   /* u32 [grid * block / 32] */
-#define QM_PROBE_N    16   /* 16-byte units; n + 8 S < 2^32 */
-#define QM_PROBE_SIZE 24
-
 /* ---- stats: what a vector looks like, and a copy of it. Not an op of a model: it looks at what ops have left
- * (runtime/observe/trace.h). One CTA a job; the vector of a job is v[i] = add[i] + sum_s x[s * stride + i], summed
- * in f32 by rising s, as rmsnorm does it. mean, std_dev, l2, min and max are over the finite values, the sums
+ * (runtime/observe/trace.h). One CTA a job; the vector of a job is v[i] = add[i] + (sum_s x[s * stride + i]), added
+ * in f32 as rmsnorm does it. mean, std_dev, l2, min and max are over the finite values, the sums
  * behind them in f64; std_dev is that of a population (divided by the number of finite values). Of no finite value:
  * mean NaN, std_dev 0, l2 0, min +inf, max -inf. */
-#define QM_STATS_JOBS     0   /* jobs [gridDim.x] */
-#define QM_STATS_OUT      8   /* records [gridDim.x] */
-#define QM_STATS_WORDS   16   /* u32 [n_words] copied to WORDS_TO, and as many at WORDS2 behind them; or 0 */
-#define QM_STATS_WORDS2  24   /* or 0 */
-#define QM_STATS_WORDS_TO 32
-#define QM_STATS_N_WORDS 40
-#define QM_STATS_SIZE    48
-
 #define QM_STATS_JOB_X        0   /* f32 [n_parts, stride] */
 #define QM_STATS_JOB_ADD      8   /* f32 [n] or 0 */
 #define QM_STATS_JOB_COPY    16   /* f32 [n] or 0: v itself */

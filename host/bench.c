@@ -61,13 +61,13 @@ static int read_list(char *const *words, uint32_t otherwise, const char *name, q
     return -1;
 }
 
-static int read_format(qm_bench_format *f) {
+static int read_format(qm_format *f) {
     static const char *const names[] = {"md", "csv", "json", "jsonl"};
-    *f = QM_BENCH_MD;
+    *f = QM_FORMAT_MD;
     if (!opt.output) return -1;
     for (int i = 0; i < 4; i++)
         if (!strcmp(opt.output, names[i])) {
-            *f = (qm_bench_format)i;
+            *f = (qm_format)i;
             return -1;
         }
     return qm_host_usage("bench: --output %s: expected md, csv, json or jsonl", opt.output);

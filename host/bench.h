@@ -4,8 +4,7 @@
 #ifndef QM_HOST_BENCH_H
 #define QM_HOST_BENCH_H
 #include "host.h"
-
-typedef enum { QM_BENCH_MD, QM_BENCH_CSV, QM_BENCH_JSON, QM_BENCH_JSONL } qm_bench_format;
+#include "runtime/qmoe_tools.h"
 
 enum { QM_BENCH_LIST_MAX = 32 };
 typedef struct {
@@ -19,7 +18,7 @@ typedef struct {
     uint32_t reps, n_ctx;                  /* n_ctx 0: what the tests need */
     uint64_t seed;
     int warmup, prefill; /* prefill: depth is reached by computing it, not by random keys and values */
-    qm_bench_format format;
+    qm_format format;
     int per_op, verbose, quiet; /* --predict with --per-op: its ops too; verbose: each op */
 } qm_bench_options;
 

@@ -3,10 +3,9 @@
 #include <stdio.h>
 
 static qm_ops_opts opts_of(const qm_bench_options *o) {
-    /* the two enums name the same formats in the same order */
     return (qm_ops_opts){.depth = o->depth.v,
                          .n_depth = o->depth.n,
-                         .format = (qm_format)o->format,
+                         .format = o->format,
                          .by_kind = o->per_op,
                          .every_op = o->verbose,
                          .runs = (int)o->reps * 10,

@@ -2,7 +2,7 @@
  * what llama-bench has; json is an array of them, jsonl one a line, csv the same flattened ("machine_cpu"),
  * md a table for people, with what was measured once below it. Each record is written as its test ends. */
 #include "bench.h"
-#include "runtime/base/json.h"
+#include "json.h"
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -70,12 +70,12 @@ static json_t *record_json(const qm_bench_options *o, const qm_bench_facts *f, c
     const qm_bench_result *x = &r->result;
     const qm_bench_test *t = &r->test;
     double bytes = x->weight_bytes + x->kv_bytes, bps = bytes * x->avg_ts;
-    json_t *j =
-        json_pack("{s:s, s:s, s:o, s:o, s:s, s:o, s:s, s:I, s:s, s:b, s:I, s:i}", "test", r->name, "build_commit",
-                  f->machine.commit, "cpu_info", qm_json_str(f->machine.cpu), "gpu_info", qm_json_str(i->device_name),
-                  "backends", f->machine.simulated ? i->device : "CUDA", "model_filename", qm_json_str(o->model),
-                  "model_type", i->arch, "model_size", (json_int_t)i->weight_bytes, "executor", i->executor, "beside",
-                  i->beside, "prefetch_bytes", (json_int_t)i->prefetch_bytes, "n_ctx", (int)i->n_ctx);
+    json_t *j = json_pack("{s:s, s:s, s:o, s:o, s:s, s:o, s:s, s:I, s:s, s:b, s:I, s:i}", "test", r->name,
+                          "build_commit", f->machine.commit, "cpu_info", qm_host_json_str(f->machine.cpu), "gpu_info",
+                          qm_host_json_str(i->device_name), "backends", f->machine.simulated ? i->device : "CUDA",
+                          "model_filename", qm_host_json_str(o->model), "model_type", i->arch, "model_size",
+                          (json_int_t)i->weight_bytes, "executor", i->executor, "concurrent", i->concurrent,
+                          "prefetch_bytes", (json_int_t)i->prefetch_bytes, "n_ctx", (int)i->n_ctx);
     json_t *k = json_pack("{s:i, s:i, s:i, s:s, s:o, s:o, s:f, s:f, s:o, s:o}", "n_prompt", (int)t->n_prompt, "n_gen",
                           (int)t->n_gen, "n_depth", (int)t->depth, "test_time", r->time, "avg_ns", integer(x->avg_ns),
                           "stddev_ns", integer(x->stddev_ns), "avg_ts", x->avg_ts, "stddev_ts", x->stddev_ts,
@@ -100,7 +100,9 @@ static json_t *record_json(const qm_bench_options *o, const qm_bench_facts *f, c
     json_object_set_new(j, "bandwidth", bandwidth_json(&f->bandwidth));
     json_object_set_new(j, "load", load_json(f));
     json_object_set_new(j, "memory", memory);
-    json_object_set_new(j, "machine", qm_machine_json(&f->machine));
+    char *machine = qm_machine_json(&f->machine);
+    json_object_set_new(j, "machine", machine ? json_loads(machine, 0, NULL) : json_null());
+    free(machine);
     return j;
 }
 
@@ -205,14 +207,14 @@ static int flushed(void) {
 
 int qm_bench_out_begin(const qm_bench_options *o, const qm_bench_facts *f) {
     (void)f;
-    if (o->format == QM_BENCH_MD) md_begin();
-    if (o->format == QM_BENCH_JSON) printf("[\n");
+    if (o->format == QM_FORMAT_MD) md_begin();
+    if (o->format == QM_FORMAT_JSON) printf("[\n");
     return flushed();
 }
 
 int qm_bench_out_record(const qm_bench_options *o, const qm_bench_facts *f, const qm_bench_record *r, int index) {
     int first = 1, bad = 0;
-    if (o->format == QM_BENCH_MD) {
+    if (o->format == QM_FORMAT_MD) {
         md_record(o, f, r);
         return flushed();
     }
@@ -221,7 +223,7 @@ int qm_bench_out_record(const qm_bench_options *o, const qm_bench_facts *f, cons
         qm_host_say("bench: cannot build the record of %s: is the model's path UTF-8?", r->name);
         return 1;
     }
-    if (o->format == QM_BENCH_CSV) {
+    if (o->format == QM_FORMAT_CSV) {
         if (!index) {
             csv_row(j, "", 1, &first);
             putchar('\n');
@@ -229,16 +231,16 @@ int qm_bench_out_record(const qm_bench_options *o, const qm_bench_facts *f, cons
         first = 1;
         csv_row(j, "", 0, &first);
     } else {
-        if (o->format == QM_BENCH_JSON && index) printf(",\n");
-        bad = json_dumpf(j, stdout, JSON_FORM | (o->format == QM_BENCH_JSON ? JSON_INDENT(2) : 0)) != 0;
+        if (o->format == QM_FORMAT_JSON && index) printf(",\n");
+        bad = json_dumpf(j, stdout, JSON_FORM | (o->format == QM_FORMAT_JSON ? JSON_INDENT(2) : 0)) != 0;
     }
-    if (o->format != QM_BENCH_JSON) putchar('\n');
+    if (o->format != QM_FORMAT_JSON) putchar('\n');
     json_decref(j);
     return flushed() || bad;
 }
 
 int qm_bench_out_end(const qm_bench_options *o, const qm_bench_facts *f) {
-    if (o->format == QM_BENCH_MD) md_end(o, f);
-    if (o->format == QM_BENCH_JSON) printf("\n]\n");
+    if (o->format == QM_FORMAT_MD) md_end(o, f);
+    if (o->format == QM_FORMAT_JSON) printf("\n]\n");
     return flushed();
 }

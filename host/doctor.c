@@ -1,5 +1,6 @@
 /* doctor.c: qmoe-gpu doctor: what this machine offers and what is missing; with a model, whether it fits. */
 #include "host.h"
+#include "runtime/qmoe_tools.h"
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>

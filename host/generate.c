@@ -2,7 +2,7 @@
  * how fast goes to stderr. */
 #include "run.h"
 #include "sampling.h"
-#include "runtime/base/json.h"
+#include "json.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -91,7 +91,7 @@ static void report(const qm_engine_info *i, const qm_gen_stats *s, const qm_samp
 static int print_json(const qm_engine_info *i, const qm_gen_stats *s, const qm_sampling *p, sink *k) {
     json_t *j =
         json_pack("{s:s, s:o, s:O, s:s, s:{s:s, s:s, s:s}, s:{s:i, s:f, s:f}, s:{s:i, s:f, s:f}, s:f}", "model",
-                  i->name, "text", qm_json_text(k->said.s ? k->said.s : "", k->said.n), "token_ids", k->ids,
+                  i->name, "text", qm_host_json_text(k->said.s ? k->said.s : "", k->said.n), "token_ids", k->ids,
                   "finish_reason", qm_finish_name(s->finish), "device", "id", i->device, "name", i->device_name,
                   "executor", i->executor, "prompt", "tokens", (int)s->n_prompt, "seconds", s->prefill_s,
                   "tokens_per_second", qm_run_rate(s->n_prompt, s->prefill_s), "decode", "tokens", (int)s->n_generated,

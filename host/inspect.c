@@ -1,5 +1,6 @@
 /* inspect.c: qmoe-gpu inspect: what a file holds and what would be run for it. */
 #include "host.h"
+#include "runtime/qmoe_tools.h"
 #include <stdio.h>
 
 int qm_cmd_inspect(int argc, char **argv) {

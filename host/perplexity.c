@@ -1,7 +1,8 @@
 /* perplexity.c: qmoe-gpu perplexity: how well a model predicts a text, and how far its predictions are from those of
  * another computation of it (--kl). The figure goes to stdout, what runs and how far it is to stderr. */
 #include "run.h"
-#include "runtime/base/json.h"
+#include "json.h"
+#include "runtime/qmoe_tools.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -101,21 +102,22 @@ static json_t *divergence_json(const qm_divergence *d, const qm_logprobs_info *b
                    {"base_ppl", d->base_ppl},
                    {"mean_delta_p", d->mean_dp},
                    {"rms_delta_p", d->rms_dp}};
-    json_t *j = json_pack("{s:o, s:s, s:I, s:I, s:I, s:{s:i, s:i}, s:I, s:I}", "base", qm_json_str(opt.kl), "note",
+    json_t *j = json_pack("{s:o, s:s, s:I, s:I, s:I, s:{s:i, s:i}, s:I, s:I}", "base", qm_host_json_str(opt.kl), "note",
                           base->note, "n_vocab", (json_int_t)base->n_vocab, "k", (json_int_t)base->k, "n_positions",
                           (json_int_t)d->n, "max_at", "sequence", (int)d->max_seq, "position", (int)d->max_pos,
                           "n_same_top", (json_int_t)d->n_same, "n_near_ties", (json_int_t)d->n_near);
     for (size_t i = 0; j && i < sizeof numbers / sizeof *numbers; i++)
-        json_object_set_new(j, numbers[i].key, qm_json_number(numbers[i].v));
+        json_object_set_new(j, numbers[i].key, qm_host_json_number(numbers[i].v));
     return j;
 }
 
 static int print_json(FILE *f, const qm_engine_info *i, const qm_perplexity_result *r, const qm_logprobs_info *base) {
-    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:o, s:o, s:o, s:f}", "model", i->name, "device",
-                          i->device, "device_name", i->device_name, "executor", i->executor, "f32_activations",
-                          !strcmp(i->executor, "ref"), "n_chunks", (json_int_t)r->n_seqs, "n_tokens",
-                          (json_int_t)r->n_tokens, "n_scored", (json_int_t)r->n_scored, "nll", qm_json_number(r->nll),
-                          "ppl", qm_json_number(r->ppl), "ppl_err", qm_json_number(r->err), "seconds", r->seconds);
+    json_t *j =
+        json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:o, s:o, s:o, s:f}", "model", i->name, "device", i->device,
+                  "device_name", i->device_name, "executor", i->executor, "f32_activations",
+                  !strcmp(i->executor, "ref"), "n_chunks", (json_int_t)r->n_seqs, "n_tokens", (json_int_t)r->n_tokens,
+                  "n_scored", (json_int_t)r->n_scored, "nll", qm_host_json_number(r->nll), "ppl",
+                  qm_host_json_number(r->ppl), "ppl_err", qm_host_json_number(r->err), "seconds", r->seconds);
     if (j && opt.kl && json_object_set_new(j, "kl", divergence_json(&r->kl, base))) {
         json_decref(j);
         j = NULL;

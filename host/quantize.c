@@ -1,5 +1,6 @@
 /* quantize.c: qmoe-gpu quantize: a GGUF into another, its tensors in fewer bits. Arguments are llama-quantize's. */
 #include "host.h"
+#include "runtime/qmoe_tools.h"
 #include <ctype.h>
 #include <limits.h>
 #include <stdio.h>

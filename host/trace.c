@@ -1,5 +1,6 @@
 /* trace.c: qmoe-gpu trace: one step, seen from inside. */
 #include "host.h"
+#include "runtime/qmoe_tools.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-/* qmoe.h: the whole public surface of qmoe-gpu. Programs in host/ see only this.
+/* qmoe.h: the engine: open a model, tokenise, generate, chat. Measuring and looking inside: qmoe_tools.h.
+ * Programs in host/ see these two alone.
  *
  * An engine is a model on a device: immutable once open, one per process is usual. A session is one
  * sequence: its tokens and its KV cache. Functions return 0 or a negative QM_ERR_* and fill *e. Nothing
@@ -56,12 +57,13 @@ struct qm_engine_info {
     char arch[32], name[96], device[16], device_name[128], device_why[256], executor[16];
     int interpreted;      /* 1: no GPU: kernels are interpreted on this host, and a large model takes seconds a token */
     char chat_format[24]; /* "the file's template", "the caller's template", "ChatML" */
+    /* n_expert 0: none; n_ff_exp is then the one feed-forward network's */
     uint32_t n_layers, n_embd, n_head, n_kv_head, head_dim, n_expert, n_expert_used, n_ff_exp, n_vocab;
     uint32_t n_ctx_train, n_ctx;
     uint64_t weight_bytes;    /* on the device, packed */
     uint64_t bytes_per_token; /* weight bytes a decode step reads */
     uint64_t kv_bytes, scratch_bytes;
-    int beside;              /* 1: ops that share nothing but inputs may run at once (0 with QMOE_BESIDE=0) */
+    int concurrent;          /* 1: ops that share nothing but inputs may run at once (0 with QMOE_CONCURRENT=0) */
     uint64_t prefetch_bytes; /* "persistent": most that is asked for ahead in one pause (QMOE_PREFETCH) */
     double load_s, upload_s; /* all of the load; of it, buffers and weights. 0 before the load */
     double compile_s;        /* of the load: modules, which the driver compiles the first time */
@@ -91,7 +93,8 @@ int qm_memory_estimate(qm_memory *m, const char *gguf_path, const qm_engine_opts
 typedef struct {
     uint32_t *v;
     size_t n, cap;
-} qm_tokens; /* free(v) when done */
+} qm_tokens;                       /* v grows by realloc; {0} is an empty one */
+void qm_tokens_free(qm_tokens *t); /* it is empty again */
 /* special != 0: control tokens in the text are matched (trusted text only). Appends. */
 int qm_engine_tokenize(const qm_engine *g, const char *text, size_t n, int special, qm_tokens *out, qm_err *e);
 /* The bytes of a token, [*n], which may be a part of a character; of a control token its text. NULL: no such id. They live as
@@ -205,71 +208,28 @@ int qm_session_logits(qm_session *s, float *out, qm_err *e);
 /* Teacher forcing: appends one token and computes its logits. */
 int qm_session_eval(qm_session *s, uint32_t token, qm_err *e);
 
-#include "chat.h" /* conversations: the same surface */
-
-/* ---- reports: text is handed to w piece by piece; a non-zero return stops ---- */
-typedef int (*qm_write_fn)(void *user, const char *s, size_t n);
-enum { QM_INSPECT_META = 1, QM_INSPECT_TENSORS = 2, QM_INSPECT_PLAN = 4, QM_INSPECT_JSON = 8 };
-/* Any GGUF, of whatever architecture and types: the report says whether it runs here, and what stands against it. An error
- * where it is no GGUF, or where a plan is asked for of a file that does not run. */
-int qm_inspect(const char *gguf_path, int what, qm_write_fn w, void *user, qm_err *e);
-int qm_doctor(int json, qm_write_fn w, void *user, qm_err *e); /* 0 also when things are missing */
-
-/* ---- looking inside ---- */
+/* ---- conversations ---- */
+/* content: [n] bytes of UTF-8, or QM_ERR_ARG with the place of the first byte that is not; may be empty. Never trusted:
+ * what looks like a control token in it is ordinary text. */
 typedef struct {
-    const char *path;       /* the model's file: free_run opens it a second time */
-    int json, verbose;      /* verbose: text shows every slot, and every op that was compared */
-    int all_positions;      /* the use of experts is counted over the whole prompt, not at its last position alone */
-    uint32_t top_k;         /* logits shown; 0 = 5 */
-    const char *dump;       /* NULL, or a directory: <layer>.<slot>.npy of every vector, f32 */
-    const char *compare;    /* NULL, "ref" (the C references), or a directory of .npy files with such names */
-    int free_run;           /* "ref" computes the whole prompt on its own; else each op from the device's inputs */
-    const char *stop_after; /* "qkv" or "3.qkv": "ref" compares no further than the first such op */
-    int first_layer, last_layer; /* what is compared and dumped; last < 0: everything, the ends included */
-    double min_cosine;           /* a cosine below it departs; 0: 0.9999 against "ref", 0.999 against a directory */
-} qm_trace_opts;
-/* The step of the prompt's last position, observed: statistics of every layer's slots, what the routers chose, the
- * logits, a verdict. It is the step that generate computes, its ops launched one by one with launches in between that
- * only read; then the engine's executor computes the same step, and the report says whether the logits are the same.
- * departed: 1 where a comparison found a departure, or the executor other logits. */
-int qm_trace(qm_engine *g, const char *prompt, size_t n_prompt, const uint32_t *ids, size_t n_ids,
-             const qm_trace_opts *o, int *departed, qm_write_fn w, void *user, qm_err *e);
+    const char *role, *content;
+    size_t n;
+} qm_message;
 
-/* ---- synthetic models ---- */
-typedef struct {
-    const char *preset; /* "tiny", "qwen3-30b-a3b" */
-    uint64_t seed;
-    /* each 0 = the preset's */
-    uint32_t n_layers, n_embd, n_head, n_kv_head, head_dim, n_expert, n_expert_used, n_ff_exp, n_vocab, n_ctx;
-    const char *types; /* NULL = preset's mix ("q4_k_m"); or one type for all matrices: "f32" "f16" "q8_0" ... */
-    int sparse;        /* 1: the shape alone: the weights are a hole in the file, all zero, and take no disk */
-    int (*progress)(void *user, uint64_t done, uint64_t total);
-    void *user;
-} qm_synth_opts;
-int qm_synth(const char *out_path, const qm_synth_opts *o, qm_err *e);
+/* A conversation in the model's chat format, with the assistant's turn opened after it; appended to out. */
+int qm_engine_render(const qm_engine *g, const qm_message *m, size_t n_messages, qm_tokens *out, qm_err *e);
 
-/* ---- quantising: one GGUF into another, in other types ---- */
-typedef struct {                  /* one tensor, done */
-    const char *name, *from, *to; /* types by name: "F16", "Q4_K" */
-    const char *note;             /* NULL, or why `to` is not what the mix asks for */
-    uint32_t n_dims;
-    uint64_t ne[4]; /* row length first */
-    uint64_t bytes_from, bytes;
-    double rms, rmse; /* root mean squares: of the weights, of what they lost */
-} qm_quantize_tensor;
-typedef struct {
-    const char *type; /* NULL = "q4_k_m"; q4_k_s q5_k_m q5_k_s q6_k q8_0 bf16 f16 f32 ... */
-    uint32_t threads; /* 0 = the processors there are; the bytes written do not depend on it */
-    /* After each tensor; then progress in source bytes. A non-zero return cancels. Either may be NULL. */
-    int (*on_tensor)(void *user, const qm_quantize_tensor *t);
-    int (*progress)(void *user, uint64_t done, uint64_t total);
-    void *user;
-} qm_quantize_opts;
-int qm_quantize_knows(const char *type); /* 1: it is a name of a type, in upper or lower case */
-/* in: any part of a split set will do; out: one file, which appears only when it is complete. All keys are
- * kept but those of the split and the alignment; general.file_type and quantization_version are set. A
- * weight that is not finite or that its type cannot hold is an error that names it. */
-int qm_quantize(const char *in_path, const char *out_path, const qm_quantize_opts *o, qm_err *e);
+/* 1 where the template itself opens a <think> block at the end of the conversation as rendered, so that the answer begins
+ * inside of it and has no such tag; 0; or negative, as qm_engine_render. */
+int qm_engine_thinks(const qm_engine *g, const qm_message *m, size_t n_messages, qm_err *e);
+
+/* Answers a conversation in a session that may hold an earlier state of it: what the rendered conversation and the
+ * session begin with alike stays in the cache, the rest of the session is forgotten, the rest of the conversation
+ * computed. st->n_prompt counts what was computed, st->n_reused what was not. The session afterwards ends with
+ * the answer. QM_ERR_LIMIT, with the numbers, where the conversation leaves no room for a token: the session is then as
+ * it was. o->max_tokens is cut to what the context has room for. */
+int qm_session_chat(qm_session *s, const qm_message *m, size_t n_messages, const qm_gen_opts *o, qm_gen_stats *st,
+                    qm_err *e);
 
 /* ---- files: how this library reads and writes them, for its callers ---- */
 /* n bytes as the file `path`, all at once: what stands there is replaced, with its mode, when they are on the disk;
@@ -283,8 +243,6 @@ void qm_abandon_files(void);
  * the file is shorter by now than it was, 0 where it cannot be read. Async-signal-safe. */
 const char *qm_input_fault(const void *addr, int *shrank);
 
-#include "measure.h" /* bench, bandwidth, ops one by one, estimates: the same surface */
-#include "quality.h" /* perplexity, KL */
 #ifdef __cplusplus
 }
 #endif

@@ -26,7 +26,7 @@ check=${1:-}
 # What a reader wants, with all that README.md and docs/ link to.
 papers() {
     mkdir -p "$1/bench" "$1/contracts" "$1/tools" "$1/runtime"
-    cp runtime/qmoe.h "$1/runtime/" # the public surface
+    cp runtime/qmoe.h runtime/qmoe_tools.h "$1/runtime/" # the public surface
     cp -r docs models "$1/"
     cp -r bench/results "$1/bench/"
     cp contracts/*.yaml "$1/contracts/"

@@ -252,7 +252,7 @@ step_decode() {
     bench --executor persistent -p 0 -n $n -d "$list" -r $reps -o jsonl >> "$W/bench.jsonl" || rc=1
     figure "$(tell_decode)"
     # What two choices are worth: ops side by side, and weights asked for ahead.
-    QMOE_BESIDE=0 bench -p 0 -n $n -d 0 -r 3 -o jsonl >> "$W/bench.jsonl" || rc=1
+    QMOE_CONCURRENT=0 bench -p 0 -n $n -d 0 -r 3 -o jsonl >> "$W/bench.jsonl" || rc=1
     QMOE_PREFETCH=0 bench --executor persistent -p 0 -n $n -d 0 -r 3 -o jsonl >> "$W/bench.jsonl" || rc=1
     figure "$(tell_decode)"
     bench -p $prompt -n 0 -d 0 -r 2 -o jsonl >> "$W/bench.jsonl" || rc=1
@@ -265,7 +265,7 @@ tell_decode() {
         name = $0; sub(/.*"test": *"/, "", name); sub(/".*/, "", name)
         ts = $0; sub(/.*"avg_ts": */, "", ts); sub(/[,}].*/, "", ts)
         f = ""; x = index($0, "\"executor\": \"persistent\"") || index($0, "\"executor\":\"persistent\"") ? "persistent " : ""
-        if (/"beside": *false/) x = "chain "
+        if (/"concurrent": *false/) x = "chain "
         if (x == "persistent " && /"prefetch_bytes": *0[,}]/) x = x "no-prefetch "
         if (match($0, /"fraction_of_bandwidth": *[0-9.]+/)) {
             f = substr($0, RSTART, RLENGTH); sub(/.*: */, "", f); f = sprintf(" (%.0f%% of bandwidth)", 100 * f)

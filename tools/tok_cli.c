@@ -4,7 +4,7 @@
  *
  * A request is u32 flags (QM_TOK_*, or 256 for a ChatML user message), u32 n, n bytes; an answer is
  * u32 n_ids, the ids, u32 n_bytes and the ids' bytes joined. Little-endian machines only. */
-#include "text/chat.h"
+#include "text/chatml.h"
 #include "text/tokenizer.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@ int main(int argc, char **argv) {
     qm_gguf *g = NULL;
     qm_tokenizer *t = NULL;
     int rc = 2;
-    qm_ids ids = {0};
+    qm_tokens ids = {0};
     char *text = NULL;
     if (argc != 2) {
         fprintf(stderr, "usage: tok_cli FILE.gguf < requests > answers\n");
@@ -37,11 +37,11 @@ int main(int argc, char **argv) {
         }
         uint32_t n = (uint32_t)ids.n, bytes = 0;
         fwrite(&n, 4, 1, stdout);
-        fwrite(ids.ids, 4, n, stdout);
-        for (uint32_t i = 0; i < n; i++) bytes += (uint32_t)qm_token_bytes(t, ids.ids[i]).n;
+        fwrite(ids.v, 4, n, stdout);
+        for (uint32_t i = 0; i < n; i++) bytes += (uint32_t)qm_token_bytes(t, ids.v[i]).n;
         fwrite(&bytes, 4, 1, stdout);
         for (uint32_t i = 0; i < n; i++) {
-            qm_str s = qm_token_bytes(t, ids.ids[i]);
+            qm_str s = qm_token_bytes(t, ids.v[i]);
             fwrite(s.s, 1, s.n, stdout);
         }
     }
@@ -52,7 +52,7 @@ fail:
     rc = 1;
 out:
     free(text);
-    qm_ids_free(&ids);
+    qm_tokens_free(&ids);
     qm_tokenizer_close(t);
     qm_gguf_close(g);
     return rc;

@@ -1,11 +1,11 @@
-/* launch.c: see launch.h. The figures per type restate kernels/ptx/dot_*.inc and stage.inc. */
+/* launch.c: see launch.h. The figures per type are those of contracts/streams.def. */
 #include "launch.h"
 #include "../../contracts/abi.h"
-#include "../../runtime/file/quant.h"
 
 enum { MAX_WARPS = 16, WARPS_PER_SM = 16, SHARED_MAX = 48 * 1024 };
 
 typedef struct {
+    int type;
     uint32_t step;         /* weights of a row in a step */
     uint32_t chunk;        /* steps that a warp has in flight */
     uint32_t tile_bytes;   /* of 32 rows, a step */
@@ -13,16 +13,20 @@ typedef struct {
     uint32_t shared_bytes; /* activations, a step, as they lie in shared memory */
 } stream_type;
 
+#define ACT_BYTES_f32(n) 4 * (n)
+#define ACT_BYTES_q16a(n) QM_Q16A_BYTES(n)
+static const stream_type streams[] = {
+#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, form, staged, \
+                  ...)                                                                                                 \
+    {number, step, chunk, QM_TILE_ROWS * (step) / (weights) * (bytes), ACT_BYTES_##act(step), (staged) / (chunk)},
+#include "../../contracts/streams.def"
+#undef QM_STREAM
+};
+
 static stream_type stream_of(int wtype) {
-    switch (wtype) {
-    case QM_TYPE_F16:
-    case QM_TYPE_BF16: return (stream_type){32, 2, 2048, 128, 128};
-    case QM_TYPE_Q8_0: return (stream_type){32, 4, 1088, 68, 68};
-    case QM_TYPE_Q4_K: return (stream_type){256, 1, 4608, 544, 640};
-    case QM_TYPE_Q5_K: return (stream_type){256, 1, 5632, 544, 640};
-    case QM_TYPE_Q6_K: return (stream_type){256, 1, 6720, 544, 608};
-    default: return (stream_type){32, 1, 4096, 128, 128}; /* F32 */
-    }
+    int i = 0;
+    while (streams[i].type != wtype) i++;
+    return streams[i];
 }
 
 static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }

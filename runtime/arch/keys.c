@@ -6,22 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A file may use either spelling as its key prefix, whatever general.architecture says. */
-static const char *const prefixes[] = {"qwen3moe.", "qwen3_moe."};
+/* A file may use either spelling of its family as its key prefix, whatever general.architecture says. */
+enum { SPELLINGS = 2 };
+static const char *spelling(const qm_keys *k, int i) { return i ? k->f->alias : k->f->arch; }
 
-/* Not asked for, and of no effect on what is computed. */
+/* Not asked for, and of no effect on what is computed, in any family. */
 static const char *const idle[] = {
-    "feed_forward_length",    /* of a dense layer; there is none */
     "vocab_size",             /* the rows of token_embd.weight say it */
     "rope.scaling.finetuned", /* how the weights were made */
+    NULL,
 };
 
-/* Not asked for, and of no effect at this value: what the forward pass does anyhow. Flags are 0 and 1. */
-static const struct {
-    const char *key;
-    double ok[2];
-    const char *what;
-} neutral[] = {
+/* Not asked for, and of no effect at this value in any family: what the forward pass does anyhow. */
+static const qm_neutral_key neutral[] = {
     {"attention.causal", {1, 1}, "attention is causal"},
     {"attention.clamp_kqv", {0, 0}, "q, k and v are not clamped"},
     {"attention.max_alibi_bias", {0, 0}, "positions are rotary"},
@@ -32,30 +29,17 @@ static const struct {
     {"attention.temperature_scale", {0, 0}, "attention's scale does not depend on the position"},
     {"attn_logit_softcapping", {0, 0}, "attention's scores are not capped"},
     {"embedding_scale", {0, 1}, "embeddings are not scaled"},
-    {"expert_gating_func", {0, 1}, "experts are weighted by a softmax"},
-    {"expert_group_count", {0, 1}, "experts form no groups"},
-    {"expert_group_used_count", {0, 1}, "experts form no groups"},
-    {"expert_shared_count", {0, 0}, "there are no shared experts"},
-    {"expert_shared_feed_forward_length", {0, 0}, "there are no shared experts"},
-    {"expert_weights_norm", {1, 1}, "the chosen experts' weights are divided by their sum"},
-    {"expert_weights_scale", {0, 1}, "the chosen experts' weights are not scaled"},
     {"final_logit_softcapping", {0, 0}, "logits are not capped"},
-    {"interleave_moe_layer_step", {0, 1}, "every layer has experts"},
-    {"leading_dense_block_count", {0, 0}, "every layer has experts"},
     {"logit_scale", {0, 1}, "logits are not scaled"},
-    {"moe_every_n_layers", {0, 1}, "every layer has experts"},
     {"nextn_predict_layers", {0, 0}, "there are no layers that predict further tokens"},
     {"pooling_type", {0, 0}, "the output is logits, not an embedding"},
     {"residual_scale", {0, 1}, "the residual stream is not scaled"},
-    {"router_logit_softcapping", {0, 0}, "the router's logits are not capped"},
     {"swin_norm", {0, 0}, "norms are RMSNorms"},
-    {"use_parallel_residual", {0, 0}, "attention comes before the experts"},
+    {NULL, {0, 0}, NULL},
 };
 
-#define N(table) (sizeof table / sizeof *table)
-
-int qm_keys_open(qm_keys *k, const qm_gguf *g, qm_err *e) {
-    *k = (qm_keys){.g = g, .e = e, .asked = calloc(qm_gguf_n_kv(g) + 1, 1)};
+int qm_keys_open(qm_keys *k, const qm_gguf *g, const qm_family *f, qm_err *e) {
+    *k = (qm_keys){.g = g, .f = f, .e = e, .asked = calloc(qm_gguf_n_kv(g) + 1, 1)};
     return k->asked ? 0 : qm_fail(e, QM_ERR_NOMEM, "model: no memory for a mark for each of %zu keys", qm_gguf_n_kv(g));
 }
 
@@ -63,10 +47,10 @@ void qm_keys_close(qm_keys *k) { free(k->asked); }
 
 /* Finds the key under either prefix: k->name is its name. */
 static int mark(qm_keys *k, const char *key) {
-    char name[N(prefixes)][sizeof k->name];
-    const qm_kv *kv[N(prefixes)];
-    for (size_t i = 0; i < N(prefixes); i++) {
-        snprintf(name[i], sizeof name[i], "%s%s", prefixes[i], key);
+    char name[SPELLINGS][sizeof k->name];
+    const qm_kv *kv[SPELLINGS] = {NULL, NULL};
+    for (int i = 0; i < SPELLINGS && spelling(k, i); i++) {
+        snprintf(name[i], sizeof name[i], "%s.%s", spelling(k, i), key);
         kv[i] = qm_gguf_find(k->g, name[i]);
     }
     int at = kv[1] && !kv[0];
@@ -123,20 +107,25 @@ static int number(const qm_kv *kv, double *v) {
 
 static int is(const char *name, size_t n, const char *key) { return strlen(key) == n && !memcmp(key, name, n); }
 
+static int idles(const char *const *list, const char *key, size_t n) {
+    while (*list && !is(key, n, *list)) list++;
+    return *list != NULL;
+}
+static const qm_neutral_key *neutral_of(const qm_neutral_key *list, const char *key, size_t n) {
+    while (list->key && !is(key, n, list->key)) list++;
+    return list->key ? list : NULL;
+}
+
 static int unasked(qm_keys *k, const qm_kv *kv, const char *key, size_t n) {
-    const char *path = qm_gguf_path(k->g), *what = NULL;
+    const char *path = qm_gguf_path(k->g);
     const qm_shown shown = qm_show(kv->key);
     const char *at = shown.s;
-    double v = 0, ok = 0;
-    for (size_t i = 0; i < N(idle); i++)
-        if (is(key, n, idle[i])) return 0;
-    for (size_t i = 0; i < N(neutral) && !what; i++) {
-        if (!is(key, n, neutral[i].key)) continue;
-        if (number(kv, &v) && (v == neutral[i].ok[0] || v == neutral[i].ok[1])) return 0;
-        what = neutral[i].what;
-        ok = neutral[i].ok[1];
-    }
-    if (!what)
+    double v = 0;
+    if (idles(idle, key, n) || idles(k->f->idle, key, n)) return 0;
+    const qm_neutral_key *x = neutral_of(neutral, key, n);
+    if (!x) x = neutral_of(k->f->neutral, key, n);
+    if (x && number(kv, &v) && (v == x->ok[0] || v == x->ok[1])) return 0;
+    if (!x)
         return qm_fail(k->e, QM_ERR_UNSUPPORTED,
                        "%s: key '%s' at offset %llu is not supported: what it asks for would not be done", path, at,
                        (unsigned long long)kv->file_off);
@@ -144,18 +133,18 @@ static int unasked(qm_keys *k, const qm_kv *kv, const char *key, size_t n) {
         return qm_fail(k->e, QM_ERR_UNSUPPORTED,
                        "%s: key '%s': a value of type %s at offset %llu is not supported (%g is): "
                        "here %s",
-                       path, at, qm_kv_type_name(kv->type), (unsigned long long)kv->file_off, ok, what);
+                       path, at, qm_kv_type_name(kv->type), (unsigned long long)kv->file_off, x->ok[1], x->what);
     return qm_fail(k->e, QM_ERR_UNSUPPORTED, "%s: key '%s': %g at offset %llu is not supported (%g is): here %s", path,
-                   at, v, (unsigned long long)kv->file_off, ok, what);
+                   at, v, (unsigned long long)kv->file_off, x->ok[1], x->what);
 }
 
 int qm_keys_rest(qm_keys *k) {
     for (size_t i = 0; i < qm_gguf_n_kv(k->g); i++) {
         const qm_kv *kv = qm_gguf_kv_at(k->g, i);
-        for (size_t p = 0; p < N(prefixes) && !k->asked[i]; p++) {
-            size_t n = strlen(prefixes[p]);
-            if (kv->key.n < n || memcmp(kv->key.s, prefixes[p], n)) continue;
-            int rc = unasked(k, kv, kv->key.s + n, kv->key.n - n);
+        for (int p = 0; p < SPELLINGS && spelling(k, p) && !k->asked[i]; p++) {
+            size_t n = strlen(spelling(k, p));
+            if (kv->key.n <= n || memcmp(kv->key.s, spelling(k, p), n) || kv->key.s[n] != '.') continue;
+            int rc = unasked(k, kv, kv->key.s + n + 1, kv->key.n - n - 1);
             if (rc) return rc;
         }
     }

@@ -3,15 +3,17 @@
 #ifndef QM_KEYS_H
 #define QM_KEYS_H
 #include "../file/gguf.h"
+#include "family.h"
 
 typedef struct {
     const qm_gguf *g;
+    const qm_family *f;
     qm_err *e;
     unsigned char *asked; /* [keys of the file] */
-    char name[160];       /* the key last asked for, as the file spells it (qwen3moe.KEY where it is absent) */
+    char name[160];       /* the key last asked for, as the file spells it (ARCH.KEY where it is absent) */
 } qm_keys;
 
-int qm_keys_open(qm_keys *k, const qm_gguf *g, qm_err *e);
+int qm_keys_open(qm_keys *k, const qm_gguf *g, const qm_family *f, qm_err *e);
 void qm_keys_close(qm_keys *k);
 
 /* key: without the prefix. 1 = found, 0 = absent, negative = of a wrong type, or given under both prefixes. */

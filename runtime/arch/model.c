@@ -1,40 +1,36 @@
-/* model.c: finds every tensor of the graph and checks its shape. */
-#include "model.h"
-#include <stdarg.h>
+/* model.c: finds every tensor of the family's list and checks its shape. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "shape.h"
-#include "arch.h"
-
-enum { REQUIRED = 1, VECTOR = 2, PER_LAYER = 16 /* weights, biases counted */ };
+#include "hparams.h"
 
 typedef struct {
     qm_model *m;
+    const qm_gguf *g;
+    const qm_family *f;
+    uint32_t d[QM_DIMS];
     qm_err *e;
     unsigned char *asked; /* [tensors of the file] */
     int failed;
 } finder;
 
-/* Looks up a tensor of shape [n_expert, n_rows, n_cols] (vectors: [n_cols]); returns its weight index,
- * -1 if absent and optional, or -1 with f->failed. */
-static int find(finder *f, int flags, uint32_t n_expert, uint32_t n_rows, uint32_t n_cols, const char *fmt, ...)
-    __attribute__((format(printf, 6, 7)));
-static int find(finder *f, int flags, uint32_t n_expert, uint32_t n_rows, uint32_t n_cols, const char *fmt, ...) {
-    char name[96];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(name, sizeof name, fmt, ap);
-    va_end(ap);
+/* Looks up blk.<layer>.<name>.<what> (layer -1: <name>.<what>) and checks its shape; returns its index among the model's
+ * weights, -1 if it is absent, or -1 with f->failed. */
+static int find(finder *f, const qm_weight_spec *s, int layer, const char *what, int required) {
+    const int vector = s->vector || *what == 'b';
+    const uint64_t n = qm_extent(f->d, *what == 'b' ? s->rows : s->cols);
+    const uint64_t want[3] = {n, vector ? 1 : qm_extent(f->d, s->rows), vector ? 1 : qm_extent(f->d, s->experts)};
+    char name[96], block[16] = "";
     if (f->failed) return -1;
-    const char *path = qm_gguf_path(f->m->gguf);
-    const qm_tensor *t = qm_gguf_tensor(f->m->gguf, name);
+    if (layer >= 0) snprintf(block, sizeof block, "blk.%d.", layer);
+    snprintf(name, sizeof name, "%s%s.%s", block, s->name, what);
+    const char *path = qm_gguf_path(f->g);
+    const qm_tensor *t = qm_gguf_tensor(f->g, name);
     if (!t) {
-        if (flags & REQUIRED) f->failed = qm_fail(f->e, QM_ERR_FORMAT, "%s: missing tensor %s", path, name);
+        if (required) f->failed = qm_fail(f->e, QM_ERR_FORMAT, "%s: missing tensor %s", path, name);
         return -1;
     }
-    f->asked[t - qm_gguf_tensor_at(f->m->gguf, 0)] = 1;
-    uint64_t want[3] = {n_cols, flags & VECTOR ? 1 : n_rows, n_expert};
+    f->asked[t - qm_gguf_tensor_at(f->g, 0)] = 1;
     if (t->ne[0] != want[0] || t->ne[1] != want[1] || t->ne[2] != want[2] || t->ne[3] != 1) {
         f->failed = qm_fail(f->e, QM_ERR_FORMAT,
                             "%s: tensor %s has shape [%llu, %llu, %llu, %llu], expected [%llu, %llu, %llu, 1]", path,
@@ -44,45 +40,47 @@ static int find(finder *f, int flags, uint32_t n_expert, uint32_t n_rows, uint32
         return -1;
     }
     const qm_type_info *ti = qm_type_get(t->type);
-    if ((flags & VECTOR) && t->type != QM_TYPE_F32) {
+    if (vector && t->type != QM_TYPE_F32) {
         f->failed = qm_fail(f->e, QM_ERR_UNSUPPORTED, "%s: tensor %s is %s; norms and biases must be F32", path, name,
                             ti->name);
         return -1;
     }
-    f->m->weights[f->m->n_weights] = (qm_weight){t, ti, n_expert, flags & VECTOR ? 1 : n_rows, n_cols};
+    f->m->weights[f->m->n_weights] = (qm_weight){.t = t,
+                                                 .data = t->data,
+                                                 .type = ti,
+                                                 .name = s->name,
+                                                 .layer = layer,
+                                                 .n_expert = (uint32_t)want[2],
+                                                 .n_rows = (uint32_t)want[1],
+                                                 .n_cols = (uint32_t)want[0],
+                                                 .vector = vector,
+                                                 .bias = -1,
+                                                 .is_bias = *what == 'b',
+                                                 .joins = s->joins};
     return f->m->n_weights++;
 }
 
-static void find_layer(finder *f, uint32_t i, qm_layer *l) {
-    const qm_hparams *h = &f->m->hp;
-    uint32_t nq = h->n_head * h->head_dim, nkv = h->n_kv * h->head_dim;
-    l->attn_norm = find(f, REQUIRED | VECTOR, 1, 1, h->n_embd, "blk.%u.attn_norm.weight", i);
-    l->q = find(f, REQUIRED, 1, nq, h->n_embd, "blk.%u.attn_q.weight", i);
-    l->k = find(f, REQUIRED, 1, nkv, h->n_embd, "blk.%u.attn_k.weight", i);
-    l->v = find(f, REQUIRED, 1, nkv, h->n_embd, "blk.%u.attn_v.weight", i);
-    l->q_bias = find(f, VECTOR, 1, 1, nq, "blk.%u.attn_q.bias", i);
-    l->k_bias = find(f, VECTOR, 1, 1, nkv, "blk.%u.attn_k.bias", i);
-    l->v_bias = find(f, VECTOR, 1, 1, nkv, "blk.%u.attn_v.bias", i);
-    l->q_norm = find(f, REQUIRED | VECTOR, 1, 1, h->head_dim, "blk.%u.attn_q_norm.weight", i);
-    l->k_norm = find(f, REQUIRED | VECTOR, 1, 1, h->head_dim, "blk.%u.attn_k_norm.weight", i);
-    l->o = find(f, REQUIRED, 1, h->n_embd, nq, "blk.%u.attn_output.weight", i);
-    l->o_bias = find(f, VECTOR, 1, 1, h->n_embd, "blk.%u.attn_output.bias", i);
-    l->ffn_norm = find(f, REQUIRED | VECTOR, 1, 1, h->n_embd, "blk.%u.ffn_norm.weight", i);
-    l->router = find(f, REQUIRED, 1, h->n_expert, h->n_embd, "blk.%u.ffn_gate_inp.weight", i);
-    l->gate = find(f, REQUIRED, h->n_expert, h->n_ff, h->n_embd, "blk.%u.ffn_gate_exps.weight", i);
-    l->up = find(f, REQUIRED, h->n_expert, h->n_ff, h->n_embd, "blk.%u.ffn_up_exps.weight", i);
-    l->down = find(f, REQUIRED, h->n_expert, h->n_embd, h->n_ff, "blk.%u.ffn_down_exps.weight", i);
+static int required(finder *f, const qm_weight_spec *s, int layer) { return find(f, s, layer, "weight", 1); }
+
+/* The weights of a layer, then their biases: what may be joined lies side by side. */
+static void find_layer(finder *f, int layer, int *w) {
+    for (int i = 0; i < f->f->n_weights; i++) w[i] = required(f, &f->f->weights[i], layer);
+    for (int i = 0; i < f->f->n_weights; i++)
+        if (f->f->weights[i].may_have_bias) {
+            int bias = find(f, &f->f->weights[i], layer, "bias", 0);
+            if (!f->failed) f->m->weights[w[i]].bias = bias;
+        }
 }
 
 /* Every tensor of the file was asked for; else the first that was not is refused. */
 static void rest(finder *f) {
-    const qm_gguf *g = f->m->gguf;
+    const qm_gguf *g = f->g;
     for (size_t i = 0; i < qm_gguf_n_tensors(g) && !f->failed; i++)
         if (!f->asked[i])
-            f->failed = qm_fail(f->e, QM_ERR_UNSUPPORTED,
-                                "%s: tensor %s is not part of a Qwen3-MoE of %u layers as it runs "
-                                "here: it would be ignored",
-                                qm_gguf_path(g), qm_show(qm_gguf_tensor_at(g, i)->name).s, f->m->hp.n_layers);
+            f->failed =
+                qm_fail(f->e, QM_ERR_UNSUPPORTED,
+                        "%s: tensor %s is not part of a %s of %u layers as it runs here: it would be ignored",
+                        qm_gguf_path(g), qm_show(qm_gguf_tensor_at(g, i)->name).s, f->f->title, f->m->hp.n_layers);
 }
 
 int qm_model_types_check(const qm_gguf *g, qm_err *e) {
@@ -108,38 +106,39 @@ int qm_model_types_check(const qm_gguf *g, qm_err *e) {
 
 static void find_all(finder *f) {
     qm_model *m = f->m;
-    uint32_t n_vocab = 0, n_embd = m->hp.n_embd;
-    const qm_tensor *embd = qm_gguf_tensor(m->gguf, "token_embd.weight");
-    const qm_dim_range *d = &qm_dim_ranges[QM_DIM_VOCAB];
+    const qm_tensor *embd = qm_gguf_tensor(f->g, "token_embd.weight");
+    const qm_dim_range *d = &f->f->dims[QM_DIM_VOCAB];
     if (embd && (embd->n_dims != 2 || embd->ne[1] < d->lo || embd->ne[1] > d->hi)) {
         f->failed =
             qm_fail(f->e, QM_ERR_UNSUPPORTED, "%s: tensor token_embd.weight is not [embedding, vocabulary of %u to %u]",
-                    qm_gguf_path(m->gguf), d->lo, d->hi);
+                    qm_gguf_path(f->g), d->lo, d->hi);
         return;
     }
-    if (embd) n_vocab = (uint32_t)embd->ne[1];
-    m->hp.n_vocab = n_vocab;
-    m->token_embd = find(f, REQUIRED, 1, n_vocab, n_embd, "token_embd.weight");
-    m->output_norm = find(f, REQUIRED | VECTOR, 1, 1, n_embd, "output_norm.weight");
-    m->output = find(f, 0, 1, n_vocab, n_embd, "output.weight");
+    if (embd) m->hp.n_vocab = f->d[QM_DIM_VOCAB] = (uint32_t)embd->ne[1];
+    m->token_embd = required(f, &qm_weights_outside[QM_TOKEN_EMBD], -1);
+    for (uint32_t i = 0; i < m->hp.n_layers && !f->failed; i++)
+        find_layer(f, (int)i, m->layers + (size_t)i * (size_t)m->n_per_layer);
+    m->output_norm = required(f, &qm_weights_outside[QM_OUTPUT_NORM], -1);
+    m->output = find(f, &qm_weights_outside[QM_OUTPUT], -1, "weight", 0);
     if (m->output < 0) m->output = m->token_embd; /* tied */
-    for (uint32_t i = 0; i < m->hp.n_layers && !f->failed; i++) find_layer(f, i, &m->layers[i]);
     rest(f);
 }
 
 int qm_model_open(qm_model **out, const qm_gguf *g, float rope_base, qm_err *e) {
-    *out = NULL;
+    finder f = {.g = g, .e = e};
     qm_hparams hp;
-    int rc = qm_arch_read(&hp, g, rope_base, e);
+    *out = NULL;
+    int rc = qm_hparams_read(&hp, &f.f, f.d, g, rope_base, e);
     if (!rc) rc = qm_model_types_check(g, e);
     if (rc) return rc;
-    qm_model *m = calloc(1, sizeof *m);
+    qm_model *m = f.m = calloc(1, sizeof *m);
     if (!m) return qm_fail(e, QM_ERR_NOMEM, "model: out of memory");
-    finder f = {m, e, calloc(qm_gguf_n_tensors(g) + 1, 1), 0};
-    m->gguf = g;
     m->hp = hp;
-    m->layers = calloc(hp.n_layers, sizeof *m->layers);
-    m->weights = calloc(3 + PER_LAYER * (size_t)hp.n_layers, sizeof *m->weights);
+    m->layer = f.f->layer;
+    m->n_per_layer = f.f->n_weights;
+    m->layers = calloc((size_t)hp.n_layers * (size_t)m->n_per_layer, sizeof *m->layers);
+    m->weights = calloc(QM_N_OUTSIDE + 2 * (size_t)m->n_per_layer * hp.n_layers, sizeof *m->weights); /* with biases */
+    f.asked = calloc(qm_gguf_n_tensors(g) + 1, 1);
     if (m->layers && m->weights && f.asked) find_all(&f);
     else f.failed = qm_fail(e, QM_ERR_NOMEM, "model: out of memory for %u layers", hp.n_layers);
     free(f.asked);

@@ -1,10 +1,10 @@
-/* rope.c: rotary positions: what rope.* says, and the frequencies that follow from it. Keys and defaults are llama.cpp's
+/* rope.c: what rope.* says of rotary positions. Keys and defaults are llama.cpp's
  * where it reads them for this architecture; the yarn_* keys hold what transformers has as beta_fast, beta_slow and
  * attention_factor. */
 #include <math.h>
 #include <string.h>
 #include "../base/log.h"
-#include "arch.h"
+#include "hparams.h"
 
 static int read_base(qm_hparams *hp, qm_keys *k, float override) {
     float f = 0;
@@ -17,8 +17,8 @@ static int read_base(qm_hparams *hp, qm_keys *k, float override) {
         return 0;
     }
     if (!rc) {
-        f = 1e6f;
-        qm_log(QM_LOG_WARN, "%s: no %s; using 1000000", qm_gguf_path(k->g), k->name);
+        f = (float)k->f->rope_base;
+        qm_log(QM_LOG_WARN, "%s: no %s; using %.0f", qm_gguf_path(k->g), k->name, (double)f);
     }
     if (!(f > 1) || !isfinite(f)) return qm_key_refuse(k, QM_ERR_FORMAT, "is %g: must be a number above 1", (double)f);
     hp->rope_base = (double)f;
@@ -95,28 +95,4 @@ int qm_rope_read(qm_hparams *hp, qm_keys *k, float override) {
         }
     } else return qm_key_refuse(k, QM_ERR_UNSUPPORTED, "is '%s': none, linear and yarn are supported", qm_show(type).s);
     return hp->rope_yarn ? read_yarn(hp, k) : 0;
-}
-
-/* The (fractional) index of the pair that turns `turns` times over the original context. */
-static double pair_of(const qm_hparams *hp, double turns) {
-    const double two_pi = 6.283185307179586;
-    return hp->head_dim * log(hp->rope_orig_ctx / (turns * two_pi)) / (2 * log(hp->rope_base));
-}
-
-/* YaRN (Peng et al. 2023): pairs that turn more than beta_fast times over the original context keep
- * their frequency, those under beta_slow are interpolated, a linear ramp lies between. */
-void qm_model_inv_freq(const qm_hparams *hp, double *inv_freq, double *mscale) {
-    double d = hp->head_dim, lo = 0, hi = 1;
-    *mscale = hp->rope_attn;
-    if (hp->rope_yarn) {
-        lo = fmax(floor(pair_of(hp, hp->yarn_beta_fast)), 0);
-        hi = fmin(ceil(pair_of(hp, hp->yarn_beta_slow)), d - 1);
-        *mscale *= hp->yarn_mscale;
-    }
-    for (int i = 0; i < (int)hp->head_dim / 2; i++) {
-        double f = pow(hp->rope_base, -2.0 * i / d);
-        double keep = 0; /* share of the unscaled frequency */
-        if (hp->rope_yarn) keep = 1 - fmin(1, fmax(0, (i - lo) / fmax(0.001, hi - lo)));
-        inv_freq[i] = f / hp->rope_factor * (1 - keep) + f * keep;
-    }
 }

@@ -1,33 +1,43 @@
 /* kernel_table.c: contracts/kernels.def as an array. */
 #include "kernel_table.h"
-#include "../../contracts/abi.h"
+#include <stdint.h>
 #include "../file/quant.h"
 
-/* One line per op: its word, and the word of its enum and of its sizes in abi.h. */
+/* Of each op: its number and the size of its argument struct by its word, and its name. */
 /* clang-format off */
-#define QM_OPS(X)                                                                                       \
-    X(embed, EMBED) X(rmsnorm, RMSNORM) X(matvec, MATVEC) X(moe_up, MOE_UP) X(moe_matvec, MOE_MATVEC)   \
-    X(swiglu, SWIGLU) X(qkrope, QKROPE) X(attn, ATTN) X(combine, COMBINE) X(router, ROUTER)             \
-    X(sample_scan, SAMPLE_SCAN) X(sample_draw, SAMPLE_DRAW) X(probe, PROBE) X(stats, STATS) X(walk, WALK)
+#define OP(word, WORD) enum { op_##word = QM_OP_##WORD }; typedef struct {
+#define OPERAND(field, ...) uint64_t field;
+#define SCALAR(type, field) type field;
+#define END(word) } args_##word;
 /* clang-format on */
-#define X(word, WORD) op_##word = QM_OP_##WORD, size_##word = QM_##WORD##_SIZE,
-enum { QM_OPS(X) op_end_ };
-#undef X
-#define X(word, WORD) [QM_OP_##WORD] = #word,
-static const char *const op_names[QM_N_OPS] = {QM_OPS(X)};
-#undef X
+#include "../../contracts/ops.def"
+
+static const char *const op_names[QM_N_OPS] = {
+#define OP(word, WORD) #word,
+#include "../../contracts/ops.def"
+};
+
+/* qm_kv_cache_type (kernels/ref/kv.h), for the table's column. */
+enum {
+#define QM_KV_CACHE(name, NAME, bytes) QM_KV_CACHE_##NAME,
+#include "../../contracts/kv.def"
+#undef QM_KV_CACHE
+};
 
 const qm_kernel_info qm_kernel_table[QM_N_KERNELS] = {
 #define QM_KERNEL(op, wtype, hd, entry, block, tol) \
-    {(qm_op_kind)op_##op, #op, wtype, hd, #entry, block, tol, size_##op},
+    {(qm_op_kind)op_##op, #op, wtype, -1, hd, #entry, block, tol, (int)sizeof(args_##op)},
+#define QM_KERNEL_KV(op, kv, hd, entry, block, tol) \
+    {(qm_op_kind)op_##op, #op, -1, kv, hd, #entry, block, tol, (int)sizeof(args_##op)},
 #include "../../contracts/kernels.def"
 #undef QM_KERNEL
+#undef QM_KERNEL_KV
 };
 
-int qm_kernel_find(qm_op_kind op, int wtype, int head_dim) {
+int qm_kernel_find(qm_op_kind op, int wtype, int kv, int head_dim) {
     for (int i = 0; i < QM_N_KERNELS; i++) {
         const qm_kernel_info *k = &qm_kernel_table[i];
-        if (k->op == op && k->wtype == wtype && k->head_dim == head_dim) return i;
+        if (k->op == op && k->wtype == wtype && k->kv == kv && k->head_dim == head_dim) return i;
     }
     return -1;
 }

@@ -37,14 +37,14 @@ out:
 }
 
 static int in_walk(const streams *s, int i) { return i >= s->w->first && i < s->w->first + s->w->n; }
-static int beside(const streams *s, int i) { return i < s->p->n_ops && s->p->ops[i].beside && !in_walk(s, i); }
+static int concurrent(const streams *s, int i) { return i < s->p->n_ops && !s->p->ops[i].waits && !in_walk(s, i); }
 
 static int launch_all(const streams *s, CUstream main, qm_err *e) {
     int rc = 0;
     for (int i = 0; i < s->p->n_ops && !rc; i++) {
         if (in_walk(s, i) && i > s->w->first) continue;
-        int side = beside(s, i), next_side = beside(s, i + 1);
-        /* one fork serves all that follow beside each other */
+        int side = concurrent(s, i), next_side = concurrent(s, i + 1);
+        /* one fork serves all of a group */
         if (next_side && !side && (rc = wait(s, main, s->fork, s->side, e))) break;
         rc = s->launch(s->user, i, side ? s->side : main, e);
         if (!rc && side && !next_side) rc = wait(s, s->side, s->join, main, e);

@@ -1,5 +1,5 @@
-/* capture.h: a plan as a CUDA graph: one kernel node an op, in the plan's order, except that an op which the plan calls
- * `beside` the one before it hangs on the same predecessor, so that both may run at once. */
+/* capture.h: a plan as a CUDA graph: one kernel node an op, in the plan's order, except that an op which
+ * need not wait for the one before it (qm_op.waits) hangs on the same predecessor, so that both may run at once. */
 #ifndef QM_CAPTURE_H
 #define QM_CAPTURE_H
 #include "../device/cuda.h"

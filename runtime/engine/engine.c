@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "../arch/arch.h"
 #include "../device/prof.h"
 #include "memory.h"
 
@@ -97,11 +98,11 @@ static int set_limits(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     if (rc) return rc;
     g->limits.l2_bytes = g->dev ? (uint64_t)g->dev->l2_bytes : 0;
     g->limits.prefetch_bytes = qm_prefetch_bytes(g->dev ? g->dev->bytes_per_s : 0, g->limits.l2_bytes);
-    unsigned long kib = ULONG_MAX, beside = 1;
-    if ((rc = env_number("QMOE_PREFETCH", 65536, &kib, e)) || (rc = env_number("QMOE_BESIDE", 1, &beside, e)))
+    unsigned long kib = ULONG_MAX, concurrent = 1;
+    if ((rc = env_number("QMOE_PREFETCH", 65536, &kib, e)) || (rc = env_number("QMOE_CONCURRENT", 1, &concurrent, e)))
         return rc;
     if (kib != ULONG_MAX) g->limits.prefetch_bytes = (uint64_t)kib << 10;
-    g->limits.chain = !beside;
+    g->limits.chain = !concurrent;
     return qm_pages_open(&g->kv, g->limits.n_pages, e);
 }
 
@@ -116,7 +117,7 @@ static void fill_info(qm_engine *g, const qm_plan *decode, const char *why) {
     snprintf(i->device_name, sizeof i->device_name, "%s", g->dev ? g->dev->name : "C reference");
     i->interpreted = g->dev && g->dev->caps.interpreted;
     snprintf(i->device_why, sizeof i->device_why, "%s", why);
-    i->beside = !g->limits.chain;
+    i->concurrent = !g->limits.chain;
     i->prefetch_bytes = g->limits.prefetch_bytes;
     i->n_layers = hp->n_layers;
     i->n_embd = hp->n_embd;
@@ -192,12 +193,9 @@ out:
 
 void qm_engine_get_info(const qm_engine *g, qm_engine_info *i) { *i = g->info; }
 
-/* qm_tokens (public) and qm_ids (tokenizer) are the same three words. */
 int qm_engine_tokenize(const qm_engine *g, const char *text, size_t n, int special, qm_tokens *out, qm_err *e) {
-    qm_ids ids = {out->v, out->n, out->cap};
     qm_prof_push(QM_PROF_TOKENIZE, "tokenize");
-    int rc = qm_tokenize(g->tok, text, n, g->tok_flags | (special ? QM_TOK_SPECIAL : 0), &ids, e);
+    int rc = qm_tokenize(g->tok, text, n, g->tok_flags | (special ? QM_TOK_SPECIAL : 0), out, e);
     qm_prof_pop();
-    *out = (qm_tokens){ids.ids, ids.n, ids.cap};
     return rc;
 }

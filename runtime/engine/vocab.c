@@ -40,11 +40,10 @@ out:
 }
 
 int qm_vocab_tokenize(const qm_vocab *v, const char *text, size_t n, int special, int bos, qm_tokens *out, qm_err *e) {
-    qm_ids ids = {out->v, out->n, out->cap};
-    int rc = 0;
-    if (bos && v->add_bos && qm_ids_put(&ids, v->bos)) return qm_fail(e, QM_ERR_NOMEM, "tokenize: out of memory");
-    rc = qm_tokenize(v->tok, text, n, v->flags | (special ? QM_TOK_SPECIAL : 0), &ids, e);
-    *out = (qm_tokens){ids.ids, ids.n, ids.cap};
+    size_t n_before = out->n;
+    if (bos && v->add_bos && qm_tokens_put(out, v->bos)) return qm_fail(e, QM_ERR_NOMEM, "tokenize: out of memory");
+    int rc = qm_tokenize(v->tok, text, n, v->flags | (special ? QM_TOK_SPECIAL : 0), out, e);
+    if (rc) out->n = n_before;
     return rc;
 }
 

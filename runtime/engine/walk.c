@@ -64,7 +64,7 @@ out:
 
 int qm_walk_open(qm_walk *w, qm_uploader *put, qm_device *d, qm_kernels *k, const qm_plan *p, const qm_bases *b,
                  qm_err *e) {
-    *w = (qm_walk){.kernel = qm_kernel_find(QM_OP_WALK, -1, 128), .grid = (unsigned)d->n_sm};
+    *w = (qm_walk){.kernel = qm_kernel_find(QM_OP_WALK, -1, -1, 128), .grid = (unsigned)d->n_sm};
     qm_walk_record *rec = NULL;
     CUfunction f;
     int fit = 0, rc = qm_walk_range(w, p, e);
@@ -76,7 +76,7 @@ int qm_walk_open(qm_walk *w, qm_uploader *put, qm_device *d, qm_kernels *k, cons
         qm_walk_record *r = &rec[i];
         r->id = (uint32_t)case_of(op);
         memcpy(r->grid, op->grid, sizeof r->grid);
-        r->sync = i + 1 < w->n && !op[1].beside; /* the kernel's end is the last one's */
+        r->sync = i + 1 < w->n && op[1].waits; /* the kernel's end is the last one's */
         qm_op_resolve(p, op, b, &r->args);
         if (op->prefetch.bytes) {
             r->prefetch = qm_ref_resolve(p, QM_REF(QM_SPACE_REGION, op->prefetch.region), b) + op->prefetch.off;

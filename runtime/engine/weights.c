@@ -26,7 +26,7 @@ static int fill_tiles(void *user, void *dst, uint64_t off, uint64_t n, qm_err *e
         uint64_t expert = tile / s->tiles_per_expert, t0 = tile % s->tiles_per_expert;
         uint64_t t1 = t0 + (end - tile);
         if (t1 > s->tiles_per_expert) t1 = s->tiles_per_expert;
-        const unsigned char *raw = (const unsigned char *)w->t->data + expert * raw_expert;
+        const unsigned char *raw = (const unsigned char *)w->data + expert * raw_expert;
         qm_pack_tiles(out, raw + t0 * QM_TILE_ROWS * qm_row_bytes(w->type, w->n_cols), w->type, w->n_rows, w->n_cols,
                       t0, t1);
         out += (t1 - t0) * s->tile_bytes;
@@ -76,7 +76,7 @@ static int put_packed(loader *l, CUdeviceptr at, const qm_weight *w, uint64_t *b
     *bytes = s.tile_bytes * s.tiles_per_expert * w->n_expert;
     if (!l->repack || s.tile_bytes > QM_LOAD_BYTES)
         return qm_uploader_put(l->u, at, *bytes, s.tile_bytes, fill_tiles, &s, e);
-    const unsigned char *raw = w->t->data;
+    const unsigned char *raw = w->data;
     /* experts of whole tiles are one tall matrix */
     if (w->n_rows % QM_TILE_ROWS == 0) return put_matrix_on_device(l, at, w, raw, (uint64_t)w->n_rows * w->n_expert, e);
     int rc = 0;
@@ -90,7 +90,7 @@ static int put_region(loader *l, const qm_region *r, CUdeviceptr at, qm_err *e) 
     for (int i = 0; i < r->n_segments; i++) {
         const qm_weight *w = &l->g->model->weights[r->weight[i]];
         uint64_t bytes = (uint64_t)w->n_cols * 4;
-        int rc = r->packed ? put_packed(l, at, w, &bytes, e) : qm_uploader_copy(l->u, at, w->t->data, bytes, e);
+        int rc = r->packed ? put_packed(l, at, w, &bytes, e) : qm_uploader_copy(l->u, at, w->data, bytes, e);
         if (rc) {
             qm_err_prefix(e, "uploading %.*s", (int)w->t->name.n, w->t->name.s);
             return rc;

@@ -127,14 +127,13 @@ static void q6_k_to_f32(float *dst, const void *src, size_t n) {
     }
 }
 
+#define Q16A_f32 0
+#define Q16A_q16a 1
 static const qm_type_info types[] = {
-    {QM_TYPE_F32, "F32", 4, 16, 1, 0, 0, 0, 0, f32_to_f32},
-    {QM_TYPE_F16, "F16", 8, 16, 1, 0, 0, 0, 0, f16_to_f32},
-    {QM_TYPE_BF16, "BF16", 8, 16, 1, 0, 0, 0, 0, bf16_to_f32},
-    {QM_TYPE_Q8_0, "Q8_0", 32, 34, 2, 2, 2, 0, 1, q8_0_to_f32},
-    {QM_TYPE_Q4_K, "Q4_K", 256, 144, 9, 0, 0, 144, 1, q4_k_to_f32},
-    {QM_TYPE_Q5_K, "Q5_K", 256, 176, 11, 0, 0, 176, 1, q5_k_to_f32},
-    {QM_TYPE_Q6_K, "Q6_K", 256, 210, 13, 0, 2, 208, 1, q6_k_to_f32},
+#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, ...) \
+    {QM_TYPE_##WORD, #WORD, weights, bytes, pieces, piece_at, tail, tail_at, Q16A_##act, word##_to_f32},
+#include "../../contracts/streams.def"
+#undef QM_STREAM
 };
 
 const qm_type_info *qm_type_get(uint32_t type) {

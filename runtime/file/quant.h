@@ -5,14 +5,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* QM_TYPE_F32, QM_TYPE_Q4_K ...: contracts/streams.def */
 typedef enum {
-    QM_TYPE_F32 = 0,
-    QM_TYPE_F16 = 1,
-    QM_TYPE_Q8_0 = 8,
-    QM_TYPE_Q4_K = 12,
-    QM_TYPE_Q5_K = 13,
-    QM_TYPE_Q6_K = 14,
-    QM_TYPE_BF16 = 30
+#define QM_STREAM(word, WORD, number, ...) QM_TYPE_##WORD = number,
+#include "../../contracts/streams.def"
+#undef QM_STREAM
 } qm_type;
 
 typedef struct {

@@ -2,6 +2,7 @@
 #ifndef QM_BENCH_H
 #define QM_BENCH_H
 #include "../engine/engine.h"
+#include "../qmoe_tools.h"
 
 /* Makes an empty session one of n tokens (n <= context) without computing them: random ids, and random keys
  * and values in every page of the pool, finite and of magnitude 1/16 to 1. What a step costs depends on how

@@ -2,7 +2,7 @@
  * built; the text is a view of it. Nothing missing is an error here: saying so is the job. */
 #include "../base/json.h"
 #include "../base/units.h"
-#include "../qmoe.h"
+#include "../qmoe_tools.h"
 #include "../device/cache.h"
 #include "../device/cuda.h"
 #include "../device/nvrtc.h"

@@ -3,7 +3,7 @@
 #define QM_LOGPROBS_H
 #include <stdint.h>
 #include <stdio.h>
-#include "../qmoe.h"
+#include "../qmoe_tools.h"
 
 /* One sequence. Positions [first, end) are scored: a record each, on the tokens that may follow the position. */
 typedef struct {

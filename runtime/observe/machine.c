@@ -1,6 +1,5 @@
 /* machine.c: the facts of the machine, as far as they can be read without NVML and without root. */
 #include "machine.h"
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -86,7 +85,7 @@ void qm_engine_machine(const qm_engine *g, qm_machine *m) { qm_machine_of(g->dev
 static json_t *number(uint64_t v) { return v ? json_integer((json_int_t)v) : json_null(); }
 static json_t *text(const char *s) { return *s ? qm_json_str(s) : json_null(); }
 
-json_t *qm_machine_json(const qm_machine *m) {
+json_t *qm_machine_object(const qm_machine *m) {
     return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
                      "device", text(m->device), "device_name", text(m->device_name), "simulated", m->simulated,
                      "driver", text(m->driver), "cuda", text(m->cuda), "compute_capability",
@@ -96,4 +95,11 @@ json_t *qm_machine_json(const qm_machine *m) {
                      "memory_bus_bits", number(m->mem_bus_bits), "cpu", text(m->cpu), "cores", number(m->n_cpu), "os",
                      text(m->os), "arch", text(m->arch), "version", text(m->version), "commit", text(m->commit), "date",
                      text(m->date));
+}
+
+char *qm_machine_json(const qm_machine *m) {
+    json_t *o = qm_machine_object(m);
+    char *text = o ? json_dumps(o, JSON_PRESERVE_ORDER | JSON_COMPACT) : NULL;
+    json_decref(o);
+    return text;
 }

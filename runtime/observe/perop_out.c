@@ -149,7 +149,7 @@ static json_t *step_json(const qm_report *p, const qm_perop *r, const qm_chip *c
     json_object_set_new(j, "bytes_per_s", rate(t, (double)(s.weight_bytes + s.kv_bytes), r->step_ns));
     json_object_set_new(j, "bandwidth", r->bandwidth > 0 ? json_real(r->bandwidth) : json_null());
     if (chip) json_object_set_new(j, "chip", chip_json(chip));
-    json_object_set_new(j, "machine", qm_machine_json(&p->machine));
+    json_object_set_new(j, "machine", qm_machine_object(&p->machine));
     return j;
 }
 

@@ -14,7 +14,7 @@ int qm_score_sequence(qm_session *s, uint32_t seq, const qm_lp_seq *q, float *lo
 
 /* How far logits are from a record of the base's. */
 typedef struct {
-    double kl;              /* KL(base || logits) over the base's tokens and "any other" (quality.h) */
+    double kl;              /* KL(base || logits) over the base's tokens and "any other" (qmoe_tools.h) */
     double lead;            /* of the base's likeliest token over its second, in nats */
     uint32_t top, base_top; /* the likeliest tokens; the lower id where two are equal */
 } qm_apart;

@@ -56,7 +56,7 @@ static double predict(const qm_chip *c, qm_op_record *r, double gap, double pref
     double idle = t[r->bound] - t[QM_BOUND_DRAM];
     r->time_ns = 1e9 * t[r->bound];
     r->gap_ns = 0;
-    if (r->op->beside) return idle; /* starts with the op before it: only the memory's time is its own */
+    if (!r->op->waits) return idle; /* starts with the op before it: only the memory's time is its own */
     if (c->ramp.v + gap > t[r->bound]) r->bound = QM_BOUND_LATENCY;
     r->time_ns += 1e9 * c->ramp.v;
     r->gap_ns = 1e9 * gap;
@@ -96,7 +96,7 @@ void qm_predict_step(const qm_chip *c, const qm_walk *walk, qm_perop *r) {
         qm_op_record *o = &r->op[i];
         int in_walk = walk && i > walk->first && i < walk->first + walk->n;
         double gap = in_walk ? c->barrier.v : c->node.v;
-        if (walk && !o->op->beside) deliver(r, i, rate * (gap + c->ramp.v));
+        if (walk && o->op->waits) deliver(r, i, rate * (gap + c->ramp.v));
         double idle = predict(c, o, gap, walk ? arrived(r, i) : 0);
         if (walk) deliver(r, i, rate * idle);
         o->coming = (double)o->op->prefetch.bytes;

@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "../arch/arch.h"
 #include "../base/scratch.h"
+#include "../plan/ops.h"
+#include "../qmoe_tools.h"
 #include "predict.h"
 
 enum { MAX_STEPS = 256 };
@@ -84,20 +87,21 @@ static int stage_open(stage *s, qm_device *d, const qm_plan *p, uint32_t depth, 
     const qm_hparams *hp = &p->place->model->hp;
     uint32_t *table = NULL;
     int rc = 0;
-    *s = (stage){.d = d, .depth = depth, .layer_pool = 2 * qm_kv_page_bytes(hp) * p->limits.n_pages};
+    *s = (stage){.d = d, .depth = depth, .layer_pool = 2 * qm_kv_page_bytes(hp, p->limits.kv_type) * p->limits.n_pages};
     s->bytes[QM_SPACE_SCRATCH] = p->scratch_bytes;
     s->bytes[QM_SPACE_SEQ] = p->seq.bytes;
     s->bytes[QM_SPACE_ROPE] = qm_rope_bytes(hp, p->limits.n_ctx);
     s->bytes[QM_SPACE_KV] = s->layer_pool;
     s->bytes[QM_SPACE_RESULT] = QM_RESULT_RING * QM_RESULT_SIZE;
-    for (int i = 0; i < p->n_ops; i++)
-        for (int a = 0; a < qm_op_n_addresses(p->ops[i].kind); a++) {
-            qm_ref r;
-            memcpy(&r, p->ops[i].args.bytes + 8 * a, 8);
-            if (QM_REF_SPACE(r) != QM_SPACE_REGION) continue;
-            uint64_t n = region_bytes(p, &p->ops[i], r);
+    for (int i = 0; i < p->n_ops; i++) {
+        qm_operand o[QM_MAX_OPERANDS];
+        int n_o = qm_op_operands(p, &p->ops[i], o);
+        for (int a = 0; a < n_o; a++) {
+            if (QM_REF_SPACE(o[a].ref) != QM_SPACE_REGION) continue;
+            uint64_t n = region_bytes(p, &p->ops[i], o[a].ref);
             if (n > s->bytes[QM_SPACE_REGION]) s->bytes[QM_SPACE_REGION] = n;
         }
+    }
     for (int i = 1; i < QM_N_SPACES; i++) {
         QM_CU_TRY(d, MemAlloc(&s->base[i], s->bytes[i] ? s->bytes[i] : 1));
         if (s->bytes[i]) QM_CU_TRY(d, MemsetD8Async(s->base[i], 0, s->bytes[i], NULL));
@@ -124,15 +128,16 @@ static int run_op(stage *s, qm_kernels *k, const qm_plan *p, const qm_op *op, qm
     /* embed adds 1 at the step's begin */
     uint32_t pos = op->kind == QM_OP_EMBED ? s->depth - 1 : s->depth;
     int rc = 0;
-    for (int a = 0; a < qm_op_n_addresses(op->kind); a++) {
-        uint64_t r, at;
-        memcpy(&r, args.bytes + 8 * a, 8);
+    qm_operand o[QM_MAX_OPERANDS];
+    int n_o = qm_op_operands(p, op, o);
+    for (int a = 0; a < n_o; a++) {
+        uint64_t r = o[a].ref, at;
         qm_space space = QM_REF_SPACE(r);
         at = space == QM_SPACE_NONE     ? 0
              : space == QM_SPACE_REGION ? s->base[space]
              : space == QM_SPACE_KV     ? s->base[space] + QM_REF_VALUE(r) % s->layer_pool
                                         : s->base[space] + QM_REF_VALUE(r);
-        memcpy(args.bytes + 8 * a, &at, 8);
+        memcpy(args.bytes + o[a].offset, &at, 8);
     }
     QM_CU_TRY(d, MemcpyHtoD(s->base[QM_SPACE_SEQ] + p->seq.state_off + QM_STATE_POS, &pos, 4));
     QM_CU_TRY(d, MemsetD8Async(s->base[QM_SPACE_SCRATCH], 0, s->bytes[QM_SPACE_SCRATCH], NULL));
@@ -148,25 +153,27 @@ out:
 }
 
 /* Do two ops differ in nothing but the addresses (and these in nothing but where they point)? */
-static int alike(const qm_op *a, const qm_op *b) {
+static int alike(const qm_plan *p, const qm_op *a, const qm_plan *q, const qm_op *b) {
     if (a->kernel != b->kernel || memcmp(a->grid, b->grid, sizeof a->grid) || a->block != b->block ||
         a->shared != b->shared)
         return 0;
-    int n = qm_op_n_addresses(a->kind);
+    qm_operand x[QM_MAX_OPERANDS], y[QM_MAX_OPERANDS];
+    qm_op_args u = a->args, v = b->args;
+    int n = qm_op_operands(p, a, x);
+    qm_op_operands(q, b, y);
     for (int i = 0; i < n; i++) {
-        qm_ref x, y;
-        memcpy(&x, a->args.bytes + 8 * i, 8);
-        memcpy(&y, b->args.bytes + 8 * i, 8);
-        if (QM_REF_SPACE(x) != QM_REF_SPACE(y)) return 0;
+        if (QM_REF_SPACE(x[i].ref) != QM_REF_SPACE(y[i].ref)) return 0;
+        memset(u.bytes + x[i].offset, 0, 8);
+        memset(v.bytes + x[i].offset, 0, 8);
     }
-    return !memcmp(a->args.bytes + 8 * n, b->args.bytes + 8 * n, (size_t)qm_op_args_bytes(a->kind) - 8 * (size_t)n);
+    return !memcmp(&u, &v, sizeof u);
 }
 
 /* The counts of an op like op, among the first n of a step. Attention's work depends on the depth as well. */
-static const qm_counters *seen(const qm_perop *in, int n, const qm_op *op, uint32_t depth) {
+static const qm_counters *seen(const qm_perop *in, int n, const qm_plan *p, const qm_op *op, uint32_t depth) {
     if (op->kind == QM_OP_ATTN && in->depth != depth) return NULL;
     for (int i = 0; i < n; i++)
-        if (alike(in->op[i].op, op)) return &in->op[i].count;
+        if (alike(in->plan, in->op[i].op, p, op)) return &in->op[i].count;
     return NULL;
 }
 
@@ -176,8 +183,8 @@ static int count_step(qm_predictor *p, qm_perop *r, qm_err *e) {
     if (!rc && !(rc = qm_counters_begin(p->dev, e))) {
         for (int i = 0; i < r->n_ops && !rc; i++) {
             const qm_op *op = r->op[i].op;
-            const qm_counters *c = seen(r, i, op, r->depth);
-            for (int j = p->n - 1; j >= 0 && !c; j--) c = seen(p->steps[j], p->steps[j]->n_ops, op, r->depth);
+            const qm_counters *c = seen(r, i, r->plan, op, r->depth);
+            for (int j = p->n - 1; j >= 0 && !c; j--) c = seen(p->steps[j], p->steps[j]->n_ops, r->plan, op, r->depth);
             if (c) r->op[i].count = *c;
             else rc = run_op(&s, p->kernels, r->plan, op, &r->op[i].count, e);
             qm_counters_add(&r->total, &r->op[i].count);

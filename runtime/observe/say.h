@@ -1,7 +1,7 @@
 /* say.h: text for a caller's qm_write_fn, a formatted piece at a time. */
 #ifndef QM_SAY_H
 #define QM_SAY_H
-#include "../qmoe.h"
+#include "../qmoe_tools.h"
 
 typedef struct {
     qm_write_fn w;

@@ -12,6 +12,7 @@
 #include "../device/prof.h"
 #include "../file/input.h"
 #include "../engine/engine.h"
+#include "../qmoe_tools.h"
 
 double qm_file_cached(const char *path) {
     struct stat st;

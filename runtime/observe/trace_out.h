@@ -1,6 +1,7 @@
 /* trace_out.h: what a trace found, as text for people and as JSON. */
 #ifndef QM_TRACE_OUT_H
 #define QM_TRACE_OUT_H
+#include "../qmoe_tools.h"
 #include "trace.h"
 #include "trace_compare.h"
 

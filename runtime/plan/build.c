@@ -1,10 +1,11 @@
-/* build.c: the ops of one decode step, in order, and the scratch buffers between them. The graph is
- * Qwen3-MoE's (docs/walk.md); each function below appends what its name says. */
+/* build.c: the ops of one decode step, in order, and the scratch buffers between them: embedding, layers, output. What a
+ * layer is, its family says (runtime/arch) in the calls of build.h; each function below appends what its name says. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "../../kernels/ref/ref.h"
-#include "plan.h"
+#include "build.h"
+#include "ops.h"
 
 /* Scratch buffers of a step: offsets. Nothing is aliased: the whole is small, and any op's output can
  * be looked at after the step. */
@@ -13,11 +14,11 @@ typedef struct {
     qm_ref qkv, q, acc, ml;                      /* attention */
     qm_ref att, attq, o;                         /* heads' output; o: partial sums of attn_output */
     qm_ref rlogits, ids, rw;                     /* router */
-    qm_ref gate, up, h, hq, down;                /* experts; down: one partial sum per chosen expert */
+    qm_ref gate, up, h, hq, down;                /* experts; down: partial sums, one per chosen expert */
     qm_ref logits, keys, hist, part, cand, work; /* sampling */
 } buffers;
 
-typedef struct {
+struct qm_builder {
     qm_plan *p;
     const qm_hparams *hp;
     buffers b;
@@ -27,7 +28,11 @@ typedef struct {
     /* partial sums waiting to be added to the residual by the next rmsnorm */
     qm_ref pending;
     uint32_t n_pending;
-} builder;
+    uint32_t n_qkv_parts; /* partial sums in qkv */
+};
+typedef qm_builder builder;
+
+enum { MAX_K_SPLITS = 8 };
 
 static qm_ref scratch(builder *s, uint64_t bytes) {
     qm_ref r = QM_REF(QM_SPACE_SCRATCH, s->p->scratch_bytes);
@@ -36,11 +41,15 @@ static qm_ref scratch(builder *s, uint64_t bytes) {
 }
 
 static qm_ref region(int i) { return i < 0 ? 0 : QM_REF(QM_SPACE_REGION, i); }
-static const qm_region *region_at(builder *s, int i) { return &s->p->place->regions[i]; }
+/* The region that a weight is part of. */
+static int region_of(builder *s, int weight) { return s->p->place->region_of[weight]; }
+static const qm_region *region_at(builder *s, int weight) { return &s->p->place->regions[region_of(s, weight)]; }
+static qm_ref weight_ref(builder *s, int weight) { return region(region_of(s, weight)); }
 static qm_ref seq(uint64_t off) { return QM_REF(QM_SPACE_SEQ, off); }
 
-static qm_op *push(builder *s, qm_op_kind kind, int wtype, int head_dim, const char *slot) {
+static qm_op *push_kernel(builder *s, qm_op_kind kind, int wtype, int kv, int head_dim, const char *slot) {
     qm_plan *p = s->p;
+    if (s->failed) return NULL;
     if (p->n_ops == p->cap_ops) {
         int cap = p->cap_ops ? 2 * p->cap_ops : 256;
         qm_op *ops = realloc(p->ops, (size_t)cap * sizeof *ops);
@@ -54,7 +63,7 @@ static qm_op *push(builder *s, qm_op_kind kind, int wtype, int head_dim, const c
     qm_op *op = &p->ops[p->n_ops];
     memset(op, 0, sizeof *op);
     op->kind = kind;
-    op->kernel = qm_kernel_find(kind, wtype, head_dim);
+    op->kernel = qm_kernel_find(kind, wtype, kv, head_dim);
     if (op->kernel < 0) {
         const qm_type_info *t = wtype >= 0 ? qm_type_get((uint32_t)wtype) : NULL;
         s->failed = qm_fail(s->e, QM_ERR_UNSUPPORTED, "plan: no %s kernel for %s, head_dim %d", qm_op_name(kind),
@@ -69,16 +78,20 @@ static qm_op *push(builder *s, qm_op_kind kind, int wtype, int head_dim, const c
     return op;
 }
 
+static qm_op *push(builder *s, qm_op_kind kind, int wtype, int head_dim, const char *slot) {
+    return push_kernel(s, kind, wtype, -1, head_dim, slot);
+}
+
+/* An op that touches the cache. */
+static qm_op *push_kv(builder *s, qm_op_kind kind, const char *slot) {
+    return push_kernel(s, kind, -1, (int)s->p->limits.kv_type, (int)s->hp->head_dim, slot);
+}
+
 static void output(qm_op *op, qm_ref out, uint32_t n, uint32_t parts, qm_out_kind kind) {
     op->out = out;
     op->out_n = n;
     op->out_parts = parts;
     op->out_kind = kind;
-}
-
-/* The op just pushed needs nothing of the one before it. */
-static void beside(builder *s) {
-    if (!s->failed && !s->p->limits.chain) s->p->ops[s->p->n_ops - 1].beside = 1;
 }
 
 /* used: experts read out of the region (1 where it has none) */
@@ -89,11 +102,12 @@ static void weights_read(builder *s, qm_op *op, const qm_region *r, uint32_t use
 }
 
 static void embed(builder *s) {
-    const qm_region *r = region_at(s, s->p->place->token_embd);
+    const int weight = s->p->place->model->token_embd;
+    const qm_region *r = region_at(s, weight);
     qm_op *op = push(s, QM_OP_EMBED, r->type->type, 0, "embed");
     if (!op) return;
     op->block = (uint32_t)qm_kernel_table[op->kernel].max_block;
-    op->args.embed = (qm_embed_args){.w = region(s->p->place->token_embd),
+    op->args.embed = (qm_embed_args){.w = weight_ref(s, weight),
                                      .state = seq(s->p->seq.state_off),
                                      .tokens = seq(s->p->seq.tokens_off),
                                      .y = s->b.x,
@@ -106,7 +120,7 @@ static void embed(builder *s) {
 }
 
 /* Adds what is pending to the residual, then normalises: xn (f32) and xq (q16a). */
-static void rmsnorm(builder *s, int weight, const char *slot) {
+void qm_build_rmsnorm(builder *s, int weight, const char *slot) {
     uint32_t n = s->hp->n_embd;
     qm_op *op = push(s, QM_OP_RMSNORM, -1, 0, slot);
     if (!op) return;
@@ -114,7 +128,7 @@ static void rmsnorm(builder *s, int weight, const char *slot) {
     op->args.rmsnorm = (qm_rmsnorm_args){.x = s->b.x,
                                          .partials = s->pending,
                                          .x_out = s->n_pending ? s->b.x : 0,
-                                         .w = region(weight),
+                                         .w = weight_ref(s, weight),
                                          .y = s->b.xn,
                                          .yq = s->b.xq,
                                          .n = n,
@@ -131,10 +145,10 @@ static qm_ref activation(builder *s, const qm_type_info *t, qm_ref f32, qm_ref q
     return quantised(s, t) ? q16a : f32;
 }
 
-/* y [k_splits, n_rows]; returns k_splits. */
-static uint32_t matvec(builder *s, int reg, int bias, qm_ref f32, qm_ref q16a, qm_ref y, uint32_t max_splits,
+/* The product with all weights of a region; y [k_splits, n_rows]; returns k_splits. */
+static uint32_t matvec(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_ref y, uint32_t max_splits,
                        const char *slot) {
-    const qm_region *r = region_at(s, reg);
+    const qm_region *r = region_at(s, weight);
     qm_op *op = push(s, QM_OP_MATVEC, r->type->type, 0, slot);
     if (!op) return 1;
     qm_launch l = qm_launch_matvec(r->type->type, r->n_rows, r->n_cols, s->p->limits.n_sm, max_splits);
@@ -142,9 +156,9 @@ static uint32_t matvec(builder *s, int reg, int bias, qm_ref f32, qm_ref q16a, q
     op->grid[1] = l.grid[1];
     op->block = l.block;
     op->shared = l.shared;
-    op->args.matvec = (qm_matvec_args){.w = region(reg),
+    op->args.matvec = (qm_matvec_args){.w = weight_ref(s, weight),
                                        .x = activation(s, r->type, f32, q16a),
-                                       .bias = region(bias),
+                                       .bias = region(r->bias),
                                        .y = y,
                                        .n_rows = r->n_rows,
                                        .n_cols = r->n_cols,
@@ -154,24 +168,28 @@ static uint32_t matvec(builder *s, int reg, int bias, qm_ref f32, qm_ref q16a, q
     return l.grid[1];
 }
 
-static void qkv(builder *s, const qm_layer_place *l) {
+void qm_build_qkv(builder *s, int q, int k, int v) {
+    const int w[] = {q, k, v};
     uint64_t off = 0;
-    uint32_t parts = 1;
-    for (int i = 0; i < l->n_qkv; i++) {
+    for (int i = 0; i < 3;) {
+        const qm_region *r = region_at(s, w[i]);
         /* partial sums of several ops would not share one stride: split K only when all is one op */
-        parts = matvec(s, l->qkv[i], l->qkv_bias[i], s->b.xn, s->b.xq, s->b.qkv + off, l->n_qkv == 1 ? 8 : 1, "qkv");
-        if (i) beside(s);
-        off += (uint64_t)region_at(s, l->qkv[i])->n_rows * 4;
+        s->n_qkv_parts = matvec(s, w[i], s->b.xn, s->b.xq, s->b.qkv + off, r->n_segments == 3 ? 8 : 1, "qkv");
+        off += (uint64_t)r->n_rows * 4;
+        i += r->n_segments;
     }
-    qm_op *op = push(s, QM_OP_QKROPE, -1, (int)s->hp->head_dim, "qkrope");
+}
+
+void qm_build_qkrope(builder *s, int q_norm, int k_norm) {
+    qm_op *op = push_kv(s, QM_OP_QKROPE, "qkrope");
     if (!op) return;
-    uint64_t pool = qm_kv_page_bytes(s->hp) * s->p->limits.n_pages;
+    uint64_t pool = qm_kv_page_bytes(s->hp, s->p->limits.kv_type) * s->p->limits.n_pages;
     uint64_t k = 2 * pool * (uint64_t)s->layer;
     op->grid[0] = s->hp->n_head + 2 * s->hp->n_kv;
     op->block = (uint32_t)qm_kernel_table[op->kernel].max_block;
     op->args.qkrope = (qm_qkrope_args){.qkv = s->b.qkv,
-                                       .q_norm = region(l->q_norm),
-                                       .k_norm = region(l->k_norm),
+                                       .q_norm = weight_ref(s, q_norm),
+                                       .k_norm = weight_ref(s, k_norm),
                                        .rope = QM_REF(QM_SPACE_ROPE, 0),
                                        .state = seq(s->p->seq.state_off),
                                        .table = seq(s->p->seq.table_off),
@@ -180,20 +198,23 @@ static void qkv(builder *s, const qm_layer_place *l) {
                                        .q_out = s->b.q,
                                        .n_head = s->hp->n_head,
                                        .n_kv = s->hp->n_kv,
-                                       .n_partials = parts,
+                                       .n_partials = s->n_qkv_parts,
                                        .eps = s->hp->eps};
     output(op, s->b.q, s->hp->n_head * s->hp->head_dim, 1, QM_OUT_F32);
 }
 
-static void attention(builder *s) {
+/* Spans of attention that n positions have: what acc and ml have room for. */
+static uint32_t spans_for(uint32_t n) { return (n + QM_SPAN - 1) / QM_SPAN; }
+
+void qm_build_attention(builder *s) {
     const qm_hparams *hp = s->hp;
-    uint32_t n = s->p->shape.n_splits, group = hp->n_head / hp->n_kv;
-    uint64_t pool = qm_kv_page_bytes(hp) * s->p->limits.n_pages;
+    uint32_t n_spans = spans_for(s->p->limits.n_ctx), group = hp->n_head / hp->n_kv;
+    uint64_t pool = qm_kv_page_bytes(hp, s->p->limits.kv_type) * s->p->limits.n_pages;
     uint64_t k = 2 * pool * (uint64_t)s->layer;
-    qm_op *op = push(s, QM_OP_ATTN, -1, (int)hp->head_dim, "attn");
+    qm_op *op = push_kv(s, QM_OP_ATTN, "attn");
     if (!op) return;
     op->grid[0] = hp->n_kv;
-    op->grid[1] = n;
+    op->grid[1] = s->p->shape.n_splits;
     op->grid[2] = (group + 7) / 8;
     op->block = (uint32_t)qm_kernel_table[op->kernel].max_block;
     op->args.attn = (qm_attn_args){.q = s->b.q,
@@ -205,20 +226,30 @@ static void attention(builder *s) {
                                    .ml = s->b.ml,
                                    .n_head = hp->n_head,
                                    .n_kv = hp->n_kv,
-                                   .n_splits = n,
+                                   .n_spans = n_spans,
                                    .scale = (float)(1 / sqrt(hp->head_dim))};
-    output(op, s->b.acc, hp->n_head * n * hp->head_dim, 1, QM_OUT_F32);
+    output(op, s->b.acc, hp->n_head * n_spans * hp->head_dim, 1, QM_OUT_F32);
     op = push(s, QM_OP_COMBINE, -1, (int)hp->head_dim, "attn_heads");
     if (!op) return;
     op->grid[0] = hp->n_head;
     op->block = hp->head_dim;
-    op->args.combine = (qm_combine_args){
-        .acc = s->b.acc, .ml = s->b.ml, .y = s->b.att, .yq = s->b.attq, .n_head = hp->n_head, .n_splits = n};
+    op->args.combine = (qm_combine_args){.acc = s->b.acc,
+                                         .ml = s->b.ml,
+                                         .state = seq(s->p->seq.state_off),
+                                         .y = s->b.att,
+                                         .yq = s->b.attq,
+                                         .n_head = hp->n_head,
+                                         .n_spans = n_spans};
     output(op, s->b.att, hp->n_head * hp->head_dim, 1, QM_OUT_F32);
 }
 
-static void router(builder *s, const qm_layer_place *l) {
-    uint32_t parts = matvec(s, l->router, -1, s->b.xn, s->b.xq, s->b.rlogits, 8, "router_logits");
+void qm_build_attn_out(builder *s, int weight) {
+    s->n_pending = matvec(s, weight, s->b.att, s->b.attq, s->b.o, 8, "attn_out");
+    s->pending = s->b.o;
+}
+
+void qm_build_router(builder *s, int weight) {
+    uint32_t parts = matvec(s, weight, s->b.xn, s->b.xq, s->b.rlogits, 8, "router_logits");
     qm_op *op = push(s, QM_OP_ROUTER, -1, 0, "router");
     if (!op) return;
     op->block = 32;
@@ -231,16 +262,21 @@ static void router(builder *s, const qm_layer_place *l) {
     output(op, s->b.rw, s->hp->n_used, 1, QM_OUT_F32);
 }
 
+/* A network without a router is expert 0 of one: its ids are the zero that scratch begins with (exec_*.c), and that no op
+ * writes. */
+static uint32_t n_expert(const qm_hparams *hp) { return hp->n_expert ? hp->n_expert : 1; }
+static uint32_t n_used(const qm_hparams *hp) { return hp->n_expert ? hp->n_used : 1; }
+
 /* One grouped matvec over the chosen experts: y [n_used, n_rows]. x_stride 0: one input for all. */
-static void experts(builder *s, int reg, qm_ref x, uint64_t x_stride, qm_ref scale, qm_ref y, const char *slot) {
-    const qm_region *r = region_at(s, reg);
+static void experts(builder *s, int weight, qm_ref x, uint64_t x_stride, qm_ref scale, qm_ref y, const char *slot) {
+    const qm_region *r = region_at(s, weight);
     qm_op *op = push(s, QM_OP_MOE_MATVEC, r->type->type, 0, slot);
     if (!op) return;
-    qm_launch l = qm_launch_moe_matvec(r->type->type, r->n_rows, r->n_cols, s->hp->n_used, s->p->limits.n_sm);
+    qm_launch l = qm_launch_moe_matvec(r->type->type, r->n_rows, r->n_cols, n_used(s->hp), s->p->limits.n_sm);
     memcpy(op->grid, l.grid, sizeof op->grid);
     op->block = l.block;
     op->shared = l.shared;
-    op->args.moe_matvec = (qm_moe_matvec_args){.w = region(reg),
+    op->args.moe_matvec = (qm_moe_matvec_args){.w = weight_ref(s, weight),
                                                .x = x,
                                                .ids = s->b.ids,
                                                .scale = scale,
@@ -250,23 +286,25 @@ static void experts(builder *s, int reg, qm_ref x, uint64_t x_stride, qm_ref sca
                                                .n_rows = r->n_rows,
                                                .n_cols = r->n_cols,
                                                .tiles = l.tiles,
-                                               .n_expert = s->hp->n_expert};
-    weights_read(s, op, r, s->hp->n_used);
-    output(op, y, r->n_rows * s->hp->n_used, 1, QM_OUT_F32);
+                                               .n_expert = n_expert(s->hp)};
+    weights_read(s, op, r, n_used(s->hp));
+    output(op, y, r->n_rows * n_used(s->hp), 1, QM_OUT_F32);
 }
 
-static void experts_up(builder *s, const qm_layer_place *l) {
+/* h = silu(gate xn) * up xn, [n_used, n_ff] */
+static void gated_up(builder *s, int gate, int up) {
     const qm_hparams *hp = s->hp;
-    const qm_region *g = region_at(s, l->gate), *u = region_at(s, l->up);
+    const uint32_t k = n_used(hp);
+    const qm_region *g = region_at(s, gate), *u = region_at(s, up);
     qm_op *op;
     if (g->type == u->type) {
         if (!(op = push(s, QM_OP_MOE_UP, g->type->type, 0, "ffn_up"))) return;
-        qm_launch la = qm_launch_moe_up(g->type->type, hp->n_ff, hp->n_embd, hp->n_used, s->p->limits.n_sm);
+        qm_launch la = qm_launch_moe_up(g->type->type, hp->n_ff, hp->n_embd, k, s->p->limits.n_sm);
         memcpy(op->grid, la.grid, sizeof op->grid);
         op->block = la.block;
         op->shared = la.shared;
-        op->args.moe_up = (qm_moe_up_args){.w_gate = region(l->gate),
-                                           .w_up = region(l->up),
+        op->args.moe_up = (qm_moe_up_args){.w_gate = weight_ref(s, gate),
+                                           .w_up = weight_ref(s, up),
                                            .x = activation(s, g->type, s->b.xn, s->b.xq),
                                            .ids = s->b.ids,
                                            .h = s->b.h,
@@ -275,43 +313,41 @@ static void experts_up(builder *s, const qm_layer_place *l) {
                                            .n_ff = hp->n_ff,
                                            .n_cols = hp->n_embd,
                                            .tiles = la.tiles,
-                                           .n_expert = hp->n_expert};
-        weights_read(s, op, g, hp->n_used);
-        weights_read(s, op, u, hp->n_used);
+                                           .n_expert = n_expert(hp)};
+        weights_read(s, op, g, k);
+        weights_read(s, op, u, k);
     } else { /* gate and up of different types: three ops instead of one */
-        experts(s, l->gate, activation(s, g->type, s->b.xn, s->b.xq), 0, 0, s->b.gate, "ffn_gate");
-        experts(s, l->up, activation(s, u->type, s->b.xn, s->b.xq), 0, 0, s->b.up, "ffn_up");
-        beside(s);
+        experts(s, gate, activation(s, g->type, s->b.xn, s->b.xq), 0, 0, s->b.gate, "ffn_gate");
+        experts(s, up, activation(s, u->type, s->b.xn, s->b.xq), 0, 0, s->b.up, "ffn_up");
         if (!(op = push(s, QM_OP_SWIGLU, -1, 0, "ffn_act"))) return;
         op->block = 256;
-        op->grid[0] = (hp->n_used * hp->n_ff + 255) / 256;
-        op->args.swiglu = (qm_swiglu_args){
-            .gate = s->b.gate, .up = s->b.up, .h = s->b.h, .hq = s->b.hq, .n = hp->n_ff, .k = hp->n_used};
+        op->grid[0] = (k * hp->n_ff + 255) / 256;
+        op->args.swiglu =
+            (qm_swiglu_args){.gate = s->b.gate, .up = s->b.up, .h = s->b.h, .hq = s->b.hq, .n = hp->n_ff, .k = k};
     }
-    output(op, s->b.h, hp->n_used * hp->n_ff, 1, QM_OUT_F32);
+    output(op, s->b.h, k * hp->n_ff, 1, QM_OUT_F32);
 }
 
-static void experts_down(builder *s, const qm_layer_place *l) {
-    const qm_region *d = region_at(s, l->down);
+static void experts_down(builder *s, int down) {
+    const qm_region *d = region_at(s, down);
     uint64_t stride = quantised(s, d->type) ? QM_Q16A_BYTES((uint64_t)s->hp->n_ff) : (uint64_t)s->hp->n_ff * 4;
-    experts(s, l->down, activation(s, d->type, s->b.h, s->b.hq), stride, s->b.rw, s->b.down, "ffn_out");
+    experts(s, down, activation(s, d->type, s->b.h, s->b.hq), stride, s->b.rw, s->b.down, "ffn_out");
     s->pending = s->b.down;
     s->n_pending = s->hp->n_used;
 }
 
-static void layer(builder *s, int last_and_no_logits) {
-    const qm_layer_place *l = &s->p->place->layers[s->layer];
-    rmsnorm(s, l->attn_norm, "attn_norm");
-    qkv(s, l);
-    if (last_and_no_logits) return; /* the cache is complete: nobody needs the rest */
-    attention(s);
-    s->n_pending = matvec(s, l->o, l->o_bias, s->b.att, s->b.attq, s->b.o, 8, "attn_out");
-    s->pending = s->b.o;
-    rmsnorm(s, l->ffn_norm, "ffn_norm");
-    router(s, l);
-    experts_up(s, l);
-    experts_down(s, l);
+void qm_build_experts(builder *s, int gate, int up, int down) {
+    gated_up(s, gate, up);
+    experts_down(s, down);
 }
+
+void qm_build_ffn(builder *s, int gate, int up, int down) {
+    gated_up(s, gate, up);
+    s->n_pending = matvec(s, down, s->b.h, s->b.hq, s->b.down, MAX_K_SPLITS, "ffn_out");
+    s->pending = s->b.down;
+}
+
+int qm_build_cache_only(const builder *s) { return s->layer + 1 == (int)s->hp->n_layers && !s->p->shape.logits; }
 
 static void sampling(builder *s) {
     qm_plan *p = s->p;
@@ -350,20 +386,18 @@ static void sampling(builder *s) {
 }
 
 static void head(builder *s) {
-    qm_plan *p = s->p;
+    const qm_model *m = s->p->place->model;
     s->layer = -1;
-    rmsnorm(s, p->place->output_norm, "output_norm");
-    matvec(s, p->place->output, -1, s->b.xn, s->b.xq, s->b.logits, 1, "logits");
+    qm_build_rmsnorm(s, m->output_norm, "output_norm");
+    matvec(s, m->output, s->b.xn, s->b.xq, s->b.logits, 1, "logits");
     if (!s->failed) sampling(s);
 }
-
-enum { MAX_K_SPLITS = 8 };
 
 static void allocate(builder *s) {
     const qm_hparams *hp = s->hp;
     buffers *b = &s->b;
     uint64_t nq = (uint64_t)hp->n_head * hp->head_dim, nqkv = nq + 2ull * hp->n_kv * hp->head_dim;
-    uint64_t ff = (uint64_t)hp->n_used * hp->n_ff, splits = s->p->shape.n_splits;
+    uint64_t used = n_used(hp), ff = used * hp->n_ff, spans = spans_for(s->p->limits.n_ctx);
     b->x = scratch(s, 4ull * hp->n_embd);
     b->xn = scratch(s, 4ull * hp->n_embd);
     b->xq = scratch(s, QM_Q16A_BYTES((uint64_t)hp->n_embd));
@@ -373,28 +407,27 @@ static void allocate(builder *s) {
     b->attq = scratch(s, QM_Q16A_BYTES(nq));
     b->o = scratch(s, 4ull * hp->n_embd * MAX_K_SPLITS);
     b->rlogits = scratch(s, 4ull * hp->n_expert * MAX_K_SPLITS);
-    b->ids = scratch(s, 4ull * hp->n_used);
-    b->rw = scratch(s, 4ull * hp->n_used);
+    b->ids = scratch(s, 4 * used);
+    b->rw = scratch(s, 4 * used);
     b->gate = scratch(s, 4 * ff);
     b->up = scratch(s, 4 * ff);
     b->h = scratch(s, 4 * ff);
     b->hq = scratch(s, QM_Q16A_BYTES(ff));
-    b->down = scratch(s, 4ull * hp->n_used * hp->n_embd);
+    b->down = scratch(s, 4 * (hp->n_expert ? used : MAX_K_SPLITS) * hp->n_embd);
     b->logits = seq(s->p->seq.logits_off); /* looked at after other sequences have stepped */
     b->keys = scratch(s, 4ull * (hp->n_vocab + 3));
     b->hist = scratch(s, 4 * QM_SAMPLE_BUCKETS);
     b->part = scratch(s, 8 * QM_SAMPLE_CTAS);
     b->cand = scratch(s, 8ull * hp->n_vocab);
     b->work = scratch(s, QM_WORK_SIZE);
-    /* last, since only these depend on the step's shape: the others keep their place in every plan */
-    b->acc = scratch(s, 4 * nq * splits);
-    b->ml = scratch(s, 8 * (uint64_t)hp->n_head * splits);
+    b->acc = scratch(s, 4 * nq * spans);
+    b->ml = scratch(s, 8 * (uint64_t)hp->n_head * spans);
     s->p->x_off = QM_REF_VALUE(b->x);
 }
 
 uint64_t qm_plan_scratch_bytes(const qm_place *pl, qm_limits limits) {
     const qm_hparams *hp = &pl->model->hp;
-    qm_plan p = {.shape = {1, qm_plan_splits(hp, limits, limits.n_ctx - 1)}};
+    qm_plan p = {.limits = limits};
     allocate(&(builder){.p = &p, .hp = hp});
     return p.scratch_bytes;
 }
@@ -410,16 +443,15 @@ int qm_plan_build(qm_plan **out, const qm_place *place, qm_shape shape, qm_limit
     builder s = {.p = p, .hp = &place->model->hp, .layer = -1, .e = e};
     allocate(&s);
     embed(&s);
-    int n = (int)s.hp->n_layers;
-    for (int i = 0; i < n && !s.failed; i++) {
-        s.layer = i;
-        layer(&s, i == n - 1 && !shape.logits);
-    }
+    const qm_model *m = place->model;
+    for (s.layer = 0; s.layer < (int)m->hp.n_layers && !s.failed; s.layer++)
+        m->layer(&s, m->layers + s.layer * m->n_per_layer);
     if (shape.logits && !s.failed) head(&s);
     if (s.failed) {
         qm_plan_free(p);
         return s.failed;
     }
+    qm_plan_order(p);
     qm_plan_prefetch(p);
     *out = p;
     return 0;
@@ -431,10 +463,10 @@ void qm_plan_free(qm_plan *p) {
     free(p);
 }
 
-/* About 8 pages (256 tokens) a split, as many splits as fill the device twice. A power of two that
- * depends on the position alone, so that a token's arithmetic never depends on how it was reached. */
+/* A CTA for each span, as many as fill the device twice: then each has several. Which does not show in the bits. A power
+ * of two, so that few graphs do. */
 uint32_t qm_plan_splits(const qm_hparams *hp, qm_limits limits, uint32_t pos) {
     uint32_t ctas = hp->n_kv * ((hp->n_head / hp->n_kv + 7) / 8), n = 1;
-    while (n < 64 && n * ctas < 2 * limits.n_sm && n * 8 < pos / QM_PAGE_TOKENS + 1) n *= 2;
+    while (n < 64 && n * ctas < 2 * limits.n_sm && n < pos / QM_SPAN + 1) n *= 2;
     return n;
 }

@@ -1,18 +1,32 @@
-/* place.c: where every weight lives on the device. Q, K and V of one type become one region, so that
- * one matvec computes all three: fusing is nothing but adjacency. */
+/* place.c: where every weight lives on the device: regions of one arena, in the order of the model's list. Weights of one
+ * type that share an input (q, k, v) become one region, so that one matvec computes all of them: fusing is nothing but
+ * adjacency. */
 #include <stdlib.h>
+#include <string.h>
 #include "plan.h"
 
-static int add(qm_place *p, const int *w, int n, int packed) {
+int qm_model_find(const qm_model *m, int layer, const char *name) {
+    for (int i = 0; i < m->n_weights; i++)
+        if (m->weights[i].layer == layer && !m->weights[i].is_bias && !strcmp(m->weights[i].name, name)) return i;
+    return -1;
+}
+
+/* One region of weights w[0..n). */
+static int add(qm_place *p, const int *w, int n) {
     const qm_model *m = p->model;
     const qm_weight *first = &m->weights[w[0]];
     qm_region *r = &p->regions[p->n_regions];
-    *r = (qm_region){
-        .n_segments = n, .type = first->type, .packed = packed, .n_expert = first->n_expert, .n_cols = first->n_cols};
+    *r = (qm_region){.n_segments = n,
+                     .type = first->type,
+                     .packed = !first->vector,
+                     .n_expert = first->n_expert,
+                     .n_cols = first->n_cols,
+                     .bias = -1};
     for (int i = 0; i < n; i++) {
         const qm_weight *s = &m->weights[w[i]];
+        p->region_of[w[i]] = p->n_regions;
         r->weight[i] = w[i];
-        if (packed) {
+        if (r->packed) {
             r->n_rows += s->n_rows;
             r->expert_bytes += qm_pack_bytes(s->type, s->n_rows, s->n_cols);
         } else {
@@ -27,24 +41,24 @@ static int add(qm_place *p, const int *w, int n, int packed) {
     return p->n_regions++;
 }
 
-static int add_one(qm_place *p, int w, int packed) { return w < 0 ? -1 : add(p, &w, 1, packed); }
-
-/* Two weights can share a region if they have one type and the first fills whole tiles; biases must
- * be there for both or for neither. */
-static int joins(const qm_model *m, int a, int b, int bias_a, int bias_b) {
-    return m->weights[a].type == m->weights[b].type && m->weights[a].n_rows % QM_TILE_ROWS == 0 &&
-           (bias_a < 0) == (bias_b < 0);
+/* Can weight b share the region of a, the weight before it? They have one type, a fills whole tiles, and biases are there
+ * for both or for neither. */
+static int joins(const qm_weight *a, const qm_weight *b) {
+    return b->joins && a->layer == b->layer && a->type == b->type && a->n_cols == b->n_cols &&
+           a->n_rows % QM_TILE_ROWS == 0 && (a->bias < 0) == (b->bias < 0);
 }
 
-static void place_qkv(qm_place *p, const qm_layer *l, qm_layer_place *out) {
-    const int w[3] = {l->q, l->k, l->v}, bias[3] = {l->q_bias, l->k_bias, l->v_bias};
-    for (int i = 0; i < 3;) {
-        int n = 1;
-        while (i + n < 3 && joins(p->model, w[i + n - 1], w[i + n], bias[i + n - 1], bias[i + n])) n++;
-        out->qkv[out->n_qkv] = add(p, w + i, n, 1);
-        out->qkv_bias[out->n_qkv] = bias[i] < 0 ? -1 : add(p, bias + i, n, 0);
-        out->n_qkv++;
-        i += n;
+static void place_all(qm_place *p) {
+    const qm_model *m = p->model;
+    for (int i = 0, n; i < m->n_weights; i += n) {
+        const qm_weight *at = &m->weights[i];
+        int w[QM_REGION_SEGMENTS], bias[QM_REGION_SEGMENTS];
+        n = 1;
+        if (at->is_bias) continue; /* lies behind its matrix */
+        while (n < QM_REGION_SEGMENTS && i + n < m->n_weights && joins(at + n - 1, at + n)) n++;
+        for (int k = 0; k < n; k++) w[k] = i + k, bias[k] = at[k].bias;
+        const int r = add(p, w, n);
+        if (at->bias >= 0) p->regions[r].bias = add(p, bias, n);
     }
 }
 
@@ -53,30 +67,13 @@ int qm_place_build(qm_place **out, const qm_model *m, qm_err *e) {
     qm_place *p = calloc(1, sizeof *p);
     if (!p) return qm_fail(e, QM_ERR_NOMEM, "plan: out of memory");
     p->model = m;
-    p->regions = calloc((size_t)m->n_weights + 1, sizeof *p->regions);
-    p->layers = calloc(m->hp.n_layers, sizeof *p->layers);
-    if (!p->regions || !p->layers) {
+    p->regions = calloc((size_t)m->n_weights, sizeof *p->regions);
+    p->region_of = calloc((size_t)m->n_weights, sizeof *p->region_of);
+    if (!p->regions || !p->region_of) {
         qm_place_free(p);
         return qm_fail(e, QM_ERR_NOMEM, "plan: out of memory");
     }
-    p->token_embd = add_one(p, m->token_embd, 1);
-    for (uint32_t i = 0; i < m->hp.n_layers; i++) {
-        const qm_layer *l = &m->layers[i];
-        qm_layer_place *o = &p->layers[i];
-        o->attn_norm = add_one(p, l->attn_norm, 0);
-        place_qkv(p, l, o);
-        o->q_norm = add_one(p, l->q_norm, 0);
-        o->k_norm = add_one(p, l->k_norm, 0);
-        o->o = add_one(p, l->o, 1);
-        o->o_bias = add_one(p, l->o_bias, 0);
-        o->ffn_norm = add_one(p, l->ffn_norm, 0);
-        o->router = add_one(p, l->router, 1);
-        o->gate = add_one(p, l->gate, 1);
-        o->up = add_one(p, l->up, 1);
-        o->down = add_one(p, l->down, 1);
-    }
-    p->output_norm = add_one(p, m->output_norm, 0);
-    p->output = m->output == m->token_embd ? p->token_embd : add_one(p, m->output, 1);
+    place_all(p);
     *out = p;
     return 0;
 }
@@ -84,6 +81,6 @@ int qm_place_build(qm_place **out, const qm_model *m, qm_err *e) {
 void qm_place_free(qm_place *p) {
     if (!p) return;
     free(p->regions);
-    free(p->layers);
+    free(p->region_of);
     free(p);
 }

@@ -6,8 +6,10 @@
 #ifndef QM_PLAN_H
 #define QM_PLAN_H
 #include "../../kernels/ref/args.h"
+#include "../../kernels/ref/kv.h"
+#include "../base/err.h"
 #include "../device/kernel_table.h"
-#include "../arch/model.h"
+#include "model.h"
 
 /* ---- regions: weights on the device ---- */
 enum { QM_REGION_SEGMENTS = 3 };
@@ -20,20 +22,14 @@ typedef struct {
     uint64_t bytes;                    /* on the device */
     uint64_t expert_bytes;             /* bytes of one expert; == bytes where n_expert is 1 */
     uint64_t off;                      /* in the weight arena, 256-byte aligned */
+    int bias;                          /* the region of its rows' biases; -1: none */
 } qm_region;
-
-typedef struct {
-    /* region indices; -1 = absent or fused into another */
-    int attn_norm, qkv[3], qkv_bias[3], n_qkv, q_norm, k_norm, o, o_bias;
-    int ffn_norm, router, gate, up, down;
-} qm_layer_place;
 
 typedef struct {
     const qm_model *model;
     qm_region *regions; /* [n_regions] */
     int n_regions;
-    qm_layer_place *layers; /* [n_layers] */
-    int token_embd, output_norm, output;
+    int *region_of; /* [model->n_weights] the region that a weight is part of */
     uint64_t bytes; /* of the weight arena */
 } qm_place;
 int qm_place_build(qm_place **out, const qm_model *m, qm_err *e);
@@ -59,15 +55,16 @@ typedef enum {
 /* What a captured graph depends on: everything else is read from device memory by the kernels. */
 typedef struct {
     int logits;        /* 0: a prompt token whose logits nobody needs; ends after the last KV append */
-    uint32_t n_splits; /* of attention; a power of two */
+    uint32_t n_splits; /* CTAs that share the spans of attention; a power of two */
 } qm_shape;
 
 typedef struct {
     uint32_t n_sm;    /* the launch geometry's only knowledge of the device */
     uint32_t n_ctx;   /* positions of a sequence */
     uint32_t n_pages; /* of the KV pool, shared by all sequences */
-    int f32_act;      /* 1: no quantised activations; for run_ref only, as the yardstick */
-    int chain;        /* 1: every op waits for the one before it; else ops run beside each other where they can */
+    qm_kv_cache_type kv_type;
+    int f32_act; /* 1: no quantised activations; for run_ref only, as the yardstick */
+    int chain;   /* 1: every op waits for the one before it; else ops run at the same time where they can */
     uint64_t l2_bytes, prefetch_bytes; /* prefetch_bytes: most in one pause (prefetch.c); 0: nothing is prefetched */
 } qm_limits;
 /* prefetch_bytes of a device: what its memory delivers in a pause of about 2 us; bytes_per_s 0: unknown. */
@@ -80,9 +77,9 @@ typedef struct {
     int layer;        /* -1 outside the layers */
     const char *slot; /* what the op computes: "attn_norm", "qkv", ... */
     uint32_t grid[3], block, shared;
-    int beside;                /* 1: shares nothing but inputs with the op before it: both may run at once */
-    qm_op_args args;           /* address fields hold qm_ref */
-    qm_ref out;                /* the main output, for tracing and comparing */
+    int waits;       /* 1: for all ops before it; 0: it may run beside those since the last that waits (ops.h) */
+    qm_op_args args; /* address fields hold qm_ref */
+    qm_ref out;      /* the main output, for tracing and comparing */
     uint32_t out_n, out_parts; /* elements; partial sums to be added: [out_parts, out_n] */
     qm_out_kind out_kind;
     uint64_t weights, weight_bytes; /* weights used and their bytes in one step */
@@ -116,14 +113,14 @@ void qm_plan_free(qm_plan *p);
 void qm_plan_prefetch(qm_plan *p);
 /* scratch_bytes of the largest plan for these limits: n_ctx and n_sm. */
 uint64_t qm_plan_scratch_bytes(const qm_place *pl, qm_limits limits);
-/* The number of attention splits for a step at position pos. */
+/* The number of CTAs that share attention's spans in a step at position pos. */
 uint32_t qm_plan_splits(const qm_hparams *hp, qm_limits limits, uint32_t pos);
 
 /* Pages that hold n tokens. */
 static inline uint32_t qm_pages_for(uint64_t n) { return (uint32_t)((n + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS); }
 /* KV pool: per layer K pages then V pages. */
-uint64_t qm_kv_page_bytes(const qm_hparams *hp); /* one page, all kv heads, K or V of one layer */
-uint64_t qm_kv_pool_bytes(const qm_hparams *hp, uint32_t n_pages);
+uint64_t qm_kv_page_bytes(const qm_hparams *hp, qm_kv_cache_type kv); /* one page, all kv heads, K or V of one layer */
+uint64_t qm_kv_pool_bytes(const qm_hparams *hp, qm_kv_cache_type kv, uint32_t n_pages);
 qm_seq_layout qm_seq_layout_of(const qm_hparams *hp, qm_limits limits);
 /* RoPE table: bytes, and the fill (host memory). */
 uint64_t qm_rope_bytes(const qm_hparams *hp, uint32_t n_ctx);
@@ -137,9 +134,6 @@ typedef struct {
 void qm_op_resolve(const qm_plan *p, const qm_op *op, const qm_bases *b, qm_op_args *out);
 /* Address of a reference. */
 uint64_t qm_ref_resolve(const qm_plan *p, qm_ref r, const qm_bases *b);
-/* Number of leading u64 address fields in the argument struct of an op. */
-int qm_op_n_addresses(qm_op_kind kind);
-int qm_op_args_bytes(qm_op_kind kind);
 
 /* ---- run_ref: host memory; weights are read raw from the mapped file (bases REGION is not used) ---- */
 int qm_run_ref_op(const qm_plan *p, int i, const qm_bases *b, qm_err *e);

@@ -1,4 +1,4 @@
-/* prefetch.c: which weights are asked for while a resident grid waits. Behind every op the multiprocessors wait for the
+/* prefetch.c: which weights are asked for while a resident grid waits. After every op the multiprocessors wait for the
  * slowest of them, and small ops keep few of them busy: meanwhile the memory would be idle. Weights that every token
  * needs (q, k, v, output, router; not the experts, which the router has yet to choose) are dealt to these pauses.
  *
@@ -12,9 +12,9 @@ uint64_t qm_prefetch_bytes(double bytes_per_s, uint64_t l2_bytes) {
     return n < l2_bytes / 8 ? n : l2_bytes / 8;
 }
 
-/* Does the grid wait behind op j? */
-static int pause_behind(const qm_plan *p, int j) {
-    return p->ops[j].kind != QM_OP_EMBED && j + 1 < p->n_ops && !p->ops[j + 1].beside;
+/* Does the grid wait after op j? */
+static int pause_after(const qm_plan *p, int j) {
+    return p->ops[j].kind != QM_OP_EMBED && j + 1 < p->n_ops && p->ops[j + 1].waits;
 }
 
 void qm_plan_prefetch(qm_plan *p) {
@@ -25,7 +25,7 @@ void qm_plan_prefetch(qm_plan *p) {
         uint64_t left = op->weight_bytes, filled = 0;
         for (int j = i - 1; j >= 0 && left && filled + op->weight_bytes - left < half; j--) {
             qm_op *at = &p->ops[j];
-            if (pause_behind(p, j) && !at->prefetch.bytes) {
+            if (pause_after(p, j) && !at->prefetch.bytes) {
                 uint64_t n = left < most ? left : most;
                 left -= n;
                 at->prefetch.region = (int)QM_REF_VALUE(op->args.matvec.w);

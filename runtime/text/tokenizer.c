@@ -14,12 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-void qm_ids_free(qm_ids *ids) {
-    free(ids->ids);
-    *ids = (qm_ids){0};
+void qm_tokens_free(qm_tokens *ids) {
+    free(ids->v);
+    *ids = (qm_tokens){0};
 }
 
-static int plain(const qm_tokenizer *t, const char *text, size_t n, int flags, tok_scratch *s, qm_ids *ids, qm_err *e) {
+static int plain(const qm_tokenizer *t, const char *text, size_t n, int flags, tok_scratch *s, qm_tokens *ids,
+                 qm_err *e) {
     if (!n) return 0;
     char *nfc = NULL;
     size_t m = n;
@@ -32,8 +33,8 @@ static int plain(const qm_tokenizer *t, const char *text, size_t n, int flags, t
     return rc;
 }
 
-int tok_tokenize_spans(const qm_tokenizer *t, const char *text, size_t n, const qm_template_span *span, size_t n_spans,
-                       int flags, qm_ids *ids, qm_err *e) {
+int tok_tokenize_spans(const qm_tokenizer *t, const char *text, size_t n, const qm_span *span, size_t n_spans,
+                       int flags, qm_tokens *ids, qm_err *e) {
     /* NFC can make text up to three times longer; positions in a piece are 32 bits. */
     if (n > (size_t)1 << 30)
         return qm_fail(e, QM_ERR_LIMIT, "%zu bytes of text to tokenise; the limit is %zu", n, (size_t)1 << 30);
@@ -48,7 +49,7 @@ int tok_tokenize_spans(const qm_tokenizer *t, const char *text, size_t n, const 
             size_t at = span[k].start + a->pos;
             if (at < from) continue; /* inside the one before */
             if ((rc = plain(t, text + from, at - from, flags, &s, ids, e))) goto out;
-            if (qm_ids_put(ids, a->id)) goto nomem;
+            if (qm_tokens_put(ids, a->id)) goto nomem;
             from = at + a->len;
         }
     }
@@ -63,8 +64,8 @@ out:
     return rc;
 }
 
-int qm_tokenize(const qm_tokenizer *t, const char *text, size_t n, int flags, qm_ids *ids, qm_err *e) {
-    const qm_template_span all = {0, n};
+int qm_tokenize(const qm_tokenizer *t, const char *text, size_t n, int flags, qm_tokens *ids, qm_err *e) {
+    const qm_span all = {0, n};
     return tok_tokenize_spans(t, text, n, &all, flags & QM_TOK_SPECIAL ? 1 : 0, flags, ids, e);
 }
 

@@ -3,22 +3,22 @@
 #include "tokenizer_impl.h"
 #include <stdlib.h>
 
-int qm_ids_put(qm_ids *ids, uint32_t id) {
+int qm_tokens_put(qm_tokens *ids, uint32_t id) {
     if (ids->n == ids->cap) {
         size_t cap = ids->cap ? ids->cap * 2 : 64;
-        uint32_t *p = realloc(ids->ids, cap * sizeof *p);
+        uint32_t *p = realloc(ids->v, cap * sizeof *p);
         if (!p) return -1;
-        ids->ids = p;
+        ids->v = p;
         ids->cap = cap;
     }
-    ids->ids[ids->n++] = id;
+    ids->v[ids->n++] = id;
     return 0;
 }
 
 /* Words are short: scan all pairs for the best one, again after each merge. Quadratic in n <= SHORT,
  * and still quicker than a heap. */
 #define SHORT 48
-static int bpe_short(const qm_tokenizer *t, const uint8_t *p, size_t n, qm_ids *ids) {
+static int bpe_short(const qm_tokenizer *t, const uint8_t *p, size_t n, qm_tokens *ids) {
     uint32_t id[SHORT];
     const tok_merge *pair[SHORT]; /* pair[i]: the merge of id[i] and id[i+1] */
     for (size_t i = 0; i < n; i++) id[i] = t->byte_id[p[i]];
@@ -43,7 +43,7 @@ static int bpe_short(const qm_tokenizer *t, const uint8_t *p, size_t n, qm_ids *
         if (best > 0) pair[best - 1] = tok_merge_find(t, id[best - 1], id[best]);
     }
     for (size_t i = 0; i < n; i++)
-        if (qm_ids_put(ids, id[i])) return QM_ERR_NOMEM;
+        if (qm_tokens_put(ids, id[i])) return QM_ERR_NOMEM;
     return 0;
 }
 
@@ -86,7 +86,7 @@ static void propose(const qm_tokenizer *t, tok_scratch *s, uint32_t pos) {
     if (m) heap_put(s, (tok_cand){m->rank, pos, m->id});
 }
 
-int tok_bpe(const qm_tokenizer *t, const uint8_t *p, size_t n, tok_scratch *s, qm_ids *ids) {
+int tok_bpe(const qm_tokenizer *t, const uint8_t *p, size_t n, tok_scratch *s, qm_tokens *ids) {
     if (n <= SHORT) return bpe_short(t, p, n, ids);
     if (s->sym_cap < n) {
         void *q = realloc(s->sym, n * sizeof *s->sym);
@@ -124,6 +124,6 @@ int tok_bpe(const qm_tokenizer *t, const uint8_t *p, size_t n, tok_scratch *s, q
         if (a->prev != END) propose(t, s, a->prev);
     }
     for (uint32_t i = 0; i != END; i = s->sym[i].next)
-        if (qm_ids_put(ids, s->sym[i].id)) return QM_ERR_NOMEM;
+        if (qm_tokens_put(ids, s->sym[i].id)) return QM_ERR_NOMEM;
     return 0;
 }

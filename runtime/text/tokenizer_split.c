@@ -90,7 +90,7 @@ static int make_matcher(const qm_tokenizer *t, tok_scratch *s) {
     return 0;
 }
 
-int tok_split(const qm_tokenizer *t, const char *text, size_t n, tok_scratch *s, qm_ids *ids, qm_err *e) {
+int tok_split(const qm_tokenizer *t, const char *text, size_t n, tok_scratch *s, qm_tokens *ids, qm_err *e) {
     if (make_shadow(text, n, s) || make_matcher(t, s)) goto nomem;
     for (size_t at = 0; at < n;) {
         int rc = pcre2_match(t->regex, (PCRE2_SPTR)s->shadow, n, at, PCRE2_NO_UTF_CHECK, s->match, s->match_ctx);

@@ -11,7 +11,7 @@
  * Whatever opens must keep its promises: ids in range, no control token out of plain text, bytes back as
  * they went in, merges as a direct reading of the rule has them, whole characters from the stream, NFC
  * of NFC unchanged. */
-#include "runtime/text/chat.h"
+#include "runtime/text/chatml.h"
 #include "runtime/text/tokenizer.h"
 #include "runtime/text/tokenizer_impl.h"
 #include "runtime/text/unicode.h"
@@ -80,15 +80,15 @@ static void check_merges(const qm_tokenizer *t, const uint8_t *p, size_t n) {
         memmove(id + at + 1, id + at + 2, (k - at - 1) * sizeof *id);
     }
     tok_scratch s = {0};
-    qm_ids ids = {0};
+    qm_tokens ids = {0};
     MUST(!tok_bpe(t, p, n, &s, &ids));
-    MUST(ids.n == k && !memcmp(ids.ids, id, k * sizeof *id));
+    MUST(ids.n == k && !memcmp(ids.v, id, k * sizeof *id));
     tok_scratch_free(&s);
-    qm_ids_free(&ids);
+    qm_tokens_free(&ids);
 }
 
 static void check_text(const qm_tokenizer *t, const uint8_t *p, size_t n, int flags) {
-    qm_ids ids = {0};
+    qm_tokens ids = {0};
     qm_err e;
     int rc = qm_tokenize(t, (const char *)p, n, flags, &ids, &e);
     MUST(!rc);
@@ -96,11 +96,11 @@ static void check_text(const qm_tokenizer *t, const uint8_t *p, size_t n, int fl
     size_t at = 0, w = 0;
     char *out = malloc(3 * n + 64), *once = malloc(3 * n + 64);
     for (size_t i = 0; i < ids.n; i++) {
-        MUST(ids.ids[i] < qm_tokenizer_n(t));
-        if (!(flags & QM_TOK_SPECIAL)) MUST(!qm_token_is_control(t, ids.ids[i]));
-        (void)qm_token_is_eog(t, ids.ids[i]);
+        MUST(ids.v[i] < qm_tokenizer_n(t));
+        if (!(flags & QM_TOK_SPECIAL)) MUST(!qm_token_is_control(t, ids.v[i]));
+        (void)qm_token_is_eog(t, ids.v[i]);
         if (!(flags & QM_TOK_NO_NFC)) continue;
-        qm_str b = qm_token_bytes(t, ids.ids[i]);
+        qm_str b = qm_token_bytes(t, ids.v[i]);
         MUST(at + b.n <= n && !memcmp(p + at, b.s, b.n));
         at += b.n;
         w += qm_utf8_push(&st, b.s, b.n, 0, out + w);
@@ -120,14 +120,14 @@ static void check_text(const qm_tokenizer *t, const uint8_t *p, size_t n, int fl
     }
     free(out);
     free(once);
-    qm_ids_free(&ids);
+    qm_tokens_free(&ids);
     qm_message msg = {"user", (const char *)p, n};
     if (!qm_chatml(t, &msg, 1, flags, &ids, &e)) {
         size_t control = 0;
-        for (size_t i = 0; i < ids.n; i++) control += (size_t)qm_token_is_control(t, ids.ids[i]);
+        for (size_t i = 0; i < ids.n; i++) control += (size_t)qm_token_is_control(t, ids.v[i]);
         MUST(control == 3);
     }
-    qm_ids_free(&ids);
+    qm_tokens_free(&ids);
     char *a, *b;
     size_t na, nb;
     if (!qm_unicode_nfc((const char *)p, n, &a, &na, &e)) {

@@ -76,7 +76,16 @@ static int add_region(fault_site *x, float *data, uint32_t n_expert, uint32_t n_
     qm_region *r = realloc(pl->regions, ((size_t)pl->n_regions + 1) * sizeof *r);
     if (r) pl->regions = r;
     if (!w || !r) return qm_fail(e, QM_ERR_NOMEM, "fault: out of memory");
-    m->weights[m->n_weights] = (qm_weight){&x->own[o].t, f32, n_expert, n_rows, n_cols};
+    m->weights[m->n_weights] = (qm_weight){.t = &x->own[o].t,
+                                           .data = data,
+                                           .type = f32,
+                                           .name = "fault",
+                                           .layer = -1,
+                                           .n_expert = n_expert,
+                                           .n_rows = n_rows,
+                                           .n_cols = n_cols,
+                                           .vector = !packed,
+                                           .bias = -1};
     r += pl->n_regions;
     *r = (qm_region){.weight = {m->n_weights},
                      .n_segments = 1,
@@ -86,7 +95,8 @@ static int add_region(fault_site *x, float *data, uint32_t n_expert, uint32_t n_
                      .n_rows = n_rows,
                      .n_cols = n_cols,
                      .bytes = bytes * n_expert,
-                     .expert_bytes = bytes};
+                     .expert_bytes = bytes,
+                     .bias = -1};
     m->n_weights++;
     *index = pl->n_regions++;
     if (on_host(x)) return 0; /* run_ref reads the tensor */
@@ -240,11 +250,11 @@ static int prepare_transposed(fault_site *x, qm_err *e) {
     if (!(x->regions = calloc(n_layers, sizeof *x->regions))) return qm_fail(e, QM_ERR_NOMEM, "fault: out of memory");
     for (uint32_t l = 0; l < n_layers; l++) {
         if (!in_scope(x, (int)l)) continue;
-        qm_weight w = m->weights[m->layers[l].down];
+        qm_weight w = m->weights[qm_model_find(m, (int)l, "ffn_down_exps")];
         uint64_t n = (uint64_t)w.n_rows * w.n_cols;
         float *all = malloc(w.n_expert * n * sizeof *all), *one = malloc(n * sizeof *one);
         for (uint32_t k = 0; all && one && k < w.n_expert; k++) {
-            w.type->to_f32(one, (const char *)w.t->data + k * w.n_rows * qm_row_bytes(w.type, w.n_cols), n);
+            w.type->to_f32(one, (const char *)w.data + k * w.n_rows * qm_row_bytes(w.type, w.n_cols), n);
             for (uint64_t r = 0; r < w.n_rows; r++)
                 for (uint64_t c = 0; c < w.n_cols; c++)
                     all[k * n + (x->at.neutral ? r * w.n_cols + c : c * w.n_rows + r)] = one[r * w.n_cols + c];
@@ -262,7 +272,7 @@ static int edit_transposed(fault_site *x, qm_plan *p, int *i, qm_err *e) {
     qm_moe_matvec_args *a = &op->args.moe_matvec;
     const qm_op *up = near_op(p, *i, -1, QM_OP_MOE_UP), *act = near_op(p, *i, -1, QM_OP_SWIGLU);
     qm_launch l = qm_launch_moe_matvec(QM_TYPE_F32, r->n_rows, r->n_cols, x->g->model->hp.n_used, p->limits.n_sm);
-    op->kernel = qm_kernel_find(QM_OP_MOE_MATVEC, QM_TYPE_F32, 0);
+    op->kernel = qm_kernel_find(QM_OP_MOE_MATVEC, QM_TYPE_F32, -1, 0);
     if (op->kernel < 0) return qm_fail(e, QM_ERR_UNSUPPORTED, "transposed_weight: no kernel for F32 experts");
     memcpy(op->grid, l.grid, sizeof op->grid);
     op->block = l.block;
@@ -281,7 +291,7 @@ static int edit_transposed(fault_site *x, qm_plan *p, int *i, qm_err *e) {
 static int move_page(fault_site *x, uint32_t page, unsigned char *buf, int to_pool, qm_err *e) {
     const qm_engine *g = x->g;
     qm_device *d = g->dev;
-    uint64_t n = qm_kv_page_bytes(&g->model->hp), pool = n * g->limits.n_pages;
+    uint64_t n = qm_kv_page_bytes(&g->model->hp, g->limits.kv_type), pool = n * g->limits.n_pages;
     int rc = 0;
     if (!on_host(x)) QM_CU_TRY(d, CtxSynchronize());
     for (uint32_t i = 0; i < 2 * g->model->hp.n_layers; i++) {
@@ -317,7 +327,7 @@ static int prepare_page(fault_site *x, qm_err *e) {
     }
     free(ids.v);
     if (rc || (rc = qm_session_result(s, QM_PAGE_TOKENS - 1, &id, e))) return rc;
-    x->page = malloc(2 * x->g->model->hp.n_layers * qm_kv_page_bytes(&x->g->model->hp));
+    x->page = malloc(2 * x->g->model->hp.n_layers * qm_kv_page_bytes(&x->g->model->hp, x->g->limits.kv_type));
     if (!x->page) return qm_fail(e, QM_ERR_NOMEM, "fault: out of memory");
     return move_page(x, s->pages[0], x->page, 0, e);
 }

@@ -49,6 +49,14 @@ const char *fix_model(const char *kind) {
                        .n_ff_exp = 256,
                        .n_vocab = 512,
                        .n_ctx = 512};
+    int dense = !strncmp(kind, "dense", 5);
+    if (dense) {
+        o.preset = "tiny-dense";
+        o.n_expert = o.n_expert_used = 0;
+        o.n_ff_exp = 512;
+        o.tied = 1;
+        kind = kind[5] ? kind + 6 : "small";
+    }
     if (!strcmp(kind, "huge_ctx")) {
         o.n_ctx = 1u << 27;
         o.n_layers = 1;
@@ -68,6 +76,12 @@ qm_engine *fix_engine(const char *kind, const char *executor) {
     qm_err e;
     fix_ok(qm_engine_open(&g, fix_model(kind), &o, &e), &e);
     return g;
+}
+
+int fix_region(const qm_engine *g, int layer, const char *name) {
+    int w = qm_model_find(g->model, layer, name);
+    if (w < 0) fail_msg("layer %d has no %s", layer, name);
+    return g->place->region_of[w];
 }
 
 void fix_prompt(const qm_engine *g, uint32_t *ids, size_t n, uint64_t seed) {

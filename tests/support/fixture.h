@@ -7,16 +7,20 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include "../../runtime/engine/engine.h"
+#include "../../runtime/qmoe_tools.h"
 
 /* A model file of this test program, written on first use and removed at exit:
  *   "small"  4 layers, 256 wide, 8/2 heads of 128, 8 of 32 experts of 256, Q4_K/Q6_K as in Q4_K_M, ctx 512
  *   "f16", "q8_0", "q5_k" ...  2 layers of the same, one type for all matrices
+ *   "dense", "dense_f16", "dense_q8_0" ...  Qwen3 without experts: the same with one network of 512, tied embeddings
  *   "huge_ctx"  a context no device has memory for */
 const char *fix_model(const char *kind);
 /* Fails the test with the error's message. */
 void fix_ok(int rc, const qm_err *e);
 /* executor: "graph" on QMOE_TEST_DEVICE (default sim), or "ref". */
 qm_engine *fix_engine(const char *kind, const char *executor);
+/* The region of a weight by its name ("attn_norm"); layer -1: outside the layers. */
+int fix_region(const qm_engine *g, int layer, const char *name);
 /* n token ids from a seed, none of them control tokens. */
 void fix_prompt(const qm_engine *g, uint32_t *ids, size_t n, uint64_t seed);
 /* A qm_write_fn that appends to a fix_text, whose s ends in a NUL and is the caller's to free. */

@@ -3,10 +3,13 @@
 #include <math.h>
 #include <string.h>
 
-const int wt_types[WT_N] = {QM_TYPE_F32,  QM_TYPE_F16,  QM_TYPE_BF16, QM_TYPE_Q8_0,
-                            QM_TYPE_Q4_K, QM_TYPE_Q5_K, QM_TYPE_Q6_K};
+const int wt_types[WT_N] = {
+#define QM_STREAM(word, WORD, ...) QM_TYPE_##WORD,
+#include "../../contracts/streams.def"
+#undef QM_STREAM
+};
 
-uint32_t wt_unit(const qm_type_info *t) { return t->qk == 256 ? 256 : 32; }
+uint32_t wt_unit(const qm_type_info *t) { return t->qk > 32 ? t->qk : 32; }
 
 static void put_half(unsigned char *at, float f) {
     uint16_t h = qm_f32_to_f16(f);

@@ -5,7 +5,12 @@
 #include "../../runtime/file/quant.h"
 
 extern const int wt_types[]; /* every weight type, [WT_N] */
-enum { WT_N = 7 };
+enum {
+#define QM_STREAM(word, ...) wt_index_##word,
+#include "../../contracts/streams.def"
+#undef QM_STREAM
+    WT_N
+};
 /* Smallest K of a type: 256 for K-quants, else 32. */
 uint32_t wt_unit(const qm_type_info *t);
 /* Raw rows [n_rows, n_cols] of about unit variance. Quantised blocks are random bytes throughout (every bit

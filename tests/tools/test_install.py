@@ -1,5 +1,5 @@
 """make install and make uninstall: what a program outside needs to use the library, and that nothing stays behind."""
-import os, shutil, subprocess, sys
+import os, re, shutil, subprocess, sys
 import tap
 
 B = os.environ.get("B") or "build"
@@ -79,10 +79,29 @@ def test_a_program_outside_uses_the_library():
                          check=True, stdout=subprocess.PIPE).stdout
     import json
     assert [int(x) for x in ids] == json.loads(out)["token_ids"] and len(ids) == 4, ids
-    if shutil.which("g++"):  # the header is C++ too
-        p = subprocess.run(["g++", "-fsyntax-only", "-x", "c++", "-Wall", "-Werror", "-I", os.path.join(PREFIX, "include/qmoe"), "-"], text=True,
-                           input="#include <qmoe.h>\nint main() { qm_engine_close(nullptr); }\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        assert p.returncode == 0, p.stdout
+
+
+def test_headers_stand_alone():
+    """qmoe.h runs models, qmoe_tools.h measures and looks inside; each in C and in C++, with no other library's header."""
+    make("install", "PREFIX=" + PREFIX)
+    include = os.path.join(PREFIX, "include/qmoe")
+    assert sorted(x for x in os.listdir(include) if x.endswith(".h")) == ["qmoe.h", "qmoe_tools.h"], os.listdir(include)
+    for compiler, language, null in (("gcc", "c", "0"), ("g++", "c++", "nullptr")):
+        if not shutil.which(compiler):
+            continue
+        for program in (f"#include <qmoe.h>\nint main() {{ qm_engine_close({null}); }}\n",
+                        f"#include <qmoe_tools.h>\nint main() {{ return qm_machine_json({null}) || qm_doctor(0, {null}, {null}, {null}); }}\n"):
+            p = subprocess.run([compiler, "-fsyntax-only", "-x", language, "-Wall", "-Werror", "-I", include, "-"], text=True, input=program,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            assert p.returncode == 0, p.stdout
+    p = subprocess.run(["gcc", "-fsyntax-only", "-x", "c", "-I", include, "-"], text=True, input="#include <qmoe.h>\nint main(void) { return qm_doctor(0, 0, 0, 0); }\n",
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert "qm_doctor" in p.stdout, "qmoe.h has the tools too"
+    for f in files(include):
+        with open(os.path.join(include, f)) as g:
+            text = g.read()
+        others = [x for x in re.findall(r"#include <([^>]+)>", text) if x not in ("stddef.h", "stdint.h")]
+        assert not others and "json_t" not in text and not re.search(r"\bCU[a-z]", text), (f, others)
 
 
 def test_uninstall_removes_exactly_that():

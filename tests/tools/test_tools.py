@@ -185,6 +185,7 @@ def house(root):
     write(root, "contracts/kernels.def", "QM_KERNEL(foo, -1, 0, qm_foo, 32, 0.0)\n")
     write(root, "contracts/abi.h", "")
     write(root, "runtime/base/err.h", "")
+    write(root, "runtime/file/gguf_impl.h", "")
     write(root, "runtime/qmoe.h", '#include "base/err.h"\n')
     write(root, "runtime/plan/plan.h", '#include "../base/err.h"\n')
     write(root, "runtime/engine/engine.c", '#include "../plan/plan.h"\n')
@@ -208,9 +209,11 @@ def test_layers():
         ("runtime/plan/plan.h", '#include "../engine/engine.c"\n', "runtime/plan may not include runtime/engine/engine.c"),
         ("runtime/base/err.h", ' # include "plan/plan.h"\n', "runtime/base may not include"),
         ("host/main.c", '#include "runtime/plan/plan.h"\n', "host may not include"),
+        ("host/main.c", '#include "runtime/base/err.h"\n', "host may not include"),
         ("runtime/engine/x.h", '#include "tests/kernels/check_foo.c"\n', "may not include tests"),
         ("contracts/abi.h", '#include "runtime/qmoe.h"\n', "contracts may not include"),
         ("runtime/engine/x.h", '#include "nowhere.h"\n', "does not exist"),
+        ("runtime/convert/x.c", '#include "../file/gguf_impl.h"\n', "runtime/file/gguf_impl.h is its own room's alone"),
         ("runtime/attic/x.c", "", "is no room"),
         ("host/main.c", "\n" * 901, "901 lines"),
         ("host/main.c", 'if (!strcmp(i->device, "sim") && s > 1)\n', "asks for a device's name"),
@@ -220,6 +223,7 @@ def test_layers():
         ("tests/kernels/check_foo.c", None, "tests/kernels/check_foo.c is missing"),
         ("kernels/ptx/bar.ptx", "", "no line in contracts/kernels.def"),
         ("contracts/kernels.def", "QM_KERNEL(foo, -1, 0, qm_bar, 32, 0.0)\n", "should be called qm_foo"),
+        ("contracts/kernels.def", '#define QM_STREAM(w) QM_KERNEL(foo, 1, 0, qm_bar_##w, 32, 0.0)\nQM_STREAM(q)\n', "qm_bar_q of foo"),
     ):
         faults = layer_faults((path, text))
         assert any(word in f for f in faults), (word, faults)

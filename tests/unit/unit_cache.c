@@ -290,7 +290,7 @@ static void test_biases(void **state) {
             fix_ok(qm_engine_open(&g, path, &(qm_engine_opts){.device = "sim", .executor = executors[x]}, &e), &e);
             /* joined only where all that are joined have one, or none has: q and k are of one type in every layer, v in some */
             for (uint32_t i = 0; i < g->model->hp.n_layers; i++)
-                assert_int_equal(g->place->regions[g->place->layers[i].qkv[0]].n_segments >= 2,
+                assert_int_equal(g->place->regions[fix_region(g, (int)i, "attn_q")].n_segments >= 2,
                                  (mask & 1) == (mask >> 1 & 1));
             fix_prompt(g, ids, 3, 91);
             alone(g, ids, 3, l[x][mask]);

@@ -7,7 +7,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include "../../runtime/qmoe.h"
+#include "../../runtime/qmoe_tools.h"
 
 typedef struct {
     char text[32768];

@@ -267,11 +267,11 @@ static void test_times_apart(void **state) {
 
 /* Ops that the plan lets run at once: the order in which they do may not change a bit. The software device runs
  * them one after the other, so here the order is turned round. */
-static void test_beside(void **state) {
+static void test_concurrent(void **state) {
     (void)state;
     enum { PROMPT = 40 };
     float *l[2];
-    uint32_t n = 0, n_beside = 0;
+    uint32_t n = 0, n_turned = 0;
     for (int k = 0; k < 2; k++) {
         qm_engine *g = fix_engine("small", "graph");
         uint32_t ids[PROMPT];
@@ -279,18 +279,17 @@ static void test_beside(void **state) {
         n = g->model->hp.n_vocab;
         l[k] = malloc(n * sizeof *l[k]);
         fix_prompt(g, ids, PROMPT, 10);
-        for (uint32_t pos = 0; pos < PROMPT; pos++) {
-            const qm_plan *p;
-            fix_ok(qm_engine_plan(g, pos, 1, &p, &e), &e);
-            for (int i = 1; i < p->n_ops && k; i++) {
-                if (p->ops[i].beside != 1) continue; /* 2: turned round before */
-                assert_false(p->ops[i - 1].beside);
+        for (int j = 0; k && j < g->n_plans; j++) {
+            qm_plan *p = g->plans[j];
+            for (int i = 1; i < p->n_ops; i++) {
+                if (p->ops[i].waits) continue;
+                assert_true(p->ops[i - 1].waits);
                 qm_op first = p->ops[i - 1];
                 p->ops[i - 1] = p->ops[i];
-                p->ops[i - 1].beside = 0;
+                p->ops[i - 1].waits = 1;
                 p->ops[i] = first;
-                p->ops[i].beside = 2;
-                n_beside++;
+                p->ops[i++].waits = 0;
+                n_turned++;
             }
         }
         qm_session *s = session(g); /* captures what the plans say now */
@@ -299,7 +298,7 @@ static void test_beside(void **state) {
         qm_session_close(s);
         qm_engine_close(g);
     }
-    assert_true(n_beside > 0);
+    assert_true(n_turned > 0);
     assert_memory_equal(l[0], l[1], n * sizeof *l[0]);
     free(l[0]);
     free(l[1]);
@@ -426,7 +425,7 @@ int main(void) {
         cmocka_unit_test(test_arch_refused),         cmocka_unit_test(test_memory_refused),
         cmocka_unit_test(test_kv_cache_equivalence), cmocka_unit_test(test_pages_reused),
         cmocka_unit_test(test_determinism),          cmocka_unit_test(test_finish_reasons),
-        cmocka_unit_test(test_turns_continue),       cmocka_unit_test(test_beside),
+        cmocka_unit_test(test_turns_continue),       cmocka_unit_test(test_concurrent),
         cmocka_unit_test(test_times_apart),          cmocka_unit_test(test_two_sessions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
  * tools/jinja_fixtures.py), its limits, the origin of every byte, and what that means for token ids.
  * QMOE_JINJA_FIXTURES names a further file of cases (tools/jinja_fixtures.py --templates). */
 #include "runtime/text/jinja.h"
+#include "runtime/text/tokenizer.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -380,10 +381,10 @@ static void refused(void **state) {
 }
 
 /* ---- token ids ---- */
-static qm_ids ids_of(const qm_tokenizer *tok, const qm_rendered *r, int flags) {
-    qm_ids ids = {0};
+static qm_tokens ids_of(const qm_tokenizer *tok, const qm_rendered *r, int flags) {
+    qm_tokens ids = {0};
     qm_err e = {0};
-    if (qm_template_tokenize(tok, r, flags, &ids, &e)) fail_msg("%s", e.msg);
+    if (qm_tokenize_rendered(tok, r, flags, &ids, &e)) fail_msg("%s", e.msg);
     return ids;
 }
 static void tokens(void **state) {
@@ -405,19 +406,19 @@ static void tokens(void **state) {
         qm_template *t = compiled(json_string_value(text));
         qm_rendered r;
         assert_int_equal(qm_template_render(t, &(qm_template_vars){.data = data}, &r, NULL), 0);
-        qm_ids got = ids_of(tok, &r, 0), want = {0}, more = ids_of(tok, &r, QM_TOK_SPECIAL);
+        qm_tokens got = ids_of(tok, &r, 0), want = {0}, more = ids_of(tok, &r, QM_TOK_SPECIAL);
         assert_int_equal(qm_tokenize(tok, r.text, r.n, QM_TOK_SPECIAL, &want, NULL), 0);
         int spelled = strstr(name, "template text") || strstr(name, "thoughts in the text") ||
                       strstr(name, "only a tool response") || strstr(name, "two calls");
-        int equal = got.n == want.n && (!got.n || !memcmp(got.ids, want.ids, got.n * sizeof *got.ids));
+        int equal = got.n == want.n && (!got.n || !memcmp(got.v, want.v, got.n * sizeof *got.v));
         if (!spelled && !equal) fail_msg("%s: the ids are not those of the rendered text", name);
         if (strstr(name, "template text") && equal) fail_msg("%s: a message's <|im_start|> became a token", name);
         assert_true(more.n == got.n &&
-                    (!got.n || !memcmp(more.ids, got.ids, got.n * sizeof *got.ids))); /* SPECIAL changes nothing */
+                    (!got.n || !memcmp(more.v, got.v, got.n * sizeof *got.v))); /* SPECIAL changes nothing */
         same += equal, evil += !equal;
-        qm_ids_free(&got);
-        qm_ids_free(&want);
-        qm_ids_free(&more);
+        qm_tokens_free(&got);
+        qm_tokens_free(&want);
+        qm_tokens_free(&more);
         qm_rendered_free(&r);
         qm_template_free(t);
     }
@@ -449,20 +450,20 @@ static void tokens(void **state) {
         qm_template *t = compiled(texts[i]);
         qm_rendered r;
         if (qm_template_render(t, &(qm_template_vars){.data = d}, &r, &e)) fail_msg("%s", e.msg);
-        qm_ids ids = ids_of(tok, &r, QM_TOK_NO_NFC);
+        qm_tokens ids = ids_of(tok, &r, QM_TOK_NO_NFC);
         size_t control = 0, n = 0;
         for (size_t k = 0; k < ids.n; k++) {
-            qm_str b = qm_token_bytes(tok, ids.ids[k]);
+            qm_str b = qm_token_bytes(tok, ids.v[k]);
             assert_true(n + b.n <= r.n && !memcmp(r.text + n, b.s, b.n)); /* and the text is all there */
             n += b.n;
-            control += (size_t)qm_token_is_control(tok, ids.ids[k]);
-            assert_int_not_equal(ids.ids[k], think);
+            control += (size_t)qm_token_is_control(tok, ids.v[k]);
+            assert_int_not_equal(ids.v[k], think);
         }
         assert_int_equal(n, r.n);
         assert_int_equal(control, 3);
-        assert_int_equal(ids.ids[0], start);
-        assert_int_equal(ids.ids[ids.n - 1], start);
-        qm_ids_free(&ids);
+        assert_int_equal(ids.v[0], start);
+        assert_int_equal(ids.v[ids.n - 1], start);
+        qm_tokens_free(&ids);
         qm_rendered_free(&r);
         qm_template_free(t);
     }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "../../runtime/arch/arch.h"
 #include "../../runtime/engine/memory.h"
 #include "fixture.h"
 

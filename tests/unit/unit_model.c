@@ -3,8 +3,8 @@
 #include "../support/fixture.h"
 #include "../support/gguf_edit.h"
 #include "runtime/base/log.h"
-#include "runtime/arch/model.h"
-#include "runtime/qmoe.h"
+#include "runtime/arch/arch.h"
+#include "runtime/qmoe_tools.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -174,7 +174,7 @@ static void timed_with(const char *executor) {
     for (int i = 0; i < r->n_ops; i++) {
         assert_true(r->op[i].time_ns >= 0);
         /* an op beside another may begin before that ends */
-        assert_true(r->op[i].op->beside || (r->op[i].gap_ns >= 0 && r->op[i].begin_ns >= at - 1e-6));
+        assert_true(!r->op[i].op->waits || (r->op[i].gap_ns >= 0 && r->op[i].begin_ns >= at - 1e-6));
         at = r->op[i].begin_ns + r->op[i].time_ns;
     }
     assert_true(at > 0 && at < 3 * r->stamped_ns);

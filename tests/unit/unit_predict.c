@@ -50,7 +50,7 @@ static void test_arithmetic(void **state) {
                        .node = {.v = 1e-6},
                        .ramp = {.v = 2e-6},
                        .graph = {.v = 5e-6}};
-    qm_op op = {.grid = {200, 1, 1}, .weight_bytes = 40000000};
+    qm_op op = {.grid = {200, 1, 1}, .waits = 1, .weight_bytes = 40000000};
     qm_op_record r = {.op = &op, .kv_bytes = 10000000};
     qm_predict_op(&c, &r); /* 50 MB at 0.5 TB/s */
     assert_true(fabs(r.time_ns - 102000) < 1e-3 && r.gap_ns == 1000 && r.bound == QM_BOUND_DRAM);
@@ -170,7 +170,7 @@ static void test_walked_range(void **state) {
         const qm_op *op = r->op[i].op;
         int outside =
             op->kind == QM_OP_SAMPLE_SCAN || op->kind == QM_OP_SAMPLE_DRAW || i == 1; /* behind it; its own node */
-        if (op->beside) continue;
+        if (!op->waits) continue;
         assert_true(fabs(r->op[i].gap_ns - 1e9 * (outside ? c.node.v : c.barrier.v)) < 1e-6);
         nodes += outside;
         barriers += !outside;

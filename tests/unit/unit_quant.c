@@ -12,8 +12,11 @@
 #include "../../runtime/base/rng.h"
 #include "../../runtime/file/quant.h"
 
-static const int all_types[] = {QM_TYPE_F32,  QM_TYPE_F16,  QM_TYPE_BF16, QM_TYPE_Q8_0,
-                                QM_TYPE_Q4_K, QM_TYPE_Q5_K, QM_TYPE_Q6_K};
+static const int all_types[] = {
+#define QM_STREAM(word, WORD, ...) QM_TYPE_##WORD,
+#include "../../contracts/streams.def"
+#undef QM_STREAM
+};
 enum { N_TYPES = sizeof all_types / sizeof *all_types };
 
 static uint32_t bits(float f) {

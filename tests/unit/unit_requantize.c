@@ -16,7 +16,7 @@
 #include "../../runtime/file/gguf.h"
 #include "../../runtime/convert/mix.h"
 #include "../../runtime/convert/quantize.h"
-#include "../../runtime/qmoe.h"
+#include "../../runtime/qmoe_tools.h"
 
 static char dir[256];
 

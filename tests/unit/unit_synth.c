@@ -3,7 +3,7 @@
 #include "runtime/file/quant.h"
 #include "runtime/convert/synth.h"
 #include "runtime/text/tokenizer.h"
-#include "runtime/qmoe.h"
+#include "runtime/qmoe_tools.h"
 #include <glob.h>
 #include <math.h>
 #include <setjmp.h>
@@ -196,21 +196,21 @@ static void tokenizer_reads_it(void **state) {
     qm_err e;
     if (qm_tokenizer_open(&t, g, &e)) fail_msg("%s", e.msg);
     static const char text[] = "The rain in Spain, 1234 \xc3\xa9t\xc3\xa9s.\n<|im_end|>";
-    qm_ids ids = {0};
+    qm_tokens ids = {0};
     if (qm_tokenize(t, text, sizeof text - 1, QM_TOK_SPECIAL, &ids, &e)) fail_msg("%s", e.msg);
     char back[256];
     size_t n = 0;
     for (size_t i = 0; i < ids.n; i++) {
-        qm_str s = qm_token_bytes(t, ids.ids[i]);
+        qm_str s = qm_token_bytes(t, ids.v[i]);
         memcpy(back + n, s.s, s.n);
         n += s.n;
     }
     assert_int_equal(n, sizeof text - 1);
     assert_memory_equal(back, text, n);
     assert_true(ids.n < sizeof text - 10); /* some merges were used */
-    assert_true(qm_token_is_eog(t, ids.ids[ids.n - 1]));
-    assert_true(qm_token_is_control(t, ids.ids[ids.n - 1]));
-    qm_ids_free(&ids);
+    assert_true(qm_token_is_eog(t, ids.v[ids.n - 1]));
+    assert_true(qm_token_is_control(t, ids.v[ids.n - 1]));
+    qm_tokens_free(&ids);
     qm_tokenizer_close(t);
     qm_gguf_close(g);
 }

@@ -2,7 +2,8 @@
  * written by tools/tok_compare.py --fixture), against a direct reading of "merge the lowest rank", and
  * against every way in which a file's vocabulary can be wrong. */
 #include "runtime/base/rng.h"
-#include "runtime/text/chat.h"
+#include "runtime/qmoe_tools.h"
+#include "runtime/text/chatml.h"
 #include "runtime/text/tokenizer.h"
 #include "runtime/text/tokenizer_impl.h"
 #include "runtime/text/unicode.h"
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 /* clang-format off */
@@ -61,16 +63,16 @@ static void small_close(small *m) {
     free(m->b.p);
 }
 static void expect(const qm_tokenizer *t, const char *text, size_t n, int flags, const uint32_t *want, size_t n_want) {
-    qm_ids ids = {0};
+    qm_tokens ids = {0};
     qm_err e = {0};
     if (qm_tokenize(t, text, n, flags, &ids, &e)) fail_msg("%s", e.msg);
-    int same = ids.n == n_want && (!n_want || !memcmp(ids.ids, want, n_want * sizeof *want));
+    int same = ids.n == n_want && (!n_want || !memcmp(ids.v, want, n_want * sizeof *want));
     if (!same) {
         print_error("text \"%.*s\" flags %d:", (int)n, text, flags);
-        for (size_t i = 0; i < ids.n; i++) print_error(" %u", ids.ids[i]);
+        for (size_t i = 0; i < ids.n; i++) print_error(" %u", ids.v[i]);
         fail_msg(" (got %zu ids, wanted %zu)", ids.n, n_want);
     }
-    qm_ids_free(&ids);
+    qm_tokens_free(&ids);
 }
 #define EXPECT(t, text, flags, ...)                                                   \
     do {                                                                              \
@@ -108,17 +110,17 @@ static void golden(void **state) {
         json_t *want = json_object_get(c, "ids");
         char *text = malloc(strlen(hex) / 2 + 1);
         size_t n = from_hex(hex, text);
-        qm_ids ids = {0};
+        qm_tokens ids = {0};
         qm_message m = {"user", text, n};
         int rc = flags & 256 ? qm_chatml(t, &m, 1, flags & 255, &ids, &e) : qm_tokenize(t, text, n, flags, &ids, &e);
         if (rc) fail_msg("%s", e.msg);
         int same = ids.n == json_array_size(want);
-        for (size_t k = 0; same && k < ids.n; k++) same = ids.ids[k] == json_integer_value(json_array_get(want, k));
+        for (size_t k = 0; same && k < ids.n; k++) same = ids.v[k] == json_integer_value(json_array_get(want, k));
         if (!same) {
             print_error("case %zu, flags %d, text %s\n", i, flags, hex);
             bad++;
         }
-        qm_ids_free(&ids);
+        qm_tokens_free(&ids);
         free(text);
     }
     assert_int_equal(bad, 0);
@@ -235,18 +237,18 @@ static void against_direct(void **state) {
 
 /* ---- any bytes come back; long runs take n log n ---- */
 static void round_trip(const qm_tokenizer *t, const char *text, size_t n, int flags) {
-    qm_ids ids = {0};
+    qm_tokens ids = {0};
     qm_err e = {0};
     if (qm_tokenize(t, text, n, flags, &ids, &e)) fail_msg("%s", e.msg);
     size_t at = 0;
     for (size_t i = 0; i < ids.n; i++) {
-        qm_str b = qm_token_bytes(t, ids.ids[i]);
+        qm_str b = qm_token_bytes(t, ids.v[i]);
         assert_true(at + b.n <= n && !memcmp(text + at, b.s, b.n));
         at += b.n;
-        if (!(flags & QM_TOK_SPECIAL)) assert_false(qm_token_is_control(t, ids.ids[i]));
+        if (!(flags & QM_TOK_SPECIAL)) assert_false(qm_token_is_control(t, ids.v[i]));
     }
     assert_int_equal(at, n);
-    qm_ids_free(&ids);
+    qm_tokens_free(&ids);
 }
 
 static void any_bytes(void **state) {
@@ -311,10 +313,10 @@ static void long_runs(void **state) {
         if (runs[i].nfc) {
             round_trip(m.t, p, n + tail, 0);
         } else { /* reordered: as many ids, none lost */
-            qm_ids ids = {0};
+            qm_tokens ids = {0};
             assert_int_equal(qm_tokenize(m.t, p, n, 0, &ids, NULL), 0);
             assert_int_equal(ids.n, n);
-            qm_ids_free(&ids);
+            qm_tokens_free(&ids);
         }
         /* About a tenth of a second; a quadratic method would need hours. */
         assert_true((double)(clock() - t0) / CLOCKS_PER_SEC < 60);
@@ -491,17 +493,43 @@ static void appends(void **state) {
     (void)state;
     tg_spec s = small_spec();
     small m = small_open(&s);
-    qm_ids ids = {0};
+    qm_tokens ids = {0};
     qm_err e = {0};
     assert_int_equal(qm_tokenize(m.t, "ab", 2, 0, &ids, &e), 0);
     assert_int_equal(qm_tokenize(m.t, "", 0, 0, &ids, &e), 0);
     assert_int_equal(qm_tokenize(m.t, "bc", 2, 0, &ids, &e), 0);
     assert_int_equal(qm_tokenize(m.t, "", ((size_t)1 << 30) + 1, 0, &ids, &e), QM_ERR_LIMIT);
     assert_int_equal(ids.n, 2);
-    assert_int_equal(ids.ids[0], AB);
-    assert_int_equal(ids.ids[1], BC);
-    qm_ids_free(&ids);
+    assert_int_equal(ids.v[0], AB);
+    assert_int_equal(ids.v[1], BC);
+    qm_tokens_free(&ids);
     small_close(&m);
+}
+
+/* The same of a file's vocabulary, where a BOS token goes in front. */
+static void vocab_appends(void **state) {
+    (void)state;
+    char path[512];
+    qm_synth_opts so = {.preset = "tiny", .seed = 7, .n_layers = 1, .n_vocab = 512};
+    qm_err e = {0};
+    qm_gguf *g;
+    qm_vocab *v;
+    qm_tokens ids = {0};
+    snprintf(path, sizeof path, "%s/bos.gguf", getenv("QMOE_TEST_TMP") ? getenv("QMOE_TEST_TMP") : "/tmp");
+    assert_int_equal(qm_synth(path, &so, &e), 0);
+    assert_int_equal(qm_gguf_open(&g, path, &e), 0);
+    FILE *f = fopen(path, "r+b");
+    long at = (long)qm_gguf_find(g, "tokenizer.ggml.add_bos_token")->file_off;
+    assert_true(f && !fseek(f, at, SEEK_SET) && putc(1, f) == 1 && !fclose(f));
+    qm_gguf_close(g);
+    assert_int_equal(qm_vocab_open(&v, path, 0, &e), 0);
+    assert_int_equal(qm_vocab_tokenize(v, "a", 1, 0, 1, &ids, &e), 0);
+    assert_int_equal(ids.n, 2);
+    assert_int_equal(qm_vocab_tokenize(v, "", ((size_t)1 << 30) + 1, 0, 1, &ids, &e), QM_ERR_LIMIT);
+    assert_int_equal(ids.n, 2); /* no BOS token alone either */
+    qm_tokens_free(&ids);
+    qm_vocab_close(v);
+    unlink(path);
 }
 
 /* ---- added tokens, and files made to be slow ---- */
@@ -570,11 +598,11 @@ static double time_text(const qm_str *x, const char *text, size_t n) {
     const uint32_t types[2] = {3, 3};
     tg_spec spec = added_spec(x, types, 2);
     small m = small_open(&spec);
-    qm_ids ids = {0};
+    qm_tokens ids = {0};
     double t0 = seconds();
     assert_int_equal(qm_tokenize(m.t, text, n, QM_TOK_SPECIAL, &ids, NULL), 0);
     t0 = seconds() - t0;
-    qm_ids_free(&ids);
+    qm_tokens_free(&ids);
     small_close(&m);
     return t0;
 }
@@ -659,18 +687,12 @@ static void hostile_vocabulary(void **state) {
 int main(void) {
     if (getenv("QMOE_TEST_SEED")) seed = strtoull(getenv("QMOE_TEST_SEED"), NULL, 0);
     printf("seed %llu (QMOE_TEST_SEED)\n", (unsigned long long)seed);
-    const struct CMUnitTest t[] = {cmocka_unit_test(golden),
-                                   cmocka_unit_test(merges_by_rank),
-                                   cmocka_unit_test(specials),
-                                   cmocka_unit_test(against_direct),
-                                   cmocka_unit_test(any_bytes),
-                                   cmocka_unit_test(long_runs),
-                                   cmocka_unit_test(nfc),
-                                   cmocka_unit_test(stream),
-                                   cmocka_unit_test(wrong_files),
-                                   cmocka_unit_test(appends),
-                                   cmocka_unit_test(added_anywhere),
-                                   cmocka_unit_test(hostile_added),
-                                   cmocka_unit_test(hostile_vocabulary)};
+    const struct CMUnitTest t[] = {cmocka_unit_test(golden),        cmocka_unit_test(merges_by_rank),
+                                   cmocka_unit_test(specials),      cmocka_unit_test(against_direct),
+                                   cmocka_unit_test(any_bytes),     cmocka_unit_test(long_runs),
+                                   cmocka_unit_test(nfc),           cmocka_unit_test(stream),
+                                   cmocka_unit_test(wrong_files),   cmocka_unit_test(appends),
+                                   cmocka_unit_test(vocab_appends), cmocka_unit_test(added_anywhere),
+                                   cmocka_unit_test(hostile_added), cmocka_unit_test(hostile_vocabulary)};
     return cmocka_run_group_tests(t, NULL, NULL);
 }

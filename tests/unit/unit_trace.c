@@ -252,7 +252,7 @@ static void test_not_finite(void **state) {
     fix_ok(qm_session_open(&s, g, &e), &e);
     /* one NaN in the weights of layer 2's ffn_norm */
     CUdeviceptr at =
-        qm_graph_address(g, s->seq, g->plans[0], QM_REF(QM_SPACE_REGION, g->place->layers[LAYER].ffn_norm));
+        qm_graph_address(g, s->seq, g->plans[0], QM_REF(QM_SPACE_REGION, fix_region(g, LAYER, "ffn_norm")));
     assert_int_equal(g->dev->cu.MemcpyHtoD(at + 4 * 17, &nan, 4), CUDA_SUCCESS);
     qm_session_close(s);
     json_t *j = trace_json(g, ids, 3, PLAIN, NULL), *layers = json_object_get(j, "layers");
@@ -439,8 +439,9 @@ static void corrupted(int region, uint64_t off, uint32_t n, const char *slot, in
 static void test_compare_names_the_op(void **state) {
     (void)state;
     qm_engine *g = fix_engine("small", "graph");
-    const qm_layer_place *l = &g->place->layers[2];
-    int norm = l->attn_norm, k_norm = l->k_norm, router = l->router, o = l->o, out = g->place->output_norm;
+    int norm = fix_region(g, 2, "attn_norm"), k_norm = fix_region(g, 2, "attn_k_norm"),
+        router = fix_region(g, 2, "ffn_gate_inp"), o = fix_region(g, 2, "attn_output"),
+        out = fix_region(g, -1, "output_norm");
     qm_engine_close(g);
     corrupted(norm, 0, 64, "attn_norm", 2, "output");
     corrupted(k_norm, 0, 64, "qkrope", 2, "k cache"); /* q is right: only the cache's row tells */
@@ -513,7 +514,7 @@ static void test_compare_free(void **state) {
     json_decref(j);
     fix_ok(qm_session_open(&s, g, &e), &e);
     float zeros[64] = {0};
-    CUdeviceptr at = qm_graph_address(g, s->seq, g->plans[0], QM_REF(QM_SPACE_REGION, g->place->layers[1].ffn_norm));
+    CUdeviceptr at = qm_graph_address(g, s->seq, g->plans[0], QM_REF(QM_SPACE_REGION, fix_region(g, 1, "ffn_norm")));
     assert_int_equal(g->dev->cu.MemcpyHtoD(at, zeros, sizeof zeros), CUDA_SUCCESS);
     qm_session_close(s);
     j = trace_json(g, ids, 6, o, &departed);

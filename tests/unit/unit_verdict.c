@@ -42,11 +42,8 @@ typedef struct {
 
 /* Weights on the device: the file's, changed. All of them are F32; the router's matrix is packed. */
 static void apply(qm_engine *g, const poke *p) {
-    const qm_layer_place *l = &g->place->layers[p->layer];
-    int region = p->what == ATTN_NORM  ? l->attn_norm
-                 : p->what == FFN_NORM ? l->ffn_norm
-                 : p->what == ROUTER   ? l->router
-                                       : g->place->output_norm;
+    static const char *const names[] = {"attn_norm", "ffn_norm", "output_norm", "ffn_gate_inp"};
+    int region = fix_region(g, p->what == OUTPUT_NORM ? -1 : p->layer, names[p->what]);
     const qm_region *r = &g->place->regions[region];
     qm_session *s;
     qm_err e;
@@ -56,7 +53,7 @@ static void apply(qm_engine *g, const poke *p) {
     float *v = malloc(4ull * rows * cols);
     unsigned char *packed = calloc(1, r->bytes);
     assert_true(v && packed);
-    memcpy(v, g->model->weights[r->weight[0]].t->data, 4ull * rows * cols);
+    memcpy(v, g->model->weights[r->weight[0]].data, 4ull * rows * cols);
     for (uint32_t i = 0; i < rows * cols; i++) {
         if (p->at < 0) v[i] *= p->by;
         else if (i / (p->what == ROUTER ? cols : 1) == (uint32_t)p->at) v[i] = p->by;

@@ -94,7 +94,7 @@ static void check_prefetch(const char *kind, uint64_t l2, uint64_t cap, int want
         uint64_t n = op->prefetch.bytes, between = 0;
         if (!n) continue;
         assert_true(n <= cap && n % 32 == 0 && op->prefetch.off % 16 == 0);
-        assert_false(i + 1 < p->n_ops && p->ops[i + 1].beside); /* there is a pause */
+        assert_false(i + 1 < p->n_ops && !p->ops[i + 1].waits); /* there is a pause */
         int user = -1;
         for (int j = i + 1; j < p->n_ops && user < 0; j++) {
             if (p->ops[j].kind == QM_OP_MATVEC && (int)QM_REF_VALUE(p->ops[j].args.matvec.w) == op->prefetch.region)
@@ -175,28 +175,28 @@ static void test_prefetch_is_issued(void **state) {
 static void test_environment(void **state) {
     (void)state;
     said a = run("graph", 20, 8);
-    setenv("QMOE_BESIDE", "0", 1);
+    setenv("QMOE_CONCURRENT", "0", 1);
     setenv("QMOE_PREFETCH", "0", 1);
     qm_engine *g = fix_engine("small", "persistent");
     const qm_plan *p;
     qm_engine_info i;
     qm_err e;
     qm_engine_get_info(g, &i);
-    assert_true(!i.beside && !i.prefetch_bytes);
+    assert_true(!i.concurrent && !i.prefetch_bytes);
     fix_ok(qm_engine_plan(g, 0, 1, &p, &e), &e);
-    for (int k = 0; k < p->n_ops; k++) assert_true(!p->ops[k].beside && !p->ops[k].prefetch.bytes);
+    for (int k = 0; k < p->n_ops; k++) assert_true(p->ops[k].waits && !p->ops[k].prefetch.bytes);
     qm_engine_close(g);
     said b = run("persistent", 20, 8), c = run("graph", 20, 8);
-    setenv("QMOE_BESIDE", "2", 1);
+    setenv("QMOE_CONCURRENT", "2", 1);
     qm_engine_opts o = {.device = "sim"};
     assert_int_equal(qm_engine_open(&g, fix_model("small"), &o, &e), QM_ERR_ARG);
-    assert_non_null(strstr(e.msg, "QMOE_BESIDE '2': 0 to 1"));
-    unsetenv("QMOE_BESIDE");
+    assert_non_null(strstr(e.msg, "QMOE_CONCURRENT '2': 0 to 1"));
+    unsetenv("QMOE_CONCURRENT");
     unsetenv("QMOE_PREFETCH");
     assert_true(a.hash == b.hash && a.hash == c.hash);
     g = fix_engine("small", "graph");
     qm_engine_get_info(g, &i);
-    assert_true(i.beside && i.prefetch_bytes);
+    assert_true(i.concurrent && i.prefetch_bytes);
     qm_engine_close(g);
 }
 
@@ -236,7 +236,7 @@ static void test_refuses(void **state) {
     const char *dir = getenv("QMOE_TEST_TMP");
     snprintf(path, sizeof path, "%s/qmoe-%ld-hd64.gguf", dir ? dir : "/tmp", (long)getpid());
     fix_ok(qm_synth(path, &o, &e), &e);
-    refuses(path, "qm_qkrope_hd64");
+    refuses(path, "qm_qkrope_f16_hd64");
     unlink(path);
 }
 

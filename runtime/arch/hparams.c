@@ -1,13 +1,13 @@
-/* arch.c: hyperparameters from the metadata. */
-#include "arch.h"
+/* hparams.c: the family by general.architecture, and its hyperparameters. */
+#include "hparams.h"
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include "../base/text.h"
-#include "shape.h"
 
 static int is(qm_str s, const char *word) { return s.n == strlen(word) && !memcmp(s.s, word, s.n); }
 
-int qm_arch_check(const qm_gguf *g, qm_err *e) {
+static int find_family(const qm_family **f, const qm_gguf *g, qm_err *e) {
     qm_str s;
     const char *path = qm_gguf_path(g);
     int rc = qm_gguf_get_str(g, "general.type", &s, e);
@@ -18,24 +18,31 @@ int qm_arch_check(const qm_gguf *g, qm_err *e) {
     rc = qm_gguf_get_str(g, "general.architecture", &s, e);
     if (rc < 0) return rc;
     if (!rc) return qm_fail(e, QM_ERR_FORMAT, "%s: missing metadata key general.architecture", path);
-    if (!is(s, "qwen3moe") && !is(s, "qwen3_moe"))
-        return qm_fail(e, QM_ERR_UNSUPPORTED,
-                       "%s: architecture '%s' is not supported; qwen3moe is: Qwen3-30B-A3B, Qwen3-Coder-30B-A3B, "
-                       "Qwen3-235B-A22B and their relatives",
-                       path, qm_show(s).s);
-    return 0;
+    if ((*f = qm_family_find(s.s, s.n))) return 0;
+    char list[400] = "";
+    for (int i = 0; i < qm_n_families; i++) {
+        size_t n = strlen(list);
+        snprintf(list + n, sizeof list - n, "; %s is: %s", qm_families[i]->arch, qm_families[i]->models);
+    }
+    return qm_fail(e, QM_ERR_UNSUPPORTED, "%s: architecture '%s' is not supported%s", path, qm_show(s).s, list);
+}
+
+int qm_arch_check(const qm_gguf *g, qm_err *e) {
+    const qm_family *f;
+    return find_family(&f, g, e);
 }
 
 /* Key i of the table into *v; required where there is no default. */
 static int dim(qm_keys *k, qm_dim i, int required, uint32_t *v) {
-    int rc = qm_key_u32(k, qm_dim_ranges[i].key, &v[i]);
+    if (!k->f->dims[i].key) return 0;
+    int rc = qm_key_u32(k, k->f->dims[i].key, &v[i]);
     return rc < 0 ? rc : !rc && required ? qm_key_missing(k) : 0;
 }
 
-static int read_shape(qm_hparams *hp, qm_keys *k) {
+static int read_shape(qm_hparams *hp, uint32_t *v, qm_keys *k) {
     static const qm_dim required[] = {QM_DIM_CTX,     QM_DIM_EMBD, QM_DIM_LAYERS, QM_DIM_HEADS,
                                       QM_DIM_EXPERTS, QM_DIM_USED, QM_DIM_FF};
-    uint32_t v[QM_DIMS] = {0}, value_length;
+    uint32_t value_length;
     char why[96];
     int rc;
     for (size_t i = 0; i < sizeof required / sizeof *required; i++)
@@ -44,9 +51,9 @@ static int read_shape(qm_hparams *hp, qm_keys *k) {
     v[QM_DIM_HEAD_DIM] = v[QM_DIM_HEADS] ? v[QM_DIM_EMBD] / v[QM_DIM_HEADS] : 0;
     v[QM_DIM_VOCAB] = 1; /* the file's tensors say it */
     if ((rc = dim(k, QM_DIM_KV_HEADS, 0, v)) || (rc = dim(k, QM_DIM_HEAD_DIM, 0, v))) return rc;
-    int bad = qm_shape_check(v, why, sizeof why);
+    int bad = qm_shape_check(k->f, v, why, sizeof why);
     if (bad >= 0) {
-        rc = qm_key_u32(k, qm_dim_ranges[bad].key, &v[bad]); /* names it */
+        rc = qm_key_u32(k, k->f->dims[bad].key, &v[bad]); /* names it */
         return rc < 0 ? rc : qm_key_refuse(k, QM_ERR_UNSUPPORTED, "is %u: %s", v[bad], why);
     }
     value_length = v[QM_DIM_HEAD_DIM];
@@ -82,17 +89,18 @@ static int read_scales(qm_hparams *hp, qm_keys *k) {
     return 0;
 }
 
-int qm_arch_read(qm_hparams *hp, const qm_gguf *g, float rope_base, qm_err *e) {
+int qm_hparams_read(qm_hparams *hp, const qm_family **f, uint32_t *d, const qm_gguf *g, float rope_base, qm_err *e) {
     qm_keys k;
     qm_str s;
     memset(hp, 0, sizeof *hp);
-    int rc = qm_arch_check(g, e);
+    memset(d, 0, QM_DIMS * sizeof *d);
+    int rc = find_family(f, g, e);
     if (rc) return rc;
     if (qm_gguf_get_str(g, "general.architecture", &s, e) == 1) qm_text_name(hp->arch, sizeof hp->arch, s.s, s.n);
     if ((rc = qm_gguf_get_str(g, "general.name", &s, e)) < 0) return rc;
     if (rc) qm_text_name(hp->name, sizeof hp->name, s.s, s.n);
-    if ((rc = qm_keys_open(&k, g, e))) return rc;
-    rc = read_shape(hp, &k);
+    if ((rc = qm_keys_open(&k, g, *f, e))) return rc;
+    rc = read_shape(hp, d, &k);
     if (!rc) rc = read_scales(hp, &k);
     if (!rc) rc = qm_rope_read(hp, &k, rope_base);
     if (!rc) rc = qm_keys_rest(&k);

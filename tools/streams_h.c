@@ -1,0 +1,50 @@
+/* streams_h: contracts/streams.def for PTX, whose preprocessor cannot make macros out of a table. The Makefile runs it.
+ *
+ *   streams_h defines    streams.h: <word>_* for each weight type, and its dot_<word>.inc (kernels/ptx/qm.inc)
+ *   streams_h each       each_type.inc: entry.inc with W defined as each of them in turn */
+#include <stdio.h>
+#include <string.h>
+
+typedef struct {
+    const char *word, *act, *form;
+    unsigned weights, bytes, step, chunk, maxnreg;
+} stream;
+static const stream streams[] = {
+#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, form, staged, \
+                  maxnreg)                                                                                             \
+    {#word, #act, #form, weights, bytes, step, chunk, maxnreg},
+#include "contracts/streams.def"
+#undef QM_STREAM
+};
+enum { N_STREAMS = sizeof streams / sizeof *streams };
+
+static unsigned log2_of(unsigned n) {
+    unsigned l = 0;
+    while (n >> l > 1) l++;
+    return l;
+}
+
+static void defines(const stream *s) {
+    const char *w = s->word;
+    printf("#define %s_STEP_LOG %u\n", w, log2_of(s->step));
+    printf("#define %s_STEP_BYTES %u\n", w, 32 * s->step / s->weights * s->bytes);
+    printf("#define %s_UNROLL %u\n", w, s->chunk);
+    printf("#define %s_ACT QM_ACT_%s\n", w, s->form);
+    printf("#define %s_NAME %s_%s\n", w, w, s->act);
+    if (s->maxnreg) printf("#define %s_MAXNREG .maxnreg %u\n", w, s->maxnreg);
+    else printf("#define %s_MAXNREG\n", w);
+    printf("#include \"dot_%s.inc\"\n", w);
+}
+
+int main(int argc, char **argv) {
+    const int each = argc == 2 && !strcmp(argv[1], "each");
+    if (argc != 2 || (!each && strcmp(argv[1], "defines") != 0)) {
+        fprintf(stderr, "usage: streams_h defines|each\n");
+        return 2;
+    }
+    printf("/* written by tools/streams_h.c from contracts/streams.def */\n");
+    for (int i = 0; i < N_STREAMS; i++)
+        if (each) printf("#define W %s\n#include \"entry.inc\"\n#undef W\n", streams[i].word);
+        else defines(&streams[i]);
+    return fflush(stdout) || ferror(stdout);
+}
