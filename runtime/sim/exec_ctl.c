@@ -145,7 +145,7 @@ int sim_sync_enter(sim_warp *w, const sim_inst *in, uint32_t m, uint32_t member)
 
 /* bar.warp.sync alone orders memory: shfl, vote and the others do not. */
 static void order_lanes(const sim_warp *w, uint32_t m) {
-    if (w->cta->l->opt.check_races) sim_check_warp_sync(w->cta->l, w->cta->id, w->cta->shadow, w->id, m);
+    if (w->cta->l->opt.check_races) sim_check_warp_sync(w->cta->shadow, w->id, m);
 }
 
 int h_warpsync(sim_warp *w, const sim_inst *in, uint32_t m) {
@@ -191,8 +191,8 @@ int sim_bar_try(sim_cta *c, int id) {
         w->blocked = 0;
     }
     if (c->l->opt.check_races) {
-        if (b->expect) sim_check_barrier_part(c->l, c->id, c->shadow, b->came, b->waits);
-        else sim_check_barrier(c->l, c->id, c->shadow);
+        if (b->expect) sim_check_barrier_part(c->shadow, b->came, b->waits);
+        else sim_check_barrier(c->shadow);
     }
     *b = (sim_bar){.red_and = 1};
     c->wk->progress++;

@@ -84,13 +84,13 @@ typedef struct sim_worker {
 } sim_worker;
 
 /* exec_mem.c: the host address of one lane's access, or NULL after a report (wk->fault set).
- * space: PS_*; write only widens the message. */
+ * space: PS_*; what: "read", "write" ..., for the report. */
 uint8_t *sim_resolve(sim_warp *w, const sim_inst *in, int lane, int space, uint64_t addr, uint32_t bytes,
                      const char *what);
 uint64_t sim_addr_of(const sim_warp *w, const sim_inst *in, int operand, int lane);
 int sim_fault(sim_warp *w, const sim_inst *in, int lane, int code, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
-/* exec_table.c: tells the checks and counters of one access, if they are on. X_NEXT or X_FAULT. */
+/* exec_hook.c: tells the checks and counters of one access, if they are on. X_NEXT or X_FAULT. */
 int sim_hook(sim_warp *w, const sim_inst *in, uint32_t m, int space, int kind, int order, uint32_t bytes,
              const uint64_t *addr);
 #define SIM_FULL 0xffffffffu
