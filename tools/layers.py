@@ -83,7 +83,8 @@ def kernels(root):
     folder = os.path.join(root, "contracts")
     text = subprocess.run(["cpp", "-P", "-undef", "-nostdinc", "-I", folder, os.path.join(folder, "kernels.def")],
                           stdout=subprocess.PIPE, text=True, check=True).stdout
-    return re.findall(r"\bQM_KERNEL\((\w+), *([\w-]+), *(\d+), *(\w+),", text)
+    return [(op, "-1" if kv else of, dim, entry)
+            for kv, op, of, dim, entry in re.findall(r"\bQM_KERNEL(_KV)?\((\w+), *([\w-]+), *(\d+), *(\w+),", text)]
 
 
 # A device's name is for people: what it can do stands in its qm_caps. The one who reads names is who opens devices.

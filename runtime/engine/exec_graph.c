@@ -81,7 +81,7 @@ static int load_modules(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     modules m = {g, o, qm_now(), 0};
     QM_PROF_SCOPE(QM_PROF_LOAD, "modules");
     int rc = qm_engine_each_plan(g, load_modules_of, &m, e);
-    if (!rc && g->exec == &qm_executor_persistent) rc = load_module(&m, qm_kernel_find(QM_OP_WALK, -1, 128), e);
+    if (!rc && g->exec == &qm_executor_persistent) rc = load_module(&m, qm_kernel_find(QM_OP_WALK, -1, -1, 128), e);
     g->info.compile_s = qm_now() - m.start;
     return rc;
 }

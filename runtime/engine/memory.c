@@ -12,7 +12,7 @@ static void parts(qm_memory *m, const qm_place *pl, qm_limits l, uint32_t n_ctx)
     l.n_pages = qm_pages_for(n_ctx);
     m->n_ctx = n_ctx;
     m->weights = pl->bytes;
-    m->kv = qm_kv_pool_bytes(hp, l.n_pages);
+    m->kv = qm_kv_pool_bytes(hp, l.kv_type, l.n_pages);
     m->scratch = qm_plan_scratch_bytes(pl, l);
     m->rope = qm_rope_bytes(hp, n_ctx);
     m->sequence = qm_seq_layout_of(hp, l).bytes;

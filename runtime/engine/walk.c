@@ -64,7 +64,7 @@ out:
 
 int qm_walk_open(qm_walk *w, qm_uploader *put, qm_device *d, qm_kernels *k, const qm_plan *p, const qm_bases *b,
                  qm_err *e) {
-    *w = (qm_walk){.kernel = qm_kernel_find(QM_OP_WALK, -1, 128), .grid = (unsigned)d->n_sm};
+    *w = (qm_walk){.kernel = qm_kernel_find(QM_OP_WALK, -1, -1, 128), .grid = (unsigned)d->n_sm};
     qm_walk_record *rec = NULL;
     CUfunction f;
     int fit = 0, rc = qm_walk_range(w, p, e);

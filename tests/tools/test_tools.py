@@ -1,10 +1,10 @@
 """The checkers are checked: each mistake that they exist for must make them fail."""
-import copy, os, sys, tempfile
+import copy, os, subprocess, sys, tempfile
 import yaml
 import tap
 
 sys.path.insert(0, "tools")
-import contracts, layers, ptx_lint, ptxas_budget  # noqa: E402
+import circles, contracts, layers, ptx_lint, ptxas_budget  # noqa: E402
 
 GOOD = {
     "metadata": {"version": "1.0", "created": "2026-01-01", "author": "a", "description": "d", "references": ["r"]},
@@ -227,6 +227,23 @@ def test_layers():
     ):
         faults = layer_faults((path, text))
         assert any(word in f for f in faults), (word, faults)
+
+
+def test_circles():
+    """Two files that use each other are found through the ones between; a file of its own is no circle."""
+    line = {"a": ({"fa"}, {"fb", "malloc"}), "b": ({"fb"}, {"fc"}), "c": ({"fc"}, set())}
+    graph = circles.arrows(line)
+    assert graph == {"a": {"b"}, "b": {"c"}, "c": set()} and circles.circles(graph) == []
+    assert circles.strong_components(graph) == [["c"], ["b"], ["a"]]
+    assert circles.circles(circles.arrows(dict(line, c=({"fc"}, {"fa"})))) == [["a", "b", "c"]]
+    assert circles.circles(circles.arrows(dict(line, c=({"fc"}, {"fc"})))) == []
+    with tempfile.TemporaryDirectory() as root:  # through the compiler and nm
+        for name, text in (("x", "int g(int); int f(int i) { return i ? g(i) : 0; }"), ("y", "int f(int); int g(int i) { return f(i - 1); }")):
+            write(root, f"room/{name}.c", text)
+            os.makedirs(f"{root}/build/o/room", exist_ok=True)
+            subprocess.run(["cc", "-c", "-o", f"{root}/build/o/room/{name}.o", f"{root}/room/{name}.c"], check=True)
+        p = subprocess.run([sys.executable, os.path.abspath("tools/circles.py"), "build", "room"], cwd=root, capture_output=True, text=True)
+        assert p.returncode == 1 and "room: circle: x uses y; y uses x" in p.stdout, p
 
 
 def test_budgets():

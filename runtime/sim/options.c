@@ -1,10 +1,11 @@
-/* env.c: sim's settings from the environment. A value that cannot be meant is refused by name: a check
+/* options.c: sim's settings. A value of the environment that cannot be meant is refused by name: a check
  * that is misspelt must not be a check that is off. */
+#include "options.h"
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "back.h"
 
 typedef struct {
     char *why; /* "" until the first mistake, which is kept */
@@ -75,4 +76,33 @@ void sim_env_read(qm_sim_options *o, int *cc, char *why, size_t why_n) {
     o->sched_seed = seed;
     o->count = (int)count;
     *cc = (int)arch;
+}
+
+/* ---- the settings in force: process-wide ---- */
+static pthread_once_t g_once = PTHREAD_ONCE_INIT;
+static qm_sim_options g_opt, g_default;
+static int g_cc = 80;
+
+static void init_options(void) {
+    char why[256]; /* a mistake has been reported by qm_sim_driver */
+    sim_env_read(&g_default, &g_cc, why, sizeof why);
+    g_opt = g_default;
+}
+
+void qm_sim_get_options(qm_sim_options *o) {
+    pthread_once(&g_once, init_options);
+    *o = g_opt;
+}
+
+void qm_sim_set_options(const qm_sim_options *o) {
+    pthread_once(&g_once, init_options);
+    g_opt = *o;
+    if (g_opt.n_sm < 1 || g_opt.n_sm > 1024) g_opt.n_sm = g_default.n_sm;
+    if (g_opt.threads < 1 || g_opt.threads > 1024) g_opt.threads = g_default.threads;
+    if (!g_opt.mem_bytes) g_opt.mem_bytes = g_default.mem_bytes;
+}
+
+int sim_cc(void) {
+    pthread_once(&g_once, init_options);
+    return g_cc;
 }

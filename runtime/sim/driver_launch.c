@@ -1,95 +1,13 @@
-/* graph.c: captured lists of operations (graphs), their executable copies, and the calls that make
- * operations: kernel launches, asynchronous copies and sets. */
+/* driver_launch.c: launches of kernels, asynchronous copies and sets. */
 #include <stdlib.h>
 #include <string.h>
+#include "driver.h"
+#include "machine.h"
+#include "options.h"
+#include "sim.h"
 #include "stream.h"
 
 enum { GRID_Y_MAX = 65535 };
-typedef struct {
-    sim_oplist *ops;
-} sim_graph; /* SIM_H_GRAPH and SIM_H_EXEC alike */
-
-/* ---- graphs ---- */
-static sim_graph *graph_make(int kind, sim_oplist *ops) {
-    sim_graph *h = calloc(1, sizeof *h);
-    if (!h || sim_handle_add(h, kind)) {
-        free(h);
-        return NULL;
-    }
-    h->ops = sim_ops_share(ops);
-    return h;
-}
-
-CUresult sim_graph_new(CUgraph *g, sim_oplist *ops) {
-    *g = (CUgraph)graph_make(SIM_H_GRAPH, ops);
-    return *g ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
-}
-
-/* A launch in flight keeps its list: the driver frees a graph when it has completed. */
-static void graph_free(sim_graph *h) {
-    sim_ops_drop(h->ops);
-    sim_handle_del(h);
-    free(h);
-}
-
-void sim_graphs_drop(void) {
-    void *h;
-    while ((h = sim_handle_any(SIM_H_GRAPH)) || (h = sim_handle_any(SIM_H_EXEC))) graph_free(h);
-}
-
-CUresult CUDAAPI sim_cu_GraphGetNodes(CUgraph g, CUgraphNode *nodes, size_t *n) {
-    sim_lock();
-    CUresult r = sim_ready();
-    if (r) return sim_unlock(r);
-    if (!n || !sim_handle_is(g, SIM_H_GRAPH)) return sim_unlock(CUDA_ERROR_INVALID_VALUE);
-    const sim_graph *h = (const sim_graph *)g;
-    if (!nodes) *n = h->ops->n;
-    else {
-        for (size_t i = 0; i < *n; i++) nodes[i] = i < h->ops->n ? (CUgraphNode)h->ops->v[i] : NULL;
-        if (*n > h->ops->n) *n = h->ops->n;
-    }
-    return sim_unlock(CUDA_SUCCESS);
-}
-
-CUresult CUDAAPI sim_cu_GraphInstantiate(CUgraphExec *x, CUgraph g, unsigned long long flags) {
-    sim_lock();
-    CUresult r = sim_ready();
-    if (r) return sim_unlock(r);
-    if (!x || !sim_handle_is(g, SIM_H_GRAPH) ||
-        (flags &
-         ~(unsigned long long)(CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH | CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD |
-                               CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY)))
-        return sim_unlock(CUDA_ERROR_INVALID_VALUE);
-    *x = (CUgraphExec)graph_make(SIM_H_EXEC, ((sim_graph *)g)->ops);
-    return sim_unlock(*x ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY);
-}
-
-CUresult CUDAAPI sim_cu_GraphLaunch(CUgraphExec x, CUstream s) {
-    sim_lock();
-    CUresult r = sim_ready();
-    if (r) return sim_unlock(r);
-    if (!sim_handle_is(x, SIM_H_EXEC)) return sim_unlock(sim_say(CUDA_ERROR_INVALID_VALUE, "not an executable graph"));
-    return sim_unlock(sim_submit(s, &(sim_op){.kind = SIM_OP_CHILD, .child = ((sim_graph *)x)->ops}, "cuGraphLaunch"));
-}
-
-/* There is nothing to bring anywhere. */
-CUresult CUDAAPI sim_cu_GraphUpload(CUgraphExec x, CUstream s) {
-    (void)s;
-    sim_lock();
-    CUresult r = sim_ready();
-    if (!r && !sim_handle_is(x, SIM_H_EXEC)) r = sim_say(CUDA_ERROR_INVALID_VALUE, "not an executable graph");
-    return sim_unlock(r);
-}
-
-static CUresult destroy(void *h, int kind) {
-    sim_lock();
-    CUresult r = sim_ready();
-    if (!r && !sim_handle_is(h, kind)) r = sim_say(CUDA_ERROR_INVALID_VALUE, "not a live graph");
-    if (!r) graph_free(h);
-    return sim_unlock(r);
-}
-CUresult CUDAAPI sim_cu_GraphExecDestroy(CUgraphExec x) { return destroy(x, SIM_H_EXEC); }
-CUresult CUDAAPI sim_cu_GraphDestroy(CUgraph g) { return destroy(g, SIM_H_GRAPH); }
 
 /* ---- copies and sets on a stream ---- */
 static CUresult submit(CUstream s, const sim_op *op, const char *call) {
@@ -117,7 +35,7 @@ CUresult CUDAAPI sim_cu_MemsetD8Async(CUdeviceptr d, unsigned char v, size_t n, 
 CUresult CUDAAPI sim_cu_MemsetD32Async(CUdeviceptr d, unsigned int v, size_t n, CUstream st) {
     if (d & 3) {
         sim_lock();
-        return sim_unlock(sim_say(CUDA_ERROR_INVALID_VALUE, "cuMemsetD32Async: the address is not a multiple of 4"));
+        return sim_unlock(sim_fail(CUDA_ERROR_INVALID_VALUE, "cuMemsetD32Async: the address is not a multiple of 4"));
     }
     return submit(st, &(sim_op){.kind = SIM_OP_SET, .dst = d, .value = v, .width = 4, .n = n}, "cuMemsetD32Async");
 }
@@ -128,24 +46,24 @@ static CUresult gather(const sim_func *f, void **params, void **extra, uint8_t *
     const char *name = sim_func_name(f);
     size_t off, bytes;
     if (params && extra)
-        return sim_say(CUDA_ERROR_INVALID_VALUE, "%s: parameters given both as kernelParams and as extra", name);
+        return sim_fail(CUDA_ERROR_INVALID_VALUE, "%s: parameters given both as kernelParams and as extra", name);
     if (extra) {
         const void *at = NULL;
         size_t *size = NULL;
         for (; *extra != CU_LAUNCH_PARAM_END; extra += 2) {
             if (*extra == CU_LAUNCH_PARAM_BUFFER_POINTER) at = extra[1];
             else if (*extra == CU_LAUNCH_PARAM_BUFFER_SIZE) size = extra[1];
-            else return sim_say(CUDA_ERROR_INVALID_VALUE, "%s: unknown key in extra", name);
+            else return sim_fail(CUDA_ERROR_INVALID_VALUE, "%s: unknown key in extra", name);
         }
         if (n && (!at || !size || *size < n))
-            return sim_say(CUDA_ERROR_INVALID_VALUE, "%s: the parameter buffer holds %zu of %zu bytes", name,
-                           at && size ? *size : (size_t)0, n);
+            return sim_fail(CUDA_ERROR_INVALID_VALUE, "%s: the parameter buffer holds %zu of %zu bytes", name,
+                            at && size ? *size : (size_t)0, n);
         if (n) memcpy(buf, at, n);
         return CUDA_SUCCESS;
     }
     for (int i = 0; !sim_func_param(f, i, &off, &bytes); i++) {
         if (!params || !params[i])
-            return sim_say(CUDA_ERROR_INVALID_VALUE, "%s: parameter %d (%zu bytes) is missing", name, i, bytes);
+            return sim_fail(CUDA_ERROR_INVALID_VALUE, "%s: parameter %d (%zu bytes) is missing", name, i, bytes);
         memcpy(buf + off, params[i], bytes);
     }
     return CUDA_SUCCESS;
@@ -155,32 +73,32 @@ static CUresult launch(CUfunction f, const unsigned g[3], const unsigned b[3], u
                        void **params, void **extra, int coop) {
     CUresult r = sim_ready();
     if (r) return r;
-    if (!sim_handle_is(f, SIM_H_FUNC)) return sim_say(CUDA_ERROR_INVALID_HANDLE, "not a function of a loaded module");
+    if (!sim_handle_is(f, SIM_H_FUNC)) return sim_fail(CUDA_ERROR_INVALID_HANDLE, "not a function of a loaded module");
     sim_cu_func *h = (sim_cu_func *)f;
     const char *name = sim_func_name(h->fn);
     const uint64_t threads = (uint64_t)b[0] * b[1] * b[2];
     if (!g[0] || !g[1] || !g[2] || g[0] > 0x7fffffffu || g[1] > GRID_Y_MAX || g[2] > GRID_Y_MAX)
-        return sim_say(CUDA_ERROR_INVALID_VALUE, "%s: grid %u x %u x %u", name, g[0], g[1], g[2]);
+        return sim_fail(CUDA_ERROR_INVALID_VALUE, "%s: grid %u x %u x %u", name, g[0], g[1], g[2]);
     if (!b[0] || !b[1] || !b[2] || b[0] > 1024 || b[1] > 1024 || b[2] > 64 || threads > 1024)
-        return sim_say(CUDA_ERROR_INVALID_VALUE, "%s: block %u x %u x %u", name, b[0], b[1], b[2]);
+        return sim_fail(CUDA_ERROR_INVALID_VALUE, "%s: block %u x %u x %u", name, b[0], b[1], b[2]);
     if (threads > sim_func_max_threads(h->fn))
-        return sim_say(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "%s: %u threads a block, but it is built for at most %u",
-                       name, (unsigned)threads, sim_func_max_threads(h->fn));
+        return sim_fail(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "%s: %u threads a block, but it is built for at most %u",
+                        name, (unsigned)threads, sim_func_max_threads(h->fn));
     if (shared > h->max_dyn)
-        return sim_say(CUDA_ERROR_INVALID_VALUE,
-                       "%s: %u bytes of dynamic shared memory, %u are allowed "
-                       "(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES)",
-                       name, shared, h->max_dyn);
+        return sim_fail(CUDA_ERROR_INVALID_VALUE,
+                        "%s: %u bytes of dynamic shared memory, %u are allowed "
+                        "(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES)",
+                        name, shared, h->max_dyn);
     const int per_sm = sim_occupancy(h->fn, (uint32_t)threads, shared);
-    if (!per_sm) return sim_say(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "%s: one block does not fit an SM", name);
+    if (!per_sm) return sim_fail(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "%s: one block does not fit an SM", name);
     if (coop) {
         qm_sim_options o;
         qm_sim_get_options(&o);
         const uint64_t ctas = (uint64_t)g[0] * g[1] * g[2], room = (uint64_t)per_sm * (uint64_t)o.n_sm;
         if (g[0] > room || ctas > room)
-            return sim_say(CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE,
-                           "%s: %llu blocks, but %d SMs hold %d each at a time", name, (unsigned long long)ctas, o.n_sm,
-                           per_sm);
+            return sim_fail(CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE,
+                            "%s: %llu blocks, but %d SMs hold %d each at a time", name, (unsigned long long)ctas,
+                            o.n_sm, per_sm);
     }
     sim_op op = {.kind = SIM_OP_KERNEL,
                  .func = h,
@@ -217,15 +135,15 @@ CUresult CUDAAPI sim_cu_LaunchKernelEx(const CUlaunchConfig *c, CUfunction f, vo
     sim_lock();
     int coop = 0;
     if (!c || (c->numAttrs && !c->attrs))
-        return sim_unlock(sim_say(CUDA_ERROR_INVALID_VALUE, "cuLaunchKernelEx: no configuration"));
+        return sim_unlock(sim_fail(CUDA_ERROR_INVALID_VALUE, "cuLaunchKernelEx: no configuration"));
     for (unsigned i = 0; i < c->numAttrs; i++) {
         const CUlaunchAttribute *a = &c->attrs[i];
         if (a->id == CU_LAUNCH_ATTRIBUTE_IGNORE) continue;
         if (a->id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE) coop = a->value.cooperative;
-        else if (a->id != CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION || sim_env_cc() < 90)
-            return sim_unlock(sim_say(CUDA_ERROR_NOT_SUPPORTED,
-                                      "cuLaunchKernelEx: attribute %d on compute capability %d.%d", (int)a->id,
-                                      sim_env_cc() / 10, sim_env_cc() % 10));
+        else if (a->id != CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION || sim_cc() < 90)
+            return sim_unlock(sim_fail(CUDA_ERROR_NOT_SUPPORTED,
+                                       "cuLaunchKernelEx: attribute %d on compute capability %d.%d", (int)a->id,
+                                       sim_cc() / 10, sim_cc() % 10));
     }
     return sim_unlock(launch(f, (unsigned[]){c->gridDimX, c->gridDimY, c->gridDimZ},
                              (unsigned[]){c->blockDimX, c->blockDimY, c->blockDimZ}, c->sharedMemBytes, c->hStream,

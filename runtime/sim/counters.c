@@ -1,4 +1,4 @@
-/* count.c: what one warp instruction asks of memory. The caller's counters are a worker thread's own;
+/* counters.c: what one warp instruction asks of memory. The caller's counters are a worker thread's own;
  * sums of integers, so the total does not depend on the number of threads.
  *
  * Global: a lane's bytes are [addr, addr+bytes). Lanes at one address are one request (a broadcast).
@@ -6,7 +6,10 @@
  * Shared: 32 banks of 4 bytes. A warp instruction of up to 4 bytes a lane is one phase, of 8 bytes two
  * half-warp phases, of 16 bytes four quarter-warp phases. In a phase, distinct words of one bank are
  * served one after another; lanes that want the same word share it. */
-#include "core.h"
+#include "counters.h"
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 #include "../base/rng.h"
 
 /* Sorts up to n keys and returns how many are distinct. n is at most 64. */
@@ -72,4 +75,71 @@ void sim_count_access(qm_sim_counters *c, const sim_access *a) {
     if (a->kind == SIM_ATOMIC) c->atomics += (uint64_t)__builtin_popcount(a->mask);
     if (a->space == SIM_SPACE_GLOBAL) count_global(c, a);
     else count_shared(c, a);
+}
+
+/* ---- sums ---- */
+static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
+typedef struct counted {
+    struct counted *next;
+    qm_sim_counters c;
+    char entry[];
+} counted;
+static qm_sim_counters g_sum;
+static counted *g_kernels;
+
+static void add(qm_sim_counters *s, const qm_sim_counters *c) {
+    s->launches += c->launches;
+    s->warp_insts += c->warp_insts;
+    s->thread_insts += c->thread_insts;
+    s->gld_bytes += c->gld_bytes;
+    s->gst_bytes += c->gst_bytes;
+    s->gld_sectors += c->gld_sectors;
+    s->gst_sectors += c->gst_sectors;
+    s->shared_wavefronts += c->shared_wavefronts;
+    s->prefetches += c->prefetches;
+    s->prefetch_digest += c->prefetch_digest;
+    s->shared_insts += c->shared_insts;
+    s->atomics += c->atomics;
+    s->barriers += c->barriers;
+}
+
+void sim_counters_add(const char *entry, const qm_sim_counters *c) {
+    pthread_mutex_lock(&g_lock);
+    add(&g_sum, c);
+    counted *k = g_kernels;
+    while (k && strcmp(k->entry, entry)) k = k->next;
+    if (!k && (k = calloc(1, sizeof *k + strlen(entry) + 1))) {
+        strcpy(k->entry, entry);
+        k->next = g_kernels;
+        g_kernels = k;
+    }
+    if (k) add(&k->c, c);
+    pthread_mutex_unlock(&g_lock);
+}
+
+void qm_sim_counters_get(qm_sim_counters *c) {
+    pthread_mutex_lock(&g_lock);
+    *c = g_sum;
+    pthread_mutex_unlock(&g_lock);
+}
+
+void qm_sim_counters_reset(void) {
+    pthread_mutex_lock(&g_lock);
+    memset(&g_sum, 0, sizeof g_sum);
+    while (g_kernels) {
+        counted *k = g_kernels;
+        g_kernels = k->next;
+        free(k);
+    }
+    pthread_mutex_unlock(&g_lock);
+}
+
+int qm_sim_counters_kernel(const char *entry, qm_sim_counters *c) {
+    pthread_mutex_lock(&g_lock);
+    counted *k = g_kernels;
+    while (k && strcmp(k->entry, entry)) k = k->next;
+    if (k) *c = k->c;
+    else memset(c, 0, sizeof *c);
+    pthread_mutex_unlock(&g_lock);
+    return k != NULL;
 }

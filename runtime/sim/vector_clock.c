@@ -1,18 +1,18 @@
-/* vc.c: see vc.h. */
-#include "vc.h"
+/* vector_clock.c: see vector_clock.h. */
+#include "vector_clock.h"
 #include <stdlib.h>
 #include <string.h>
 
-vc *vc_share(vc *a) {
+vclock *vclock_share(vclock *a) {
     if (a) a->refs++;
     return a;
 }
 
-void vc_drop(vc *a) {
+void vclock_drop(vclock *a) {
     if (a && !--a->refs) free(a);
 }
 
-static uint32_t lookup(const vc *a, uint64_t key) {
+static uint32_t lookup(const vclock *a, uint64_t key) {
     uint32_t lo = 0, hi = a->n;
     while (lo < hi) {
         uint32_t mid = (lo + hi) / 2;
@@ -22,14 +22,14 @@ static uint32_t lookup(const vc *a, uint64_t key) {
     return lo < a->n && a->e[lo].key == key ? a->e[lo].below : 0;
 }
 
-int vc_knows(const vc *a, uint32_t cta, uint32_t warp, uint32_t lane, int several, uint32_t stamp) {
+int vclock_knows(const vclock *a, uint32_t cta, uint32_t warp, uint32_t lane, int several, uint32_t stamp) {
     if (!a) return 0;
-    return stamp < lookup(a, VC_KEY(cta, 0, 0)) || stamp < lookup(a, VC_KEY(cta, warp + 1, 0)) ||
-           (!several && stamp < lookup(a, VC_KEY(cta, warp + 1, lane + 1)));
+    return stamp < lookup(a, VCLOCK_KEY(cta, 0, 0)) || stamp < lookup(a, VCLOCK_KEY(cta, warp + 1, 0)) ||
+           (!several && stamp < lookup(a, VCLOCK_KEY(cta, warp + 1, lane + 1)));
 }
 
 /* Is all of e[n] known to a already? */
-static int covers(const vc *a, const vc_entry *e, uint32_t n) {
+static int covers(const vclock *a, const vclock_entry *e, uint32_t n) {
     uint32_t i = 0;
     for (uint32_t j = 0; j < n; j++) {
         while (i < a->n && a->e[i].key < e[j].key) i++;
@@ -41,18 +41,18 @@ static int covers(const vc *a, const vc_entry *e, uint32_t n) {
     return 1;
 }
 
-int vc_join_entries(vc **to, const vc_entry *e, uint32_t n) {
-    const vc *a = *to;
+int vclock_join_entries(vclock **to, const vclock_entry *e, uint32_t n) {
+    const vclock *a = *to;
     if (!n || (a && covers(a, e, n))) return 0;
     const uint32_t an = a ? a->n : 0;
-    vc *r = malloc(sizeof *r + (size_t)(an + n) * sizeof *r->e);
+    vclock *r = malloc(sizeof *r + (size_t)(an + n) * sizeof *r->e);
     if (!r) return -1;
     r->refs = 1;
     r->n = 0;
     uint64_t cta_key = UINT64_MAX, warp_key = UINT64_MAX; /* the wider entries seen last, and their bounds */
     uint32_t cta_below = 0, warp_below = 0;
     for (uint32_t i = 0, j = 0; i < an || j < n;) {
-        vc_entry x;
+        vclock_entry x;
         if (j == n || (i < an && a->e[i].key < e[j].key)) x = a->e[i++];
         else if (i == an || e[j].key < a->e[i].key) x = e[j++];
         else {
@@ -72,12 +72,12 @@ int vc_join_entries(vc **to, const vc_entry *e, uint32_t n) {
         }
         r->e[r->n++] = x;
     }
-    vc_drop(*to);
+    vclock_drop(*to);
     *to = r;
     return 0;
 }
 
-int vc_join(vc **to, const vc *from) {
+int vclock_join(vclock **to, const vclock *from) {
     if (!from || from == *to) return 0;
-    return vc_join_entries(to, from->e, from->n);
+    return vclock_join_entries(to, from->e, from->n);
 }
