@@ -13,7 +13,7 @@ ROOMS = {
     "runtime/base": [],
     "runtime": ["runtime/base"],  # qmoe.h and qmoe_tools.h, the public surface
     # qmoe.h: who does what it promises includes it, to be held to it.
-    "runtime/file": ["contracts", "runtime/base", "runtime/qmoe.h"],
+    "runtime/file": ["contracts/abi.h", "contracts/streams.def", "runtime/base", "runtime/qmoe.h"],
     "runtime/text": ["runtime/base", "runtime/file/gguf.h", "runtime/qmoe.h"],  # gguf.h: a vocabulary is metadata
     "runtime/convert": ["runtime/base", "runtime/file", "runtime/arch/family.h", "runtime/qmoe_tools.h"],
     # What the peers share: quant.h (types, block sizes, the packed layout), and the one way to write a file.
