@@ -14,7 +14,7 @@ typedef struct {
     qm_ref qkv, q, acc, ml;                      /* attention */
     qm_ref att, attq, o;                         /* heads' output; o: partial sums of attn_output */
     qm_ref rlogits, ids, rw;                     /* router */
-    qm_ref gate, up, h, hq, down;                /* experts; down: one partial sum per chosen expert */
+    qm_ref gate, up, h, hq, down;                /* experts; down: partial sums, one per chosen expert */
     qm_ref logits, keys, hist, part, cand, work; /* sampling */
 } buffers;
 
@@ -31,6 +31,8 @@ struct qm_builder {
     uint32_t n_qkv_parts; /* partial sums in qkv */
 };
 typedef qm_builder builder;
+
+enum { MAX_K_SPLITS = 8 };
 
 static qm_ref scratch(builder *s, uint64_t bytes) {
     qm_ref r = QM_REF(QM_SPACE_SCRATCH, s->p->scratch_bytes);
@@ -260,12 +262,17 @@ void qm_build_router(builder *s, int weight) {
     output(op, s->b.rw, s->hp->n_used, 1, QM_OUT_F32);
 }
 
+/* A network without a router is expert 0 of one: its ids are the zero that scratch begins with (exec_*.c), and that no op
+ * writes. */
+static uint32_t n_expert(const qm_hparams *hp) { return hp->n_expert ? hp->n_expert : 1; }
+static uint32_t n_used(const qm_hparams *hp) { return hp->n_expert ? hp->n_used : 1; }
+
 /* One grouped matvec over the chosen experts: y [n_used, n_rows]. x_stride 0: one input for all. */
 static void experts(builder *s, int weight, qm_ref x, uint64_t x_stride, qm_ref scale, qm_ref y, const char *slot) {
     const qm_region *r = region_at(s, weight);
     qm_op *op = push(s, QM_OP_MOE_MATVEC, r->type->type, 0, slot);
     if (!op) return;
-    qm_launch l = qm_launch_moe_matvec(r->type->type, r->n_rows, r->n_cols, s->hp->n_used, s->p->limits.n_sm);
+    qm_launch l = qm_launch_moe_matvec(r->type->type, r->n_rows, r->n_cols, n_used(s->hp), s->p->limits.n_sm);
     memcpy(op->grid, l.grid, sizeof op->grid);
     op->block = l.block;
     op->shared = l.shared;
@@ -279,18 +286,20 @@ static void experts(builder *s, int weight, qm_ref x, uint64_t x_stride, qm_ref 
                                                .n_rows = r->n_rows,
                                                .n_cols = r->n_cols,
                                                .tiles = l.tiles,
-                                               .n_expert = s->hp->n_expert};
-    weights_read(s, op, r, s->hp->n_used);
-    output(op, y, r->n_rows * s->hp->n_used, 1, QM_OUT_F32);
+                                               .n_expert = n_expert(s->hp)};
+    weights_read(s, op, r, n_used(s->hp));
+    output(op, y, r->n_rows * n_used(s->hp), 1, QM_OUT_F32);
 }
 
-static void experts_up(builder *s, int gate, int up) {
+/* h = silu(gate xn) * up xn, [n_used, n_ff] */
+static void gated_up(builder *s, int gate, int up) {
     const qm_hparams *hp = s->hp;
+    const uint32_t k = n_used(hp);
     const qm_region *g = region_at(s, gate), *u = region_at(s, up);
     qm_op *op;
     if (g->type == u->type) {
         if (!(op = push(s, QM_OP_MOE_UP, g->type->type, 0, "ffn_up"))) return;
-        qm_launch la = qm_launch_moe_up(g->type->type, hp->n_ff, hp->n_embd, hp->n_used, s->p->limits.n_sm);
+        qm_launch la = qm_launch_moe_up(g->type->type, hp->n_ff, hp->n_embd, k, s->p->limits.n_sm);
         memcpy(op->grid, la.grid, sizeof op->grid);
         op->block = la.block;
         op->shared = la.shared;
@@ -304,19 +313,19 @@ static void experts_up(builder *s, int gate, int up) {
                                            .n_ff = hp->n_ff,
                                            .n_cols = hp->n_embd,
                                            .tiles = la.tiles,
-                                           .n_expert = hp->n_expert};
-        weights_read(s, op, g, hp->n_used);
-        weights_read(s, op, u, hp->n_used);
+                                           .n_expert = n_expert(hp)};
+        weights_read(s, op, g, k);
+        weights_read(s, op, u, k);
     } else { /* gate and up of different types: three ops instead of one */
         experts(s, gate, activation(s, g->type, s->b.xn, s->b.xq), 0, 0, s->b.gate, "ffn_gate");
         experts(s, up, activation(s, u->type, s->b.xn, s->b.xq), 0, 0, s->b.up, "ffn_up");
         if (!(op = push(s, QM_OP_SWIGLU, -1, 0, "ffn_act"))) return;
         op->block = 256;
-        op->grid[0] = (hp->n_used * hp->n_ff + 255) / 256;
-        op->args.swiglu = (qm_swiglu_args){
-            .gate = s->b.gate, .up = s->b.up, .h = s->b.h, .hq = s->b.hq, .n = hp->n_ff, .k = hp->n_used};
+        op->grid[0] = (k * hp->n_ff + 255) / 256;
+        op->args.swiglu =
+            (qm_swiglu_args){.gate = s->b.gate, .up = s->b.up, .h = s->b.h, .hq = s->b.hq, .n = hp->n_ff, .k = k};
     }
-    output(op, s->b.h, hp->n_used * hp->n_ff, 1, QM_OUT_F32);
+    output(op, s->b.h, k * hp->n_ff, 1, QM_OUT_F32);
 }
 
 static void experts_down(builder *s, int down) {
@@ -328,8 +337,14 @@ static void experts_down(builder *s, int down) {
 }
 
 void qm_build_experts(builder *s, int gate, int up, int down) {
-    experts_up(s, gate, up);
+    gated_up(s, gate, up);
     experts_down(s, down);
+}
+
+void qm_build_ffn(builder *s, int gate, int up, int down) {
+    gated_up(s, gate, up);
+    s->n_pending = matvec(s, down, s->b.h, s->b.hq, s->b.down, MAX_K_SPLITS, "ffn_out");
+    s->pending = s->b.down;
 }
 
 int qm_build_cache_only(const builder *s) { return s->layer + 1 == (int)s->hp->n_layers && !s->p->shape.logits; }
@@ -378,13 +393,11 @@ static void head(builder *s) {
     if (!s->failed) sampling(s);
 }
 
-enum { MAX_K_SPLITS = 8 };
-
 static void allocate(builder *s) {
     const qm_hparams *hp = s->hp;
     buffers *b = &s->b;
     uint64_t nq = (uint64_t)hp->n_head * hp->head_dim, nqkv = nq + 2ull * hp->n_kv * hp->head_dim;
-    uint64_t ff = (uint64_t)hp->n_used * hp->n_ff, spans = spans_for(s->p->limits.n_ctx);
+    uint64_t used = n_used(hp), ff = used * hp->n_ff, spans = spans_for(s->p->limits.n_ctx);
     b->x = scratch(s, 4ull * hp->n_embd);
     b->xn = scratch(s, 4ull * hp->n_embd);
     b->xq = scratch(s, QM_Q16A_BYTES((uint64_t)hp->n_embd));
@@ -394,13 +407,13 @@ static void allocate(builder *s) {
     b->attq = scratch(s, QM_Q16A_BYTES(nq));
     b->o = scratch(s, 4ull * hp->n_embd * MAX_K_SPLITS);
     b->rlogits = scratch(s, 4ull * hp->n_expert * MAX_K_SPLITS);
-    b->ids = scratch(s, 4ull * hp->n_used);
-    b->rw = scratch(s, 4ull * hp->n_used);
+    b->ids = scratch(s, 4 * used);
+    b->rw = scratch(s, 4 * used);
     b->gate = scratch(s, 4 * ff);
     b->up = scratch(s, 4 * ff);
     b->h = scratch(s, 4 * ff);
     b->hq = scratch(s, QM_Q16A_BYTES(ff));
-    b->down = scratch(s, 4ull * hp->n_used * hp->n_embd);
+    b->down = scratch(s, 4 * (hp->n_expert ? used : MAX_K_SPLITS) * hp->n_embd);
     b->logits = seq(s->p->seq.logits_off); /* looked at after other sequences have stepped */
     b->keys = scratch(s, 4ull * (hp->n_vocab + 3));
     b->hist = scratch(s, 4 * QM_SAMPLE_BUCKETS);

@@ -105,6 +105,8 @@ static void test_plans(void **state) {
     (void)state;
     check_plan("small", 1);
     check_plan("small", 0);
+    check_plan("dense", 1);
+    check_plan("dense", 0);
 }
 
 int main(void) {
