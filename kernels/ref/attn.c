@@ -27,13 +27,14 @@ static double score(const cache *c, const float *q, uint32_t t) {
 
 void qm_ref_attn(const qm_attn_args *a, const qm_ref_env *env) {
     const uint32_t hd = (uint32_t)env->head_dim, group = a->n_head / a->n_kv;
-    const uint32_t pos = *(const uint32_t *)((const char *)(uintptr_t)a->state + QM_STATE_POS);
-    const uint32_t n_pages = pos / QM_PAGE_TOKENS + 1;
+    const qm_row_record *row = (const qm_row_record *)(uintptr_t)a->row;
+    const uint32_t *table = (const uint32_t *)(uintptr_t)(a->table + row->seq_off);
+    const uint32_t pos = row->pos, n_pages = pos / QM_PAGE_TOKENS + 1;
     float *ml = (float *)(uintptr_t)a->ml;
     if (hd > MAX_HD) return;
     for (uint32_t h = 0; h < a->n_head; h++) {
         const float *q = (const float *)(uintptr_t)a->q + (size_t)h * hd;
-        cache c = {a, hd, h / group, (const uint32_t *)(uintptr_t)a->table};
+        cache c = {a, hd, h / group, table};
         for (uint32_t s = 0; s < a->n_splits; s++) {
             uint32_t t0 = (uint32_t)((uint64_t)s * n_pages / a->n_splits) * QM_PAGE_TOKENS;
             uint32_t t1 = (uint32_t)((uint64_t)(s + 1) * n_pages / a->n_splits) * QM_PAGE_TOKENS;

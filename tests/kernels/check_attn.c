@@ -28,7 +28,9 @@ static void make(attn_case *c, int sparse) {
     const uint32_t pos = c->pos, hd = c->hd;
     const size_t n = (size_t)(pos + 1) * c->n_kv * hd;
     c->n_pages = pos / 32 + 1;
-    uint32_t pool_pages = c->n_pages + 2, st[QM_STATE_SIZE / 4] = {pos};
+    enum { OFF = 64 }; /* sequence 1's row: its table lies behind another one's */
+    const qm_row_record row = {pos, 1, OFF};
+    uint32_t pool_pages = c->n_pages + 2;
     size_t pool = (size_t)pool_pages * c->n_kv * 32 * hd;
     uint32_t *perm = chk_tmp(4 * pool_pages);
     for (uint32_t i = 0; i < pool_pages; i++) perm[i] = i;
@@ -64,8 +66,11 @@ static void make(attn_case *c, int sparse) {
                 chk_write(a.k_pool + 2 * k_at(c, t, kv, d), kp + k_at(c, t, kv, d), 16);
             chk_write(a.v_pool + 2 * v_at(c, t, kv, 0), vp + v_at(c, t, kv, 0), 2 * hd);
         }
-    a.table = chk_in("table", perm, 4 * c->n_pages);
-    a.state = chk_in("state", st, sizeof st);
+    uint32_t *tables = chk_tmp(OFF + 4 * c->n_pages);
+    memset(tables, 0xff, OFF);
+    memcpy(tables + OFF / 4, perm, 4 * c->n_pages);
+    a.table = chk_in("table", tables, OFF + 4 * c->n_pages);
+    a.row = chk_in("row", &row, sizeof row);
     a.acc = chk_out("acc", 4 * (size_t)c->n_head * c->n_splits * hd);
     a.ml = chk_out("ml", 8 * (size_t)c->n_head * c->n_splits);
     c->a = a;
