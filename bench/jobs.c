@@ -26,7 +26,8 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
     const uint32_t nq = m->n_head * m->head_dim, nkv = m->n_kv * m->head_dim;
     for (int k = 0; k < QM_N_KERNELS; k++) {
         const qm_kernel_info *i = &qm_kernel_table[k];
-        const qm_bench_job j = {.m = m, .what = i->file, .op = i->op, .wtype = i->wtype, .head_dim = i->head_dim};
+        const qm_bench_job j = {
+            .m = m, .what = i->file, .op = i->op, .wtype = i->wtype, .kv = i->kv, .head_dim = i->head_dim};
 #define ADD(name, rows, cols, splits)                                               \
     do {                                                                            \
         qm_bench_job t_ = j;                                                        \
@@ -202,7 +203,8 @@ static void open_weights(qm_bench_work *w, uint32_t n_sm, double spread, int *fa
 static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *failed, qm_err *e) {
     const qm_bench_job *j = &w->job;
     const qm_bench_model *m = j->m;
-    const uint32_t nq = m->n_head * m->head_dim, heads = m->n_head + 2 * m->n_kv, pages = m->pos / QM_PAGE_TOKENS + 1;
+    const uint32_t nq = m->n_head * m->head_dim, heads = m->n_head + 2 * m->n_kv, pages = m->pos / QM_PAGE_TOKENS + 1,
+                   spans = m->pos / QM_SPAN + 1;
     const uint32_t block = (uint32_t)qm_kernel_table[w->kernel].max_block;
     uint64_t stride = 0;
     qm_op_args *a = &w->args[0];
@@ -251,7 +253,7 @@ static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *faile
         break;
     }
     case QM_OP_QKROPE: {
-        const double page = 2.0 * QM_PAGE_TOKENS * m->head_dim * m->n_kv,
+        const double page = (double)m->n_kv * (double)qm_kv_head_page_bytes((qm_kv_cache_type)j->kv, m->head_dim),
                      rope = 4.0 * m->head_dim * (QM_ROPE_FINE + m->pos / QM_ROPE_FINE + 1);
         w->l.grid[0] = heads;
         w->bytes = 4.0 * heads * m->head_dim * PARTS + 4.0 * nq + 4.0 * m->n_kv * m->head_dim;
@@ -272,14 +274,14 @@ static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *faile
         break;
     }
     case QM_OP_ATTN: {
-        const double pool = 2.0 * QM_PAGE_TOKENS * m->head_dim * m->n_kv * pages;
+        const double pool =
+            (double)(m->n_kv * pages) * (double)qm_kv_head_page_bytes((qm_kv_cache_type)j->kv, m->head_dim);
         const qm_hparams hp = {.n_head = m->n_head, .n_kv = m->n_kv, .head_dim = m->head_dim};
-        const uint32_t splits = qm_plan_splits(&hp, (qm_limits){.n_sm = n_sm}, m->pos);
         w->l.grid[0] = m->n_kv;
-        w->l.grid[1] = splits;
+        w->l.grid[1] = qm_plan_splits(&hp, (qm_limits){.n_sm = n_sm}, m->pos);
         w->l.grid[2] = (m->n_head / m->n_kv + 7) / 8;
-        w->weight_bytes = 4.0 * m->head_dim * m->n_kv * (m->pos + 1); /* keys and values, for the spread; not weights */
-        w->bytes = w->weight_bytes + 4.0 * nq + (4.0 * m->head_dim + 8) * m->n_head * splits;
+        w->weight_bytes = 2 * pool / (pages * QM_PAGE_TOKENS) * (m->pos + 1); /* keys and values, for the spread */
+        w->bytes = w->weight_bytes + 4.0 * nq + (4.0 * m->head_dim + 8) * m->n_head * spans;
         w->n_copies = copies_for(w, spread);
         w->weight_bytes = 0;
         w->row = GET(ZEROS, QM_ROW_SIZE);
@@ -288,11 +290,11 @@ static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *faile
         const qm_attn_args base = {.q = GET(FLOATS, 4.0 * nq),
                                    .table = GET(COUNT_UP, 4.0 * pages),
                                    .row = w->row,
-                                   .acc = GET(ZEROS, 4.0 * nq * splits),
-                                   .ml = GET(ZEROS, 8.0 * m->n_head * splits),
+                                   .acc = GET(ZEROS, 4.0 * nq * spans),
+                                   .ml = GET(ZEROS, 8.0 * m->n_head * spans),
                                    .n_head = m->n_head,
                                    .n_kv = m->n_kv,
-                                   .n_splits = splits,
+                                   .n_spans = spans,
                                    .scale = (float)(1 / sqrt(m->head_dim))};
         for (uint32_t i = 0; i < w->n_copies; i++) {
             w->args[i].attn = base;
@@ -302,16 +304,16 @@ static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *faile
         break;
     }
     case QM_OP_COMBINE: {
-        const qm_hparams hp = {.n_head = m->n_head, .n_kv = m->n_kv, .head_dim = m->head_dim};
-        const uint32_t splits = qm_plan_splits(&hp, (qm_limits){.n_sm = n_sm}, m->pos);
         w->l.grid[0] = m->n_head;
-        w->bytes = 4.0 * nq * splits + 8.0 * m->n_head * splits + 4.0 * nq + QM_Q16A_BYTES((double)nq);
-        a->combine = (qm_combine_args){.acc = GET(FLOATS, 4.0 * nq * splits),
-                                       .ml = GET(FLOATS, 8.0 * m->n_head * splits),
+        w->row = GET(ZEROS, QM_ROW_SIZE);
+        w->bytes = 4.0 * nq * spans + 8.0 * m->n_head * spans + 4.0 * nq + QM_Q16A_BYTES((double)nq);
+        a->combine = (qm_combine_args){.acc = GET(FLOATS, 4.0 * nq * spans),
+                                       .ml = GET(FLOATS, 8.0 * m->n_head * spans),
+                                       .row = w->row,
                                        .y = GET(ZEROS, 4.0 * nq),
                                        .yq = GET(ZEROS, QM_Q16A_BYTES((double)nq)),
                                        .n_head = m->n_head,
-                                       .n_splits = splits};
+                                       .n_spans = spans};
         break;
     }
     case QM_OP_ROUTER:
@@ -362,8 +364,8 @@ static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *faile
                                                .row = w->row,
                                                .n = m->n_vocab};
         if (!*failed)
-            *failed =
-                qm_kernels_launch(w->ks, qm_kernel_find(QM_OP_SAMPLE_SCAN, -1, 0), l.grid, l.block, 0, &scan, NULL, e);
+            *failed = qm_kernels_launch(w->ks, qm_kernel_find(QM_OP_SAMPLE_SCAN, -1, -1, 0), l.grid, l.block, 0, &scan,
+                                        NULL, e);
         break;
     }
     case QM_OP_PROBE: {
@@ -398,7 +400,7 @@ int qm_bench_open(qm_bench_work *w, qm_device *d, qm_kernels *ks, const qm_bench
                   qm_err *e) {
     int failed = 0;
     *w = (qm_bench_work){.job = *j, .d = d, .ks = ks, .n_copies = 1};
-    w->kernel = qm_kernel_find(j->op, j->wtype, j->head_dim);
+    w->kernel = qm_kernel_find(j->op, j->wtype, j->kv, j->head_dim);
     if (w->kernel < 0) return qm_fail(e, QM_ERR_UNSUPPORTED, "bench: no kernel for %s", j->what);
     if (!(w->args = calloc(1024, sizeof *w->args))) return qm_fail(e, QM_ERR_NOMEM, "bench: out of host memory");
     if (j->n_rows && j->op != QM_OP_EMBED) open_weights(w, n_sm, spread, &failed, e);

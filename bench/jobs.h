@@ -20,6 +20,7 @@ typedef struct {
     const char *what; /* "qkv": the slot of a decode step */
     qm_op_kind op;
     int wtype;               /* -1: none */
+    int kv;                  /* -1: does not touch the cache */
     int head_dim;            /* 0: none */
     uint32_t n_rows, n_cols; /* of one weight matrix; 0 where there is none */
     uint32_t max_splits;

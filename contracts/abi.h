@@ -33,9 +33,9 @@
 #define QM_Q16A_MAX 32512
 
 /* ---- KV cache pages -----------------------------------------------------------------------
- * A page holds 32 tokens of one layer and one kv head; f16.
- *   K page: [head_dim/8][32 tokens][8]   (lane = token: coalesced 16-byte loads)
- *   V page: [32 tokens][head_dim]        (lane = dims)
+ * A page holds 32 tokens of one layer and one kv head, in a type of contracts/kv.def:
+ *   f16   K page: [head_dim/8][32 tokens][8]   (lane = token: coalesced 16-byte loads)
+ *         V page: [32 tokens][head_dim]        (lane = dims)
  * A layer's pool: [n_pages][n_kv][page]. table[i] = page index that holds tokens 32i..32i+31. */
 #define QM_PAGE_TOKENS 32
 
@@ -80,6 +80,19 @@
 #define QM_STATE_BYTES (QM_STATE_SIZE + 8 * QM_SAMPLE_BIASES)
 #define QM_FLAG_NONFINITE 1 /* a NaN or +inf among the logits */
 #define QM_FLAG_BAD_TOKEN 2 /* a token id outside the embedding: row 0 was used */
+
+/* ---- Partial sums ---------------------------------------------------------------------------
+ * Where an op leaves a vector as several parts whose sum is meant, its consumer adds them in f32 by rising index,
+ * starting from part 0, and only then anything else (rmsnorm: the residual stream). So an op that leaves n parts and one
+ * that leaves their sum give the same bits. */
+
+/* ---- Spans of attention ----------------------------------------------------------------------
+ * A position's keys are cut at multiples of QM_SPAN. What a span gives is a function of q, its keys and values, and the
+ * position alone: within it pages are folded by rising position, spans likewise (kernels/ptx/fold.inc). */
+#define QM_SPAN_LOG 8
+#define QM_SPAN 256 /* positions */
+#define QM_SPAN_PAGES_LOG 3
+#define QM_SPAN_PAGES 8
 
 /* ---- Sampling --------------------------------------------------------------------------------
  * tokens[pos + 1] from the logits of position pos. Every step is exact: integers, or single IEEE operations
@@ -155,8 +168,8 @@
 #define QM_WALK_SUBS 15     /* barriers of a CTA but the first */
 
 /* ---- stats: what a vector looks like, and a copy of it. Not an op of a model: it looks at what ops have left
- * (runtime/observe/trace.h). One CTA a job; the vector of a job is v[i] = add[i] + sum_s x[s * stride + i], summed
- * in f32 by rising s, as rmsnorm does it. mean, std_dev, l2, min and max are over the finite values, the sums
+ * (runtime/observe/trace.h). One CTA a job; the vector of a job is v[i] = add[i] + (sum_s x[s * stride + i]), added
+ * in f32 as rmsnorm does it. mean, std_dev, l2, min and max are over the finite values, the sums
  * behind them in f64; std_dev is that of a population (divided by the number of finite values). Of no finite value:
  * mean NaN, std_dev 0, l2 0, min +inf, max -inf. */
 #define QM_STATS_JOB_X 0     /* f32 [n_parts, stride] */

@@ -35,8 +35,11 @@ enum { N_FLAGS = sizeof flags / sizeof *flags, MAX_NAMES = 512 };
 static const struct {
     char letter;
     const char *name;
-} commands[] = {{'g', "generate"}, {'c', "chat"},     {'p', "perplexity"},
-                {'t', "trace"},    {'k', "tokenize"}, {'b', "bench"}};
+} commands[] = {
+#define QM_CMD(name, letter, arguments, help) {letter, #name},
+#include "commands.def"
+#undef QM_CMD
+};
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 static const char *command_name(const char *prog) { return strchr(prog, ' ') ? strchr(prog, ' ') + 1 : prog; }
@@ -45,6 +48,12 @@ static char letter_of(const char *prog) {
     for (int i = 0; i < N_COMMANDS; i++)
         if (!strcmp(command_name(prog), commands[i].name)) return commands[i].letter;
     return '-'; /* no row has it */
+}
+
+static const char *name_of(char letter) {
+    int i = 0;
+    while (i < N_COMMANDS - 1 && commands[i].letter != letter) i++;
+    return commands[i].name;
 }
 
 int qm_flags_takes_value(const struct poptOption *o) {
@@ -290,8 +299,7 @@ void qm_flags_print(FILE *f) {
                 col += fprintf(f, "%.*s ", (int)n, s);
             }
             fprintf(f, "\n      in");
-            for (int c = 0; c < N_COMMANDS; c++)
-                if (strchr(flags[i].commands, commands[c].letter)) fprintf(f, " %s", commands[c].name);
+            for (const char *c = flags[i].commands; *c; c++) fprintf(f, " %s", name_of(*c));
             if (flags[i].text) fprintf(f, ": %s%s", k == ALIAS ? "--" : "", flags[i].text);
             if (flags[i].values.ok) fprintf(f, " (only %s is accepted)", flags[i].values.ok);
             fputc('\n', f);

@@ -1,6 +1,7 @@
 /* host.h: what the commands of the program share. Commands see only runtime/qmoe.h and this file.
  *
- * A command is one function, qm_cmd_<name>, in host/<name>.c, with its line in host/commands.def.
+ * A command is one function, qm_cmd_<name>, in host/<name>.c, with its line in host/commands.def: help, completion and
+ * suggestions come from that line and from the table of options that the function reads.
  * It gets its own arguments: argv[0] is "qmoe-gpu <name>". What it returns is the exit status:
  *   0  it did what was asked    1  it failed at run time    2  it was called wrongly (usage)
  * Results go to stdout, everything else to stderr. */
@@ -13,7 +14,7 @@
 
 enum { QM_EXIT_OK = 0, QM_EXIT_FAIL = 1, QM_EXIT_USAGE = 2 };
 
-#define QM_CMD(name, arguments, help) int qm_cmd_##name(int argc, char **argv);
+#define QM_CMD(name, letter, arguments, help) int qm_cmd_##name(int argc, char **argv);
 #include "commands.def"
 #undef QM_CMD
 

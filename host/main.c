@@ -15,7 +15,7 @@ static int cmd_help(int argc, char **argv);
 static int cmd_version(int argc, char **argv);
 
 static const command commands[] = {
-#define QM_CMD(name, arguments, help) {#name, arguments, help, qm_cmd_##name},
+#define QM_CMD(name, letter, arguments, help) {#name, arguments, help, qm_cmd_##name},
 #include "commands.def"
 #undef QM_CMD
     {"completion", "bash|zsh", "print the completion script of a shell", cmd_completion},

@@ -182,11 +182,11 @@ int qm_run_open(qm_engine **g, int (*cancelled)(void), qm_run_measure m, void *u
 double qm_run_rate(double n, double s) { return s > 0 ? n / s : 0; }
 
 void qm_run_describe(const qm_engine_info *i) {
-    char a[32], b[32];
+    char a[32], b[32], experts[48] = "a feed-forward network";
     if (!qm_run.verbose) return;
-    fprintf(stderr, "model   %s (%s): %u layers, %u wide, %u/%u heads of %u, %u of %u experts of %u, vocabulary %u\n",
-            i->name, i->arch, i->n_layers, i->n_embd, i->n_head, i->n_kv_head, i->head_dim, i->n_expert_used,
-            i->n_expert, i->n_ff_exp, i->n_vocab);
+    if (i->n_expert) snprintf(experts, sizeof experts, "%u of %u experts", i->n_expert_used, i->n_expert);
+    fprintf(stderr, "model   %s (%s): %u layers, %u wide, %u/%u heads of %u, %s of %u, vocabulary %u\n", i->name,
+            i->arch, i->n_layers, i->n_embd, i->n_head, i->n_kv_head, i->head_dim, experts, i->n_ff_exp, i->n_vocab);
     fprintf(stderr, "chat    %s\n", i->chat_format);
     fprintf(stderr, "memory  %s of KV cache for %u positions, %s of weights read per token\n",
             qm_host_bytes(a, sizeof a, i->kv_bytes), i->n_ctx, qm_host_bytes(b, sizeof b, i->bytes_per_token));

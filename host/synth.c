@@ -14,8 +14,8 @@ int qm_cmd_synth(int argc, char **argv) {
     static char *out, *preset, *types;
     static long long seed = 1;
     enum { UNSET = INT_MIN }; /* the preset's */
-    static int sparse, layers = UNSET, embd = UNSET, heads = UNSET, kv_heads = UNSET, head_dim = UNSET, experts = UNSET,
-                       used = UNSET, ff = UNSET, vocab = UNSET, ctx = UNSET;
+    static int sparse, tied, layers = UNSET, embd = UNSET, heads = UNSET, kv_heads = UNSET, head_dim = UNSET,
+                             experts = UNSET, used = UNSET, ff = UNSET, vocab = UNSET, ctx = UNSET;
     static const struct {
         const char *name;
         int *v;
@@ -27,12 +27,15 @@ int qm_cmd_synth(int argc, char **argv) {
     static const struct poptOption table[] = {
         {"output", 'o', POPT_ARG_STRING, &out, 0, "the file to write (required)", "FILE"},
         {"preset", 'p', POPT_ARG_STRING, &preset, 0,
-         "tiny (34 MiB, the default) or qwen3-30b-a3b (17.3 GiB, the true shape)", "NAME"},
+         "Qwen3-MoE: tiny (34 MiB, the default), qwen3-30b-a3b (17.3 GiB, the true shape); Qwen3: tiny-dense, "
+         "qwen3-0.6b",
+         "NAME"},
         {"seed", 's', POPT_ARG_LONGLONG, &seed, 0, "same seed, same bytes (default 1)", "N"},
         {"types", 't', POPT_ARG_STRING, &types, 0,
          "q4_k_m (default), q5_k_m, or one for all matrices: f32 f16 bf16 q8_0 q4_k q5_k q6_k", "MIX"},
         {"sparse", 0, POPT_ARG_NONE, &sparse, 0,
          "the shape alone: weights are zeros that take no disk (for inspect and bench --predict)", NULL},
+        {"tied", 0, POPT_ARG_NONE, &tied, 0, "the embedding is the output matrix too, as in qwen3-0.6b", NULL},
         {"layers", 0, POPT_ARG_INT, &layers, 0, "number of layers", "N"},
         {"embd", 0, POPT_ARG_INT, &embd, 0, "embedding length, a multiple of 32", "N"},
         {"heads", 0, POPT_ARG_INT, &heads, 0, "query heads", "N"},
@@ -40,17 +43,18 @@ int qm_cmd_synth(int argc, char **argv) {
         {"head-dim", 0, POPT_ARG_INT, &head_dim, 0, "length of a head, 64 or 128", "N"},
         {"experts", 0, POPT_ARG_INT, &experts, 0, "experts per layer", "N"},
         {"experts-used", 0, POPT_ARG_INT, &used, 0, "experts per token", "N"},
-        {"ff", 0, POPT_ARG_INT, &ff, 0, "feed-forward length of an expert, a multiple of 32", "N"},
+        {"ff", 0, POPT_ARG_INT, &ff, 0, "feed-forward length, of an expert where there are any; a multiple of 32", "N"},
         {"vocab", 0, POPT_ARG_INT, &vocab, 0, "tokens, at least 512", "N"},
         {"ctx", 0, POPT_ARG_INT, &ctx, 0, "context length that the file states", "N"},
         POPT_TABLEEND,
     };
     poptContext con;
-    int rc = qm_host_options(&con, argc, argv, table,
-                             "-o FILE [options]\n\n"
-                             "Writes a random Qwen3-MoE model: its text is nonsense, its shape and speed are real.\n"
-                             "Counts left out are the preset's.\n"
-                             "  example: qmoe-gpu synth -o tiny.gguf --layers 2 --experts 64 --seed 7");
+    int rc = qm_host_options(
+        &con, argc, argv, table,
+        "-o FILE [options]\n\n"
+        "Writes a random Qwen3-MoE or Qwen3 model: its text is nonsense, its shape and speed are real.\n"
+        "Counts left out are the preset's.\n"
+        "  example: qmoe-gpu synth -o tiny.gguf --layers 2 --experts 64 --seed 7");
     if (rc >= 0) return rc;
     if ((rc = qm_host_args(&con, NULL, 0, "")) >= 0) return rc;
     poptFreeContext(con);
@@ -67,6 +71,7 @@ int qm_cmd_synth(int argc, char **argv) {
         .seed = (uint64_t)seed,
         .types = types,
         .sparse = sparse,
+        .tied = tied,
         .n_layers = (uint32_t)layers,
         .n_embd = (uint32_t)embd,
         .n_head = (uint32_t)heads,

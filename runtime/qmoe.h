@@ -62,6 +62,7 @@ struct qm_engine_info {
     char arch[32], name[96], device[16], device_name[128], device_why[256], executor[16];
     int interpreted;      /* 1: no GPU: kernels are interpreted on this host, and a large model takes seconds a token */
     char chat_format[24]; /* "the file's template", "the caller's template", "ChatML" */
+    /* n_expert 0: none; n_ff_exp is then the one feed-forward network's */
     uint32_t n_layers, n_embd, n_head, n_kv_head, head_dim, n_expert, n_expert_used, n_ff_exp, n_vocab;
     uint32_t n_ctx_train, n_ctx;
     uint32_t n_parallel, n_kv; /* sequences at once; positions of the KV cache, which they share */

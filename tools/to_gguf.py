@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""A Qwen3-MoE model in Hugging Face form (config.json, tokenizer.json, *.safetensors, one file or many) to
+"""A Qwen3-MoE or Qwen3 model in Hugging Face form (config.json, tokenizer.json, *.safetensors, one file or many) to
 a GGUF file of F32, F16 or BF16 weights, with the names and keys that llama.cpp's converter gives.
 
     python3 tools/to_gguf.py DIR OUT.gguf [--type f16]
 
 Norms and routers stay F32. The experts of a layer become one tensor [n_expert, rows, columns]; one such
 stack is in memory at a time. Whatever the format cannot carry, or does not say, is an error of one line:
-missing, superfluous or misshapen tensors, a tokenizer that is not Qwen2's, dense layers, unnormalised
-expert weights. The first run installs gguf and numpy (tools/needs.py)."""
+missing, superfluous or misshapen tensors, a tokenizer that is not Qwen2's, dense layers among others with
+experts, unnormalised expert weights. The first run installs gguf and numpy (tools/needs.py)."""
 import argparse
 import json
 import os
@@ -103,28 +103,35 @@ class Weights:
 
 
 # ---- hyperparameters ----
+# transformers' model_type: its architecture, general.architecture, what the family is called, has it experts
+FAMILIES = {"qwen3_moe": ("Qwen3MoeForCausalLM", "qwen3moe", "Qwen3-MoE", True),
+            "qwen3": ("Qwen3ForCausalLM", "qwen3", "Qwen3", False)}
+
+
 class Config:
     def __init__(self, folder):
         self.path = folder / "config.json"
         self.c = read_json(self.path)
-        known = ["Qwen3MoeForCausalLM"]
-        if self.c.get("architectures", known) != known or self.c.get("model_type", "qwen3_moe") != "qwen3_moe":
-            raise Fault(f"{self.path}: {self.c.get('architectures')} ({self.c.get('model_type')}) is not Qwen3MoeForCausalLM")
+        names, kind = self.c.get("architectures"), self.c.get("model_type")
+        found = [f for k, f in FAMILIES.items() if names in (None, [f[0]]) and kind in (None, k) and (names or kind)]
+        if not found:
+            raise Fault(f"{self.path}: {names} ({kind}) is none of {', '.join(f[0] for f in FAMILIES.values())}")
+        _, self.arch, self.title, self.routed = found[0]
         # What a GGUF of this architecture cannot say: llama.cpp and we take these for granted.
-        for key, only in (("hidden_act", "silu"), ("norm_topk_prob", True), ("decoder_sparse_step", 1),
-                          ("use_sliding_window", False)):
+        experts = (("norm_topk_prob", True), ("decoder_sparse_step", 1)) if self.routed else ()
+        for key, only in (("hidden_act", "silu"), ("use_sliding_window", False), *experts):
             if self.c.get(key, only) != only:
                 raise Fault(f"{self.path}: {key} is {self.c[key]!r}; only {only!r} can be converted")
-        if self.c.get("mlp_only_layers"):
+        if self.routed and self.c.get("mlp_only_layers"):
             raise Fault(f"{self.path}: mlp_only_layers {self.c['mlp_only_layers']}: dense layers cannot be converted")
         self.layers = self.n("num_hidden_layers")
         self.hidden = self.n("hidden_size")
         self.heads = self.n("num_attention_heads")
         self.kv_heads = self.n("num_key_value_heads", self.heads)
         self.head_dim = self.n("head_dim", self.hidden // self.heads)
-        self.experts = self.n("num_experts")
-        self.used = self.n("num_experts_per_tok")
-        self.ff = self.n("moe_intermediate_size")
+        if self.routed:
+            self.experts, self.used = self.n("num_experts"), self.n("num_experts_per_tok")
+        self.ff = self.n("moe_intermediate_size" if self.routed else "intermediate_size")
         self.vocab = self.n("vocab_size")
         self.context = self.n("max_position_embeddings")
         self.tied = bool(self.c.get("tie_word_embeddings", False))
@@ -160,9 +167,13 @@ class Config:
                     out += [(f"{b}.attn_{ours}.bias", [f"{a}.{theirs}_proj.bias"], [rows], True)]
             out += [(f"{b}.attn_q_norm.weight", [f"{a}.q_norm.weight"], [d], True),
                     (f"{b}.attn_k_norm.weight", [f"{a}.k_norm.weight"], [d], True),
-                    (f"{b}.ffn_norm.weight", [f"model.layers.{i}.post_attention_layernorm.weight"], [h], True),
-                    (f"{b}.ffn_gate_inp.weight", [f"{m}.gate.weight"], [self.experts, h], True)]
+                    (f"{b}.ffn_norm.weight", [f"model.layers.{i}.post_attention_layernorm.weight"], [h], True)]
+            if self.routed:
+                out += [(f"{b}.ffn_gate_inp.weight", [f"{m}.gate.weight"], [self.experts, h], True)]
             for k, rows, cols in (("gate", self.ff, h), ("up", self.ff, h), ("down", h, self.ff)):
+                if not self.routed:
+                    out += [(f"{b}.ffn_{k}.weight", [f"{m}.{k}_proj.weight"], [rows, cols], False)]
+                    continue
                 out += [(f"{b}.ffn_{k}_exps.weight", [f"{m}.experts.{x}.{k}_proj.weight" for x in range(self.experts)],
                          [rows, cols], False)]
         out += [("output_norm.weight", ["model.norm.weight"], [h], True)]
@@ -171,16 +182,16 @@ class Config:
         return out
 
 
-def check_tensors(folder, tensors, weights, tied):
+def check_tensors(folder, tensors, weights, config):
     wanted = {n: shape for _, names, shape, _ in tensors for n in names}
     for name, shape in wanted.items():
         if name not in weights.at:
             raise Fault(f"{folder}: no tensor {name}")
         if weights.shape(name) != shape:
             raise Fault(f"{folder}: {name} is {weights.shape(name)}; the configuration makes it {shape}")
-    spare = [n for n in weights.at if n not in wanted and not (tied and n == "lm_head.weight")]
+    spare = [n for n in weights.at if n not in wanted and not (config.tied and n == "lm_head.weight")]
     if spare:
-        raise Fault(f"{folder}: {len(spare)} tensors have no place in a Qwen3-MoE, the first is {sorted(spare)[0]}")
+        raise Fault(f"{folder}: {len(spare)} tensors have no place in a {config.title}, the first is {sorted(spare)[0]}")
 
 
 # ---- tokenizer ----
@@ -285,7 +296,7 @@ def put_metadata(w, o, folder, config, tokens, ftype):
     w.add_block_count(config.layers)
     w.add_context_length(config.context)
     w.add_embedding_length(config.hidden)
-    if "intermediate_size" in config.c:  # of dense layers, which there are none of; others ask for it
+    if "intermediate_size" in config.c:  # with experts: of dense layers, which there are none of; others ask for it
         w.add_feed_forward_length(config.n("intermediate_size"))
     w.add_head_count(config.heads)
     w.add_head_count_kv(config.kv_heads)
@@ -293,9 +304,10 @@ def put_metadata(w, o, folder, config, tokens, ftype):
     w.add_value_length(config.head_dim)
     w.add_layer_norm_rms_eps(config.eps)
     w.add_rope_freq_base(config.theta)
-    w.add_expert_count(config.experts)
-    w.add_expert_used_count(config.used)
-    w.add_expert_feed_forward_length(config.ff)
+    if config.routed:
+        w.add_expert_count(config.experts)
+        w.add_expert_used_count(config.used)
+        w.add_expert_feed_forward_length(config.ff)
     if config.rope:
         kind = config.rope.get("rope_type", config.rope.get("type"))
         if kind not in ("linear", "yarn") or "factor" not in config.rope:
@@ -342,7 +354,7 @@ def convert(o):
     config = Config(folder)
     weights = Weights(folder)
     tensors = config.tensors()
-    check_tensors(folder, tensors, weights, config.tied)
+    check_tensors(folder, tensors, weights, config)
     tokens = Tokens(folder, config.vocab)
     Q = gguf.GGMLQuantizationType
     kind, ftype = {"f32": (Q.F32, gguf.LlamaFileType.ALL_F32), "f16": (Q.F16, gguf.LlamaFileType.MOSTLY_F16),
@@ -350,7 +362,7 @@ def convert(o):
 
     part = out.with_name(out.name + ".part")  # OUT appears whole or not at all
     try:
-        w = gguf.GGUFWriter(part, "qwen3moe")
+        w = gguf.GGUFWriter(part, config.arch)
         put_metadata(w, o, folder, config, tokens, ftype)
         for name, names, shape, f32 in tensors:
             full = ([len(names)] if len(names) > 1 or "_exps." in name else []) + shape

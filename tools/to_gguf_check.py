@@ -21,6 +21,8 @@ CONFIG = dict(architectures=["Qwen3MoeForCausalLM"], model_type="qwen3_moe", hid
               moe_intermediate_size=256, intermediate_size=1024, norm_topk_prob=True, vocab_size=4096, rope_theta=1e6,
               rms_norm_eps=1e-6, tie_word_embeddings=False, max_position_embeddings=1024, hidden_act="silu")
 SMALL = dict(CONFIG, hidden_size=64, num_hidden_layers=2, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32)
+DENSE = {k: v for k, v in dict(SMALL, architectures=["Qwen3ForCausalLM"], model_type="qwen3", intermediate_size=96,
+                               tie_word_embeddings=True).items() if "expert" not in k and "moe" not in k and "topk" not in k}
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
@@ -39,12 +41,15 @@ def tensors(c, seed):
     for i in range(c["num_hidden_layers"]):
         at = f"model.layers.{i}"
         for name, shape in (("self_attn.q_proj", (q, h)), ("self_attn.k_proj", (kv, h)), ("self_attn.v_proj", (kv, h)),
-                            ("self_attn.o_proj", (h, q)), ("mlp.gate", (c["num_experts"], h))):
+                            ("self_attn.o_proj", (h, q)), *((("mlp.gate", (c["num_experts"], h)),) if "num_experts" in c else ())):
             out[f"{at}.{name}.weight"] = w(*shape)
         for name, n in (("input_layernorm", h), ("post_attention_layernorm", h), ("self_attn.q_norm", c["head_dim"]),
                         ("self_attn.k_norm", c["head_dim"])):
             out[f"{at}.{name}.weight"] = norm(n)
-        for x in range(c["num_experts"]):
+        ff = c.get("intermediate_size") if "num_experts" not in c else 0
+        for name, shape in (("gate", (ff, h)), ("up", (ff, h)), ("down", (h, ff))) if ff else ():
+            out[f"{at}.mlp.{name}_proj.weight"] = w(*shape)
+        for x in range(c.get("num_experts", 0)):
             for name, shape in (("gate", (c["moe_intermediate_size"], h)), ("up", (c["moe_intermediate_size"], h)),
                                 ("down", (h, c["moe_intermediate_size"]))):
                 out[f"{at}.mlp.experts.{x}.{name}_proj.weight"] = w(*shape)
@@ -110,11 +115,12 @@ def same_weights(path, t, c, kind):
     from gguf import GGUFReader, dequantize
     here = {x.name: x for x in GGUFReader(path).tensors}
     theirs = {"token_embd": "model.embed_tokens", "output": "lm_head", "output_norm": "model.norm"}
+    ffn = ((("ffn_gate_inp", "mlp.gate"), ("ffn_gate_exps", "gate"), ("ffn_up_exps", "up"), ("ffn_down_exps", "down"))
+           if "num_experts" in c else tuple((f"ffn_{k}", f"mlp.{k}_proj") for k in ("gate", "up", "down")))
     for i in range(c["num_hidden_layers"]):
         for ours, name in (("attn_norm", "input_layernorm"), ("ffn_norm", "post_attention_layernorm"), ("attn_q", "self_attn.q_proj"),
                            ("attn_k", "self_attn.k_proj"), ("attn_v", "self_attn.v_proj"), ("attn_output", "self_attn.o_proj"),
-                           ("attn_q_norm", "self_attn.q_norm"), ("attn_k_norm", "self_attn.k_norm"), ("ffn_gate_inp", "mlp.gate"),
-                           ("ffn_gate_exps", "gate"), ("ffn_up_exps", "up"), ("ffn_down_exps", "down")):
+                           ("attn_q_norm", "self_attn.q_norm"), ("attn_k_norm", "self_attn.k_norm"), *ffn):
             theirs[f"blk.{i}.{ours}"] = f"model.layers.{i}.{name}"
     if c["tie_word_embeddings"]:
         del theirs["output"]
@@ -148,6 +154,17 @@ def test_shards_of_bf16(tmp):
     rc, said = run(tmp / "m", tmp / "m.gguf", "--type", "bf16")
     assert rc == 0, said
     same_weights(tmp / "m.gguf", t, c, "BF16")
+
+
+def test_dense(tmp):
+    from gguf import GGUFReader
+    t = make(tmp / "m", DENSE)
+    rc, said = run(tmp / "m", tmp / "m.gguf", "--type", "f16")
+    assert rc == 0, said
+    same_weights(tmp / "m.gguf", t, DENSE, "F16")
+    at = {k: f.contents() for k, f in GGUFReader(tmp / "m.gguf").fields.items()}
+    assert at["general.architecture"] == "qwen3" and at["qwen3.feed_forward_length"] == 96
+    assert not [k for k in at if "expert" in k], at.keys()
 
 
 def test_metadata(tmp):
@@ -190,7 +207,7 @@ def test_metadata(tmp):
 
 
 def test_chat_template(tmp):
-    """Rendered as Hugging Face does it, the template is what runtime/text/chat.c makes."""
+    """Rendered as Hugging Face does it, the template is what runtime/text/chatml.c makes."""
     import jinja2.sandbox
 
     def no(text):

@@ -4,7 +4,7 @@
  *
  * A request is u32 flags (QM_TOK_*, or 256 for a ChatML user message), u32 n, n bytes; an answer is
  * u32 n_ids, the ids, u32 n_bytes and the ids' bytes joined. Little-endian machines only. */
-#include "text/chat.h"
+#include "text/chatml.h"
 #include "text/tokenizer.h"
 #include <stdio.h>
 #include <stdlib.h>

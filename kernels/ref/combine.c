@@ -1,4 +1,4 @@
-/* combine: merges the splits of op attn: y = sum_s e^(m_s - M) acc_s / sum_s e^(m_s - M) l_s. */
+/* combine: merges the spans of op attn: y = sum_s e^(m_s - M) acc_s / sum_s e^(m_s - M) l_s. */
 #include "ref.h"
 #include <math.h>
 #include <string.h>
@@ -11,17 +11,18 @@ void qm_ref_combine(const qm_combine_args *a, const qm_ref_env *env) {
     const float *acc = (const float *)(uintptr_t)a->acc, *ml = (const float *)(uintptr_t)a->ml;
     float *y = (float *)(uintptr_t)a->y;
     uint8_t *yq = (uint8_t *)(uintptr_t)a->yq;
+    const uint32_t n_spans = ((const qm_row_record *)(uintptr_t)a->row)->pos / QM_SPAN + 1;
     if (hd > MAX_HD) return;
     for (uint32_t h = 0; h < a->n_head; h++) {
         double m = -INFINITY, l = 0, v[MAX_HD] = {0};
         float out[MAX_HD];
         unsigned char q[QM_Q16A_BYTES(MAX_HD)];
-        for (uint32_t s = 0; s < a->n_splits; s++) { /* not fmax: GCC 12 for aarch64 dies vectorizing it at -O3 */
-            double x = ml[2 * ((size_t)h * a->n_splits + s)];
+        for (uint32_t s = 0; s < n_spans; s++) { /* not fmax: GCC 12 for aarch64 dies vectorizing it at -O3 */
+            double x = ml[2 * ((size_t)h * a->n_spans + s)];
             if (x > m) m = x;
         }
-        for (uint32_t s = 0; s < a->n_splits; s++) {
-            size_t o = (size_t)h * a->n_splits + s;
+        for (uint32_t s = 0; s < n_spans; s++) {
+            size_t o = (size_t)h * a->n_spans + s;
             double f = exp((double)ml[2 * o] - m);
             l += f * ml[2 * o + 1];
             for (uint32_t d = 0; d < hd; d++) v[d] += f * acc[o * hd + d];

@@ -2,19 +2,20 @@
  * f32 is NaN, so that the logits tell of it. */
 #include "ref.h"
 #include <math.h>
-#include "../../runtime/file/quant.h"
 
 enum { MAX_HD = 256 };
 
 void qm_ref_qkrope(const qm_qkrope_args *a, const qm_ref_env *env) {
     const uint32_t hd = (uint32_t)env->head_dim, half = hd / 2, heads = a->n_head + 2 * a->n_kv;
     const float *qkv = (const float *)(uintptr_t)a->qkv, *rope = (const float *)(uintptr_t)a->rope;
-    const qm_row_record *row = (const qm_row_record *)(uintptr_t)a->row;
-    const uint32_t *table = (const uint32_t *)(uintptr_t)(a->table + row->seq_off);
-    const uint32_t pos = row->pos;
+    const qm_row_record *at = (const qm_row_record *)(uintptr_t)a->row;
+    const uint32_t *table = (const uint32_t *)(uintptr_t)(a->table + at->seq_off);
+    const uint32_t pos = at->pos;
     const size_t page = (size_t)table[pos / QM_PAGE_TOKENS] * a->n_kv; /* of kv head 0 */
     const uint32_t t = pos % QM_PAGE_TOKENS;
+    const uint64_t page_bytes = qm_kv_head_page_bytes(env->kv, hd);
     double x[MAX_HD];
+    float row[MAX_HD];
     if (hd > MAX_HD) return;
     for (uint32_t h = 0; h < heads; h++) {
         double ss = 0;
@@ -25,8 +26,8 @@ void qm_ref_qkrope(const qm_qkrope_args *a, const qm_ref_env *env) {
         }
         if (h >= a->n_head + a->n_kv) { /* v: neither norm nor rotation */
             uint32_t kv = h - a->n_head - a->n_kv;
-            uint16_t *v = (uint16_t *)(uintptr_t)a->v_pool + (page + kv) * QM_PAGE_TOKENS * hd;
-            for (uint32_t d = 0; d < hd; d++) v[t * hd + d] = qm_f32_to_f16((float)x[d]);
+            for (uint32_t d = 0; d < hd; d++) row[d] = (float)x[d];
+            qm_kv_page_put(env->kv, 1, (char *)(uintptr_t)a->v_pool + (page + kv) * page_bytes, row, hd, t);
             continue;
         }
         const float *w = (const float *)(uintptr_t)(h < a->n_head ? a->q_norm : a->k_norm);
@@ -44,8 +45,8 @@ void qm_ref_qkrope(const qm_qkrope_args *a, const qm_ref_env *env) {
             float *q = (float *)(uintptr_t)a->q_out + (size_t)h * hd;
             for (uint32_t d = 0; d < hd; d++) q[d] = (float)x[d];
         } else {
-            uint16_t *k = (uint16_t *)(uintptr_t)a->k_pool + (page + h - a->n_head) * QM_PAGE_TOKENS * hd;
-            for (uint32_t d = 0; d < hd; d++) k[(d / 8 * QM_PAGE_TOKENS + t) * 8 + d % 8] = qm_f32_to_f16((float)x[d]);
+            for (uint32_t d = 0; d < hd; d++) row[d] = (float)x[d];
+            qm_kv_page_put(env->kv, 0, (char *)(uintptr_t)a->k_pool + (page + h - a->n_head) * page_bytes, row, hd, t);
         }
     }
 }

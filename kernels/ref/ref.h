@@ -5,15 +5,17 @@
 #ifndef QM_REF_H
 #define QM_REF_H
 #include "args.h"
+#include "kv.h"
 #include "launch.h"
 
 /* How an op was specialised and launched: what its meaning depends on besides its arguments. */
 typedef struct {
-    int wtype;        /* qm_type of the weights (runtime/file/quant.h); ops without weights: 0 */
-    int head_dim;     /* qkrope, attn, combine */
-    uint32_t grid[3]; /* the device's launch grid: k_splits of matvec is grid[1] */
-    uint32_t block;   /* threads per CTA */
-    int f32_act;      /* 1: x is f32 even where the kernel takes q16a (matvec, moe_up, moe_matvec): what
+    int wtype;           /* qm_type of the weights (runtime/file/quant.h); ops without weights: 0 */
+    int head_dim;        /* qkrope, attn, combine */
+    qm_kv_cache_type kv; /* qkrope, attn */
+    uint32_t grid[3];    /* the device's launch grid: k_splits of matvec is grid[1] */
+    uint32_t block;      /* threads per CTA */
+    int f32_act;         /* 1: x is f32 even where the kernel takes q16a (matvec, moe_up, moe_matvec): what
                          quantised activations cost is measured against this */
 } qm_ref_env;
 

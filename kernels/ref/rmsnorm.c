@@ -1,4 +1,4 @@
-/* rmsnorm: r = x + sum of partials; y = r / sqrt(mean(r^2) + eps) * w, as f32 and as q16a. A sum of squares beyond f32 is
+/* rmsnorm: r = x + (sum of partials); y = r / sqrt(mean(r^2) + eps) * w, as f32 and as q16a. A sum of squares beyond f32 is
  * NaN, so that the logits tell of it.
  * Formula: Zhang and Sennrich, "Root Mean Square Layer Normalization" (2019). */
 #include "ref.h"
@@ -9,9 +9,9 @@
 /* r[i] in double, rounded to f32: what x_out carries and what the norm sees. */
 static float residual(const qm_rmsnorm_args *a, uint32_t i) {
     const float *x = (const float *)(uintptr_t)a->x, *p = (const float *)(uintptr_t)a->partials;
-    double r = x[i];
-    for (uint32_t s = 0; s < a->n_partials; s++) r += p[(size_t)s * a->n + i];
-    return (float)r;
+    double sum = 0; /* the partials first, by rising index */
+    for (uint32_t s = 0; s < a->n_partials; s++) sum += p[(size_t)s * a->n + i];
+    return (float)(x[i] + sum);
 }
 
 void qm_ref_rmsnorm(const qm_rmsnorm_args *a, const qm_ref_env *env) {

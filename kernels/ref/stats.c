@@ -5,9 +5,9 @@
 
 static float value(const qm_stats_job *j, uint32_t i) {
     const float *x = (const float *)(uintptr_t)j->x, *add = (const float *)(uintptr_t)j->add;
-    double v = add ? add[i] : -0.0;
+    double v = -0.0; /* the parts first, by rising index */
     for (uint32_t s = 0; s < j->n_parts; s++) v += x[(size_t)s * j->stride + i];
-    return (float)v;
+    return (float)(add ? add[i] + v : v);
 }
 
 static void look(const qm_stats_job *j, qm_stats_record *r) {

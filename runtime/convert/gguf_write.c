@@ -2,7 +2,6 @@
  * before them has their counts: so the file is written from front to back, and may be a pipe. Offsets follow from the
  * declared sizes: of the data nothing is held. */
 #include "gguf_write.h"
-#include "../file/gguf_impl.h"
 #include "../file/outfile.h"
 #include <stdio.h>
 #include <stdlib.h>

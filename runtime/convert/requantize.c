@@ -2,7 +2,7 @@
  * of a few million weights, so that memory stays bounded; the units of a slice are shared out to threads.
  * Units are of one size whatever the number of threads, and sums are taken in their order: neither the
  * bytes nor the reported errors depend on it. */
-#include "../file/gguf_impl.h"
+#include "../file/quant.h"
 #include "gguf_write.h"
 #include "mix.h"
 #include "quantize.h"

@@ -18,6 +18,7 @@ typedef struct {
     const qm_family *family;
     uint32_t d[QM_DIMS];
     const char *types;
+    int tied; /* token_embd is the output too */
 } shape;
 
 #define SHAPE(LAYERS, EMBD, HEADS, KV_HEADS, HEAD_DIM, EXPERTS, USED, FF, VOCAB, CTX)                         \
@@ -27,8 +28,10 @@ typedef struct {
         [QM_DIM_VOCAB] = VOCAB, [QM_DIM_CTX] = CTX                                                            \
     }
 static const shape presets[] = {
-    {"tiny", &qm_family_qwen3moe, SHAPE(4, 512, 8, 2, 128, 32, 8, 256, 2048, 4096), "q4_k_m"},
-    {"qwen3-30b-a3b", &qm_family_qwen3moe, SHAPE(48, 2048, 32, 4, 128, 128, 8, 768, 151936, 40960), "q4_k_m"},
+    {"tiny", &qm_family_qwen3moe, SHAPE(4, 512, 8, 2, 128, 32, 8, 256, 2048, 4096), "q4_k_m", 0},
+    {"qwen3-30b-a3b", &qm_family_qwen3moe, SHAPE(48, 2048, 32, 4, 128, 128, 8, 768, 151936, 40960), "q4_k_m", 0},
+    {"tiny-dense", &qm_family_qwen3, SHAPE(4, 512, 8, 2, 128, 0, 0, 1024, 2048, 4096), "q4_k_m", 0},
+    {"qwen3-0.6b", &qm_family_qwen3, SHAPE(28, 1024, 16, 8, 128, 0, 0, 3072, 151936, 40960), "q4_k_m", 1},
 };
 enum { N_PRESETS = sizeof presets / sizeof *presets };
 
@@ -48,6 +51,7 @@ static int resolve(shape *s, const qm_mix **m, const qm_synth_opts *o, qm_err *e
         if (!strcmp(presets[i].name, want)) *s = presets[i];
     if (!s->name) return no_preset(want, e);
     if (o->types) s->types = o->types;
+    if (o->tied) s->tied = 1;
     *m = qm_mix_find(s->types);
     if (!*m) return qm_fail(e, QM_ERR_ARG, "there is no mix of types '%s'; there are %s", s->types, qm_mix_names);
     const uint32_t given[QM_DIMS] = SHAPE(o->n_layers, o->n_embd, o->n_head, o->n_kv_head, o->head_dim, o->n_expert,
@@ -113,7 +117,7 @@ typedef struct {
 } tensor;
 
 static uint32_t n_tensors(const shape *s) {
-    return QM_N_OUTSIDE + (uint32_t)s->family->n_weights * s->d[QM_DIM_LAYERS];
+    return QM_N_OUTSIDE - (s->tied ? 1 : 0) + (uint32_t)s->family->n_weights * s->d[QM_DIM_LAYERS];
 }
 
 /* Standard deviation of a matrix's output for unit input, that is sigma times the square root of the row length; of a
@@ -148,9 +152,10 @@ static tensor tensor_at(const shape *s, const qm_mix *m, uint32_t i) {
                 .norm = x->vector};
     if (inside) snprintf(block, sizeof block, "blk.%u.", layer);
     snprintf(t.name, sizeof t.name, "%s%s.weight", block, x->name);
-    t.sigma = gain_of(x->name, x->vector);
-    if (!x->vector && i) t.sigma /= sqrtf((float)t.ne[0]);
-    t.type = qm_mix_type(m, t.name, t.n_dims, t.ne[0], layers, 0, NULL);
+    const int output = s->tied && !i; /* an embedding that is the output too is drawn as the output */
+    t.sigma = gain_of(output ? qm_weights_outside[QM_OUTPUT].name : x->name, x->vector);
+    if (!x->vector && (i || output)) t.sigma /= sqrtf((float)t.ne[0]);
+    t.type = qm_mix_type(m, t.name, t.n_dims, t.ne[0], layers, s->tied, NULL);
     return t;
 }
 

@@ -17,17 +17,27 @@ static const char *const op_names[QM_N_OPS] = {
 #include "../../contracts/ops.def"
 };
 
-const qm_kernel_info qm_kernel_table[QM_N_KERNELS] = {
-#define QM_KERNEL(op, wtype, hd, entry, block, tol) \
-    {(qm_op_kind)op_##op, #op, wtype, hd, #entry, block, tol, (int)sizeof(args_##op)},
-#include "../../contracts/kernels.def"
-#undef QM_KERNEL
+/* qm_kv_cache_type (kernels/ref/kv.h), for the table's column. */
+enum {
+#define QM_KV_CACHE(name, NAME, bytes) QM_KV_CACHE_##NAME,
+#include "../../contracts/kv.def"
+#undef QM_KV_CACHE
 };
 
-int qm_kernel_find(qm_op_kind op, int wtype, int head_dim) {
+const qm_kernel_info qm_kernel_table[QM_N_KERNELS] = {
+#define QM_KERNEL(op, wtype, hd, entry, block, tol) \
+    {(qm_op_kind)op_##op, #op, wtype, -1, hd, #entry, block, tol, (int)sizeof(args_##op)},
+#define QM_KERNEL_KV(op, kv, hd, entry, block, tol) \
+    {(qm_op_kind)op_##op, #op, -1, kv, hd, #entry, block, tol, (int)sizeof(args_##op)},
+#include "../../contracts/kernels.def"
+#undef QM_KERNEL
+#undef QM_KERNEL_KV
+};
+
+int qm_kernel_find(qm_op_kind op, int wtype, int kv, int head_dim) {
     for (int i = 0; i < QM_N_KERNELS; i++) {
         const qm_kernel_info *k = &qm_kernel_table[i];
-        if (k->op == op && k->wtype == wtype && k->head_dim == head_dim) return i;
+        if (k->op == op && k->wtype == wtype && k->kv == kv && k->head_dim == head_dim) return i;
     }
     return -1;
 }

@@ -13,6 +13,7 @@ typedef struct {
     qm_op_kind op;
     const char *file; /* "matvec" */
     int wtype;        /* -1: none */
+    int kv;           /* qm_kv_cache_type of the cache; -1: the op does not touch it */
     int head_dim;
     const char *entry;
     int max_block;
@@ -22,12 +23,14 @@ typedef struct {
 
 enum {
 #define QM_KERNEL(op, wtype, hd, entry, block, tol) +1
+#define QM_KERNEL_KV(op, kv, hd, entry, block, tol) +1
     QM_N_KERNELS = 0
 #include "../../contracts/kernels.def"
 #undef QM_KERNEL
+#undef QM_KERNEL_KV
 };
 extern const qm_kernel_info qm_kernel_table[QM_N_KERNELS];
-/* Index into the table, or -1. wtype -1 / head_dim 0 where the op has none. */
-int qm_kernel_find(qm_op_kind op, int wtype, int head_dim);
+/* Index into the table, or -1. wtype, kv -1 and head_dim 0 where the op has none. */
+int qm_kernel_find(qm_op_kind op, int wtype, int kv, int head_dim);
 const char *qm_op_name(qm_op_kind op);
 #endif

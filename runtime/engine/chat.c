@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../device/prof.h"
-#include "../text/chat.h"
+#include "../text/chatml.h"
 #include "session.h"
 
 typedef struct {
@@ -25,7 +25,7 @@ static void transcript_free(void *p) {
 }
 
 static int tokenize(const qm_engine *g, const qm_rendered *r, qm_tokens *out, qm_err *e) {
-    return qm_template_tokenize(g->tok, r, g->tok_flags, out, e);
+    return qm_tokenize_rendered(g->tok, r, g->tok_flags, out, e);
 }
 
 int qm_engine_render(const qm_engine *g, const qm_message *m, size_t n_messages, qm_tokens *out, qm_err *e) {
@@ -47,7 +47,7 @@ int qm_engine_thinks(const qm_engine *g, const qm_message *m, size_t n_messages,
     while (n && strchr(" \t\r\n", r.text[n - 1])) n--;
     int yes = n >= sizeof tag - 1 && !memcmp(r.text + n - (sizeof tag - 1), tag, sizeof tag - 1);
     if (yes) { /* a message may end in it */
-        const qm_template_span *last = r.n_own ? r.own + r.n_own - 1 : NULL;
+        const qm_span *last = r.n_own ? r.own + r.n_own - 1 : NULL;
         yes = last && last->start <= n - (sizeof tag - 1) && last->end >= n;
     }
     qm_rendered_free(&r);
@@ -61,7 +61,7 @@ static int tokenize_rest(const qm_engine *g, const qm_rendered *r, size_t from, 
     for (size_t i = 0; i < r->n_own; i++)
         if (r->own[i].end > from)
             rest.own[rest.n_own++] =
-                (qm_template_span){r->own[i].start < from ? 0 : r->own[i].start - from, r->own[i].end - from};
+                (qm_span){r->own[i].start < from ? 0 : r->own[i].start - from, r->own[i].end - from};
     int rc = tokenize(g, &rest, out, e);
     free(rest.own);
     return rc;

@@ -2,7 +2,7 @@
  * without one plain ChatML, which is what qwen3moe was trained on, and no think block. */
 #include <stdlib.h>
 #include <string.h>
-#include "../text/chat.h"
+#include "../text/chatml.h"
 #include "../text/unicode.h"
 #include "chat_format.h"
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "../base/hash.h"
 #include "../device/prof.h"
+#include "../text/unicode.h"
 #include "schedule.h"
 
 const char *qm_finish_name(qm_finish f) {

@@ -17,7 +17,7 @@ static void parts(qm_memory *m, const qm_place *pl, qm_limits l, const qm_engine
     m->n_seqs = l.n_seqs;
     m->n_kv = n_kv;
     m->weights = pl->bytes;
-    m->kv = qm_kv_pool_bytes(hp, l.n_pages);
+    m->kv = qm_kv_pool_bytes(hp, l.kv_type, l.n_pages);
     m->scratch = qm_plan_scratch_bytes(pl, l);
     m->rope = qm_rope_bytes(hp, n_ctx);
     m->sequence = l.n_seqs * qm_seq_layout_of(hp, l).bytes;

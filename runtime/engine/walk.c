@@ -6,7 +6,7 @@
 
 enum { WARPS = QM_WALK_BLOCK / 32, SHARED_MAX = 46 * 1024 /* with the kernel's own under 48 KB */ };
 
-int qm_walk_kernel(void) { return qm_kernel_find(QM_OP_WALK, -1, 128); }
+int qm_walk_kernel(void) { return qm_kernel_find(QM_OP_WALK, -1, -1, 128); }
 
 int qm_walk_validate(const qm_plan *p, qm_err *e) {
     if (p->resident.missing < 0) return 0;

@@ -102,6 +102,7 @@ int qm_str_iter_next(qm_str_iter *it, qm_str *s); /* 1, or 0 at the end */
 int64_t qm_kv_arr_i64(const qm_kv *kv, uint64_t i);
 double qm_kv_arr_f64(const qm_kv *kv, uint64_t i);
 const char *qm_kv_type_name(uint32_t type);   /* "u32", "arr" ...; "?" if unknown */
+uint32_t qm_kv_scalar_bytes(uint32_t type);   /* 0 for strings, arrays and unknown types */
 const char *qm_ggml_type_name(uint32_t type); /* "unknown" where it is none */
 /* Weights and bytes per block of any ggml type, as the file format counts them (F32: 1 and 4); 0 where it is none.
  * Those that can be read and run are fewer: qm_type_get (quant.h). */

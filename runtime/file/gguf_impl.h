@@ -44,7 +44,4 @@ const qm_str *qm_str_find(const qm_str *const *index, size_t n, const char *s, s
 
 /* gguf_check.c: what the keys say of each other and of the tensors. */
 int qm_gguf_check(const qm_gguf *g, qm_err *e);
-
-/* Bytes of a scalar of this type; 0 for strings, arrays and unknown types. */
-uint32_t qm_kv_scalar_bytes(uint32_t type);
 #endif

@@ -38,7 +38,7 @@ int qm_bench_step_bytes(qm_engine *g, uint32_t pos, int logits, uint64_t *weight
     uint64_t layers = 0; /* a step without logits ends before the last layer's attention */
     for (int i = 0; i < p->n_ops; i++) layers += p->ops[i].kind == QM_OP_ATTN;
     *weight_bytes = p->weight_bytes;
-    *kv_bytes = layers * (pos + 1ull) * 2 * qm_kv_page_bytes(&g->model->hp) / QM_PAGE_TOKENS;
+    *kv_bytes = layers * (pos + 1ull) * 2 * qm_kv_page_bytes(&g->model->hp, g->limits.kv_type) / QM_PAGE_TOKENS;
     return 0;
 }
 

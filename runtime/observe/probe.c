@@ -112,7 +112,7 @@ static int open_probe(probe *p, qm_err *e) {
     qm_device *d = p->d;
     CUfunction f;
     int rc, per_sm = 0;
-    p->kernel = qm_kernel_find(QM_OP_PROBE, -1, 0);
+    p->kernel = qm_kernel_find(QM_OP_PROBE, -1, -1, 0);
     if ((rc = qm_kernels_open(&p->kernels, d, e)) || (rc = qm_kernels_get(p->kernels, p->kernel, &f, e)) ||
         (rc = qm_timer_open(&p->timer, d, e)))
         return rc;

@@ -49,6 +49,15 @@ static qm_trace_slot *add_slot(qm_tracer *t, const char *name, int op, qm_ref x,
     return s;
 }
 
+/* What a layer adds to the residual stream, and the stream with it: [n] in k parts. */
+static int add_output(qm_tracer *t, int i, uint32_t n, uint32_t k) {
+    const qm_ref x = t->plan->ops[i].out;
+    qm_trace_slot *s;
+    if (!add_slot(t, "ffn_out", i, x, n, k) || !(s = add_slot(t, "output", i, x, n, k))) return -1;
+    s->add = QM_REF(QM_SPACE_SCRATCH, t->plan->x_off);
+    return 0;
+}
+
 /* The slots that op i completes. 0, or -1 out of memory. */
 static int slots_of(qm_tracer *t, int i) {
     const qm_op *op = &t->plan->ops[i];
@@ -70,6 +79,7 @@ static int slots_of(qm_tracer *t, int i) {
     case QM_OP_MATVEC:
         if (!strcmp(op->slot, "attn_out") || !strcmp(op->slot, "logits"))
             return add_slot(t, op->slot, i, op->out, op->out_n, op->out_parts) ? 0 : -1;
+        if (!strcmp(op->slot, "ffn_out")) return add_output(t, i, op->out_n, op->out_parts);
         if (!strcmp(op->slot, "router_logits")) extra = op->slot;
         break;
     case QM_OP_MOE_MATVEC:
@@ -79,8 +89,7 @@ static int slots_of(qm_tracer *t, int i) {
             if (!(s = add_slot(t, "expert", i, op->out + 4ull * r * n, n, 1))) return -1;
             s->rank = (int)r;
         }
-        if (!add_slot(t, "ffn_out", i, op->out, n, k) || !(s = add_slot(t, "output", i, op->out, n, k))) return -1;
-        s->add = QM_REF(QM_SPACE_SCRATCH, t->plan->x_off);
+        if (add_output(t, i, n, k)) return -1;
         break;
     default: break;
     }
@@ -273,7 +282,7 @@ int qm_trace_place(qm_session *s, uint32_t pos, uint32_t token, qm_err *e) {
 
 static int look(qm_tracer *t, qm_seq *seq, const point *pt, qm_err *e) {
     struct qm_trace_memory *m = t->m;
-    int k = qm_kernel_find(QM_OP_STATS, -1, 0);
+    int k = qm_kernel_find(QM_OP_STATS, -1, -1, 0);
     const unsigned grid[3] = {pt->n_jobs, 1, 1};
     qm_stats_args a = {.jobs = base(t) + m->jobs_off + pt->job * sizeof *m->jobs,
                        .out = base(t) + m->records_off + pt->job * sizeof *m->records};

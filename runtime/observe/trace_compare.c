@@ -79,7 +79,7 @@ int qm_twin_open(qm_twin **out, qm_session *s, qm_err *e) {
     const qm_hparams *hp = &g->model->hp;
     qm_seq_layout l = qm_seq_layout_of(hp, g->limits);
     t->s = s;
-    t->kv_layer_bytes = 2 * qm_kv_page_bytes(hp) * g->limits.n_pages;
+    t->kv_layer_bytes = 2 * qm_kv_page_bytes(hp, g->limits.kv_type) * g->limits.n_pages;
     t->n_floats = g->memory.scratch / 4; /* no vector is longer than all of scratch */
     t->scratch = calloc(1, g->memory.scratch);
     t->got = calloc(1, g->memory.scratch);
@@ -179,19 +179,14 @@ static void compare_words(const void *got, const void *want, uint32_t n, const c
     keep_worst(d, &x, tensor);
 }
 
-/* The row of position pos in a K or V pool, all kv heads (contracts/abi.h, "KV cache pages"). */
-static void cache_row(float *to, const unsigned char *pool, const qm_hparams *hp, uint32_t page, uint32_t pos,
-                      int is_v) {
-    uint32_t hd = hp->head_dim, tok = pos % QM_PAGE_TOKENS;
-    for (uint32_t h = 0; h < hp->n_kv; h++) {
-        const unsigned char *at = pool + qm_kv_page_bytes(hp) * page + 2ull * h * QM_PAGE_TOKENS * hd;
-        for (uint32_t i = 0; i < hd; i++) {
-            uint64_t k = is_v ? (uint64_t)tok * hd + i : ((uint64_t)(i / 8) * QM_PAGE_TOKENS + tok) * 8 + i % 8;
-            uint16_t f16;
-            memcpy(&f16, at + 2 * k, 2);
-            to[h * hd + i] = qm_f16_to_f32(f16);
-        }
-    }
+/* The row of position pos in a K or V pool, all kv heads. */
+static void cache_row(float *to, const unsigned char *pool, const qm_plan *p, uint32_t page, uint32_t pos, int is_v) {
+    const qm_hparams *hp = &p->place->model->hp;
+    const qm_kv_cache_type kv = p->limits.kv_type;
+    for (uint32_t h = 0; h < hp->n_kv; h++)
+        qm_kv_page_get(kv, is_v, to + (size_t)h * hp->head_dim,
+                       pool + qm_kv_page_bytes(hp, kv) * page + qm_kv_head_page_bytes(kv, hp->head_dim) * h,
+                       hp->head_dim, pos % QM_PAGE_TOKENS);
 }
 
 static void compare_cache(qm_twin *t, const qm_plan *p, uint32_t pos, qm_difference *d) {
@@ -200,8 +195,8 @@ static void compare_cache(qm_twin *t, const qm_plan *p, uint32_t pos, qm_differe
     for (int v = 0; v < 2; v++) {
         qm_difference x;
         uint64_t off = v ? t->kv_layer_bytes / 2 : 0;
-        cache_row(t->a, t->got_kv + off, hp, page, pos, v);
-        cache_row(t->b, t->kv + off, hp, page, pos, v);
+        cache_row(t->a, t->got_kv + off, p, page, pos, v);
+        cache_row(t->b, t->kv + off, p, page, pos, v);
         qm_difference_of(&x, t->a, t->b, n);
         keep_worst(d, &x, v ? "v cache" : "k cache");
     }

@@ -9,9 +9,10 @@
 
 static void head(qm_out *o, const qm_trace_result *r) {
     const qm_engine_info *i = &r->g->info;
-    char text[128];
-    qm_say(o, "trace of %s (%s, %u layers of %u, %u of %u experts) on %s\n", i->name[0] ? i->name : "a model", i->arch,
-           i->n_layers, i->n_embd, i->n_expert_used, i->n_expert, i->device);
+    char text[128], experts[48] = "no experts";
+    if (i->n_expert) snprintf(experts, sizeof experts, "%u of %u experts", i->n_expert_used, i->n_expert);
+    qm_say(o, "trace of %s (%s, %u layers of %u, %s) on %s\n", i->name[0] ? i->name : "a model", i->arch, i->n_layers,
+           i->n_embd, experts, i->device);
     qm_say(
         o,
         "position %zu of %zu tokens, token %u '%s'; %d ops, launched one by one, observed by %d launches in between\n",

@@ -166,7 +166,7 @@ static int compare_free(qm_trace_result *r, qm_err *e) {
     qm_session *s = NULL;
     qm_tracer *t = NULL;
     int rc = qm_engine_open(&ref.g, r->o->path, &eo, e);
-    if (!rc && !(ref.use = calloc((size_t)ref.g->model->hp.n_layers * ref.g->model->hp.n_expert, 4)))
+    if (!rc && !(ref.use = calloc((size_t)ref.g->model->hp.n_layers * ref.g->model->hp.n_expert + 1, 4)))
         rc = qm_fail(e, QM_ERR_NOMEM, "compare: out of memory");
     if (!rc) rc = qm_session_open(&s, ref.g, e);
     if (!rc) rc = approach(&ref, s, &t, e);
@@ -278,7 +278,7 @@ int qm_trace(qm_engine *g, const char *prompt, size_t n_prompt, const uint32_t *
     int rc = check(&r, e);
     if (rc) return rc;
     set_bars(&r);
-    r.use = calloc((size_t)hp->n_layers * hp->n_expert, sizeof *r.use);
+    r.use = calloc((size_t)hp->n_layers * hp->n_expert + 1, sizeof *r.use);
     r.logits = malloc(4ull * hp->n_vocab);
     again = malloc(4ull * hp->n_vocab);
     if (!r.use || !r.logits || !again) {

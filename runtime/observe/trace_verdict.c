@@ -208,6 +208,10 @@ static void experts(const qm_trace_result *r, qm_trace_check *c) {
     }
     int enough = r->n_positions >= MIN_POSITIONS,
         fair = (uint64_t)r->n_positions * hp->n_used >= (uint64_t)MIN_CHOICES * hp->n_expert;
+    if (!n) {
+        snprintf(c->text, sizeof c->text, "the model has no experts");
+        return;
+    }
     int too_often = enough && always && hp->n_used < hp->n_expert, too_rare = fair && never;
     char which[96] = "";
     size_t at = 0;

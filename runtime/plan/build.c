@@ -14,7 +14,7 @@ typedef struct {
     qm_ref qkv, q, acc, ml;                      /* attention */
     qm_ref att, attq, o;                         /* heads' output; o: partial sums of attn_output */
     qm_ref rlogits, ids, rw;                     /* router */
-    qm_ref gate, up, h, hq, down;                /* experts; down: one partial sum per chosen expert */
+    qm_ref gate, up, h, hq, down;                /* experts; down: partial sums, one per chosen expert */
     qm_ref logits, keys, hist, part, cand, work; /* sampling */
 } buffers;
 
@@ -32,6 +32,8 @@ struct qm_builder {
 };
 typedef qm_builder builder;
 
+enum { MAX_K_SPLITS = 8 };
+
 static qm_ref scratch(builder *s, uint64_t bytes) {
     qm_ref r = QM_REF(QM_SPACE_SCRATCH, s->p->scratch_bytes);
     s->p->scratch_bytes += (bytes + 255) & ~(uint64_t)255;
@@ -46,7 +48,7 @@ static qm_ref weight_ref(builder *s, int weight) { return region(region_of(s, we
 static qm_ref seq(uint64_t off) { return QM_REF(QM_SPACE_SEQ, off); }
 static qm_ref step_row(void) { return QM_REF(QM_SPACE_STEP, 0); }
 
-static qm_op *push(builder *s, qm_op_kind kind, int wtype, int head_dim, const char *slot) {
+static qm_op *push_kernel(builder *s, qm_op_kind kind, int wtype, int kv, int head_dim, const char *slot) {
     qm_plan *p = s->p;
     if (s->failed) return NULL;
     if (p->n_ops == p->cap_ops) {
@@ -62,7 +64,7 @@ static qm_op *push(builder *s, qm_op_kind kind, int wtype, int head_dim, const c
     qm_op *op = &p->ops[p->n_ops];
     memset(op, 0, sizeof *op);
     op->kind = kind;
-    op->kernel = qm_kernel_find(kind, wtype, head_dim);
+    op->kernel = qm_kernel_find(kind, wtype, kv, head_dim);
     if (op->kernel < 0) {
         const qm_type_info *t = wtype >= 0 ? qm_type_get((uint32_t)wtype) : NULL;
         s->failed = qm_fail(s->e, QM_ERR_UNSUPPORTED, "plan: no %s kernel for %s, head_dim %d", qm_op_name(kind),
@@ -75,6 +77,15 @@ static qm_op *push(builder *s, qm_op_kind kind, int wtype, int head_dim, const c
     op->out_parts = 1;
     p->n_ops++;
     return op;
+}
+
+static qm_op *push(builder *s, qm_op_kind kind, int wtype, int head_dim, const char *slot) {
+    return push_kernel(s, kind, wtype, -1, head_dim, slot);
+}
+
+/* An op that touches the cache. */
+static qm_op *push_kv(builder *s, qm_op_kind kind, const char *slot) {
+    return push_kernel(s, kind, -1, (int)s->p->limits.kv_type, (int)s->hp->head_dim, slot);
 }
 
 static void output(qm_op *op, qm_ref out, uint32_t n, uint32_t parts, qm_out_kind kind) {
@@ -172,9 +183,9 @@ void qm_build_qkv(builder *s, int q, int k, int v) {
 }
 
 void qm_build_qkrope(builder *s, int q_norm, int k_norm) {
-    qm_op *op = push(s, QM_OP_QKROPE, -1, (int)s->hp->head_dim, "qkrope");
+    qm_op *op = push_kv(s, QM_OP_QKROPE, "qkrope");
     if (!op) return;
-    uint64_t pool = qm_kv_page_bytes(s->hp) * s->p->limits.n_pages;
+    uint64_t pool = qm_kv_page_bytes(s->hp, s->p->limits.kv_type) * s->p->limits.n_pages;
     uint64_t k = 2 * pool * (uint64_t)s->layer;
     op->grid[0] = s->hp->n_head + 2 * s->hp->n_kv;
     op->block = (uint32_t)qm_kernel_table[op->kernel].max_block;
@@ -194,15 +205,18 @@ void qm_build_qkrope(builder *s, int q_norm, int k_norm) {
     output(op, s->b.q, s->hp->n_head * s->hp->head_dim, 1, QM_OUT_F32);
 }
 
+/* Spans of attention that n positions have: what acc and ml have room for. */
+static uint32_t spans_for(uint32_t n) { return (n + QM_SPAN - 1) / QM_SPAN; }
+
 void qm_build_attention(builder *s) {
     const qm_hparams *hp = s->hp;
-    uint32_t n = s->p->shape.n_splits, group = hp->n_head / hp->n_kv;
-    uint64_t pool = qm_kv_page_bytes(hp) * s->p->limits.n_pages;
+    uint32_t n_spans = spans_for(s->p->limits.n_ctx), group = hp->n_head / hp->n_kv;
+    uint64_t pool = qm_kv_page_bytes(hp, s->p->limits.kv_type) * s->p->limits.n_pages;
     uint64_t k = 2 * pool * (uint64_t)s->layer;
-    qm_op *op = push(s, QM_OP_ATTN, -1, (int)hp->head_dim, "attn");
+    qm_op *op = push_kv(s, QM_OP_ATTN, "attn");
     if (!op) return;
     op->grid[0] = hp->n_kv;
-    op->grid[1] = n;
+    op->grid[1] = s->p->shape.n_splits;
     op->grid[2] = (group + 7) / 8;
     op->block = (uint32_t)qm_kernel_table[op->kernel].max_block;
     op->args.attn = (qm_attn_args){.q = s->b.q,
@@ -214,15 +228,20 @@ void qm_build_attention(builder *s) {
                                    .ml = s->b.ml,
                                    .n_head = hp->n_head,
                                    .n_kv = hp->n_kv,
-                                   .n_splits = n,
+                                   .n_spans = n_spans,
                                    .scale = (float)(1 / sqrt(hp->head_dim))};
-    output(op, s->b.acc, hp->n_head * n * hp->head_dim, 1, QM_OUT_F32);
+    output(op, s->b.acc, hp->n_head * n_spans * hp->head_dim, 1, QM_OUT_F32);
     op = push(s, QM_OP_COMBINE, -1, (int)hp->head_dim, "attn_heads");
     if (!op) return;
     op->grid[0] = hp->n_head;
     op->block = hp->head_dim;
-    op->args.combine = (qm_combine_args){
-        .acc = s->b.acc, .ml = s->b.ml, .y = s->b.att, .yq = s->b.attq, .n_head = hp->n_head, .n_splits = n};
+    op->args.combine = (qm_combine_args){.acc = s->b.acc,
+                                         .ml = s->b.ml,
+                                         .row = step_row(),
+                                         .y = s->b.att,
+                                         .yq = s->b.attq,
+                                         .n_head = hp->n_head,
+                                         .n_spans = n_spans};
     output(op, s->b.att, hp->n_head * hp->head_dim, 1, QM_OUT_F32);
 }
 
@@ -245,12 +264,17 @@ void qm_build_router(builder *s, int weight) {
     output(op, s->b.rw, s->hp->n_used, 1, QM_OUT_F32);
 }
 
+/* A network without a router is expert 0 of one: its ids are the zero that scratch begins with (exec_*.c), and that no op
+ * writes. */
+static uint32_t n_expert(const qm_hparams *hp) { return hp->n_expert ? hp->n_expert : 1; }
+static uint32_t n_used(const qm_hparams *hp) { return hp->n_expert ? hp->n_used : 1; }
+
 /* One grouped matvec over the chosen experts: y [n_used, n_rows]. x_stride 0: one input for all. */
 static void experts(builder *s, int weight, qm_ref x, uint64_t x_stride, qm_ref scale, qm_ref y, const char *slot) {
     const qm_region *r = region_at(s, weight);
     qm_op *op = push(s, QM_OP_MOE_MATVEC, r->type->type, 0, slot);
     if (!op) return;
-    qm_launch l = qm_launch_moe_matvec(r->type->type, r->n_rows, r->n_cols, s->hp->n_used, s->p->limits.n_sm);
+    qm_launch l = qm_launch_moe_matvec(r->type->type, r->n_rows, r->n_cols, n_used(s->hp), s->p->limits.n_sm);
     memcpy(op->grid, l.grid, sizeof op->grid);
     op->block = l.block;
     op->shared = l.shared;
@@ -264,18 +288,20 @@ static void experts(builder *s, int weight, qm_ref x, uint64_t x_stride, qm_ref 
                                                .n_rows = r->n_rows,
                                                .n_cols = r->n_cols,
                                                .tiles = l.tiles,
-                                               .n_expert = s->hp->n_expert};
-    weights_read(s, op, r, s->hp->n_used);
-    output(op, y, r->n_rows * s->hp->n_used, 1, QM_OUT_F32);
+                                               .n_expert = n_expert(s->hp)};
+    weights_read(s, op, r, n_used(s->hp));
+    output(op, y, r->n_rows * n_used(s->hp), 1, QM_OUT_F32);
 }
 
-static void experts_up(builder *s, int gate, int up) {
+/* h = silu(gate xn) * up xn, [n_used, n_ff] */
+static void gated_up(builder *s, int gate, int up) {
     const qm_hparams *hp = s->hp;
+    const uint32_t k = n_used(hp);
     const qm_region *g = region_at(s, gate), *u = region_at(s, up);
     qm_op *op;
     if (g->type == u->type) {
         if (!(op = push(s, QM_OP_MOE_UP, g->type->type, 0, "ffn_up"))) return;
-        qm_launch la = qm_launch_moe_up(g->type->type, hp->n_ff, hp->n_embd, hp->n_used, s->p->limits.n_sm);
+        qm_launch la = qm_launch_moe_up(g->type->type, hp->n_ff, hp->n_embd, k, s->p->limits.n_sm);
         memcpy(op->grid, la.grid, sizeof op->grid);
         op->block = la.block;
         op->shared = la.shared;
@@ -289,19 +315,19 @@ static void experts_up(builder *s, int gate, int up) {
                                            .n_ff = hp->n_ff,
                                            .n_cols = hp->n_embd,
                                            .tiles = la.tiles,
-                                           .n_expert = hp->n_expert};
-        weights_read(s, op, g, hp->n_used);
-        weights_read(s, op, u, hp->n_used);
+                                           .n_expert = n_expert(hp)};
+        weights_read(s, op, g, k);
+        weights_read(s, op, u, k);
     } else { /* gate and up of different types: three ops instead of one */
         experts(s, gate, activation(s, g->type, s->b.xn, s->b.xq), 0, 0, s->b.gate, "ffn_gate");
         experts(s, up, activation(s, u->type, s->b.xn, s->b.xq), 0, 0, s->b.up, "ffn_up");
         if (!(op = push(s, QM_OP_SWIGLU, -1, 0, "ffn_act"))) return;
         op->block = 256;
-        op->grid[0] = (hp->n_used * hp->n_ff + 255) / 256;
-        op->args.swiglu = (qm_swiglu_args){
-            .gate = s->b.gate, .up = s->b.up, .h = s->b.h, .hq = s->b.hq, .n = hp->n_ff, .k = hp->n_used};
+        op->grid[0] = (k * hp->n_ff + 255) / 256;
+        op->args.swiglu =
+            (qm_swiglu_args){.gate = s->b.gate, .up = s->b.up, .h = s->b.h, .hq = s->b.hq, .n = hp->n_ff, .k = k};
     }
-    output(op, s->b.h, hp->n_used * hp->n_ff, 1, QM_OUT_F32);
+    output(op, s->b.h, k * hp->n_ff, 1, QM_OUT_F32);
 }
 
 static void experts_down(builder *s, int down) {
@@ -313,8 +339,14 @@ static void experts_down(builder *s, int down) {
 }
 
 void qm_build_experts(builder *s, int gate, int up, int down) {
-    experts_up(s, gate, up);
+    gated_up(s, gate, up);
     experts_down(s, down);
+}
+
+void qm_build_ffn(builder *s, int gate, int up, int down) {
+    gated_up(s, gate, up);
+    s->n_pending = matvec(s, down, s->b.h, s->b.hq, s->b.down, MAX_K_SPLITS, "ffn_out");
+    s->pending = s->b.down;
 }
 
 int qm_build_cache_only(const builder *s) { return s->layer + 1 == (int)s->hp->n_layers && !s->p->shape.logits; }
@@ -365,13 +397,11 @@ static void head(builder *s) {
     if (!s->failed) sampling(s);
 }
 
-enum { MAX_K_SPLITS = 8 };
-
 static void allocate(builder *s) {
     const qm_hparams *hp = s->hp;
     buffers *b = &s->b;
     uint64_t nq = (uint64_t)hp->n_head * hp->head_dim, nqkv = nq + 2ull * hp->n_kv * hp->head_dim;
-    uint64_t ff = (uint64_t)hp->n_used * hp->n_ff, splits = s->p->shape.n_splits;
+    uint64_t used = n_used(hp), ff = used * hp->n_ff, spans = spans_for(s->p->limits.n_ctx);
     b->x = scratch(s, 4ull * hp->n_embd);
     b->xn = scratch(s, 4ull * hp->n_embd);
     b->xq = scratch(s, QM_Q16A_BYTES((uint64_t)hp->n_embd));
@@ -381,29 +411,28 @@ static void allocate(builder *s) {
     b->attq = scratch(s, QM_Q16A_BYTES(nq));
     b->o = scratch(s, 4ull * hp->n_embd * MAX_K_SPLITS);
     b->rlogits = scratch(s, 4ull * hp->n_expert * MAX_K_SPLITS);
-    b->ids = scratch(s, 4ull * hp->n_used);
-    b->rw = scratch(s, 4ull * hp->n_used);
+    b->ids = scratch(s, 4 * used);
+    b->rw = scratch(s, 4 * used);
     b->gate = scratch(s, 4 * ff);
     b->up = scratch(s, 4 * ff);
     b->h = scratch(s, 4 * ff);
     b->hq = scratch(s, QM_Q16A_BYTES(ff));
-    b->down = scratch(s, 4ull * hp->n_used * hp->n_embd);
+    b->down = scratch(s, 4 * (hp->n_expert ? used : MAX_K_SPLITS) * hp->n_embd);
     b->logits = scratch(s, 4ull * hp->n_vocab);
     b->keys = scratch(s, 4ull * (hp->n_vocab + 3));
     b->hist = scratch(s, 4 * QM_SAMPLE_BUCKETS);
     b->part = scratch(s, 8 * QM_SAMPLE_CTAS);
     b->cand = scratch(s, 8ull * hp->n_vocab);
     b->work = scratch(s, QM_WORK_SIZE);
-    /* last, since only these depend on the step's shape: the others keep their place in every plan */
-    b->acc = scratch(s, 4 * nq * splits);
-    b->ml = scratch(s, 8 * (uint64_t)hp->n_head * splits);
+    b->acc = scratch(s, 4 * nq * spans);
+    b->ml = scratch(s, 8 * (uint64_t)hp->n_head * spans);
     s->p->x_off = QM_REF_VALUE(b->x);
     s->p->logits_off = QM_REF_VALUE(b->logits);
 }
 
 uint64_t qm_plan_scratch_bytes(const qm_place *pl, qm_limits limits) {
     const qm_hparams *hp = &pl->model->hp;
-    qm_plan p = {.shape = {1, qm_plan_splits(hp, limits, limits.n_ctx - 1)}};
+    qm_plan p = {.limits = limits};
     allocate(&(builder){.p = &p, .hp = hp});
     return p.scratch_bytes;
 }
@@ -442,10 +471,10 @@ void qm_plan_free(qm_plan *p) {
     free(p);
 }
 
-/* About 8 pages (256 tokens) a split, as many splits as fill the device twice. A power of two that
- * depends on the position alone, so that a token's arithmetic never depends on how it was reached. */
+/* A CTA for each span, as many as fill the device twice: then each has several. Which does not show in the bits. A power
+ * of two, so that few graphs do. */
 uint32_t qm_plan_splits(const qm_hparams *hp, qm_limits limits, uint32_t pos) {
     uint32_t ctas = hp->n_kv * ((hp->n_head / hp->n_kv + 7) / 8), n = 1;
-    while (n < 64 && n * ctas < 2 * limits.n_sm && n * 8 < pos / QM_PAGE_TOKENS + 1) n *= 2;
+    while (n < 64 && n * ctas < 2 * limits.n_sm && n < pos / QM_SPAN + 1) n *= 2;
     return n;
 }

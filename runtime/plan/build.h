@@ -26,4 +26,6 @@ void qm_build_attn_out(qm_builder *b, int weight);
 void qm_build_router(qm_builder *b, int weight);
 /* Of each chosen expert: down(silu(gate xn) * up xn), times its weight; pending. */
 void qm_build_experts(qm_builder *b, int gate, int up, int down);
+/* down(silu(gate xn) * up xn); pending. */
+void qm_build_ffn(qm_builder *b, int gate, int up, int down);
 #endif

@@ -3,12 +3,12 @@
 
 static uint64_t align256(uint64_t n) { return (n + 255) & ~(uint64_t)255; }
 
-uint64_t qm_kv_page_bytes(const qm_hparams *hp) {
-    return (uint64_t)hp->n_kv * QM_PAGE_TOKENS * hp->head_dim * 2; /* f16 */
+uint64_t qm_kv_page_bytes(const qm_hparams *hp, qm_kv_cache_type kv) {
+    return hp->n_kv * qm_kv_head_page_bytes(kv, hp->head_dim);
 }
 
-uint64_t qm_kv_pool_bytes(const qm_hparams *hp, uint32_t n_pages) {
-    return qm_kv_page_bytes(hp) * n_pages * 2 * hp->n_layers;
+uint64_t qm_kv_pool_bytes(const qm_hparams *hp, qm_kv_cache_type kv, uint32_t n_pages) {
+    return qm_kv_page_bytes(hp, kv) * n_pages * 2 * hp->n_layers;
 }
 
 qm_seq_layout qm_seq_layout_of(const qm_hparams *hp, qm_limits l) {

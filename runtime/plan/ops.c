@@ -25,7 +25,7 @@ static uint64_t bytes_of(const qm_operand *o, const qm_op_view *v) {
     case QM_KIND_WORK: return QM_WORK_SIZE * n;
     case QM_KIND_RESULTS: return QM_RESULT_SIZE * n;
     case QM_KIND_ROWS: return QM_ROW_SIZE * n;
-    case QM_KIND_KV: return v->kv_bytes * n;
+    case QM_KIND_KV: return last ? n / QM_PAGE_TOKENS / last * qm_kv_head_page_bytes(v->kv, (uint32_t)last) : 0;
     case QM_KIND_JOBS: return QM_STATS_JOB_SIZE * n;
     case QM_KIND_STATS: return QM_STATS_RECORD * n;
     case QM_KIND_RECORDS: return QM_WALK_REC_SIZE * n;
@@ -87,7 +87,7 @@ qm_op_view qm_op_view_of(const qm_plan *p, const qm_op *op) {
         .n_ctx = p->limits.n_ctx,
         .n_table = qm_pages_for(p->limits.n_ctx),
         .n_pages = p->limits.n_pages,
-        .kv_bytes = 2,
+        .kv = p->limits.kv_type,
     };
 }
 

@@ -47,7 +47,7 @@ typedef struct {
     int q16a;                /* activations are quantised: of the kernel's weight type, and not switched off */
     uint32_t n_ctx, n_table; /* positions of a sequence; entries of its block table */
     uint32_t n_pages;        /* of the KV pool */
-    uint32_t kv_bytes;       /* of an element of the cache */
+    qm_kv_cache_type kv;     /* of the cache */
 } qm_op_view;
 
 /* The operands of an op of that kind, in the order of its fields: how many there are. */

@@ -6,6 +6,7 @@
 #ifndef QM_PLAN_H
 #define QM_PLAN_H
 #include "../../kernels/ref/args.h"
+#include "../../kernels/ref/kv.h"
 #include "../base/err.h"
 #include "../device/kernel_table.h"
 #include "model.h"
@@ -55,7 +56,7 @@ typedef enum {
 /* What a captured graph depends on: everything else is read from device memory by the kernels. */
 typedef struct {
     int logits;        /* 0: a prompt token whose logits nobody needs; ends after the last KV append */
-    uint32_t n_splits; /* of attention; a power of two */
+    uint32_t n_splits; /* CTAs that share the spans of attention; a power of two */
     uint32_t rows;     /* that its ops compute; 1 is what kernels can */
 } qm_shape;
 
@@ -64,7 +65,8 @@ typedef struct {
     uint32_t n_ctx;  /* positions of a sequence */
     uint32_t n_seqs; /* sequences that may be there at once */
     uint32_t
-        n_pages; /* of the KV pool, shared by all sequences: of n_ctx positions of each of them, or fewer, or more */
+        n_pages; /* of the KV pool, which all sequences share: for n_ctx positions of each of them, or fewer, or more */
+    qm_kv_cache_type kv_type;
     int f32_act; /* 1: no quantised activations; for run_ref only, as the yardstick */
     int chain;   /* 1: every op waits for the one before it; else ops run at the same time where they can */
     uint64_t l2_bytes, prefetch_bytes; /* prefetch_bytes: most in one pause (prefetch.c); 0: nothing is prefetched */
@@ -129,14 +131,14 @@ void qm_plan_resident(qm_plan *p);
 int qm_resident_case(const qm_op *op);
 /* scratch_bytes of the largest plan for these limits: n_ctx and n_sm. */
 uint64_t qm_plan_scratch_bytes(const qm_place *pl, qm_limits limits);
-/* The number of attention splits for a step at position pos. */
+/* The number of CTAs that share attention's spans in a step at position pos. */
 uint32_t qm_plan_splits(const qm_hparams *hp, qm_limits limits, uint32_t pos);
 
 /* Pages that hold n tokens. */
 static inline uint32_t qm_pages_for(uint64_t n) { return (uint32_t)((n + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS); }
 /* KV pool: per layer K pages then V pages. */
-uint64_t qm_kv_page_bytes(const qm_hparams *hp); /* one page, all kv heads, K or V of one layer */
-uint64_t qm_kv_pool_bytes(const qm_hparams *hp, uint32_t n_pages);
+uint64_t qm_kv_page_bytes(const qm_hparams *hp, qm_kv_cache_type kv); /* one page, all kv heads, K or V of one layer */
+uint64_t qm_kv_pool_bytes(const qm_hparams *hp, qm_kv_cache_type kv, uint32_t n_pages);
 qm_seq_layout qm_seq_layout_of(const qm_hparams *hp, qm_limits limits);
 /* RoPE table: bytes, and the fill (host memory). */
 uint64_t qm_rope_bytes(const qm_hparams *hp, uint32_t n_ctx);

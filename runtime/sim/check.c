@@ -1,10 +1,11 @@
 /* check.c: the hooks that exec calls when a check is on: reads of bytes that nobody wrote (here) and
  * races (race.c). Uninitialised reads may be checked by several workers at a time: the shadow bytes of
  * global memory only ever go from 0 to 1. A race check runs on one worker. */
+#include "check.h"
 #include <stdlib.h>
 #include <string.h>
-#include "back.h"
 #include "race.h"
+#include "report.h"
 
 typedef struct {
     race_cta *race; /* NULL unless check_races */

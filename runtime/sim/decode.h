@@ -1,5 +1,5 @@
-/* decode.h: the decoder's working state, shared by decode.c (operands, plain forms) and
- * decode_forms.c (forms with a routine of their own). */
+/* decode.h: the decoder's state, shared by decode.c (functions), the forms (decode_plain.c, decode_data.c,
+ * decode_ctl.c, decode_mem.c, decode_async.c) and what they are made of (decode_opnd.c). */
 #ifndef QM_SIM_DECODE_H
 #define QM_SIM_DECODE_H
 #include "code.h"
@@ -26,6 +26,7 @@ typedef struct {
 
 typedef struct {
     sim_module *m;
+    ptx_unit *u; /* m's */
     ptx_func *entry;
     sim_func *out;
     const ptx_stmt *s; /* being decoded */
@@ -63,7 +64,33 @@ uint32_t dec_addr(decoder *d, const ptx_opnd *o, int space, int64_t *imm, uint32
 int64_t dec_var_addr(decoder *d, const ptx_var *v); /* offset, or a device address */
 uint32_t dec_aux(decoder *d, uint32_t v);
 void dec_fix_stmt(decoder *d, int inst, int aux, int64_t stmt);
-void dec_named(decoder *d, const char *name); /* =name routines: decode_forms.c */
 dec_fn *dec_fn_get(decoder *d, ptx_func *f);
 const ptx_opnd *dec_opnd(decoder *d, int i);
+void dec_count(decoder *d, int lo, int hi); /* fails unless the statement has lo..hi operands */
+
+/* ---- forms ---- */
+void dec_plain(decoder *d);
+void dec_mov(decoder *d);
+void dec_cvta(decoder *d);
+void dec_prmt(decoder *d);
+void dec_set(decoder *d);
+void dec_carry(decoder *d);
+void dec_cvt(decoder *d);
+void dec_cvt2(decoder *d);
+void dec_bra(decoder *d);
+void dec_brx(decoder *d);
+void dec_call(decoder *d);
+void dec_ret(decoder *d);
+void dec_ld(decoder *d);
+void dec_st(decoder *d);
+void dec_atom(decoder *d);
+void dec_bar(decoder *d);
+void dec_ldmatrix(decoder *d);
+void dec_mma(decoder *d);
+void dec_cp_async(decoder *d);
+void dec_mbar(decoder *d);
+void dec_bulk(decoder *d);
+
+/* Fills entry->code; leaves through the unit's failure. */
+void ptx_decode(sim_module *m, ptx_func *entry);
 #endif

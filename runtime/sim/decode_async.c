@@ -1,6 +1,6 @@
 /* decode_async.c: tensor-core forms and copies that overlap. */
-#include <string.h>
 #include "decode.h"
+#include <string.h>
 
 static int vec_in(decoder *d, const ptx_opnd *o, int n, ptx_type t, int dst, uint32_t *out) {
     if (o->kind != PO_VEC) { /* one register needs no braces */
@@ -20,7 +20,7 @@ static void put_aux(decoder *d, int inst, const uint32_t *v, int n) {
     d->code[inst].n_aux = (uint32_t)n;
 }
 
-static void ldmatrix(decoder *d) {
+void dec_ldmatrix(decoder *d) {
     if (d->s->n != 2) dec_fail(d, "wrong number of operands");
     int n = isa_has(&d->k, "x4") ? 4 : isa_has(&d->k, "x2") ? 2 : 1;
     uint32_t v[4], mod = d->k.mod;
@@ -36,7 +36,7 @@ static void ldmatrix(decoder *d) {
 }
 
 /* aux: D, A, B, C registers; sub: 0 f16, 1 bf16, 2 tf32, 3 s8; n: k; rsz: 2 if C and D are f16 */
-static void mma(decoder *d) {
+void dec_mma(decoder *d) {
     if (d->s->n != 4) dec_fail(d, "wrong number of operands");
     int k = isa_has(&d->k, "m16n8k32") ? 32 : isa_has(&d->k, "m16n8k16") ? 16 : 8;
     const char *last = d->k.tok[d->k.n_tok - 2], *first = d->k.tok[d->k.n_tok - 3];
@@ -60,7 +60,7 @@ static void mma(decoder *d) {
 
 /* o: 0 destination address, 1 source address, 2 source size; imm source's, target destination's addend;
  * n = size; F_ADDR32 = the shared address is a 32-bit register */
-static void cp_async(decoder *d) {
+void dec_cp_async(decoder *d) {
     int n = d->s->n - d->k.hint;
     if (n < 3 || n > 4) dec_fail(d, "wrong number of operands");
     uint32_t m0 = d->k.mod, m1 = d->k.mod, o[3] = {0};
@@ -82,7 +82,7 @@ static void cp_async(decoder *d) {
 }
 
 /* cmp says which; o: 0 mbarrier address, 1 destination, 2 count or token or parity */
-static void mbar(decoder *d) {
+void dec_mbar(decoder *d) {
     const isa_match *k = &d->k;
     const char *a = k->tok[1];
     int parity = isa_has(k, "parity"), n = d->s->n, at = 0, tx = isa_has(k, "expect_tx");
@@ -118,7 +118,7 @@ static void mbar(decoder *d) {
 
 /* o: 0 destination, 1 source, 2 size, 3 mbarrier; addends of a shared and a global address and the
  * mbarrier's: target, imm, aux. cmp: 0 load, 1 store, 2 prefetch. */
-static void bulk(decoder *d) {
+void dec_bulk(decoder *d) {
     int pre = isa_has(&d->k, "prefetch"), store = isa_has(&d->k, "bulk_group");
     int want = (pre ? 2 : store ? 3 : 4) + d->k.hint;
     if (d->s->n != want) dec_fail(d, "wrong number of operands");
@@ -142,14 +142,4 @@ static void bulk(decoder *d) {
     in->target = (int32_t)is;
     in->aux = (uint32_t)im;
     in->cmp = (uint8_t)(pre ? 2 : store);
-}
-
-void dec_async_named(decoder *d, const char *name);
-void dec_async_named(decoder *d, const char *name) {
-    if (!strcmp(name, "ldmatrix")) ldmatrix(d);
-    else if (!strcmp(name, "mma")) mma(d);
-    else if (!strcmp(name, "cp_async")) cp_async(d);
-    else if (!strcmp(name, "mbar")) mbar(d);
-    else if (!strcmp(name, "bulk")) bulk(d);
-    else dec_fail(d, "no routine %s", name);
 }

@@ -1,7 +1,8 @@
 /* exec.h: what the hot handlers call and are called by. */
 #ifndef QM_SIM_EXEC_H
 #define QM_SIM_EXEC_H
-#include "code.h"
+#include "warp.h"
+
 int sim_alloc_refill(sim_warp *w, const sim_inst *in, uint64_t lo,
                      uint64_t end); /* 1 if one live allocation holds it all */
 int sim_ld_any(sim_warp *w, const sim_inst *in, uint32_t m);

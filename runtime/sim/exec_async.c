@@ -2,9 +2,10 @@
  * wait shows as stale data), and mbarriers. */
 #include <stdlib.h>
 #include <string.h>
+#include "check.h"
 #include "exec.h"
-#include "exec_slow.h"
-#include "parse.h"
+#include "exec_scalar.h"
+#include "ptx.h"
 typedef uint64_t __attribute__((may_alias)) u64a;
 
 #define R32(i) ((uint32_t *)(w->r + in->o[i]))

@@ -8,12 +8,12 @@
 #pragma GCC optimize("O3,fp-contract=off,no-math-errno,no-trapping-math,no-strict-aliasing")
 #pragma GCC target("avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")
 #endif
-#define SIM_TABLE sim_ops_avx512
+#define SIM_TABLE sim_opcodes_avx512
 #include "exec_body.inc"
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif
 #else
-#include "code.h"
-const sim_op sim_ops_avx512[] = {{0, 0}};
+#include "opcode.h"
+const sim_opcode sim_opcodes_avx512[] = {{0, 0}};
 #endif

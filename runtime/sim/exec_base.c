@@ -3,5 +3,5 @@
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("O3,fp-contract=off,no-math-errno,no-trapping-math,no-strict-aliasing")
 #endif
-#define SIM_TABLE sim_ops_base
+#define SIM_TABLE sim_opcodes_base
 #include "exec_body.inc"

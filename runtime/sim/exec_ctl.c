@@ -2,9 +2,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include "check.h"
 #include "exec.h"
-#include "exec_slow.h"
-#include "parse.h"
+#include "exec_scalar.h"
+#include "ptx.h"
 
 #define R32(i) ((uint32_t *)(w->r + in->o[i]))
 

@@ -2,9 +2,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include "check.h"
 #include "exec.h"
-#include "exec_slow.h"
-#include "parse.h"
+#include "exec_scalar.h"
+#include "ptx.h"
+#include "report.h"
 typedef uint16_t __attribute__((may_alias)) u16a;
 typedef uint32_t __attribute__((may_alias)) u32a;
 typedef uint64_t __attribute__((may_alias)) u64a;

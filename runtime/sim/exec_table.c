@@ -1,17 +1,18 @@
-/* exec_table.c: the handlers by number: the hot ones in the build that suits this CPU, then the slow ones. */
+/* exec_table.c: the handlers by number: the hot ones in the build that suits this CPU, then the scalar ones. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include "exec.h"
-#include "exec_slow.h"
-#include "parse.h"
+#include "exec_scalar.h"
+#include "ptx.h"
 
 #define OP(name) {#name, h_##name},
-const sim_op sim_slow_ops[] = {
-#include "slow.def"
+const sim_opcode sim_opcodes_scalar[] = {
+#include "scalar.def"
     {0, 0}};
 #undef OP
 
+#define SIM_MAX_OPS 1024
 static sim_handler fast[SIM_MAX_OPS], checked[SIM_MAX_OPS];
 static const char *names[SIM_MAX_OPS];
 static int n_ops;
@@ -54,56 +55,27 @@ static int h_checked(sim_warp *w, const sim_inst *in, uint32_t m) {
     return fast[in->op](w, in, m);
 }
 
-int sim_hook(sim_warp *w, const sim_inst *in, uint32_t m, int space, int kind, int order, uint32_t bytes,
-             const uint64_t *addr) {
-    const qm_sim_options *o = &w->cta->l->opt;
-    if (!o->check_races && !o->check_uninit && !o->count) return X_NEXT;
-    sim_access a = {.space = space,
-                    .kind = kind,
-                    .order = order,
-                    .bytes = bytes,
-                    .mask = m,
-                    .addr = addr,
-                    .cta = w->cta->id,
-                    .thread0 = (uint64_t)w->id * 32,
-                    .cta_shadow = w->cta->shadow,
-                    .line = in->line,
-                    .func = w->cta->f};
-    a.nc = (in->mod & F_NC) != 0;
-    a.cta_scope = order != SIM_WEAK && (in->mod & F_SCOPE_CTA) != 0; /* an atomic without a scope has .gpu */
-    if (space == SIM_SPACE_GLOBAL) a.alloc = sim_mem_find(addr[__builtin_ctz(m)]);
-    if (o->check_races || o->check_uninit) {
-        int rc = sim_check_access(w->cta->l, &a);
-        if (rc) {
-            w->wk->fault = rc;
-            return X_FAULT;
-        }
-    }
-    if (o->count) sim_count_access(&w->wk->c, &a);
-    return X_NEXT;
-}
-
 static int is_mem(const char *n) {
     return !strncmp(n, "ldg_", 4) || !strncmp(n, "lds_", 4) || !strncmp(n, "stg_", 4) || !strncmp(n, "sts_", 4) ||
            !strcmp(n, "ld_any") || !strcmp(n, "st_any") || !strcmp(n, "atom");
 }
 
 static void init(void) {
-    const sim_op *hot = sim_ops_base;
+    const sim_opcode *hot = sim_opcodes_base;
     int level = 0;
 #if defined(__x86_64__)
     const char *force = getenv("QMOE_SIM_ISA"); /* base, avx2: for tests and measurements */
     level = !force ? 2 : !strcmp(force, "base") ? 0 : !strcmp(force, "avx2") ? 1 : 2;
     __builtin_cpu_init();
     if (level >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
-        hot = sim_ops_avx2;
-    if (level >= 2 && hot == sim_ops_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        hot = sim_ops_avx512;
+        hot = sim_opcodes_avx2;
+    if (level >= 2 && hot == sim_opcodes_avx2 && __builtin_cpu_supports("avx512f") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        hot = sim_opcodes_avx512;
 #endif
-    const sim_op *part[2] = {hot, sim_slow_ops};
+    const sim_opcode *part[2] = {hot, sim_opcodes_scalar};
     for (int p = 0; p < 2; p++)
-        for (const sim_op *o = part[p]; o->name && n_ops < SIM_MAX_OPS; o++, n_ops++) {
+        for (const sim_opcode *o = part[p]; o->name && n_ops < SIM_MAX_OPS; o++, n_ops++) {
             names[n_ops] = o->name;
             sim_handler better = sim_dot_better(o->name, level);
             fast[n_ops] = better ? better : o->fn;
@@ -111,17 +83,17 @@ static void init(void) {
         }
 }
 
-int sim_op_find(const char *name) {
+int sim_opcode_find(const char *name) {
     pthread_once(&once, init);
     for (int i = 0; i < n_ops; i++)
         if (!strcmp(names[i], name)) return i;
     return -1;
 }
-const sim_handler *sim_op_table(void) {
+const sim_handler *sim_handlers(void) {
     pthread_once(&once, init);
     return fast;
 }
-const sim_handler *sim_op_table_checked(void) {
+const sim_handler *sim_handlers_checked(void) {
     pthread_once(&once, init);
     return checked;
 }

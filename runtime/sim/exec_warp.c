@@ -1,6 +1,6 @@
 /* exec_warp.c: shuffles, votes, matches and reductions over a warp. */
 #include <string.h>
-#include "exec_slow.h"
+#include "exec_scalar.h"
 
 #define R32(i) ((uint32_t *)(w->r + in->o[i]))
 #define PRED(i) (*(uint32_t *)(w->r + in->o[i]))

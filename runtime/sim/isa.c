@@ -2,6 +2,7 @@
 #include "isa.h"
 #include <stdio.h>
 #include <string.h>
+#include "access.h"
 #include "code.h"
 
 static const isa_form forms[] = {
@@ -164,12 +165,12 @@ static void interpret(isa_match *k) {
     }
 }
 
-void isa_find(sim_module *m, const ptx_stmt *s, isa_match *out) {
+void isa_find(ptx_unit *u, const ptx_stmt *s, isa_match *out) {
     memset(out, 0, sizeof *out);
-    if (strlen(s->op) >= sizeof out->buf) ptx_fail(m, s->line, "unknown opcode `%.100s...`", s->op);
+    if (strlen(s->op) >= sizeof out->buf) ptx_fail(u, s->line, "unknown opcode `%.100s...`", s->op);
     strcpy(out->buf, s->op);
     for (char *p = out->buf; p;) {
-        if (out->n_tok == 16) ptx_fail(m, s->line, "too many modifiers in `%s`", s->op);
+        if (out->n_tok == 16) ptx_fail(u, s->line, "too many modifiers in `%s`", s->op);
         out->tok[out->n_tok++] = p;
         p = strchr(p, '.');
         if (p) *p++ = 0;
@@ -185,14 +186,14 @@ void isa_find(sim_module *m, const ptx_stmt *s, isa_match *out) {
             return;
         }
     }
-    if (!any) ptx_fail(m, s->line, "unknown opcode `%s` in `%s`", out->tok[0], s->op);
+    if (!any) ptx_fail(u, s->line, "unknown opcode `%s` in `%s`", out->tok[0], s->op);
     for (int t = 1; t < out->n_tok; t++) {
         int known = 0;
         for (int i = 0; i < N_FORMS && !known; i++) {
             const char *rest = same_opcode(forms[i].form, out->tok[0]);
             known = rest && knows(rest, out->tok[t]);
         }
-        if (!known) ptx_fail(m, s->line, "unknown modifier .%s in `%s`", out->tok[t], s->op);
+        if (!known) ptx_fail(u, s->line, "unknown modifier .%s in `%s`", out->tok[t], s->op);
     }
-    ptx_fail(m, s->line, "these modifiers do not go together (or one is missing): `%s`", s->op);
+    ptx_fail(u, s->line, "these modifiers do not go together (or one is missing): `%s`", s->op);
 }

@@ -3,7 +3,6 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-#include "parse.h"
 
 void lex_skip(lexer *x) {
     for (;;) {
@@ -16,7 +15,7 @@ void lex_skip(lexer *x) {
         } else if (x->p[0] == '/' && x->p[1] == '*') {
             for (x->p += 2; *x->p && !(x->p[0] == '*' && x->p[1] == '/'); x->p++)
                 if (*x->p == '\n') x->line++;
-            if (!*x->p) ptx_fail(x->m, x->line, "the text ends inside a comment");
+            if (!*x->p) ptx_fail(x->u, x->line, "the text ends inside a comment");
             x->p += 2;
         } else return;
     }
@@ -31,7 +30,7 @@ int lex_accept(lexer *x, int c) {
 
 void lex_expect(lexer *x, int c) {
     lex_skip(x);
-    if (*x->p != c) ptx_fail(x->m, x->line, "expected `%c` but found `%.16s`", c, *x->p ? x->p : "the end");
+    if (*x->p != c) ptx_fail(x->u, x->line, "expected `%c` but found `%.16s`", c, *x->p ? x->p : "the end");
     x->p++;
 }
 
@@ -41,28 +40,28 @@ static int in_ident(int c) { return isalnum((unsigned char)c) || c == '_' || c =
 const char *lex_ident(lexer *x) {
     lex_skip(x);
     const char *s = x->p;
-    if (!lex_is_ident(*s)) ptx_fail(x->m, x->line, "expected a name but found `%.16s`", *s ? s : "the end");
+    if (!lex_is_ident(*s)) ptx_fail(x->u, x->line, "expected a name but found `%.16s`", *s ? s : "the end");
     x->p++;
     while (in_ident(*x->p)) x->p++;
     if (*s == '%' && x->p[0] == '.' && x->p[1] >= 'w' && x->p[1] <= 'z' && !in_ident(x->p[2])) x->p += 2;
-    return ptx_strndup(x->m, s, (size_t)(x->p - s));
+    return ptx_strndup(x->u, s, (size_t)(x->p - s));
 }
 
 const char *lex_directive(lexer *x) {
     lex_skip(x);
     const char *s = x->p;
-    if (*s != '.') ptx_fail(x->m, x->line, "expected a directive but found `%.16s`", *s ? s : "the end");
+    if (*s != '.') ptx_fail(x->u, x->line, "expected a directive but found `%.16s`", *s ? s : "the end");
     x->p++;
     while (in_ident(*x->p)) x->p++;
-    return ptx_strndup(x->m, s, (size_t)(x->p - s));
+    return ptx_strndup(x->u, s, (size_t)(x->p - s));
 }
 
 const char *lex_opcode(lexer *x) {
     lex_skip(x);
     const char *s = x->p;
-    if (!lex_is_ident(*s)) ptx_fail(x->m, x->line, "expected an instruction but found `%.16s`", *s ? s : "the end");
+    if (!lex_is_ident(*s)) ptx_fail(x->u, x->line, "expected an instruction but found `%.16s`", *s ? s : "the end");
     while (in_ident(*x->p) || *x->p == '.' || *x->p == ':') x->p++;
-    return ptx_strndup(x->m, s, (size_t)(x->p - s));
+    return ptx_strndup(x->u, s, (size_t)(x->p - s));
 }
 
 static lex_num num_int(int64_t i) { return (lex_num){0, 0, i, (double)i}; }
@@ -78,7 +77,7 @@ static lex_num lex_number(lexer *x) {
             int c = tolower((unsigned char)*x->p);
             b = b << 4 | (uint64_t)(c <= '9' ? c - '0' : c - 'a' + 10);
         }
-        if (k != n) ptx_fail(x->m, x->line, "a 0%c constant has %d hex digits", s[1], n);
+        if (k != n) ptx_fail(x->u, x->line, "a 0%c constant has %d hex digits", s[1], n);
         v.is_f = 1;
         v.fbits = n * 4;
         v.i = (int64_t)b;
@@ -106,10 +105,10 @@ static lex_num lex_number(lexer *x) {
         }
     }
     v.i = (int64_t)strtoull(q, &end, base);
-    if (end == q) ptx_fail(x->m, x->line, "expected a number but found `%.16s`", s);
+    if (end == q) ptx_fail(x->u, x->line, "expected a number but found `%.16s`", s);
     x->p = end;
     if (*x->p == 'U') x->p++;
-    if (in_ident(*x->p)) ptx_fail(x->m, x->line, "bad number `%.16s`", s);
+    if (in_ident(*x->p)) ptx_fail(x->u, x->line, "bad number `%.16s`", s);
     v.f = (double)v.i;
     return v;
 }
@@ -119,7 +118,7 @@ static lex_num binary(lexer *x, int min);
 static lex_num unary(lexer *x) {
     lex_num v;
     lex_skip(x);
-    if (++x->depth > 64) ptx_fail(x->m, x->line, "a constant expression is nested too deeply");
+    if (++x->depth > 64) ptx_fail(x->u, x->line, "a constant expression is nested too deeply");
     if (*x->p == '(') {
         x->p++;
         lex_skip(x);
@@ -173,13 +172,13 @@ static lex_num binary(lexer *x, int min) {
                        : ops[k].s[0] == '-' ? a.f - b.f
                        : ops[k].s[0] == '*' ? a.f * b.f
                                             : a.f / b.f;
-            if (!strchr("+-*/", ops[k].s[0])) ptx_fail(x->m, x->line, "bad operator on a floating constant");
+            if (!strchr("+-*/", ops[k].s[0])) ptx_fail(x->u, x->line, "bad operator on a floating constant");
             a = (lex_num){1, 0, 0, f};
             continue;
         }
         uint64_t u = (uint64_t)a.i, w = (uint64_t)b.i;
         if ((ops[k].s[0] == '/' || ops[k].s[0] == '%') && (!w || (a.i == INT64_MIN && b.i == -1)))
-            ptx_fail(x->m, x->line, "a constant expression divides by zero");
+            ptx_fail(x->u, x->line, "a constant expression divides by zero");
         switch (k) {
         case 0: u = a.i || b.i; break;
         case 1: u = a.i && b.i; break;
@@ -216,7 +215,7 @@ lex_num lex_expr(lexer *x) { return binary(x, 0); }
 
 int64_t lex_int(lexer *x) {
     lex_skip(x);
-    if (!isdigit((unsigned char)*x->p)) ptx_fail(x->m, x->line, "expected a number but found `%.16s`", x->p);
+    if (!isdigit((unsigned char)*x->p)) ptx_fail(x->u, x->line, "expected a number but found `%.16s`", x->p);
     /* `.version 7.4`: a dot ends the number here */
     char *end;
     unsigned long long v = strtoull(x->p, &end, 0);
@@ -229,7 +228,7 @@ void lex_skip_to(lexer *x, int c) {
         if (*x->p == '\n') x->line++;
         x->p++;
     }
-    if (!*x->p) ptx_fail(x->m, x->line, "expected `%c` before the end", c);
+    if (!*x->p) ptx_fail(x->u, x->line, "expected `%c` before the end", c);
     x->p++;
 }
 

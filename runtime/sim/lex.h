@@ -2,11 +2,12 @@
 #ifndef QM_SIM_LEX_H
 #define QM_SIM_LEX_H
 #include <stdint.h>
-struct sim_module;
+#include "unit.h"
+
 typedef struct {
     const char *p;
     int line;
-    struct sim_module *m;
+    ptx_unit *u;
     int depth; /* nesting of a constant expression */
 } lexer;
 typedef struct {

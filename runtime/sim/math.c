@@ -7,8 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 #include "exec.h"
-#include "exec_slow.h"
-#include "parse.h"
+#include "exec_scalar.h"
+#include "ptx.h"
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #define IVDEP

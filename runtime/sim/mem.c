@@ -2,12 +2,13 @@
  * freed one becomes inaccessible as a whole and stays in the table for a while, so that a late access
  * can be named. Callers hold the driver's lock, except for sim_mem_find during a launch, when nothing
  * changes the table. */
+#include "mem.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include "back.h"
+#include "sim.h"
 
 #define QUARANTINE 1024          /* freed allocations remembered: they hold address space, no memory */
 #define POISON_BYTES (16u << 20) /* larger allocations start as zero pages instead of NaN patterns */
@@ -116,7 +117,7 @@ static void retire(slot *s) {
     s->a.live = 0;
     g_used -= s->charged;
     if (s->a.init) munmap(s->a.init, s->init_bytes);
-    if (s->a.race) sim_race_shadow_free(s->a.race, s->a.size);
+    if (s->a.race) munmap(s->a.race, s->a.race_bytes);
     s->a.init = NULL;
     s->a.race = NULL;
 }

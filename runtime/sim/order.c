@@ -5,10 +5,12 @@
  *
  * Pending work is a list in the order of the calls; each piece names the pieces that come before it, always earlier in the
  * list. Callers hold the driver's lock. */
+#include "order.h"
 #include <stdlib.h>
-#include <string.h>
+#include "../base/clock.h"
 #include "../base/rng.h"
-#include "stream.h"
+#include "context.h"
+#include "sim.h"
 
 struct sim_node {
     sim_node *older, *newer;
@@ -49,7 +51,7 @@ double sim_node_ms(const sim_node *n) { return n->ms; }
 /* Off the list, and what it held is given back. */
 static void settle(sim_node *n) {
     n->done = 1;
-    n->ms = sim_now_ms();
+    n->ms = 1e3 * qm_now();
     if (n->older) n->older->newer = n->newer;
     else g_oldest = n->newer;
     if (n->newer) n->newer->older = n->older;
@@ -64,6 +66,34 @@ static void settle(sim_node *n) {
 void sim_order_drop(void) {
     while (g_newest) settle(g_newest);
 }
+
+/* ---- one piece ---- */
+/* The operations of one captured stream run in their order, so each stream has one that may be next. */
+static CUresult run(const sim_op *op);
+static CUresult run_graph(const sim_oplist *l) {
+    size_t at[SIM_CAPTURE_STREAMS]; /* the first of each stream that has not run; l->n: none */
+    CUresult r = CUDA_SUCCESS;
+    for (int s = 0; s < SIM_CAPTURE_STREAMS; s++)
+        for (at[s] = 0; at[s] < l->n && l->v[at[s]]->stream != s;) at[s]++;
+    for (size_t ran = 0; ran < l->n && !r; ran++) {
+        int pick = -1;
+        uint32_t n_ready = 0;
+        for (int s = 0; s < SIM_CAPTURE_STREAMS; s++) {
+            if (at[s] == l->n) continue;
+            int ok = 1;
+            for (int o = 0; o < SIM_CAPTURE_STREAMS && ok; o++)
+                ok = at[o] == l->n || l->v[at[o]]->serial > l->v[at[s]]->after[o];
+            if (!ok) continue;
+            if (pick < 0 || (g_seed ? takes(n_ready + 1) : at[s] > at[pick])) pick = s;
+            n_ready++;
+        }
+        r = run(l->v[at[pick]]);
+        for (at[pick]++; at[pick] < l->n && l->v[at[pick]]->stream != pick;) at[pick]++;
+    }
+    return r;
+}
+
+static CUresult run(const sim_op *op) { return op->kind == SIM_OP_CHILD ? run_graph(op->child) : sim_op_run(op); }
 
 /* ---- choosing and running ---- */
 /* Marks all that the wanted ones wait for: one walk back, since a piece comes after what it waits for. */
@@ -86,7 +116,7 @@ static CUresult run_one(int *left) {
         if (n->wanted && ready(n) && takes(++n_ready)) pick = n;
     *left = pick != NULL;
     if (!pick) return CUDA_SUCCESS;
-    CUresult r = pick->op ? sim_op_run(pick->op) : CUDA_SUCCESS;
+    CUresult r = pick->op ? run(pick->op) : CUDA_SUCCESS;
     if (!r) settle(pick);
     else { /* asynchronous: the context is lost, and nothing that was pending runs */ sim_poison(r);
         sim_order_drop();
@@ -151,29 +181,4 @@ CUresult sim_order_query(sim_node *want) {
 CUresult sim_order_drain(void) {
     for (sim_node *n = g_oldest; n; n = n->newer) n->wanted = 1;
     return run_wanted();
-}
-
-/* ---- a graph ---- */
-/* The operations of one captured stream run in their order, so each stream has one that may be next. */
-CUresult sim_order_graph(const sim_oplist *l) {
-    size_t at[SIM_CAPTURE_STREAMS]; /* the first of each stream that has not run; l->n: none */
-    CUresult r = CUDA_SUCCESS;
-    for (int s = 0; s < SIM_CAPTURE_STREAMS; s++)
-        for (at[s] = 0; at[s] < l->n && l->v[at[s]]->lane != s;) at[s]++;
-    for (size_t ran = 0; ran < l->n && !r; ran++) {
-        int pick = -1;
-        uint32_t n_ready = 0;
-        for (int s = 0; s < SIM_CAPTURE_STREAMS; s++) {
-            if (at[s] == l->n) continue;
-            int ok = 1;
-            for (int o = 0; o < SIM_CAPTURE_STREAMS && ok; o++)
-                ok = at[o] == l->n || l->v[at[o]]->serial > l->v[at[s]]->after[o];
-            if (!ok) continue;
-            if (pick < 0 || (g_seed ? takes(n_ready + 1) : at[s] > at[pick])) pick = s;
-            n_ready++;
-        }
-        r = sim_op_run(l->v[at[pick]]);
-        for (at[pick]++; at[pick] < l->n && l->v[at[pick]]->lane != pick;) at[pick]++;
-    }
-    return r;
 }

@@ -1,44 +1,12 @@
-/* parse.h: PTX text as parse.c leaves it: names resolved, scopes closed, labels turned into
- * statement numbers. decode.c turns one .entry and the .funcs it calls into sim_inst code. */
+/* parse.h: PTX text as the parser leaves it: names resolved, scopes closed, labels turned into statement numbers.
+ * decode.c turns one .entry and the .funcs it calls into code. */
 #ifndef QM_SIM_PARSE_H
 #define QM_SIM_PARSE_H
-#include <setjmp.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "core.h"
-
-/* clang-format off */
-typedef enum {
-    PT_NONE, PT_PRED,
-    PT_B8, PT_U8, PT_S8,
-    PT_B16, PT_U16, PT_S16, PT_F16, PT_BF16,
-    PT_B32, PT_U32, PT_S32, PT_F32, PT_F16X2, PT_BF16X2,
-    PT_B64, PT_U64, PT_S64, PT_F64,
-    PT_B128, PT_N
-} ptx_type;
-/* clang-format on */
-typedef enum { PK_NONE, PK_PRED, PK_BITS, PK_UINT, PK_SINT, PK_FLOAT } ptx_kind;
-typedef struct {
-    const char *name;
-    uint8_t bytes, kind;
-} ptx_type_info;
-extern const ptx_type_info ptx_types[PT_N];
-ptx_type ptx_type_of(const char *name); /* "u32" -> PT_U32; PT_NONE if it is no type */
-
-typedef enum { PS_NONE, PS_REG, PS_GLOBAL, PS_CONST, PS_SHARED, PS_LOCAL, PS_PARAM, PS_GENERIC } ptx_space;
-
-/* Special registers that hold one value per warp's life live in ordinary registers, filled at its
- * start; the ones from SR_CLOCK on are read anew by each instruction that names them. */
-/* clang-format off */
-typedef enum {
-    SR_NONE, SR_TID_X, SR_TID_Y, SR_TID_Z, SR_NTID_X, SR_NTID_Y, SR_NTID_Z,
-    SR_CTAID_X, SR_CTAID_Y, SR_CTAID_Z, SR_NCTAID_X, SR_NCTAID_Y, SR_NCTAID_Z,
-    SR_LANEID, SR_WARPID, SR_NWARPID, SR_SMID, SR_NSMID, SR_GRIDID,
-    SR_LANEMASK_EQ, SR_LANEMASK_LE, SR_LANEMASK_LT, SR_LANEMASK_GE, SR_LANEMASK_GT,
-    SR_DYNAMIC_SMEM_SIZE, SR_TOTAL_SMEM_SIZE,
-    SR_CLOCK, SR_CLOCK_HI, SR_CLOCK64, SR_GLOBALTIMER, SR_GLOBALTIMER_LO, SR_GLOBALTIMER_HI
-} ptx_sreg;
-/* clang-format on */
+#include "module.h"
+#include "ptx.h"
+#include "unit.h"
 
 typedef struct {
     const char *name; /* without the number for a register of a range */
@@ -105,31 +73,17 @@ typedef struct ptx_targets {
     struct ptx_targets *next;
 } ptx_targets;
 
-typedef struct ptx_chunk {
-    struct ptx_chunk *next;
-    size_t used, cap;
-    _Alignas(16) uint8_t b[];
-} ptx_chunk;
-
 struct sim_module {
-    ptx_chunk *mem;
+    ptx_unit unit;
     char *text;
     ptx_func *funcs;
     ptx_var *vars;
     ptx_targets *targets;
     uint32_t n_reg, n_var;
     int sm, version; /* 80; 74 */
-    jmp_buf fail;
-    char *log;
-    size_t log_n;
 };
 
-void *ptx_alloc(sim_module *m, size_t n); /* zeroed; lives as long as the module */
-char *ptx_strndup(sim_module *m, const char *s, size_t n);
-/* Writes "line N: ..." into the log and leaves through m->fail. */
-void ptx_fail(sim_module *m, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4), noreturn));
+/* m->text to m->funcs, m->vars, m->targets; leaves through the unit's failure. */
 void ptx_parse(sim_module *m);
-void ptx_decode(sim_module *m, ptx_func *entry); /* decode.c: fills entry->code */
-void ptx_func_free(struct sim_func *f);
-ptx_func *ptx_find_func(sim_module *m, const char *name);
+ptx_func *ptx_find_func(const sim_module *m, const char *name);
 #endif

@@ -18,8 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include "back.h"
-#include "vc.h"
+#include "report.h"
+#include "vector_clock.h"
 
 enum { PAST_MAX = 512, WEAK = 0, STRONG_CTA = 1, STRONG_GPU = 2 };
 
@@ -45,16 +45,16 @@ typedef struct sync_var {
     struct sync_var *next;
     uint64_t space, addr; /* space: 0 global, else CTA + 1 */
     uint32_t version;
-    uint32_t cta;       /* of local */
-    vc *global, *local; /* released at gpu scope; at any scope by CTA cta */
+    uint32_t cta;           /* of local */
+    vclock *global, *local; /* released at gpu scope; at any scope by CTA cta */
 } sync_var;
 
 typedef struct {
     uint32_t stamp;
-    vc *know;                /* beyond the thread itself, its warp's and its CTA's base */
-    vc *pend_gpu, *pend_cta; /* seen by strong reads, known once a fence follows */
-    vc *snap_gpu, *snap_cta; /* known at the last fence: what later strong writes release */
-    const sync_var *last;    /* a spin re-reads one variable: nothing new if version == last_version */
+    vclock *know;                /* beyond the thread itself, its warp's and its CTA's base */
+    vclock *pend_gpu, *pend_cta; /* seen by strong reads, known once a fence follows */
+    vclock *snap_gpu, *snap_cta; /* known at the last fence: what later strong writes release */
+    const sync_var *last;        /* a spin re-reads one variable: nothing new if version == last_version */
     uint32_t last_version;
 } race_thread;
 
@@ -78,17 +78,17 @@ static uint32_t g_past_n, g_past_cap, g_past_free;
 static cell *g_split; /* groups of four */
 static uint32_t g_split_n, g_split_cap;
 
-static void join(vc **to, const vc *from) {
-    if (vc_join(to, from)) g_oom = 1;
+static void join(vclock **to, const vclock *from) {
+    if (vclock_join(to, from)) g_oom = 1;
 }
 
 /* ---- life ---- */
 static void thread_clear(race_thread *t) {
-    vc_drop(t->know);
-    vc_drop(t->pend_gpu);
-    vc_drop(t->pend_cta);
-    vc_drop(t->snap_gpu);
-    vc_drop(t->snap_cta);
+    vclock_drop(t->know);
+    vclock_drop(t->pend_gpu);
+    vclock_drop(t->pend_cta);
+    vclock_drop(t->snap_gpu);
+    vclock_drop(t->snap_cta);
 }
 
 int race_launch_begin(const sim_launch *l) {
@@ -104,8 +104,8 @@ void race_launch_end(void) {
         while (g_vars[i]) {
             sync_var *v = g_vars[i];
             g_vars[i] = v->next;
-            vc_drop(v->global);
-            vc_drop(v->local);
+            vclock_drop(v->global);
+            vclock_drop(v->local);
             free(v);
         }
         while (g_ctas[i]) race_cta_free(g_ctas[i]);
@@ -152,72 +152,73 @@ void race_cta_free(race_cta *c) {
     free(c);
 }
 
-void sim_race_shadow_free(void *shadow, size_t alloc_bytes) { munmap(shadow, (alloc_bytes / 4 + 1) * sizeof(cell)); }
-
 static cell *global_cell(const sim_alloc *a, uint64_t addr) {
     if (!a->race) {
-        void *p = mmap(NULL, (a->size / 4 + 1) * sizeof(cell), PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        const size_t bytes = (a->size / 4 + 1) * sizeof(cell);
+        void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (p == MAP_FAILED) {
             g_oom = 1;
             return NULL;
         }
-        ((sim_alloc *)(uintptr_t)a)->race = p; /* the table is ours; exec sees it as const */
+        sim_alloc *mine =
+            (sim_alloc *)(uintptr_t)a; /* the table is the device's own; the interpreter sees it as const */
+        mine->race = p;
+        mine->race_bytes = bytes;
     }
     return (cell *)a->race + (addr - a->base) / 4;
 }
 
 /* ---- clocks ---- */
 /* Joins into *to all that thread t knows, its own doings up to now included. */
-static void publish(const race_cta *c, uint32_t t, vc **to) {
+static void publish(const race_cta *c, uint32_t t, vclock **to) {
     const uint32_t w = t / 32;
-    const vc_entry own[3] = {{VC_KEY(c->id, 0, 0), c->base},
-                             {VC_KEY(c->id, w + 1, 0), c->warp_base[w]},
-                             {VC_KEY(c->id, w + 1, t % 32 + 1), c->t[t].stamp + 1}};
+    const vclock_entry own[3] = {{VCLOCK_KEY(c->id, 0, 0), c->base},
+                                 {VCLOCK_KEY(c->id, w + 1, 0), c->warp_base[w]},
+                                 {VCLOCK_KEY(c->id, w + 1, t % 32 + 1), c->t[t].stamp + 1}};
     join(to, c->t[t].know);
-    if (vc_join_entries(to, own, 3)) g_oom = 1;
+    if (vclock_join_entries(to, own, 3)) g_oom = 1;
 }
 
 static void tick(race_cta *c, uint32_t t) { c->t[t].stamp = ++c->count; }
 
 void race_barrier(race_cta *c) {
-    vc *all = NULL;
+    vclock *all = NULL;
     for (uint32_t i = 0; i < c->n_threads; i++)
         if (c->t[i].know && (!i || c->t[i].know != c->t[i - 1].know)) join(&all, c->t[i].know);
     c->base = ++c->count;
     for (uint32_t i = 0; i < c->n_threads; i++) {
-        vc_drop(c->t[i].know);
-        c->t[i].know = vc_share(all);
+        vclock_drop(c->t[i].know);
+        c->t[i].know = vclock_share(all);
         c->t[i].stamp = c->base;
     }
-    vc_drop(all);
+    vclock_drop(all);
 }
 
 void race_barrier_part(race_cta *c, uint32_t arrive, uint32_t wait) {
-    vc *all = NULL;
+    vclock *all = NULL;
     const uint32_t now = ++c->count;
     for (uint32_t i = 0; i < c->n_threads; i++)
         if (arrive >> (i / 32) & 1) {
             join(&all, c->t[i].know);
-            const vc_entry own = {VC_KEY(c->id, i / 32 + 1, 0), now};
-            if (i % 32 == 0 && vc_join_entries(&all, &own, 1)) g_oom = 1;
+            const vclock_entry own = {VCLOCK_KEY(c->id, i / 32 + 1, 0), now};
+            if (i % 32 == 0 && vclock_join_entries(&all, &own, 1)) g_oom = 1;
             c->t[i].stamp = now;
         }
     for (uint32_t i = 0; i < c->n_threads; i++)
         if (wait >> (i / 32) & 1) join(&c->t[i].know, all);
-    vc_drop(all);
+    vclock_drop(all);
 }
 
 void race_warp_sync(race_cta *c, uint32_t warp, uint32_t mask) {
-    vc *all = NULL;
+    vclock *all = NULL;
     const uint32_t first = warp * 32, n = c->n_threads - first < 32 ? c->n_threads - first : 32;
     const uint32_t full = n == 32 ? 0xffffffffu : (1u << n) - 1;
     mask &= full;
     for (uint32_t l = 0; l < n; l++)
         if (mask >> l & 1) {
             join(&all, c->t[first + l].know);
-            const vc_entry own = {VC_KEY(c->id, warp + 1, l + 1), c->t[first + l].stamp + 1};
-            if (mask != full && vc_join_entries(&all, &own, 1)) g_oom = 1;
+            const vclock_entry own = {VCLOCK_KEY(c->id, warp + 1, l + 1), c->t[first + l].stamp + 1};
+            if (mask != full && vclock_join_entries(&all, &own, 1)) g_oom = 1;
         }
     const uint32_t now = ++c->count;
     if (mask == full) c->warp_base[warp] = now;
@@ -226,7 +227,7 @@ void race_warp_sync(race_cta *c, uint32_t warp, uint32_t mask) {
             join(&c->t[first + l].know, all);
             c->t[first + l].stamp = now;
         }
-    vc_drop(all);
+    vclock_drop(all);
 }
 
 void race_fence(uint64_t cta, uint32_t thread, int gpu_scope) {
@@ -235,12 +236,12 @@ void race_fence(uint64_t cta, uint32_t thread, int gpu_scope) {
     race_thread *t = &c->t[thread];
     join(&t->know, t->pend_cta);
     if (gpu_scope) join(&t->know, t->pend_gpu);
-    vc_drop(t->snap_cta);
+    vclock_drop(t->snap_cta);
     t->snap_cta = NULL;
     publish(c, thread, &t->snap_cta);
     if (gpu_scope) {
-        vc_drop(t->snap_gpu);
-        t->snap_gpu = vc_share(t->snap_cta);
+        vclock_drop(t->snap_gpu);
+        t->snap_gpu = vclock_share(t->snap_cta);
     }
     tick(c, thread);
 }
@@ -273,24 +274,24 @@ static void strong_past(race_cta *c, uint32_t thread, const sync_var *v, int acq
 static void strong_write(race_cta *c, uint32_t thread, uint64_t space, uint64_t addr, int release, int cta_scope,
                          int rmw) {
     race_thread *t = &c->t[thread];
-    vc *local = NULL, *global = NULL;
+    vclock *local = NULL, *global = NULL;
     if (release) {
         publish(c, thread, &local);
-        if (!cta_scope) global = vc_share(local);
-        else global = vc_share(t->snap_gpu);
+        if (!cta_scope) global = vclock_share(local);
+        else global = vclock_share(t->snap_gpu);
         tick(c, thread);
     } else {
-        local = vc_share(t->snap_cta);
-        if (!cta_scope) global = vc_share(t->snap_gpu);
+        local = vclock_share(t->snap_cta);
+        if (!cta_scope) global = vclock_share(t->snap_gpu);
     }
     sync_var *v = var_at(space, addr, local || global);
     if (v) {
         if (!rmw) { /* a plain store starts anew; a read-modify-write carries on what was released before */
-            vc_drop(v->global);
+            vclock_drop(v->global);
             v->global = NULL;
         }
         if (!rmw || v->cta != c->id) {
-            vc_drop(v->local);
+            vclock_drop(v->local);
             v->local = NULL;
         }
         v->cta = c->id;
@@ -298,8 +299,8 @@ static void strong_write(race_cta *c, uint32_t thread, uint64_t space, uint64_t 
         join(&v->global, global);
         v->version++;
     }
-    vc_drop(local);
-    vc_drop(global);
+    vclock_drop(local);
+    vclock_drop(global);
 }
 
 /* ---- accesses ---- */
@@ -309,7 +310,7 @@ static int known(const race_cta *c, uint32_t thread, const epoch *e) {
         if (e->set == 1 && e->thread == thread) return 1;
         if (e->stamp < c->base || (w == thread / 32 && e->stamp < c->warp_base[w])) return 1;
     }
-    return vc_knows(c->t[thread].know, e->cta, w, e->thread % 32, e->set == 2, e->stamp);
+    return vclock_knows(c->t[thread].know, e->cta, w, e->thread % 32, e->set == 2, e->stamp);
 }
 
 static int both_strong(const epoch *a, const epoch *b) {

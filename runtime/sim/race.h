@@ -2,7 +2,8 @@
  * is the order of the memory accesses. */
 #ifndef QM_SIM_RACE_H
 #define QM_SIM_RACE_H
-#include "core.h"
+#include "access.h"
+#include "grid.h"
 
 typedef struct race_cta race_cta;
 int race_launch_begin(const sim_launch *l);

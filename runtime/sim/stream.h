@@ -1,22 +1,9 @@
-/* stream.h: streams, events, captures and pending work, shared by stream.c, order.c and graph.c. */
+/* stream.h: streams, events and captures, shared by stream.c (work into streams), capture.c (work into graphs) and the
+ * entries. */
 #ifndef QM_SIM_STREAM_H
 #define QM_SIM_STREAM_H
-#include "back.h"
-
-/* Work that has been enqueued and not run (QMOE_SIM_ORDER=lazy). NULL stands for work that is done. */
-typedef struct sim_node sim_node;
-int sim_order_lazy(void);
-/* A node that runs op (NULL: nothing, as an event's record or wait does) once all of dep[n] (NULL among them allowed) are
- * done. *out is the caller's to drop. */
-CUresult sim_order_add(const sim_op *op, sim_node *const *dep, int n, sim_node **out);
-sim_node *sim_node_share(sim_node *n);
-void sim_node_drop(sim_node *n);
-int sim_node_done(const sim_node *n);
-double sim_node_ms(const sim_node *n);         /* when it was done */
-CUresult sim_order_finish(sim_node *want);     /* runs it and what it waits for, no more */
-CUresult sim_order_query(sim_node *want);      /* CUDA_ERROR_NOT_READY, having run one of these, or success if done */
-CUresult sim_order_graph(const sim_oplist *l); /* runs a graph in an order that its edges allow */
-void sim_order_drop(void);                     /* the context is lost or ends: what is pending never runs */
+#include <pthread.h>
+#include "order.h"
 
 struct sim_capture;
 typedef struct sim_stream {
@@ -43,7 +30,30 @@ typedef struct {
     uint64_t capture_id; /* of the capture it was last recorded in; 0: a real record */
     uint64_t seen[SIM_CAPTURE_STREAMS];
 } sim_event;
-double sim_now_ms(void);
-CUresult sim_graph_new(CUgraph *g, sim_oplist *ops); /* shares the list */
-void sim_graphs_drop(void);
+
+/* ---- capture.c ---- */
+/* A call that must not be made while a stream is being captured. */
+CUresult sim_unsafe_in_capture(const char *call);
+/* The legacy stream, used during a capture that it would have to wait for. */
+CUresult sim_legacy_in_capture(const char *call);
+CUresult sim_any_capture_is_lost(const char *call); /* a call that no capture survives */
+/* The capture is lost: r, with its reason. */
+CUresult sim_capture_lost(sim_capture *c, CUresult r, const char *call);
+sim_capture *sim_capture_new(sim_stream *origin, CUstreamCaptureMode mode); /* NULL: out of memory */
+void sim_capture_free(sim_capture *c);
+CUresult sim_capture_op(sim_stream *st, const sim_op *op, const char *call); /* records op */
+/* st is captured from here on as well, behind what the event has seen. */
+CUresult sim_capture_join(sim_capture *c, sim_stream *st);
+sim_capture *sim_capture_of(const sim_event *ev); /* in progress, the event's last record is in it; or NULL */
+
+/* ---- stream.c ---- */
+/* The stream of a handle; *out NULL: the legacy one. */
+CUresult sim_stream_of(CUstream s, sim_stream **out);
+/* Runs op now or late, or records it if the stream is capturing. */
+CUresult sim_submit(CUstream s, const sim_op *op, const char *call);
+CUresult sim_submit_sync(const sim_op *op); /* a copy on the legacy stream without "Async" */
+/* A pending piece behind what the stream has (NULL: the legacy one) and behind `also`; op NULL: nothing to run. */
+CUresult sim_enqueue(sim_stream *st, const sim_op *op, sim_node *also);
+sim_node *sim_stream_tail(const sim_stream *st); /* its last pending work; st NULL: the legacy stream's */
+void sim_legacy_drop(void);                      /* the context ends */
 #endif

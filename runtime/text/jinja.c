@@ -1,5 +1,5 @@
 /* The interface: a template compiled once, rendered as often as wanted. Every failure inside comes back here by longjmp,
- * and all memory goes with the arena. (qm_template_tokenize is in chat.c, with what else goes from spans to ids.) */
+ * and all memory goes with the arena. */
 #include "jinja_impl.h"
 #include <stdlib.h>
 #include <utf8proc.h>
@@ -28,10 +28,6 @@ int qm_template_compile(qm_template **out, const char *text, size_t n, qm_err *e
 void qm_template_free(qm_template *t) {
     if (t) j_chunks_free(t->chunks);
     free(t);
-}
-void qm_rendered_free(qm_rendered *r) {
-    free(r->text), free(r->own);
-    *r = (qm_rendered){0};
 }
 static size_t encode(uint32_t ch, char *p) {
     return (size_t)utf8proc_encode_char((utf8proc_int32_t)J_CHAR(ch), (utf8proc_uint8_t *)p);

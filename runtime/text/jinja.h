@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <time.h>
 #include "../base/err.h"
-#include "tokenizer.h"
+#include "rendered.h"
 
 typedef struct qm_template qm_template;
 /* Compiles text[0..n). An unknown tag, filter or test and every syntax error is found here: QM_ERR_FORMAT or
@@ -33,22 +33,7 @@ typedef struct {
     const struct tm *now; /* what strftime_now formats; NULL: the local time */
     qm_template_limits limits;
 } qm_template_vars;
-typedef struct {
-    size_t start, end;
-} qm_template_span;
-typedef struct {
-    char *text; /* [n], and a NUL after it */
-    size_t n;
-    qm_template_span *own; /* [n_own] the template's own bytes: in order, apart, not empty */
-    size_t n_own;
-} qm_rendered;
 /* raise_exception(text) in the template is QM_ERR_ARG with that text after "template, line N: ". A template may be
  * rendered by several threads at a time. */
 int qm_template_render(const qm_template *t, const qm_template_vars *vars, qm_rendered *out, qm_err *e);
-void qm_rendered_free(qm_rendered *r);
-
-/* Appends the ids of a rendered text, or nothing on failure. Control and user-defined tokens match only where all
- * their bytes are the template's own; all else is plain text, tokenised in one go between them as the reference
- * does. QM_TOK_SPECIAL in flags makes no difference. */
-int qm_template_tokenize(const qm_tokenizer *t, const qm_rendered *r, int flags, qm_tokens *ids, qm_err *e);
 #endif

@@ -1,5 +1,7 @@
 /* jinja_impl.h: what the template engine's own files share. Nobody else includes it.
- *   jinja_lex.c   text into tokens;  jinja_eval.c  the one walk over them;  jinja.c  qm_template_*
+ *   jinja_lex.c   text into tokens, and the reading of them one by one
+ *   jinja_tag.c   the walk over them: text and statements;  jinja_expr.c  expressions;  jinja_call.c  names and calls
+ *   jinja.c       qm_template_*
  *   jinja_value.c   memory, errors, sequences, dicts, truth, order, str(), repr() and JSON
  *   jinja_builtin.c   the table of operators, filters, tests, methods and functions
  * Errors leave by longjmp to the one setjmp of compile or render: all memory is the arena's. */
@@ -141,12 +143,32 @@ static inline double j_double(jv v) { return v.k == J_FLOAT ? v.f : (double)v.i;
 static inline jv j_bool(int b) { return (jv){.k = J_BOOL, .i = b != 0}; }
 static inline jv j_int(int64_t i) { return (jv){.k = J_INT, .i = i}; }
 static inline jv j_float(double f) { return (jv){.k = J_FLOAT, .f = f}; }
+/* ---- tokens; words: one sign or word. c->at is the next one; errors name its line ---- */
 void j_lex(jc *c);
+int j_means(const jtok *t, const char *word);
+int j_at(jc *c, const char *word);     /* the next token is that */
+int j_accept(jc *c, const char *word); /* and it is read */
+int j_was(jc *c, const char *word);    /* the last one that was read is that */
+void j_expect(jc *c, const char *word);
+jv j_expect_name(jc *c);
+_Noreturn void j_unexpected(jc *c, const char *want);
+/* ---- the walk ---- */
 void j_run(jc *c);
 jscope *j_scope(jc *c, jscope *up);
-jv j_call(jc *c, const jbuiltin *fn, jv self, const jargs *args);
+jv j_call_macro(jc *c, jv macro, const jargs *args);
+jv j_expr(jc *c);
+jv j_without_if(jc *c); /* an expression up to an "if" that belongs to something else */
+/* Items with commas between them, up to what can follow; one without a comma is itself. */
+jv j_tuple(jc *c, jv (*one)(jc *));
+/* Before each item of a list in brackets, n = 0 before the first: reads the comma, or the closing bracket. Is there an item? */
+int j_another(jc *c, const char *close, size_t *n);
+/* ---- names and calls ---- */
+jv j_undef(jv name);
+jv j_lookup(jc *c, jv name);
 jv j_attr(jc *c, jv v, jv name);
 jv j_index(jc *c, jv v, jv key);
+extern const jv *const j_unnamed; /* the names of arguments that have none, [J_MAX_ARGS] */
+jv j_call(jc *c, const jbuiltin *fn, jv self, const jargs *args);
 const jbuiltin *j_builtin(unsigned what, jv name, jkind k); /* NULL: none; k J_MISSING: for any kind of value */
 const jbuiltin *j_named(jc *c, unsigned what, jv name);     /* a filter or test; an error if there is none */
 jv j_math(jc *c, jv *a, int how);                           /* a[0] + - * / % a[1]; d for // */

@@ -123,3 +123,32 @@ void j_lex(jc *c) {
     put(c, T_EOF, c->n_src, c->n_src);
     for (size_t i = 0; i < c->n_src; i++) c->src[i] |= J_OWN;
 }
+
+/* ---- the tokens, one by one ---- */
+int j_means(const jtok *t, const char *word) {
+    int named = t->k == T_NAME || t->k == T_OP;
+    return named && (char)*t->v.s == *word && !j_word(word, t->v);
+}
+int j_at(jc *c, const char *word) {
+    c->line = c->at->line;
+    return j_means(c->at, word);
+}
+int j_accept(jc *c, const char *word) {
+    if (!j_at(c, word)) return 0;
+    c->at++;
+    return 1;
+}
+int j_was(jc *c, const char *word) { return j_means(c->at - 1, word); }
+_Noreturn void j_unexpected(jc *c, const char *want) {
+    c->line = c->at->line;
+    const char *got = c->at->k == T_EOF ? "the end of the template" : j_utf8(c, j_str(c, c->at->v), 60);
+    j_fail(c, QM_ERR_FORMAT, "expected %s, got %s", want, got);
+}
+void j_expect(jc *c, const char *word) {
+    if (!j_accept(c, word)) j_unexpected(c, word);
+}
+jv j_expect_name(jc *c) {
+    if (c->at->k != T_NAME) j_unexpected(c, "a name");
+    c->line = c->at->line;
+    return c->at++->v;
+}

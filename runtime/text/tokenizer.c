@@ -33,7 +33,7 @@ static int plain(const qm_tokenizer *t, const char *text, size_t n, int flags, t
     return rc;
 }
 
-int tok_tokenize_spans(const qm_tokenizer *t, const char *text, size_t n, const qm_template_span *span, size_t n_spans,
+int tok_tokenize_spans(const qm_tokenizer *t, const char *text, size_t n, const qm_span *span, size_t n_spans,
                        int flags, qm_tokens *ids, qm_err *e) {
     /* NFC can make text up to three times longer; positions in a piece are 32 bits. */
     if (n > (size_t)1 << 30)
@@ -65,7 +65,7 @@ out:
 }
 
 int qm_tokenize(const qm_tokenizer *t, const char *text, size_t n, int flags, qm_tokens *ids, qm_err *e) {
-    const qm_template_span all = {0, n};
+    const qm_span all = {0, n};
     return tok_tokenize_spans(t, text, n, &all, flags & QM_TOK_SPECIAL ? 1 : 0, flags, ids, e);
 }
 

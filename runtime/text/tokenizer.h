@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include "../file/gguf.h"
 #include "../qmoe.h" /* qm_tokens */
+#include "rendered.h"
 
 typedef struct qm_tokenizer qm_tokenizer;
 
@@ -22,20 +23,19 @@ int qm_tokens_put(qm_tokens *t, uint32_t id); /* appends; 0, or -1: no memory */
  * become the tokens of their bytes (tokenizer.c says how), and come back as they were. Up to 1 GiB. */
 int qm_tokenize(const qm_tokenizer *t, const char *text, size_t n, int flags, qm_tokens *ids, qm_err *e);
 
+/* The same of a rendered conversation: control and user-defined tokens match only where all their bytes are the format's
+ * own; all else is plain text, tokenised in one go between them as the reference does. QM_TOK_SPECIAL in flags makes no
+ * difference. */
+int qm_tokenize_rendered(const qm_tokenizer *t, const qm_rendered *r, int flags, qm_tokens *ids, qm_err *e);
+/* Whether r begins with what was rendered before and more follows: the same bytes, and where they spell a control or
+ * user-defined token, the same ones the format's own. (Elsewhere it makes no difference: a role that the template spells
+ * out in one place and takes from a message in another.) 1, 0, or negative: no memory. */
+int qm_rendered_goes_on(const qm_tokenizer *t, const qm_rendered *r, const qm_rendered *before, qm_err *e);
+
 uint32_t qm_tokenizer_n(const qm_tokenizer *t); /* vocabulary entries, specials included */
 /* The raw bytes of a token; control tokens give their text (callers drop them if they must). */
 qm_str qm_token_bytes(const qm_tokenizer *t, uint32_t id);
 int qm_token_is_control(const qm_tokenizer *t, uint32_t id);
 int qm_token_is_eog(const qm_tokenizer *t, uint32_t id); /* ends generation: eos, eot, <|endoftext|>, <|im_end|> */
 int64_t qm_token_find(const qm_tokenizer *t, const char *text); /* exact token text; -1 if none */
-
-/* Streaming UTF-8: bytes go in token by token, only whole characters come out. */
-typedef struct {
-    uint8_t hold[4];
-    uint8_t n_hold;
-} qm_utf8_stream;
-/* Appends to out (capacity at least n + 4) and returns the bytes written. Malformed bytes are
- * replaced by U+FFFD only when flush is set or a following byte proves them malformed.
- * Worst case a held prefix and each input byte become U+FFFD: capacity 3 * (n + 4). */
-size_t qm_utf8_push(qm_utf8_stream *s, const void *bytes, size_t n, int flush, char *out);
 #endif

@@ -4,11 +4,11 @@
  *   tokenizer_bpe.c    one piece of bytes into ids, by merge rank
  *   tokenizer_split.c  text into pieces (the qwen2 regex)
  *   tokenizer_added.c  where control and user-defined tokens stand in a text
- *   tokenizer.c        text into ids: control tokens, NFC, pieces, merges; and the way back */
+ *   tokenizer.c        text into ids: control tokens, NFC, pieces, merges; and the way back
+ *   rendered.c         conversations into ids */
 #ifndef QM_TOKENIZER_IMPL_H
 #define QM_TOKENIZER_IMPL_H
 #include "../base/hash.h"
-#include "jinja.h"
 #include "tokenizer.h"
 
 /* tokenizer.ggml.token_type */
@@ -94,7 +94,7 @@ int tok_added_build(qm_tokenizer *t); /* the automaton; 0, or -1: no memory */
  * proportional to n. 0, or -1: no memory. */
 int tok_added_find(const qm_tokenizer *t, const char *text, size_t n, tok_found *out);
 /* As qm_tokenize; added tokens are those that lie within one of the spans, the leftmost first and the longest there. */
-int tok_tokenize_spans(const qm_tokenizer *t, const char *text, size_t n, const qm_template_span *span, size_t n_spans,
+int tok_tokenize_spans(const qm_tokenizer *t, const char *text, size_t n, const qm_span *span, size_t n_spans,
                        int flags, qm_tokens *ids, qm_err *e);
 /* Appends the ids of one piece. 0 or QM_ERR_NOMEM (no message). */
 int tok_bpe(const qm_tokenizer *t, const uint8_t *p, size_t n, tok_scratch *s, qm_tokens *ids);

@@ -1,5 +1,4 @@
 #include "unicode.h"
-#include "tokenizer.h"
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>

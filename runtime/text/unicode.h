@@ -1,4 +1,4 @@
-/* unicode.h: the parts of Unicode that the tokenizer needs: character classes, NFC. */
+/* unicode.h: the parts of Unicode that text needs: character classes, NFC, UTF-8 that comes in pieces. */
 #ifndef QM_UNICODE_H
 #define QM_UNICODE_H
 #include <stddef.h>
@@ -16,6 +16,16 @@ qm_uc_class qm_unicode_class(uint32_t cp);
  * Returns 1 when the text is unchanged (*out is then NULL), 0 with *out malloc'ed, or negative.
  * Linear time, also for long runs of combining marks. */
 int qm_unicode_nfc(const char *text, size_t n, char **out, size_t *out_n, qm_err *e);
+
+/* Streaming UTF-8: bytes go in token by token, only whole characters come out. */
+typedef struct {
+    uint8_t hold[4];
+    uint8_t n_hold;
+} qm_utf8_stream;
+/* Appends to out (capacity at least n + 4) and returns the bytes written. Malformed bytes are
+ * replaced by U+FFFD only when flush is set or a following byte proves them malformed.
+ * Worst case a held prefix and each input byte become U+FFFD: capacity 3 * (n + 4). */
+size_t qm_utf8_push(qm_utf8_stream *s, const void *bytes, size_t n, int flush, char *out);
 
 /* Tables, in code point order (unicode_tables.c). */
 typedef struct {

@@ -4,7 +4,7 @@ import tap
 
 BIN = os.environ.get("QMOE_BIN") or "build/qmoe-gpu"
 TMP = os.environ.get("QMOE_TEST_TMP") or "/tmp"
-COMMANDS = ("generate", "chat", "trace", "bench", "perplexity", "synth", "quantize", "tokenize", "inspect", "doctor")
+COMMANDS = re.findall(r"^QM_CMD\((\w+),", open("host/commands.def").read(), re.M)
 
 
 def out(*args):

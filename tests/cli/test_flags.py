@@ -5,7 +5,7 @@ import farend, tap
 BIN = os.environ.get("QMOE_BIN") or "build/qmoe-gpu"
 TMP = os.environ.get("QMOE_TEST_TMP") or "/tmp"
 MODEL = os.path.join(TMP, "flags.gguf")
-COMMANDS = ("generate", "chat", "trace", "bench", "perplexity", "synth", "quantize", "tokenize", "inspect", "doctor")
+COMMANDS = re.findall(r"^QM_CMD\((\w+),", open("host/commands.def").read(), re.M)
 
 
 def run(*args, status=0, stdin=b"", env=None, limit=120):

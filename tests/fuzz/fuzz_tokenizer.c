@@ -11,7 +11,7 @@
  * Whatever opens must keep its promises: ids in range, no control token out of plain text, bytes back as
  * they went in, merges as a direct reading of the rule has them, whole characters from the stream, NFC
  * of NFC unchanged. */
-#include "runtime/text/chat.h"
+#include "runtime/text/chatml.h"
 #include "runtime/text/tokenizer.h"
 #include "runtime/text/tokenizer_impl.h"
 #include "runtime/text/unicode.h"

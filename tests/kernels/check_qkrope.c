@@ -11,7 +11,7 @@ static void one(int checked, int hd, uint32_t n_head, uint32_t n_kv, uint32_t pa
                                               parts, pos, norm);
     const uint32_t n_ctx = pos + 1, n_pages = pos / 32 + 3, width = (n_head + 2 * n_kv) * (uint32_t)hd;
     const size_t page = (size_t)32 * (size_t)hd, pool = n_pages * n_kv * page;
-    int k = chk_kernel(QM_OP_QKROPE, -1, hd);
+    int k = chk_kernel_kv(QM_OP_QKROPE, QM_KV_CACHE_F16, hd);
     const size_t rope_n = 2 * (size_t)(QM_ROPE_FINE + (n_ctx + 255) / 256) * (size_t)hd / 2;
     float *rope = chk_tmp(4 * rope_n);
     double *freq = chk_tmp(sizeof *freq * (size_t)hd / 2);
@@ -100,7 +100,7 @@ static void nonfinite(void **state) {
                            page = 32 * (uint32_t)hd;
             const size_t rope_n = (size_t)(QM_ROPE_FINE + 1) * (size_t)hd;
             chk_begin("qkrope hd=%d %s", hd, c == 2 ? "overflow" : c ? "inf" : "nan");
-            int k = chk_kernel(QM_OP_QKROPE, -1, hd);
+            int k = chk_kernel_kv(QM_OP_QKROPE, QM_KV_CACHE_F16, hd);
             float *rope = chk_tmp(4 * rope_n), *qkv = chk_normal(4 * (size_t)hd, 1),
                   bad = c == 2 ? 2e19f
                         : c    ? INFINITY
@@ -137,6 +137,44 @@ static void nonfinite(void **state) {
         }
 }
 
+/* Partial sums are added in f32 by rising index: several parts give the bits of one that holds their sum. */
+static void parts_first(void **state) {
+    enum { N_HEAD = 2, N_KV = 1, PARTS = 5 };
+    (void)state;
+    for (uint32_t hd = 64; hd <= 128; hd += 64) {
+        const uint32_t n = (N_HEAD + 2 * N_KV) * hd, page = 2 * 32 * hd;
+        const size_t rope_n = (size_t)(QM_ROPE_FINE + 1) * hd;
+        chk_begin("qkrope hd=%u partials first", hd);
+        float *p = chk_normal(n * PARTS, 1), *sum = chk_tmp(4 * n);
+        for (uint32_t i = 0; i < n; i++) {
+            sum[i] = p[i];
+            for (uint32_t s = 1; s < PARTS; s++) sum[i] += p[s * n + i];
+        }
+        const uint32_t table[1] = {0};
+        const qm_row_record row = {9, 0, 0};
+        qm_qkrope_args a = {.n_head = N_HEAD, .n_kv = N_KV, .n_partials = PARTS, .eps = 1e-6f}, b;
+        a.q_norm = a.k_norm = chk_in("norm", chk_normal(hd, 1), 4 * hd);
+        a.rope = chk_in("rope", chk_normal(rope_n, 1), 4 * rope_n);
+        a.row = chk_in("row", &row, sizeof row);
+        a.table = chk_in("table", table, 4);
+        b = a;
+        b.n_partials = 1;
+        a.qkv = chk_in("qkv", p, 4 * (size_t)n * PARTS);
+        b.qkv = chk_in("sum", sum, 4 * n);
+        qm_qkrope_args *both[] = {&a, &b};
+        for (int i = 0; i < 2; i++) {
+            both[i]->k_pool = chk_inout("k_pool", chk_tmp(page), page);
+            both[i]->v_pool = chk_inout("v_pool", chk_tmp(page), page);
+            both[i]->q_out = chk_out("q_out", 4 * N_HEAD * hd);
+            chk_launch(chk_kernel_kv(QM_OP_QKROPE, QM_KV_CACHE_F16, (int)hd), N_HEAD + 2 * N_KV, 1, 1, 32, 0, both[i]);
+        }
+        if (memcmp(chk_get(a.q_out), chk_get(b.q_out), 4 * N_HEAD * hd) ||
+            memcmp(chk_get(a.k_pool), chk_get(b.k_pool), page) || memcmp(chk_get(a.v_pool), chk_get(b.v_pool), page))
+            chk_fail("%d parts and their sum give other bits", PARTS);
+        chk_end();
+    }
+}
+
 static void checked(void **state) {
     (void)state;
     one(1, 64, 4, 2, 2, 33, 3);
@@ -166,7 +204,7 @@ static void rope_table(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rope_table), cmocka_unit_test(positions), cmocka_unit_test(shapes),
-        cmocka_unit_test(nonfinite),  cmocka_unit_test(checked),
+        cmocka_unit_test(nonfinite),  cmocka_unit_test(checked),   cmocka_unit_test(parts_first),
     };
     return chk_main(tests);
 }

@@ -76,6 +76,44 @@ static void checked(void **state) {
     one(1, 2048, 1, 1024, WANT_XOUT | WANT_YQ, 1);
 }
 
+/* Partial sums are added by rising index, and only then to x: r = x + ((p0 + p1) + p2 ..), each addition in f32. So what one
+ * op leaves as several parts gives the bits of another that leaves their sum. */
+static void parts_first(void **state) {
+    static const uint32_t parts[] = {1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 21};
+    enum { N = 640 };
+    (void)state;
+    for (size_t c = 0; c < sizeof parts / sizeof *parts; c++)
+        for (unsigned block = 64; block <= 256; block *= 4) { /* several slots, and one */
+            chk_begin("rmsnorm partials=%u first block=%u", parts[c], block);
+            int k = chk_kernel(QM_OP_RMSNORM, -1, 0);
+            float *x = chk_normal(N, 1), *p = chk_normal((size_t)N * parts[c], 1), sum[N], r[N];
+            for (uint32_t i = 0; i < N; i++) {
+                sum[i] = p[i];
+                for (uint32_t s = 1; s < parts[c]; s++) sum[i] += p[(size_t)s * N + i];
+                r[i] = x[i] + sum[i];
+            }
+            qm_rmsnorm_args a = {.n = N, .n_partials = parts[c], .eps = 1e-6f}, b;
+            a.x = chk_in("x", x, sizeof r);
+            a.partials = chk_in("partials", p, sizeof r * parts[c]);
+            a.w = chk_in("w", chk_normal(N, 1), sizeof r);
+            b = a;
+            b.partials = chk_in("sum", sum, sizeof sum);
+            b.n_partials = 1;
+            qm_rmsnorm_args *both[] = {&a, &b};
+            for (int i = 0; i < 2; i++) {
+                both[i]->x_out = chk_out("x_out", sizeof r);
+                both[i]->y = chk_out("y", sizeof r);
+                both[i]->yq = chk_out("yq", QM_Q16A_BYTES(N));
+                chk_launch(k, 1, 1, 1, block, 0, both[i]);
+            }
+            if (memcmp(chk_get(a.x_out), r, sizeof r)) chk_fail("x_out is not x + ((p0 + p1) + ..)");
+            if (memcmp(chk_get(a.x_out), chk_get(b.x_out), sizeof r) || memcmp(chk_get(a.y), chk_get(b.y), sizeof r) ||
+                memcmp(chk_get(a.yq), chk_get(b.yq), QM_Q16A_BYTES(N)))
+                chk_fail("%u parts and their sum give other bits", parts[c]);
+            chk_end();
+        }
+}
+
 /* A NaN or inf must reach every output: rms makes all of y non-finite, and every d of yq. So must an overflow of the sum
  * of squares: 1 / sqrt(inf) is 0, and would hide it behind zeros. The reference says the same. */
 static void nonfinite(void **state) {
@@ -125,15 +163,16 @@ static void ledger(void **state) {
     if (chk_counters(k, &c)) {
         print_message("rmsnorm n=2048: %.1f warp instructions a warp, %llu bytes loaded\n",
                       (double)c.warp_insts / (block / 32), (unsigned long long)c.gld_bytes);
-        if (c.warp_insts > block / 32 * 225) chk_fail("%llu warp instructions", (unsigned long long)c.warp_insts);
+        if (c.warp_insts > block / 32 * 233) chk_fail("%llu warp instructions", (unsigned long long)c.warp_insts);
     }
     chk_end();
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes),    cmocka_unit_test(blocks),  cmocka_unit_test(outputs), cmocka_unit_test(magnitudes),
-        cmocka_unit_test(nonfinite), cmocka_unit_test(checked), cmocka_unit_test(ledger),
+        cmocka_unit_test(shapes),     cmocka_unit_test(blocks),      cmocka_unit_test(outputs),
+        cmocka_unit_test(magnitudes), cmocka_unit_test(nonfinite),   cmocka_unit_test(checked),
+        cmocka_unit_test(ledger),     cmocka_unit_test(parts_first),
     };
     return chk_main(tests);
 }

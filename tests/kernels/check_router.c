@@ -82,6 +82,31 @@ static void ties(void **state) {
     }
 }
 
+/* Partial sums are added in f32 by rising index: several parts give the bits of one that holds their sum. */
+static void parts_first(void **state) {
+    enum { N = 128, USED = 8 };
+    (void)state;
+    for (uint32_t parts = 2; parts <= 8; parts++) {
+        chk_begin("router partials=%u first", parts);
+        float *x = chk_normal(N * parts, 1), sum[N];
+        for (uint32_t i = 0; i < N; i++) {
+            sum[i] = x[i];
+            for (uint32_t s = 1; s < parts; s++) sum[i] += x[s * N + i];
+        }
+        const float *w[2];
+        for (int i = 0; i < 2; i++) {
+            qm_router_args a = {.n_expert = N, .n_used = USED, .n_partials = i ? 1 : parts};
+            a.logits = i ? chk_in("sum", sum, sizeof sum) : chk_in("logits", x, sizeof sum * parts);
+            a.ids = chk_out("ids", 4 * USED);
+            a.weights = chk_out("weights", 4 * USED);
+            chk_launch(chk_kernel(QM_OP_ROUTER, -1, 0), 1, 1, 1, 32, 0, &a);
+            w[i] = chk_get(a.weights);
+        }
+        if (memcmp(w[0], w[1], 4 * USED)) chk_fail("%u parts and their sum give other bits", parts);
+        chk_end();
+    }
+}
+
 static void checked(void **state) {
     (void)state;
     one(1, 8, 2, 2, 0);
@@ -137,7 +162,7 @@ static void ledger(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shapes),  cmocka_unit_test(ties),   cmocka_unit_test(nonfinite),
-        cmocka_unit_test(checked), cmocka_unit_test(ledger),
+        cmocka_unit_test(checked), cmocka_unit_test(ledger), cmocka_unit_test(parts_first),
     };
     return chk_main(tests);
 }

@@ -101,6 +101,29 @@ static void parts(void **state) /* as ops leave them: partial sums to add to a r
     }
 }
 
+/* In f32, the parts by rising index first, then the addend: what rmsnorm makes of them, to the bit. */
+static void parts_first(void **state) {
+    enum { N = 300, PARTS = 5 };
+    (void)state;
+    for (uint32_t n_parts = 1; n_parts <= PARTS; n_parts++) {
+        chk_begin("stats parts=%u first", n_parts);
+        float *x = chk_normal((size_t)N * n_parts, 1), *add = chk_normal(N, 1), v[N];
+        for (uint32_t i = 0; i < N; i++) {
+            v[i] = x[i];
+            for (uint32_t s = 1; s < n_parts; s++) v[i] += x[(size_t)s * N + i];
+            v[i] = add[i] + v[i];
+        }
+        qm_stats_job job = {.n = N, .n_parts = n_parts, .stride = N};
+        job.x = chk_in("x", x, sizeof v * n_parts);
+        job.add = chk_in("add", add, sizeof v);
+        job.copy = chk_out("copy", sizeof v);
+        qm_stats_args a = {.jobs = chk_in("jobs", &job, sizeof job), .out = chk_out("out", sizeof(qm_stats_record))};
+        chk_launch(chk_kernel(QM_OP_STATS, -1, 0), 1, 1, 1, 64, 0, &a);
+        if (memcmp(chk_get(job.copy), v, sizeof v)) chk_fail("v is not add + ((x0 + x1) + ..)");
+        chk_end();
+    }
+}
+
 static void magnitudes(void **state) /* v^2 overflows or vanishes in f32; a mean far from zero */
 {
     static const float scales[] = {1e-30f, 1e-20f, 1e-3f, 30, 1e19f, 1e30f};
@@ -148,7 +171,7 @@ static void ledger(void **state) {
         double per = (double)c.warp_insts / 8, element = 32.0 * (double)c.warp_insts / n;
         print_message("stats n=1024: %.1f warp instructions a warp, %.1f thread instructions an element\n", per,
                       element);
-        if (per > 295) chk_fail("%.1f warp instructions a warp", per);
+        if (per > 296) chk_fail("%.1f warp instructions a warp", per);
     }
     chk_end();
 }
@@ -156,7 +179,7 @@ static void ledger(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes), cmocka_unit_test(parts),   cmocka_unit_test(magnitudes), cmocka_unit_test(oddities),
-        cmocka_unit_test(jobs),  cmocka_unit_test(checked), cmocka_unit_test(ledger),
+        cmocka_unit_test(jobs),  cmocka_unit_test(checked), cmocka_unit_test(ledger),     cmocka_unit_test(parts_first),
     };
     return chk_main(tests);
 }

@@ -265,8 +265,14 @@ void chk_end(void) {
 /* ---- launches ---- */
 
 int chk_kernel(qm_op_kind op, int wtype, int head_dim) {
-    int i = qm_kernel_find(op, wtype, head_dim);
+    int i = qm_kernel_find(op, wtype, -1, head_dim);
     if (i < 0) chk_fail("no kernel %s, weights %d, head_dim %d", qm_op_name(op), wtype, head_dim);
+    return i;
+}
+
+int chk_kernel_kv(qm_op_kind op, int kv, int head_dim) {
+    int i = qm_kernel_find(op, -1, kv, head_dim);
+    if (i < 0) chk_fail("no kernel %s, cache %d, head_dim %d", qm_op_name(op), kv, head_dim);
     return i;
 }
 

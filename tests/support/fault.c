@@ -272,7 +272,7 @@ static int edit_transposed(fault_site *x, qm_plan *p, int *i, qm_err *e) {
     qm_moe_matvec_args *a = &op->args.moe_matvec;
     const qm_op *up = near_op(p, *i, -1, QM_OP_MOE_UP), *act = near_op(p, *i, -1, QM_OP_SWIGLU);
     qm_launch l = qm_launch_moe_matvec(QM_TYPE_F32, r->n_rows, r->n_cols, x->g->model->hp.n_used, p->limits.n_sm);
-    op->kernel = qm_kernel_find(QM_OP_MOE_MATVEC, QM_TYPE_F32, 0);
+    op->kernel = qm_kernel_find(QM_OP_MOE_MATVEC, QM_TYPE_F32, -1, 0);
     if (op->kernel < 0) return qm_fail(e, QM_ERR_UNSUPPORTED, "transposed_weight: no kernel for F32 experts");
     memcpy(op->grid, l.grid, sizeof op->grid);
     op->block = l.block;
@@ -291,7 +291,7 @@ static int edit_transposed(fault_site *x, qm_plan *p, int *i, qm_err *e) {
 static int move_page(fault_site *x, uint32_t page, unsigned char *buf, int to_pool, qm_err *e) {
     const qm_engine *g = x->g;
     qm_device *d = g->dev;
-    uint64_t n = qm_kv_page_bytes(&g->model->hp), pool = n * g->limits.n_pages;
+    uint64_t n = qm_kv_page_bytes(&g->model->hp, g->limits.kv_type), pool = n * g->limits.n_pages;
     int rc = 0;
     if (!on_host(x)) QM_CU_TRY(d, CtxSynchronize());
     for (uint32_t i = 0; i < 2 * g->model->hp.n_layers; i++) {
@@ -327,7 +327,7 @@ static int prepare_page(fault_site *x, qm_err *e) {
     }
     free(ids.v);
     if (rc || (rc = qm_session_result(s, QM_PAGE_TOKENS - 1, &id, e))) return rc;
-    x->page = malloc(2 * x->g->model->hp.n_layers * qm_kv_page_bytes(&x->g->model->hp));
+    x->page = malloc(2 * x->g->model->hp.n_layers * qm_kv_page_bytes(&x->g->model->hp, x->g->limits.kv_type));
     if (!x->page) return qm_fail(e, QM_ERR_NOMEM, "fault: out of memory");
     return move_page(x, s->pages[0], x->page, 0, e);
 }

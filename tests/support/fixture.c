@@ -49,6 +49,14 @@ const char *fix_model(const char *kind) {
                        .n_ff_exp = 256,
                        .n_vocab = 512,
                        .n_ctx = 512};
+    int dense = !strncmp(kind, "dense", 5);
+    if (dense) {
+        o.preset = "tiny-dense";
+        o.n_expert = o.n_expert_used = 0;
+        o.n_ff_exp = 512;
+        o.tied = 1;
+        kind = kind[5] ? kind + 6 : "small";
+    }
     if (!strcmp(kind, "huge_ctx")) {
         o.n_ctx = 1u << 27;
         o.n_layers = 1;

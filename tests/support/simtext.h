@@ -3,7 +3,9 @@
 #define QM_TESTS_SIMTEXT_H
 #include <stddef.h>
 #include <stdint.h>
-#include "../../runtime/sim/core.h"
+#include "../../runtime/sim/grid.h"
+#include "../../runtime/sim/mem.h"
+#include "../../runtime/sim/report.h"
 
 #define SIMTEXT_HEAD ".version 7.4\n.target sm_80\n.address_size 64\n"
 #define SIMTEXT_HEAD90 ".version 8.0\n.target sm_90\n.address_size 64\n"

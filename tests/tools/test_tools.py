@@ -1,10 +1,10 @@
 """The checkers are checked: each mistake that they exist for must make them fail."""
-import copy, os, sys, tempfile
+import copy, os, subprocess, sys, tempfile
 import yaml
 import tap
 
 sys.path.insert(0, "tools")
-import contracts, layers, ptx_lint, ptxas_budget  # noqa: E402
+import circles, contracts, layers, ptx_lint, ptxas_budget  # noqa: E402
 
 GOOD = {
     "metadata": {"version": "1.0", "created": "2026-01-01", "author": "a", "description": "d", "references": ["r"]},
@@ -185,6 +185,7 @@ def house(root):
     write(root, "contracts/kernels.def", "QM_KERNEL(foo, -1, 0, qm_foo, 32, 0.0)\n")
     write(root, "contracts/abi.h", "")
     write(root, "runtime/base/err.h", "")
+    write(root, "runtime/file/gguf_impl.h", "")
     write(root, "runtime/qmoe.h", '#include "base/err.h"\n')
     write(root, "runtime/plan/plan.h", '#include "../base/err.h"\n')
     write(root, "runtime/engine/engine.c", '#include "../plan/plan.h"\n')
@@ -212,6 +213,7 @@ def test_layers():
         ("runtime/engine/x.h", '#include "tests/kernels/check_foo.c"\n', "may not include tests"),
         ("contracts/abi.h", '#include "runtime/qmoe.h"\n', "contracts may not include"),
         ("runtime/engine/x.h", '#include "nowhere.h"\n', "does not exist"),
+        ("runtime/convert/x.c", '#include "../file/gguf_impl.h"\n', "runtime/file/gguf_impl.h is its own room's alone"),
         ("runtime/attic/x.c", "", "is no room"),
         ("host/main.c", "\n" * 901, "901 lines"),
         ("host/main.c", 'if (!strcmp(i->device, "sim") && s > 1)\n', "asks for a device's name"),
@@ -225,6 +227,23 @@ def test_layers():
     ):
         faults = layer_faults((path, text))
         assert any(word in f for f in faults), (word, faults)
+
+
+def test_circles():
+    """Two files that use each other are found through the ones between; a file of its own is no circle."""
+    line = {"a": ({"fa"}, {"fb", "malloc"}), "b": ({"fb"}, {"fc"}), "c": ({"fc"}, set())}
+    graph = circles.arrows(line)
+    assert graph == {"a": {"b"}, "b": {"c"}, "c": set()} and circles.circles(graph) == []
+    assert circles.strong_components(graph) == [["c"], ["b"], ["a"]]
+    assert circles.circles(circles.arrows(dict(line, c=({"fc"}, {"fa"})))) == [["a", "b", "c"]]
+    assert circles.circles(circles.arrows(dict(line, c=({"fc"}, {"fc"})))) == []
+    with tempfile.TemporaryDirectory() as root:  # through the compiler and nm
+        for name, text in (("x", "int g(int); int f(int i) { return i ? g(i) : 0; }"), ("y", "int f(int); int g(int i) { return f(i - 1); }")):
+            write(root, f"room/{name}.c", text)
+            os.makedirs(f"{root}/build/o/room", exist_ok=True)
+            subprocess.run(["cc", "-c", "-o", f"{root}/build/o/room/{name}.o", f"{root}/room/{name}.c"], check=True)
+        p = subprocess.run([sys.executable, os.path.abspath("tools/circles.py"), "build", "room"], cwd=root, capture_output=True, text=True)
+        assert p.returncode == 1 and "room: circle: x uses y; y uses x" in p.stdout, p
 
 
 def test_budgets():

@@ -138,7 +138,7 @@ static void each_filled_page_is_read(void **state) {
         const char *executor = ref ? "ref" : "graph";
         logits_at(executor, DEPTH, 1, a, V);
         qm_engine *g = fix_engine("small", executor);
-        uint64_t page = qm_kv_page_bytes(&g->model->hp), layer = 2 * page * g->limits.n_pages;
+        uint64_t page = qm_kv_page_bytes(&g->model->hp, g->limits.kv_type), layer = 2 * page * g->limits.n_pages;
         qm_session *s;
         qm_err e;
         uint16_t other[64];
@@ -183,7 +183,7 @@ static void kv_bytes_are_read(void **state) {
     qm_sim_counters_reset();
     fix_ok(qm_session_eval(s, 17, &e), &e);
     fix_ok(qm_session_result(s, 383, &id, &e), &e);
-    assert_int_equal(qm_sim_counters_kernel("qm_attn_hd128", &c), 1);
+    assert_int_equal(qm_sim_counters_kernel("qm_attn_f16_hd128", &c), 1);
     print_message("attention at position 383: %llu bytes asked for, %llu of keys and values\n",
                   (unsigned long long)c.gld_bytes, (unsigned long long)kv);
     /* besides keys and values: queries, table, position */

@@ -1,5 +1,5 @@
 /* unit_chat.c: ChatML. What the template says is trusted, what a message says never is. */
-#include "runtime/text/chat.h"
+#include "runtime/text/chatml.h"
 #include "tok_gguf.h"
 #include <setjmp.h>
 #include <stdarg.h>

@@ -60,8 +60,48 @@ static const fixture fixtures[] = {
 static const fixture rope_fixtures[] = {ROPE("hf_rope_linear"), ROPE("hf_rope_yarn"), ROPE("hf_rope_yarn_all"),
                                         ROPE("hf_bias")};
 
+/* Qwen3 without experts: every type of weights, tied embeddings and not, biases and YaRN together. */
+#define TIED(file, type, hash)          \
+    {                                   \
+        file,                           \
+            {.preset = "tiny-dense",    \
+             .seed = 2,                 \
+             .n_layers = 2,             \
+             .n_embd = 256,             \
+             .n_head = 4,               \
+             .n_kv_head = 2,            \
+             .n_ff_exp = 512,           \
+             .n_vocab = 512,            \
+             .types = type,             \
+             .tied = 1},                \
+            hash, 0.999999, 0.005, 0.95 \
+    }
+static const fixture dense_fixtures[] = {
+    {"hf_qwen3", {.preset = "tiny-dense", .seed = 1}, 0xa0a562b837f5bf70, 0.999999, 0.005, 0.95},
+    TIED("hf_qwen3_f16", "f16", 0x182d5e193ea12bd0),
+    TIED("hf_qwen3_bf16", "bf16", 0x24d62161d73d3ed7),
+    TIED("hf_qwen3_q8_0", "q8_0", 0xf38b73bf1e40cc5b),
+    {"hf_qwen3_bias",
+     {.preset = "tiny-dense",
+      .seed = 3,
+      .n_layers = 2,
+      .n_embd = 128,
+      .n_head = 4,
+      .n_kv_head = 2,
+      .n_ff_exp = 256,
+      .n_vocab = 512,
+      .n_ctx = 1024,
+      .types = "f16"},
+     0xe3cc3f6d2c6de192,
+     0.999999,
+     0.005,
+     0.99},
+};
+enum { N_DENSE = sizeof dense_fixtures / sizeof *dense_fixtures };
+
 typedef struct {
     char path[256];
+    const char *arch; /* the prefix of keys */
     json_t *manifest;
     float *kept; /* [n_keep, n_vocab] */
     size_t n_keep, n_vocab;
@@ -78,7 +118,7 @@ static void apply(loaded *d) {
     double bias = json_number_value(json_object_get(d->manifest, "bias"));
     json_object_foreach (json_object_get(d->manifest, "set"), key, v) {
         assert_true(n < MAX);
-        snprintf(name[n], sizeof name[n], "qwen3moe.%s", key);
+        snprintf(name[n], sizeof name[n], "%s.%s", d->arch, key);
         edit[n] = (gguf_edit){json_is_string(v)    ? GE_STR
                               : json_is_integer(v) ? GE_U32
                                                    : GE_F32,
@@ -104,6 +144,7 @@ static void apply(loaded *d) {
 }
 
 static void load(loaded *d, const fixture *x) {
+    d->arch = x->synth.preset && strstr(x->synth.preset, "dense") ? "qwen3" : "qwen3moe";
     const char *tmp = getenv("QMOE_TEST_TMP");
     snprintf(d->path, sizeof d->path, "%s/qmoe-hf-XXXXXX", tmp ? tmp : "/tmp");
     int fd = mkstemp(d->path);
@@ -271,6 +312,14 @@ static void test_hf_biases(void **state) {
     for (int i = 0; i < 2; i++) parity(&rope_fixtures[3], executors[i], &v);
 }
 
+static void test_hf_qwen3(void **state) {
+    (void)state;
+    verdict v;
+    for (int x = 0; x < N_DENSE; x++)
+        for (int i = 0; i < 2; i++) parity(&dense_fixtures[x], executors[i], &v);
+    parity(&dense_fixtures[0], "persistent", &v);
+}
+
 /* ---- faults: the gate must see each of them ---- */
 
 /* Rewrites every tensor whose name ends in `suffix`. */
@@ -364,12 +413,24 @@ static void test_transposed_weight_is_rejected(void **state) {
     rejected(&fixtures[1], "transposed attn_v", "attn_v.weight", transpose, 0, 0);
 }
 
+static void test_qwen3_faults_are_rejected(void **state) {
+    (void)state;
+    const fixture *q4 = &dense_fixtures[0], *f16 = &dense_fixtures[1];
+    rejected(q4, "q norm without weights", "attn_q_norm.weight", ones, 0, 0);
+    rejected(q4, "RoPE base 1e4", NULL, NULL, 0, 1e4f);
+    rejected(q4, "no network", "ffn_down.weight", zero, 0, 0);
+    rejected(f16, "gate's rows one further", "ffn_gate.weight", rotate_rows, 0, 0);
+    rejected(f16, "transposed attn_v", "attn_v.weight", transpose, 0, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hf_parity),
         cmocka_unit_test(test_hf_parity_f16),
         cmocka_unit_test(test_hf_rope_scaling),
         cmocka_unit_test(test_hf_biases),
+        cmocka_unit_test(test_hf_qwen3),
+        cmocka_unit_test(test_qwen3_faults_are_rejected),
         cmocka_unit_test(test_wrong_expert_is_rejected),
         cmocka_unit_test(test_dropped_expert_is_rejected),
         cmocka_unit_test(test_uniform_router_is_rejected),

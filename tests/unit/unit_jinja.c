@@ -2,6 +2,7 @@
  * tools/jinja_fixtures.py), its limits, the origin of every byte, and what that means for token ids.
  * QMOE_JINJA_FIXTURES names a further file of cases (tools/jinja_fixtures.py --templates). */
 #include "runtime/text/jinja.h"
+#include "runtime/text/tokenizer.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -383,7 +384,7 @@ static void refused(void **state) {
 static qm_tokens ids_of(const qm_tokenizer *tok, const qm_rendered *r, int flags) {
     qm_tokens ids = {0};
     qm_err e = {0};
-    if (qm_template_tokenize(tok, r, flags, &ids, &e)) fail_msg("%s", e.msg);
+    if (qm_tokenize_rendered(tok, r, flags, &ids, &e)) fail_msg("%s", e.msg);
     return ids;
 }
 static void tokens(void **state) {

@@ -38,7 +38,7 @@ static void sequence(uint32_t hd) {
         row.pos = pos;
         chk_write(a.row, &row, sizeof row);
         chk_write(a.qkv, qkv + (size_t)pos * width, 4 * width);
-        chk_launch(chk_kernel(QM_OP_QKROPE, -1, (int)hd), N_HEAD + 2 * N_KV, 1, 1, 32, 0, &a);
+        chk_launch(chk_kernel_kv(QM_OP_QKROPE, QM_KV_CACHE_F16, (int)hd), N_HEAD + 2 * N_KV, 1, 1, 32, 0, &a);
     }
     qm_attn_args b = {.q = a.q_out,
                       .k_pool = a.k_pool,
@@ -47,12 +47,12 @@ static void sequence(uint32_t hd) {
                       .row = a.row,
                       .n_head = N_HEAD,
                       .n_kv = N_KV,
-                      .n_splits = SPLITS,
+                      .n_spans = 1,
                       .scale = (float)(1 / sqrt((double)hd))};
-    b.acc = chk_out("acc", 4 * N_HEAD * SPLITS * hd);
-    b.ml = chk_out("ml", 8 * N_HEAD * SPLITS);
-    chk_launch(chk_kernel(QM_OP_ATTN, -1, (int)hd), N_KV, SPLITS, 1, 256, 0, &b);
-    qm_combine_args c = {.acc = b.acc, .ml = b.ml, .n_head = N_HEAD, .n_splits = SPLITS};
+    b.acc = chk_out("acc", 4 * N_HEAD * hd);
+    b.ml = chk_out("ml", 8 * N_HEAD);
+    chk_launch(chk_kernel_kv(QM_OP_ATTN, QM_KV_CACHE_F16, (int)hd), N_KV, SPLITS, 1, 256, 0, &b);
+    qm_combine_args c = {.acc = b.acc, .ml = b.ml, .row = a.row, .n_head = N_HEAD, .n_spans = 1};
     c.y = chk_out("y", 4 * N_HEAD * hd);
     chk_launch(chk_kernel(QM_OP_COMBINE, -1, (int)hd), N_HEAD, 1, 1, hd, 0, &c);
 

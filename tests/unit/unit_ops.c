@@ -12,7 +12,7 @@ static const qm_op_view VIEW = {.rows = 3,
                                 .n_ctx = 1000,
                                 .n_table = 32,
                                 .n_pages = 40,
-                                .kv_bytes = 2};
+                                .kv = QM_KV_CACHE_F16};
 
 /* Every op: offsets rise by 8 and are where the struct has the field; present operands have bytes, absent ones none. */
 static void test_every_op(void **state) {
@@ -60,6 +60,10 @@ static void test_shapes(void **state) {
     n = qm_operands(QM_OP_MATVEC, &a, &v, o);
     assert_true(qm_operand_find(o, n, "x")->kind == QM_KIND_F32);
     assert_true(qm_operand_find(o, n, "y")->n_parts == 2 && qm_operand_find(o, n, "y")->bytes == 4 * 2 * 3 * 7);
+    a = (qm_op_args){.attn = {.k_pool = 1, .n_kv = 4}};
+    n = qm_operands(QM_OP_ATTN, &a, &VIEW, o);
+    assert_true(qm_operand_find(o, n, "k_pool")->bytes == 2 * 40 * 4 * QM_PAGE_TOKENS * 64);
+    a = (qm_op_args){.matvec = {.x = 1, .y = 2, .n_rows = 7, .n_cols = 256}};
     v.q16a = 1;
     n = qm_operands(QM_OP_MATVEC, &a, &v, o);
     assert_true(qm_operand_find(o, n, "x")->kind == QM_KIND_Q16A);
@@ -101,6 +105,8 @@ static void test_plans(void **state) {
     (void)state;
     check_plan("small", 1);
     check_plan("small", 0);
+    check_plan("dense", 1);
+    check_plan("dense", 0);
 }
 
 int main(void) {

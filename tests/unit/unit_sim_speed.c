@@ -9,7 +9,9 @@
 #include <string.h>
 #include <time.h>
 #include <cmocka.h>
-#include "sim/core.h"
+#include "sim/grid.h"
+#include "sim/mem.h"
+#include "sim/report.h"
 
 /* Per step: 2 x 16 bytes of weights a lane, 4 x 16 bytes of activations a warp, 16 dp4a, 4 fma. */
 static char text[16384];

@@ -3,7 +3,7 @@
  * against every way in which a file's vocabulary can be wrong. */
 #include "runtime/base/rng.h"
 #include "runtime/qmoe_tools.h"
-#include "runtime/text/chat.h"
+#include "runtime/text/chatml.h"
 #include "runtime/text/tokenizer.h"
 #include "runtime/text/tokenizer_impl.h"
 #include "runtime/text/unicode.h"

@@ -236,7 +236,7 @@ static void test_refuses(void **state) {
     const char *dir = getenv("QMOE_TEST_TMP");
     snprintf(path, sizeof path, "%s/qmoe-%ld-hd64.gguf", dir ? dir : "/tmp", (long)getpid());
     fix_ok(qm_synth(path, &o, &e), &e);
-    refuses(path, "qm_qkrope_hd64");
+    refuses(path, "qm_qkrope_f16_hd64");
     unlink(path);
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Logits of a Qwen3-MoE GGUF as Hugging Face transformers computes them, in float32, from the weights
+"""Logits of a Qwen3-MoE or Qwen3 GGUF as Hugging Face transformers computes them, in float32, from the weights
 that the gguf package dequantises: an oracle that shares no code with this project.
 
     python3 tools/peers/hf_logits.py MODEL.gguf --ids '[1, 2, 3]' --keep 0,2 --out tests/golden/hf_tiny
@@ -7,7 +7,7 @@ that the gguf package dequantises: an oracle that shares no code with this proje
 writes OUT.json (the file's hash, the ids, and for every position the arg max, its logit and the
 log-sum-exp) and OUT.f32 (the full logits of the kept positions, little-endian f32 [kept, vocabulary]).
 --note adds words to the manifest: how the model was made.
---set KEY=VALUE, any number of times: as if the file said qwen3moe.KEY (rope.* only); --bias X: as if every layer had
+--set KEY=VALUE, any number of times: as if the file said ARCHITECTURE.KEY (rope.* only); --bias X: as if every layer had
 biases of q, k, v and output, X sin(i + 1). Both are kept in the manifest, so that a test can write them into the file.
 
 The first run installs torch, transformers and gguf (tools/needs.py; any torch will do, a CPU one is enough).
@@ -38,14 +38,26 @@ def rope_parameters(key):
     return {k: v for k, v in rope.items() if v is not None}
 
 
+# general.architecture: the names of its configuration and its model in transformers
+FAMILIES = {"qwen3moe": ("Qwen3MoeConfig", "Qwen3MoeForCausalLM"), "qwen3": ("Qwen3Config", "Qwen3ForCausalLM")}
+
+
+def family(reader):
+    import transformers
+    name = reader.fields["general.architecture"].contents()
+    if name not in FAMILIES:
+        sys.exit(f"hf_logits: {name} is none of {', '.join(FAMILIES)}")
+    return name, *(getattr(transformers, x) for x in FAMILIES[name])
+
+
 def config(reader, said, bias):
-    from transformers import Qwen3MoeConfig
     import inspect
+    arch, Config, _ = family(reader)
 
     def key(name, *default):
         if name in said:
             return said[name]
-        f = reader.fields.get("qwen3moe." + name)
+        f = reader.fields.get(f"{arch}.{name}")
         return f.contents() if f or not default else default[0]
 
     rope = rope_parameters(key)
@@ -59,27 +71,29 @@ def config(reader, said, bias):
         head_dim=key("attention.key_length"),
         max_position_embeddings=key("context_length"),
         rms_norm_eps=float(key("attention.layer_norm_rms_epsilon")),
-        num_experts=key("expert_count"),
-        num_experts_per_tok=key("expert_used_count"),
-        moe_intermediate_size=key("expert_feed_forward_length"),
-        hidden_act="silu", norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[],
-        attention_bias=bool(bias), use_sliding_window=False,
+        hidden_act="silu", attention_bias=bool(bias), use_sliding_window=False,
         tie_word_embeddings=not any(t.name == "output.weight" for t in reader.tensors),
     )
+    if arch == "qwen3moe":
+        args |= dict(num_experts=key("expert_count"), num_experts_per_tok=key("expert_used_count"),
+                     moe_intermediate_size=key("expert_feed_forward_length"), norm_topk_prob=True, decoder_sparse_step=1,
+                     mlp_only_layers=[])
     # transformers 5 keeps the rope settings in a dictionary; 4 had one argument
-    if "rope_parameters" in inspect.signature(Qwen3MoeConfig.__init__).parameters or hasattr(Qwen3MoeConfig(), "rope_parameters"):
+    if "rope_parameters" in inspect.signature(Config.__init__).parameters or hasattr(Config(), "rope_parameters"):
         args["rope_parameters"] = rope
     else:
         args["rope_theta"] = rope.pop("rope_theta")
         args["rope_scaling"] = rope if rope["rope_type"] != "default" else None
-    return Qwen3MoeConfig(**args)
+    return Config(**args)
 
 
 PER_LAYER = {
     "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
     "attn_v": "self_attn.v_proj", "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm",
-    "attn_output": "self_attn.o_proj", "ffn_norm": "post_attention_layernorm", "ffn_gate_inp": "mlp.gate",
+    "attn_output": "self_attn.o_proj", "ffn_norm": "post_attention_layernorm",
 }
+DENSE = {"ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
+ROUTED = {"ffn_gate_inp": "mlp.gate"}
 
 
 def state(reader, wanted, bias):
@@ -92,11 +106,14 @@ def state(reader, wanted, bias):
            "lm_head.weight": w.get("output.weight", w["token_embd.weight"])}
     layers = 1 + max(int(n.split(".")[1]) for n in w if n.startswith("blk."))
     for i in range(layers):
-        for ours, theirs in PER_LAYER.items():
+        routed = f"blk.{i}.ffn_gate_inp.weight" in w
+        for ours, theirs in (PER_LAYER | (ROUTED if routed else DENSE)).items():
             out[f"model.layers.{i}.{theirs}.weight"] = w[f"blk.{i}.{ours}.weight"]
         for name in ("q_proj", "k_proj", "v_proj", "o_proj") if bias else ():
             at = f"model.layers.{i}.self_attn.{name}.bias"
             out[at] = bias * torch.sin(torch.arange(1, wanted[at].shape[0] + 1, dtype=torch.float64)).to(torch.float32)
+        if not routed:
+            continue
         gate, up, down = (w[f"blk.{i}.ffn_{k}_exps.weight"] for k in ("gate", "up", "down"))
         at = f"model.layers.{i}.mlp.experts"
         if f"{at}.gate_up_proj" in wanted:  # [experts, 2 * ff, hidden] and [experts, hidden, ff]
@@ -116,7 +133,6 @@ def load(path, said={}, bias=0):
     import torch
     import transformers
     from gguf import GGUFReader
-    from transformers import Qwen3MoeForCausalLM
 
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     torch.manual_seed(0)
@@ -124,7 +140,7 @@ def load(path, said={}, bias=0):
     cfg = config(reader, said, bias)
     cfg._attn_implementation = "eager"
     with torch.no_grad():
-        model = Qwen3MoeForCausalLM(cfg).to(torch.float32).eval()
+        model = family(reader)[2](cfg).to(torch.float32).eval()
         own = model.state_dict()
         got = state(reader, own, bias)
         for name, v in got.items():

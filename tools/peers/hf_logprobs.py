@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What Hugging Face transformers makes of token sequences, in float32, from the weights of a Qwen3-MoE GGUF as the
+"""What Hugging Face transformers makes of token sequences, in float32, from the weights of a Qwen3-MoE or Qwen3 GGUF as the
 gguf package dequantises them: log-probabilities to a file (docs/logprobs.md) that `qmoe-gpu perplexity --kl` reads.
 
     python3 tools/peers/hf_logprobs.py MODEL.gguf SEQS OUT.lp [--k 32] [--logits OUT.f32 --rows 8]

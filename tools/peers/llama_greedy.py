@@ -4,7 +4,7 @@ tests/golden/demo.json and for its free continuation, and prints a table of what
 
     python3 tools/peers/llama_greedy.py models/demo.gguf > tests/golden/demo_llama.txt
 
-The prompts go in as our own token ids (runtime/text/chat.c, through tools/tok_cli.c); that llama.cpp makes
+The prompts go in as our own token ids (runtime/text/chatml.c, through tools/tok_cli.c); that llama.cpp makes
 the same ids from its chat template and tokenizer is checked as well. Where its words leave ours, the lead
 of its likeliest token over the second one at that place, in nats, is given: below --tie (0.1) the two were as
 good as equal and either may win, since llama.cpp rounds activations to 8 bits and we do not. Exit status 1 if

@@ -1,0 +1,33 @@
+/* exec_hook.c: tells the checks and the counters of one access. */
+#include "check.h"
+#include "counters.h"
+#include "warp.h"
+
+int sim_hook(sim_warp *w, const sim_inst *in, uint32_t m, int space, int kind, int order, uint32_t bytes,
+             const uint64_t *addr) {
+    const qm_sim_options *o = &w->cta->l->opt;
+    if (!o->check_races && !o->check_uninit && !o->count) return X_NEXT;
+    sim_access a = {.space = space,
+                    .kind = kind,
+                    .order = order,
+                    .bytes = bytes,
+                    .mask = m,
+                    .addr = addr,
+                    .cta = w->cta->id,
+                    .thread0 = (uint64_t)w->id * 32,
+                    .cta_shadow = w->cta->shadow,
+                    .line = in->line,
+                    .func = w->cta->f};
+    a.nc = (in->mod & F_NC) != 0;
+    a.cta_scope = order != SIM_WEAK && (in->mod & F_SCOPE_CTA) != 0; /* an atomic without a scope has .gpu */
+    if (space == SIM_SPACE_GLOBAL) a.alloc = sim_mem_find(addr[__builtin_ctz(m)]);
+    if (o->check_races || o->check_uninit) {
+        int rc = sim_check_access(w->cta->l, &a);
+        if (rc) {
+            w->wk->fault = rc;
+            return X_FAULT;
+        }
+    }
+    if (o->count) sim_count_access(&w->wk->c, &a);
+    return X_NEXT;
+}
