@@ -2,7 +2,8 @@
 #include "inside.h"
 #include <stdlib.h>
 #include <string.h>
-#include "engine.h"
+#include "inside_means.h"
+#include "session.h"
 
 qm_engine *qm_inside_engine(const qm_session *s) { return s->g; }
 const qm_gguf *qm_inside_gguf(const qm_engine *g) { return g->gguf; }
@@ -14,11 +15,12 @@ int qm_inside_plan(qm_engine *g, uint32_t pos, int logits, const qm_plan **out, 
     return qm_engine_plan(g, pos, logits, out, e);
 }
 
-int qm_inside_resident(const qm_plan *p, qm_op_range *r, qm_err *e) {
-    qm_walk w = {0};
-    int rc = qm_walk_range(&w, p, e);
-    *r = (qm_op_range){w.first, w.n};
-    return rc;
+int qm_inside_runs(const char *executor, const qm_plan *p, int *resident, qm_err *e) {
+    const qm_executor *x = qm_executor_find(executor, e);
+    if (!x) return QM_ERR_ARG;
+    if (!x->on_device) return qm_fail(e, QM_ERR_ARG, "the executor %s runs no kernels", x->name);
+    *resident = x->resident;
+    return p && x->validate ? x->validate(p, e) : 0;
 }
 
 enum { FILL_SEED = 1 };
@@ -49,21 +51,21 @@ int qm_inside_begin(qm_inside *x, uint32_t token, qm_err *e) {
     if (token >= g->model->hp.n_vocab)
         return qm_fail(e, QM_ERR_ARG, "token %u is outside the vocabulary of %u", token, g->model->hp.n_vocab);
     int rc = g->exec->put_tokens(g, s->seq, x->pos, &token, 1, e);
-    if (!rc) rc = g->exec->set_pos(g, s->seq, x->pos, e);
+    if (!rc) rc = qm_session_place(s, x->pos, e);
     if (!rc) rc = qm_session_pages(s, x->pos / QM_PAGE_TOKENS + 1, e);
     s->ids[x->pos] = token;
     return rc;
 }
 
 void qm_inside_end(qm_inside *x) {
-    qm_session_forget(x->s);
+    qm_session_note(x->s, NULL, NULL);
     x->s->n = x->s->n_cached = x->pos + 1;
     x->s->last = x->plan;
 }
 
 /* ---- ops and operands ---- */
 int qm_inside_run(const qm_inside *x, int i, CUstream on, const qm_stamps *stamps, qm_err *e) {
-    return x->g->exec->inside->run(x->g, x->s->seq, x->plan, i, on ? on : x->stream, stamps, e);
+    return x->g->exec->inside->run(x->g, x->plan, i, on ? on : x->stream, stamps, e);
 }
 
 static qm_bases bases(const qm_inside *x) { return x->g->exec->inside->bases(x->g, x->s->seq); }
@@ -114,7 +116,7 @@ int qm_inside_capture(const qm_inside *x, const qm_stamps *stamps, qm_captured *
     if (rc) return rc;
     QM_CU_TRY(x->dev, StreamSynchronize(x->stream));
     if (!(*out = calloc(1, sizeof **out))) return qm_fail(e, QM_ERR_NOMEM, "capture: out of memory");
-    rc = m->capture(x->g, x->s->seq, x->plan, stamps, *out, e);
+    rc = m->capture(x->g, x->plan, stamps, *out, e);
 out:
     if (rc) qm_inside_drop(x, *out), *out = NULL;
     return rc;
@@ -129,7 +131,6 @@ out:
 
 void qm_inside_drop(const qm_inside *x, qm_captured *c) {
     if (!c) return;
-    if (c->graph) x->dev->cu.GraphExecDestroy(c->graph);
-    qm_walk_close(&c->walk, x->dev);
+    qm_captured_drop(c, x->dev);
     free(c);
 }

@@ -15,6 +15,7 @@
 #include "../file/gguf.h"
 #include "../plan/plan.h"
 #include "../qmoe.h"
+#include "watch.h"
 
 /* ---- an engine ---- */
 qm_engine *qm_inside_engine(const qm_session *s);
@@ -25,18 +26,15 @@ qm_device *qm_inside_device(const qm_engine *g);    /* NULL: the C references on
 /* The plan of a step at position pos; it lives as long as the engine. */
 int qm_inside_plan(qm_engine *g, uint32_t pos, int logits, const qm_plan **out, qm_err *e);
 
-/* The run of a plan's ops that the executor "persistent" has in its one kernel; n == 0: none. QM_ERR_UNSUPPORTED, naming
- * the op, where the kernel does not hold all of them. Needs no engine. */
-typedef struct {
-    int first, n;
-} qm_op_range;
-int qm_inside_resident(const qm_plan *p, qm_op_range *r, qm_err *e);
+/* Whether the executor of that name (NULL: the users') runs kernels, and such plans (p NULL: any): QM_ERR_ARG, or
+ * QM_ERR_UNSUPPORTED, naming the op. *resident: 1 where one kernel runs the plan's resident run of ops. Needs no engine. */
+int qm_inside_runs(const char *executor, const qm_plan *p, int *resident, qm_err *e);
 
 /* ---- a session ---- */
 /* Computes ids [n >= 1] behind what the session holds, as a prompt: only the last one with logits. The ids and the room in
  * the context are checked. next, where not NULL: waits, and is the token chosen to follow; a sick step is an error then.
- * watch: on_prefill before each position, which may cancel; or NULL. */
-int qm_inside_append(qm_session *s, const uint32_t *ids, uint32_t n, const qm_gen_opts *watch, uint32_t *next,
+ * watch: on_prefill before each step, which may cancel; or NULL. */
+int qm_inside_append(qm_session *s, const uint32_t *ids, uint32_t n, const qm_watch *watch, uint32_t *next,
                      qm_err *e);
 /* The loop of qm_generate without its text: `first` goes behind what the session holds, then n tokens are chosen. The
  * device feeds itself, the host looks at every token: on_token, which may be NULL. All pages are taken before the first. */

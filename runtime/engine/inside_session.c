@@ -2,10 +2,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../base/rng.h"
-#include "engine.h"
-#include "inside.h"
+#include "inside_means.h"
+#include "session.h"
 
-int qm_inside_append(qm_session *s, const uint32_t *ids, uint32_t n, const qm_gen_opts *watch, uint32_t *next,
+int qm_inside_append(qm_session *s, const uint32_t *ids, uint32_t n, const qm_watch *watch, uint32_t *next,
                      qm_err *e) {
     const qm_engine *g = s->g;
     if (!n || (uint64_t)s->n + n > g->limits.n_ctx)
@@ -15,7 +15,7 @@ int qm_inside_append(qm_session *s, const uint32_t *ids, uint32_t n, const qm_ge
         if (ids[i] >= g->model->hp.n_vocab)
             return qm_fail(e, QM_ERR_ARG, "token %u: id %u is outside the vocabulary of %u", s->n + i, ids[i],
                            g->model->hp.n_vocab);
-    qm_session_forget(s);
+    qm_session_note(s, NULL, NULL);
     memcpy(s->ids + s->n, ids, n * sizeof *ids);
     s->n += n;
     int rc = qm_session_prefill(s, watch, e);
@@ -30,11 +30,10 @@ int qm_inside_decode(qm_session *s, uint32_t first, uint32_t n, void (*on_token)
     if ((uint64_t)from + n > g->limits.n_ctx || first >= g->model->hp.n_vocab)
         return qm_fail(e, QM_ERR_ARG, "%u tokens from token %u on behind %u: the context is %u, the vocabulary %u", n,
                        first, from, g->limits.n_ctx, g->model->hp.n_vocab);
-    qm_session_forget(s);
+    qm_session_note(s, NULL, NULL);
     s->ids[from] = first;
     int rc = qm_session_pages(s, qm_pages_for((uint64_t)from + n), e);
     if (!rc) rc = g->exec->put_tokens(g, s->seq, from, s->ids + from, 1, e);
-    if (!rc) rc = g->exec->set_pos(g, s->seq, from, e);
     if (rc) return rc;
     s->n = from + 1;
     for (uint32_t i = 0; i < n && !rc; i++) {

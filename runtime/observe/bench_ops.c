@@ -58,8 +58,8 @@ int qm_bench_predict_ops(const char *path, const char *chips, const qm_ops_opts 
     qm_report *p = NULL;
     qm_machine m;
     const qm_chip *c;
-    int all = 0, rc = 0, persistent = o->executor && !strcmp(o->executor, "persistent");
-    if (o->executor && !persistent && strcmp(o->executor, "graph"))
+    int all = 0, rc = 0, resident;
+    if (qm_inside_runs(o->executor, NULL, &resident, e))
         return qm_fail(e, QM_ERR_ARG, "an estimate of the executor '%s': there are those of graph and persistent",
                        o->executor);
     for (const char *s = chips; (c = next_chip(&s, &all, &rc, e));) {} /* a wrong word before any work */
@@ -72,7 +72,7 @@ int qm_bench_predict_ops(const char *path, const char *chips, const qm_ops_opts 
     for (const char *s = chips; !rc && (c = next_chip(&s, &all, &rc, e));)
         for (int i = 0; i < o->n_depth && !rc; i++) {
             const qm_op_records *r;
-            rc = qm_predictor_step(pr, c, o->depth[i], persistent, &r, e);
+            rc = qm_predictor_step(pr, c, o->depth[i], o->executor, &r, e);
             if (!rc) rc = qm_report_step(p, r, c, e);
         }
     int end = qm_report_close(p, rc ? NULL : e);

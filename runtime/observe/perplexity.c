@@ -10,7 +10,7 @@ static const double NEAR = 0.1;
 enum { DEFAULT_CHUNK = 512 };
 
 int qm_score_sequence(qm_session *s, uint32_t seq, const qm_lp_seq *q, float *logits, qm_position_fn fn, void *user,
-                      const qm_gen_opts *watch, qm_err *e) {
+                      const qm_watch *watch, qm_err *e) {
     const qm_engine *g = qm_inside_engine(s);
     const uint32_t n_vocab = qm_inside_model(g)->hp.n_vocab;
     qm_engine_info info;
@@ -274,7 +274,7 @@ int qm_perplexity(qm_engine *g, const uint32_t *tokens, size_t n, const qm_perpl
     if (!rc) rc = qm_session_open(&s, g, e);
     x.s = s;
     for (uint32_t i = 0; i < x.n_seqs && !rc; i++) x.n_all += x.seqs[i].end;
-    qm_gen_opts watch = {.on_prefill = on_position, .user = &x};
+    qm_watch watch = {.on_prefill = on_position, .user = &x};
     for (uint32_t i = 0; i < x.n_seqs && !rc; i++) {
         if ((rc = qm_score_sequence(s, i, &x.seqs[i], logits, position, &x, o->on_position ? &watch : NULL, e))) break;
         r->n_seqs++;

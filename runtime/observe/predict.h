@@ -29,18 +29,18 @@ const qm_chip *qm_chip_find(const char *id, size_t n); /* n bytes; NULL if unkno
  *   time   = ramp + the longest of the three, gap = node; busy = the lesser of CTAs and multiprocessors
  * bound is the longest of the three, or latency where ramp + node is longer still. */
 void qm_predict_op(const qm_chip *c, qm_op_record *r);
-/* All ops, one after another, and the whole: graph + sum of gaps and times. resident NULL: a node an op. Else these ops
- * are one node, the persistent kernel: between them a barrier and not a node, and whenever the memory would be idle it
+/* All ops, one after another, and the whole: graph + sum of gaps and times. one_kernel 0: a node an op. Else the plan's
+ * resident ops are one node, the persistent kernel: between them a barrier and not a node, and whenever the memory would be idle it
  * delivers what has been prefetched, in the order in which it was asked for; those bytes are missing from the op that
  * needs them. */
-void qm_predict_step(const qm_chip *c, const qm_op_range *resident, qm_op_records *r);
+void qm_predict_step(const qm_chip *c, int one_kernel, qm_op_records *r);
 
 typedef struct qm_predictor qm_predictor;
 /* path NULL: the shape of the 30B. */
 int qm_predictor_open(qm_predictor **out, const char *path, qm_err *e);
 void qm_predictor_close(qm_predictor *p);
-/* persistent: by that executor; QM_ERR_UNSUPPORTED where its kernel does not hold the plan's ops.
+/* executor: by name, NULL: the users'; QM_ERR_UNSUPPORTED where it does not run the plan's ops.
  * *out lives until the predictor is closed. */
-int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, int persistent, const qm_op_records **out,
-                      qm_err *e);
+int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, const char *executor,
+                      const qm_op_records **out, qm_err *e);
 #endif

@@ -93,7 +93,8 @@ static double arrived(qm_op_records *r, int i) {
     return have;
 }
 
-void qm_predict_step(const qm_chip *c, const qm_op_range *resident, qm_op_records *r) {
+void qm_predict_step(const qm_chip *c, int one_kernel, qm_op_records *r) {
+    const qm_resident *resident = one_kernel ? &r->plan->resident : NULL;
     double at = 0, rate = c->bandwidth.v * c->reach.v;
     for (int i = 0; i < r->n_ops; i++) {
         qm_op_record *o = &r->op[i];
@@ -110,6 +111,5 @@ void qm_predict_step(const qm_chip *c, const qm_op_range *resident, qm_op_record
     r->step_ns = at + 1e9 * c->graph.v;
     r->bandwidth = c->bandwidth.v;
     r->estimated = 1;
-    snprintf(r->executor, sizeof r->executor, "%s", resident ? "persistent" : "graph");
     snprintf(r->device, sizeof r->device, "%s", c->name);
 }

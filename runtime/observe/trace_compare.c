@@ -74,7 +74,7 @@ static void keep_worst(qm_difference *d, const qm_difference *x, const char *ten
 /* ---- memory ---- */
 /* Weights are read from the file, the RoPE table is made; the rest is fetched for each op. */
 static int mirrored(qm_space s) {
-    return s == QM_SPACE_SCRATCH || s == QM_SPACE_KV || s == QM_SPACE_SEQ || s == QM_SPACE_RESULT;
+    return s == QM_SPACE_SCRATCH || s == QM_SPACE_KV || s == QM_SPACE_SEQ || s == QM_SPACE_RESULT || s == QM_SPACE_STEP;
 }
 
 /* The lowest reference among n operands that lie in the KV pool, less its space. */
@@ -250,6 +250,14 @@ static void compare_operand(qm_mirror *m, const qm_operand *o, qm_difference *d)
     }
 }
 
+/* The mirror holds the step's sequence alone: the first. */
+static void as_only_sequence(unsigned char *rows, uint64_t bytes) {
+    for (uint64_t at = 0; at < bytes; at += QM_ROW_SIZE) {
+        memset(rows + at + QM_ROW_SEQ, 0, 4);
+        memset(rows + at + QM_ROW_SEQ_OFF, 0, 8);
+    }
+}
+
 /* The operands with that direction, from the device. */
 static int fetch(qm_mirror *m, const qm_operand *o, int n, int dir, int want, qm_err *e) {
     int rc = 0;
@@ -258,6 +266,7 @@ static int fetch(qm_mirror *m, const qm_operand *o, int n, int dir, int want, qm
         if (!mirrored(s) || !(o[k].dir & dir)) continue;
         copies *c = &m->space[s];
         rc = qm_inside_read(m->x, o[k].ref, in(m, want ? c->want : c->got, &o[k]), o[k].bytes, e);
+        if (o[k].kind == QM_KIND_ROWS) as_only_sequence(in(m, want ? c->want : c->got, &o[k]), o[k].bytes);
         if (want && s == QM_SPACE_KV) memcpy(in(m, c->before, &o[k]), in(m, c->want, &o[k]), o[k].bytes);
     }
     return rc;

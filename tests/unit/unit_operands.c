@@ -18,6 +18,8 @@ static const unsigned char poisons[POISONS] = {0xff, 0x5a}; /* NaN, and a large 
 static const struct {
     const char *op, *operand, *executor;
 } unseen[] = {
+    {"embed", "state", "graph"}, /* a flag, raised where a token is not in the vocabulary */
+    {"embed", "state", "ref"},
     {"sample_scan", "hist", "graph"}, /* zero before and after each launch, as the stroke has it */
     {"sample_scan", "hist", "ref"},   /* the references sort, and have no use for the device's own memory */
     {"sample_scan", "part", "ref"},
@@ -81,6 +83,7 @@ static void open_ground(ground *b, const char *name, const char *path, const cha
     b->bytes[QM_SPACE_SEQ] = p->seq.bytes;
     b->bytes[QM_SPACE_ROPE] = qm_rope_bytes(&p->place->model->hp, p->limits.n_ctx);
     b->bytes[QM_SPACE_RESULT] = QM_RESULT_RING * QM_RESULT_SIZE;
+    b->bytes[QM_SPACE_STEP] = QM_ROW_SIZE;
     for (int s = QM_SPACE_REGION; s < QM_N_SPACES; s++) {
         b->base[s] = qm_inside_address(&b->x, QM_REF(s, 0));
         if (s == QM_SPACE_REGION && b->base[s]) b->base[s] -= p->place->regions[0].off;

@@ -89,7 +89,7 @@ static void test_counts_like_the_real(void **state) {
     for (int d = 0; d < 3; d++) {
         const qm_op_records *est;
         qm_op_records *real;
-        fix_ok(qm_predictor_step(p, &c, depths[d], 0, &est, &e), &e);
+        fix_ok(qm_predictor_step(p, &c, depths[d], NULL, &est, &e), &e);
         fix_ok(qm_ops_count(g, depths[d], &real, &e), &e);
         assert_true(est->estimated && est->counted && !est->timed);
         assert_int_equal(est->n_ops, real->n_ops);
@@ -131,21 +131,21 @@ static void test_walked(void **state) {
     c.barrier.v = c.node.v;
     c.bandwidth.v = 20e9; /* a small model's bytes have to count */
     c.l2.v = 0;
-    fix_ok(qm_predictor_step(p, &c, 64, 0, &graph, &e), &e);
-    fix_ok(qm_predictor_step(p, &c, 64, 1, &walk, &e), &e);
+    fix_ok(qm_predictor_step(p, &c, 64, NULL, &graph, &e), &e);
+    fix_ok(qm_predictor_step(p, &c, 64, "persistent", &walk, &e), &e);
     assert_true(fabs(walk->step_ns / graph->step_ns - 1) < 1e-12);
     assert_string_equal(graph->executor, "graph");
     assert_string_equal(walk->executor, "persistent");
     double before = walk->step_ns;
     for (int mb = 1; mb <= 64; mb *= 8) {
         c.l2.v = mb * 1048576.0;
-        fix_ok(qm_predictor_step(p, &c, 64, 1, &walk, &e), &e);
+        fix_ok(qm_predictor_step(p, &c, 64, "persistent", &walk, &e), &e);
         assert_true(walk->step_ns < before);
         assert_true(walk->step_ns > 1e9 * (double)(walk->plan->weight_bytes + walk->kv_bytes) / c.bandwidth.v);
     }
     before = walk->step_ns;
     c.barrier.v = 2 * c.node.v;
-    fix_ok(qm_predictor_step(p, &c, 64, 1, &walk, &e), &e);
+    fix_ok(qm_predictor_step(p, &c, 64, "persistent", &walk, &e), &e);
     assert_true(walk->step_ns > before);
     qm_predictor_close(p);
 }
@@ -163,10 +163,10 @@ static void test_walked_range(void **state) {
     qm_walk w;
     qm_chip c = qm_chips[0];
     fix_ok(qm_inside_open(&x, g, NULL, 64, &e), &e);
-    fix_ok(g->exec->inside->capture(g, x.s->seq, x.plan, NULL, &captured, &e), &e);
+    fix_ok(g->exec->inside->capture(g, x.plan, NULL, &captured, &e), &e);
     w = captured.walk;
     fix_ok(qm_predictor_open(&p, fix_model("small"), &e), &e);
-    fix_ok(qm_predictor_step(p, &c, 64, 1, &r, &e), &e);
+    fix_ok(qm_predictor_step(p, &c, 64, "persistent", &r, &e), &e);
     int barriers = 0, nodes = 0;
     for (int i = 1; i < r->n_ops; i++) {
         const qm_op *op = r->op[i].op;
@@ -187,8 +187,8 @@ static void test_walked_range(void **state) {
     qm_inside_close(&x);
     qm_engine_close(g);
     fix_ok(qm_predictor_open(&p, fix_model("q8_0"), &e), &e);
-    assert_int_equal(qm_predictor_step(p, &c, 64, 1, &r, &e), QM_ERR_UNSUPPORTED);
-    fix_ok(qm_predictor_step(p, &c, 64, 0, &r, &e), &e);
+    assert_int_equal(qm_predictor_step(p, &c, 64, "persistent", &r, &e), QM_ERR_UNSUPPORTED);
+    fix_ok(qm_predictor_step(p, &c, 64, NULL, &r, &e), &e);
     qm_predictor_close(p);
 }
 
@@ -203,7 +203,7 @@ static void test_monotone(void **state) {
     for (int k = 0; k < 6; k++) {
         const qm_op_records *r;
         c.bandwidth.v = 1e9 * (1 << k);
-        fix_ok(qm_predictor_step(p, &c, 64, 0, &r, &e), &e);
+        fix_ok(qm_predictor_step(p, &c, 64, NULL, &r, &e), &e);
         if (k) assert_true(r->step_ns < before);
         before = r->step_ns;
         double bytes = (double)(r->plan->weight_bytes + r->kv_bytes), at = 0;
@@ -217,7 +217,7 @@ static void test_monotone(void **state) {
     before = 0;
     for (uint32_t depth = 0; depth < 512; depth += 100) {
         const qm_op_records *r;
-        fix_ok(qm_predictor_step(p, &c, depth, 0, &r, &e), &e);
+        fix_ok(qm_predictor_step(p, &c, depth, NULL, &r, &e), &e);
         assert_true(r->step_ns >= before);
         before = r->step_ns;
     }
