@@ -54,17 +54,6 @@ static size_t alphabet_decode(const alphabet *a, const char *p, size_t n, char *
     return w;
 }
 
-/* ---- tokens by text ---- */
-int64_t tok_find(const qm_tokenizer *t, const char *a, size_t na, const char *b, size_t nb) {
-    for (uint32_t i = (uint32_t)qm_siphash(&t->key, a, na, b, nb) & t->hash_mask; t->hash[i];
-         i = (i + 1) & t->hash_mask) {
-        uint32_t id = t->hash[i] - 1;
-        const char *s = t->text + t->text_off[id];
-        if (t->text_off[id + 1] - t->text_off[id] == na + nb && !memcmp(s, a, na) && !memcmp(s + na, b, nb)) return id;
-    }
-    return -1;
-}
-
 static uint32_t table_size(uint64_t n) { /* a power of two, at most half full */
     uint32_t c = 16;
     while (c < 2 * n) c *= 2;
