@@ -142,7 +142,7 @@
 /* ---- walk: runs the ops of n records, one after the other, in one resident kernel: every CTA of the grid is on the
  * device at once (a cooperative launch), block QM_WALK_BLOCK. An op's CTAs of `warps` warps are dealt to the grid's
  * CTAs, `subs` of them at a time in each, `stride` bytes of dynamic shared memory apart. Where sync is 1, all wait for
- * all behind the op: whatever it wrote can be read by the next. Meanwhile prefetch_bytes at prefetch are asked for, into
+ * all after the op: whatever it wrote can be read by the next. Meanwhile prefetch_bytes at prefetch are asked for, into
  * the L2: weights of an op to come. */
 #define QM_WALK_BLOCK      512
 #define QM_WALK_REC_CASE     0   /* u32: number in contracts/walk.def */
@@ -157,6 +157,17 @@
 #define QM_WALK_REC_SIZE   144
 #define QM_WALK_ARGS_MAX    96 /* bytes of an op's arguments, at most */
 #define QM_WALK_SUBS        15   /* barriers of a CTA but the first */
+/* In the kernel's own shared memory: two records, of the op at hand and the next; and what each warp does. */
+#define QM_WALK_RECS_BYTES 288   /* 2 QM_WALK_REC_SIZE: PTX takes no expression here */
+#define QM_WALK_WARP_CTA     0   /* u32: the op's CTA, counted through its grid */
+#define QM_WALK_WARP_X       4   /* the same CTA's x, y, z */
+#define QM_WALK_WARP_Y       8
+#define QM_WALK_WARP_Z      12
+#define QM_WALK_WARP_TID    16   /* of the warp's first lane, in that CTA */
+#define QM_WALK_WARP_BAR    20   /* its barrier */
+#define QM_WALK_WARP_SMEM   24   /* its shared memory */
+#define QM_WALK_WARP_SIZE   32
+#define QM_WALK_WARPS_BYTES 512  /* QM_WALK_BLOCK / 32 warps */
 
 /* ---- stats: what a vector looks like, and a copy of it. Not an op of a model: it looks at what ops have left
  * (runtime/observe/trace.h). One CTA a job; the vector of a job is v[i] = add[i] + (sum_s x[s * stride + i]), added

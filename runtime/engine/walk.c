@@ -8,9 +8,9 @@ enum { WARPS = QM_WALK_BLOCK / 32, SHARED_MAX = 46 * 1024 /* with the kernel's o
 
 static const struct {
     const char *op;
-    int wtype, head_dim;
+    int wtype, kv, head_dim;
 } cases[] = {
-#define QM_WALK(number, op, wtype, head_dim) [number] = {#op, wtype, head_dim},
+#define QM_WALK(op, wtype, kv, head_dim) {#op, wtype, kv, head_dim},
 #include "../../contracts/walk.def"
 #undef QM_WALK
 };
@@ -20,7 +20,9 @@ enum { N_CASES = sizeof cases / sizeof *cases };
 static int case_of(const qm_op *op) {
     const qm_kernel_info *k = &qm_kernel_table[op->kernel];
     for (int i = 0; i < N_CASES; i++)
-        if (!strcmp(cases[i].op, k->file) && cases[i].wtype == k->wtype && cases[i].head_dim == k->head_dim) return i;
+        if (!strcmp(cases[i].op, k->file) && cases[i].wtype == k->wtype && cases[i].kv == k->kv &&
+            cases[i].head_dim == k->head_dim)
+            return i;
     return -1;
 }
 
@@ -44,7 +46,7 @@ int qm_walk_range(qm_walk *w, const qm_plan *p, qm_err *e) {
 }
 
 /* How many of an op's CTAs run side by side, and how far apart their shared memories are. */
-static int parts(qm_walk_record *r, const qm_op *op, qm_device *d, qm_kernels *k, qm_err *e) {
+static int side_by_side(qm_walk_record *r, const qm_op *op, qm_device *d, qm_kernels *k, qm_err *e) {
     CUfunction f;
     int own = 0, rc = qm_kernels_get(k, op->kernel, &f, e);
     if (rc) return rc;
@@ -82,7 +84,7 @@ int qm_walk_open(qm_walk *w, qm_uploader *put, qm_device *d, qm_kernels *k, cons
             r->prefetch = qm_ref_resolve(p, QM_REF(QM_SPACE_REGION, op->prefetch.region), b) + op->prefetch.off;
             r->prefetch_bytes = op->prefetch.bytes;
         }
-        if ((rc = parts(r, op, d, k, e))) goto out;
+        if ((rc = side_by_side(r, op, d, k, e))) goto out;
         if (r->subs * r->stride > w->shared) w->shared = r->subs * r->stride;
     }
     if ((rc = qm_kernels_get(k, w->kernel, &f, e))) goto out;
