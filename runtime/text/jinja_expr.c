@@ -8,8 +8,8 @@
  *   primary  a literal, a name, ( ), [ ], { }
  *
  * Where c->dry is not 0 the same functions only parse: they go on to the same token, look up no name, call nothing, and
- * what they return means nothing (but is safe to hand on). So a template is compiled by one dry walk, and the side of an
- * "or" or an inline if that is not taken is walked over with dry one higher. What a dry walk finds that rendering needs
+ * what they return means nothing (but is safe to hand on). So a template is compiled by one dry run, and the side of an
+ * "or" or an inline if that is not taken is read with dry one higher. What a dry run finds that rendering needs
  * at once is left on a token: operators, filters, tests (jtok.fn), and where an inline if has its condition (jtok.link). */
 #include "jinja_impl.h"
 

@@ -1,6 +1,6 @@
 /* jinja_impl.h: what the template engine's own files share. Nobody else includes it.
  *   jinja_lex.c   text into tokens, and the reading of them one by one
- *   jinja_tag.c   the walk over them: text and statements;  jinja_expr.c  expressions;  jinja_call.c  names and calls
+ *   jinja_tag.c   text and statements, one by one;  jinja_expr.c  expressions;  jinja_call.c  names and calls
  *   jinja.c       qm_template_*
  *   jinja_value.c   memory, errors, sequences, dicts, truth, order, str(), repr() and JSON
  *   jinja_builtin.c   the table of operators, filters, tests, methods and functions
@@ -83,7 +83,7 @@ enum { J_OR = 1, J_AND, J_NOT, J_COMPARE };
 struct jc {
     jmp_buf fail;
     qm_err *e;
-    int code, line, compiling, dry, loops; /* dry: not 0: what is walked over is only parsed */
+    int code, line, compiling, dry, loops; /* dry: not 0: what is read is only parsed */
     struct jchunk *chunks;
     size_t n_bytes, n_steps, depth;
     qm_template_limits max;
@@ -156,7 +156,7 @@ int j_was(jc *c, const char *word);    /* the last one that was read is that */
 void j_expect(jc *c, const char *word);
 jv j_expect_name(jc *c);
 _Noreturn void j_unexpected(jc *c, const char *want);
-/* ---- the walk ---- */
+/* ---- text, statements, expressions ---- */
 void j_run(jc *c);
 jscope *j_scope(jc *c, jscope *up);
 jv j_expr(jc *c);

@@ -61,7 +61,7 @@ static uint32_t table_size(uint64_t n) { /* a power of two, at most half full */
 }
 
 static int read_tokens(qm_tokenizer *t, const qm_gguf *g, qm_err *e) {
-    qm_str_iter it, walk;
+    qm_str_iter it, again;
     uint64_t n, bytes = 0;
     qm_str s;
     int rc = qm_gguf_get_str_array(g, K_TOKENS, &it, &n, e);
@@ -70,8 +70,8 @@ static int read_tokens(qm_tokenizer *t, const qm_gguf *g, qm_err *e) {
     if (n < 256 || n > 1u << 28)
         return fail(QM_ERR_FORMAT, K_TOKENS, "%llu tokens; a byte-level vocabulary has 256 to 2^28",
                     (unsigned long long)n);
-    walk = it;
-    while (qm_str_iter_next(&walk, &s)) bytes += s.n;
+    again = it;
+    while (qm_str_iter_next(&again, &s)) bytes += s.n;
     if (bytes > UINT32_MAX) return fail(QM_ERR_FORMAT, K_TOKENS, "over 4 GiB of text");
     t->n = (uint32_t)n;
     t->hash_mask = table_size(n) - 1;
