@@ -75,9 +75,10 @@ $(B)/o/%.o: %.c | $(B)/config.mk
 	$(call Q,CC,$<)$(CC) $(ALL_C) -c -o $@ $<
 
 # What the PTX has of tables is written by programs of the machine that builds: the offsets of ops' arguments
-# (contracts/ops.def), and the figures and names of the weight types (contracts/streams.def).
+# (contracts/ops.def), the figures and names of the weight types (contracts/streams.def), the bodies that the persistent
+# kernel holds (contracts/walk.def).
 HOSTCC ?= cc
-GEN    := $(addprefix $(B)/gen/,op_offsets.h streams.h each_type.inc)
+GEN    := $(addprefix $(B)/gen/,op_offsets.h streams.h each_type.inc walk_cases.inc)
 $(B)/gen/op_offsets.h: tools/op_offsets.c contracts/ops.def contracts/abi.h kernels/ref/args.h | $(B)/config.mk
 	@mkdir -p $(@D)
 	$(call Q,GEN,$@)$(HOSTCC) -std=c11 -I. -o $(@D)/op_offsets $< && $(@D)/op_offsets > $@
@@ -85,6 +86,9 @@ $(B)/gen/streams.h $(B)/gen/each_type.inc &: tools/streams_h.c contracts/streams
 	@mkdir -p $(@D)
 	$(call Q,GEN,$(B)/gen/streams.h)$(HOSTCC) -std=c11 -I. -o $(@D)/streams_h $< && \
 	    $(@D)/streams_h defines > $(B)/gen/streams.h && $(@D)/streams_h each > $(B)/gen/each_type.inc
+$(B)/gen/walk_cases.inc: tools/walk_cases.c contracts/walk.def | $(B)/config.mk
+	@mkdir -p $(@D)
+	$(call Q,GEN,$@)$(HOSTCC) -std=c11 -I. -o $(@D)/walk_cases $< && $(@D)/walk_cases > $@
 
 # The preprocessed PTX and the CUDA C texts are part of the program.
 $(B)/ptx/%.ptx: kernels/ptx/%.ptx $(wildcard kernels/ptx/*.inc) contracts/abi.h $(GEN) | $(B)/config.mk

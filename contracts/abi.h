@@ -50,36 +50,36 @@
  * What a row is: a position of a sequence. The sequences' blocks (state, tokens, block table, kept logits) are equal in size
  * and lie one behind the other; a kernel gets the addresses of sequence 0's parts and adds SEQ_OFF. So a captured graph
  * knows no sequence: the host writes a record where a row gets another sequence or jumps; else the row moves on by itself. */
-#define QM_ROW_POS 0     /* u32: the position; embed adds 1 at the step's begin, so the host writes position - 1 */
-#define QM_ROW_SEQ 4     /* u32: the sequence's number */
-#define QM_ROW_SEQ_OFF 8 /* u64: bytes from sequence 0's block to this sequence's */
-#define QM_ROW_SIZE 16
+#define QM_ROW_POS       0   /* u32: the position; embed adds 1 at the step's begin, so the host writes position - 1 */
+#define QM_ROW_SEQ       4   /* u32: the sequence's number */
+#define QM_ROW_SEQ_OFF   8   /* u64: bytes from sequence 0's block to this sequence's */
+#define QM_ROW_SIZE     16
 
 /* ---- Sequence state (device memory, one per sequence) -------------------------------------- */
-#define QM_STATE_FLAGS 4 /* u32: QM_FLAG_* raised by kernels, cleared by the host; before it 4 bytes of nothing */
+#define QM_STATE_FLAGS     4   /* u32: QM_FLAG_* raised by kernels, cleared by the host; before it 4 bytes of nothing */
 /* How the next token is chosen ("Sampling", below). All zero is greedy, with the logits as they are. */
-#define QM_STATE_MODE 8             /* u32: 0 greedy, 1 a draw */
-#define QM_STATE_EDITS 12           /* u32: 0: the logits as they are; LAST_N and N_BIAS are 0 as well */
-#define QM_STATE_SEED 16            /* u64 */
-#define QM_STATE_TOP_P 24           /* f64: >= 1: off */
-#define QM_STATE_MIN_MASS 32        /* u64: ceil(min_p * QM_SAMPLE_ONE); 0: off */
-#define QM_STATE_CUT_MIN_MASS 40    /* u64: the same for what top_p adds up; 0 where min_p comes after it */
-#define QM_STATE_TOP_K 48           /* u32: 0 or >= n: off */
-#define QM_STATE_K_LATE 52          /* u32: 1: top_k comes after top_p, and top_p is on */
-#define QM_STATE_TEMPERATURE 56     /* f32 > 0: of the draw; none is read when greedy */
+#define QM_STATE_MODE        8   /* u32: 0 greedy, 1 a draw */
+#define QM_STATE_EDITS      12   /* u32: 0: the logits as they are; LAST_N and N_BIAS are 0 as well */
+#define QM_STATE_SEED       16   /* u64 */
+#define QM_STATE_TOP_P      24   /* f64: >= 1: off */
+#define QM_STATE_MIN_MASS   32   /* u64: ceil(min_p * QM_SAMPLE_ONE); 0: off */
+#define QM_STATE_CUT_MIN_MASS 40 /* u64: the same for what top_p adds up; 0 where min_p comes after it */
+#define QM_STATE_TOP_K      48   /* u32: 0 or >= n: off */
+#define QM_STATE_K_LATE     52   /* u32: 1: top_k comes after top_p, and top_p is on */
+#define QM_STATE_TEMPERATURE 56  /* f32 > 0: of the draw; none is read when greedy */
 #define QM_STATE_CUT_TEMPERATURE 60 /* f32 > 0: of top_p; with top_p off this and CUT_MIN_MASS are the draw's */
 #define QM_STATE_MIN_TEMPERATURE 64 /* f32 > 0: of min_p */
-#define QM_STATE_PENALTY 68         /* f32: 1: off */
-#define QM_STATE_PRESENCE 72        /* f32: 0: off */
-#define QM_STATE_FREQUENCY 76       /* f32: 0: off */
-#define QM_STATE_LAST_N 80          /* u32: tokens in the penalties' window, at most QM_SAMPLE_WINDOW; 0: off */
-#define QM_STATE_N_BIAS 84          /* u32 <= QM_SAMPLE_BIASES */
-#define QM_STATE_SEQ 88             /* u32: the sequence's id, for the draw's counter */
-#define QM_STATE_SIZE 96
-#define QM_STATE_BIAS QM_STATE_SIZE /* {u32 id, f32 bias} [QM_SAMPLE_BIASES], behind the state; no id twice */
-#define QM_STATE_BYTES (QM_STATE_SIZE + 8 * QM_SAMPLE_BIASES)
-#define QM_FLAG_NONFINITE 1 /* a NaN or +inf among the logits */
-#define QM_FLAG_BAD_TOKEN 2 /* a token id outside the embedding: row 0 was used */
+#define QM_STATE_PENALTY    68   /* f32: 1: off */
+#define QM_STATE_PRESENCE   72   /* f32: 0: off */
+#define QM_STATE_FREQUENCY  76   /* f32: 0: off */
+#define QM_STATE_LAST_N     80   /* u32: tokens in the penalties' window, at most QM_SAMPLE_WINDOW; 0: off */
+#define QM_STATE_N_BIAS     84   /* u32 <= QM_SAMPLE_BIASES */
+#define QM_STATE_SEQ        88   /* u32: the sequence's id, for the draw's counter */
+#define QM_STATE_SIZE     96
+#define QM_STATE_BIAS     QM_STATE_SIZE /* {u32 id, f32 bias} [QM_SAMPLE_BIASES], behind the state; no id twice */
+#define QM_STATE_BYTES    (QM_STATE_SIZE + 8 * QM_SAMPLE_BIASES)
+#define QM_FLAG_NONFINITE  1   /* a NaN or +inf among the logits */
+#define QM_FLAG_BAD_TOKEN  2   /* a token id outside the embedding: row 0 was used */
 
 /* ---- Partial sums ---------------------------------------------------------------------------
  * Where an op leaves a vector as several parts whose sum is meant, its consumer adds them in f32 by rising index,
@@ -89,10 +89,10 @@
 /* ---- Spans of attention ----------------------------------------------------------------------
  * A position's keys are cut at multiples of QM_SPAN. What a span gives is a function of q, its keys and values, and the
  * position alone: within it pages are folded by rising position, spans likewise (kernels/ptx/fold.inc). */
-#define QM_SPAN_LOG 8
-#define QM_SPAN 256 /* positions */
-#define QM_SPAN_PAGES_LOG 3
-#define QM_SPAN_PAGES 8
+#define QM_SPAN_LOG        8
+#define QM_SPAN          256   /* positions */
+#define QM_SPAN_PAGES_LOG  3
+#define QM_SPAN_PAGES      8
 
 /* ---- Sampling --------------------------------------------------------------------------------
  * tokens[pos + 1] from the logits of position pos. Every step is exact: integers, or single IEEE operations
@@ -114,81 +114,91 @@
  * A cut's temperature is the draw's if the chain divides by the temperature before it, else 1. So a state says any
  * order of temperature, top_k, top_p and min_p.
  * n < 2^20, so that no sum overflows. */
-#define QM_SAMPLE_ONE 0x100000000000 /* 2^44 */
-#define QM_SAMPLE_MAX_N 0x100000
-#define QM_SAMPLE_CAP 4096     /* candidates that are sorted in shared memory */
-#define QM_SAMPLE_BUCKETS 4096 /* of the histogram: the upper 12 bits of the order key */
+#define QM_SAMPLE_ONE     0x100000000000  /* 2^44 */
+#define QM_SAMPLE_MAX_N   0x100000
+#define QM_SAMPLE_CAP     4096    /* candidates that are sorted in shared memory */
+#define QM_SAMPLE_BUCKETS 4096    /* of the histogram: the upper 12 bits of the order key */
 
-#define QM_SAMPLE_BIASES 1024
-#define QM_SAMPLE_WINDOW 0x1fffff /* a token's count and its bias' number + 1 share a word: 21 bits and 11 */
+#define QM_SAMPLE_BIASES  1024
+#define QM_SAMPLE_WINDOW  0x1fffff /* a token's count and its bias' number + 1 share a word: 21 bits and 11 */
 #define QM_SAMPLE_COUNT_BITS 21
 
-#define QM_SAMPLE_RANGE 4096 /* ids of a CTA of sample_scan, at most */
+#define QM_SAMPLE_RANGE   4096    /* ids of a CTA of sample_scan, at most */
 
 /* What a step tells the host, in pinned host memory that the device maps: the step of position p writes slot
  * p % QM_RESULT_RING of its sequence's ring, all of it at once; the rings of the sequences lie one behind the other. It is
  * there when the step's work is done. */
-#define QM_RESULT_TOKEN 0 /* u32: tokens[p + 1] */
-#define QM_RESULT_FLAGS 4 /* u32: QM_FLAG_* raised so far */
-#define QM_RESULT_POS 8   /* u32: p */
-#define QM_RESULT_SIZE 16
-#define QM_RESULT_RING 4
+#define QM_RESULT_TOKEN  0    /* u32: tokens[p + 1] */
+#define QM_RESULT_FLAGS  4    /* u32: QM_FLAG_* raised so far */
+#define QM_RESULT_POS    8    /* u32: p */
+#define QM_RESULT_SIZE  16
+#define QM_RESULT_RING   4
 
 /* What the two share; zero before the first launch. */
-#define QM_WORK_SCANNED 0 /* u32: CTAs that are through; returns to zero by itself, as does the next */
-#define QM_WORK_DRAWN 4
-#define QM_WORK_N_CAND 8 /* u32 candidates; zero between launches, as are the sums */
-#define QM_WORK_FLOOR 12 /* u32: the lowest key of a candidate */
-#define QM_WORK_FIRST 16 /* u64 {key, ~id} of the first token */
-#define QM_WORK_TOTAL \
-    24                    /* u64: sum of all masses that top_p, or without it the draw, adds up; where not top_k
+#define QM_WORK_SCANNED    0   /* u32: CTAs that are through; returns to zero by itself, as does the next */
+#define QM_WORK_DRAWN      4
+#define QM_WORK_N_CAND     8   /* u32 candidates; zero between launches, as are the sums */
+#define QM_WORK_FLOOR     12   /* u32: the lowest key of a candidate */
+#define QM_WORK_FIRST     16   /* u64 {key, ~id} of the first token */
+#define QM_WORK_TOTAL     24   /* u64: sum of all masses that top_p, or without it the draw, adds up; where not top_k
                                   alone decides what these are */
-#define QM_WORK_KEPT 32   /* u64: sum of the masses that the draw was from. For tests. */
-#define QM_WORK_LAST 40   /* u64 {key, ~id} of the last token after top_k and top_p; 0: both are off. For tests. */
-#define QM_WORK_N_SLOW 48 /* u32: draws so far that the candidates could not decide */
-#define QM_WORK_SIZE 56
+#define QM_WORK_KEPT      32   /* u64: sum of the masses that the draw was from. For tests. */
+#define QM_WORK_LAST      40   /* u64 {key, ~id} of the last token after top_k and top_p; 0: both are off. For tests. */
+#define QM_WORK_N_SLOW    48   /* u32: draws so far that the candidates could not decide */
+#define QM_WORK_SIZE      56
 
 /* ---- walk: runs the ops of n records, one after the other, in one resident kernel: every CTA of the grid is on the
  * device at once (a cooperative launch), block QM_WALK_BLOCK. An op's CTAs of `warps` warps are dealt to the grid's
  * CTAs, `subs` of them at a time in each, `stride` bytes of dynamic shared memory apart. Where sync is 1, all wait for
- * all behind the op: whatever it wrote can be read by the next. Meanwhile prefetch_bytes at prefetch are asked for, into
+ * all after the op: whatever it wrote can be read by the next. Meanwhile prefetch_bytes at prefetch are asked for, into
  * the L2: weights of an op to come. */
-#define QM_WALK_BLOCK 512
-#define QM_WALK_REC_CASE 0 /* u32: number in contracts/walk.def */
-#define QM_WALK_REC_WARPS 4
-#define QM_WALK_REC_SUBS 8            /* subs * warps <= QM_WALK_BLOCK / 32; <= QM_WALK_SUBS */
-#define QM_WALK_REC_STRIDE 12         /* a multiple of 16 */
-#define QM_WALK_REC_GRID 16           /* u32 x, y, z of the op's CTAs */
-#define QM_WALK_REC_SYNC 28           /* u32 0 or 1 */
-#define QM_WALK_REC_PREFETCH 32       /* address */
+#define QM_WALK_BLOCK      512
+#define QM_WALK_REC_CASE     0   /* u32: number in contracts/walk.def */
+#define QM_WALK_REC_WARPS    4
+#define QM_WALK_REC_SUBS     8   /* subs * warps <= QM_WALK_BLOCK / 32; <= QM_WALK_SUBS */
+#define QM_WALK_REC_STRIDE  12   /* a multiple of 16 */
+#define QM_WALK_REC_GRID    16   /* u32 x, y, z of the op's CTAs */
+#define QM_WALK_REC_SYNC    28   /* u32 0 or 1 */
+#define QM_WALK_REC_PREFETCH 32  /* address */
 #define QM_WALK_REC_PREFETCH_BYTES 40 /* u64; 0: nothing */
-#define QM_WALK_REC_ARGS 48           /* the op's argument struct, at most 96 bytes */
-#define QM_WALK_REC_SIZE 144
-#define QM_WALK_ARGS_MAX 96 /* bytes of an op's arguments, at most */
-#define QM_WALK_SUBS 15     /* barriers of a CTA but the first */
+#define QM_WALK_REC_ARGS    48   /* the op's argument struct, at most 96 bytes */
+#define QM_WALK_REC_SIZE   144
+#define QM_WALK_ARGS_MAX    96 /* bytes of an op's arguments, at most */
+#define QM_WALK_SUBS        15   /* barriers of a CTA but the first */
+/* In the kernel's own shared memory: two records, of the op at hand and the next; and what each warp does. */
+#define QM_WALK_RECS_BYTES 288   /* 2 QM_WALK_REC_SIZE: PTX takes no expression here */
+#define QM_WALK_WARP_CTA     0   /* u32: the op's CTA, counted through its grid */
+#define QM_WALK_WARP_X       4   /* the same CTA's x, y, z */
+#define QM_WALK_WARP_Y       8
+#define QM_WALK_WARP_Z      12
+#define QM_WALK_WARP_TID    16   /* of the warp's first lane, in that CTA */
+#define QM_WALK_WARP_BAR    20   /* its barrier */
+#define QM_WALK_WARP_SMEM   24   /* its shared memory */
+#define QM_WALK_WARP_SIZE   32
+#define QM_WALK_WARPS_BYTES 512  /* QM_WALK_BLOCK / 32 warps */
 
 /* ---- stats: what a vector looks like, and a copy of it. Not an op of a model: it looks at what ops have left
  * (runtime/observe/trace.h). One CTA a job; the vector of a job is v[i] = add[i] + (sum_s x[s * stride + i]), added
  * in f32 as rmsnorm does it. mean, std_dev, l2, min and max are over the finite values, the sums
  * behind them in f64; std_dev is that of a population (divided by the number of finite values). Of no finite value:
  * mean NaN, std_dev 0, l2 0, min +inf, max -inf. */
-#define QM_STATS_JOB_X 0     /* f32 [n_parts, stride] */
-#define QM_STATS_JOB_ADD 8   /* f32 [n] or 0 */
-#define QM_STATS_JOB_COPY 16 /* f32 [n] or 0: v itself */
-#define QM_STATS_JOB_N 24
-#define QM_STATS_JOB_N_PARTS 28 /* >= 1 */
-#define QM_STATS_JOB_STRIDE 32
-#define QM_STATS_JOB_SIZE 40
+#define QM_STATS_JOB_X        0   /* f32 [n_parts, stride] */
+#define QM_STATS_JOB_ADD      8   /* f32 [n] or 0 */
+#define QM_STATS_JOB_COPY    16   /* f32 [n] or 0: v itself */
+#define QM_STATS_JOB_N       24
+#define QM_STATS_JOB_N_PARTS 28   /* >= 1 */
+#define QM_STATS_JOB_STRIDE  32
+#define QM_STATS_JOB_SIZE    40
 
-#define QM_STATS_MEAN 0    /* f64 */
-#define QM_STATS_STD_DEV 8 /* f64 */
-#define QM_STATS_L2 16     /* f64 */
-#define QM_STATS_MIN 24    /* f32 */
-#define QM_STATS_MAX 28    /* f32 */
-#define QM_STATS_NANS 32   /* u32, as are the rest */
-#define QM_STATS_INFS 36
-#define QM_STATS_ZEROS 40  /* +0 and -0 */
-#define QM_STATS_COUNT 44  /* n */
-#define QM_STATS_RECORD 48 /* bytes */
+#define QM_STATS_MEAN    0   /* f64 */
+#define QM_STATS_STD_DEV 8   /* f64 */
+#define QM_STATS_L2     16   /* f64 */
+#define QM_STATS_MIN    24   /* f32 */
+#define QM_STATS_MAX    28   /* f32 */
+#define QM_STATS_NANS   32   /* u32, as are the rest */
+#define QM_STATS_INFS   36
+#define QM_STATS_ZEROS  40   /* +0 and -0 */
+#define QM_STATS_COUNT  44   /* n */
+#define QM_STATS_RECORD 48   /* bytes */
 
 #endif

@@ -1,5 +1,5 @@
 /* bench.c: qmoe-gpu bench: how fast a model runs here, in the tests and names of llama-bench: ppN is a
- * prompt of N tokens, tgN the generation of N tokens, "@ dN" behind N positions that the cache holds. */
+ * prompt of N tokens, tgN the generation of N tokens, "@ dN" after N positions that the cache holds. */
 #include "bench.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -186,7 +186,7 @@ int qm_cmd_bench(int argc, char **argv) {
         qm_host_options(&con, argc, argv, table,
                         "[-m] FILE [options]\n\n"
                         "Runs the tests of llama-bench, with its names: pp512 is a prompt of 512 tokens, tg128 the\n"
-                        "generation of 128, \"@ d4096\" behind 4096 positions. Sampling is part of the time.\n"
+                        "generation of 128, \"@ d4096\" after 4096 positions. Sampling is part of the time.\n"
                         "  example: qmoe-gpu bench -m model.gguf -p 512 -n 128 -d 0,4096,32768 -o json");
     if (rc >= 0) return rc;
     if (!opt.model && poptPeekArg(con)) opt.model = strdup(poptGetArg(con));

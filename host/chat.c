@@ -46,8 +46,7 @@ int qm_chat_add(qm_chat *c, const char *role, const char *content, size_t n) {
 static void drop_last(qm_chat *c) { free((char *)c->m[--c->n_m].content); }
 
 typedef struct {
-    char *s; /* the answer so far, what was thought included */
-    size_t n, cap;
+    qm_buffer text; /* the answer so far, what was thought included */
     int failed;
     qm_progress prefill;
     qm_think think;
@@ -82,15 +81,7 @@ static int on_token(void *user, uint32_t id, const char *s, size_t n) {
     answer *a = user;
     (void)id;
     qm_progress_end(&a->prefill);
-    if (a->n + n + 1 > a->cap) {
-        size_t cap = 2 * (a->n + n + 1);
-        char *p = realloc(a->s, cap);
-        if (!p) return a->failed = 1;
-        a->s = p;
-        a->cap = cap;
-    }
-    memcpy(a->s + a->n, s, n);
-    a->n += n;
+    if (qm_buffer_put(&a->text, s, n)) return a->failed = 1;
     if (n && (qm_think_push(&a->think, s, n) || fflush(stdout))) return a->failed = 1;
     return qm_chat_interrupted;
 }
@@ -166,13 +157,13 @@ static outcome answer_it(qm_chat *c) {
     if (!rc) end_line(&a);
     if (a.failed) {
         qm_host_say("standard output: %s", strerror(errno));
-        free(a.s);
+        free(a.text.s);
         return FATAL;
     }
     if (!rc) {
         count(c, &st);
-        int bad = qm_chat_add(c, "assistant", a.s, a.n);
-        free(a.s);
+        int bad = qm_chat_add(c, "assistant", a.text.s, a.text.n);
+        free(a.text.s);
         if (qm_run.verbose) say_rates(&st);
         if (st.finish == QM_FINISH_CALLBACK && !qm_run.quiet)
             qm_host_say("stopped; the answer so far stays in the conversation");
@@ -183,7 +174,7 @@ static outcome answer_it(qm_chat *c) {
                 c->info.n_ctx);
         return bad ? FATAL : ANSWERED;
     }
-    free(a.s);
+    free(a.text.s);
     if (rc == QM_ERR_CANCELLED) {
         qm_host_say("stopped before the answer began; the conversation is as it was");
         return UNANSWERED;

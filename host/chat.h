@@ -13,9 +13,9 @@ typedef enum {
     QM_LINE_TEXT,      /* a message or a command */
     QM_LINE_END,       /* the end of the input, or Ctrl-D */
     QM_LINE_INTERRUPT, /* Ctrl-C: what had been typed is dropped */
-    QM_LINE_FAILED     /* said already */
+    QM_LINE_FAILED     /* reported already */
 } qm_line_kind;
-/* NULL: failed, said already. */
+/* NULL: failed, reported already. */
 qm_lines *qm_lines_open(void);
 void qm_lines_close(qm_lines *l);
 /* Forgets what has been typed and not been read: after Ctrl-C, as the kernel does with its part. */
@@ -55,14 +55,14 @@ typedef struct {
     int quit, fatal; /* the chat ends; because it cannot go on */
 } qm_chat;
 void qm_chat_reset(qm_chat *c);
-/* Appends a message with a copy of its content; role is a constant. -1: no memory, said already. */
+/* Appends a message with a copy of its content; role is a constant. -1: no memory, reported already. */
 int qm_chat_add(qm_chat *c, const char *role, const char *content, size_t n);
 /* Answers the last user message anew, in place of its answer if it has one, by the next seed. */
 void qm_chat_regen(qm_chat *c);
-/* The conversation as JSON (chat_file.c): 0, or said already; a file that cannot be loaded changes nothing. */
+/* The conversation as JSON (chat_file.c): 0, or reported already; a file that cannot be loaded changes nothing. */
 int qm_chat_save(const qm_chat *c, const char *path);
 int qm_chat_load(qm_chat *c, const char *path);
-/* Their names, in order; NULL behind the last. */
+/* Their names, in order; NULL after the last. */
 const char *qm_chat_command_name(size_t i);
 /* A line that begins with a slash: does it, or says on stderr what is wrong with it. */
 void qm_chat_command(qm_chat *c, const char *line);

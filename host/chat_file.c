@@ -43,7 +43,7 @@ static const char *fault(const json_t *m, size_t i, int *system) {
     return NULL;
 }
 
-/* The messages of a document, or NULL: said already. */
+/* The messages of a document, or NULL: reported already. */
 static json_t *messages_of(json_t *doc, const char *path) {
     json_t *list = json_is_object(doc) ? json_object_get(doc, "messages") : doc, *m;
     size_t i;

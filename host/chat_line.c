@@ -25,8 +25,7 @@ struct qm_lines {
     size_t in_at, in_n;
     char *line; /* getline's */
     size_t line_cap;
-    char *text; /* the message so far */
-    size_t n, cap;
+    qm_buffer text; /* the message so far */
 };
 
 static const int signals[] = {SIGINT, SIGWINCH, SIGCONT};
@@ -238,7 +237,7 @@ void qm_lines_close(qm_lines *l) {
     qm_term_close(); /* after libedit, which leaves the modes as it thinks right */
     free(l->screen.shown);
     free(l->line);
-    free(l->text);
+    free(l->text.s);
     free(l);
 }
 
@@ -301,20 +300,9 @@ static qm_line_kind read_line(qm_lines *l, const char *prompt, const char **s, s
 }
 
 static int append(qm_lines *l, const char *s, size_t n) {
-    if (l->n + n + 1 > l->cap) {
-        size_t cap = 2 * (l->n + n + 1);
-        char *p = realloc(l->text, cap);
-        if (!p) {
-            qm_host_say("out of memory");
-            return -1;
-        }
-        l->text = p;
-        l->cap = cap;
-    }
-    memcpy(l->text + l->n, s, n);
-    l->n += n;
-    l->text[l->n] = 0;
-    return 0;
+    if (!qm_buffer_put(&l->text, s, n)) return 0;
+    qm_host_say("out of memory");
+    return -1;
 }
 
 static int ends_in(const char *s, size_t n, const char *with) {
@@ -324,9 +312,9 @@ static int ends_in(const char *s, size_t n, const char *with) {
 
 static qm_line_kind done(qm_lines *l, const char **text, size_t *n) {
     HistEvent ev;
-    if (l->edit && l->n) history(l->history, &ev, H_ENTER, l->text);
-    *text = l->text;
-    *n = l->n;
+    if (l->edit && l->text.n) history(l->history, &ev, H_ENTER, l->text.s);
+    *text = l->text.s;
+    *n = l->text.n;
     return QM_LINE_TEXT;
 }
 
@@ -335,7 +323,7 @@ static const char more[] = "... ", quotes[] = "\"\"\"";
 qm_line_kind qm_lines_read(qm_lines *l, const char **text, size_t *n, int *verbatim) {
     const char *s;
     size_t k;
-    l->n = 0;
+    l->text.n = 0;
     *verbatim = 0;
     if (append(l, "", 0)) return QM_LINE_FAILED;
     qm_line_kind kind = read_line(l, "> ", &s, &k);
@@ -359,7 +347,8 @@ qm_line_kind qm_lines_read(qm_lines *l, const char **text, size_t *n, int *verba
             }
             if (kind != QM_LINE_TEXT) return kind;
         }
-        if (l->n && l->text[l->n - 1] == '\n') l->text[--l->n] = 0; /* the closing """ on a line of its own */
+        if (l->text.n && l->text.s[l->text.n - 1] == '\n')
+            l->text.s[--l->text.n] = 0; /* the closing """ on a line of its own */
         return done(l, text, n);
     }
     while (ends_in(s, k, "\\")) {

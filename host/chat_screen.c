@@ -50,7 +50,7 @@ static void character(pen *p, wchar_t c) {
     }
 }
 
-/* The cursor, behind a full row, belongs at the beginning of the next. */
+/* The cursor, after a full row, belongs at the beginning of the next. */
 static void settle(pen *p) {
     if (p->col < p->cols) return;
     if (p->to && p->row >= p->first && p->row < p->last) fputs(" \r", p->to);
@@ -146,6 +146,6 @@ void qm_screen_draw(qm_screen *c, const char *prompt, const wchar_t *text, size_
 
 void qm_screen_end(qm_screen *c, const char *prompt, const wchar_t *text, size_t n) {
     draw(c, prompt, text, n, n, 1);
-    if (c->col) fputs("\r\n", c->to); /* behind a full row the cursor is there already */
+    if (c->col) fputs("\r\n", c->to); /* after a full row the cursor is there already */
     fflush(c->to);
 }

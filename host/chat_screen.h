@@ -8,7 +8,7 @@
 typedef struct {
     FILE *to;
     unsigned row, col, top, cols; /* the cursor, and the first row that is shown, as of the last draw; its width */
-    int at_end;                   /* the cursor is behind the last character */
+    int at_end;                   /* the cursor is after the last character */
     wchar_t *shown;               /* [n, of cap]; the owner frees it */
     size_t n, cap;
 } qm_screen;

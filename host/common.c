@@ -2,6 +2,7 @@
 #include "host.h"
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void say(const char *fmt, va_list ap) {
@@ -49,6 +50,19 @@ void qm_host_log(int level) {
 }
 
 int qm_host_write(void *file, const char *s, size_t n) { return fwrite(s, 1, n, file) != n; }
+
+int qm_buffer_put(qm_buffer *b, const char *s, size_t n) {
+    if (b->n + n + 1 > b->cap) {
+        size_t cap = 2 * (b->n + n + 1);
+        char *p = realloc(b->s, cap);
+        if (!p) return -1;
+        b->s = p;
+        b->cap = cap;
+    }
+    if (n) memcpy(b->s + b->n, s, n);
+    b->s[b->n += n] = 0;
+    return 0;
+}
 
 static int hex(char c) {
     return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;

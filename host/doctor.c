@@ -6,20 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct {
-    char *s;
-    size_t n;
-} text;
-
-static int collect(void *user, const char *s, size_t n) {
-    text *t = user;
-    char *p = realloc(t->s, t->n + n + 1);
-    if (!p) return 1;
-    t->s = p;
-    memcpy(t->s + t->n, s, n);
-    t->s[t->n += n] = 0;
-    return 0;
-}
+static int collect(void *user, const char *s, size_t n) { return qm_buffer_put(user, s, n); }
 
 static void say_model(const char *path, const qm_memory *m) {
     char a[9][32];
@@ -58,9 +45,9 @@ static json_t *model_json(const char *path, const qm_memory *m) {
     return o;
 }
 
-/* The machine's report as one object, with the model's beside it. */
+/* The machine's report as one object, with the model's added. */
 static int print_json(const char *path, const qm_memory *m, qm_err *e) {
-    text t = {0};
+    qm_buffer t = {0};
     int rc = qm_doctor(1, collect, &t, e);
     json_t *r = rc ? NULL : json_loads(t.s, 0, NULL);
     char *s = NULL;

@@ -46,9 +46,9 @@ static int read_prompt(text *t) {
 }
 
 typedef struct {
-    FILE *out;   /* NULL with --json */
-    text said;   /* --json: all of it */
-    json_t *ids; /* --json */
+    FILE *out;        /* NULL with --json */
+    qm_buffer answer; /* --json: all of it */
+    json_t *ids;      /* --json */
     int failed;
     qm_progress prefill;
 } sink;
@@ -60,11 +60,7 @@ static int on_token(void *user, uint32_t id, const char *s, size_t n) {
         if (n && (fwrite(s, 1, n, k->out) != n || fflush(k->out))) k->failed = 1;
         return k->failed;
     }
-    char *p = realloc(k->said.s, k->said.n + n + 1);
-    if (!p) return k->failed = 1;
-    k->said.s = p;
-    memcpy(p + k->said.n, s, n);
-    k->said.n += n;
+    if (qm_buffer_put(&k->answer, s, n)) return k->failed = 1;
     if (id != UINT32_MAX) json_array_append_new(k->ids, json_integer(id));
     return 0;
 }
@@ -91,7 +87,7 @@ static void report(const qm_engine_info *i, const qm_gen_stats *s, const qm_samp
 static int print_json(const qm_engine_info *i, const qm_gen_stats *s, const qm_sampling *p, sink *k) {
     json_t *j =
         json_pack("{s:s, s:o, s:O, s:s, s:{s:s, s:s, s:s}, s:{s:i, s:f, s:f}, s:{s:i, s:f, s:f}, s:f}", "model",
-                  i->name, "text", qm_host_json_text(k->said.s ? k->said.s : "", k->said.n), "token_ids", k->ids,
+                  i->name, "text", qm_host_json_text(k->answer.s ? k->answer.s : "", k->answer.n), "token_ids", k->ids,
                   "finish_reason", qm_finish_name(s->finish), "device", "id", i->device, "name", i->device_name,
                   "executor", i->executor, "prompt", "tokens", (int)s->n_prompt, "seconds", s->prefill_s,
                   "tokens_per_second", qm_run_rate(s->n_prompt, s->prefill_s), "decode", "tokens", (int)s->n_generated,
@@ -188,7 +184,7 @@ out:
     qm_session_close(s);
     qm_engine_close(g);
     free(a.ids.v);
-    free(k.said.s);
+    free(k.answer.s);
     json_decref(k.ids);
     return status;
 }

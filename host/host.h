@@ -52,13 +52,21 @@ void qm_host_begin(void);
 /* What a signal that ends the program calls first: safe in a handler. */
 void qm_host_at_end(void (*restore)(void));
 /* Where a command that writes the file `path` may report: stdout, or stderr where the file is stdout itself. */
-FILE *qm_host_beside(const char *path);
+FILE *qm_host_report_stream(const char *path);
 
 /* The library's log lines up to `level` (QM_LOG_*) go to stderr. */
 void qm_host_log(int level);
 
 /* A qm_write_fn; user is a FILE *. Non-zero when writing failed (a closed pipe, a full disk). */
 int qm_host_write(void *file, const char *s, size_t n);
+
+/* Text that grows; a NUL follows its n bytes once there are any. free(s). */
+typedef struct {
+    char *s;
+    size_t n, cap;
+} qm_buffer;
+/* Appends n bytes, which may be none. 0, or -1: no memory, and b is as it was. */
+int qm_buffer_put(qm_buffer *b, const char *s, size_t n);
 
 /* The word of list[n] nearest to `word` by edits, or NULL if none is near enough to suggest. */
 const char *qm_host_nearest(const char *word, const char *const *list, int n);

@@ -12,7 +12,7 @@ void qm_host_visit(qm_host_visitor fn, void *user) {
     visit_user = user;
 }
 
-/* popt stumbled over a value, which stands behind '=' (flags.c). */
+/* popt stumbled over a value, which stands after '=' (flags.c). */
 static int refuse(poptContext con, int rc) {
     const char *bad = poptBadOption(con, POPT_BADOPTION_NOALIAS);
     size_t n = strcspn(bad, "=");

@@ -141,7 +141,7 @@ static int run(const char *text, size_t n) {
     qm_logprobs_info base = {0};
     qm_progress progress = {0};
     char note[512];
-    FILE *to = opt.out ? qm_host_beside(opt.out) : stdout;
+    FILE *to = opt.out ? qm_host_report_stream(opt.out) : stdout;
     int json = opt.output && !strcmp(opt.output, "json"), status = QM_EXIT_FAIL;
     if (opt.out && opt.file && qm_input_keep(strcmp(opt.file, "-") ? opt.file : "/dev/stdin", &e)) goto failed;
     if (opt.kl && qm_logprobs_get_info(opt.kl, &base, &e)) goto failed;

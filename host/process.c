@@ -65,7 +65,7 @@ void qm_host_begin(void) {
     sigaction(SIGBUS, &bus, NULL);
 }
 
-FILE *qm_host_beside(const char *path) {
+FILE *qm_host_report_stream(const char *path) {
     struct stat a, b;
     if (fstat(STDOUT_FILENO, &a) || stat(path, &b) || a.st_dev != b.st_dev || a.st_ino != b.st_ino) return stdout;
     return S_ISCHR(a.st_mode) ? stdout : stderr; /* two who write to /dev/null or to one terminal do no harm */

@@ -61,7 +61,7 @@ static int name_output(arguments *a) {
     return -1;
 }
 
-/* IN OUT, IN OUT TYPE, IN TYPE; the last two also with a number of threads behind them. */
+/* IN OUT, IN OUT TYPE, IN TYPE; the last two also with a number of threads after them. */
 static int read_arguments(arguments *a, poptContext con) {
     const char *w[5] = {NULL};
     int n = 0;
@@ -85,7 +85,7 @@ static int read_arguments(arguments *a, poptContext con) {
 }
 
 static int run(const arguments *a, int quiet) {
-    report r = {.to_person = qm_host_beside(a->out), .quiet = quiet};
+    report r = {.to_person = qm_host_report_stream(a->out), .quiet = quiet};
     qm_quantize_opts o = {
         .type = a->type, .threads = (uint32_t)a->threads, .on_tensor = line, .progress = show, .user = &r};
     char from[32], to[32], name[PATH_MAX];

@@ -1,4 +1,4 @@
-/* run.c: the options that generate and chat share, opening a model, and what is said of it. */
+/* run.c: the options that generate and chat share, opening a model, and what is reported of it. */
 #include "run.h"
 #include <errno.h>
 #include <jansson.h>

@@ -86,7 +86,7 @@ int qm_cmd_synth(int argc, char **argv) {
         .user = &m,
     };
     qm_err e;
-    FILE *report = qm_host_beside(out);
+    FILE *report = qm_host_report_stream(out);
     rc = qm_synth(out, &o, &e);
     qm_progress_end(&m);
     if (rc) return rc == QM_ERR_ARG ? qm_host_usage("synth: %s", e.msg) : qm_host_fail(&e);

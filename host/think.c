@@ -1,8 +1,8 @@
-/* think.c: <think> counts at the beginning of an answer alone, behind white space at most: an answer may speak of the tag. */
+/* think.c: <think> counts at the beginning of an answer alone, after white space at most: an answer may speak of the tag. */
 #include "think.h"
 #include <string.h>
 
-enum { BEFORE, INSIDE, BEHIND };
+enum { BEFORE, INSIDE, AFTER };
 static const char open_tag[] = "<think>", close_tag[] = "</think>";
 
 void qm_think_begin(qm_think *t, int inside, qm_think_fn out, void *user) {
@@ -23,7 +23,7 @@ static int before(qm_think *t, char c) {
     size_t k = t->n - space;
     if (k == sizeof open_tag - 1 && !memcmp(t->held + space, open_tag, k)) t->state = INSIDE;
     else if (k < sizeof open_tag - 1 && !memcmp(t->held + space, open_tag, k) && t->n < sizeof t->held) return 0;
-    else t->state = BEHIND;
+    else t->state = AFTER;
     return release(t);
 }
 
@@ -36,19 +36,19 @@ static int inside(qm_think *t, char c) {
     t->held[t->n++] = c;
     if (t->n < sizeof close_tag - 1) return 0;
     int rc = release(t);
-    t->state = BEHIND;
+    t->state = AFTER;
     return rc;
 }
 
 int qm_think_push(qm_think *t, const char *s, size_t n) {
     int rc = 0;
     size_t i = 0;
-    for (; i < n && t->state != BEHIND && !rc; i++) rc = t->state == BEFORE ? before(t, s[i]) : inside(t, s[i]);
+    for (; i < n && t->state != AFTER && !rc; i++) rc = t->state == BEFORE ? before(t, s[i]) : inside(t, s[i]);
     return rc || i == n ? rc : t->out(t->user, 0, s + i, n - i);
 }
 
 int qm_think_end(qm_think *t) {
     int rc = release(t);
-    t->state = BEHIND;
+    t->state = AFTER;
     return rc;
 }

@@ -60,9 +60,9 @@ static int parse_layers(const char *s, int *first, int *last) {
 static int measure(void *user, const qm_engine *g, uint32_t *n_needed, uint32_t *n_wanted, qm_err *e) {
     qm_tokens *ids = user;
     size_t n = strlen(opt.prompt);
-    qm_message said = {"user", opt.prompt, n};
+    qm_message message = {"user", opt.prompt, n};
     int rc =
-        opt.chat ? qm_engine_render(g, &said, 1, ids, e) : qm_engine_tokenize(g, opt.prompt, n, opt.special, ids, e);
+        opt.chat ? qm_engine_render(g, &message, 1, ids, e) : qm_engine_tokenize(g, opt.prompt, n, opt.special, ids, e);
     (void)n_wanted;
     *n_needed = ids->n < UINT32_MAX ? (uint32_t)ids->n : UINT32_MAX;
     return rc;

@@ -88,7 +88,7 @@ void qm_engine_machine(const qm_engine *g, qm_machine *m);
 char *qm_machine_json(const qm_machine *m);
 
 /* One test in llama-bench's terms: a prompt of n_prompt tokens, or n_gen generated ones (one of the two is 0),
- * behind depth positions that the cache holds. Tokens are random, the same in every run. */
+ * after depth positions that the cache holds. Tokens are random, the same in every run. */
 typedef struct {
     uint32_t n_prompt, n_gen, depth, reps; /* reps >= 1 */
     uint64_t seed;

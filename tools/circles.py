@@ -11,6 +11,9 @@ from needs import show_help  # noqa: E402
 def symbols(build, room):
     """{file: (defined, undefined)}: the global symbols of each source file's object."""
     objects = {f"{build}/o/{os.path.splitext(c)[0]}.o": os.path.basename(c)[:-2] for c in sorted(glob.glob(f"{room}/*.c"))}
+    missing = [o for o in objects if not os.path.exists(o)]
+    if missing:
+        sys.exit(f"circles: {missing[0]} is not built")
     table = {name: (set(), set()) for name in objects.values()}
     if objects:
         text = subprocess.run(["nm", "-g", "--print-file-name", *objects], check=True, capture_output=True, text=True).stdout

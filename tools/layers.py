@@ -13,7 +13,7 @@ ROOMS = {
     "runtime/base": [],
     "runtime": ["runtime/base"],  # qmoe.h and qmoe_tools.h, the public surface
     # qmoe.h: who does what it promises includes it, to be held to it.
-    "runtime/file": ["contracts/abi.h", "runtime/base", "runtime/qmoe.h"],
+    "runtime/file": ["contracts/abi.h", "contracts/streams.def", "runtime/base", "runtime/qmoe.h"],
     "runtime/text": ["runtime/base", "runtime/file/gguf.h", "runtime/qmoe.h"],  # gguf.h: a vocabulary is metadata
     "runtime/convert": ["runtime/base", "runtime/file", "runtime/arch/family.h", "runtime/qmoe_tools.h"],
     # What the peers share: quant.h (types, block sizes, the packed layout), and the one way to write a file.
@@ -33,7 +33,8 @@ ROOMS = {
     "host": ["runtime/qmoe.h", "runtime/qmoe_tools.h"],
 }
 # Headers that the build writes, by what they are written from.
-WRITTEN = {"op_offsets.h": "contracts/ops.def", "streams.h": "contracts/streams.def", "each_type.inc": "contracts/streams.def"}
+WRITTEN = {"op_offsets.h": "contracts/ops.def", "streams.h": "contracts/streams.def", "each_type.inc": "contracts/streams.def",
+           "walk_cases.inc": "contracts/walk.def"}
 ANYTHING = ("tests", "bench", "tools")  # may include any room; no room includes them
 MAX_LINES = 900
 CHECKED = (".c", ".h", ".inc", ".def", ".ptx", ".cu", ".S", ".py", ".sh", ".cc", ".cpp")
@@ -116,6 +117,26 @@ def check_words(root, say):
         say(f"contracts/kernels.def: {e} stands there twice")
 
 
+def check_families(root, say):
+    """families.def names a family <=> runtime/arch/<family>.c; its name and its keys stand nowhere else but in synth's presets."""
+    arch = os.path.join(root, "runtime/arch")
+    if not os.path.exists(os.path.join(arch, "families.def")):
+        return
+    with open(os.path.join(arch, "families.def")) as f:
+        families = re.findall(r"^QM_FAMILY\((\w+)\)", f.read(), re.M)
+    for x in families:
+        if not os.path.exists(os.path.join(arch, x + ".c")):
+            say(f"runtime/arch/{x}.c is missing: families.def names it")
+    known = re.compile(rf'"({"|".join(families)})[."]|qm_family_({"|".join(families)})\b')
+    for path in files(root):
+        if path.split("/")[0] not in ("runtime", "kernels", "host") or path.startswith("runtime/arch/"):
+            continue
+        with open(os.path.join(root, path), encoding="utf-8") as f:
+            for no, line in enumerate(f, 1):
+                if known.search(line) and path != "runtime/convert/synth.c":
+                    say(f"{path}:{no}: knows a model family by name: that is runtime/arch's")
+
+
 def check(root):
     faults, n = [], 0
     for path in files(root):
@@ -128,6 +149,7 @@ def check(root):
         check_includes(root, path, lines, faults.append)
         check_names(path, lines, faults.append)
     check_words(root, faults.append)
+    check_families(root, faults.append)
     return faults, n
 
 

@@ -91,4 +91,6 @@ static_assert(offsetof(qm_walk_record, prefetch) == QM_WALK_REC_PREFETCH, "abi")
 static_assert(offsetof(qm_walk_record, prefetch_bytes) == QM_WALK_REC_PREFETCH_BYTES, "abi");
 static_assert(offsetof(qm_walk_record, args) == QM_WALK_REC_ARGS, "abi");
 static_assert(sizeof(qm_walk_record) == QM_WALK_REC_SIZE, "abi");
+static_assert(QM_WALK_RECS_BYTES == 2 * QM_WALK_REC_SIZE, "abi");
+static_assert(QM_WALK_WARPS_BYTES == QM_WALK_BLOCK / 32 * QM_WALK_WARP_SIZE, "abi");
 #endif

@@ -22,7 +22,8 @@ static int is(const char *word, const char *name, size_t n) {
 
 const qm_family *qm_family_find(const char *name, size_t n) {
     for (int i = 0; i < qm_n_families; i++)
-        if (is(qm_families[i]->arch, name, n) || is(qm_families[i]->alias, name, n)) return qm_families[i];
+        for (int k = 0; k < QM_FAMILY_NAMES; k++)
+            if (is(qm_families[i]->names[k], name, n)) return qm_families[i];
     return NULL;
 }
 

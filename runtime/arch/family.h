@@ -69,12 +69,14 @@ typedef struct {
     const char *what;
 } qm_neutral_key;
 
+enum { QM_FAMILY_NAMES = 4 };
 struct qm_builder;
 typedef struct {
-    const char *arch, *alias; /* general.architecture, which is also the prefix of keys; another spelling, or NULL */
-    const char *title;        /* "Qwen3-MoE" */
-    const char *models;       /* which models these are, for a message */
-    double rope_base;         /* where the file has none */
+    /* general.architecture, which is also the prefix of keys; and other names under which it comes, up to a NULL */
+    const char *names[QM_FAMILY_NAMES];
+    const char *title;  /* "Qwen3-MoE" */
+    const char *models; /* which models these are, for a message */
+    double rope_base;   /* where the file has none */
     qm_dim_range dims[QM_DIMS];
     const qm_weight_spec *weights; /* [n_weights] of a layer, in the order in which they lie on the device */
     int n_weights;

@@ -22,7 +22,7 @@ static int find_family(const qm_family **f, const qm_gguf *g, qm_err *e) {
     char list[400] = "";
     for (int i = 0; i < qm_n_families; i++) {
         size_t n = strlen(list);
-        snprintf(list + n, sizeof list - n, "; %s is: %s", qm_families[i]->arch, qm_families[i]->models);
+        snprintf(list + n, sizeof list - n, "; %s is: %s", qm_families[i]->names[0], qm_families[i]->models);
     }
     return qm_fail(e, QM_ERR_UNSUPPORTED, "%s: architecture '%s' is not supported%s", path, qm_show(s).s, list);
 }

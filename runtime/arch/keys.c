@@ -6,10 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A file may use either spelling of its family as its key prefix, whatever general.architecture says. */
-enum { SPELLINGS = 2 };
-static const char *spelling(const qm_keys *k, int i) { return i ? k->f->alias : k->f->arch; }
-
 /* Not asked for, and of no effect on what is computed, in any family. */
 static const char *const idle[] = {
     "vocab_size",             /* the rows of token_embd.weight say it */
@@ -45,20 +41,22 @@ int qm_keys_open(qm_keys *k, const qm_gguf *g, const qm_family *f, qm_err *e) {
 
 void qm_keys_close(qm_keys *k) { free(k->asked); }
 
-/* Finds the key under either prefix: k->name is its name. */
+/* Finds the key: k->name is its name. A file may use any name of its family as the prefix, whatever general.architecture
+ * says. */
 static int mark(qm_keys *k, const char *key) {
-    char name[SPELLINGS][sizeof k->name];
-    const qm_kv *kv[SPELLINGS] = {NULL, NULL};
-    for (int i = 0; i < SPELLINGS && spelling(k, i); i++) {
-        snprintf(name[i], sizeof name[i], "%s.%s", spelling(k, i), key);
-        kv[i] = qm_gguf_find(k->g, name[i]);
+    const qm_kv *found = NULL;
+    snprintf(k->name, sizeof k->name, "%s.%s", k->f->names[0], key);
+    for (int i = 0; i < QM_FAMILY_NAMES && k->f->names[i]; i++) {
+        char name[sizeof k->name];
+        snprintf(name, sizeof name, "%s.%s", k->f->names[i], key);
+        const qm_kv *kv = qm_gguf_find(k->g, name);
+        if (kv && found) return qm_key_refuse(k, QM_ERR_FORMAT, "is given again as '%s'", name);
+        if (!kv) continue;
+        found = kv;
+        memcpy(k->name, name, sizeof name);
     }
-    int at = kv[1] && !kv[0];
-    memcpy(k->name, name[at], sizeof k->name);
-    if (!kv[at]) return 0;
-    if (kv[0] && kv[1]) return qm_key_refuse(k, QM_ERR_FORMAT, "is given again as '%s'", name[1]);
-    k->asked[kv[at] - qm_gguf_kv_at(k->g, 0)] = 1;
-    return 1;
+    if (found) k->asked[found - qm_gguf_kv_at(k->g, 0)] = 1;
+    return found != NULL;
 }
 
 int qm_key_u32(qm_keys *k, const char *key, uint32_t *v) {
@@ -141,9 +139,9 @@ static int unasked(qm_keys *k, const qm_kv *kv, const char *key, size_t n) {
 int qm_keys_rest(qm_keys *k) {
     for (size_t i = 0; i < qm_gguf_n_kv(k->g); i++) {
         const qm_kv *kv = qm_gguf_kv_at(k->g, i);
-        for (int p = 0; p < SPELLINGS && spelling(k, p) && !k->asked[i]; p++) {
-            size_t n = strlen(spelling(k, p));
-            if (kv->key.n <= n || memcmp(kv->key.s, spelling(k, p), n) || kv->key.s[n] != '.') continue;
+        for (int p = 0; p < QM_FAMILY_NAMES && k->f->names[p] && !k->asked[i]; p++) {
+            size_t n = strlen(k->f->names[p]);
+            if (kv->key.n <= n || memcmp(kv->key.s, k->f->names[p], n) || kv->key.s[n] != '.') continue;
             int rc = unasked(k, kv, kv->key.s + n + 1, kv->key.n - n - 1);
             if (rc) return rc;
         }

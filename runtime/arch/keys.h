@@ -16,7 +16,7 @@ typedef struct {
 int qm_keys_open(qm_keys *k, const qm_gguf *g, const qm_family *f, qm_err *e);
 void qm_keys_close(qm_keys *k);
 
-/* key: without the prefix. 1 = found, 0 = absent, negative = of a wrong type, or given under both prefixes. */
+/* key: without the prefix. 1 = found, 0 = absent, negative = of a wrong type, or given under two prefixes. */
 int qm_key_u32(qm_keys *k, const char *key, uint32_t *v);
 int qm_key_f32(qm_keys *k, const char *key, float *v);
 int qm_key_str(qm_keys *k, const char *key, qm_str *v);

@@ -1,4 +1,4 @@
-/* qwen3.c: Qwen3 without experts. Names and keys are those of llama.cpp's `qwen3` architecture; the forward pass is that of
+/* qwen3.c: Qwen3 without experts, and the text part of Qwen3-VL, which computes the same. Names and keys are those of llama.cpp's `qwen3` architecture; the forward pass is that of
  * transformers' Qwen3ForCausalLM. */
 #include "../plan/build.h"
 #include "family.h"
@@ -36,10 +36,10 @@ static const qm_neutral_key neutral[] = {
     {"use_parallel_residual", {0, 0}, "attention comes before the feed-forward network"},
     {NULL, {0, 0}, NULL},
 };
-static const char *const idle[] = {NULL};
+static const char *const idle[] = {"rope.dimension_sections", "n_deepstack_layers", NULL}; /* as in qwen3moe.c */
 
 const qm_family qm_family_qwen3 = {
-    .arch = "qwen3",
+    .names = {"qwen3", "qwen3vl"},
     .title = "Qwen3",
     .models = "Qwen3-0.6B to Qwen3-32B and their relatives",
     .rope_base = 1e6,

@@ -1,4 +1,4 @@
-/* qwen3moe.c: Qwen3-MoE. Names and keys are those of llama.cpp's `qwen3moe` architecture; the forward pass is that of
+/* qwen3moe.c: Qwen3-MoE, and the text part of Qwen3-VL-MoE, which computes the same. Names and keys are those of llama.cpp's `qwen3moe` architecture; the forward pass is that of
  * transformers' Qwen3MoeForCausalLM. */
 #include "../plan/build.h"
 #include "family.h"
@@ -47,11 +47,15 @@ static const qm_neutral_key neutral[] = {
     {"use_parallel_residual", {0, 0}, "attention comes before the experts"},
     {NULL, {0, 0}, NULL},
 };
-static const char *const idle[] = {"feed_forward_length" /* of a dense layer; there is none */, NULL};
+static const char *const idle[] = {
+    "feed_forward_length",     /* of a dense layer; there is none */
+    "rope.dimension_sections", /* for time, height and width: those of text are alike */
+    "n_deepstack_layers",      /* they add to images alone */
+    NULL,
+};
 
 const qm_family qm_family_qwen3moe = {
-    .arch = "qwen3moe",
-    .alias = "qwen3_moe",
+    .names = {"qwen3moe", "qwen3_moe", "qwen3vlmoe"},
     .title = "Qwen3-MoE",
     .models = "Qwen3-30B-A3B, Qwen3-Coder-30B-A3B, Qwen3-235B-A22B and their relatives",
     .rope_base = 1e6,

@@ -19,7 +19,7 @@ const char *qm_text_show(char *out, size_t cap, const char *s, size_t n);
 /* The most bytes of s[0..n), limit at most, that do not end inside a character. */
 size_t qm_text_cut(const char *s, size_t n, size_t limit);
 
-/* s[0..n) as UTF-8: every ill-formed part replaced by U+FFFD. malloc'd, with a NUL behind its *out_n bytes; NULL: out
+/* s[0..n) as UTF-8: every ill-formed part replaced by U+FFFD. malloc'd, with a NUL after its *out_n bytes; NULL: out
  * of memory. */
 char *qm_text_utf8(const char *s, size_t n, size_t *out_n);
 

@@ -240,7 +240,7 @@ int qm_gguf_write_data(qm_gguf_writer *w, const void *p, size_t n) {
 }
 
 int qm_gguf_write_hole(qm_gguf_writer *w) {
-    if (w->in_data) return FAIL(w, QM_ERR_ARG, "%s: a hole behind data", w->path);
+    if (w->in_data) return FAIL(w, QM_ERR_ARG, "%s: a hole after data", w->path);
     if (begin_data(w)) return w->err.code;
     w->off += w->data_bytes;
     w->tensor = w->n_tensors;

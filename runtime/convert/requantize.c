@@ -226,7 +226,7 @@ int qm_quantize(const char *in_path, const char *out_path, const qm_quantize_opt
     int rc = qm_gguf_open(&in, in_path, e);
     if (rc) goto out;
     j.in = in;
-    if ((rc = qm_gguf_writer_open(&w, out_path, e))) goto out; /* refuses before a word is said */
+    if ((rc = qm_gguf_writer_open(&w, out_path, e))) goto out; /* refuses before anything is reported */
     if ((rc = look(&j, e))) goto out;
     j.s.dst = malloc((size_t)SLICE_UNITS * UNIT * 4);
     j.s.units = malloc(SLICE_UNITS * sizeof *j.s.units);

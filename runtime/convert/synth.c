@@ -73,12 +73,12 @@ static int resolve(shape *s, const qm_mix **m, const qm_synth_opts *o, qm_err *e
 /* A key under the architecture's prefix. */
 static void put_u32(qm_gguf_writer *w, const shape *s, const char *key, uint32_t v) {
     char name[96];
-    snprintf(name, sizeof name, "%s.%s", s->family->arch, key);
+    snprintf(name, sizeof name, "%s.%s", s->family->names[0], key);
     qm_gguf_write_u32(w, name, v);
 }
 static void put_f32(qm_gguf_writer *w, const shape *s, const char *key, float v) {
     char name[96];
-    snprintf(name, sizeof name, "%s.%s", s->family->arch, key);
+    snprintf(name, sizeof name, "%s.%s", s->family->names[0], key);
     qm_gguf_write_f32(w, name, v);
 }
 static void put_dim(qm_gguf_writer *w, const shape *s, qm_dim d) {
@@ -89,7 +89,7 @@ static void write_keys(qm_gguf_writer *w, const shape *s, const qm_mix *m, uint6
     const int moe = s->family->dims[QM_DIM_EXPERTS].key != NULL;
     char name[128];
     snprintf(name, sizeof name, "qmoe-gpu synthetic %s, seed %llu", s->name, (unsigned long long)seed);
-    qm_gguf_write_str(w, "general.architecture", s->family->arch);
+    qm_gguf_write_str(w, "general.architecture", s->family->names[0]);
     qm_gguf_write_str(w, "general.type", "model");
     qm_gguf_write_str(w, "general.name", name);
     qm_gguf_write_u32(w, "general.quantization_version", 2);

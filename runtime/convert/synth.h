@@ -9,7 +9,7 @@ typedef struct {
     uint32_t n, n_merges, first_special; /* ids: 256 + merge index; then specials; then padding */
     uint32_t endoftext, im_end;
     uint32_t *left, *right; /* [n_merges] ids of the parts, both below the merge's own id */
-    char *text;             /* all token texts, one behind the other, as the file spells them */
+    char *text;             /* all token texts, one after the other, as the file spells them */
     uint32_t *at;           /* [n + 1] where each begins in text */
 } qm_synth_vocab;
 

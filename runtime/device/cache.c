@@ -18,16 +18,16 @@
 
 typedef struct {
     char magic[8]; /* "qmcache1" */
-    qm_hash key;
+    qm_cache_key key;
     uint64_t bytes;
-    qm_hash sum;
+    qm_cache_key sum;
 } entry_header;
 
 /* FNV-1a, 64 bits (Fowler, Noll, Vo), from two starts: the standard offset basis and another odd word.
  * It guards against accidents; against others the folder's owner and mode do. */
-qm_hash qm_hash_begin(void) { return (qm_hash){0xcbf29ce484222325u, 0x9e3779b97f4a7c15u}; }
+qm_cache_key qm_cache_key_begin(void) { return (qm_cache_key){0xcbf29ce484222325u, 0x9e3779b97f4a7c15u}; }
 
-void qm_hash_add(qm_hash *h, const void *p, size_t n) {
+void qm_cache_key_add(qm_cache_key *h, const void *p, size_t n) {
     const uint8_t *s = p;
     uint64_t a = h->a, b = h->b;
     for (size_t i = 0; i < n; i++) {
@@ -39,7 +39,7 @@ void qm_hash_add(qm_hash *h, const void *p, size_t n) {
     h->b = b;
 }
 
-void qm_hash_add_str(qm_hash *h, const char *s) { qm_hash_add(h, s, strlen(s) + 1); }
+void qm_cache_key_add_str(qm_cache_key *h, const char *s) { qm_cache_key_add(h, s, strlen(s) + 1); }
 
 int qm_cache_dir(char *dir, size_t n) {
     static const struct {
@@ -70,7 +70,7 @@ static int trusted(const struct stat *st, const char *path, const char *what) {
     return 0;
 }
 
-static int entry_path(const qm_hash *key, char *path, size_t n) {
+static int entry_path(const qm_cache_key *key, char *path, size_t n) {
     char dir[3072];
     if (qm_cache_dir(dir, sizeof dir)) return -1;
     int len = snprintf(path, n, "%s/%016" PRIx64 "%016" PRIx64, dir, key->a, key->b);
@@ -89,14 +89,14 @@ static int read_all(int fd, void *p, size_t n) {
 }
 
 /* The header as it stands before `payload`. */
-static entry_header make_header(const qm_hash *key, const void *payload, size_t bytes) {
-    entry_header h = {.key = *key, .bytes = bytes, .sum = qm_hash_begin()};
+static entry_header make_header(const qm_cache_key *key, const void *payload, size_t bytes) {
+    entry_header h = {.key = *key, .bytes = bytes, .sum = qm_cache_key_begin()};
     memcpy(h.magic, "qmcache1", 8);
-    qm_hash_add(&h.sum, payload, bytes);
+    qm_cache_key_add(&h.sum, payload, bytes);
     return h;
 }
 
-void *qm_cache_get(const qm_hash *key, size_t *bytes) {
+void *qm_cache_get(const qm_cache_key *key, size_t *bytes) {
     char path[4096], dir[3072];
     struct stat st;
     *bytes = 0;
@@ -147,7 +147,7 @@ static int make_dirs(char *dir) {
     return mkdir(dir, 0700) && errno != EEXIST ? -1 : 0;
 }
 
-void qm_cache_put(const qm_hash *key, const void *p, size_t bytes) {
+void qm_cache_put(const qm_cache_key *key, const void *p, size_t bytes) {
     char path[4096], dir[3072];
     struct stat st;
     qm_outfile *f = NULL;

@@ -9,15 +9,15 @@
 
 typedef struct {
     uint64_t a, b;
-} qm_hash; /* 128 bits: two FNV-1a sums of different start */
-qm_hash qm_hash_begin(void);
-void qm_hash_add(qm_hash *h, const void *p, size_t n);
-void qm_hash_add_str(qm_hash *h, const char *s); /* with its NUL, so that "ab","c" differs from "a","bc" */
+} qm_cache_key; /* 128 bits: two FNV-1a sums of different start */
+qm_cache_key qm_cache_key_begin(void);
+void qm_cache_key_add(qm_cache_key *h, const void *p, size_t n);
+void qm_cache_key_add_str(qm_cache_key *h, const char *s); /* with its NUL, so that "ab","c" differs from "a","bc" */
 
 /* The folder, 0; or -1 where the environment names none (or the path is longer than n). */
 int qm_cache_dir(char *dir, size_t n);
 /* The entry's bytes, malloc'd with a NUL behind them, or NULL: absent, or damaged (then removed). */
-void *qm_cache_get(const qm_hash *key, size_t *bytes);
+void *qm_cache_get(const qm_cache_key *key, size_t *bytes);
 /* Keeps a copy, all of it or nothing (outfile.h). */
-void qm_cache_put(const qm_hash *key, const void *p, size_t bytes);
+void qm_cache_put(const qm_cache_key *key, const void *p, size_t bytes);
 #endif

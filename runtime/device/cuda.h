@@ -55,12 +55,12 @@ typedef struct {
 } qm_device;
 
 /* spec: "auto", "cuda:N", "cuda" (= cuda:0) or "sim". auto takes the first GPU that works (sm_80 or
- * later, context opens, a probe kernel loads and runs), else sim; `why` (may be NULL) receives one line
+ * later, context opens, a test kernel loads and runs), else sim; `why` (may be NULL) receives one line
  * that says which and why. The device's context becomes current in the calling thread; any other thread
  * that calls the driver does cu.CtxSetCurrent(d->ctx) first. */
+int qm_device_open(qm_device **out, const char *spec, char *why, size_t why_n, qm_err *e);
 /* Whether spec is one of these words, whatever is there: QM_ERR_ARG where it is not. NULL and "": auto. */
 int qm_device_spec_check(const char *spec, qm_err *e);
-int qm_device_open(qm_device **out, const char *spec, char *why, size_t why_n, qm_err *e);
 void qm_device_close(qm_device *d);
 /* Bytes that can be allocated now. On an integrated GPU this counts what the kernel can reclaim
  * (MemAvailable of /proc/meminfo), since cuMemGetInfo there reports only free pages. */

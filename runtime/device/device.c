@@ -1,5 +1,5 @@
 /* device.c: choosing a device and opening it. A GPU counts only if it is sm_80 or later, its context
- * opens, and a tiny PTX module loads, runs and gives the right answer. The probe runs in a context
+ * opens, and a tiny PTX module loads, runs and gives the right answer. That runs in a context
  * that is given up when it fails, since one failed module load can poison a context. */
 #include "cuda.h"
 #include "../base/log.h"
@@ -9,13 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PROBE_WORD 0x716d6f65u /* "qmoe" */
+#define SMOKE_WORD 0x716d6f65u /* "qmoe" */
 
 /* The lowest .version and .target that all our kernels may use: a driver that loads this loads them. */
-static const char probe_ptx[] = ".version 7.4\n"
+static const char smoke_ptx[] = ".version 7.4\n"
                                 ".target sm_80\n"
                                 ".address_size 64\n"
-                                ".visible .entry qm_probe(.param .u64 out)\n"
+                                ".visible .entry qm_smoke(.param .u64 out)\n"
                                 "{\n"
                                 "    .reg .b64 %p;\n"
                                 "    .reg .b32 %v;\n"
@@ -25,21 +25,21 @@ static const char probe_ptx[] = ".version 7.4\n"
                                 "    ret;\n"
                                 "}\n";
 
-static int probe(qm_device *d, qm_err *e) {
+static int smoke_test(qm_device *d, qm_err *e) {
     int rc = 0;
     CUmodule mod = NULL;
     CUfunction f;
     CUdeviceptr p = 0;
     uint32_t got = 0;
-    QM_CU_TRY(d, ModuleLoadDataEx(&mod, probe_ptx, 0, NULL, NULL));
-    QM_CU_TRY(d, ModuleGetFunction(&f, mod, "qm_probe"));
+    QM_CU_TRY(d, ModuleLoadDataEx(&mod, smoke_ptx, 0, NULL, NULL));
+    QM_CU_TRY(d, ModuleGetFunction(&f, mod, "qm_smoke"));
     QM_CU_TRY(d, MemAlloc(&p, 256));
     void *params[] = {&p};
     QM_CU_TRY(d, LaunchKernel(f, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL));
     QM_CU_TRY(d, CtxSynchronize());
     QM_CU_TRY(d, MemcpyDtoH(&got, p, sizeof got));
-    if (got != PROBE_WORD)
-        rc = qm_fail(e, QM_ERR_DEVICE, "%s: the probe kernel wrote %08x instead of %08x", d->spec, got, PROBE_WORD);
+    if (got != SMOKE_WORD)
+        rc = qm_fail(e, QM_ERR_DEVICE, "%s: the test kernel wrote %08x instead of %08x", d->spec, got, SMOKE_WORD);
 out:
     if (p) d->cu.MemFree(p);
     if (mod) d->cu.ModuleUnload(mod);
@@ -80,7 +80,7 @@ static int open_ordinal(qm_device *d, int ordinal, qm_err *e) {
     }
     QM_CU_TRY(d, DevicePrimaryCtxRetain(&d->ctx, d->dev));
     QM_CU_TRY(d, CtxSetCurrent(d->ctx));
-    rc = probe(d, e);
+    rc = smoke_test(d, e);
 out:
     if (rc && d->ctx) {
         d->cu.CtxSetCurrent(NULL);

@@ -66,7 +66,7 @@ static int load_from(qm_nvrtc *n, const char *name, char *missing, size_t missin
         dlclose(lib);
         return -1;
     }
-    /* Which file it was, for the doctor and for its sibling below. */
+    /* Which file it was: for who asks (qm_nvrtc_path), and for its sibling below. */
     Dl_info info;
     void *sym;
     memcpy(&sym, &n->Version, sizeof sym);
@@ -246,14 +246,14 @@ int qm_nvrtc_module(const qm_nvrtc *n, qm_device *d, const char *file, const cha
     if ((rc = qm_nvrtc_arch(n, d, arch, e))) return rc;
 
     /* Everything that the result depends on. */
-    qm_hash key = qm_hash_begin();
+    qm_cache_key key = qm_cache_key_begin();
     int versions[3] = {n->major, n->minor, d->driver_version};
     const char *abi = qm_header_text("abi.h");
-    qm_hash_add_str(&key, source);
-    qm_hash_add_str(&key, abi ? abi : "");
-    qm_hash_add_str(&key, arch);
-    qm_hash_add(&key, versions, sizeof versions);
-    for (int i = 0; i < n_options; i++) qm_hash_add_str(&key, options[i]);
+    qm_cache_key_add_str(&key, source);
+    qm_cache_key_add_str(&key, abi ? abi : "");
+    qm_cache_key_add_str(&key, arch);
+    qm_cache_key_add(&key, versions, sizeof versions);
+    for (int i = 0; i < n_options; i++) qm_cache_key_add_str(&key, options[i]);
 
     image = qm_cache_get(&key, &bytes);
     hit = image != NULL;

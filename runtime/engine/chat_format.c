@@ -1,5 +1,5 @@
 /* chat_format.c: which chat format a model speaks. Its own template (tokenizer.chat_template) or one that the caller gives;
- * without one plain ChatML, which is what qwen3moe was trained on, and no think block. */
+ * without one plain ChatML, which is what Qwen3 was trained on, and no think block. */
 #include <stdlib.h>
 #include <string.h>
 #include "../text/chatml.h"

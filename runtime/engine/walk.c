@@ -19,7 +19,7 @@ int qm_walk_validate(const qm_plan *p, qm_err *e) {
 }
 
 /* How many of an op's CTAs run side by side, and how far apart their shared memories are. */
-static int parts(qm_walk_record *r, const qm_op *op, qm_device *d, qm_kernels *k, qm_err *e) {
+static int side_by_side(qm_walk_record *r, const qm_op *op, qm_device *d, qm_kernels *k, qm_err *e) {
     CUfunction f;
     int own = 0, rc = qm_kernels_get(k, op->kernel, &f, e);
     if (rc) return rc;
@@ -58,7 +58,7 @@ int qm_walk_open(qm_walk *w, qm_uploader *put, qm_device *d, qm_kernels *k, cons
             r->prefetch = qm_ref_resolve(p, QM_REF(QM_SPACE_REGION, op->prefetch.region), b) + op->prefetch.off;
             r->prefetch_bytes = op->prefetch.bytes;
         }
-        if ((rc = parts(r, op, d, k, e))) goto out;
+        if ((rc = side_by_side(r, op, d, k, e))) goto out;
         if (r->subs * r->stride > w->shared) w->shared = r->subs * r->stride;
     }
     if ((rc = qm_kernels_get(k, w->kernel, &f, e))) goto out;

@@ -4,7 +4,7 @@
 #ifndef QM_WALK_H
 #define QM_WALK_H
 #include "../device/kernels.h"
-#include "../device/mem.h"
+#include "../device/upload.h"
 #include "../plan/plan.h"
 
 typedef struct {

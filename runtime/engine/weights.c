@@ -1,7 +1,7 @@
 #include "weights.h"
 #include <string.h>
 #include "../base/log.h"
-#include "../device/mem.h"
+#include "../device/upload.h"
 #include "../device/prof.h"
 #include "../device/repack.h"
 

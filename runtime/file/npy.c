@@ -35,7 +35,7 @@ int qm_npy_write(const char *path, const float *x, uint64_t n, qm_err *e) {
     return rc;
 }
 
-/* The text behind 'key': in the header, or NULL. */
+/* The text after 'key': in the header, or NULL. */
 static const char *value_of(const char *head, const char *key) {
     char quoted[32];
     for (const char *q = "'\""; *q; q++) {

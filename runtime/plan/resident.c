@@ -5,9 +5,9 @@
 
 static const struct {
     const char *op;
-    int wtype, head_dim;
+    int wtype, kv, head_dim;
 } cases[] = {
-#define QM_WALK(number, op, wtype, head_dim) [number] = {#op, wtype, head_dim},
+#define QM_WALK(op, wtype, kv, head_dim) {#op, wtype, kv, head_dim},
 #include "../../contracts/walk.def"
 #undef QM_WALK
 };
@@ -17,7 +17,9 @@ enum { N_CASES = sizeof cases / sizeof *cases };
 int qm_resident_case(const qm_op *op) {
     const qm_kernel_info *k = &qm_kernel_table[op->kernel];
     for (int i = 0; i < N_CASES; i++)
-        if (!strcmp(cases[i].op, k->file) && cases[i].wtype == k->wtype && cases[i].head_dim == k->head_dim) return i;
+        if (!strcmp(cases[i].op, k->file) && cases[i].wtype == k->wtype && cases[i].kv == k->kv &&
+            cases[i].head_dim == k->head_dim)
+            return i;
     return -1;
 }
 

@@ -14,7 +14,7 @@ typedef struct {
 } cta_shadow;
 
 void sim_check_launch_begin(const sim_launch *l) {
-    if (l->opt.check_races) race_launch_begin(l);
+    if (l->opt.check_races) race_launch_begin();
 }
 
 void sim_check_launch_end(const sim_launch *l) {
@@ -86,29 +86,24 @@ int sim_check_access(const sim_launch *l, const sim_access *a) {
     return s->race ? race_access(a, s->race) : 0;
 }
 
-void sim_check_barrier(const sim_launch *l, uint64_t cta, void *shadow) {
-    (void)l;
-    (void)cta;
+void sim_check_barrier(void *shadow) {
     cta_shadow *s = shadow;
     if (s && s->race) race_barrier(s->race);
 }
 
-void sim_check_barrier_part(const sim_launch *l, uint64_t cta, void *shadow, uint32_t arrive, uint32_t wait) {
-    (void)l;
-    (void)cta;
+void sim_check_barrier_part(void *shadow, uint32_t arrive, uint32_t wait) {
     cta_shadow *s = shadow;
     if (s && s->race) race_barrier_part(s->race, arrive, wait);
 }
 
-void sim_check_warp_sync(const sim_launch *l, uint64_t cta, void *shadow, uint32_t warp, uint32_t mask) {
-    (void)l;
-    (void)cta;
+void sim_check_warp_sync(void *shadow, uint32_t warp, uint32_t mask) {
     cta_shadow *s = shadow;
     if (s && s->race) race_warp_sync(s->race, warp, mask);
 }
 
-void sim_check_fence(const sim_launch *l, uint64_t cta, uint32_t thread, int gpu_scope) {
-    if (l->opt.check_races) race_fence(cta, thread, gpu_scope);
+void sim_check_fence(void *shadow, uint32_t thread, int gpu_scope) {
+    cta_shadow *s = shadow;
+    if (s && s->race) race_fence(s->race, thread, gpu_scope);
 }
 
 void sim_check_async_write(void *shadow, int space, uint64_t addr, uint64_t bytes) {

@@ -10,18 +10,19 @@
 #include "module.h"
 
 /* clang-format off */
-enum {
-    F_FTZ = 1, F_SAT = 2, F_RN = 4, F_RZ = 8, F_RM = 16, F_RP = 32, F_RNA = 64, F_INT = 128 /* rni rzi rmi rpi */,
-    F_APPROX = 256, F_NAN = 512, F_WRAP = 1024, F_TRANS = 2048, F_ADDR32 = 4096, F_VOLATILE = 8192, F_UNI = 1 << 14,
-    F_ALIGNED = 1 << 15, F_RELU = 1 << 16, F_HI = 1 << 17, F_LEFT = 1 << 18, F_XORSIGN = 1 << 19, F_NOFTZ = 1 << 20,
-    F_SHIFTAMT = 1 << 21, F_CONST = 1 << 22 /* not a space of its own: .const */, F_SCOPE_GPU = 1 << 23, F_NOINC = 1 << 24,
-    F_RED = 1 << 25, F_DSTSHARED = 1 << 26, F_SCOPE_CTA = 1 << 27, F_NC = 1 << 28 /* .nc, ldu */
+enum { /* sim_inst.mod: modifiers that handlers or checks look at */
+    F_FTZ = 1 << 0, F_SAT = 1 << 1, F_RELU = 1 << 2, F_NAN = 1 << 3,
+    F_RN = 1 << 4, F_RZ = 1 << 5, F_RM = 1 << 6, F_RP = 1 << 7, F_INT = 1 << 8 /* rni rzi rmi rpi */,
+    F_TRANS = 1 << 9, F_SHIFTAMT = 1 << 10, F_ALIGNED = 1 << 11, F_NOINC = 1 << 12,
+    F_ADDR32 = 1 << 13 /* the address is a 32-bit register */, F_CONST = 1 << 14 /* .const: not a space of its own */,
+    F_VOLATILE = 1 << 15, F_NC = 1 << 16 /* .nc, ldu */, F_SCOPE_CTA = 1 << 17, F_SCOPE_GPU = 1 << 18
 };
 enum { CMP_EQ, CMP_NE, CMP_LT, CMP_LE, CMP_GT, CMP_GE, CMP_EQU, CMP_NEU, CMP_LTU, CMP_LEU, CMP_GTU, CMP_GEU,
        CMP_NUM, CMP_NAN };
 enum { BOOL_NONE, BOOL_AND, BOOL_OR, BOOL_XOR };
-enum { ATOM_ADD = 1, ATOM_MIN, ATOM_MAX, ATOM_AND, ATOM_OR, ATOM_XOR, ATOM_EXCH, ATOM_CAS, ATOM_INC, ATOM_DEC, ATOM_POPC };
-enum { IF_JOIN = 1, IF_SYNC = 2, IF_MEM = 4 };
+enum { ATOM_ADD = 1, ATOM_MIN, ATOM_MAX, ATOM_AND, ATOM_OR, ATOM_XOR, ATOM_EXCH, ATOM_CAS, ATOM_INC, ATOM_DEC };
+/* sim_inst.flags: groups may have to reconverge before it; it may leave lanes behind; it accesses memory */
+enum { IF_RECONVERGE = 1, IF_SYNC = 2, IF_MEM = 4 };
 /* sim_inst.cmp of an mbarrier operation */
 enum { MB_INIT, MB_INVAL, MB_ARRIVE, MB_ARRIVE_TX, MB_EXPECT, MB_COMPLETE, MB_TEST, MB_TEST_PARITY, MB_TRY, MB_TRY_PARITY,
        MB_CP_ARRIVE };
@@ -49,7 +50,6 @@ typedef struct {
 } sim_sreg;
 struct sim_func {
     const char *name;
-    const struct ptx_func *src;
     sim_inst *code;
     const char **text; /* [n_code] statement of each instruction */
     int *text_n;

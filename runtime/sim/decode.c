@@ -138,11 +138,11 @@ static void fix_targets(decoder *d) {
         int pc = x->callee ? x->callee->start : x->fn->at[x->stmt];
         if (x->aux >= 0) d->aux[x->aux] = (uint32_t)pc;
         else d->code[x->inst].target = pc;
-        d->code[pc].flags |= IF_JOIN;
-        if (x->inst + 1 < d->n_code) d->code[x->inst + 1].flags |= IF_JOIN;
+        d->code[pc].flags |= IF_RECONVERGE;
+        if (x->inst + 1 < d->n_code) d->code[x->inst + 1].flags |= IF_RECONVERGE;
     }
-    for (int i = 0; i + 1 < d->n_code; i++) /* whatever may leave a group behind makes a joint after it */
-        if (d->code[i].flags & IF_SYNC) d->code[i].flags |= IF_JOIN, d->code[i + 1].flags |= IF_JOIN;
+    for (int i = 0; i + 1 < d->n_code; i++) /* groups that it leaves behind may catch up there */
+        if (d->code[i].flags & IF_SYNC) d->code[i].flags |= IF_RECONVERGE, d->code[i + 1].flags |= IF_RECONVERGE;
 }
 
 void ptx_decode(sim_module *m, ptx_func *entry) {
@@ -157,7 +157,6 @@ void ptx_decode(sim_module *m, ptx_func *entry) {
     for (uint32_t i = 0; i < m->n_var; i++) d->var_off[i] = -1;
     d->n[OC_PRED] = 1; /* predicate 0 stands for "none" */
     f->name = entry->name;
-    f->src = entry;
     reach(d, entry, 0);
     place_extern_shared(d);
     for (dec_fn *n = d->fns; n; n = n->next) emit_fn(d, n);

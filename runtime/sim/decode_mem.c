@@ -94,7 +94,7 @@ void dec_atom(decoder *d) {
     ptx_type t = d->k.ty[0];
     int want = (red ? 2 : 3) + cas;
     dec_count(d, want + d->k.hint, want + d->k.hint);
-    uint32_t mod = d->k.mod | (red ? F_RED : 0), o[4] = {0};
+    uint32_t mod = d->k.mod, o[4] = {0};
     int64_t imm;
     int at = 0;
     if (!red) o[1] = dec_dst(d, dec_opnd(d, at++), t, 0);

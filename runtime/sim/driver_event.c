@@ -28,7 +28,7 @@ CUresult CUDAAPI sim_cu_EventCreate(CUevent *e, unsigned int flags) {
 }
 
 static void event_free(sim_event *ev) {
-    sim_node_drop(ev->mark);
+    sim_pending_drop(ev->mark);
     sim_handle_del(ev);
     free(ev);
 }
@@ -59,14 +59,14 @@ CUresult CUDAAPI sim_cu_EventRecord(CUevent e, CUstream s) {
     } else {
         ev->recorded = 1;
         ev->ms = 1e3 * qm_now();
-        sim_node_drop(ev->mark);
+        sim_pending_drop(ev->mark);
         ev->mark = NULL;
-        if (sim_order_lazy() && !(r = sim_enqueue(st, NULL, NULL))) ev->mark = sim_node_share(sim_stream_tail(st));
+        if (sim_order_lazy() && !(r = sim_enqueue(st, NULL, NULL))) ev->mark = sim_pending_share(sim_stream_tail(st));
     }
     return sim_unlock(r);
 }
 
-static CUresult event_wait(CUevent e, const char *call, CUresult (*how)(sim_node *)) {
+static CUresult event_wait(CUevent e, const char *call, CUresult (*how)(sim_pending *)) {
     sim_event *ev = NULL;
     sim_lock();
     CUresult r = sim_ready();
@@ -92,8 +92,8 @@ CUresult CUDAAPI sim_cu_EventElapsedTime(float *ms, CUevent a, CUevent b) {
         return sim_unlock(sim_fail(CUDA_ERROR_CAPTURED_EVENT, "an event was last recorded in a capture"));
     if (!ea->recorded || !eb->recorded || ea->no_timing || eb->no_timing)
         return sim_unlock(sim_fail(CUDA_ERROR_INVALID_HANDLE, "an event was not recorded or keeps no time"));
-    if (!sim_node_done(ea->mark) || !sim_node_done(eb->mark)) return sim_unlock(CUDA_ERROR_NOT_READY);
-    *ms = (float)((eb->mark ? sim_node_ms(eb->mark) : eb->ms) - (ea->mark ? sim_node_ms(ea->mark) : ea->ms));
+    if (!sim_pending_done(ea->mark) || !sim_pending_done(eb->mark)) return sim_unlock(CUDA_ERROR_NOT_READY);
+    *ms = (float)((eb->mark ? sim_pending_ms(eb->mark) : eb->ms) - (ea->mark ? sim_pending_ms(ea->mark) : ea->ms));
     return sim_unlock(CUDA_SUCCESS);
 }
 
@@ -122,7 +122,7 @@ CUresult CUDAAPI sim_cu_StreamWaitEvent(CUstream s, CUevent e, unsigned int flag
     if (!r && c)
         for (int i = 0; i < SIM_CAPTURE_STREAMS; i++)
             if (st->seen[i] < ev->seen[i]) st->seen[i] = ev->seen[i];
-    if (!r && !c && !sim_node_done(ev->mark)) r = sim_enqueue(st, NULL, ev->mark);
+    if (!r && !c && !sim_pending_done(ev->mark)) r = sim_enqueue(st, NULL, ev->mark);
     return sim_unlock(r);
 }
 

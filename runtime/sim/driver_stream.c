@@ -4,7 +4,7 @@
 #include "stream.h"
 
 /* A call that waits for the stream or asks about it. */
-static CUresult wait_on(CUstream s, const char *call, CUresult (*how)(sim_node *)) {
+static CUresult wait_on(CUstream s, const char *call, CUresult (*how)(sim_pending *)) {
     sim_stream *st;
     sim_lock();
     CUresult r = sim_ready();
@@ -39,7 +39,7 @@ static void stream_free(sim_stream *st) {
         else st->cap->stream[st->index] = NULL;
     }
     sim_handle_del(st);
-    sim_node_drop(st->tail);
+    sim_pending_drop(st->tail);
     free(st);
 }
 
@@ -50,7 +50,7 @@ CUresult CUDAAPI sim_cu_StreamDestroy(CUstream s) {
     if (!r) r = sim_stream_of(s, &st);
     if (!r && !st) r = sim_fail(CUDA_ERROR_INVALID_HANDLE, "the legacy stream cannot be destroyed");
     /* Its work goes on; what the legacy stream gets later still comes after that of a blocking one. */
-    if (!r && !st->non_blocking && !sim_node_done(st->tail)) r = sim_enqueue(NULL, NULL, NULL);
+    if (!r && !st->non_blocking && !sim_pending_done(st->tail)) r = sim_enqueue(NULL, NULL, NULL);
     if (!r) stream_free(st);
     return sim_unlock(r);
 }

@@ -180,7 +180,7 @@ int sim_cta_report_blocked(const sim_cta *c) {
     return SIM_DEADLOCK;
 }
 
-/* Barrier divergence shows before it can hurt: aligned barriers met by parts of a warp at two places. */
+/* Barrier divergence shows before it can hurt: parts of a warp wait at two aligned barriers. */
 int sim_cta_diverged(const sim_cta *c, sim_warp *w) {
     int first = -1;
     for (int j = 0; j < w->ng; j++) {

@@ -1,4 +1,4 @@
-/* exec_ctl.c: control flow, CTA barriers, and the meeting of a warp's groups at .sync instructions. */
+/* exec_ctl.c: control flow, CTA barriers, and warp-wide synchronisation: lanes of a member mask wait for each other. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -120,7 +120,7 @@ static int park(sim_warp *w, uint32_t m, int state) {
     return at;
 }
 
-/* ---- warp-wide meetings ---- */
+/* ---- warp-wide synchronisation ---- */
 int sim_sync_enter(sim_warp *w, const sim_inst *in, uint32_t m, uint32_t member) {
     if (m & ~member)
         return sim_fault(w, in, __builtin_ctz(m & ~member), SIM_LAUNCH_FAILED,
@@ -143,9 +143,9 @@ int sim_sync_enter(sim_warp *w, const sim_inst *in, uint32_t m, uint32_t member)
     return X_RESCHED;
 }
 
-/* The only warp-wide meeting that orders memory: shfl, vote and the others do not. */
+/* bar.warp.sync alone orders memory: shfl, vote and the others do not. */
 static void order_lanes(const sim_warp *w, uint32_t m) {
-    if (w->cta->l->opt.check_races) sim_check_warp_sync(w->cta->l, w->cta->id, w->cta->shadow, w->id, m);
+    if (w->cta->l->opt.check_races) sim_check_warp_sync(w->cta->shadow, w->id, m);
 }
 
 int h_warpsync(sim_warp *w, const sim_inst *in, uint32_t m) {
@@ -153,7 +153,7 @@ int h_warpsync(sim_warp *w, const sim_inst *in, uint32_t m) {
     int rc = sim_sync_enter(w, in, m, member);
     if (rc == X_NEXT) order_lanes(w, m);
     if (rc != X_RESCHED) return rc;
-    /* unlike the others it may be met at different instructions */
+    /* unlike the others it may be reached at different instructions */
     uint32_t all = 0, need = member & w->live;
     for (int i = 0; i < w->ng; i++)
         if (w->g[i].state == G_SYNC && w->g[i].member == member && w->cta->f->code[w->g[i].pc].op == in->op)
@@ -191,10 +191,10 @@ int sim_bar_try(sim_cta *c, int id) {
         w->blocked = 0;
     }
     if (c->l->opt.check_races) {
-        if (b->expect) sim_check_barrier_part(c->l, c->id, c->shadow, b->came, b->waits);
-        else sim_check_barrier(c->l, c->id, c->shadow);
+        if (b->expect) sim_check_barrier_part(c->shadow, b->came, b->waits);
+        else sim_check_barrier(c->shadow);
     }
-    *b = (sim_bar){.red_and = 1, .gen = b->gen + 1};
+    *b = (sim_bar){.red_and = 1};
     c->wk->progress++;
     return 1;
 }

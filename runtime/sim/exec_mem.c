@@ -118,26 +118,13 @@ uint8_t *sim_resolve(sim_warp *w, const sim_inst *in, int lane, int space, uint6
     return base + addr;
 }
 
+#define LOAD_AS(T)                                                          \
+    (order == SIM_RELAXED ? __atomic_load_n((const T *)p, __ATOMIC_RELAXED) \
+                          : __atomic_load_n((const T *)p, __ATOMIC_ACQUIRE))
 static uint64_t load_n(const uint8_t *p, int n, int order) {
-    if (order != SIM_WEAK) {
-        int mo = order == SIM_RELAXED ? __ATOMIC_RELAXED : __ATOMIC_ACQUIRE;
-        (void)mo;
-        switch (n) {
-        case 1:
-            return order == SIM_RELAXED ? __atomic_load_n(p, __ATOMIC_RELAXED) : __atomic_load_n(p, __ATOMIC_ACQUIRE);
-        case 2:
-            return order == SIM_RELAXED ? __atomic_load_n((const u16a *)p, __ATOMIC_RELAXED)
-                                        : __atomic_load_n((const u16a *)p, __ATOMIC_ACQUIRE);
-        case 4:
-            return order == SIM_RELAXED ? __atomic_load_n((const u32a *)p, __ATOMIC_RELAXED)
-                                        : __atomic_load_n((const u32a *)p, __ATOMIC_ACQUIRE);
-        default:
-            return order == SIM_RELAXED ? __atomic_load_n((const u64a *)p, __ATOMIC_RELAXED)
-                                        : __atomic_load_n((const u64a *)p, __ATOMIC_ACQUIRE);
-        }
-    }
     uint64_t v = 0;
-    memcpy(&v, p, (size_t)n);
+    if (order == SIM_WEAK) memcpy(&v, p, (size_t)n);
+    else v = n == 1 ? LOAD_AS(uint8_t) : n == 2 ? LOAD_AS(u16a) : n == 4 ? LOAD_AS(u32a) : LOAD_AS(u64a);
     return v;
 }
 
@@ -224,7 +211,7 @@ int h_fence(sim_warp *w, const sim_inst *in, uint32_t m) {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (w->cta->l->opt.check_races)
         for (uint32_t q = m; q; q &= q - 1)
-            sim_check_fence(w->cta->l, w->cta->id, w->id * 32 + (uint32_t)__builtin_ctz(q), !!(in->mod & F_SCOPE_GPU));
+            sim_check_fence(w->cta->shadow, w->id * 32 + (uint32_t)__builtin_ctz(q), !!(in->mod & F_SCOPE_GPU));
     return X_NEXT;
 }
 /* Harmless on the hardware wherever it points, so nothing else would tell of an address that is not meant. */

@@ -77,7 +77,7 @@ static inline __attribute__((always_inline)) int run_slice(sim_warp *w, int budg
         int fresh = 1; /* a group picked at such a point is the one to run */
         for (;;) {
             const sim_inst *in = &code[pc];
-            if (in->flags & IF_JOIN && !fresh && w->ng > 1 && reconverges(w, pc)) {
+            if (in->flags & IF_RECONVERGE && !fresh && w->ng > 1 && reconverges(w, pc)) {
                 w->g[w->cur].pc = pc;
                 break;
             }

@@ -5,7 +5,7 @@
 #define R32(i) ((uint32_t *)(w->r + in->o[i]))
 #define PRED(i) (*(uint32_t *)(w->r + in->o[i]))
 #define EACH(l) for (uint32_t q_ = m, l; q_ && (l = (uint32_t)__builtin_ctz(q_), 1); q_ &= q_ - 1)
-/* Parts of a warp may meet at one instruction with member masks of their own, as tiles of cooperative
+/* Parts of a warp may execute one instruction with member masks of their own, as tiles of cooperative
  * groups do: then each part runs by itself. GO_ON: all of m has one mask and is complete. */
 enum { GO_ON = -1 };
 static int enter(sim_warp *w, const sim_inst *in, uint32_t m, const uint32_t *member) {

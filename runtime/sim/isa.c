@@ -12,11 +12,6 @@ static const isa_form forms[] = {
 };
 #define N_FORMS ((int)(sizeof forms / sizeof forms[0]))
 
-const isa_form *isa_forms(int *n) {
-    *n = N_FORMS;
-    return forms;
-}
-
 /* One element of a pattern: [.x], .x, [.{a|b}] or .{a|b}. Gives its alternatives and where the next begins. */
 static const char *element(const char *p, const char **alt, size_t *alt_n, int *optional) {
     *optional = *p == '[';
@@ -93,20 +88,15 @@ static const struct {
     {"rz", F_RZ},
     {"rm", F_RM},
     {"rp", F_RP},
-    {"rna", F_RNA},
     {"rni", F_INT | F_RN},
     {"rzi", F_INT | F_RZ},
     {"rmi", F_INT | F_RM},
     {"rpi", F_INT | F_RP},
-    {"approx", F_APPROX},
     {"NaN", F_NAN},
-    {"wrap", F_WRAP},
     {"trans", F_TRANS},
     {"volatile", F_VOLATILE},
-    {"uni", F_UNI},
     {"aligned", F_ALIGNED},
     {"relu", F_RELU},
-    {"noftz", F_NOFTZ},
     {"shiftamt", F_SHIFTAMT},
     {"cta", F_SCOPE_CTA},
     {"gpu", F_SCOPE_GPU},

@@ -19,5 +19,4 @@ typedef struct {
 /* Leaves through ptx_fail with the unknown opcode or modifier named. */
 void isa_find(ptx_unit *u, const ptx_stmt *s, isa_match *out);
 int isa_has(const isa_match *k, const char *tok);
-const isa_form *isa_forms(int *n);
 #endif

@@ -193,8 +193,3 @@ void sim_mem_move_init(uint64_t dst, uint64_t src, size_t n) {
     if (s && s->init) memmove(d->init + (dst - d->base), s->init + (src - s->base), n);
     else memset(d->init + (dst - d->base), 1, n);
 }
-
-void sim_mem_each(void (*fn)(sim_alloc *a, void *user), void *user) {
-    for (size_t i = 0; i < g_n; i++)
-        if (g_table[i]->a.live) fn(&g_table[i]->a, user);
-}

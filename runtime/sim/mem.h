@@ -22,8 +22,7 @@ int sim_mem_free(uint64_t base);                        /* 0, or -1 if base is n
 size_t sim_mem_used(void);                              /* bytes charged to the device */
 /* Is [addr, addr+n) inside one live allocation? If not, says why in why[]. */
 int sim_mem_range(uint64_t addr, size_t n, char *why, size_t why_n);
-void sim_mem_mark_init(uint64_t addr, size_t n);                     /* written by the host */
-void sim_mem_move_init(uint64_t dst, uint64_t src, size_t n);        /* copied within the device */
-void sim_mem_each(void (*fn)(sim_alloc *a, void *user), void *user); /* live ones */
-void sim_mem_free_all(void);                                         /* the context ends: live and quarantined alike */
+void sim_mem_mark_init(uint64_t addr, size_t n);              /* written by the host */
+void sim_mem_move_init(uint64_t dst, uint64_t src, size_t n); /* copied within the device */
+void sim_mem_free_all(void);                                  /* the context ends: live and quarantined alike */
 #endif

@@ -6,7 +6,7 @@
 typedef struct sim_warp sim_warp;
 /* Executes one instruction for the lanes of m (never 0). */
 typedef int (*sim_handler)(sim_warp *w, const sim_inst *in, uint32_t m);
-enum { X_NEXT = 0, X_JUMP, X_RESCHED, X_FAULT, X_YIELD, X_PARK };
+enum { X_NEXT = 0, X_JUMP, X_RESCHED, X_FAULT, X_YIELD };
 
 typedef struct {
     const char *name;

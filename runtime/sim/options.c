@@ -12,7 +12,7 @@ typedef struct {
     size_t n;
 } reader;
 
-/* Sets *v to a number within lo..hi, K, M or G allowed behind it; leaves it alone where the variable is not set. */
+/* Sets *v to a number within lo..hi, K, M or G allowed after it; leaves it alone where the variable is not set. */
 static void number(reader *r, const char *name, uint64_t lo, uint64_t hi, uint64_t *v) {
     const char *s = getenv(name);
     if (!s || !*s || r->why[0]) return;

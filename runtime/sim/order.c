@@ -12,16 +12,16 @@
 #include "context.h"
 #include "sim.h"
 
-struct sim_node {
-    sim_node *older, *newer;
+struct sim_pending {
+    sim_pending *older, *newer;
     sim_op *op; /* NULL: nothing to run */
     uint32_t refs;
     int done, wanted, n_dep;
     double ms;
-    sim_node *dep[]; /* [n_dep], a reference to each */
+    sim_pending *dep[]; /* [n_dep], a reference to each */
 };
 
-static sim_node *g_oldest, *g_newest;
+static sim_pending *g_oldest, *g_newest;
 static qm_rng g_rng;
 static uint64_t g_seed; /* of g_rng */
 
@@ -36,31 +36,31 @@ int sim_order_lazy(void) {
 static int takes(uint32_t n) { return !g_seed || !qm_rng_below(&g_rng, n); }
 
 /* ---- nodes ---- */
-sim_node *sim_node_share(sim_node *n) {
+sim_pending *sim_pending_share(sim_pending *n) {
     if (n) n->refs++;
     return n;
 }
 
-void sim_node_drop(sim_node *n) {
+void sim_pending_drop(sim_pending *n) {
     if (n && !--n->refs) free(n); /* done: deps and op went then */
 }
 
-int sim_node_done(const sim_node *n) { return !n || n->done; }
-double sim_node_ms(const sim_node *n) { return n->ms; }
+int sim_pending_done(const sim_pending *n) { return !n || n->done; }
+double sim_pending_ms(const sim_pending *n) { return n->ms; }
 
 /* Off the list, and what it held is given back. */
-static void settle(sim_node *n) {
+static void settle(sim_pending *n) {
     n->done = 1;
     n->ms = 1e3 * qm_now();
     if (n->older) n->older->newer = n->newer;
     else g_oldest = n->newer;
     if (n->newer) n->newer->older = n->older;
     else g_newest = n->older;
-    for (int i = 0; i < n->n_dep; i++) sim_node_drop(n->dep[i]);
+    for (int i = 0; i < n->n_dep; i++) sim_pending_drop(n->dep[i]);
     n->n_dep = 0;
     sim_op_free(n->op);
     n->op = NULL;
-    sim_node_drop(n);
+    sim_pending_drop(n);
 }
 
 void sim_order_drop(void) {
@@ -98,11 +98,11 @@ static CUresult run(const sim_op *op) { return op->kind == SIM_OP_CHILD ? run_gr
 /* ---- choosing and running ---- */
 /* Marks all that the wanted ones wait for: one walk back, since a piece comes after what it waits for. */
 static void mark(void) {
-    for (sim_node *n = g_newest; n; n = n->older)
+    for (sim_pending *n = g_newest; n; n = n->older)
         for (int i = 0; n->wanted && i < n->n_dep; i++) n->dep[i]->wanted = 1;
 }
 
-static int ready(const sim_node *n) {
+static int ready(const sim_pending *n) {
     for (int i = 0; i < n->n_dep; i++)
         if (!n->dep[i]->done) return 0;
     return 1;
@@ -110,9 +110,9 @@ static int ready(const sim_node *n) {
 
 /* Runs one wanted piece that is ready; *left: there was one. */
 static CUresult run_one(int *left) {
-    sim_node *pick = NULL;
+    sim_pending *pick = NULL;
     uint32_t n_ready = 0;
-    for (sim_node *n = g_oldest; n; n = n->newer)
+    for (sim_pending *n = g_oldest; n; n = n->newer)
         if (n->wanted && ready(n) && takes(++n_ready)) pick = n;
     *left = pick != NULL;
     if (!pick) return CUDA_SUCCESS;
@@ -135,50 +135,50 @@ static CUresult run_wanted(void) {
 static void want_more(void) {
     if (!g_seed || qm_rng_below(&g_rng, 2)) return;
     uint32_t n = 0, which;
-    for (const sim_node *x = g_oldest; x; x = x->newer) n++;
+    for (const sim_pending *x = g_oldest; x; x = x->newer) n++;
     if (!n) return;
     which = qm_rng_below(&g_rng, n);
-    for (sim_node *x = g_oldest; x; x = x->newer)
+    for (sim_pending *x = g_oldest; x; x = x->newer)
         if (!which--) x->wanted = 1;
 }
 
-CUresult sim_order_add(const sim_op *op, sim_node *const *dep, int n, sim_node **out) {
-    sim_node *x = calloc(1, sizeof *x + (size_t)n * sizeof *x->dep);
+CUresult sim_order_add(const sim_op *op, sim_pending *const *dep, int n, sim_pending **out) {
+    sim_pending *x = calloc(1, sizeof *x + (size_t)n * sizeof *x->dep);
     *out = NULL;
     if (!x || (op && !(x->op = sim_op_copy(op)))) {
         free(x);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     for (int i = 0; i < n; i++)
-        if (!sim_node_done(dep[i])) x->dep[x->n_dep++] = sim_node_share(dep[i]);
+        if (!sim_pending_done(dep[i])) x->dep[x->n_dep++] = sim_pending_share(dep[i]);
     x->refs = 1;
     x->older = g_newest;
     if (g_newest) g_newest->newer = x;
     else g_oldest = x;
     g_newest = x;
-    *out = sim_node_share(x);
+    *out = sim_pending_share(x);
     want_more();
     return run_wanted();
 }
 
-CUresult sim_order_finish(sim_node *want) {
-    if (sim_node_done(want)) return CUDA_SUCCESS;
+CUresult sim_order_finish(sim_pending *want) {
+    if (sim_pending_done(want)) return CUDA_SUCCESS;
     want->wanted = 1;
     want_more();
     return run_wanted();
 }
 
-CUresult sim_order_query(sim_node *want) {
+CUresult sim_order_query(sim_pending *want) {
     int left;
-    if (sim_node_done(want)) return CUDA_SUCCESS;
+    if (sim_pending_done(want)) return CUDA_SUCCESS;
     want->wanted = 1;
     mark();
     CUresult r = run_one(&left);
-    for (sim_node *n = g_oldest; n; n = n->newer) n->wanted = 0;
+    for (sim_pending *n = g_oldest; n; n = n->newer) n->wanted = 0;
     return r ? r : CUDA_ERROR_NOT_READY;
 }
 
 CUresult sim_order_drain(void) {
-    for (sim_node *n = g_oldest; n; n = n->newer) n->wanted = 1;
+    for (sim_pending *n = g_oldest; n; n = n->newer) n->wanted = 1;
     return run_wanted();
 }

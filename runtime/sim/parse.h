@@ -31,7 +31,7 @@ typedef struct ptx_reloc {
     struct ptx_reloc *next;
 } ptx_reloc;
 
-typedef enum { PO_REG, PO_INT, PO_FLT, PO_VAR, PO_ADDR, PO_VEC, PO_NAME, PO_LABEL, PO_SINK } ptx_okind;
+enum { PO_REG, PO_INT, PO_FLT, PO_VAR, PO_ADDR, PO_VEC, PO_NAME, PO_LABEL, PO_SINK };
 typedef struct ptx_opnd {
     uint8_t kind, neg;   /* neg: !p */
     ptx_reg *reg, *reg2; /* REG (reg2: d|p); base of ADDR */

@@ -2,7 +2,7 @@
  * are not both strong (atomic, relaxed, acquire, release, volatile) within a scope that holds both
  * threads, and neither happens before the other. Happens-before is the PTX memory model's causality
  * order as far as a kernel can build it: program order, bar.sync, bar.warp.sync, and release patterns
- * that acquire patterns observe, where a pattern is the instruction's own qualifier or a fence beside a
+ * that acquire patterns observe, where a pattern is the instruction's own qualifier or a fence next to a
  * strong access. How sim ordered the two does not matter; warps do not run in lockstep for this check.
  *
  * A read through the non-coherent cache (ld.global.nc, ldu) of a word that the launch writes at any time is
@@ -18,8 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include "race_sync.h"
 #include "report.h"
-#include "vector_clock.h"
 
 enum { PAST_MAX = 512, WEAK = 0, STRONG_CTA = 1, STRONG_GPU = 2 };
 
@@ -34,82 +34,30 @@ typedef struct {
     epoch e;
     uint32_t next; /* index + 1 into g_past */
 } past_entry;
-typedef struct {
+typedef struct race_cell {
     uint32_t gen;           /* launch it belongs to; others count as empty */
     uint32_t split;         /* index + 1 of four byte cells in g_split, or 0 */
     uint32_t reads, writes; /* index + 1 into g_past, or 0; writes: those before w */
     epoch w;                /* the last write */
 } cell;
 
-typedef struct sync_var {
-    struct sync_var *next;
-    uint64_t space, addr; /* space: 0 global, else CTA + 1 */
-    uint32_t version;
-    uint32_t cta;           /* of local */
-    vclock *global, *local; /* released at gpu scope; at any scope by CTA cta */
-} sync_var;
-
-typedef struct {
-    uint32_t stamp;
-    vclock *know;                /* beyond the thread itself, its warp's and its CTA's base */
-    vclock *pend_gpu, *pend_cta; /* seen by strong reads, known once a fence follows */
-    vclock *snap_gpu, *snap_cta; /* known at the last fence: what later strong writes release */
-    const sync_var *last;        /* a spin re-reads one variable: nothing new if version == last_version */
-    uint32_t last_version;
-} race_thread;
-
-struct race_cta {
-    race_cta *next;
-    uint32_t id, n_threads, count; /* count: synchronising events so far */
-    uint32_t base;                 /* stamps below are known to all threads of the CTA */
-    uint32_t warp_base[32];        /* ... to all lanes of the warp, of that warp */
-    race_thread *t;                /* [n_threads] */
-    cell *shared;                  /* [shared_bytes / 4 + 1] */
-};
-
-enum { N_HASH = 4096 };
 static uint32_t g_gen;
-static const sim_launch *g_launch;
-static int g_oom;
-static sync_var *g_vars[N_HASH];
-static race_cta *g_ctas[N_HASH];
+static race_cta *g_ctas; /* the resident ones */
 static past_entry *g_past;
 static uint32_t g_past_n, g_past_cap, g_past_free;
 static cell *g_split; /* groups of four */
 static uint32_t g_split_n, g_split_cap;
 
-static void join(vclock **to, const vclock *from) {
-    if (vclock_join(to, from)) g_oom = 1;
-}
-
 /* ---- life ---- */
-static void thread_clear(race_thread *t) {
-    vclock_drop(t->know);
-    vclock_drop(t->pend_gpu);
-    vclock_drop(t->pend_cta);
-    vclock_drop(t->snap_gpu);
-    vclock_drop(t->snap_cta);
-}
-
-int race_launch_begin(const sim_launch *l) {
-    g_launch = l;
+void race_launch_begin(void) {
     g_gen++;
-    g_oom = 0;
+    race_oom = 0;
     g_past_n = g_past_free = g_split_n = 0;
-    return 0;
 }
 
 void race_launch_end(void) {
-    for (int i = 0; i < N_HASH; i++) {
-        while (g_vars[i]) {
-            sync_var *v = g_vars[i];
-            g_vars[i] = v->next;
-            vclock_drop(v->global);
-            vclock_drop(v->local);
-            free(v);
-        }
-        while (g_ctas[i]) race_cta_free(g_ctas[i]);
-    }
+    while (g_ctas) race_cta_free(g_ctas);
+    race_vars_free();
     free(g_past);
     free(g_split);
     g_past = NULL;
@@ -117,37 +65,26 @@ void race_launch_end(void) {
     g_past_n = g_past_cap = g_past_free = g_split_n = g_split_cap = 0;
 }
 
-static race_cta **cta_slot(uint32_t id) {
-    race_cta **p = &g_ctas[id % N_HASH];
-    while (*p && (*p)->id != id) p = &(*p)->next;
-    return p;
-}
-
 race_cta *race_cta_new(const sim_launch *l, uint64_t cta, uint32_t shared_bytes) {
     race_cta *c = calloc(1, sizeof *c);
     if (!c) return NULL;
     c->id = (uint32_t)cta;
-    c->n_threads = l->block[0] * l->block[1] * l->block[2];
-    c->t = calloc(c->n_threads, sizeof *c->t);
     c->shared = calloc(shared_bytes / 4 + 1, sizeof *c->shared);
-    if (!c->t || !c->shared) {
-        free(c->t);
+    if (!c->shared || race_threads_new(c, l->block[0] * l->block[1] * l->block[2])) {
         free(c->shared);
         free(c);
         return NULL;
     }
-    c->count = c->base = 1;
-    for (uint32_t i = 0; i < c->n_threads; i++) c->t[i].stamp = 1;
-    c->next = g_ctas[c->id % N_HASH];
-    g_ctas[c->id % N_HASH] = c;
+    c->next = g_ctas;
+    g_ctas = c;
     return c;
 }
 
 void race_cta_free(race_cta *c) {
-    race_cta **p = cta_slot(c->id);
-    if (*p == c) *p = c->next;
-    for (uint32_t i = 0; i < c->n_threads; i++) thread_clear(&c->t[i]);
-    free(c->t);
+    race_cta **p = &g_ctas;
+    while (*p != c) p = &(*p)->next;
+    *p = c->next;
+    race_threads_free(c);
     free(c->shared);
     free(c);
 }
@@ -157,7 +94,7 @@ static cell *global_cell(const sim_alloc *a, uint64_t addr) {
         const size_t bytes = (a->size / 4 + 1) * sizeof(cell);
         void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (p == MAP_FAILED) {
-            g_oom = 1;
+            race_oom = 1;
             return NULL;
         }
         sim_alloc *mine =
@@ -166,141 +103,6 @@ static cell *global_cell(const sim_alloc *a, uint64_t addr) {
         mine->race_bytes = bytes;
     }
     return (cell *)a->race + (addr - a->base) / 4;
-}
-
-/* ---- clocks ---- */
-/* Joins into *to all that thread t knows, its own doings up to now included. */
-static void publish(const race_cta *c, uint32_t t, vclock **to) {
-    const uint32_t w = t / 32;
-    const vclock_entry own[3] = {{VCLOCK_KEY(c->id, 0, 0), c->base},
-                                 {VCLOCK_KEY(c->id, w + 1, 0), c->warp_base[w]},
-                                 {VCLOCK_KEY(c->id, w + 1, t % 32 + 1), c->t[t].stamp + 1}};
-    join(to, c->t[t].know);
-    if (vclock_join_entries(to, own, 3)) g_oom = 1;
-}
-
-static void tick(race_cta *c, uint32_t t) { c->t[t].stamp = ++c->count; }
-
-void race_barrier(race_cta *c) {
-    vclock *all = NULL;
-    for (uint32_t i = 0; i < c->n_threads; i++)
-        if (c->t[i].know && (!i || c->t[i].know != c->t[i - 1].know)) join(&all, c->t[i].know);
-    c->base = ++c->count;
-    for (uint32_t i = 0; i < c->n_threads; i++) {
-        vclock_drop(c->t[i].know);
-        c->t[i].know = vclock_share(all);
-        c->t[i].stamp = c->base;
-    }
-    vclock_drop(all);
-}
-
-void race_barrier_part(race_cta *c, uint32_t arrive, uint32_t wait) {
-    vclock *all = NULL;
-    const uint32_t now = ++c->count;
-    for (uint32_t i = 0; i < c->n_threads; i++)
-        if (arrive >> (i / 32) & 1) {
-            join(&all, c->t[i].know);
-            const vclock_entry own = {VCLOCK_KEY(c->id, i / 32 + 1, 0), now};
-            if (i % 32 == 0 && vclock_join_entries(&all, &own, 1)) g_oom = 1;
-            c->t[i].stamp = now;
-        }
-    for (uint32_t i = 0; i < c->n_threads; i++)
-        if (wait >> (i / 32) & 1) join(&c->t[i].know, all);
-    vclock_drop(all);
-}
-
-void race_warp_sync(race_cta *c, uint32_t warp, uint32_t mask) {
-    vclock *all = NULL;
-    const uint32_t first = warp * 32, n = c->n_threads - first < 32 ? c->n_threads - first : 32;
-    const uint32_t full = n == 32 ? 0xffffffffu : (1u << n) - 1;
-    mask &= full;
-    for (uint32_t l = 0; l < n; l++)
-        if (mask >> l & 1) {
-            join(&all, c->t[first + l].know);
-            const vclock_entry own = {VCLOCK_KEY(c->id, warp + 1, l + 1), c->t[first + l].stamp + 1};
-            if (mask != full && vclock_join_entries(&all, &own, 1)) g_oom = 1;
-        }
-    const uint32_t now = ++c->count;
-    if (mask == full) c->warp_base[warp] = now;
-    for (uint32_t l = 0; l < n; l++)
-        if (mask >> l & 1) {
-            join(&c->t[first + l].know, all);
-            c->t[first + l].stamp = now;
-        }
-    vclock_drop(all);
-}
-
-void race_fence(uint64_t cta, uint32_t thread, int gpu_scope) {
-    race_cta *c = *cta_slot((uint32_t)cta);
-    if (!c || thread >= c->n_threads) return;
-    race_thread *t = &c->t[thread];
-    join(&t->know, t->pend_cta);
-    if (gpu_scope) join(&t->know, t->pend_gpu);
-    vclock_drop(t->snap_cta);
-    t->snap_cta = NULL;
-    publish(c, thread, &t->snap_cta);
-    if (gpu_scope) {
-        vclock_drop(t->snap_gpu);
-        t->snap_gpu = vclock_share(t->snap_cta);
-    }
-    tick(c, thread);
-}
-
-/* ---- synchronising variables: any place that strong accesses use ---- */
-static sync_var *var_at(uint64_t space, uint64_t addr, int make) {
-    sync_var **head = &g_vars[(addr / 4 * 0x9e3779b97f4a7c15u + space) >> 52], *v = *head;
-    while (v && (v->addr != addr || v->space != space)) v = v->next;
-    if (v || !make) return v;
-    if (!(v = calloc(1, sizeof *v))) {
-        g_oom = 1;
-        return NULL;
-    }
-    v->space = space;
-    v->addr = addr;
-    v->next = *head;
-    return *head = v;
-}
-
-static void strong_past(race_cta *c, uint32_t thread, const sync_var *v, int acquire, int cta_scope) {
-    race_thread *t = &c->t[thread];
-    if (!v || (t->last == v && t->last_version == v->version)) return;
-    t->last = v;
-    t->last_version = v->version;
-    const int mine = v->local && v->cta == c->id;
-    if (mine) join(acquire ? &t->know : &t->pend_cta, v->local);
-    if (!cta_scope) join(acquire ? &t->know : &t->pend_gpu, v->global);
-}
-
-static void strong_write(race_cta *c, uint32_t thread, uint64_t space, uint64_t addr, int release, int cta_scope,
-                         int rmw) {
-    race_thread *t = &c->t[thread];
-    vclock *local = NULL, *global = NULL;
-    if (release) {
-        publish(c, thread, &local);
-        if (!cta_scope) global = vclock_share(local);
-        else global = vclock_share(t->snap_gpu);
-        tick(c, thread);
-    } else {
-        local = vclock_share(t->snap_cta);
-        if (!cta_scope) global = vclock_share(t->snap_gpu);
-    }
-    sync_var *v = var_at(space, addr, local || global);
-    if (v) {
-        if (!rmw) { /* a plain store starts anew; a read-modify-write carries on what was released before */
-            vclock_drop(v->global);
-            v->global = NULL;
-        }
-        if (!rmw || v->cta != c->id) {
-            vclock_drop(v->local);
-            v->local = NULL;
-        }
-        v->cta = c->id;
-        join(&v->local, local);
-        join(&v->global, global);
-        v->version++;
-    }
-    vclock_drop(local);
-    vclock_drop(global);
 }
 
 /* ---- accesses ---- */
@@ -400,7 +202,7 @@ static void past_add(uint32_t *p, epoch e) {
     if (n >= PAST_MAX) return;
     const uint32_t i = past_new();
     if (!i) {
-        g_oom = 1;
+        race_oom = 1;
         return;
     }
     g_past[i - 1] = (past_entry){.e = e, .next = first};
@@ -457,8 +259,6 @@ static int split(cell *k) {
 }
 
 static int lane_access(const sim_access *a, race_cta *c, uint32_t thread, uint64_t addr, const sim_alloc *m) {
-    const int acquire = a->order == SIM_ACQUIRE || a->order == SIM_ACQ_REL;
-    const int release = a->order == SIM_RELEASE || a->order == SIM_ACQ_REL;
     const int strong = a->kind == SIM_ATOMIC || a->order != SIM_WEAK;
     const epoch now = {.cta = c->id,
                        .stamp = c->t[thread].stamp,
@@ -475,7 +275,7 @@ static int lane_access(const sim_access *a, race_cta *c, uint32_t thread, uint64
         const uint32_t in_word = (uint32_t)(at & 3), n = a->bytes - b < 4 - in_word ? a->bytes - b : 4 - in_word;
         int rc = 0;
         if (!k || (n < 4 && split(k))) {
-            g_oom = 1;
+            race_oom = 1;
             return 0;
         }
         if (k->gen == g_gen && k->split)
@@ -485,10 +285,7 @@ static int lane_access(const sim_access *a, race_cta *c, uint32_t thread, uint64
         if (rc) return rc;
         b += n;
     }
-    if (!strong) return 0;
-    const uint64_t space = m ? 0 : (uint64_t)c->id + 1;
-    if (a->kind != SIM_WRITE) strong_past(c, thread, var_at(space, addr, 0), acquire, a->cta_scope);
-    if (a->kind != SIM_READ) strong_write(c, thread, space, addr, release, a->cta_scope, a->kind == SIM_ATOMIC);
+    if (strong) race_strong_access(c, thread, m ? 0 : (uint64_t)c->id + 1, addr, a);
     return 0;
 }
 
@@ -501,8 +298,8 @@ int race_access(const sim_access *a, race_cta *c) {
         int rc = lane_access(a, c, (uint32_t)a->thread0 + l, addr, m);
         if (rc) return rc;
     }
-    if (g_oom) {
-        sim_report("race check of %s: out of host memory", sim_func_name(g_launch->func));
+    if (race_oom) {
+        sim_report("race check of %s: out of host memory", sim_func_name(a->func));
         return SIM_LAUNCH_FAILED;
     }
     return 0;

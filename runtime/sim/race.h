@@ -1,4 +1,4 @@
-/* race.h: the happens-before race check behind check.c. One worker thread only: the order of the calls
+/* race.h: the happens-before race check; check.c calls it. One worker thread only: the order of the calls
  * is the order of the memory accesses. */
 #ifndef QM_SIM_RACE_H
 #define QM_SIM_RACE_H
@@ -6,7 +6,7 @@
 #include "grid.h"
 
 typedef struct race_cta race_cta;
-int race_launch_begin(const sim_launch *l);
+void race_launch_begin(void);
 void race_launch_end(void);
 race_cta *race_cta_new(const sim_launch *l, uint64_t cta, uint32_t shared_bytes); /* NULL: out of memory */
 void race_cta_free(race_cta *c);
@@ -15,5 +15,5 @@ int race_access(const sim_access *a, race_cta *c);
 void race_barrier(race_cta *c);
 void race_barrier_part(race_cta *c, uint32_t arrive, uint32_t wait);
 void race_warp_sync(race_cta *c, uint32_t warp, uint32_t mask);
-void race_fence(uint64_t cta, uint32_t thread, int gpu_scope);
+void race_fence(race_cta *c, uint32_t thread, int gpu_scope);
 #endif

@@ -1,11 +1,11 @@
-/* stream.c: work into streams: at once, or behind what it has to wait for. */
+/* stream.c: work into streams: at once, or pending after what it has to wait for. */
 #include "stream.h"
 #include <stdlib.h>
 #include "context.h"
 #include "handle.h"
 #include "mem.h"
 
-static sim_node *g_legacy; /* the legacy stream's last pending work */
+static sim_pending *g_legacy; /* the legacy stream's last pending work */
 
 static int is_null_stream(CUstream s) { return !s || s == CU_STREAM_LEGACY || s == CU_STREAM_PER_THREAD; }
 
@@ -17,11 +17,11 @@ CUresult sim_stream_of(CUstream s, sim_stream **out) {
     return CUDA_SUCCESS;
 }
 
-/* Behind what the stream has, and behind `also`. The legacy stream's work comes after all that blocking streams have, and
+/* After what the stream has, and after `also`. The legacy stream's work comes after all that blocking streams have, and
  * before all that they get later; a non-blocking stream knows of neither. */
-CUresult sim_enqueue(sim_stream *st, const sim_op *op, sim_node *also) {
-    sim_node **dep, *x;
-    sim_node **tail = st ? &st->tail : &g_legacy;
+CUresult sim_enqueue(sim_stream *st, const sim_op *op, sim_pending *also) {
+    sim_pending **dep, *x;
+    sim_pending **tail = st ? &st->tail : &g_legacy;
     size_t at = 0;
     int n = 0, cap = 3;
     while (!st && sim_handle_next(SIM_H_STREAM, &at)) cap++;
@@ -35,7 +35,7 @@ CUresult sim_enqueue(sim_stream *st, const sim_op *op, sim_node *also) {
     CUresult r = sim_order_add(op, dep, n, &x);
     free(dep);
     if (!x) return r;
-    sim_node_drop(*tail);
+    sim_pending_drop(*tail);
     *tail = x;
     return r;
 }
@@ -82,9 +82,9 @@ CUresult sim_submit(CUstream s, const sim_op *op, const char *call) {
     return sim_capture_op(st, op, call);
 }
 
-sim_node *sim_stream_tail(const sim_stream *st) { return st ? st->tail : g_legacy; }
+sim_pending *sim_stream_tail(const sim_stream *st) { return st ? st->tail : g_legacy; }
 
 void sim_legacy_drop(void) {
-    sim_node_drop(g_legacy);
+    sim_pending_drop(g_legacy);
     g_legacy = NULL;
 }

@@ -11,9 +11,8 @@ typedef struct {
     int32_t pc;
     uint32_t mask;
     uint8_t state;
-    uint8_t bar, bar_op; /* barrier id; 0 sync, 1 popc, 2 and, 3 or */
-    uint32_t member;     /* SYNC: the member mask */
-    uint32_t pred;       /* BAR with a reduction: the lanes' predicate */
+    uint8_t bar;     /* BAR: the barrier's number */
+    uint32_t member; /* SYNC: the member mask */
 } sim_group;
 
 /* kind 0: cp.async, global src to shared dst, take bytes read and the rest zeroed; 1: bulk store, shared src
@@ -32,7 +31,7 @@ typedef struct {
 typedef struct {
     uint32_t arrived; /* threads */
     uint32_t expect;  /* 0: all live threads */
-    uint32_t red_popc, red_and, red_or, gen;
+    uint32_t red_popc, red_and, red_or;
     uint32_t came, waits; /* bit per warp, for the race check */
 } sim_bar;
 
@@ -85,13 +84,13 @@ typedef struct sim_worker {
 } sim_worker;
 
 /* exec_mem.c: the host address of one lane's access, or NULL after a report (wk->fault set).
- * space: PS_*; write only widens the message. */
+ * space: PS_*; what: "read", "write" ..., for the report. */
 uint8_t *sim_resolve(sim_warp *w, const sim_inst *in, int lane, int space, uint64_t addr, uint32_t bytes,
                      const char *what);
 uint64_t sim_addr_of(const sim_warp *w, const sim_inst *in, int operand, int lane);
 int sim_fault(sim_warp *w, const sim_inst *in, int lane, int code, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
-/* exec_table.c: tells the checks and counters of one access, if they are on. X_NEXT or X_FAULT. */
+/* exec_hook.c: tells the checks and counters of one access, if they are on. X_NEXT or X_FAULT. */
 int sim_hook(sim_warp *w, const sim_inst *in, uint32_t m, int space, int kind, int order, uint32_t bytes,
              const uint64_t *addr);
 #define SIM_FULL 0xffffffffu

@@ -48,7 +48,7 @@ static const char *model_path(const gates_subject *s) {
     }
     if (!tiny_path[0]) {
         const char *tmp = getenv("QMOE_TEST_TMP");
-        qm_synth_opts o = {.preset = "tiny", .seed = 1};
+        qm_synth_opts o = {.preset = s->preset ? s->preset : "tiny", .seed = 1};
         qm_err e;
         snprintf(tiny_path, sizeof tiny_path, "%s/qmoe-gates-%ld.gguf", tmp ? tmp : "/tmp", (long)getpid());
         fix_ok(qm_synth(tiny_path, &o, &e), &e);

@@ -4,7 +4,7 @@
  *   arg max       is Hugging Face's, is llama.cpp's, at every position         F-QW3-MOE-PARITY-002
  *   KL            of our distribution from theirs, in the mean at most 0.02 nats (docs/logprobs.md)
  *
- * over 20 sequences of random ids for a model of random weights (tiny), 24 chats with the demo model (demo), and 2,048
+ * over 20 sequences of random ids for a model of random weights (tiny; 8 for dense, a Qwen3 without experts), 24 chats with the demo model (demo), and 2,048
  * tokens of text (text). The fixtures are made by tools/peers/fixtures.py.
  *
  * llama.cpp is asked twice: on the file's weights in F32, where it rounds activations nowhere ("llama32"), and on the file
@@ -21,9 +21,10 @@
 
 enum { PEERS = 3 }; /* Hugging Face, llama.cpp on the weights in F32, llama.cpp on the file */
 typedef struct {
-    const char *name; /* tests/golden/peers/NAME_{hf,llama32,llama}.lp, NAME_hf.f32 */
-    int demo;         /* models/demo.gguf, or what QMOE_DEMO names; else the small random model */
-    int rows;         /* of NAME_hf.f32: logits of the last scored position of the first sequences */
+    const char *name;   /* tests/golden/peers/NAME_{hf,llama32,llama}.lp, NAME_hf.f32 */
+    int demo;           /* models/demo.gguf, or what QMOE_DEMO names; else the small random model */
+    int rows;           /* of NAME_hf.f32: logits of the last scored position of the first sequences */
+    const char *preset; /* of the random model; NULL: tiny */
 } gates_subject;
 
 /* Every gate passes, over all sequences: at least so many positions. */

@@ -186,6 +186,8 @@ def house(root):
     write(root, "contracts/abi.h", "")
     write(root, "runtime/base/err.h", "")
     write(root, "runtime/file/gguf_impl.h", "")
+    write(root, "runtime/arch/families.def", "QM_FAMILY(foo)\n")
+    write(root, "runtime/arch/foo.c", "")
     write(root, "runtime/qmoe.h", '#include "base/err.h"\n')
     write(root, "runtime/plan/plan.h", '#include "../base/err.h"\n')
     write(root, "runtime/engine/engine.c", '#include "../plan/plan.h"\n')
@@ -219,6 +221,10 @@ def test_layers():
         ("host/main.c", 'if (!strcmp(i->device, "sim") && s > 1)\n', "asks for a device's name"),
         ("tests/unit/unit_x.c", 'if (strcmp(g->info.device, "sim")) {\n', "asks for a device's name"),
         ("bench/x.cc", 'return !strcmp(d->spec, "sim");\n', "asks for a device's name"),
+        ("runtime/arch/families.def", "QM_FAMILY(foo)\nQM_FAMILY(gone)\n", "runtime/arch/gone.c is missing"),
+        ("runtime/plan/build.c", 'if (!strcmp(arch, "foo"))\n', "runtime/plan/build.c:1: knows a model family by name"),
+        ("runtime/engine/x.c", 'qm_gguf_find(g, "foo.block_count");\n', "knows a model family by name"),
+        ("runtime/plan/build.c", "p = &qm_family_foo;\n", "knows a model family by name"),
         ("kernels/ref/foo.c", None, "kernels/ref/foo.c is missing"),
         ("tests/kernels/check_foo.c", None, "tests/kernels/check_foo.c is missing"),
         ("kernels/ptx/bar.ptx", "", "no line in contracts/kernels.def"),

@@ -205,7 +205,7 @@ static void broken_gpus_are_passed_over(void **state) {
     assert_int_equal(qm_device_open(&d, "auto", why, sizeof why, &e), 0);
     assert_string_equal(d->spec, "cuda:3");
     assert_in(why, "passed over cuda:0: Costume 0 is sm_7");
-    /* the contexts of the two that failed their probe were given back */
+    /* the contexts of the two that failed their test were given back */
     assert_int_equal(fake.retained, 3);
     assert_int_equal(fake.released, 2);
     qm_device_close(d);
@@ -214,7 +214,7 @@ static void broken_gpus_are_passed_over(void **state) {
     assert_int_equal(qm_device_open(&d, "cuda:1", NULL, 0, &e), QM_ERR_DEVICE);
     assert_in(e.msg, "cuModuleLoadDataEx");
     assert_int_equal(qm_device_open(&d, "cuda:2", NULL, 0, &e), QM_ERR_DEVICE);
-    assert_in(e.msg, "probe kernel");
+    assert_in(e.msg, "test kernel");
     assert_int_equal(fake.retained, fake.released);
     fake.n_gpus = 3;
     assert_int_equal(qm_device_open(&d, "auto", why, sizeof why, &e), 0);

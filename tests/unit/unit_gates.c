@@ -6,7 +6,7 @@
 #include <cmocka.h>
 #include "gates.h"
 
-static const gates_subject tiny = {"tiny", 0, 8};
+static const gates_subject tiny = {"tiny", 0, 8, NULL};
 static void test_parity_tiny(void **state) {
     (void)state;
     gates_parity(&tiny, 480);

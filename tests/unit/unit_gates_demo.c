@@ -6,7 +6,7 @@
 #include <cmocka.h>
 #include "gates.h"
 
-static const gates_subject demo = {"demo", 1, 8};
+static const gates_subject demo = {"demo", 1, 8, NULL};
 static void test_parity_demo(void **state) {
     (void)state;
     gates_parity(&demo, 480);

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 #include "gates.h"
 
-static const gates_subject text = {"text", 1, 0};
+static const gates_subject text = {"text", 1, 0, NULL};
 static void test_kl_text(void **state) {
     (void)state;
     gates_parity(&text, 1000);

@@ -1,6 +1,7 @@
 /* unit_gguf.c: the GGUF reader. A small valid file is built byte by byte, then broken in one place per
  * test; every break must be refused with a message that names the file and the thing that is wrong. */
 #include "runtime/file/gguf.h"
+#include "runtime/file/quant.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -369,6 +370,16 @@ TEST(every_tensor_type_is_sized) {
         assert_string_equal(qm_ggml_type_name(want[i].type), want[i].name);
     }
     assert_string_equal(qm_ggml_type_name(4), "unknown");
+    /* what runs here has its figures in streams.def, for the kernels: the same */
+    for (uint32_t t = 0; t < 1000; t++) {
+        const qm_type_info *info = qm_type_get(t);
+        uint32_t block, bytes;
+        if (!info) continue;
+        assert_true(qm_ggml_type_size(t, &block, &bytes));
+        assert_int_equal((uint64_t)block * info->bytes, (uint64_t)info->qk * bytes);
+        assert_true(info->qk % block == 0);
+        assert_string_equal(qm_ggml_type_name(t), info->name);
+    }
 }
 SMALL(row_not_whole_blocks, set64, Q8(4), 33, FORMAT, "'q8'", "block of 32")
 SMALL(offset_not_running_sum, set64, Q8(24), 160, FORMAT, "'q8'", "offset 160")

@@ -58,7 +58,7 @@ static const fixture fixtures[] = {
             0x319cf9983a4939aa, 0.999999, 0.005, 0.99 \
     }
 static const fixture rope_fixtures[] = {ROPE("hf_rope_linear"), ROPE("hf_rope_yarn"), ROPE("hf_rope_yarn_all"),
-                                        ROPE("hf_bias")};
+                                        ROPE("hf_bias"), ROPE("hf_qwen3vlmoe")};
 
 /* Qwen3 without experts: every type of weights, tied embeddings and not, biases and YaRN together. */
 #define TIED(file, type, hash)          \
@@ -81,6 +81,7 @@ static const fixture dense_fixtures[] = {
     TIED("hf_qwen3_f16", "f16", 0x182d5e193ea12bd0),
     TIED("hf_qwen3_bf16", "bf16", 0x24d62161d73d3ed7),
     TIED("hf_qwen3_q8_0", "q8_0", 0xf38b73bf1e40cc5b),
+    TIED("hf_qwen3vl", "f16", 0x182d5e193ea12bd0),
     {"hf_qwen3_bias",
      {.preset = "tiny-dense",
       .seed = 3,
@@ -127,6 +128,17 @@ static void apply(loaded *d) {
                               json_string_value(v),
                               0,
                               {0}};
+        n++;
+    }
+    const char *as = json_string_value(json_object_get(d->manifest, "as"));
+    if (as) { /* the same weights under another family's name */
+        static char prefix[2][40];
+        snprintf(prefix[0], sizeof prefix[0], "%s.", d->arch);
+        snprintf(prefix[1], sizeof prefix[1], "%s.", as);
+        snprintf(name[n], sizeof name[n], "%s.n_deepstack_layers", as);
+        edit[n] = (gguf_edit){GE_U32, name[n], 3, NULL, 0, {0}};
+        edit[++n] = (gguf_edit){GE_STR, "general.architecture", 0, as, 0, {0}};
+        edit[++n] = (gguf_edit){GE_PREFIX, prefix[0], 0, prefix[1], 0, {0}};
         n++;
     }
     static const struct {
@@ -312,6 +324,13 @@ static void test_hf_biases(void **state) {
     for (int i = 0; i < 2; i++) parity(&rope_fixtures[3], executors[i], &v);
 }
 
+/* Transformers' own multimodal models, given text alone. */
+static void test_hf_text_of_vl(void **state) {
+    (void)state;
+    verdict v;
+    for (int i = 0; i < 2; i++) parity(&rope_fixtures[4], executors[i], &v);
+}
+
 static void test_hf_qwen3(void **state) {
     (void)state;
     verdict v;
@@ -429,6 +448,7 @@ int main(void) {
         cmocka_unit_test(test_hf_parity_f16),
         cmocka_unit_test(test_hf_rope_scaling),
         cmocka_unit_test(test_hf_biases),
+        cmocka_unit_test(test_hf_text_of_vl),
         cmocka_unit_test(test_hf_qwen3),
         cmocka_unit_test(test_qwen3_faults_are_rejected),
         cmocka_unit_test(test_wrong_expert_is_rejected),

@@ -278,7 +278,7 @@ static void cache_folder(void **state) {
     assert_int_equal(qm_cache_dir(dir, 10), -1);
     unsetenv("HOME");
     assert_int_equal(qm_cache_dir(dir, sizeof dir), -1);
-    qm_hash key = qm_hash_begin();
+    qm_cache_key key = qm_cache_key_begin();
     size_t n;
     qm_cache_put(&key, "x", 1); /* nowhere: silently nothing */
     assert_null(qm_cache_get(&key, &n));
@@ -326,14 +326,14 @@ static void relative_cache_is_ignored(void **state) {
 static void cache_of_others_is_not_used(void **state) {
     (void)state;
     char dir[1100], path[2048];
-    qm_hash key = qm_hash_begin();
+    qm_cache_key key = qm_cache_key_begin();
     size_t n;
     struct stat st;
     snprintf(dir, sizeof dir, "%s/others", tmp);
     setenv("QMOE_CACHE", dir, 1);
     qm_log_set(keep_warning, NULL);
     warned[0] = 0;
-    qm_hash_add_str(&key, "entry");
+    qm_cache_key_add_str(&key, "entry");
     qm_cache_put(&key, "code", 4);
     void *p = qm_cache_get(&key, &n);
     assert_true(p && n == 4 && !memcmp(p, "code", 4));
@@ -353,8 +353,8 @@ static void cache_of_others_is_not_used(void **state) {
             p = qm_cache_get(&key, &n);
             assert_null(p);
             if (folder) {
-                qm_hash other = key;
-                qm_hash_add_str(&other, "more");
+                qm_cache_key other = key;
+                qm_cache_key_add_str(&other, "more");
                 qm_cache_put(&other, "x", 1);
                 assert_int_equal(cache_files(path, sizeof path), 1);
             }
@@ -375,12 +375,12 @@ static void cache_of_others_is_not_used(void **state) {
 
 static void hash_separates(void **state) {
     (void)state;
-    qm_hash a = qm_hash_begin(), b = qm_hash_begin();
-    qm_hash_add_str(&a, "ab"), qm_hash_add_str(&a, "c");
-    qm_hash_add_str(&b, "a"), qm_hash_add_str(&b, "bc");
+    qm_cache_key a = qm_cache_key_begin(), b = qm_cache_key_begin();
+    qm_cache_key_add_str(&a, "ab"), qm_cache_key_add_str(&a, "c");
+    qm_cache_key_add_str(&b, "a"), qm_cache_key_add_str(&b, "bc");
     assert_true(a.a != b.a && a.b != b.b);
-    qm_hash c = qm_hash_begin();
-    qm_hash_add(&c, "a", 1);
+    qm_cache_key c = qm_cache_key_begin();
+    qm_cache_key_add(&c, "a", 1);
     assert_true(c.a == 0xaf63dc4c8601ec8cu); /* FNV-1a 64 of "a", as published */
 }
 

@@ -1,6 +1,7 @@
 /* unit_qwen3.c: the family qwen3, a network where Qwen3-MoE has experts: both device executors give the same bits and choose
  * as the reference does, tied embeddings or not; what its files say is obeyed or refused by name. That it computes what
  * transformers computes is in unit_hf, op by op against the references in unit_parity. */
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +77,37 @@ static void test_gate_and_up_of_two_types(void **state) {
     }
     unlink(path);
     assert_true(fix_cosine(l[0], l[1], VOCAB) > 0.999999);
+}
+
+/* A trace shows what each layer adds and leaves, and says that there is no router. */
+static void test_trace(void **state) {
+    (void)state;
+    qm_engine *g = fix_engine("dense", "graph");
+    uint32_t ids[5];
+    int departed = 0;
+    fix_text t = {0};
+    qm_err e;
+    fix_prompt(g, ids, 5, 73);
+    qm_trace_opts o = {.json = 1, .compare = "ref", .last_layer = -1};
+    fix_ok(qm_trace(g, "p", 1, ids, 5, &o, &departed, fix_collect, &t, &e), &e);
+    json_t *j = json_loadb(t.s, t.n, 0, NULL), *layers = json_object_get(j, "layers"), *check;
+    assert_int_equal(departed, 0);
+    assert_int_equal(json_array_size(layers), 4);
+    for (size_t l = 0; l < 4; l++)
+        for (int k = 0; k < 2; k++) {
+            json_t *x = json_object_get(json_array_get(layers, l), k ? "output" : "ffn_out");
+            assert_true(json_number_value(json_object_get(x, "std_dev")) > 0.01);
+        }
+    size_t i, routers = 0, experts = 0;
+    json_array_foreach (json_object_get(json_object_get(j, "verdict"), "checks"), i, check) {
+        const char *text = json_string_value(json_object_get(check, "text"));
+        routers += strstr(text, "no router") != NULL;
+        experts += !strcmp(text, "the model has no experts");
+    }
+    assert_true(routers == 1 && experts == 1);
+    json_decref(j);
+    free(t.s);
+    qm_engine_close(g);
 }
 
 /* ---- what its files say ---- */
@@ -173,6 +205,6 @@ static void test_synth(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_executors_agree), cmocka_unit_test(test_gate_and_up_of_two_types),
-        cmocka_unit_test(test_files_are_obeyed_or_refused), cmocka_unit_test(test_synth)};
+        cmocka_unit_test(test_trace), cmocka_unit_test(test_files_are_obeyed_or_refused), cmocka_unit_test(test_synth)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -265,7 +265,7 @@ static void test_compiling_is_said(void **state) {
     qm_engine *g;
     qm_err e;
     qm_engine_opts o = {.device = "cuda:0", .notice = on_notice};
-    gpu.slow_loads = 5; /* the device's probe is the first */
+    gpu.slow_loads = 5; /* the device's test kernel is the first */
     fix_ok(qm_engine_open(&g, fix_model("small"), &o, &e), &e);
     assert_int_equal(gpu.notices, 1);
     assert_int_equal(gpu.slow_loads, 0);

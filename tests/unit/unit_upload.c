@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "../../runtime/base/rng.h"
-#include "../../runtime/device/mem.h"
+#include "../../runtime/device/upload.h"
 
 static qm_device *dev;
 

@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """Makes the fixtures of the parity gates (tests/support/gates.h) anew: what Hugging Face transformers and llama.cpp make
-of the same tokens, for the small random model and for the demo model.
+of the same tokens, for small random models and for the demo model.
 
-    python3 tools/peers/fixtures.py build/qmoe-gpu [tiny] [demo]       default: both
+    python3 tools/peers/fixtures.py build/qmoe-gpu [tiny] [dense] [demo]       default: all three
     python3 tools/peers/fixtures.py build/qmoe-gpu llama32             only *_llama32.lp, of the sequences that are there
     python3 tools/peers/fixtures.py build/qmoe-gpu rope                tests/golden/hf_{rope_*,bias}.{json,f32} (unit_hf)
+    python3 tools/peers/fixtures.py build/qmoe-gpu qwen3               tests/golden/hf_qwen3*.{json,f32} (unit_hf)
 
   tests/golden/peers/tiny_PEER.lp           20 sequences of random ids, every position
+  tests/golden/peers/dense_PEER.lp          8 sequences of random ids, of a Qwen3 without experts
   tests/golden/peers/demo_PEER.lp           24 prompts in the chat format, with llama.cpp's greedy answers, every position
   tests/golden/peers/text_PEER.lp           2048 tokens of text in chunks of 512, the second halves: as perplexity takes them
-  tests/golden/peers/{tiny,demo}_hf.f32     full logits at the end of the first 8 sequences
+  tests/golden/peers/{tiny,demo}_hf.f32     full logits at the end of the first 8 sequences; dense: 4
 
 PEER: hf, Hugging Face in f32; llama, llama.cpp on the file; llama32, llama.cpp on the file's weights in F32.
 
@@ -34,10 +36,10 @@ from llama import Llama  # noqa: E402
 PROMPTS, ANSWER, CHUNK = 24, 24, 512
 
 
-def peers(name, model, seqs, k, logits, only=None):
+def peers(name, model, seqs, k, logits, only=None, n_rows=8):
     path = TMP / f"{name}.json"
     path.write_text(json.dumps([s._asdict() for s in seqs]))
-    rows = ["--logits", str(OUT / f"{name}_hf.f32"), "--rows", "8"] if logits else []
+    rows = ["--logits", str(OUT / f"{name}_hf.f32"), "--rows", str(n_rows)] if logits else []
     env = {k: v for k, v in os.environ.items() if k != "QMOE_NEEDS_AGAIN"}  # each finds its own packages
     for peer, more in only or (("hf", rows), ("llama", []), ("llama32", ["--f32"])):
         tool = HERE / f"{peer.removesuffix('32')}_logprobs.py"
@@ -58,6 +60,12 @@ def demo_model():
 def tiny(qmoe):
     model, r = tiny_model(qmoe), random.Random(1)
     peers("tiny", model, [logprobs.Seq([r.randrange(2000) for _ in range(24)], 0, 24) for _ in range(20)], 20, True)
+
+
+def dense(qmoe):
+    model, r = TMP / "dense.gguf", random.Random(5)
+    subprocess.run([qmoe, "synth", "--preset", "tiny-dense", "--seed", "1", "-o", str(model)], check=True)
+    peers("dense", model, [logprobs.Seq([r.randrange(2000) for _ in range(24)], 0, 24) for _ in range(8)], 20, True, None, 4)
 
 
 def llama32(qmoe):
@@ -93,6 +101,28 @@ def rope(qmoe):
                         *sets, *(["--bias", "0.5"] if not said else [])], check=True, env=env)
 
 
+# Qwen3 without experts (unit_hf), and the text parts of the models that see: name, synth's options, number of ids below
+# what, of which seed, the positions kept, options of hf_logits.py.
+TIED = "--preset tiny-dense --seed 2 --layers 2 --embd 256 --heads 4 --kv-heads 2 --ff 512 --vocab 512 --tied --types "
+QWEN3 = [("hf_qwen3", "--preset tiny-dense --seed 1", (80, 2048, 3), "0,1,31,32,63,64,78,79", ""),
+         *((f"hf_qwen3_{t}", TIED + t, (48, 512, 4), "0,31,32,47", "") for t in ("f16", "bf16", "q8_0")),
+         ("hf_qwen3vl", TIED + "f16", (48, 512, 4), "0,31,32,47", "--as qwen3vl"),
+         ("hf_qwen3vlmoe", SHAPE.removeprefix("synth "), (300, 480, 11), "31,64,255,256,299", "--as qwen3vlmoe"),
+         ("hf_qwen3_bias", "--preset tiny-dense --seed 3 --layers 2 --embd 128 --heads 4 --kv-heads 2 --ff 256 --vocab 512 "
+          "--ctx 1024 --types f16", (300, 480, 11), "0,31,32,255,256,257,298,299", "--bias 0.1 --set rope.scaling.type=yarn "
+          "--set rope.scaling.factor=4 --set rope.scaling.original_context_length=256")]
+
+
+def qwen3(qmoe):
+    env = {k: v for k, v in os.environ.items() if k != "QMOE_NEEDS_AGAIN"}
+    for name, shape, (n, below, seed), keep, more in QWEN3:
+        model, ids, r = TMP / f"{name}.gguf", TMP / f"{name}.json", random.Random(seed)
+        subprocess.run([qmoe, "synth", *shape.split(), "-o", str(model)], check=True)
+        ids.write_text(json.dumps([r.randrange(below) for _ in range(n)]))
+        subprocess.run([sys.executable, str(HERE / "hf_logits.py"), str(model), "--ids", str(ids), "--out", str(OUT.parent / name),
+                        "--keep", keep, "--note", f"qmoe-gpu synth {shape}", *more.split()], check=True, env=env)
+
+
 def prose():
     """Stories, which the demo model knows, and our own documents, which it does not."""
     import stories
@@ -121,16 +151,20 @@ def demo():
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or set(sys.argv[2:]) - {"tiny", "demo", "llama32", "rope"}:
+    if len(sys.argv) < 2 or set(sys.argv[2:]) - {"tiny", "dense", "demo", "llama32", "rope", "qwen3"}:
         sys.exit(__doc__)
     OUT.mkdir(parents=True, exist_ok=True)
     TMP.mkdir(parents=True, exist_ok=True)
-    which = sys.argv[2:] or ["tiny", "demo"]
+    which = sys.argv[2:] or ["tiny", "dense", "demo"]
     if "tiny" in which:
         tiny(sys.argv[1])
+    if "dense" in which:
+        dense(sys.argv[1])
     if "demo" in which:
         demo()
     if "llama32" in which:
         llama32(sys.argv[1])
     if "rope" in which:
         rope(sys.argv[1])
+    if "qwen3" in which:
+        qwen3(sys.argv[1])

@@ -6,6 +6,7 @@ that the gguf package dequantises: an oracle that shares no code with this proje
 
 writes OUT.json (the file's hash, the ids, and for every position the arg max, its logit and the
 log-sum-exp) and OUT.f32 (the full logits of the kept positions, little-endian f32 [kept, vocabulary]).
+--as ARCHITECTURE: the same weights as that family's (qwen3vlmoe: a qwen3moe as the text part).
 --note adds words to the manifest: how the model was made.
 --set KEY=VALUE, any number of times: as if the file said ARCHITECTURE.KEY (rope.* only); --bias X: as if every layer had
 biases of q, k, v and output, X sin(i + 1). Both are kept in the manifest, so that a test can write them into the file.
@@ -39,20 +40,23 @@ def rope_parameters(key):
 
 
 # general.architecture: the names of its configuration and its model in transformers
-FAMILIES = {"qwen3moe": ("Qwen3MoeConfig", "Qwen3MoeForCausalLM"), "qwen3": ("Qwen3Config", "Qwen3ForCausalLM")}
+FAMILIES = {"qwen3moe": ("Qwen3MoeConfig", "Qwen3MoeForCausalLM"), "qwen3": ("Qwen3Config", "Qwen3ForCausalLM"),
+            "qwen3vlmoe": ("Qwen3VLMoeConfig", "Qwen3VLMoeForConditionalGeneration"),
+            "qwen3vl": ("Qwen3VLConfig", "Qwen3VLForConditionalGeneration")}
 
 
-def family(reader):
+def family(reader, name=None):
     import transformers
-    name = reader.fields["general.architecture"].contents()
+    name = name or reader.fields["general.architecture"].contents()
     if name not in FAMILIES:
         sys.exit(f"hf_logits: {name} is none of {', '.join(FAMILIES)}")
     return name, *(getattr(transformers, x) for x in FAMILIES[name])
 
 
-def config(reader, said, bias):
+def config(reader, said, bias, name):
     import inspect
     arch, Config, _ = family(reader)
+    Config = family(reader, name)[1]
 
     def key(name, *default):
         if name in said:
@@ -78,6 +82,11 @@ def config(reader, said, bias):
         args |= dict(num_experts=key("expert_count"), num_experts_per_tok=key("expert_used_count"),
                      moe_intermediate_size=key("expert_feed_forward_length"), norm_topk_prob=True, decoder_sparse_step=1,
                      mlp_only_layers=[])
+    if "VL" in Config.__name__:  # the text part; the smallest tower that the class takes stands beside it, unused
+        args["rope_parameters"] = rope | {"mrope_section": [24, 20, 20], "mrope_interleaved": True}
+        return Config(text_config=args, tie_word_embeddings=args["tie_word_embeddings"], vision_config=dict(
+            depth=1, hidden_size=32, intermediate_size=32, num_heads=2, out_hidden_size=args["hidden_size"],
+            deepstack_visual_indexes=[0]))
     # transformers 5 keeps the rope settings in a dictionary; 4 had one argument
     if "rope_parameters" in inspect.signature(Config.__init__).parameters or hasattr(Config(), "rope_parameters"):
         args["rope_parameters"] = rope
@@ -127,7 +136,7 @@ def state(reader, wanted, bias):
     return out
 
 
-def load(path, said={}, bias=0):
+def load(path, said={}, bias=0, name=None):
     """(the model, in float32, ready to run; who it is, in words)"""
     needs("hf", {p: p for p in ("torch", "transformers", "gguf", "numpy")})
     import torch
@@ -137,16 +146,21 @@ def load(path, said={}, bias=0):
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     torch.manual_seed(0)
     reader = GGUFReader(path)
-    cfg = config(reader, said, bias)
+    cfg = config(reader, said, bias, name)
     cfg._attn_implementation = "eager"
     with torch.no_grad():
-        model = family(reader)[2](cfg).to(torch.float32).eval()
-        own = model.state_dict()
+        model = family(reader, name)[2](cfg).to(torch.float32).eval()
+        text = "model.language_model."  # where a model of several parts has the names that others have under model.
+        own = {k.replace(text, "model."): v for k, v in model.state_dict().items() if ".visual." not in k}
         got = state(reader, own, bias)
-        for name, v in got.items():
-            if name in own and own[name].shape != v.shape:
-                sys.exit(f"hf_logits: {name} is {tuple(own[name].shape)} in the model, {tuple(v.shape)} in the file")
-        model.load_state_dict(got, strict=True)
+        for k, v in got.items():
+            if k in own and own[k].shape != v.shape:
+                sys.exit(f"hf_logits: {k} is {tuple(own[k].shape)} in the model, {tuple(v.shape)} in the file")
+        parts = any(k.startswith(text) for k in model.state_dict())
+        got = {k.replace("model.", text) if parts and k.startswith("model.") else k: v for k, v in got.items()}
+        lacking = model.load_state_dict(got, strict=not parts).missing_keys
+        if any(".visual." not in k for k in lacking) or set(got) - set(model.state_dict()):
+            sys.exit(f"hf_logits: the file lacks {lacking}, or has {set(got) - set(model.state_dict())} beside")
     return model, f"transformers {transformers.__version__}, torch {torch.__version__.split('+')[0]}"
 
 
@@ -158,10 +172,11 @@ def main():
     a.add_argument("--out", required=True, help="OUT.json and OUT.f32 are written")
     a.add_argument("--note", default="")
     a.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    a.add_argument("--as", dest="family", metavar="ARCHITECTURE")
     a.add_argument("--bias", type=float, default=0, metavar="X")
     a = a.parse_args()
     said = {k: v if v.isalpha() else json.loads(v) for k, v in (s.split("=", 1) for s in a.set)}
-    model, version = load(a.model, said, a.bias)
+    model, version = load(a.model, said, a.bias, a.family)
     import torch
     ids = json.loads(Path(a.ids).read_text() if os.path.exists(a.ids) else a.ids)
     keep = [int(x) for x in a.keep.split(",")] if a.keep else [len(ids) - 1]
@@ -172,7 +187,7 @@ def main():
     out = {
         "about": "logits by Hugging Face transformers from the same dequantised weights; tools/peers/hf_logits.py",
         "model": a.note, "gguf_sha256": hashlib.sha256(Path(a.model).read_bytes()).hexdigest(),
-        "by": version, **({"set": said} if said else {}), **({"bias": a.bias} if a.bias else {}),
+        "by": version, **({"as": a.family} if a.family else {}), **({"set": said} if said else {}), **({"bias": a.bias} if a.bias else {}),
         "n_vocab": logits.shape[1], "ids": ids, "keep": keep,
         "arg_max": arg.tolist(), "max": [round(x, 5) for x in top.tolist()],
         "log_sum_exp": [round(x, 5) for x in lse.tolist()],

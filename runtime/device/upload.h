@@ -1,7 +1,7 @@
-/* mem.h: the uploader: pinned staging buffers between a producer on the host and device memory. While
+/* upload.h: the uploader: pinned staging buffers between a producer on the host and device memory. While
  * one buffer is being copied the next is being filled, by several threads. */
-#ifndef QM_MEM_H
-#define QM_MEM_H
+#ifndef QM_UPLOAD_H
+#define QM_UPLOAD_H
 #include "cuda.h"
 #include <stdint.h>
 

@@ -1,7 +1,7 @@
-/* mem.c: the uploader. The caller's thread cuts the upload into pieces of one buffer each,
+/* upload.c: the uploader. The caller's thread cuts the upload into pieces of one buffer each,
  * waits for the buffer's last copy, has the worker threads fill it in parts, and queues its copy. The
  * copy of one buffer thus runs while the next is filled. */
-#include "mem.h"
+#include "upload.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
