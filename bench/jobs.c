@@ -7,6 +7,7 @@
 #include <string.h>
 #include "../runtime/base/rng.h"
 #include "../runtime/file/quant.h"
+#include "../runtime/plan/ops.h"
 
 const qm_bench_model qm_bench_models[] = {
     {"30b", 2048, 32, 4, 128, 768, 128, 8, 151936, 4095, 256u << 20},
@@ -56,7 +57,7 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
         case QM_OP_SAMPLE_DRAW:
         case QM_OP_PROBE:
         case QM_OP_STATS: add(out, cap, &n, j); break;
-        default: break; /* no job yet: a case in open_rest, and one here */
+        default: break; /* no job yet: a case in shape, and one here */
         }
 #undef ADD
     }
@@ -130,270 +131,239 @@ out:
     return p;
 }
 
-static uint32_t copies_for(const qm_bench_work *w, double spread) {
-    double n = w->weight_bytes > 0 ? ceil(spread / w->weight_bytes) : 1;
+static uint32_t copies_for(double bytes, double spread) {
+    double n = bytes > 0 ? ceil(spread / bytes) : 1;
     return n < 1 ? 1 : n > 1024 ? 1024 : (uint32_t)n;
 }
 
 /* ---- the ops ---- */
-static void open_weights(qm_bench_work *w, uint32_t n_sm, double spread, int *failed, qm_err *e) {
+/* Of a product: its launch, its weights' shape. rows_run: the first rows alone, in the geometry of all. */
+static uint32_t product(qm_bench_work *w, uint32_t n_sm, uint32_t n_experts, uint32_t n_matrices) {
     const qm_bench_job *j = &w->job;
-    const qm_type_info *t = qm_type_get((uint32_t)j->wtype);
-    const uint32_t rows = j->rows_run && j->rows_run < j->n_rows ? j->rows_run : j->n_rows, used = j->m->n_used;
-    const int up = j->op == QM_OP_MOE_UP, moe = up || j->op == QM_OP_MOE_MATVEC;
-    const uint32_t n = moe ? used : 1;
-    const size_t matrix = qm_pack_bytes(t, rows, j->n_cols);
-    const size_t x_bytes = t->q16a ? QM_Q16A_BYTES(j->n_cols) : 4 * (size_t)j->n_cols;
-    uint64_t stride;
-    w->l = up    ? qm_launch_moe_up(j->wtype, j->n_rows, j->n_cols, used, n_sm)
-           : moe ? qm_launch_moe_matvec(j->wtype, j->n_rows, j->n_cols, used, n_sm)
-                 : qm_launch_matvec(j->wtype, j->n_rows, j->n_cols, n_sm, j->max_splits);
+    const uint32_t rows = j->rows_run && j->rows_run < j->n_rows ? j->rows_run : j->n_rows;
+    w->l = n_matrices > 1  ? qm_launch_moe_up(j->wtype, j->n_rows, j->n_cols, n_experts, n_sm)
+           : n_experts > 1 ? qm_launch_moe_matvec(j->wtype, j->n_rows, j->n_cols, n_experts, n_sm)
+                           : qm_launch_matvec(j->wtype, j->n_rows, j->n_cols, n_sm, j->max_splits);
     if (j->tiles)
-        w->l = (qm_launch){{0, j->splits * n, 1},
+        w->l = (qm_launch){{0, j->splits * n_experts, 1},
                            32 * j->tiles * j->slices,
-                           qm_launch_shared(j->wtype, j->n_cols, j->splits, up ? 2 : 1, j->tiles, j->slices),
+                           qm_launch_shared(j->wtype, j->n_cols, j->splits, n_matrices, j->tiles, j->slices),
                            j->tiles};
     w->l.grid[0] = ((rows + 31) / 32 + w->l.tiles - 1) / w->l.tiles;
-    w->weights = (double)rows * j->n_cols * n * (up ? 2 : 1);
-    w->weight_bytes = w->weights / t->qk * t->bytes;
-    w->n_copies = copies_for(w, spread);
-    const double y_bytes = 4.0 * rows * (moe ? n : w->l.grid[1]);
-    w->bytes = w->weight_bytes + (double)x_bytes * (j->op == QM_OP_MOE_MATVEC ? n : 1) + y_bytes;
-    const CUdeviceptr x = get(w, t->q16a ? BITS : FLOATS, (double)x_bytes * n, 1, NULL, failed, e);
-    const CUdeviceptr y = get(w, ZEROS, y_bytes, 1, NULL, failed, e);
-    const CUdeviceptr wt = get(w, BITS, (double)matrix * n, w->n_copies, &stride, failed, e);
-    const CUdeviceptr w2 = up ? get(w, BITS, (double)matrix * n, w->n_copies, NULL, failed, e) : 0;
-    const CUdeviceptr ids = moe ? get(w, COUNT_UP, 4.0 * n, 1, NULL, failed, e) : 0;
-    const CUdeviceptr scale = moe && !up ? get(w, FLOATS, 4.0 * n, 1, NULL, failed, e) : 0;
-    const CUdeviceptr hq = up && t->q16a ? get(w, ZEROS, (double)QM_Q16A_BYTES(rows) * n, 1, NULL, failed, e) : 0;
-    for (uint32_t i = 0; i < w->n_copies && !*failed; i++) {
-        const uint64_t at = stride * i;
-        qm_op_args *a = &w->args[i];
-        if (up)
-            a->moe_up = (qm_moe_up_args){.w_gate = wt + at,
-                                         .w_up = w2 + at,
-                                         .x = x,
-                                         .ids = ids,
-                                         .h = t->q16a ? 0 : y,
-                                         .hq = hq,
-                                         .expert_bytes = matrix,
-                                         .n_ff = rows,
-                                         .n_cols = j->n_cols,
-                                         .tiles = w->l.tiles,
-                                         .n_expert = n};
-        else if (moe)
-            a->moe_matvec = (qm_moe_matvec_args){.w = wt + at,
-                                                 .x = x,
-                                                 .ids = ids,
-                                                 .scale = scale,
-                                                 .y = y,
-                                                 .expert_bytes = matrix,
-                                                 .x_stride = x_bytes,
-                                                 .n_rows = rows,
-                                                 .n_cols = j->n_cols,
-                                                 .tiles = w->l.tiles,
-                                                 .n_expert = n};
-        else
-            a->matvec = (qm_matvec_args){
-                .w = wt + at, .x = x, .y = y, .n_rows = rows, .n_cols = j->n_cols, .tiles = w->l.tiles};
-    }
+    return rows;
 }
 
-/* The other ops: small ones, whose inputs the op before has just written, are never spread. */
-static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *failed, qm_err *e) {
+/* What contracts/ops.def does not say of an op at the model's shapes: its launch and its scalars. */
+static int shape(qm_bench_work *w, uint32_t n_sm, qm_op_args *a, qm_err *e) {
     const qm_bench_job *j = &w->job;
     const qm_bench_model *m = j->m;
-    const uint32_t nq = m->n_head * m->head_dim, heads = m->n_head + 2 * m->n_kv, pages = m->pos / QM_PAGE_TOKENS + 1,
-                   spans = m->pos / QM_SPAN + 1;
-    const uint32_t block = (uint32_t)qm_kernel_table[w->kernel].max_block;
-    uint64_t stride = 0;
-    qm_op_args *a = &w->args[0];
-#define GET(what, n) get(w, what, n, 1, NULL, failed, e)
-    w->l = (qm_launch){{1, 1, 1}, block, 0, 1};
+    const uint32_t spans = m->pos / QM_SPAN + 1;
+    const qm_hparams hp = {.n_head = m->n_head, .n_kv = m->n_kv, .head_dim = m->head_dim};
+    const qm_type_info *t = j->wtype >= 0 ? qm_type_get((uint32_t)j->wtype) : NULL;
+    w->l = (qm_launch){{1, 1, 1}, (uint32_t)qm_kernel_table[w->kernel].max_block, 0, 1};
     switch (j->op) {
-    case QM_OP_EMBED: {
-        const qm_type_info *t = qm_type_get((uint32_t)j->wtype);
-        const uint32_t rows = j->n_rows < 1024 ? j->n_rows : 1024; /* one row is read */
-        w->bytes = (double)qm_row_bytes(t, j->n_cols) + 4.0 * j->n_cols;
-        w->row = GET(ZEROS, QM_ROW_SIZE);
-        a->embed = (qm_embed_args){.w = GET(BITS, (double)qm_pack_bytes(t, rows, j->n_cols)),
-                                   .state = GET(ZEROS, QM_STATE_SIZE),
-                                   .tokens = GET(ZEROS, 4.0 * (QM_BENCH_RESET_EVERY + 2)),
-                                   .row = w->row,
-                                   .y = GET(ZEROS, 4.0 * j->n_cols),
-                                   .n_cols = j->n_cols,
-                                   .n_rows = rows};
+    case QM_OP_EMBED: /* one row is read: of more than these nobody could tell */
+        a->embed = (qm_embed_args){.n_cols = j->n_cols, .n_rows = j->n_rows < 1024 ? j->n_rows : 1024};
         break;
-    }
-    case QM_OP_RMSNORM: {
-        const double n = m->n_embd;
+    case QM_OP_MATVEC:
+        a->matvec.n_rows = product(w, n_sm, 1, 1);
+        a->matvec.n_cols = j->n_cols;
+        a->matvec.tiles = w->l.tiles;
+        break;
+    case QM_OP_MOE_UP:
+        a->moe_up.n_ff = product(w, n_sm, m->n_used, 2);
+        a->moe_up.n_cols = j->n_cols;
+        a->moe_up.tiles = w->l.tiles;
+        a->moe_up.n_expert = m->n_used;
+        a->moe_up.expert_bytes = qm_pack_bytes(t, a->moe_up.n_ff, j->n_cols);
+        break;
+    case QM_OP_MOE_MATVEC:
+        a->moe_matvec.n_rows = product(w, n_sm, m->n_used, 1);
+        a->moe_matvec.n_cols = j->n_cols;
+        a->moe_matvec.tiles = w->l.tiles;
+        a->moe_matvec.n_expert = m->n_used;
+        a->moe_matvec.expert_bytes = qm_pack_bytes(t, a->moe_matvec.n_rows, j->n_cols);
+        a->moe_matvec.x_stride = t->q16a ? QM_Q16A_BYTES((uint64_t)j->n_cols) : 4ull * j->n_cols;
+        break;
+    case QM_OP_RMSNORM:
         w->l = qm_launch_rmsnorm(m->n_embd);
-        w->bytes = 4 * n * (1 + PARTS + 1 + 2) + QM_Q16A_BYTES(n);
-        a->rmsnorm = (qm_rmsnorm_args){.x = GET(FLOATS, 4 * n),
-                                       .partials = GET(FLOATS, 4 * n * PARTS),
-                                       .x_out = GET(ZEROS, 4 * n),
-                                       .w = GET(FLOATS, 4 * n),
-                                       .y = GET(ZEROS, 4 * n),
-                                       .yq = GET(ZEROS, QM_Q16A_BYTES(n)),
-                                       .n = m->n_embd,
-                                       .n_partials = PARTS,
-                                       .eps = 1e-6f};
+        a->rmsnorm = (qm_rmsnorm_args){.n = m->n_embd, .n_partials = PARTS, .eps = 1e-6f};
         break;
-    }
-    case QM_OP_SWIGLU: {
-        const double n = (double)m->n_ff * m->n_used;
+    case QM_OP_SWIGLU:
         w->l.grid[0] = (m->n_ff * m->n_used + 255) / 256;
-        w->bytes = 12 * n + QM_Q16A_BYTES(n);
-        a->swiglu = (qm_swiglu_args){.gate = GET(FLOATS, 4 * n),
-                                     .up = GET(FLOATS, 4 * n),
-                                     .h = GET(ZEROS, 4 * n),
-                                     .hq = GET(ZEROS, QM_Q16A_BYTES(n)),
-                                     .n = m->n_ff,
-                                     .k = m->n_used};
+        a->swiglu = (qm_swiglu_args){.n = m->n_ff, .k = m->n_used};
         break;
-    }
-    case QM_OP_QKROPE: {
-        const double page = (double)m->n_kv * (double)qm_kv_head_page_bytes((qm_kv_cache_type)j->kv, m->head_dim),
-                     rope = 4.0 * m->head_dim * (QM_ROPE_FINE + m->pos / QM_ROPE_FINE + 1);
-        w->l.grid[0] = heads;
-        w->bytes = 4.0 * heads * m->head_dim * PARTS + 4.0 * nq + 4.0 * m->n_kv * m->head_dim;
-        w->row = GET(ZEROS, QM_ROW_SIZE);
-        a->qkrope = (qm_qkrope_args){.qkv = GET(FLOATS, 4.0 * heads * m->head_dim * PARTS),
-                                     .q_norm = GET(FLOATS, 4.0 * m->head_dim),
-                                     .k_norm = GET(FLOATS, 4.0 * m->head_dim),
-                                     .rope = GET(FLOATS, rope),
-                                     .row = w->row,
-                                     .table = GET(COUNT_UP, 4.0 * pages),
-                                     .k_pool = GET(ZEROS, page * pages),
-                                     .v_pool = GET(ZEROS, page * pages),
-                                     .q_out = GET(ZEROS, 4.0 * nq),
-                                     .n_head = m->n_head,
-                                     .n_kv = m->n_kv,
-                                     .n_partials = PARTS,
-                                     .eps = 1e-6f};
+    case QM_OP_QKROPE:
+        w->l.grid[0] = m->n_head + 2 * m->n_kv;
+        a->qkrope = (qm_qkrope_args){.n_head = m->n_head, .n_kv = m->n_kv, .n_partials = PARTS, .eps = 1e-6f};
         break;
-    }
-    case QM_OP_ATTN: {
-        const double pool =
-            (double)(m->n_kv * pages) * (double)qm_kv_head_page_bytes((qm_kv_cache_type)j->kv, m->head_dim);
-        const qm_hparams hp = {.n_head = m->n_head, .n_kv = m->n_kv, .head_dim = m->head_dim};
+    case QM_OP_ATTN:
         w->l.grid[0] = m->n_kv;
         w->l.grid[1] = qm_plan_splits(&hp, (qm_limits){.n_sm = n_sm}, m->pos);
         w->l.grid[2] = (m->n_head / m->n_kv + 7) / 8;
-        w->weight_bytes = 2 * pool / (pages * QM_PAGE_TOKENS) * (m->pos + 1); /* keys and values, for the spread */
-        w->bytes = w->weight_bytes + 4.0 * nq + (4.0 * m->head_dim + 8) * m->n_head * spans;
-        w->n_copies = copies_for(w, spread);
-        w->weight_bytes = 0;
-        w->row = GET(ZEROS, QM_ROW_SIZE);
-        const CUdeviceptr k = get(w, HALVES, pool, w->n_copies, &stride, failed, e),
-                          v = get(w, HALVES, pool, w->n_copies, NULL, failed, e);
-        const qm_attn_args base = {.q = GET(FLOATS, 4.0 * nq),
-                                   .table = GET(COUNT_UP, 4.0 * pages),
-                                   .row = w->row,
-                                   .acc = GET(ZEROS, 4.0 * nq * spans),
-                                   .ml = GET(ZEROS, 8.0 * m->n_head * spans),
-                                   .n_head = m->n_head,
-                                   .n_kv = m->n_kv,
-                                   .n_spans = spans,
-                                   .scale = (float)(1 / sqrt(m->head_dim))};
-        for (uint32_t i = 0; i < w->n_copies; i++) {
-            w->args[i].attn = base;
-            w->args[i].attn.k_pool = k + stride * i;
-            w->args[i].attn.v_pool = v + stride * i;
-        }
+        a->attn = (qm_attn_args){
+            .n_head = m->n_head, .n_kv = m->n_kv, .n_spans = spans, .scale = (float)(1 / sqrt(m->head_dim))};
         break;
-    }
-    case QM_OP_COMBINE: {
+    case QM_OP_COMBINE:
         w->l.grid[0] = m->n_head;
-        w->row = GET(ZEROS, QM_ROW_SIZE);
-        w->bytes = 4.0 * nq * spans + 8.0 * m->n_head * spans + 4.0 * nq + QM_Q16A_BYTES((double)nq);
-        a->combine = (qm_combine_args){.acc = GET(FLOATS, 4.0 * nq * spans),
-                                       .ml = GET(FLOATS, 8.0 * m->n_head * spans),
-                                       .row = w->row,
-                                       .y = GET(ZEROS, 4.0 * nq),
-                                       .yq = GET(ZEROS, QM_Q16A_BYTES((double)nq)),
-                                       .n_head = m->n_head,
-                                       .n_spans = spans};
+        a->combine = (qm_combine_args){.n_head = m->n_head, .n_spans = spans};
         break;
-    }
     case QM_OP_ROUTER:
-        w->bytes = 4.0 * m->n_expert * PARTS + 8.0 * m->n_used;
-        a->router = (qm_router_args){.logits = GET(FLOATS, 4.0 * m->n_expert * PARTS),
-                                     .ids = GET(ZEROS, 4.0 * m->n_used),
-                                     .weights = GET(ZEROS, 4.0 * m->n_used),
-                                     .n_expert = m->n_expert,
-                                     .n_used = m->n_used,
-                                     .n_partials = PARTS};
+        a->router = (qm_router_args){.n_expert = m->n_expert, .n_used = m->n_used, .n_partials = PARTS};
         break;
     case QM_OP_SAMPLE_SCAN:
-    case QM_OP_SAMPLE_DRAW: { /* a draw of 40 tokens; the keys that it draws from come from a scan */
-        const qm_sample_params p = {.mode = 1,
-                                    .top_k = 40,
-                                    .seed = 1,
-                                    .top_p = 0.95,
-                                    .temperature = 0.8f,
-                                    .cut_temperature = 0.8f,
-                                    .min_temperature = 0.8f,
-                                    .penalty = 1};
-        const double keys = 4.0 * (m->n_vocab + 3);
-        const CUdeviceptr state = GET(ZEROS, QM_STATE_SIZE);
-        w->row = GET(ZEROS, QM_ROW_SIZE);
-        const qm_sample_scan_args scan = {.logits = GET(FLOATS, 4.0 * m->n_vocab),
-                                          .keys = GET(ZEROS, keys),
-                                          .hist = GET(ZEROS, 4 * QM_SAMPLE_BUCKETS),
-                                          .part = GET(ZEROS, 8 * QM_SAMPLE_CTAS),
-                                          .work = GET(ZEROS, QM_WORK_SIZE),
-                                          .state = state,
-                                          .tokens = GET(ZEROS, 4.0 * (m->pos + 2)),
-                                          .row = w->row,
-                                          .n = m->n_vocab};
-        const qm_launch l = qm_launch_sample_scan(m->n_vocab);
-        w->l = j->op == QM_OP_SAMPLE_SCAN ? l : qm_launch_sample_draw(m->n_vocab);
-        w->bytes = (j->op == QM_OP_SAMPLE_SCAN ? 8.0 : 4.0) * m->n_vocab;
-        if (!*failed && w->d->cu.MemcpyHtoD(state + QM_STATE_MODE, &p, sizeof p))
-            *failed = qm_fail(e, QM_ERR_DEVICE, "bench: the sampling parameters do not reach the device");
-        if (j->op == QM_OP_SAMPLE_SCAN) {
-            a->sample_scan = scan;
-            break;
-        }
-        a->sample_draw = (qm_sample_draw_args){.keys = scan.keys,
-                                               .cand = GET(ZEROS, 8.0 * m->n_vocab),
-                                               .work = scan.work,
-                                               .state = state,
-                                               .tokens = scan.tokens,
-                                               .row = w->row,
-                                               .n = m->n_vocab};
-        if (!*failed)
-            *failed = qm_kernels_launch(w->ks, qm_kernel_find(QM_OP_SAMPLE_SCAN, -1, -1, 0), l.grid, l.block, 0, &scan,
-                                        NULL, e);
+        w->l = qm_launch_sample_scan(m->n_vocab);
+        a->sample_scan.n = m->n_vocab;
         break;
-    }
+    case QM_OP_SAMPLE_DRAW:
+        w->l = qm_launch_sample_draw(m->n_vocab);
+        a->sample_draw.n = m->n_vocab;
+        break;
     case QM_OP_PROBE: {
         const uint64_t most = j->rows_run ? j->rows_run * 4096ull : m->probe_bytes; /* a row stands for 4 KB here */
-        const uint32_t units = (uint32_t)(most < m->probe_bytes ? most : m->probe_bytes) / 16;
         w->l.grid[0] = 2 * n_sm;
-        w->bytes = 16.0 * units;
-        a->probe = (qm_probe_args){
-            .src = GET(BITS, 16.0 * units), .out = GET(ZEROS, 4.0 * w->l.grid[0] * w->l.block / 32), .n = units};
+        a->probe.n = (uint32_t)(most < m->probe_bytes ? most : m->probe_bytes) / 16;
         break;
     }
-    case QM_OP_STATS: { /* one vector with partial sums, as behind attn_out */
-        const double n = m->n_embd;
-        w->bytes = 4 * n * (1 + PARTS) + 4 * n;
-        const qm_stats_job job = {.x = GET(FLOATS, 4 * n * PARTS),
-                                  .add = GET(FLOATS, 4 * n),
-                                  .copy = GET(ZEROS, 4 * n),
-                                  .n = m->n_embd,
+    case QM_OP_STATS: break;
+    default: return qm_fail(e, QM_ERR_UNSUPPORTED, "bench: op %s has no job", qm_op_name(j->op));
+    }
+    return 0;
+}
+
+/* Operands that are not there: biases; results that the host looks at; words to copy; the form of activations that the next
+ * product would not take. */
+static int left_out(const qm_operand *o, int wtype) {
+    static const char *const names[] = {"bias", "result", "words", "words2", "words_to"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(o->name, names[i])) return 1;
+    if (wtype < 0) return 0;
+    return !strcmp(o->name, qm_type_get((uint32_t)wtype)->q16a ? "h" : "hq");
+}
+
+static content content_of(const qm_operand *o) {
+    if (o->dir != QM_IN || !strcmp(o->name, "tokens")) return ZEROS; /* results, what an op keeps for itself; token 0 */
+    switch (o->kind) {
+    case QM_KIND_F32: return FLOATS;
+    case QM_KIND_KV: return HALVES;
+    case QM_KIND_U32: return o->space == QM_SPACE_NONE ? BITS : COUNT_UP; /* what probe reads; ids, pages */
+    case QM_KIND_Q16A:
+    case QM_KIND_WEIGHT: return BITS;
+    default: return ZEROS;
+    }
+}
+
+/* Bytes that operand o takes; *moved: of these, what one launch must read or write. */
+static double bytes_of(const qm_bench_work *w, const qm_operand *o, double *moved) {
+    const qm_bench_job *j = &w->job;
+    if (o->kind == QM_KIND_WEIGHT) {
+        const qm_type_info *t = qm_type_get((uint32_t)j->wtype);
+        const uint32_t cols = o->dims[o->n_dims - 1], rows = o->dims[o->n_dims - 2], n = o->n_dims > 2 ? o->dims[0] : 1;
+        *moved = (double)(j->op == QM_OP_EMBED ? 1 : n * rows) * (double)qm_row_bytes(t, cols);
+        return (double)qm_pack_bytes(t, rows, cols) * n;
+    }
+    *moved = o->kind == QM_KIND_F32 || o->kind == QM_KIND_Q16A || o->kind == QM_KIND_U32 ? (double)o->bytes : 0;
+    if (o->space == QM_SPACE_SEQ || o->space == QM_SPACE_ROPE || o->dir == QM_INOUT) *moved = 0; /* a few words of it */
+    if (o->kind == QM_KIND_KV)                                                                   /* of [pages, ...] */
+        *moved = (double)o->bytes / o->dims[0] / QM_PAGE_TOKENS * (o->dir == QM_IN ? j->m->pos + 1 : 1);
+    return (double)o->bytes;
+}
+
+/* Memory for every operand; weights and caches as often as fills `spread` bytes. */
+static int bind(qm_bench_work *w, qm_op_args *a, double spread, qm_err *e) {
+    const qm_bench_job *j = &w->job;
+    const uint32_t n_ctx = j->m->pos + 2 > QM_BENCH_RESET_EVERY + 2 ? j->m->pos + 2 : QM_BENCH_RESET_EVERY + 2,
+                   pages = j->m->pos / QM_PAGE_TOKENS + 1;
+    const qm_op_view v = {.rows = 1,
+                          .head_dim = j->m->head_dim,
+                          .grid = {w->l.grid[0], w->l.grid[1], w->l.grid[2]},
+                          .block = w->l.block,
+                          .q16a = j->wtype >= 0 && qm_type_get((uint32_t)j->wtype)->q16a,
+                          .n_ctx = n_ctx,
+                          .n_table = pages,
+                          .n_pages = pages,
+                          .kv = (qm_kv_cache_type)j->kv};
+    qm_operand o[QM_MAX_OPERANDS];
+    const uint64_t present = 1;
+    double moved, streamed = 0;
+    int failed = 0, n = qm_operands(j->op, a, &v, o);
+    for (int k = 0; k < n; k++)
+        if (!left_out(&o[k], j->wtype)) memcpy(a->bytes + o[k].offset, &present, 8);
+    n = qm_operands(j->op, a, &v, o);
+    for (int k = 0; k < n; k++) {
+        if (!o[k].ref) continue;
+        bytes_of(w, &o[k], &moved);
+        w->bytes += moved;
+        if (o[k].dir != QM_IN || j->op == QM_OP_EMBED) continue; /* small, and written by the op before */
+        if (o[k].kind == QM_KIND_WEIGHT) {
+            w->weights += (double)qm_operand_n(&o[k]);
+            w->weight_bytes += moved;
+        }
+        if (o[k].kind == QM_KIND_WEIGHT || o[k].kind == QM_KIND_KV) streamed += moved;
+    }
+    w->n_copies = copies_for(streamed, spread);
+    for (uint32_t i = 0; i < w->n_copies; i++) w->args[i] = *a;
+    for (int k = 0; k < n && !failed; k++) {
+        if (!o[k].ref) continue;
+        const int many = o[k].dir == QM_IN && (o[k].kind == QM_KIND_WEIGHT || o[k].kind == QM_KIND_KV);
+        uint64_t stride;
+        const CUdeviceptr p =
+            get(w, content_of(&o[k]), bytes_of(w, &o[k], &moved), many ? w->n_copies : 1, &stride, &failed, e);
+        if (o[k].kind == QM_KIND_ROWS) w->row = p;
+        for (uint32_t i = 0; i < w->n_copies; i++) {
+            const uint64_t at = p + (many ? stride * i : 0);
+            memcpy(w->args[i].bytes + o[k].offset, &at, 8);
+        }
+    }
+    return failed;
+}
+
+/* What no table says: that a draw of 40 tokens has keys to draw from, which a scan makes; that stats has a vector to look
+ * at, one with partial sums, as behind attn_out. */
+static int fill_in(qm_bench_work *w, qm_err *e) {
+    static const qm_sample_params params = {.mode = 1,
+                                            .top_k = 40,
+                                            .seed = 1,
+                                            .top_p = 0.95,
+                                            .temperature = 0.8f,
+                                            .cut_temperature = 0.8f,
+                                            .min_temperature = 0.8f,
+                                            .penalty = 1};
+    const uint32_t n = w->job.m->n_embd, n_vocab = w->job.m->n_vocab;
+    qm_op_args *a = &w->args[0];
+    int rc = 0;
+#define GET(what, n) get(w, what, n, 1, NULL, &rc, e)
+    if (w->job.op == QM_OP_SAMPLE_SCAN)
+        QM_CU_TRY(w->d, MemcpyHtoD(a->sample_scan.state + QM_STATE_MODE, &params, sizeof params));
+    if (w->job.op == QM_OP_SAMPLE_DRAW) {
+        const qm_launch l = qm_launch_sample_scan(n_vocab);
+        QM_CU_TRY(w->d, MemcpyHtoD(a->sample_draw.state + QM_STATE_MODE, &params, sizeof params));
+        const qm_sample_scan_args scan = {.logits = GET(FLOATS, 4.0 * n_vocab),
+                                          .keys = a->sample_draw.keys,
+                                          .hist = GET(ZEROS, 4 * QM_SAMPLE_BUCKETS),
+                                          .part = GET(ZEROS, 8 * QM_SAMPLE_CTAS),
+                                          .work = a->sample_draw.work,
+                                          .state = a->sample_draw.state,
+                                          .tokens = a->sample_draw.tokens,
+                                          .row = a->sample_draw.row,
+                                          .n = n_vocab};
+        if (!rc)
+            rc = qm_kernels_launch(w->ks, qm_kernel_find(QM_OP_SAMPLE_SCAN, -1, -1, 0), l.grid, l.block, 0, &scan, NULL,
+                                   e);
+    }
+    if (w->job.op == QM_OP_STATS) {
+        w->bytes = 4.0 * n * (1 + PARTS) + 4.0 * n;
+        const qm_stats_job job = {.x = GET(FLOATS, 4.0 * n * PARTS),
+                                  .add = GET(FLOATS, 4.0 * n),
+                                  .copy = GET(ZEROS, 4.0 * n),
+                                  .n = n,
                                   .n_parts = PARTS,
-                                  .stride = m->n_embd};
-        a->stats = (qm_stats_args){.jobs = GET(ZEROS, sizeof job), .out = GET(ZEROS, sizeof(qm_stats_record))};
-        CUresult r = *failed ? CUDA_SUCCESS : w->d->cu.MemcpyHtoD(a->stats.jobs, &job, sizeof job);
-        if (r) *failed = qm_cu_fail(w->d, r, "MemcpyHtoD()", e);
-        break;
-    }
-    default: *failed = qm_fail(e, QM_ERR_UNSUPPORTED, "bench: op %s has no job", qm_op_name(j->op));
+                                  .stride = n};
+        if (!rc) QM_CU_TRY(w->d, MemcpyHtoD(a->stats.jobs, &job, sizeof job));
     }
 #undef GET
+out:
+    return rc;
 }
 
 int qm_bench_open(qm_bench_work *w, qm_device *d, qm_kernels *ks, const qm_bench_job *j, uint32_t n_sm, double spread,
@@ -403,9 +373,10 @@ int qm_bench_open(qm_bench_work *w, qm_device *d, qm_kernels *ks, const qm_bench
     w->kernel = qm_kernel_find(j->op, j->wtype, j->kv, j->head_dim);
     if (w->kernel < 0) return qm_fail(e, QM_ERR_UNSUPPORTED, "bench: no kernel for %s", j->what);
     if (!(w->args = calloc(1024, sizeof *w->args))) return qm_fail(e, QM_ERR_NOMEM, "bench: out of host memory");
-    if (j->n_rows && j->op != QM_OP_EMBED) open_weights(w, n_sm, spread, &failed, e);
-    else open_rest(w, n_sm, spread, &failed, e);
-    if (failed || (failed = qm_bench_reset(w, NULL, e))) return failed;
+    qm_op_args a = {0};
+    if ((failed = shape(w, n_sm, &a, e)) || (failed = bind(w, &a, spread, e)) || (failed = fill_in(w, e)) ||
+        (failed = qm_bench_reset(w, NULL, e)))
+        return failed;
     CUresult r = d->cu.CtxSynchronize(); /* launches may go to a stream that does not wait for the legacy one */
     return r ? qm_cu_fail(d, r, "CtxSynchronize()", e) : 0;
 }
