@@ -6,8 +6,8 @@
 #include "tokenizer.h"
 
 typedef struct qm_chat_format qm_chat_format;
-/* own_template: the caller's, in Jinja; NULL: the file's, or without one ChatML. kwargs: a JSON object of variables for the
- * template, or NULL. Hands out what close takes, on failure too. */
+/* own_template: the caller's, in Jinja; NULL: the file's, or without one ChatML. kwargs: a JSON object of variables for
+ * the template, or NULL. Hands out what close takes, on failure too. */
 int qm_chat_format_open(qm_chat_format **out, const qm_gguf *g, const qm_tokenizer *t, const char *own_template,
                         const char *kwargs, qm_err *e);
 void qm_chat_format_close(qm_chat_format *f);
