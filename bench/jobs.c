@@ -215,10 +215,11 @@ static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *faile
         const qm_type_info *t = qm_type_get((uint32_t)j->wtype);
         const uint32_t rows = j->n_rows < 1024 ? j->n_rows : 1024; /* one row is read */
         w->bytes = (double)qm_row_bytes(t, j->n_cols) + 4.0 * j->n_cols;
-        w->state = GET(ZEROS, QM_STATE_SIZE);
+        w->row = GET(ZEROS, QM_ROW_SIZE);
         a->embed = (qm_embed_args){.w = GET(BITS, (double)qm_pack_bytes(t, rows, j->n_cols)),
-                                   .state = w->state,
+                                   .state = GET(ZEROS, QM_STATE_SIZE),
                                    .tokens = GET(ZEROS, 4.0 * (QM_BENCH_RESET_EVERY + 2)),
+                                   .row = w->row,
                                    .y = GET(ZEROS, 4.0 * j->n_cols),
                                    .n_cols = j->n_cols,
                                    .n_rows = rows};
@@ -256,12 +257,12 @@ static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *faile
                      rope = 4.0 * m->head_dim * (QM_ROPE_FINE + m->pos / QM_ROPE_FINE + 1);
         w->l.grid[0] = heads;
         w->bytes = 4.0 * heads * m->head_dim * PARTS + 4.0 * nq + 4.0 * m->n_kv * m->head_dim;
-        w->state = GET(ZEROS, QM_STATE_SIZE);
+        w->row = GET(ZEROS, QM_ROW_SIZE);
         a->qkrope = (qm_qkrope_args){.qkv = GET(FLOATS, 4.0 * heads * m->head_dim * PARTS),
                                      .q_norm = GET(FLOATS, 4.0 * m->head_dim),
                                      .k_norm = GET(FLOATS, 4.0 * m->head_dim),
                                      .rope = GET(FLOATS, rope),
-                                     .state = w->state,
+                                     .row = w->row,
                                      .table = GET(COUNT_UP, 4.0 * pages),
                                      .k_pool = GET(ZEROS, page * pages),
                                      .v_pool = GET(ZEROS, page * pages),
@@ -283,12 +284,12 @@ static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *faile
         w->bytes = w->weight_bytes + 4.0 * nq + (4.0 * m->head_dim + 8) * m->n_head * spans;
         w->n_copies = copies_for(w, spread);
         w->weight_bytes = 0;
-        w->state = GET(ZEROS, QM_STATE_SIZE);
+        w->row = GET(ZEROS, QM_ROW_SIZE);
         const CUdeviceptr k = get(w, HALVES, pool, w->n_copies, &stride, failed, e),
                           v = get(w, HALVES, pool, w->n_copies, NULL, failed, e);
         const qm_attn_args base = {.q = GET(FLOATS, 4.0 * nq),
                                    .table = GET(COUNT_UP, 4.0 * pages),
-                                   .state = w->state,
+                                   .row = w->row,
                                    .acc = GET(ZEROS, 4.0 * nq * spans),
                                    .ml = GET(ZEROS, 8.0 * m->n_head * spans),
                                    .n_head = m->n_head,
@@ -304,11 +305,11 @@ static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *faile
     }
     case QM_OP_COMBINE: {
         w->l.grid[0] = m->n_head;
-        w->state = GET(ZEROS, QM_STATE_SIZE);
+        w->row = GET(ZEROS, QM_ROW_SIZE);
         w->bytes = 4.0 * nq * spans + 8.0 * m->n_head * spans + 4.0 * nq + QM_Q16A_BYTES((double)nq);
         a->combine = (qm_combine_args){.acc = GET(FLOATS, 4.0 * nq * spans),
                                        .ml = GET(FLOATS, 8.0 * m->n_head * spans),
-                                       .state = w->state,
+                                       .row = w->row,
                                        .y = GET(ZEROS, 4.0 * nq),
                                        .yq = GET(ZEROS, QM_Q16A_BYTES((double)nq)),
                                        .n_head = m->n_head,
@@ -335,19 +336,21 @@ static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *faile
                                     .min_temperature = 0.8f,
                                     .penalty = 1};
         const double keys = 4.0 * (m->n_vocab + 3);
-        w->state = GET(ZEROS, QM_STATE_SIZE);
+        const CUdeviceptr state = GET(ZEROS, QM_STATE_SIZE);
+        w->row = GET(ZEROS, QM_ROW_SIZE);
         const qm_sample_scan_args scan = {.logits = GET(FLOATS, 4.0 * m->n_vocab),
                                           .keys = GET(ZEROS, keys),
                                           .hist = GET(ZEROS, 4 * QM_SAMPLE_BUCKETS),
                                           .part = GET(ZEROS, 8 * QM_SAMPLE_CTAS),
                                           .work = GET(ZEROS, QM_WORK_SIZE),
-                                          .state = w->state,
+                                          .state = state,
                                           .tokens = GET(ZEROS, 4.0 * (m->pos + 2)),
+                                          .row = w->row,
                                           .n = m->n_vocab};
         const qm_launch l = qm_launch_sample_scan(m->n_vocab);
         w->l = j->op == QM_OP_SAMPLE_SCAN ? l : qm_launch_sample_draw(m->n_vocab);
         w->bytes = (j->op == QM_OP_SAMPLE_SCAN ? 8.0 : 4.0) * m->n_vocab;
-        if (!*failed && w->d->cu.MemcpyHtoD(w->state + QM_STATE_MODE, &p, sizeof p))
+        if (!*failed && w->d->cu.MemcpyHtoD(state + QM_STATE_MODE, &p, sizeof p))
             *failed = qm_fail(e, QM_ERR_DEVICE, "bench: the sampling parameters do not reach the device");
         if (j->op == QM_OP_SAMPLE_SCAN) {
             a->sample_scan = scan;
@@ -356,8 +359,9 @@ static void open_rest(qm_bench_work *w, uint32_t n_sm, double spread, int *faile
         a->sample_draw = (qm_sample_draw_args){.keys = scan.keys,
                                                .cand = GET(ZEROS, 8.0 * m->n_vocab),
                                                .work = scan.work,
-                                               .state = w->state,
+                                               .state = state,
                                                .tokens = scan.tokens,
+                                               .row = w->row,
                                                .n = m->n_vocab};
         if (!*failed)
             *failed = qm_kernels_launch(w->ks, qm_kernel_find(QM_OP_SAMPLE_SCAN, -1, -1, 0), l.grid, l.block, 0, &scan,
@@ -419,8 +423,7 @@ int qm_bench_launch(qm_bench_work *w, uint32_t i, CUstream s, qm_err *e) {
 int qm_bench_reset(qm_bench_work *w, CUstream s, qm_err *e) {
     int rc = 0;
     const uint32_t pos = w->job.op == QM_OP_EMBED ? 0xffffffffu : w->job.m->pos;
-    if (w->state) QM_CU_TRY(w->d, MemsetD32Async(w->state + QM_STATE_POS, pos, 1, s));
-    if (w->state) QM_CU_TRY(w->d, MemsetD32Async(w->state + QM_STATE_FLAGS, 0, 1, s));
+    if (w->row) QM_CU_TRY(w->d, MemsetD32Async(w->row + QM_ROW_POS, pos, 1, s));
 out:
     return rc;
 }

@@ -48,8 +48,8 @@ typedef struct {
     qm_op_args *args;  /* [n_copies] */
     CUdeviceptr buffer[QM_BENCH_BUFFERS];
     int n_buffers;
-    CUdeviceptr state; /* 0: the op has none */
-    double weights;    /* of one launch; 0: no weights */
+    CUdeviceptr row; /* 0: the op has none */
+    double weights;  /* of one launch; 0: no weights */
     double weight_bytes;
     double bytes; /* that one launch must move: weights, cache, activations, results */
 } qm_bench_work;

@@ -46,10 +46,17 @@
 #define QM_ROPE_FINE 256
 #define QM_ROPE_ROWS(n_ctx) (QM_ROPE_FINE + ((n_ctx) + QM_ROPE_FINE - 1) / QM_ROPE_FINE)
 
+/* ---- Rows of a step (device memory, one record a row) ----------------------------------------
+ * What a row is: a position of a sequence. The sequences' blocks (state, tokens, block table, kept logits) are equal in size
+ * and lie one behind the other; a kernel gets the addresses of sequence 0's parts and adds SEQ_OFF. So a captured graph
+ * knows no sequence: the host writes a record where a row gets another sequence or jumps; else the row moves on by itself. */
+#define QM_ROW_POS       0   /* u32: the position; embed adds 1 at the step's begin, so the host writes position - 1 */
+#define QM_ROW_SEQ       4   /* u32: the sequence's number */
+#define QM_ROW_SEQ_OFF   8   /* u64: bytes from sequence 0's block to this sequence's */
+#define QM_ROW_SIZE     16
+
 /* ---- Sequence state (device memory, one per sequence) -------------------------------------- */
-#define QM_STATE_POS       0   /* u32: position of the token being computed; embed adds 1 at step begin,
-                                  so the host sets it to first position - 1 (0xffffffff for an empty one) */
-#define QM_STATE_FLAGS     4   /* u32: QM_FLAG_* raised by kernels, cleared by the host */
+#define QM_STATE_FLAGS     4   /* u32: QM_FLAG_* raised by kernels, cleared by the host; before it 4 bytes of nothing */
 /* How the next token is chosen ("Sampling", below). All zero is greedy, with the logits as they are. */
 #define QM_STATE_MODE        8   /* u32: 0 greedy, 1 a draw */
 #define QM_STATE_EDITS      12   /* u32: 0: the logits as they are; LAST_N and N_BIAS are 0 as well */
@@ -119,7 +126,8 @@
 #define QM_SAMPLE_RANGE   4096    /* ids of a CTA of sample_scan, at most */
 
 /* What a step tells the host, in pinned host memory that the device maps: the step of position p writes slot
- * p % QM_RESULT_RING, all of it at once. It is there when the step's work is done. */
+ * p % QM_RESULT_RING of its sequence's ring, all of it at once; the rings of the sequences lie one behind the other. It is
+ * there when the step's work is done. */
 #define QM_RESULT_TOKEN  0    /* u32: tokens[p + 1] */
 #define QM_RESULT_FLAGS  4    /* u32: QM_FLAG_* raised so far */
 #define QM_RESULT_POS    8    /* u32: p */

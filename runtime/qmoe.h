@@ -31,6 +31,11 @@ typedef struct {
      * that does not fit into memory what does, if that is n_needed at least (QM_CTX_LEAST or the model's limit, where
      * n_needed is not known). What cannot be is refused before any weight is loaded. */
     uint32_t n_ctx;
+    /* Sequences (sessions) that may be open at once, which share the KV cache; 0: 4. */
+    uint32_t n_parallel;
+    /* Positions of the KV cache, all sequences together; 0: n_ctx for each of the n_parallel that were asked for, or n_ctx
+     * in all where none were. */
+    uint32_t n_kv;
     uint32_t n_needed; /* positions that will be taken for certain: prompt and tokens to generate; 0: not known */
     uint32_t n_wanted; /* as many as would be of use; 0: no more than is needed */
     /* Once the file is open and before anything is loaded: qm_engine_tokenize and qm_engine_render work, and n_needed and
@@ -60,8 +65,9 @@ struct qm_engine_info {
     /* n_expert 0: none; n_ff_exp is then the one feed-forward network's */
     uint32_t n_layers, n_embd, n_head, n_kv_head, head_dim, n_expert, n_expert_used, n_ff_exp, n_vocab;
     uint32_t n_ctx_train, n_ctx;
-    uint64_t weight_bytes;    /* on the device, packed */
-    uint64_t bytes_per_token; /* weight bytes a decode step reads */
+    uint32_t n_parallel, n_kv; /* sequences at once; positions of the KV cache, which they share */
+    uint64_t weight_bytes;     /* on the device, packed */
+    uint64_t bytes_per_token;  /* weight bytes a decode step reads */
     uint64_t kv_bytes, scratch_bytes;
     int concurrent;          /* 1: ops that share nothing but inputs may run at once (0 with QMOE_CONCURRENT=0) */
     uint64_t prefetch_bytes; /* "persistent": most that is asked for ahead in one pause (QMOE_PREFETCH) */
@@ -72,10 +78,12 @@ void qm_engine_get_info(const qm_engine *g, qm_engine_info *i);
 
 /* What a model takes of a device's memory, by part, in bytes; decided before any work. */
 typedef struct {
-    uint32_t n_ctx; /* positions that the figures are for */
+    uint32_t n_ctx;  /* positions of a sequence that the figures are for */
+    uint32_t n_seqs; /* sequences at once */
+    uint64_t n_kv;   /* positions of the KV cache, all sequences together */
     uint64_t weights, kv;
     uint64_t scratch, rope; /* activations between ops; RoPE table */
-    uint64_t sequence;      /* of one session: tokens, block table, logits */
+    uint64_t sequence;      /* of all sessions that may be open: tokens, block tables, logits */
     uint64_t loading;       /* staging, given back after the load */
     uint64_t headroom;      /* for the driver: modules, graphs */
     uint64_t need;          /* the sum */

@@ -26,8 +26,9 @@ ROOMS = {
     # kernel_table.h: which kernels there are. It is data, without cuda.h: a plan is made with no device.
     "runtime/plan": ["contracts", "runtime/base", "kernels/ref", "runtime/file/quant.h",
                      "runtime/device/kernel_table.h"],
-    "runtime/engine": ["contracts", "runtime/base", "runtime/plan", "runtime/arch", "runtime/device", "runtime/file",
-                       "runtime/text", "kernels/ref", "runtime/qmoe.h"],
+    # Of the references what a sequence's sampling state looks like; of files what a weight type is.
+    "runtime/engine": ["runtime/base", "runtime/plan", "runtime/arch", "runtime/device", "runtime/file", "runtime/text",
+                       "kernels/ref/sample.h", "runtime/qmoe.h"],
     "runtime/observe": ["contracts", "runtime/base", "runtime/plan", "runtime/arch", "runtime/device", "runtime/file",
                         "runtime/text", "runtime/engine", "kernels/ref", "runtime/qmoe.h", "runtime/qmoe_tools.h"],
     "host": ["runtime/qmoe.h", "runtime/qmoe_tools.h"],

@@ -24,6 +24,15 @@ typedef union {
 } qm_op_args;
 static_assert(sizeof(qm_op_args) == QM_WALK_ARGS_MAX, "a record of the walk has no room for an op's arguments");
 
+typedef struct { /* what row points to: one row of a step */
+    uint32_t pos, seq;
+    uint64_t seq_off;
+} qm_row_record;
+static_assert(offsetof(qm_row_record, pos) == QM_ROW_POS, "abi");
+static_assert(offsetof(qm_row_record, seq) == QM_ROW_SEQ, "abi");
+static_assert(offsetof(qm_row_record, seq_off) == QM_ROW_SEQ_OFF, "abi");
+static_assert(sizeof(qm_row_record) == QM_ROW_SIZE, "abi");
+
 typedef struct { /* a slot of what result points to */
     uint32_t token, flags, pos, pad_;
 } qm_result;

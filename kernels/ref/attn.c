@@ -7,13 +7,15 @@ enum { MAX_HD = 256 };
 
 /* The page that holds token t, of kv head h. */
 static const char *page_of(const qm_attn_args *a, uint64_t pool, uint64_t page_bytes, uint32_t h, uint32_t t) {
-    const uint32_t *table = (const uint32_t *)(uintptr_t)a->table;
+    const qm_row_record *row = (const qm_row_record *)(uintptr_t)a->row;
+    const uint32_t *table = (const uint32_t *)(uintptr_t)(a->table + row->seq_off);
     return (const char *)(uintptr_t)pool + ((uint64_t)table[t / QM_PAGE_TOKENS] * a->n_kv + h) * page_bytes;
 }
 
 void qm_ref_attn(const qm_attn_args *a, const qm_ref_env *env) {
     const uint32_t hd = (uint32_t)env->head_dim, group = a->n_head / a->n_kv;
-    const uint32_t pos = *(const uint32_t *)((const char *)(uintptr_t)a->state + QM_STATE_POS);
+    const qm_row_record *at = (const qm_row_record *)(uintptr_t)a->row;
+    const uint32_t pos = at->pos;
     const uint64_t page_bytes = qm_kv_head_page_bytes(env->kv, hd);
     float *ml = (float *)(uintptr_t)a->ml, row[MAX_HD];
     if (hd > MAX_HD) return;

@@ -11,8 +11,7 @@ void qm_ref_combine(const qm_combine_args *a, const qm_ref_env *env) {
     const float *acc = (const float *)(uintptr_t)a->acc, *ml = (const float *)(uintptr_t)a->ml;
     float *y = (float *)(uintptr_t)a->y;
     uint8_t *yq = (uint8_t *)(uintptr_t)a->yq;
-    const uint32_t pos = *(const uint32_t *)((const char *)(uintptr_t)a->state + QM_STATE_POS),
-                   n_spans = pos / QM_SPAN + 1;
+    const uint32_t n_spans = ((const qm_row_record *)(uintptr_t)a->row)->pos / QM_SPAN + 1;
     if (hd > MAX_HD) return;
     for (uint32_t h = 0; h < a->n_head; h++) {
         double m = -INFINITY, l = 0, v[MAX_HD] = {0};

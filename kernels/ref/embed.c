@@ -1,16 +1,14 @@
-/* embed.c: state.pos += 1; y = row tokens[pos] of W. A token outside the matrix raises
+/* embed.c: row.pos += 1; y = row tokens[pos] of W. A token outside the matrix raises
  * QM_FLAG_BAD_TOKEN and takes row 0. */
 #include <string.h>
 #include "dot.h"
 
 void qm_ref_embed(const qm_embed_args *a, const qm_ref_env *env) {
     const qm_type_info *t = qm_type_get((uint32_t)env->wtype);
-    uint8_t *state = qm_ref_ptr(a->state);
-    uint32_t pos, flags, token;
-    memcpy(&pos, state + QM_STATE_POS, 4);
-    pos++;
-    memcpy(state + QM_STATE_POS, &pos, 4);
-    memcpy(&token, (uint8_t *)qm_ref_ptr(a->tokens) + 4 * (size_t)pos, 4);
+    qm_row_record *row = qm_ref_ptr(a->row);
+    uint8_t *state = qm_ref_ptr(a->state + row->seq_off);
+    uint32_t flags, token, pos = ++row->pos;
+    memcpy(&token, (uint8_t *)qm_ref_ptr(a->tokens + row->seq_off) + 4 * (size_t)pos, 4);
     if (token >= a->n_rows) {
         memcpy(&flags, state + QM_STATE_FLAGS, 4);
         flags |= QM_FLAG_BAD_TOKEN;

@@ -8,8 +8,9 @@ enum { MAX_HD = 256 };
 void qm_ref_qkrope(const qm_qkrope_args *a, const qm_ref_env *env) {
     const uint32_t hd = (uint32_t)env->head_dim, half = hd / 2, heads = a->n_head + 2 * a->n_kv;
     const float *qkv = (const float *)(uintptr_t)a->qkv, *rope = (const float *)(uintptr_t)a->rope;
-    const uint32_t *table = (const uint32_t *)(uintptr_t)a->table;
-    const uint32_t pos = *(const uint32_t *)((const char *)(uintptr_t)a->state + QM_STATE_POS);
+    const qm_row_record *at = (const qm_row_record *)(uintptr_t)a->row;
+    const uint32_t *table = (const uint32_t *)(uintptr_t)(a->table + at->seq_off);
+    const uint32_t pos = at->pos;
     const size_t page = (size_t)table[pos / QM_PAGE_TOKENS] * a->n_kv; /* of kv head 0 */
     const uint32_t t = pos % QM_PAGE_TOKENS;
     const uint64_t page_bytes = qm_kv_head_page_bytes(env->kv, hd);

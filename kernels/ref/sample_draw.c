@@ -3,13 +3,12 @@
 #include "ref.h"
 #include "sample.h"
 
-static void draw(const qm_sample_draw_args *a) {
+/* state, tokens: the row's sequence's */
+static void draw(const qm_sample_draw_args *a, const char *state, uint32_t *tokens, uint32_t pos) {
     const uint32_t *keys = (const uint32_t *)(uintptr_t)a->keys;
     uint64_t *items = (uint64_t *)(uintptr_t)a->cand, last = 0;
-    char *state = (char *)(uintptr_t)a->state, *work = (char *)(uintptr_t)a->work;
-    uint32_t pos;
+    char *work = (char *)(uintptr_t)a->work;
     qm_sample_params p;
-    memcpy(&pos, state + QM_STATE_POS, 4);
     memcpy(&p, state + QM_STATE_MODE, sizeof p);
     if (!p.mode) return;
     qm_sample_order(items, keys, a->n);
@@ -17,18 +16,18 @@ static void draw(const qm_sample_draw_args *a) {
     if ((p.top_k && p.top_k < a->n) || p.top_p < 1) last = items[kept.n - 1];
     memcpy(work + QM_WORK_LAST, &last, 8);
     memcpy(work + QM_WORK_KEPT, &kept.total, 8);
-    ((uint32_t *)(uintptr_t)a->tokens)[pos + 1] =
-        qm_sample_pick(items, kept, &p, qm_sample_bits(p.seed, pos + 1, p.seq));
+    tokens[pos + 1] = qm_sample_pick(items, kept, &p, qm_sample_bits(p.seed, pos + 1, p.seq));
 }
 
 void qm_ref_sample_draw(const qm_sample_draw_args *a, const qm_ref_env *env) {
-    const char *state = (const char *)(uintptr_t)a->state;
-    qm_result r = {0};
+    const qm_row_record *row = (const qm_row_record *)(uintptr_t)a->row;
+    const char *state = (const char *)(uintptr_t)(a->state + row->seq_off);
+    uint32_t *tokens = (uint32_t *)(uintptr_t)(a->tokens + row->seq_off);
+    qm_result r = {.pos = row->pos, .token = 0};
     (void)env;
-    draw(a);
+    draw(a, state, tokens, row->pos);
     if (!a->result) return;
-    memcpy(&r.pos, state + QM_STATE_POS, 4);
     memcpy(&r.flags, state + QM_STATE_FLAGS, 4);
-    r.token = ((const uint32_t *)(uintptr_t)a->tokens)[r.pos + 1];
-    ((qm_result *)(uintptr_t)a->result)[r.pos % QM_RESULT_RING] = r;
+    r.token = tokens[r.pos + 1];
+    ((qm_result *)(uintptr_t)a->result)[(size_t)row->seq * QM_RESULT_RING + r.pos % QM_RESULT_RING] = r;
 }

@@ -7,12 +7,12 @@
 
 void qm_ref_sample_scan(const qm_sample_scan_args *a, const qm_ref_env *env) {
     const float *logits = (const float *)(uintptr_t)a->logits;
-    const uint32_t *tokens = (const uint32_t *)(uintptr_t)a->tokens;
-    uint32_t *keys = (uint32_t *)(uintptr_t)a->keys, pos;
-    char *state = (char *)(uintptr_t)a->state, *work = (char *)(uintptr_t)a->work;
+    const qm_row_record *row = (const qm_row_record *)(uintptr_t)a->row;
+    uint32_t *tokens = (uint32_t *)(uintptr_t)(a->tokens + row->seq_off);
+    uint32_t *keys = (uint32_t *)(uintptr_t)a->keys, pos = row->pos;
+    char *state = (char *)(uintptr_t)(a->state + row->seq_off), *work = (char *)(uintptr_t)a->work;
     qm_sample_params p;
     (void)env;
-    memcpy(&pos, state + QM_STATE_POS, 4);
     memcpy(&p, state + QM_STATE_MODE, sizeof p);
     for (uint32_t i = 0; i < a->n; i++)
         if (isnan(logits[i]) || logits[i] == INFINITY) state[QM_STATE_FLAGS] |= QM_FLAG_NONFINITE;
@@ -24,5 +24,5 @@ void qm_ref_sample_scan(const qm_sample_scan_args *a, const qm_ref_env *env) {
         if (c > first) first = c;
     }
     if (p.mode) memcpy(work + QM_WORK_FIRST, &first, 8);
-    else ((uint32_t *)(uintptr_t)a->tokens)[pos + 1] = ~(uint32_t)first;
+    else tokens[pos + 1] = ~(uint32_t)first;
 }

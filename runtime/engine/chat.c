@@ -9,15 +9,16 @@
 #include <string.h>
 #include "../device/prof.h"
 #include "../text/chatml.h"
-#include "engine.h"
+#include "session.h"
 
-struct qm_said {
+typedef struct {
     qm_rendered r;     /* text [n], own: the conversation; the answer is behind it, and is data */
     uint32_t n_tokens; /* of the session, that stand for it */
     int closed;        /* it ends with a control token */
-};
+} transcript;
 
-void qm_said_free(qm_said *d) {
+static void transcript_free(void *p) {
+    transcript *d = p;
     if (!d) return;
     qm_rendered_free(&d->r);
     free(d);
@@ -68,7 +69,7 @@ static int tokenize_rest(const qm_engine *g, const qm_rendered *r, size_t from, 
 
 /* The ids of r: those of the session for the part that it has said, where that may be (*kept = 1). */
 static int ids_of(const qm_session *s, const qm_rendered *r, qm_tokens *ids, int *kept, qm_err *e) {
-    const qm_said *d = s->said;
+    const transcript *d = s->note;
     QM_PROF_SCOPE(QM_PROF_TOKENIZE, "chat");
     int on = d ? qm_rendered_goes_on(s->g->tok, r, &d->r, e) : 0;
     if (on < 0) return on;
@@ -134,7 +135,7 @@ static int on_prefill(void *user, uint32_t done, uint32_t total) {
 }
 
 /* Cuts d, which is n bytes and n_ids tokens of conversation, behind its last control token. */
-static int cut(const qm_session *s, qm_said *d, size_t n, uint32_t n_ids, qm_err *e) {
+static int cut(const qm_session *s, transcript *d, size_t n, uint32_t n_ids, qm_err *e) {
     uint32_t j = n_ids;
     while (j && !qm_token_is_control(s->g->tok, s->ids[j - 1])) j--;
     if (!j) return -1;
@@ -156,7 +157,7 @@ static int cut(const qm_session *s, qm_said *d, size_t n, uint32_t n_ids, qm_err
 
 /* Remembers d with the answer, if its tokens say what its text says, byte for byte; else d alone. They do not where a
  * stop string was cut off the text, where a stopped answer held something back, and where bytes were replaced. */
-static void remember(qm_session *s, listener *l, qm_said **d, const qm_gen_stats *st) {
+static void remember(qm_session *s, listener *l, transcript **d, const qm_gen_stats *st) {
     qm_rendered *r = &(*d)->r;
     size_t n = r->n;
     qm_err ignored;
@@ -169,7 +170,7 @@ static void remember(qm_session *s, listener *l, qm_said **d, const qm_gen_stats
         r->text[r->n] = 0;
         (*d)->n_tokens = s->n - (st->finish == QM_FINISH_EOG); /* the next rendering writes the end itself */
     } else if (cut(s, *d, n, st->n_reused + st->n_prompt, &ignored)) return;
-    s->said = *d;
+    qm_session_note(s, *d, transcript_free);
     *d = NULL;
 }
 
@@ -178,7 +179,7 @@ int qm_session_chat(qm_session *s, const qm_message *m, size_t n_messages, const
     qm_tokens ids = {0};
     *st = (qm_gen_stats){0};
     listener l = {.o = o, .tok = s->g->tok};
-    qm_said *d = calloc(1, sizeof *d), *before = NULL;
+    transcript *d = calloc(1, sizeof *d), *before = NULL;
     if (!d) return qm_fail(e, QM_ERR_NOMEM, "chat: out of memory");
     int rc = qm_chat_format_render(s->g->format, s->g->tok, m, n_messages, &d->r, e);
     int kept = 0;
@@ -202,16 +203,21 @@ int qm_session_chat(qm_session *s, const qm_message *m, size_t n_messages, const
     /* The last position is always computed: its logits choose the first token. */
     uint32_t keep = 0;
     while (keep < s->n_cached && keep < ids.n - 1 && s->ids[keep] == ids.v[keep]) keep++;
-    if (kept) before = s->said, s->said = NULL;
+    if (kept) {
+        before = s->note;
+        s->note = NULL;
+    }
     if ((rc = qm_session_truncate(s, keep, e))) goto out;
     rc = qm_generate(s, ids.v + keep, ids.n - keep, &own, st, e);
     st->n_reused = keep;
     if (!rc) remember(s, &l, &d, st);
-    else if (before && s->n >= before->n_tokens)
-        s->said = before, before = NULL; /* cancelled behind it: it holds still */
+    else if (before && s->n >= before->n_tokens) { /* cancelled behind it: it holds still */
+        qm_session_note(s, before, transcript_free);
+        before = NULL;
+    }
 out:
-    qm_said_free(before);
-    qm_said_free(d);
+    transcript_free(before);
+    transcript_free(d);
     free(l.text.s);
     free(l.raw.s);
     free(ids.v);

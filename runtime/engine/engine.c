@@ -26,15 +26,29 @@ void qm_engine_close(qm_engine *g) {
 }
 
 int qm_engine_plan(qm_engine *g, uint32_t pos, int logits, const qm_plan **out, qm_err *e) {
-    qm_shape shape = {logits != 0, qm_plan_splits(&g->model->hp, g->limits, pos)};
-    for (int i = 0; i < g->n_plans; i++)
-        if (g->plans[i]->shape.logits == shape.logits && g->plans[i]->shape.n_splits == shape.n_splits) {
-            *out = g->plans[i];
-            return 0;
-        }
+    const qm_shape shape = {
+        .logits = logits != 0, .n_splits = qm_plan_splits(&g->model->hp, g->limits, pos), .rows = 1};
+    for (int i = 0; i < g->n_plans; i++) {
+        const qm_shape *have = &g->plans[i]->shape;
+        if (have->logits != shape.logits || have->n_splits != shape.n_splits || have->rows != shape.rows) continue;
+        *out = g->plans[i];
+        return 0;
+    }
     int rc = qm_plan_build(&g->plans[g->n_plans], g->place, shape, g->limits, e);
     if (!rc) *out = g->plans[g->n_plans++]; /* splits are powers of two up to 64: 14 shapes in all */
     return rc;
+}
+
+/* Deep enough for the deepest row, with logits if one wants them. Its ops compute one row, whatever the step has: an executor
+ * that takes more runs them for each. */
+int qm_engine_step_plan(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan **out, qm_err *e) {
+    uint32_t deepest = 0;
+    int logits = 0;
+    for (uint32_t r = 0; r < n; r++) {
+        if (rows[r].pos > deepest) deepest = rows[r].pos;
+        logits |= rows[r].logits;
+    }
+    return qm_engine_plan(g, deepest, logits, out, e);
 }
 
 int qm_engine_each_plan(qm_engine *g, qm_plan_fn fn, void *user, qm_err *e) {
@@ -89,7 +103,8 @@ static int choose_context(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
         rc = qm_memory_choose(&g->memory, g->place, g->limits, free_bytes, total, &sized,
                               g->dev ? g->dev->spec : "the host", e);
     g->limits.n_ctx = g->memory.n_ctx;
-    g->limits.n_pages = qm_pages_for(g->memory.n_ctx);
+    g->limits.n_seqs = g->memory.n_seqs;
+    g->limits.n_pages = qm_pages_for(g->memory.n_kv);
     return rc;
 }
 
@@ -130,6 +145,8 @@ static void fill_info(qm_engine *g, const qm_plan *decode, const char *why) {
     i->n_vocab = hp->n_vocab;
     i->n_ctx_train = hp->n_ctx_train;
     i->n_ctx = g->limits.n_ctx;
+    i->n_parallel = g->limits.n_seqs;
+    i->n_kv = g->limits.n_pages * QM_PAGE_TOKENS;
     i->weight_bytes = g->place->bytes;
     i->bytes_per_token = decode->weight_bytes;
     i->kv_bytes = g->memory.kv;
@@ -147,24 +164,19 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
     int rc;
     qm_engine *g = calloc(1, sizeof *g);
     if (!g) return qm_fail(e, QM_ERR_NOMEM, "engine: out of memory");
-    const char *x = o->executor ? o->executor : "graph";
-    static const qm_executor *const executors[] = {&qm_executor_graph, &qm_executor_persistent, &qm_executor_ref};
-    const qm_executor *exec = NULL;
-    for (int i = 0; i < 3; i++)
-        if (!strcmp(x, executors[i]->name)) exec = executors[i];
+    const qm_executor *exec = qm_executor_find(o->executor, e);
     if (!exec) {
-        rc = qm_fail(e, QM_ERR_ARG, "executor '%s' is not one of: graph, persistent, ref", x);
+        rc = QM_ERR_ARG;
         goto out;
     }
-    int ref = exec == &qm_executor_ref;
-    if (o->f32_act && !ref) {
+    if (o->f32_act && !exec->f32_act) {
         rc = qm_fail(e, QM_ERR_ARG, "f32 activations: only the executor 'ref' has them");
         goto out;
     }
     g->limits.f32_act = o->f32_act != 0;
     g->tok_flags = o->no_nfc ? QM_TOK_NO_NFC : 0;
     if ((rc = qm_device_spec_check(o->device, e)) || (rc = open_files(g, path, o, e))) goto out;
-    if (!ref) {
+    if (exec->on_device) {
         qm_prof_push(QM_PROF_LOAD, "device");
         rc = qm_device_open(&g->dev, o->device ? o->device : "auto", why, sizeof why, e);
         qm_prof_pop();
@@ -172,7 +184,7 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
     }
     if ((rc = set_limits(g, o, e))) goto out;
     if ((rc = qm_engine_plan(g, 0, 1, &decode, e))) goto out;
-    if (exec == &qm_executor_persistent && (rc = qm_walk_range(&(qm_walk){0}, decode, e))) goto out;
+    if (exec->validate && (rc = exec->validate(decode, e))) goto out;
     g->exec = exec;
     fill_info(g, decode, why);
     if (o->before_load && o->before_load(o->user, &g->info)) {

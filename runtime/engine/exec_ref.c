@@ -1,19 +1,28 @@
-/* refexec.c: the executor "ref": every plan run by run_ref in host memory. Slow and plain: what the
+/* exec_ref.c: the executor "ref": every plan run by run_ref in host memory. Slow and plain: what the
  * others are held against. */
 #include <stdlib.h>
 #include <string.h>
 #include "../base/units.h"
 #include "engine.h"
 
-typedef struct {
-    void *kv, *scratch, *rope;
-} host_state;
+/* A plan's ops compute one row; a step of several is as many runs. */
+enum { MAX_ROWS = 8 };
 
 struct qm_seq {
+    uint32_t index;
     unsigned char *block; /* qm_seq_layout */
-    qm_seq_layout layout;
-    qm_result ring[QM_RESULT_RING];
+    qm_result *ring;      /* [QM_RESULT_RING] */
 };
+
+typedef struct {
+    unsigned char *kv, *scratch, *rope, *seqs; /* seqs: [n_seqs] blocks */
+    qm_result *rings;                          /* [n_seqs, QM_RESULT_RING] */
+    unsigned char *taken;                      /* [n_seqs] */
+    qm_seq_layout layout;
+    qm_row_record row;   /* that is computed */
+    qm_seq *logits_of;   /* whose logits are in scratch; NULL: nobody's */
+    uint64_t logits_off; /* there */
+} host_state;
 
 static void ref_close(qm_engine *g) {
     host_state *x = g->exec_state;
@@ -21,93 +30,134 @@ static void ref_close(qm_engine *g) {
     free(x->kv);
     free(x->scratch);
     free(x->rope);
+    free(x->seqs);
+    free(x->rings);
+    free(x->taken);
     free(x);
     g->exec_state = NULL;
 }
 
 static int ref_open(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
+    const size_t n = g->limits.n_seqs;
     (void)o;
     host_state *x = calloc(1, sizeof *x);
     if (!x) return qm_fail(e, QM_ERR_NOMEM, "executor: out of memory");
     g->exec_state = x;
+    x->layout = qm_seq_layout_of(&g->model->hp, g->limits);
+    x->logits_off = g->plans[0]->logits_off;
     x->kv = calloc(1, g->info.kv_bytes);
     x->scratch = calloc(1, g->memory.scratch);
     x->rope = malloc(qm_rope_bytes(&g->model->hp, g->limits.n_ctx));
-    if (!x->kv || !x->scratch || !x->rope) {
+    x->seqs = calloc(n, x->layout.bytes);
+    x->rings = calloc(n * QM_RESULT_RING, sizeof *x->rings);
+    x->taken = calloc(n, 1);
+    if (!x->kv || !x->scratch || !x->rope || !x->seqs || !x->rings || !x->taken) {
         ref_close(g);
         return qm_fail(e, QM_ERR_NOMEM, "reference: %.2f GiB of host memory for the KV cache are not to be had",
                        qm_gib((double)g->info.kv_bytes));
     }
-    qm_rope_fill(x->rope, &g->model->hp, g->limits.n_ctx);
+    qm_rope_fill((float *)(void *)x->rope, &g->model->hp, g->limits.n_ctx);
     return 0;
 }
 
 static void ref_seq_close(qm_engine *g, qm_seq *s) {
-    (void)g;
-    free(s->block);
+    host_state *x = g->exec_state;
+    if (x->logits_of == s) x->logits_of = NULL;
+    x->taken[s->index] = 0;
     free(s);
 }
 
 static int ref_seq_open(qm_engine *g, qm_seq **out, qm_err *e) {
+    host_state *x = g->exec_state;
+    uint32_t i;
+    int rc = qm_seq_take(x->taken, g->limits.n_seqs, &i, e);
+    if (rc) return rc;
     qm_seq *s = calloc(1, sizeof *s);
-    if (!s) return qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
-    s->layout = qm_seq_layout_of(&g->model->hp, g->limits);
-    s->block = calloc(1, s->layout.bytes);
-    if (!s->block) {
-        free(s);
+    if (!s) {
+        x->taken[i] = 0;
         return qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
     }
+    s->index = i;
+    s->block = x->seqs + i * x->layout.bytes;
+    s->ring = x->rings + (size_t)i * QM_RESULT_RING;
+    memset(s->block, 0, x->layout.bytes);
+    memset(s->ring, 0xff, QM_RESULT_RING * sizeof *s->ring); /* no position's */
     *out = s;
     return 0;
 }
 
+/* At a place of a sequence's block. */
 static uint32_t *word(qm_seq *s, uint64_t off) { return (uint32_t *)(void *)(s->block + off); }
 
 static int ref_put_tokens(qm_engine *g, qm_seq *s, uint32_t pos, const uint32_t *ids, uint32_t n, qm_err *e) {
-    (void)g, (void)e;
-    memcpy(word(s, s->layout.tokens_off) + pos, ids, 4ull * n);
+    const host_state *x = g->exec_state;
+    (void)e;
+    memcpy(word(s, x->layout.tokens_off) + pos, ids, 4ull * n);
+    *word(s, x->layout.state_off + QM_STATE_FLAGS) = 0;
     return 0;
 }
 
 static int ref_put_pages(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *pages, uint32_t n, qm_err *e) {
-    (void)g, (void)e;
-    memcpy(word(s, s->layout.table_off) + i, pages, 4ull * n);
-    return 0;
-}
-
-static int ref_set_pos(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
-    (void)g, (void)e;
-    *word(s, s->layout.state_off + QM_STATE_POS) = pos - 1; /* embed adds 1 at the step's begin */
-    *word(s, s->layout.state_off + QM_STATE_FLAGS) = 0;
+    const host_state *x = g->exec_state;
+    (void)e;
+    memcpy(word(s, x->layout.table_off) + i, pages, 4ull * n);
     return 0;
 }
 
 static int ref_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm_err *e) {
-    (void)g, (void)e;
-    memcpy(word(s, s->layout.state_off + QM_STATE_MODE), w, qm_sample_words_bytes(w));
+    const host_state *x = g->exec_state;
+    (void)e;
+    memcpy(word(s, x->layout.state_off + QM_STATE_MODE), w, qm_sample_words_bytes(w));
     return 0;
 }
 
 qm_bases qm_ref_bases(qm_engine *g, qm_seq *s) {
-    const host_state *x = g->exec_state;
+    host_state *x = g->exec_state;
     qm_bases b = {{0}};
     b.base[QM_SPACE_SCRATCH] = (uint64_t)(uintptr_t)x->scratch;
     b.base[QM_SPACE_KV] = (uint64_t)(uintptr_t)x->kv;
-    b.base[QM_SPACE_SEQ] = (uint64_t)(uintptr_t)s->block;
-    b.base[QM_SPACE_RESULT] = (uint64_t)(uintptr_t)s->ring;
+    b.base[QM_SPACE_SEQ] = (uint64_t)(uintptr_t)(s ? s->block : x->seqs);
+    b.base[QM_SPACE_RESULT] = (uint64_t)(uintptr_t)(s ? s->ring : x->rings);
     b.base[QM_SPACE_ROPE] = (uint64_t)(uintptr_t)x->rope;
+    b.base[QM_SPACE_STEP] = (uint64_t)(uintptr_t)&x->row;
     return b;
 }
 
-static int ref_prepare(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
-    (void)g, (void)s, (void)p, (void)e;
+static int ref_prepare(qm_engine *g, const qm_plan *p, qm_err *e) {
+    (void)g, (void)p, (void)e;
     return 0;
 }
 
-static int ref_step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
-    qm_bases b = qm_ref_bases(g, s);
-    int rc = qm_run_ref(p, &b, e);
-    return rc ? rc : qm_gguf_whole(g->gguf, e); /* weights are read from the file at every step */
+static int ref_place(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e) {
+    host_state *x = g->exec_state;
+    if (n != 1) return qm_fail(e, QM_ERR_ARG, "reference: its ops compute one row, not %u", n);
+    if (rows->logits && x->logits_of != rows->seq) {
+        if (x->logits_of)
+            memcpy(x->logits_of->block + x->layout.logits_off, x->scratch + x->logits_off, 4ull * g->model->hp.n_vocab);
+        x->logits_of = rows->seq;
+    }
+    /* embed adds 1 at the step's begin */
+    x->row = (qm_row_record){rows->pos - 1, rows->seq->index, rows->seq->index * x->layout.bytes};
+    return 0;
+}
+
+/* Ops of a row without logits: the model's head chooses no token for it. */
+static int ops_without_logits(const qm_plan *p) {
+    int n = p->n_ops;
+    while (n && p->ops[n - 1].layer < 0) n--;
+    return n;
+}
+
+static int ref_step(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *p, qm_err *e) {
+    const qm_bases b = qm_ref_bases(g, NULL);
+    int rc = 0;
+    for (uint32_t r = 0; r < n && !rc; r++) {
+        const int n_ops = rows[r].logits ? p->n_ops : ops_without_logits(p);
+        rc = ref_place(g, &rows[r], 1, e);
+        for (int i = 0; i < n_ops && !rc; i++) rc = qm_run_ref_op(p, i, &b, e);
+        if (!rc) rc = qm_gguf_whole(g->gguf, e); /* weights are read from the file at every step */
+    }
+    return rc;
 }
 
 static int ref_wait(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
@@ -117,16 +167,32 @@ static int ref_wait(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
 
 static int ref_result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {
     (void)g;
-    return qm_result_take(&s->ring[pos % QM_RESULT_RING], pos, id, flags, e);
+    return qm_result_take(s->ring, pos, id, flags, e);
 }
 
 static int ref_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {
+    const host_state *x = g->exec_state;
+    const unsigned char *at = x->logits_of == s ? x->scratch + x->logits_off : s->block + x->layout.logits_off;
     (void)e;
-    memcpy(out, s->block + s->layout.logits_off, 4ull * g->model->hp.n_vocab);
+    memcpy(out, at, 4ull * g->model->hp.n_vocab);
     return 0;
 }
 
 const qm_executor qm_executor_ref = {
-    "ref",         ref_open,    ref_close,        ref_seq_open, ref_seq_close, ref_prepare, ref_put_tokens,
-    ref_put_pages, ref_set_pos, ref_put_sampling, ref_step,     ref_wait,      ref_result,  ref_logits,
+    .name = "ref",
+    .f32_act = 1,
+    .max_rows = MAX_ROWS,
+    .open = ref_open,
+    .close = ref_close,
+    .seq_open = ref_seq_open,
+    .seq_close = ref_seq_close,
+    .prepare = ref_prepare,
+    .put_tokens = ref_put_tokens,
+    .put_pages = ref_put_pages,
+    .put_sampling = ref_put_sampling,
+    .place = ref_place,
+    .step = ref_step,
+    .wait = ref_wait,
+    .result = ref_result,
+    .logits = ref_logits,
 };

@@ -5,7 +5,7 @@
 #include "../base/hash.h"
 #include "../device/prof.h"
 #include "../text/unicode.h"
-#include "engine.h"
+#include "schedule.h"
 
 const char *qm_finish_name(qm_finish f) {
     static const char *const names[] = {"none", "eog", "stop", "length", "context", "callback"};
@@ -105,7 +105,8 @@ static int decode(qm_session *s, emitter *m, qm_gen_stats *st, double start, qm_
     QM_PROF_SCOPE(QM_PROF_DECODE, "decode");
     for (uint32_t i = 0; i < want && st->finish == QM_FINISH_NONE; i++) {
         while (issued < want && issued <= i + QM_RUN_AHEAD - 1) {
-            if ((rc = qm_session_step(s, first + issued - 1, 1, e))) return rc;
+            const uint32_t pos = first + issued - 1;
+            if ((rc = qm_schedule_step(s->g, &(qm_want){s, pos, pos + 1, first + want, 1, 0}, 1, e))) return rc;
             issued++;
         }
         uint32_t id;
@@ -132,14 +133,6 @@ static int decode(qm_session *s, emitter *m, qm_gen_stats *st, double start, qm_
     return rc;
 }
 
-/* All pages at once, so that none is handed over between two tokens: what is certain to be needed, or where there is no
- * end as many as are free. */
-static int reserve_pages(qm_session *s, uint32_t max_tokens, qm_err *e) {
-    uint64_t n = max_tokens ? (uint64_t)s->n + max_tokens : s->g->limits.n_ctx;
-    uint32_t most = s->n_pages + s->g->kv.n_free, pages = qm_pages_for(n);
-    return qm_session_pages(s, pages < most ? pages : most, e);
-}
-
 int qm_generate(qm_session *s, const uint32_t *prompt, size_t n_prompt, const qm_gen_opts *o, qm_gen_stats *st,
                 qm_err *e) {
     memset(st, 0, sizeof *st);
@@ -151,12 +144,11 @@ int qm_generate(qm_session *s, const uint32_t *prompt, size_t n_prompt, const qm
     emitter m = {.o = o};
     double start = qm_now();
     st->n_prompt = (uint32_t)n_prompt;
-    qm_session_forget(s);
+    qm_session_note(s, NULL, NULL);
     memcpy(s->ids + s->n, prompt, n_prompt * sizeof *prompt);
     s->n += (uint32_t)n_prompt;
     uint32_t id;
-    if ((rc = reserve_pages(s, o->max_tokens, e))) goto out;
-    if ((rc = qm_session_prefill(s, o, e))) goto out;
+    if ((rc = qm_session_prefill(s, &(qm_watch){o->on_prefill, o->user}, e))) goto out;
     if ((rc = qm_session_result(s, s->n - 1, &id, e))) goto out;
     if ((rc = qm_session_logits(s, logits, e))) goto out;
     st->prefill_s = qm_now() - start;

@@ -14,10 +14,6 @@ void qm_pages_close(qm_pages *kv) {
     kv->free_list = NULL;
 }
 
-int qm_pages_take(qm_pages *kv, uint32_t *page, qm_err *e) {
-    if (!kv->n_free) return qm_fail(e, QM_ERR_LIMIT, "KV cache: all %u pages are in use", kv->n_pages);
-    *page = kv->free_list[--kv->n_free];
-    return 0;
-}
+uint32_t qm_pages_take(qm_pages *kv) { return kv->free_list[--kv->n_free]; }
 
 void qm_pages_give(qm_pages *kv, uint32_t page) { kv->free_list[kv->n_free++] = page; }

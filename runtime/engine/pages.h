@@ -10,7 +10,6 @@ typedef struct {
 } qm_pages;
 int qm_pages_open(qm_pages *kv, uint32_t n_pages, qm_err *e);
 void qm_pages_close(qm_pages *kv);
-/* QM_ERR_LIMIT with the numbers when none is free. */
-int qm_pages_take(qm_pages *kv, uint32_t *page, qm_err *e);
+uint32_t qm_pages_take(qm_pages *kv); /* where one is free */
 void qm_pages_give(qm_pages *kv, uint32_t page);
 #endif

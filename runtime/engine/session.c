@@ -2,12 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../device/prof.h"
-#include "engine.h"
-
-static int prepare(void *user, const qm_plan *p, qm_err *e) {
-    qm_session *s = user;
-    return s->g->exec->prepare(s->g, s->seq, p, e);
-}
+#include "schedule.h"
 
 int qm_session_open(qm_session **out, qm_engine *g, qm_err *e) {
     *out = NULL;
@@ -16,9 +11,8 @@ int qm_session_open(qm_session **out, qm_engine *g, qm_err *e) {
     if (!s) return qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
     s->g = g;
     s->ids = malloc(((size_t)g->limits.n_ctx + 1) * sizeof *s->ids);
-    s->pages = malloc((size_t)g->limits.n_pages * sizeof *s->pages);
+    s->pages = malloc((size_t)qm_pages_for(g->limits.n_ctx) * sizeof *s->pages);
     int rc = s->ids && s->pages ? g->exec->seq_open(g, &s->seq, e) : qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
-    if (!rc) rc = qm_engine_each_plan(g, prepare, s, e);
     if (rc) {
         qm_session_close(s);
         return rc;
@@ -37,21 +31,21 @@ void qm_session_close(qm_session *s) {
     give_pages(s, 0);
     free(s->ids);
     free(s->pages);
-    qm_said_free(s->said);
+    qm_session_note(s, NULL, NULL);
     free(s);
 }
 
 uint32_t qm_session_length(const qm_session *s) { return s->n; }
 
-/* Whatever changes the tokens: nobody knows any more what they say. */
-void qm_session_forget(qm_session *s) {
-    qm_said_free(s->said);
-    s->said = NULL;
+void qm_session_note(qm_session *s, void *note, void (*free_note)(void *)) {
+    if (s->note) s->note_free(s->note);
+    s->note = note;
+    s->note_free = free_note;
 }
 
 int qm_session_truncate(qm_session *s, uint32_t n, qm_err *e) {
     if (n > s->n) return qm_fail(e, QM_ERR_ARG, "session: cannot truncate %u tokens to %u", s->n, n);
-    qm_session_forget(s);
+    qm_session_note(s, NULL, NULL);
     s->n = n;
     if (s->n_cached > n) s->n_cached = n;
     s->last = NULL;
@@ -66,55 +60,65 @@ int qm_session_set_sampling(qm_session *s, const qm_sampling *p, qm_err *e) {
 }
 
 int qm_session_pages(qm_session *s, uint32_t n, qm_err *e) {
+    qm_pages *kv = &s->g->kv;
     uint32_t had = s->n_pages;
     int rc = 0;
-    while (s->n_pages < n && !(rc = qm_pages_take(&s->g->kv, &s->pages[s->n_pages], e))) s->n_pages++;
-    if (!rc && s->n_pages > had) rc = s->g->exec->put_pages(s->g, s->seq, had, s->pages + had, s->n_pages - had, e);
+    if (n <= had) return 0;
+    if (n - had > kv->n_free)
+        return qm_fail(
+            e, QM_ERR_LIMIT,
+            "KV cache: this sequence needs %u pages and holds %u, but only %u of %u are free: the others hold "
+            "the rest",
+            n, had, kv->n_free, kv->n_pages);
+    while (s->n_pages < n) s->pages[s->n_pages++] = qm_pages_take(kv);
+    rc = s->g->exec->put_pages(s->g, s->seq, had, s->pages + had, n - had, e);
     if (rc) give_pages(s, had);
     return rc;
+}
+
+int qm_session_grow(qm_session *s, uint32_t n, uint32_t until, qm_err *e) {
+    const uint32_t need = qm_pages_for(n), have = s->n_pages + s->g->kv.n_free;
+    uint32_t pages = s->n_pages + QM_GROW_PAGES;
+    if (need <= s->n_pages) return 0;
+    if (pages > qm_pages_for(until)) pages = qm_pages_for(until);
+    if (pages > have) pages = have;
+    return qm_session_pages(s, pages > need ? pages : need, e);
 }
 
 void qm_session_trim(qm_session *s) { give_pages(s, qm_pages_for(s->n_cached)); }
 
 int qm_session_step(qm_session *s, uint32_t pos, int logits, qm_err *e) {
-    qm_engine *g = s->g;
-    const qm_plan *p;
-    QM_PROF_SCOPE(logits ? QM_PROF_DECODE : QM_PROF_PREFILL, "step");
-    int rc = qm_session_pages(s, pos / QM_PAGE_TOKENS + 1, e);
-    if (!rc) rc = qm_engine_plan(g, pos, logits, &p, e);
-    if (!rc) rc = g->exec->step(g, s->seq, p, e);
-    if (!rc && logits) s->last = p;
-    return rc;
+    return qm_schedule_step(s->g, &(qm_want){s, pos, pos + 1, pos + 1, logits, 0}, 1, e);
 }
 
-int qm_session_prefill(qm_session *s, const qm_gen_opts *o, qm_err *e) {
+int qm_session_place(qm_session *s, uint32_t pos, qm_err *e) {
+    return s->g->exec->place(s->g, &(qm_row){s->seq, pos, 1}, 1, e);
+}
+
+int qm_session_prefill(qm_session *s, const qm_watch *w, qm_err *e) {
+    enum { BEHIND = QM_RUN_AHEAD + 1 };
     qm_engine *g = s->g;
-    uint32_t from = s->n_cached, n = s->n - from;
+    const uint32_t from = s->n_cached, n = s->n;
+    qm_want want = {s, from, n, n, 1, 0};
+    uint32_t last[BEHIND] = {0}; /* position of the latest steps */
     QM_PROF_SCOPE(QM_PROF_PREFILL, "prefill");
-    int rc = g->exec->put_tokens(g, s->seq, from, s->ids + from, n, e);
-    if (!rc) rc = g->exec->set_pos(g, s->seq, from, e);
-    for (uint32_t i = 0; i < n && !rc; i++) {
+    int rc = qm_session_pages(s, qm_pages_for(n), e); /* they are certain to be needed */
+    if (rc) s->n = s->n_cached;
+    if (!rc) rc = g->exec->put_tokens(g, s->seq, from, s->ids + from, n - from, e);
+    for (uint32_t i = 0; want.next < n && !rc; i++) {
         /* Launches do not wait for the device: whoever watches is told of what it has done, but for the last steps. */
-        if (o && o->on_prefill && i > QM_RUN_AHEAD) rc = g->exec->wait(g, s->seq, from + i - 1 - QM_RUN_AHEAD, e);
+        if (w && w->on_prefill && i >= BEHIND) rc = g->exec->wait(g, s->seq, last[i % BEHIND], e);
         if (rc) break;
-        if (o && o->on_prefill && o->on_prefill(o->user, i, n)) {
+        if (w && w->on_prefill && w->on_prefill(w->user, want.next - from, n - from)) {
             s->n = s->n_cached;
-            return qm_fail(e, QM_ERR_CANCELLED, "cancelled after %u of %u positions of the prompt", i, n);
+            return qm_fail(e, QM_ERR_CANCELLED, "cancelled after %u of %u positions of the prompt", want.next - from,
+                           n - from);
         }
-        rc = qm_session_step(s, from + i, i == n - 1, e);
-        if (!rc) s->n_cached = from + i + 1;
+        rc = qm_schedule_step(g, &want, 1, e);
+        if (!rc) s->n_cached = want.next;
+        last[i % BEHIND] = want.next - 1;
     }
     return rc;
-}
-
-int qm_result_take(const qm_result *r, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {
-    const volatile qm_result *v = r; /* the device writes it */
-    if (v->pos != pos)
-        return qm_fail(e, QM_ERR_DEVICE, "the result of position %u is not there: its slot has that of %u", pos,
-                       v->pos);
-    *id = v->token;
-    *flags = v->flags;
-    return 0;
 }
 
 int qm_session_result(qm_session *s, uint32_t pos, uint32_t *id, qm_err *e) {
@@ -137,7 +141,7 @@ int qm_session_eval(qm_session *s, uint32_t token, qm_err *e) {
         return qm_fail(e, QM_ERR_LIMIT, "the context is full: %u positions", s->g->limits.n_ctx);
     if (token >= s->g->model->hp.n_vocab)
         return qm_fail(e, QM_ERR_ARG, "token %u is outside the vocabulary of %u", token, s->g->model->hp.n_vocab);
-    qm_session_forget(s);
+    qm_session_note(s, NULL, NULL);
     s->ids[s->n++] = token;
     int rc = qm_session_prefill(s, NULL, e);
     uint32_t id;

@@ -6,43 +6,16 @@
 
 enum { WARPS = QM_WALK_BLOCK / 32, SHARED_MAX = 46 * 1024 /* with the kernel's own under 48 KB */ };
 
-static const struct {
-    const char *op;
-    int wtype, kv, head_dim;
-} cases[] = {
-#define QM_WALK(op, wtype, kv, head_dim) {#op, wtype, kv, head_dim},
-#include "../../contracts/walk.def"
-#undef QM_WALK
-};
+int qm_walk_kernel(void) { return qm_kernel_find(QM_OP_WALK, -1, -1, 128); }
 
-enum { N_CASES = sizeof cases / sizeof *cases };
-
-static int case_of(const qm_op *op) {
-    const qm_kernel_info *k = &qm_kernel_table[op->kernel];
-    for (int i = 0; i < N_CASES; i++)
-        if (!strcmp(cases[i].op, k->file) && cases[i].wtype == k->wtype && cases[i].kv == k->kv &&
-            cases[i].head_dim == k->head_dim)
-            return i;
-    return -1;
-}
-
-int qm_walk_range(qm_walk *w, const qm_plan *p, qm_err *e) {
-    int last = -1;
-    w->first = -1;
-    for (int i = 0; i < p->n_ops; i++)
-        if (case_of(&p->ops[i]) >= 0) {
-            if (w->first < 0) w->first = i;
-            last = i;
-        }
-    for (int i = w->first; w->first >= 0 && i <= last; i++)
-        if (case_of(&p->ops[i]) < 0)
-            return qm_fail(
-                e, QM_ERR_UNSUPPORTED,
-                "executor persistent: kernel %s (layer %d, %s) is not one it holds; it runs Q4_K_M files with head_dim "
-                "128. The executor graph runs this one",
-                qm_kernel_table[p->ops[i].kernel].entry, p->ops[i].layer, p->ops[i].slot);
-    w->n = w->first < 0 ? 0 : last - w->first + 1;
-    return 0;
+int qm_walk_validate(const qm_plan *p, qm_err *e) {
+    if (p->resident.missing < 0) return 0;
+    const qm_op *op = &p->ops[p->resident.missing];
+    return qm_fail(
+        e, QM_ERR_UNSUPPORTED,
+        "executor persistent: kernel %s (layer %d, %s) is not one it holds; it runs Q4_K_M files with head_dim "
+        "128. The executor graph runs this one",
+        qm_kernel_table[op->kernel].entry, op->layer, op->slot);
 }
 
 /* How many of an op's CTAs run side by side, and how far apart their shared memories are. */
@@ -66,17 +39,18 @@ out:
 
 int qm_walk_open(qm_walk *w, qm_uploader *put, qm_device *d, qm_kernels *k, const qm_plan *p, const qm_bases *b,
                  qm_err *e) {
-    *w = (qm_walk){.kernel = qm_kernel_find(QM_OP_WALK, -1, -1, 128), .grid = (unsigned)d->n_sm};
+    *w = (qm_walk){
+        .first = p->resident.first, .n = p->resident.n, .kernel = qm_walk_kernel(), .grid = (unsigned)d->n_sm};
     qm_walk_record *rec = NULL;
     CUfunction f;
-    int fit = 0, rc = qm_walk_range(w, p, e);
+    int fit = 0, rc = qm_walk_validate(p, e);
     if (rc || !w->n) return rc;
     if (!(rec = calloc((size_t)w->n, sizeof *rec)))
         return qm_fail(e, QM_ERR_NOMEM, "executor persistent: out of memory");
     for (int i = 0; i < w->n; i++) {
         const qm_op *op = &p->ops[w->first + i];
         qm_walk_record *r = &rec[i];
-        r->id = (uint32_t)case_of(op);
+        r->id = (uint32_t)qm_resident_case(op);
         memcpy(r->grid, op->grid, sizeof r->grid);
         r->sync = i + 1 < w->n && op[1].waits; /* the kernel's end is the last one's */
         qm_op_resolve(p, op, b, &r->args);

@@ -1,6 +1,6 @@
-/* walk.h: a run of a plan's ops as records in device memory, for the kernel that walks them (kernels/ptx/walk.ptx):
- * one resident grid instead of a graph's kernels, with a barrier between dependent ops and the weights of ops to come
- * asked for while it waits. Same bodies, same launch geometry, same bits as the graph's kernels. */
+/* walk.h: a plan's resident run of ops (plan.h) as records in device memory, for the kernel that walks them
+ * (kernels/ptx/walk.ptx): one resident grid instead of a graph's kernels, with a barrier between dependent ops and the
+ * weights of ops to come asked for while it waits. Same bodies, same launch geometry, same bits as the graph's kernels. */
 #ifndef QM_WALK_H
 #define QM_WALK_H
 #include "../device/kernels.h"
@@ -14,9 +14,10 @@ typedef struct {
     CUdeviceptr records; /* qm_walk_record [n] */
 } qm_walk;
 
-/* w->first and w->n: the run from the first op whose body the kernel holds to the last; needs no device.
- * QM_ERR_UNSUPPORTED, naming the op, where it does not hold all between them. */
-int qm_walk_range(qm_walk *w, const qm_plan *p, qm_err *e);
+/* Index into qm_kernel_table of the kernel that walks. */
+int qm_walk_kernel(void);
+/* QM_ERR_UNSUPPORTED, naming the op, where the kernel does not hold all ops of the plan's resident run. */
+int qm_walk_validate(const qm_plan *p, qm_err *e);
 /* put: brings the records to the device, in the order of the stream in which the walk is launched. */
 int qm_walk_open(qm_walk *w, qm_uploader *put, qm_device *d, qm_kernels *k, const qm_plan *p, const qm_bases *b,
                  qm_err *e);

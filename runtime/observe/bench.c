@@ -70,11 +70,6 @@ static int fill_pool(qm_session *s, uint64_t seed, qm_err *e) {
         for (uint64_t at = 0; at < total; at += have) memcpy(pool + at, chunk, total - at < have ? total - at : have);
         goto out;
     }
-    if (g->exec == &qm_executor_ref) {
-        rc = qm_fail(e, QM_ERR_UNSUPPORTED, "bench: executor %s: a depth can only be reached by computing it",
-                     g->exec->name);
-        goto out;
-    }
     CUdeviceptr pool = qm_graph_address(g, s->seq, p, QM_REF(QM_SPACE_KV, 0));
     QM_CU_TRY(d, CtxSynchronize()); /* the executor's stream does not wait for the default one */
     QM_CU_TRY(d, MemcpyHtoD(pool, chunk, have));
@@ -137,9 +132,8 @@ static int run_gen(qm_session *s, const qm_bench_test *t, uint64_t *ns, uint64_t
     uint32_t first = t->depth, issued = 0;
     random_ids(s, first, 1, t->seed + 1);
     uint64_t start = now_ns();
-    int rc = qm_session_pages(s, qm_pages_for((uint64_t)first + t->n_gen), e); /* at once, as there */
+    int rc = qm_session_pages(s, qm_pages_for((uint64_t)first + t->n_gen), e); /* once and for all runs */
     if (!rc) rc = s->g->exec->put_tokens(s->g, s->seq, first, s->ids + first, 1, e);
-    if (!rc) rc = s->g->exec->set_pos(s->g, s->seq, first, e);
     s->n = first + 1;
     for (uint32_t i = 0; i < t->n_gen && !rc; i++) {
         for (; issued < t->n_gen && issued < i + QM_RUN_AHEAD && !rc; issued++)

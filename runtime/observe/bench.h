@@ -1,7 +1,7 @@
 /* bench.h: measuring from inside: what qmoe.h's bench functions share with tests and other measurements. */
 #ifndef QM_BENCH_H
 #define QM_BENCH_H
-#include "../engine/engine.h"
+#include "../engine/session.h"
 #include "../qmoe_tools.h"
 
 /* Makes an empty session one of n tokens (n <= context) without computing them: random ids, and random keys

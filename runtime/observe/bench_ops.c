@@ -56,8 +56,9 @@ int qm_bench_predict_ops(const char *path, const char *chips, const qm_ops_opts 
     qm_report *p = NULL;
     qm_machine m;
     const qm_chip *c;
-    int all = 0, rc = 0, walked = o->executor && !strcmp(o->executor, qm_executor_persistent.name);
-    if (o->executor && !walked && strcmp(o->executor, qm_executor_graph.name))
+    const qm_executor *x = qm_executor_find(o->executor, e);
+    int all = 0, rc = 0;
+    if (!x || !x->on_device)
         return qm_fail(e, QM_ERR_ARG, "an estimate of the executor '%s': there are those of graph and persistent",
                        o->executor);
     for (const char *s = chips; (c = next_chip(&s, &all, &rc, e));) {} /* a wrong word before any work */
@@ -70,7 +71,7 @@ int qm_bench_predict_ops(const char *path, const char *chips, const qm_ops_opts 
     for (const char *s = chips; !rc && (c = next_chip(&s, &all, &rc, e));)
         for (int i = 0; i < o->n_depth && !rc; i++) {
             const qm_perop *r;
-            rc = qm_predictor_step(pr, c, o->depth[i], walked, &r, e);
+            rc = qm_predictor_step(pr, c, o->depth[i], x->resident, &r, e);
             if (!rc) rc = qm_report_step(p, r, c, e);
         }
     int end = qm_report_close(p, rc ? NULL : e);

@@ -61,9 +61,8 @@ typedef struct {
 } bench;
 
 static int set(bench *b, uint32_t token, qm_err *e) {
-    const qm_executor *x = b->g->exec;
-    int rc = x->put_tokens(b->g, b->s->seq, b->depth, &token, 1, e);
-    return rc ? rc : x->set_pos(b->g, b->s->seq, b->depth, e);
+    int rc = b->g->exec->put_tokens(b->g, b->s->seq, b->depth, &token, 1, e);
+    return rc ? rc : qm_session_place(b->s, b->depth, e);
 }
 
 static void bench_close(bench *b) {
@@ -81,7 +80,7 @@ static void bench_close(bench *b) {
 enum { FILL_SEED = 1 };
 static int bench_open(bench *b, qm_engine *g, uint32_t depth, qm_err *e) {
     memset(b, 0, sizeof *b);
-    if (g->exec == &qm_executor_ref)
+    if (!g->exec->on_device)
         return qm_fail(e, QM_ERR_UNSUPPORTED, "per op: the executor %s runs no kernels", g->exec->name);
     if (depth >= g->limits.n_ctx)
         return qm_fail(e, QM_ERR_LIMIT, "per op: depth %u needs a context of %u, it is %u", depth, depth + 1,
@@ -149,8 +148,7 @@ static int capture(bench *b, qm_err *e) {
         if (b->stamped ? (rc = qm_stamped_load(b->stamped, b->plan->ops[i].kernel, e)) : (rc = launch(b, i, st, e)))
             return rc;
     QM_CU_TRY(d, StreamSynchronize(st));
-    if (b->g->exec == &qm_executor_persistent && !b->walk.n &&
-        (rc = qm_graph_walk_open(b->g, b->s->seq, b->plan, &b->walk, e)))
+    if (b->g->exec->resident && !b->walk.n && (rc = qm_graph_walk_open(b->g, b->s->seq, b->plan, &b->walk, e)))
         goto out;
     rc = qm_capture_plan(d, st, b->plan, &b->walk, launch, b, &b->graph, e);
 out:
@@ -185,7 +183,7 @@ static int one_run(bench *b, uint32_t token, double *ns, qm_err *e) {
     int rc = set(b, token, e);
     if (rc) return rc;
     QM_CU_TRY(d, GraphLaunch(b->graph, st));
-    if ((rc = b->g->exec->set_pos(b->g, b->s->seq, b->depth, e))) goto out;
+    if ((rc = qm_session_place(b->s, b->depth, e))) goto out;
     if (b->stamped) QM_CU_TRY(d, MemsetD8Async(b->stamps, 0xff, (size_t)b->plan->n_ops * QM_STAMP_BYTES, st));
     if ((rc = qm_timer_start(&b->timer, st, e))) goto out;
     QM_CU_TRY(d, GraphLaunch(b->graph, st));
@@ -263,7 +261,7 @@ int qm_perop_time(qm_engine *g, uint32_t depth, int runs, uint64_t seed, qm_pero
         at += r->op[i].time_ns;
     }
     r->timed = 1;
-    r->walked = g->exec == &qm_executor_persistent;
+    r->walked = g->exec->resident;
     r->runs = runs;
     snprintf(r->device, sizeof r->device, "%s", g->dev->name);
     *out = r;

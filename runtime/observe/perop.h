@@ -4,7 +4,7 @@
 #ifndef QM_PEROP_H
 #define QM_PEROP_H
 #include "../device/counters.h"
-#include "../engine/engine.h"
+#include "../engine/session.h"
 
 typedef enum { QM_BOUND_NONE, QM_BOUND_DRAM, QM_BOUND_ISSUE, QM_BOUND_L2, QM_BOUND_LATENCY, QM_N_BOUNDS } qm_bound;
 const char *qm_bound_name(qm_bound b); /* "dram" "issue" "l2" "latency", "" */

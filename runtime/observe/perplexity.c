@@ -9,8 +9,7 @@ static const double NEAR = 0.1;
 enum { DEFAULT_CHUNK = 512 };
 
 /* Tokens [from, to) into the session at once: only the last one's logits are computed. */
-static int append(qm_session *s, const uint32_t *tokens, uint32_t from, uint32_t to, const qm_gen_opts *watch,
-                  qm_err *e) {
+static int append(qm_session *s, const uint32_t *tokens, uint32_t from, uint32_t to, const qm_watch *watch, qm_err *e) {
     uint32_t id;
     memcpy(s->ids + s->n, tokens + from, 4ull * (to - from));
     s->n += to - from;
@@ -19,7 +18,7 @@ static int append(qm_session *s, const uint32_t *tokens, uint32_t from, uint32_t
 }
 
 int qm_score_sequence(qm_session *s, uint32_t seq, const qm_lp_seq *q, float *logits, qm_position_fn fn, void *user,
-                      const qm_gen_opts *watch, qm_err *e) {
+                      const qm_watch *watch, qm_err *e) {
     const qm_engine *g = s->g;
     if (q->end > g->limits.n_ctx)
         return qm_fail(e, QM_ERR_LIMIT, "sequence %u: %u tokens exceed the context of %u", seq, q->end,
@@ -281,7 +280,7 @@ int qm_perplexity(qm_engine *g, const uint32_t *tokens, size_t n, const qm_perpl
     if (!rc) rc = qm_session_open(&s, g, e);
     x.s = s;
     for (uint32_t i = 0; i < x.n_seqs && !rc; i++) x.n_all += x.seqs[i].end;
-    qm_gen_opts watch = {.on_prefill = on_position, .user = &x};
+    qm_watch watch = {.on_prefill = on_position, .user = &x};
     for (uint32_t i = 0; i < x.n_seqs && !rc; i++) {
         if ((rc = qm_score_sequence(s, i, &x.seqs[i], logits, position, &x, o->on_position ? &watch : NULL, e))) break;
         r->n_seqs++;

@@ -2,7 +2,7 @@
  * of the tests have in common. */
 #ifndef QM_PERPLEXITY_H
 #define QM_PERPLEXITY_H
-#include "../engine/engine.h"
+#include "../engine/session.h"
 #include "logprobs.h"
 
 /* One scored position: sequence seq, tokens up to and with position pos, what may follow. */
@@ -10,7 +10,7 @@ typedef int (*qm_position_fn)(void *user, uint32_t seq, uint32_t pos, const floa
 /* Computes one sequence from an empty cache and hands its scored positions to fn, in order. logits: [n_vocab]. watch: its
  * on_prefill is called before each position and may cancel; or NULL. */
 int qm_score_sequence(qm_session *s, uint32_t seq, const qm_lp_seq *q, float *logits, qm_position_fn fn, void *user,
-                      const qm_gen_opts *watch, qm_err *e);
+                      const qm_watch *watch, qm_err *e);
 
 /* How far logits are from a record of the base's. */
 typedef struct {

@@ -90,7 +90,8 @@ static double arrived(qm_perop *r, int i) {
     return have;
 }
 
-void qm_predict_step(const qm_chip *c, const qm_walk *walk, qm_perop *r) {
+void qm_predict_step(const qm_chip *c, int walked, qm_perop *r) {
+    const qm_resident *walk = walked ? &r->plan->resident : NULL;
     double at = 0, rate = c->bandwidth.v * c->reach.v;
     for (int i = 0; i < r->n_ops; i++) {
         qm_op_record *o = &r->op[i];
@@ -107,6 +108,6 @@ void qm_predict_step(const qm_chip *c, const qm_walk *walk, qm_perop *r) {
     r->step_ns = at + 1e9 * c->graph.v;
     r->bandwidth = c->bandwidth.v;
     r->estimated = 1;
-    r->walked = walk != NULL;
+    r->walked = walked;
     snprintf(r->device, sizeof r->device, "%s", c->name);
 }

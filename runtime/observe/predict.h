@@ -29,10 +29,10 @@ const qm_chip *qm_chip_find(const char *id, size_t n); /* n bytes; NULL if unkno
  *   time   = ramp + the longest of the three, gap = node; busy = the lesser of CTAs and multiprocessors
  * bound is the longest of the three, or latency where ramp + node is longer still. */
 void qm_predict_op(const qm_chip *c, qm_op_record *r);
-/* All ops, one after another, and the whole: graph + sum of gaps and times. walk NULL: a node an op. Else ops
- * [first, first + n) are one node, the persistent kernel: between them a barrier and not a node, and whenever the memory would be idle it delivers what has been prefetched, in the
+/* All ops, one after another, and the whole: graph + sum of gaps and times. walked 0: a node an op. Else the
+ * plan's resident ops are one node, the persistent kernel: between them a barrier and not a node, and whenever the memory would be idle it delivers what has been prefetched, in the
  * order in which it was asked for; those bytes are missing from the op that needs them. */
-void qm_predict_step(const qm_chip *c, const qm_walk *walk, qm_perop *r);
+void qm_predict_step(const qm_chip *c, int walked, qm_perop *r);
 
 typedef struct qm_predictor qm_predictor;
 /* path NULL: the shape of the 30B. */

@@ -93,6 +93,7 @@ static int stage_open(stage *s, qm_device *d, const qm_plan *p, uint32_t depth, 
     s->bytes[QM_SPACE_ROPE] = qm_rope_bytes(hp, p->limits.n_ctx);
     s->bytes[QM_SPACE_KV] = s->layer_pool;
     s->bytes[QM_SPACE_RESULT] = QM_RESULT_RING * QM_RESULT_SIZE;
+    s->bytes[QM_SPACE_STEP] = QM_ROW_SIZE;
     for (int i = 0; i < p->n_ops; i++) {
         qm_operand o[QM_MAX_OPERANDS];
         int n_o = qm_op_operands(p, &p->ops[i], o);
@@ -139,7 +140,7 @@ static int run_op(stage *s, qm_kernels *k, const qm_plan *p, const qm_op *op, qm
                                         : s->base[space] + QM_REF_VALUE(r);
         memcpy(args.bytes + o[a].offset, &at, 8);
     }
-    QM_CU_TRY(d, MemcpyHtoD(s->base[QM_SPACE_SEQ] + p->seq.state_off + QM_STATE_POS, &pos, 4));
+    QM_CU_TRY(d, MemcpyHtoD(s->base[QM_SPACE_STEP] + QM_ROW_POS, &pos, 4));
     QM_CU_TRY(d, MemsetD8Async(s->base[QM_SPACE_SCRATCH], 0, s->bytes[QM_SPACE_SCRATCH], NULL));
     QM_CU_TRY(d, CtxSynchronize());
     qm_counters none;
@@ -205,15 +206,15 @@ int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, int wal
     uint32_t pages = depth / QM_PAGE_TOKENS + 1;
     qm_limits limits = {.n_sm = (uint32_t)c->sms.v,
                         .n_ctx = pages * QM_PAGE_TOKENS,
+                        .n_seqs = 1,
                         .n_pages = pages,
                         .l2_bytes = (uint64_t)c->l2.v,
                         .prefetch_bytes = qm_prefetch_bytes(c->bandwidth.v, (uint64_t)c->l2.v)};
-    qm_shape shape = {1, qm_plan_splits(hp, limits, depth)};
+    qm_shape shape = {.logits = 1, .n_splits = qm_plan_splits(hp, limits, depth), .rows = 1};
     qm_plan *plan = NULL;
     qm_perop *r = NULL;
-    qm_walk walk = {0};
     int rc = qm_plan_build(&plan, p->place, shape, limits, e);
-    if (!rc && walked) rc = qm_walk_range(&walk, plan, e);
+    if (!rc && walked) rc = qm_walk_validate(plan, e);
     if (!rc) rc = qm_perop_new(&r, plan, depth, e);
     if (!rc) rc = count_step(p, r, e);
     if (rc) {
@@ -221,7 +222,7 @@ int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, int wal
         qm_plan_free(plan);
         return rc;
     }
-    qm_predict_step(c, walked ? &walk : NULL, r);
+    qm_predict_step(c, walked, r);
     p->plans[p->n] = plan;
     p->steps[p->n++] = r;
     *out = r;

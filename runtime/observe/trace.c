@@ -274,7 +274,7 @@ int qm_trace_place(qm_session *s, uint32_t pos, uint32_t token, qm_err *e) {
     if (token >= g->model->hp.n_vocab)
         return qm_fail(e, QM_ERR_ARG, "token %u is outside the vocabulary of %u", token, g->model->hp.n_vocab);
     int rc = g->exec->put_tokens(g, s->seq, pos, &token, 1, e);
-    if (!rc) rc = g->exec->set_pos(g, s->seq, pos, e);
+    if (!rc) rc = qm_session_place(s, pos, e);
     if (!rc) rc = qm_session_pages(s, pos / QM_PAGE_TOKENS + 1, e);
     s->ids[pos] = token;
     return rc;
@@ -300,7 +300,7 @@ static int look(qm_tracer *t, qm_seq *seq, const point *pt, qm_err *e) {
 
 static int run_op(qm_tracer *t, qm_seq *seq, int i, qm_err *e) {
     if (t->g->dev) return qm_graph_launch_op(t->g, seq, t->plan, i, e);
-    qm_bases b = qm_ref_bases(t->g, seq);
+    qm_bases b = qm_ref_bases(t->g, NULL);
     return qm_run_ref_op(t->plan, i, &b, e);
 }
 

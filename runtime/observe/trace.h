@@ -3,7 +3,7 @@
  * of the buffers that it looks at is about to be overwritten: two a layer, and three for the rest. */
 #ifndef QM_TRACE_H
 #define QM_TRACE_H
-#include "../engine/engine.h"
+#include "../engine/session.h"
 
 /* One vector that is looked at: v[i] = add[i] + sum_s x[s * stride + i]. */
 typedef struct {

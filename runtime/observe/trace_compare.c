@@ -15,6 +15,7 @@ struct qm_twin {
     unsigned char *got_seq, *got_kv;
     float *a, *b; /* [the longest vector] */
     uint64_t kv_layer_bytes, n_floats;
+    qm_row_record row; /* of the step: sequence 0 is this one */
     qm_bases host;
 };
 
@@ -70,7 +71,7 @@ static void keep_worst(qm_difference *d, const qm_difference *x, const char *ten
 int qm_twin_open(qm_twin **out, qm_session *s, qm_err *e) {
     qm_engine *g = s->g;
     *out = NULL;
-    if (g->exec == &qm_executor_ref)
+    if (!g->exec->on_device)
         return qm_fail(e, QM_ERR_UNSUPPORTED, "compare: the executor %s runs no kernels that could depart",
                        g->exec->name);
     qm_twin *t = calloc(1, sizeof *t);
@@ -97,7 +98,8 @@ int qm_twin_open(qm_twin **out, qm_session *s, qm_err *e) {
     }
     qm_rope_fill((float *)(void *)t->rope, hp, g->limits.n_ctx);
     t->host.base[QM_SPACE_SCRATCH] = (uint64_t)(uintptr_t)t->scratch;
-    t->host.base[QM_SPACE_SEQ] = (uint64_t)(uintptr_t)t->seq;
+    t->host.base[QM_SPACE_SEQ] = (uint64_t)(uintptr_t)t->seq; /* of this sequence alone: */
+    t->host.base[QM_SPACE_STEP] = (uint64_t)(uintptr_t)&t->row;
     t->host.base[QM_SPACE_ROPE] = (uint64_t)(uintptr_t)t->rope;
     *out = t;
     return 0;
@@ -238,6 +240,7 @@ int qm_twin_op(qm_twin *t, const qm_plan *p, uint32_t pos, int i, int compare, q
     int cache = op->kind == QM_OP_ATTN || op->kind == QM_OP_QKROPE, rc = 0;
     *d = (qm_difference){.op = i, .layer = op->layer, .slot = op->slot, .cosine = 1};
     if (compare && (rc = fetch(t, p, op, t->scratch, t->seq, cache ? t->kv : NULL, e))) return rc;
+    t->row.pos = op->kind == QM_OP_EMBED ? pos - 1 : pos;
     if (compare && (rc = qm_run_ref_op(p, i, &t->host, e))) return rc;
     if ((rc = qm_graph_launch_op(t->s->g, t->s->seq, p, i, e))) return rc;
     if (!compare) return 0;

@@ -2,7 +2,7 @@
  * the device's own inputs, so that errors cannot add up and the first op that departs is the one that is wrong. */
 #ifndef QM_TRACE_COMPARE_H
 #define QM_TRACE_COMPARE_H
-#include "../engine/engine.h"
+#include "../engine/session.h"
 
 /* One comparison of two vectors, the first being the one in question. */
 typedef struct {

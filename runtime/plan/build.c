@@ -46,6 +46,7 @@ static int region_of(builder *s, int weight) { return s->p->place->region_of[wei
 static const qm_region *region_at(builder *s, int weight) { return &s->p->place->regions[region_of(s, weight)]; }
 static qm_ref weight_ref(builder *s, int weight) { return region(region_of(s, weight)); }
 static qm_ref seq(uint64_t off) { return QM_REF(QM_SPACE_SEQ, off); }
+static qm_ref step_row(void) { return QM_REF(QM_SPACE_STEP, 0); }
 
 static qm_op *push_kernel(builder *s, qm_op_kind kind, int wtype, int kv, int head_dim, const char *slot) {
     qm_plan *p = s->p;
@@ -110,6 +111,7 @@ static void embed(builder *s) {
     op->args.embed = (qm_embed_args){.w = weight_ref(s, weight),
                                      .state = seq(s->p->seq.state_off),
                                      .tokens = seq(s->p->seq.tokens_off),
+                                     .row = step_row(),
                                      .y = s->b.x,
                                      .n_cols = r->n_cols,
                                      .n_rows = r->n_rows};
@@ -191,7 +193,7 @@ void qm_build_qkrope(builder *s, int q_norm, int k_norm) {
                                        .q_norm = weight_ref(s, q_norm),
                                        .k_norm = weight_ref(s, k_norm),
                                        .rope = QM_REF(QM_SPACE_ROPE, 0),
-                                       .state = seq(s->p->seq.state_off),
+                                       .row = step_row(),
                                        .table = seq(s->p->seq.table_off),
                                        .k_pool = QM_REF(QM_SPACE_KV, k),
                                        .v_pool = QM_REF(QM_SPACE_KV, k + pool),
@@ -221,7 +223,7 @@ void qm_build_attention(builder *s) {
                                    .k_pool = QM_REF(QM_SPACE_KV, k),
                                    .v_pool = QM_REF(QM_SPACE_KV, k + pool),
                                    .table = seq(s->p->seq.table_off),
-                                   .state = seq(s->p->seq.state_off),
+                                   .row = step_row(),
                                    .acc = s->b.acc,
                                    .ml = s->b.ml,
                                    .n_head = hp->n_head,
@@ -235,7 +237,7 @@ void qm_build_attention(builder *s) {
     op->block = hp->head_dim;
     op->args.combine = (qm_combine_args){.acc = s->b.acc,
                                          .ml = s->b.ml,
-                                         .state = seq(s->p->seq.state_off),
+                                         .row = step_row(),
                                          .y = s->b.att,
                                          .yq = s->b.attq,
                                          .n_head = hp->n_head,
@@ -369,6 +371,7 @@ static void sampling(builder *s) {
                                                  .work = s->b.work,
                                                  .state = seq(p->seq.state_off),
                                                  .tokens = seq(p->seq.tokens_off),
+                                                 .row = step_row(),
                                                  .n = n};
     output(op, s->b.logits, n, 1, QM_OUT_F32);
     if (!(op = push(s, QM_OP_SAMPLE_DRAW, -1, 0, "sample_draw"))) return;
@@ -380,6 +383,7 @@ static void sampling(builder *s) {
                                                  .work = s->b.work,
                                                  .state = seq(p->seq.state_off),
                                                  .tokens = seq(p->seq.tokens_off),
+                                                 .row = step_row(),
                                                  .result = QM_REF(QM_SPACE_RESULT, 0),
                                                  .n = n};
     output(op, s->b.logits, n, 1, QM_OUT_F32);
@@ -414,7 +418,7 @@ static void allocate(builder *s) {
     b->h = scratch(s, 4 * ff);
     b->hq = scratch(s, QM_Q16A_BYTES(ff));
     b->down = scratch(s, 4 * (hp->n_expert ? used : MAX_K_SPLITS) * hp->n_embd);
-    b->logits = seq(s->p->seq.logits_off); /* looked at after other sequences have stepped */
+    b->logits = scratch(s, 4ull * hp->n_vocab);
     b->keys = scratch(s, 4ull * (hp->n_vocab + 3));
     b->hist = scratch(s, 4 * QM_SAMPLE_BUCKETS);
     b->part = scratch(s, 8 * QM_SAMPLE_CTAS);
@@ -423,6 +427,7 @@ static void allocate(builder *s) {
     b->acc = scratch(s, 4 * nq * spans);
     b->ml = scratch(s, 8 * (uint64_t)hp->n_head * spans);
     s->p->x_off = QM_REF_VALUE(b->x);
+    s->p->logits_off = QM_REF_VALUE(b->logits);
 }
 
 uint64_t qm_plan_scratch_bytes(const qm_place *pl, qm_limits limits) {
@@ -434,6 +439,8 @@ uint64_t qm_plan_scratch_bytes(const qm_place *pl, qm_limits limits) {
 
 int qm_plan_build(qm_plan **out, const qm_place *place, qm_shape shape, qm_limits limits, qm_err *e) {
     *out = NULL;
+    if (shape.rows != 1)
+        return qm_fail(e, QM_ERR_UNSUPPORTED, "plan: a step of %u rows: kernels compute 1", shape.rows);
     qm_plan *p = calloc(1, sizeof *p);
     if (!p) return qm_fail(e, QM_ERR_NOMEM, "plan: out of memory");
     p->place = place;
@@ -453,6 +460,7 @@ int qm_plan_build(qm_plan **out, const qm_place *place, qm_shape shape, qm_limit
     }
     qm_plan_order(p);
     qm_plan_prefetch(p);
+    qm_plan_resident(p);
     *out = p;
     return 0;
 }

@@ -3,8 +3,8 @@
 #include <string.h>
 
 const char *qm_kind_name(qm_kind k) {
-    static const char *const names[QM_N_KINDS] = {"f32",     "u32", "u64",  "q16a",  "weight",  "state", "work",
-                                                  "results", "kv",  "jobs", "stats", "records", "act"};
+    static const char *const names[QM_N_KINDS] = {"f32",     "u32",  "u64", "q16a", "weight", "state",   "work",
+                                                  "results", "rows", "kv",  "jobs", "stats",  "records", "act"};
     return (unsigned)k < QM_N_KINDS ? names[k] : "?";
 }
 
@@ -24,6 +24,7 @@ static uint64_t bytes_of(const qm_operand *o, const qm_op_view *v) {
     case QM_KIND_STATE: return QM_STATE_BYTES * n;
     case QM_KIND_WORK: return QM_WORK_SIZE * n;
     case QM_KIND_RESULTS: return QM_RESULT_SIZE * n;
+    case QM_KIND_ROWS: return QM_ROW_SIZE * n;
     case QM_KIND_KV: return last ? n / QM_PAGE_TOKENS / last * qm_kv_head_page_bytes(v->kv, (uint32_t)last) : 0;
     case QM_KIND_JOBS: return QM_STATS_JOB_SIZE * n;
     case QM_KIND_STATS: return QM_STATS_RECORD * n;
@@ -78,7 +79,7 @@ qm_op_view qm_op_view_of(const qm_plan *p, const qm_op *op) {
     const qm_kernel_info *k = &qm_kernel_table[op->kernel];
     const qm_type_info *t = k->wtype >= 0 ? qm_type_get((uint32_t)k->wtype) : NULL;
     return (qm_op_view){
-        .rows = 1,
+        .rows = p->shape.rows,
         .head_dim = p->place->model->hp.head_dim,
         .grid = {op->grid[0], op->grid[1], op->grid[2]},
         .block = op->block,

@@ -15,6 +15,7 @@ typedef enum {
     QM_KIND_STATE,
     QM_KIND_WORK,
     QM_KIND_RESULTS,
+    QM_KIND_ROWS,
     QM_KIND_KV, /* [n_pages, n_kv, QM_PAGE_TOKENS, head_dim] elements of the cache's type */
     QM_KIND_JOBS,
     QM_KIND_STATS,

@@ -42,9 +42,10 @@ typedef enum {
     QM_SPACE_REGION,  /* value: region index */
     QM_SPACE_SCRATCH, /* value: byte offset, as in the rest */
     QM_SPACE_KV,      /* the KV page pool of all layers */
-    QM_SPACE_SEQ,     /* one sequence: state, tokens, block table, logits */
+    QM_SPACE_SEQ,     /* sequence 0's block (state, tokens, block table, logits); the others' lie behind it, equal */
     QM_SPACE_ROPE,    /* RoPE table */
-    QM_SPACE_RESULT,  /* one sequence's ring of results; a base of 0: none are wanted */
+    QM_SPACE_RESULT,  /* the sequences' rings of results; a base of 0: none are wanted */
+    QM_SPACE_STEP,    /* the step's rows (qm_row_record): which sequence's, at which position */
     QM_N_SPACES
 } qm_space;
 #define QM_REF(space, value) ((qm_ref)(space) << 56 | (qm_ref)(value))
@@ -56,12 +57,15 @@ typedef enum {
 typedef struct {
     int logits;        /* 0: a prompt token whose logits nobody needs; ends after the last KV append */
     uint32_t n_splits; /* CTAs that share the spans of attention; a power of two */
+    uint32_t rows;     /* that its ops compute; 1 is what kernels can */
 } qm_shape;
 
 typedef struct {
-    uint32_t n_sm;    /* the launch geometry's only knowledge of the device */
-    uint32_t n_ctx;   /* positions of a sequence */
-    uint32_t n_pages; /* of the KV pool, shared by all sequences */
+    uint32_t n_sm;   /* the launch geometry's only knowledge of the device */
+    uint32_t n_ctx;  /* positions of a sequence */
+    uint32_t n_seqs; /* sequences that may be there at once */
+    uint32_t
+        n_pages; /* of the KV pool, which all sequences share: for n_ctx positions of each of them, or fewer, or more */
     qm_kv_cache_type kv_type;
     int f32_act; /* 1: no quantised activations; for run_ref only, as the yardstick */
     int chain;   /* 1: every op waits for the one before it; else ops run at the same time where they can */
@@ -89,10 +93,17 @@ typedef struct {
     } prefetch;              /* weights of an op to come, for a grid that waits behind this one */
 } qm_op;
 
+/* The run of ops that a resident kernel can walk: from the first whose body it holds to the last. */
+typedef struct {
+    int first, n; /* ops [first, first + n) of the plan; n == 0: none */
+    int missing;  /* the first op between them that the kernel does not hold; -1: it holds all */
+} qm_resident;
+
 /* Byte offsets in a sequence's block and in scratch that the executors need. */
 typedef struct {
     uint64_t state_off, tokens_off, table_off;
-    uint64_t logits_off; /* f32 [n_vocab]: of the last step that had any */
+    uint64_t
+        logits_off; /* f32 [n_vocab]: of its last step that had any, once other rows have taken its place in scratch */
     uint64_t bytes;
 } qm_seq_layout;
 
@@ -104,13 +115,20 @@ typedef struct {
     int n_ops, cap_ops;
     uint64_t scratch_bytes;
     uint64_t x_off; /* f32 [n_embd]: the residual stream */
+    uint64_t
+        logits_off; /* f32 [n_vocab], in scratch: the step's logits, if it has any; where they are in all plans of a model */
     qm_seq_layout seq;
     uint64_t weight_bytes; /* sum over the ops */
+    qm_resident resident;
 } qm_plan;
 int qm_plan_build(qm_plan **out, const qm_place *p, qm_shape shape, qm_limits limits, qm_err *e);
 void qm_plan_free(qm_plan *p);
 /* The last part of the building: fills ops[].prefetch. */
 void qm_plan_prefetch(qm_plan *p);
+/* Fills resident. */
+void qm_plan_resident(qm_plan *p);
+/* The body of an op in the resident kernel, its counted in contracts/walk.def; -1: it has none. */
+int qm_resident_case(const qm_op *op);
 /* scratch_bytes of the largest plan for these limits: n_ctx and n_sm. */
 uint64_t qm_plan_scratch_bytes(const qm_place *pl, qm_limits limits);
 /* The number of CTAs that share attention's spans in a step at position pos. */

@@ -30,7 +30,9 @@ static void make(attn_case *c, int sparse) {
     const size_t n = (size_t)(pos + 1) * c->n_kv * hd;
     c->n_pages = pos / 32 + 1;
     c->n_spans = pos / QM_SPAN + 1;
-    uint32_t pool_pages = c->n_pages + 2, st[QM_STATE_SIZE / 4] = {pos};
+    enum { OFF = 64 }; /* sequence 1's row: its table lies behind another one's */
+    const qm_row_record row = {pos, 1, OFF};
+    uint32_t pool_pages = c->n_pages + 2;
     size_t pool = (size_t)pool_pages * c->n_kv * 32 * hd;
     uint32_t *perm = chk_tmp(4 * pool_pages);
     for (uint32_t i = 0; i < pool_pages; i++) perm[i] = i;
@@ -66,8 +68,11 @@ static void make(attn_case *c, int sparse) {
                 chk_write(a.k_pool + 2 * k_at(c, t, kv, d), kp + k_at(c, t, kv, d), 16);
             chk_write(a.v_pool + 2 * v_at(c, t, kv, 0), vp + v_at(c, t, kv, 0), 2 * hd);
         }
-    a.table = chk_in("table", perm, 4 * c->n_pages);
-    a.state = chk_in("state", st, sizeof st);
+    uint32_t *tables = chk_tmp(OFF + 4 * c->n_pages);
+    memset(tables, 0xff, OFF);
+    memcpy(tables + OFF / 4, perm, 4 * c->n_pages);
+    a.table = chk_in("table", tables, OFF + 4 * c->n_pages);
+    a.row = chk_in("row", &row, sizeof row);
     a.acc = chk_out("acc", 4 * (size_t)c->n_head * a.n_spans * hd);
     a.ml = chk_out("ml", 8 * (size_t)c->n_head * a.n_spans);
     c->a = a;
@@ -155,8 +160,7 @@ static void canonical(void **state) {
                 chk_fail("%u CTAs give other bits than one", splits[i]);
         }
         for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
-            uint32_t st[QM_STATE_SIZE / 4] = {ends[i]};
-            chk_write(c.a.state, st, sizeof st);
+            chk_write(c.a.row, &ends[i], 4); /* QM_ROW_POS */
             c.n_splits = 2;
             c.a.acc = chk_out("acc", 4 * n_acc);
             c.a.ml = chk_out("ml", 4 * n_ml);
@@ -196,7 +200,7 @@ static void whole(void **state) {
             attn_case c = {.hd = hd, .n_head = 6, .n_kv = 2, .n_splits = splits, .pos = 133 * splits, .q_scale = 2};
             make(&c, 0);
             launch(&c);
-            qm_combine_args a = {.acc = c.a.acc, .ml = c.a.ml, .state = c.a.state, .n_head = c.n_head};
+            qm_combine_args a = {.acc = c.a.acc, .ml = c.a.ml, .row = c.a.row, .n_head = c.n_head};
             a.n_spans = c.a.n_spans;
             a.y = chk_out("y", 4 * c.n_head * hd);
             chk_launch(chk_kernel(QM_OP_COMBINE, -1, (int)hd), c.n_head, 1, 1, hd, 0, &a);

@@ -14,11 +14,11 @@ static qm_combine_args make(uint32_t hd, uint32_t n_head, uint32_t n_spans, int 
         ml[2 * i] = ml[2 * i + 1] = NAN;
         for (uint32_t d = 0; d < hd; d++) acc[i * hd + d] = NAN;
     }
-    uint32_t st[QM_STATE_SIZE / 4] = {n_spans * QM_SPAN - 1 - qm_rng_below(chk_rng(), QM_SPAN)};
+    const qm_row_record row = {n_spans * QM_SPAN - 1 - qm_rng_below(chk_rng(), QM_SPAN), 1, 64};
     qm_combine_args a = {.n_head = n_head, .n_spans = n_spans + 2};
     a.acc = chk_in("acc", acc, 4 * n * hd);
     a.ml = chk_in("ml", ml, 8 * n);
-    a.state = chk_in("state", st, sizeof st);
+    a.row = chk_in("row", &row, sizeof row);
     if (want & 1) a.y = chk_out("y", 4 * out);
     if (want & 2) a.yq = chk_out("yq", QM_Q16A_BYTES(out));
     *acc_out = acc;

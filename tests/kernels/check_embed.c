@@ -9,24 +9,28 @@ static void one(int checked, int wtype, uint32_t rows, uint32_t cols, uint32_t p
     (checked ? chk_begin_checked : chk_begin)("embed %s rows=%u cols=%u pos=%u token=%u block=%u", ty->name, rows, cols,
                                               pos, token, block);
     int k = chk_kernel(QM_OP_EMBED, wtype, 0);
-    uint32_t tokens[8], st[QM_STATE_SIZE / 4];
+    enum { OFF = 128 }; /* the row is sequence 1's; another one's tokens and state lie before its own */
+    uint32_t tokens[OFF / 4 + 8], st[(OFF + QM_STATE_SIZE) / 4];
+    qm_row_record row = {pos - 1, 1, OFF};
     memset(tokens, 0xff, sizeof tokens);
     memset(st, 0, sizeof st);
-    tokens[pos] = token;
-    st[QM_STATE_POS / 4] = pos - 1;
-    st[QM_STATE_FLAGS / 4] = 0x40; /* others' flags stay */
+    tokens[OFF / 4 + pos] = token;
+    st[(OFF + QM_STATE_FLAGS) / 4] = 0x40; /* others' flags stay */
     qm_embed_args a = {.n_cols = cols, .n_rows = rows}, r;
     a.w = wt_in("w", ty, 1, rows, cols);
     a.state = chk_inout("state", st, sizeof st);
     a.tokens = chk_in("tokens", tokens, sizeof tokens);
+    a.row = chk_inout("row", &row, sizeof row);
     a.y = chk_out("y", 4 * (size_t)cols);
     chk_launch(k, 1, 1, 1, block, 0, &a);
     chk_ref_args(&r, &a, sizeof a);
     qm_ref_embed(&r, &(qm_ref_env){.wtype = wtype, .grid = {1, 1, 1}, .block = block});
-    chk_u32(a.state, QM_STATE_SIZE / 4);
+    chk_u32(a.state, sizeof st / 4);
+    chk_u32(a.row, sizeof row / 4);
     chk_bytes(a.y, 4 * (size_t)cols);
-    const uint32_t *s = chk_get(a.state);
-    if (s[0] != pos || (token >= rows) != !!(s[1] & QM_FLAG_BAD_TOKEN)) chk_fail("pos %u, flags %x", s[0], s[1]);
+    uint32_t flags = ((const uint32_t *)chk_get(a.state))[(OFF + QM_STATE_FLAGS) / 4], at;
+    memcpy(&at, chk_get(a.row), 4);
+    if (at != pos || (token >= rows) != !!(flags & QM_FLAG_BAD_TOKEN)) chk_fail("pos %u, flags %x", at, flags);
     chk_end();
 }
 

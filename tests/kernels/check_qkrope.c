@@ -17,7 +17,10 @@ static void one(int checked, int hd, uint32_t n_head, uint32_t n_kv, uint32_t pa
     double *freq = chk_tmp(sizeof *freq * (size_t)hd / 2);
     for (int i = 0; i < hd / 2; i++) freq[i] = pow(theta, -2.0 * i / hd);
     qm_rope_table(rope, freq, hd, n_ctx);
-    uint32_t *table = chk_tmp(4 * n_pages), st[QM_STATE_SIZE / 4] = {pos};
+    enum { OFF = 64 }; /* sequence 1's row: its table lies behind another one's */
+    const qm_row_record row = {pos, 1, OFF};
+    uint32_t *tables = chk_tmp(OFF + 4 * n_pages), *table = tables + OFF / 4;
+    memset(tables, 0xff, OFF);
     for (uint32_t i = 0; i < n_pages; i++) table[i] = i;
     for (uint32_t i = n_pages - 1; i; i--) {
         uint32_t j = qm_rng_below(chk_rng(), i + 1), t = table[i];
@@ -33,8 +36,8 @@ static void one(int checked, int hd, uint32_t n_head, uint32_t n_kv, uint32_t pa
     if (norm & 1) a.q_norm = chk_in("q_norm", nq, 4 * (size_t)hd);
     if (norm & 2) a.k_norm = chk_in("k_norm", nk, 4 * (size_t)hd);
     a.rope = chk_in("rope", rope, 4 * rope_n);
-    a.state = chk_in("state", st, sizeof st);
-    a.table = chk_in("table", table, 4 * n_pages);
+    a.row = chk_in("row", &row, sizeof row);
+    a.table = chk_in("table", tables, OFF + 4 * n_pages);
     a.k_pool = chk_inout("k_pool", old, 2 * pool);
     a.v_pool = chk_inout("v_pool", old, 2 * pool);
     a.q_out = chk_out("q_out", 4 * (size_t)n_head * (size_t)hd);
@@ -105,13 +108,14 @@ static void nonfinite(void **state) {
             double *freq = chk_tmp(sizeof *freq * (size_t)hd / 2);
             for (int i = 0; i < hd / 2; i++) freq[i] = pow(theta, -2.0 * i / hd);
             qm_rope_table(rope, freq, hd, 1);
-            uint32_t table[1] = {0}, st[QM_STATE_SIZE / 4] = {0};
+            const uint32_t table[1] = {0};
+            const qm_row_record row = {0};
             qkv[at] = qkv[key] = bad;
             qm_qkrope_args a = {.n_head = n_head, .n_kv = n_kv, .n_partials = 1, .eps = 1e-6f}, r;
             a.qkv = chk_in("qkv", qkv, 16 * (size_t)hd);
             a.q_norm = a.k_norm = chk_in("norm", chk_normal((size_t)hd, 1), 4 * (size_t)hd);
             a.rope = chk_in("rope", rope, 4 * rope_n);
-            a.state = chk_in("state", st, sizeof st);
+            a.row = chk_in("row", &row, sizeof row);
             a.table = chk_in("table", table, 4);
             a.k_pool = chk_inout("k_pool", chk_tmp(2 * page), 2 * page);
             a.v_pool = chk_inout("v_pool", chk_tmp(2 * page), 2 * page);
@@ -146,11 +150,12 @@ static void parts_first(void **state) {
             sum[i] = p[i];
             for (uint32_t s = 1; s < PARTS; s++) sum[i] += p[s * n + i];
         }
-        uint32_t table[1] = {0}, st[QM_STATE_SIZE / 4] = {9};
+        const uint32_t table[1] = {0};
+        const qm_row_record row = {9, 0, 0};
         qm_qkrope_args a = {.n_head = N_HEAD, .n_kv = N_KV, .n_partials = PARTS, .eps = 1e-6f}, b;
         a.q_norm = a.k_norm = chk_in("norm", chk_normal(hd, 1), 4 * hd);
         a.rope = chk_in("rope", chk_normal(rope_n, 1), 4 * rope_n);
-        a.state = chk_in("state", st, sizeof st);
+        a.row = chk_in("row", &row, sizeof row);
         a.table = chk_in("table", table, 4);
         b = a;
         b.n_partials = 1;

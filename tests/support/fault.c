@@ -9,8 +9,8 @@ enum { MAX_SITES = 8, MAX_SEQS = 16, MAX_OWN = 64 };
 
 typedef struct {
     qm_seq *s;
-    uint32_t pos, end; /* the next step's position; where the tokens put last end */
-    uint32_t page;     /* block table entry 0, as the session put it */
+    uint32_t end;  /* where the tokens put last end */
+    uint32_t page; /* block table entry 0, as the session put it */
     int begun;
 } sequence;
 
@@ -19,7 +19,7 @@ struct fault_site {
     const fault *f;
     fault_at at;
     const qm_executor *inner;
-    qm_executor table; /* inner with put_*, set_pos, step, seq_close and close replaced */
+    qm_executor table; /* inner with put_*, step, seq_close and close replaced */
     qm_session *probe; /* an idle sequence: whose addresses we resolve; the owner of the stale page */
     struct {
         qm_tensor t;
@@ -29,8 +29,8 @@ struct fault_site {
     int n_own;
     int region;   /* the fault's own vector */
     int *regions; /* [n_layers] the fault's own matrices */
-    const qm_plan *healthy[QM_MAX_PLANS];
-    qm_plan *copy[QM_MAX_PLANS]; /* late faults: healthy[i], edited */
+    const qm_plan *of[QM_MAX_PLANS];
+    qm_plan *copy[QM_MAX_PLANS]; /* of[i], edited: what is stepped. The executor has made of[i] ready as it was. */
     int n_copies;
     sequence seqs[MAX_SEQS];
     unsigned char *page; /* the stale page, all layers: as move_page orders it */
@@ -396,13 +396,6 @@ static int put_pages(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *pages,
     }
     return x->inner->put_pages(g, s, i, pages, n, e);
 }
-static int set_pos(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
-    fault_site *x = site_of(g);
-    sequence *q = seq_of(x, s);
-    if (q) q->pos = pos;
-    return x->inner->set_pos(g, s, pos, e);
-}
-
 static int edit_plan(fault_site *x, qm_plan *p, qm_err *e) {
     int rc = 0;
     for (int i = 0; i < p->n_ops && !rc; i++)
@@ -410,9 +403,10 @@ static int edit_plan(fault_site *x, qm_plan *p, qm_err *e) {
     return rc;
 }
 
+/* Faults that are not late have edited the engine's own plans: a copy of these is as it should be. */
 static int edited_copy(fault_site *x, const qm_plan *p, const qm_plan **out, qm_err *e) {
     int i = 0;
-    while (i < x->n_copies && x->healthy[i] != p) i++;
+    while (i < x->n_copies && x->of[i] != p) i++;
     if (i == x->n_copies) {
         qm_plan *c = malloc(sizeof *c);
         qm_op *ops = malloc((size_t)p->n_ops * sizeof *ops);
@@ -424,26 +418,26 @@ static int edited_copy(fault_site *x, const qm_plan *p, const qm_plan **out, qm_
         *c = *p;
         c->ops = memcpy(ops, p->ops, (size_t)p->n_ops * sizeof *ops);
         c->cap_ops = p->n_ops;
-        x->healthy[i] = p;
+        x->of[i] = p;
         x->copy[x->n_copies++] = c;
-        int rc = edit_plan(x, c, e);
+        int rc = x->f->late ? edit_plan(x, c, e) : 0;
         if (rc) return rc;
     }
     *out = x->copy[i];
     return 0;
 }
 
-static int step(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
+static int step(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *p, qm_err *e) {
     fault_site *x = site_of(g);
-    sequence *q = seq_of(x, s); /* NULL: the probe, which is healthy */
-    int rc = 0;
-    if (q && x->f->late && (x->at.from ? q->pos >= x->at.from : q->pos >= q->end)) {
-        if (!q->begun && x->f->begin) rc = x->f->begin(x, s, q->page, e);
+    const uint32_t pos = rows[n - 1].pos;
+    sequence *q = seq_of(x, rows->seq); /* NULL: the probe, which is healthy */
+    int rc = 0, now = q && (!x->f->late || (x->at.from ? pos >= x->at.from : pos >= q->end));
+    if (now && x->f->late) {
+        if (!q->begun && x->f->begin) rc = x->f->begin(x, rows->seq, q->page, e);
         q->begun = 1;
-        if (!rc && x->f->edit && !(rc = edited_copy(x, p, &p, e))) rc = x->inner->prepare(g, s, p, e);
     }
-    if (q) q->pos++;
-    return rc ? rc : x->inner->step(g, s, p, e);
+    if (now && x->f->edit && !rc && !(rc = edited_copy(x, p, &p, e))) rc = x->inner->prepare(g, p, e);
+    return rc ? rc : x->inner->step(g, rows, n, p, e);
 }
 
 static void site_close(qm_engine *g) {
@@ -489,7 +483,7 @@ int fault_apply(qm_engine *g, const fault *f, fault_at at, qm_err *e) {
     x->table.seq_close = seq_close;
     x->table.put_tokens = put_tokens;
     x->table.put_pages = put_pages;
-    x->table.set_pos = set_pos;
+    x->table.max_rows = 1; /* a late fault begins between two positions */
     x->table.step = step;
     if ((rc = qm_session_open(&x->probe, g, e))) { /* before the table is ours: nobody's step is looked at */
         free(x);

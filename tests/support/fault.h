@@ -8,7 +8,7 @@
  * position 0, in the plans that the engine keeps, so that whoever launches them op by op meets it too. */
 #ifndef QM_TEST_FAULT_H
 #define QM_TEST_FAULT_H
-#include "../../runtime/engine/engine.h"
+#include "../../runtime/engine/session.h"
 
 typedef struct {
     int layer;     /* the layer it is in; -1: every layer. The KV page is the same for all layers */

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include "../../runtime/engine/engine.h"
+#include "../../runtime/engine/session.h"
 #include "../../runtime/qmoe_tools.h"
 
 /* A model file of this test program, written on first use and removed at exit:

@@ -3,7 +3,7 @@
 #ifndef ORACLE_H
 #define ORACLE_H
 #include "../../runtime/base/rng.h"
-#include "../../runtime/engine/sampling.h"
+#include "../../runtime/engine/sampling_words.h"
 
 /* The usual seven parameters; the others off, the chain the default one. */
 #define ORA_HOW(temp, k, p, min, penalty, last, seed_)                                                  \

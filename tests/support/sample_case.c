@@ -1,5 +1,15 @@
 #include "sample_case.h"
 
+enum { RING_BYTES = QM_RESULT_RING * QM_RESULT_SIZE };
+
+/* x[n bytes] of sequence 1, behind bytes of sequence 0 that would do harm. */
+static uint64_t behind(const char *name, const void *x, size_t n) {
+    char *both = chk_tmp(SMP_OFF + n);
+    memset(both, 0xff, SMP_OFF);
+    memcpy(both + SMP_OFF, x, n);
+    return chk_inout(name, both, SMP_OFF + n);
+}
+
 void smp_place(smp_placed *b, const smp_task *t) {
     static const unsigned char zero[4 * QM_SAMPLE_BUCKETS];
     qm_err e;
@@ -7,7 +17,7 @@ void smp_place(smp_placed *b, const smp_task *t) {
     if (t->force_draw) b->w.p.mode = 1;
     b->w.p.seq = t->seq;
     memset(b->st, 0, sizeof b->st);
-    b->st[0] = t->pos;
+    b->row = (qm_row_record){t->pos, 1, SMP_OFF};
     memcpy((char *)b->st + QM_STATE_MODE, &b->w, sizeof b->w);
     uint32_t n4 = (t->n + 3) / 4 * 4;
     b->scan = (qm_sample_scan_args){.n = t->n};
@@ -16,12 +26,28 @@ void smp_place(smp_placed *b, const smp_task *t) {
     b->scan.hist = chk_inout("hist", zero, 4 * QM_SAMPLE_BUCKETS);
     b->scan.part = chk_out("part", 8 * t->scan_grid);
     b->scan.work = chk_inout("work", zero, QM_WORK_SIZE);
-    b->scan.state = chk_inout("state", b->st, sizeof b->st);
-    b->scan.tokens = chk_inout("tokens", t->tokens, sizeof t->tokens);
-    b->draw = (qm_sample_draw_args){
-        .keys = b->scan.keys, .work = b->scan.work, .state = b->scan.state, .tokens = b->scan.tokens, .n = t->n};
+    b->scan.state = behind("state", b->st, sizeof b->st);
+    b->scan.tokens = behind("tokens", t->tokens, sizeof t->tokens);
+    b->scan.row = chk_in("row", &b->row, sizeof b->row);
+    b->draw = (qm_sample_draw_args){.keys = b->scan.keys,
+                                    .work = b->scan.work,
+                                    .state = b->scan.state,
+                                    .tokens = b->scan.tokens,
+                                    .row = b->scan.row,
+                                    .n = t->n};
     b->draw.cand = chk_out("cand", 8 * (size_t)t->n);
-    b->draw.result = chk_inout("result", zero, QM_RESULT_RING * QM_RESULT_SIZE);
+    b->draw.result = chk_inout("result", zero, 2 * RING_BYTES);
+}
+
+void smp_write(const smp_placed *b) {
+    chk_write(b->scan.row, &b->row, sizeof b->row);
+    chk_write(b->scan.state + SMP_OFF, b->st, sizeof b->st);
+}
+
+const uint32_t *smp_tokens(const smp_placed *b) { return (const uint32_t *)chk_get(b->scan.tokens) + SMP_OFF / 4; }
+
+void smp_write_tokens(const smp_placed *b, const uint32_t *tokens) {
+    chk_write(b->scan.tokens + SMP_OFF, tokens, 4 * (SMP_CTX + 1));
 }
 
 uint64_t smp_word64(const void *work, int off) {
@@ -43,15 +69,15 @@ uint32_t smp_step(const smp_placed *b, const smp_task *t) {
     chk_ref_args(&rs, &b->scan, sizeof rs);
     qm_ref_sample_scan(&rs, &env);
     if (b->w.p.mode) chk_u32(b->scan.keys, (t->n + 3) / 4 * 4);
-    else chk_u32(b->scan.tokens, SMP_CTX + 1);
+    else chk_u32(b->scan.tokens, SMP_OFF / 4 + SMP_CTX + 1);
     chk_launch(chk_kernel(QM_OP_SAMPLE_DRAW, -1, 0), t->draw_grid, 1, 1, t->draw_block, 0, &b->draw);
     chk_ref_args(&rd, &b->draw, sizeof rd);
     qm_ref_sample_draw(&rd, &env);
-    chk_u32(b->scan.tokens, SMP_CTX + 1);
-    chk_u32(b->scan.state, QM_STATE_BYTES / 4);
-    chk_u32(b->draw.result, QM_RESULT_RING * QM_RESULT_SIZE / 4);
-    const qm_result *told = (const qm_result *)chk_get(b->draw.result) + b->st[0] % QM_RESULT_RING;
-    if (told->token != ((const uint32_t *)chk_get(b->scan.tokens))[b->st[0] + 1] || told->pos != b->st[0])
+    chk_u32(b->scan.tokens, SMP_OFF / 4 + SMP_CTX + 1);
+    chk_u32(b->scan.state, (SMP_OFF + QM_STATE_BYTES) / 4);
+    chk_u32(b->draw.result, 2 * RING_BYTES / 4);
+    const qm_result *told = (const qm_result *)chk_get(b->draw.result) + QM_RESULT_RING + b->row.pos % QM_RESULT_RING;
+    if (told->token != smp_tokens(b)[b->row.pos + 1] || told->pos != b->row.pos)
         chk_fail("the result is token %u of position %u", told->token, told->pos);
     chk_u32(b->scan.hist, QM_SAMPLE_BUCKETS);
     const void *work = chk_get(b->scan.work), *ref = chk_twin(b->scan.work);
@@ -72,11 +98,11 @@ uint32_t smp_both(const smp_task *t) {
     smp_place(&b, t);
     smp_step(&b, t);
     smp_task u = *t;
-    memcpy(u.tokens, chk_twin(b.scan.tokens), sizeof u.tokens);
-    b.st[0]++;
+    memcpy(u.tokens, (const char *)chk_twin(b.scan.tokens) + SMP_OFF, sizeof u.tokens);
+    b.row.pos++;
     b.w.p.seed ^= 0x123456789abcdefu;
     memcpy((char *)b.st + QM_STATE_MODE, &b.w, sizeof b.w);
-    chk_write(b.scan.state, b.st, sizeof b.st);
+    smp_write(&b);
     uint32_t slow = smp_step(&b, &u);
     chk_end();
     return slow;

@@ -21,8 +21,17 @@ typedef struct {
     qm_sample_scan_args scan;
     qm_sample_draw_args draw;
     qm_sample_words w;
+    qm_row_record row;
     uint32_t st[QM_STATE_BYTES / 4];
 } smp_placed;
+
+/* The row is sequence 1's: what is sequence 0's lies this many bytes before it, and is not to be touched. */
+enum { SMP_OFF = 256 };
+/* What a step reads of the row and the sequence's state, after b->row or b->st has changed. */
+void smp_write(const smp_placed *b);
+/* The sequence's tokens: on the device; to the device. */
+const uint32_t *smp_tokens(const smp_placed *b);
+void smp_write_tokens(const smp_placed *b, const uint32_t *tokens);
 
 static const qm_sampling smp_greedy = ORA_HOW(0, 40, 0.9, 0.1, 1, 64, 1), smp_plain = ORA_HOW(1, 0, 1, 0, 1, 0, 42);
 

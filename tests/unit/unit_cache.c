@@ -222,8 +222,7 @@ static void test_flags_are_cleared(void **state) {
         fix_ok(qm_session_pages(s, 1, &e), &e);
         fix_ok(qm_engine_plan(g, 0, 1, &p, &e), &e);
         fix_ok(g->exec->put_tokens(g, s->seq, 0, &bad, 1, &e), &e);
-        fix_ok(g->exec->set_pos(g, s->seq, 0, &e), &e);
-        fix_ok(g->exec->step(g, s->seq, p, &e), &e);
+        fix_ok(g->exec->step(g, &(qm_row){s->seq, 0, 1}, 1, p, &e), &e);
         fix_ok(g->exec->result(g, s->seq, 0, &id, &flags, &e), &e);
         assert_int_equal(flags, QM_FLAG_BAD_TOKEN);
         assert_int_equal(qm_session_result(s, 0, &id, &e), QM_ERR_DEVICE);

@@ -24,19 +24,19 @@ static void sequence(uint32_t hd) {
     double *freq = chk_tmp(sizeof *freq * hd / 2);
     for (uint32_t i = 0; i < hd / 2; i++) freq[i] = pow(theta, -2.0 * i / hd);
     qm_rope_table(rope, freq, (int)hd, N);
-    uint32_t st[QM_STATE_SIZE / 4] = {0};
+    qm_row_record row = {0};
     size_t pool = (size_t)PAGES * N_KV * 32 * hd * 2;
     qm_qkrope_args a = {.n_head = N_HEAD, .n_kv = N_KV, .n_partials = 1, .eps = 1e-6f};
     a.qkv = chk_in("qkv", qkv, 4 * width);
     a.rope = chk_in("rope", rope, 4 * (size_t)(QM_ROPE_FINE + 1) * hd);
-    a.state = chk_in("state", st, sizeof st);
+    a.row = chk_in("row", &row, sizeof row);
     a.table = chk_in("table", table, sizeof table);
     a.k_pool = chk_out("k_pool", pool); /* all NaN */
     a.v_pool = chk_out("v_pool", pool);
     a.q_out = chk_out("q", 4 * N_HEAD * hd);
     for (uint32_t pos = 0; pos < N; pos++) {
-        st[0] = pos;
-        chk_write(a.state, st, sizeof st);
+        row.pos = pos;
+        chk_write(a.row, &row, sizeof row);
         chk_write(a.qkv, qkv + (size_t)pos * width, 4 * width);
         chk_launch(chk_kernel_kv(QM_OP_QKROPE, QM_KV_CACHE_F16, (int)hd), N_HEAD + 2 * N_KV, 1, 1, 32, 0, &a);
     }
@@ -44,7 +44,7 @@ static void sequence(uint32_t hd) {
                       .k_pool = a.k_pool,
                       .v_pool = a.v_pool,
                       .table = a.table,
-                      .state = a.state,
+                      .row = a.row,
                       .n_head = N_HEAD,
                       .n_kv = N_KV,
                       .n_spans = 1,
@@ -52,7 +52,7 @@ static void sequence(uint32_t hd) {
     b.acc = chk_out("acc", 4 * N_HEAD * hd);
     b.ml = chk_out("ml", 8 * N_HEAD);
     chk_launch(chk_kernel_kv(QM_OP_ATTN, QM_KV_CACHE_F16, (int)hd), N_KV, SPLITS, 1, 256, 0, &b);
-    qm_combine_args c = {.acc = b.acc, .ml = b.ml, .state = a.state, .n_head = N_HEAD, .n_spans = 1};
+    qm_combine_args c = {.acc = b.acc, .ml = b.ml, .row = a.row, .n_head = N_HEAD, .n_spans = 1};
     c.y = chk_out("y", 4 * N_HEAD * hd);
     chk_launch(chk_kernel(QM_OP_COMBINE, -1, (int)hd), N_HEAD, 1, 1, hd, 0, &c);
 

@@ -33,7 +33,7 @@ static void test_parts(void **state) {
     (void)state;
     qm_engine *g = fix_engine("small", "graph");
     qm_memory m;
-    qm_memory_of(&m, g->place, g->limits, 1ull << 40, 1ull << 40);
+    qm_memory_of(&m, g->place, g->limits, &(qm_engine_opts){0}, 1ull << 40, 1ull << 40);
     assert_int_equal(m.n_ctx, 512);
     assert_int_equal(m.weights, g->place->bytes);
     assert_true(m.weights > 4ull * 3 * 32 * 256 * 256 / 2); /* the experts alone, at half a byte */
@@ -176,7 +176,7 @@ static void test_context_rule(void **state) {
     }
     /* nothing is known to be needed: less than 4096 is not worth having */
     qm_memory m, at;
-    qm_memory_of(&at, pl, (qm_limits){.n_sm = 4, .n_ctx = 4096}, 1ull << 50, 1ull << 50);
+    qm_memory_of(&at, pl, (qm_limits){.n_sm = 4, .n_ctx = 4096}, &(qm_engine_opts){0}, 1ull << 50, 1ull << 50);
     qm_engine_opts o = {0};
     fix_ok(qm_memory_choose(&m, pl, (qm_limits){.n_sm = 4}, at.need, 1ull << 50, &o, "nowhere", &e), &e);
     assert_int_equal(qm_memory_choose(&m, pl, (qm_limits){.n_sm = 4}, at.need - 1, 1ull << 50, &o, "nowhere", &e),

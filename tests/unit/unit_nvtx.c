@@ -167,11 +167,11 @@ static int times(const qm_engine *g, const char *slot) {
     return n;
 }
 
-/* A session captures each plan once when it opens: one range for each op, those of one name together. */
-static void expect_session(const qm_engine *g) {
+/* An engine captures each plan once when it opens, however many sessions it will have: one range for each op, those of one
+ * name together. */
+static void expect_captures(const qm_engine *g) {
     char path[96];
-    expect("session_open", QM_PROF_LOAD, 1);
-    expect("session_open/capture", QM_PROF_LOAD, g->n_plans);
+    expect("engine_open/executor/capture", QM_PROF_LOAD, g->n_plans);
     assert_true(g->n_plans > 2); /* with and without logits, and several splits */
     for (int p = 0; p < g->n_plans; p++)
         for (int i = 0; i < g->plans[p]->n_ops; i++) {
@@ -181,7 +181,7 @@ static void expect_session(const qm_engine *g) {
                 for (int k = 0; k < (q < p ? g->plans[q]->n_ops : i) && !known; k++)
                     known = !strcmp(g->plans[q]->ops[k].slot, slot);
             if (known) continue;
-            snprintf(path, sizeof path, "session_open/capture/%s", slot);
+            snprintf(path, sizeof path, "engine_open/executor/capture/%s", slot);
             expect(path, QM_PROF_OP, times(g, slot));
         }
 }
@@ -206,6 +206,7 @@ static void ranges_of_a_run(void **state) {
     expect("engine_open/executor", QM_PROF_LOAD, 1);
     expect("engine_open/executor/modules", QM_PROF_LOAD, 1);
     expect("engine_open/executor/weights", QM_PROF_LOAD, 1);
+    expect_captures(g);
     expect_nothing_else();
 
     fix_prompt(g, prompt, PROMPT, 5);
@@ -219,7 +220,7 @@ static void ranges_of_a_run(void **state) {
     read_paths(r, at);
     expect("tokenize", QM_PROF_TOKENIZE, 1);
     expect("chat", QM_PROF_TOKENIZE, 1);
-    expect_session(g);
+    expect("session_open", QM_PROF_LOAD, 1);
     expect("prefill", QM_PROF_PREFILL, 1); /* the last token of the prompt is the first with logits */
     expect("prefill/step", QM_PROF_PREFILL, PROMPT - 1);
     expect("prefill/step", QM_PROF_DECODE, 1);
@@ -248,7 +249,7 @@ static void ranges_of_a_bench(void **state) {
     expect("depth", QM_PROF_BENCH, 1);
     expect("tg", QM_PROF_BENCH, 1 + RUNS);
     expect("tg/step", QM_PROF_DECODE, (1 + RUNS) * GEN);
-    expect_session(g);
+    expect("session_open", QM_PROF_LOAD, 1);
     expect("tg/sample", QM_PROF_SAMPLE, (1 + RUNS) * GEN);
     expect_nothing_else();
     qm_engine_close(g);

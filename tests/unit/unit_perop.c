@@ -122,9 +122,8 @@ static void test_counts(void **state) {
         fix_ok(qm_session_open(&s, g, &e), &e);
         fix_ok(qm_session_pages(s, depths[d] / QM_PAGE_TOKENS + 1, &e), &e);
         fix_ok(g->exec->put_tokens(g, s->seq, depths[d], &token, 1, &e), &e);
-        fix_ok(g->exec->set_pos(g, s->seq, depths[d], &e), &e);
         fix_ok(qm_counters_begin(g->dev, &e), &e);
-        fix_ok(g->exec->step(g, s->seq, r->plan, &e), &e);
+        fix_ok(g->exec->step(g, &(qm_row){s->seq, depths[d], 1}, 1, r->plan, &e), &e);
         fix_ok(g->exec->result(g, s->seq, depths[d], &id, &flags, &e), &e);
         qm_counters_take(&whole);
         qm_counters_end();

@@ -1,5 +1,5 @@
-/* unit_steps: what the host asks of the driver, and when. Everything is made when an engine and a session open; a step is
- * one launch and one event, from the first token on, whatever depth it reaches. */
+/* unit_steps: what the host asks of the driver, and when. Everything is made when an engine opens; a step is one launch and one
+ * event, from the first token on, whatever depth it reaches; pages come some at a time, in one small copy. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +13,8 @@
 static qm_cuda real;
 static struct {
     const char *forbidden;
-    int launches, records, waits;
+    int launches, records, waits, copies;
+    size_t bytes; /* of the copies */
 } seen;
 
 static CUresult forbidden(const char *what) {
@@ -46,6 +47,12 @@ static CUresult CUDAAPI wait(CUevent e) {
     return real.EventSynchronize(e);
 }
 
+static CUresult CUDAAPI copy(CUdeviceptr d, const void *s, size_t n, CUstream st) {
+    seen.copies++;
+    seen.bytes += n;
+    return real.MemcpyHtoDAsync(d, s, n, st);
+}
+
 static void step_only(qm_engine *g) {
     memset(&seen, 0, sizeof seen);
     real = g->dev->cu;
@@ -65,7 +72,10 @@ static void all_again(qm_engine *g) {
 static int from_first_token(void *user, uint32_t id, const char *s, size_t n) {
     qm_engine *g = user;
     (void)id, (void)s, (void)n;
-    if (g->dev->cu.MemAlloc != no_MemAlloc) step_only(g);
+    if (g->dev->cu.MemAlloc != no_MemAlloc) {
+        step_only(g);
+        g->dev->cu.MemcpyHtoDAsync = copy;
+    }
     return 0;
 }
 
@@ -76,11 +86,12 @@ static qm_session *session(qm_engine *g) {
     return s;
 }
 
-/* A decode that goes over a border of attention's splits (position 256) and of pages. */
+/* A decode that goes over a border of attention's splits (position 256) and of pages: 250 tokens after the prompt's 8 pages, which
+ * take 8 more. That is one copy, of 8 page numbers, and its event. */
 static void test_decode_calls(void **state) {
     (void)state;
     static const char *const executors[] = {"graph", "persistent"};
-    enum { PROMPT = 245, N = 45 };
+    enum { PROMPT = 245, N = 260, GROWTHS = 1 };
     for (int x = 0; x < 2; x++) {
         qm_engine *g = fix_engine("small", executors[x]);
         qm_session *s = session(g);
@@ -97,8 +108,10 @@ static void test_decode_calls(void **state) {
         assert_int_equal(st.n_generated, N);
         /* the first token's step was part of the prompt, the second's on its way when the first was there */
         assert_int_equal(seen.launches, N - 2);
-        assert_int_equal(seen.records, N - 2);
-        assert_int_equal(seen.waits, N - 1);
+        assert_int_equal(seen.copies, GROWTHS);
+        assert_int_equal(seen.bytes, GROWTHS * 4 * QM_GROW_PAGES);
+        assert_int_equal(seen.records, N - 2 + GROWTHS);
+        assert_in_range(seen.waits, N - 1, N - 1 + GROWTHS); /* a copy waits for who had its buffer before, long ago */
         qm_session_close(s);
         qm_engine_close(g);
     }
@@ -129,6 +142,50 @@ static void test_prompt_calls(void **state) {
         qm_session_close(s);
         qm_engine_close(g);
     }
+}
+
+/* What a plan needs is made once, when the engine opens: one more sequence is a piece of memory, cleared. */
+static void test_session_calls(void **state) {
+    (void)state;
+    static const char *const executors[] = {"graph", "persistent"};
+    for (int x = 0; x < 2; x++) {
+        qm_engine *g = fix_engine("small", executors[x]);
+        qm_session *s[4];
+        qm_err e;
+        int rc = 0;
+        step_only(g);
+        g->dev->cu.MemsetD8Async = real.MemsetD8Async;
+        for (int i = 0; i < 4 && !rc; i++) rc = qm_session_open(&s[i], g, &e);
+        all_again(g);
+        fix_ok(rc, &e);
+        for (int i = 0; i < 4; i++) qm_session_close(s[i]);
+        qm_engine_close(g);
+    }
+}
+
+/* Two sequences that take turns: a step is one launch and one event, and 16 bytes that say whose it is. */
+static void test_turns_calls(void **state) {
+    (void)state;
+    enum { N = 20 };
+    qm_engine *g = fix_engine("small", "graph");
+    qm_session *s[2] = {session(g), session(g)};
+    qm_err e;
+    int rc = 0;
+    for (int k = 0; k < 2; k++) {
+        fix_ok(qm_session_eval(s[k], 65 + (uint32_t)k, &e), &e);
+        fix_ok(qm_session_pages(s[k], 2, &e), &e);
+    }
+    step_only(g);
+    g->dev->cu.MemcpyHtoDAsync = copy;
+    for (uint32_t pos = 1; pos <= N && !rc; pos++)
+        for (int k = 0; k < 2 && !rc; k++) rc = qm_session_step(s[k], pos, 0, &e);
+    all_again(g);
+    fix_ok(rc, &e);
+    assert_int_equal(seen.launches, 2 * N);
+    assert_int_equal(seen.copies, 2 * N);
+    assert_int_equal(seen.bytes, 2 * N * QM_ROW_SIZE);
+    for (int k = 0; k < 2; k++) qm_session_close(s[k]);
+    qm_engine_close(g);
 }
 
 /* Modules belong to the engine's opening. */
@@ -242,6 +299,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_decode_calls),
         cmocka_unit_test(test_prompt_calls),
+        cmocka_unit_test(test_session_calls),
+        cmocka_unit_test(test_turns_calls),
         cmocka_unit_test(test_modules_at_open),
         cmocka_unit_test_setup(test_compiling_is_said, plug_in),
         cmocka_unit_test_setup(test_page_cache_is_named, plug_in),

@@ -89,10 +89,10 @@ static void test_same_logits(void **state) {
 }
 
 /* An executor that computes another step than the one observed, here that of another token. */
-static int step_of_token_7(qm_engine *g, qm_seq *s, const qm_plan *p, qm_err *e) {
+static int step_of_token_7(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *p, qm_err *e) {
     uint32_t id = 7;
-    int rc = qm_executor_graph.put_tokens(g, s, 0, &id, 1, e);
-    return rc ? rc : qm_executor_graph.step(g, s, p, e);
+    int rc = qm_executor_graph.put_tokens(g, rows->seq, 0, &id, 1, e);
+    return rc ? rc : qm_executor_graph.step(g, rows, n, p, e);
 }
 
 static void test_executor_step(void **state) {

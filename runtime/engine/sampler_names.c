@@ -1,4 +1,4 @@
-/* samplers.c: a chain of samplers by llama.cpp's names, "penalties;top_k;temperature", or letters, "ekt". */
+/* sampler_names.c: a chain of samplers by llama.cpp's names, "penalties;top_k;temperature", or letters, "ekt". */
 #include <string.h>
 #include "../qmoe.h"
 

@@ -1,6 +1,6 @@
-/* sampling.h: from what a user says to what the device reads. */
-#ifndef QM_SAMPLING_H
-#define QM_SAMPLING_H
+/* sampling_words.h: from what a user says to what the device reads. */
+#ifndef QM_SAMPLING_WORDS_H
+#define QM_SAMPLING_WORDS_H
 #include "../../kernels/ref/sample.h"
 #include "../qmoe.h"
 

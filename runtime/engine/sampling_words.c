@@ -1,5 +1,5 @@
-/* sampling.c: checks a user's sampling parameters and turns them into the words that the kernels read. */
-#include "sampling.h"
+/* sampling_words.c: checks a user's sampling parameters and turns them into the words that the kernels read. */
+#include "sampling_words.h"
 #include <math.h>
 #include <string.h>
 

@@ -1,10 +1,10 @@
-/* format.c: which chat format a model speaks. Its own template (tokenizer.chat_template) or one that the caller gives;
+/* chat_format.c: which chat format a model speaks. Its own template (tokenizer.chat_template) or one that the caller gives;
  * without one plain ChatML, which is what Qwen3 was trained on, and no think block. */
 #include <stdlib.h>
 #include <string.h>
 #include "../text/chatml.h"
 #include "../text/unicode.h"
-#include "engine.h"
+#include "chat_format.h"
 
 struct qm_chat_format {
     qm_template *t;  /* NULL: ChatML */

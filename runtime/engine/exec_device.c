@@ -1,0 +1,429 @@
+/* exec_device.c: steps on a device. A plan is captured once into a CUDA graph and replayed. Everything that changes from step
+ * to step lies in device memory: what a row is in its record, tokens and block table in its sequence's block. So there is one
+ * graph a shape, however many sequences there are, and none goes stale. */
+#include "exec_device.h"
+#include <stdlib.h>
+#include <string.h>
+#include "../base/units.h"
+#include "../device/prof.h"
+#include "capture.h"
+#include "engine.h"
+#include "weights.h"
+
+struct qm_seq {
+    uint32_t index;                   /* its number: whose block, whose ring */
+    CUdeviceptr block;                /* qm_seq_layout */
+    qm_result *ring;                  /* [QM_RESULT_RING], pinned: the device writes it */
+    uint64_t step_of[QM_RESULT_RING]; /* the number of the step that computed position i mod it */
+};
+
+typedef struct {
+    const qm_plan *plan;
+    CUgraphExec exec;
+    qm_walk walk; /* resident: its ops as records */
+} step_graph;
+
+/* MAX_GRAPHS: tests run plans of their own beside the engine's. MAX_STEPS: what is further back than these is waited for by
+ * a later step's event. */
+enum { MAX_GRAPHS = 2 * QM_MAX_PLANS, MAX_STEPS = 64 };
+
+typedef struct {
+    qm_kernels *kernels;
+    CUstream stream;
+    CUdeviceptr weights, kv, scratch, rope;
+    CUdeviceptr seqs;    /* [n_seqs] blocks */
+    CUdeviceptr rows;    /* qm_row_record [QM_DEVICE_ROWS] */
+    CUdeviceptr arrived; /* resident: arrivals at its grid's barriers */
+    qm_uploader *put;    /* small copies to the device: through pinned memory, in the stream's order */
+    qm_seq_layout layout;
+    unsigned char *taken;                    /* [n_seqs] */
+    void *rings;                             /* qm_result [n_seqs, QM_RESULT_RING], pinned */
+    CUdeviceptr d_rings;                     /* the same, as the device sees it */
+    qm_row next[QM_DEVICE_ROWS];             /* what the rows on the device compute next; seq NULL: not known */
+    const qm_seq *logits_of[QM_DEVICE_ROWS]; /* whose logits each row left in scratch; NULL: nobody's */
+    uint64_t logits_off;                     /* in scratch */
+    step_graph graph[MAX_GRAPHS];
+    int n_graphs;
+    CUevent done[MAX_STEPS]; /* of step i mod it */
+    uint64_t n_steps;
+} device_state;
+
+/* What goes through `put` is small: parameters, ids of a prompt, a table of pages. */
+enum { PUT_BYTES = 64 << 10, PUT_BUFFERS = 8 };
+
+/* Where host and device share memory, what may be used counts the page cache in, since the kernel gives it back; but a
+ * driver may ask for more at once than it gets so fast. */
+static int alloc(qm_device *d, CUdeviceptr *p, uint64_t bytes, qm_err *e) {
+    CUresult r = d->cu.MemAlloc(p, bytes ? bytes : 1);
+    if (r == CUDA_ERROR_OUT_OF_MEMORY && d->integrated)
+        return qm_fail(e, QM_ERR_NOMEM,
+                       "%s: %.2f GiB cannot be allocated although that much can be freed: the page cache of files "
+                       "read before holds it. `sync; echo 3 | sudo tee /proc/sys/vm/drop_caches` gives it back",
+                       d->spec, qm_gib((double)bytes));
+    return r ? qm_cu_fail(d, r, "MemAlloc()", e) : 0;
+}
+
+/* ---- modules ---- */
+/* Longer than this: they do not come from the driver's cache. */
+#define COMPILING_S 2.0
+
+typedef struct {
+    qm_engine *g;
+    const qm_engine_opts *o;
+    double start;
+    int said;
+} modules;
+
+static int load_module(modules *m, int kernel, qm_err *e) {
+    const device_state *x = m->g->exec_state;
+    CUfunction f;
+    int rc = qm_kernels_get(x->kernels, kernel, &f, e);
+    if (m->said || qm_now() - m->start < COMPILING_S) return rc;
+    m->said = 1;
+    if (m->o->notice)
+        m->o->notice(
+            m->o->user,
+            "the driver is compiling the kernels; 10 s and more the first time, later they come from its cache");
+    return rc;
+}
+
+static int load_modules_of(void *user, const qm_plan *p, qm_err *e) {
+    int rc = 0;
+    for (int i = 0; i < p->n_ops && !rc; i++) rc = load_module(user, p->ops[i].kernel, e);
+    return rc;
+}
+
+/* Everything that a step can need, before anything is uploaded: no prompt waits for a compiler, and what does not load
+ * fails at once. */
+static int load_modules(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
+    modules m = {g, o, qm_now(), 0};
+    QM_PROF_SCOPE(QM_PROF_LOAD, "modules");
+    int rc = qm_engine_each_plan(g, load_modules_of, &m, e);
+    if (!rc && g->exec->resident) rc = load_module(&m, qm_walk_kernel(), e);
+    g->info.compile_s = qm_now() - m.start;
+    return rc;
+}
+
+static int upload_rope(qm_engine *g, device_state *x, uint64_t bytes, qm_err *e) {
+    int rc;
+    float *table = malloc(bytes);
+    if (!table) return qm_fail(e, QM_ERR_NOMEM, "rope table: out of memory");
+    qm_rope_fill(table, &g->model->hp, g->limits.n_ctx);
+    rc = qm_uploader_copy(x->put, x->rope, table, bytes, e);
+    free(table);
+    return rc;
+}
+
+void qm_device_exec_close(qm_engine *g) {
+    device_state *x = g->exec_state;
+    if (!x) return;
+    qm_cuda *cu = &g->dev->cu;
+    if (x->stream) {
+        cu->StreamSynchronize(x->stream);
+        qm_uploader_close(x->put);
+        cu->StreamDestroy(x->stream);
+    }
+    for (int i = 0; i < x->n_graphs; i++) {
+        if (x->graph[i].exec) cu->GraphExecDestroy(x->graph[i].exec);
+        qm_walk_close(&x->graph[i].walk, g->dev);
+    }
+    for (int i = 0; i < MAX_STEPS; i++)
+        if (x->done[i]) cu->EventDestroy(x->done[i]);
+    qm_kernels_close(x->kernels);
+    CUdeviceptr all[] = {x->weights, x->kv, x->scratch, x->rope, x->arrived, x->seqs, x->rows};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i]) cu->MemFree(all[i]);
+    if (x->rings) cu->MemFreeHost(x->rings);
+    free(x->taken);
+    free(x);
+    g->exec_state = NULL;
+}
+
+/* The sequences' memory: what they are is written when one is opened. */
+static int make_sequences(qm_engine *g, device_state *x, qm_err *e) {
+    qm_device *d = g->dev;
+    const size_t n = g->limits.n_seqs;
+    int rc = 0;
+    x->layout = qm_seq_layout_of(&g->model->hp, g->limits);
+    x->logits_off = g->plans[0]->logits_off;
+    if (!(x->taken = calloc(n, 1))) return qm_fail(e, QM_ERR_NOMEM, "executor: out of memory");
+    if ((rc = alloc(d, &x->seqs, n * x->layout.bytes, e)) || (rc = alloc(d, &x->rows, QM_DEVICE_ROWS * QM_ROW_SIZE, e)))
+        return rc;
+    QM_CU_TRY(d, MemHostAlloc(&x->rings, n * QM_RESULT_RING * QM_RESULT_SIZE, CU_MEMHOSTALLOC_DEVICEMAP));
+    QM_CU_TRY(d, MemHostGetDevicePointer(&x->d_rings, x->rings, 0));
+    for (int i = 0; i < MAX_STEPS; i++) QM_CU_TRY(d, EventCreate(&x->done[i], CU_EVENT_DISABLE_TIMING));
+out:
+    return rc;
+}
+
+static int prepare_plan(void *user, const qm_plan *p, qm_err *e) { return qm_device_prepare(user, p, e); }
+
+int qm_device_exec_open(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
+    qm_device *d = g->dev;
+    uint64_t rope_bytes = qm_rope_bytes(&g->model->hp, g->limits.n_ctx);
+    int rc = 0;
+    device_state *x = calloc(1, sizeof *x);
+    if (!x) return qm_fail(e, QM_ERR_NOMEM, "executor: out of memory");
+    g->exec_state = x;
+    if ((rc = qm_kernels_open(&x->kernels, d, e)) || (rc = load_modules(g, o, e))) goto out;
+    QM_CU_TRY(d, StreamCreate(&x->stream, CU_STREAM_NON_BLOCKING));
+    if ((rc = qm_uploader_open_threads(&x->put, d, x->stream, PUT_BYTES, PUT_BUFFERS, 1, e))) goto out;
+    if ((rc = alloc(d, &x->weights, g->place->bytes, e)) || (rc = alloc(d, &x->kv, g->info.kv_bytes, e)) ||
+        (rc = alloc(d, &x->scratch, g->memory.scratch, e)) || (rc = alloc(d, &x->rope, rope_bytes, e)) ||
+        (rc = alloc(d, &x->arrived, 8, e)) || (rc = make_sequences(g, x, e)))
+        goto out;
+    /* zero counters; and no uninitialised page is ever multiplied by a masked-out zero weight */
+    QM_CU_TRY(d, MemsetD8Async(x->arrived, 0, 8, x->stream));
+    QM_CU_TRY(d, MemsetD8Async(x->scratch, 0, g->memory.scratch, x->stream));
+    QM_CU_TRY(d, MemsetD8Async(x->kv, 0, g->info.kv_bytes, x->stream));
+    if ((rc = upload_rope(g, x, rope_bytes, e))) goto out;
+    if ((rc = qm_weights_upload(g, x->weights, x->stream, o, e))) goto out;
+    rc = qm_engine_each_plan(g, prepare_plan, g, e);
+out:
+    if (rc) qm_device_exec_close(g);
+    return rc;
+}
+
+void qm_device_seq_close(qm_engine *g, qm_seq *s) {
+    device_state *x = g->exec_state;
+    g->dev->cu.StreamSynchronize(x->stream);
+    for (int r = 0; r < QM_DEVICE_ROWS; r++) {
+        if (x->next[r].seq == s) x->next[r].seq = NULL;
+        if (x->logits_of[r] == s) x->logits_of[r] = NULL;
+    }
+    x->taken[s->index] = 0;
+    free(s);
+}
+
+int qm_device_seq_open(qm_engine *g, qm_seq **out, qm_err *e) {
+    device_state *x = g->exec_state;
+    qm_device *d = g->dev;
+    const size_t ring = QM_RESULT_RING * sizeof(qm_result);
+    uint32_t i;
+    int rc = qm_seq_take(x->taken, g->limits.n_seqs, &i, e);
+    if (rc) return rc;
+    qm_seq *s = calloc(1, sizeof *s);
+    if (!s) {
+        x->taken[i] = 0;
+        return qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
+    }
+    s->index = i;
+    s->block = x->seqs + i * x->layout.bytes;
+    s->ring = (qm_result *)x->rings + (size_t)i * QM_RESULT_RING;
+    memset(s->ring, 0xff, ring); /* no position's */
+    QM_CU_TRY(d, MemsetD8Async(s->block, 0, x->layout.bytes, x->stream));
+    *out = s;
+out:
+    if (rc) qm_device_seq_close(g, s);
+    return rc;
+}
+
+int qm_graph_put(qm_engine *g, CUdeviceptr dst, const void *src, uint64_t bytes, qm_err *e) {
+    return qm_uploader_copy(((device_state *)g->exec_state)->put, dst, src, bytes, e);
+}
+
+int qm_device_put_tokens(qm_engine *g, qm_seq *s, uint32_t pos, const uint32_t *ids, uint32_t n, qm_err *e) {
+    device_state *x = g->exec_state;
+    qm_device *d = g->dev;
+    int rc = qm_graph_put(g, s->block + x->layout.tokens_off + 4ull * pos, ids, 4ull * n, e);
+    if (rc) return rc;
+    QM_CU_TRY(d, MemsetD32Async(s->block + x->layout.state_off + QM_STATE_FLAGS, 0, 1, x->stream));
+out:
+    return rc;
+}
+
+int qm_device_put_pages(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *pages, uint32_t n, qm_err *e) {
+    const device_state *x = g->exec_state;
+    return qm_graph_put(g, s->block + x->layout.table_off + 4ull * i, pages, 4ull * n, e);
+}
+
+int qm_device_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm_err *e) {
+    const device_state *x = g->exec_state;
+    return qm_graph_put(g, s->block + x->layout.state_off + QM_STATE_MODE, w, qm_sample_words_bytes(w), e);
+}
+
+/* ---- rows ---- */
+/* Scratch has room for the logits of one step: those of a sequence whose row now becomes another's move to its block. */
+static int keep_logits(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e) {
+    device_state *x = g->exec_state;
+    qm_device *d = g->dev;
+    const uint64_t bytes = 4ull * g->model->hp.n_vocab;
+    int rc = 0;
+    for (uint32_t r = 0; r < n; r++) {
+        const qm_seq *old = x->logits_of[r];
+        if (!rows[r].logits || old == rows[r].seq) continue;
+        if (old)
+            QM_CU_TRY(d, MemcpyDtoDAsync(old->block + x->layout.logits_off, x->scratch + x->logits_off + r * bytes,
+                                         bytes, x->stream));
+        x->logits_of[r] = rows[r].seq;
+    }
+out:
+    return rc;
+}
+
+/* The records of rows [0, n), as they are before a step: embed adds 1 to the position at its begin. */
+static int put_rows(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e) {
+    device_state *x = g->exec_state;
+    qm_row_record rec[QM_DEVICE_ROWS];
+    for (uint32_t r = 0; r < n; r++)
+        rec[r] = (qm_row_record){rows[r].pos - 1, rows[r].seq->index, rows[r].seq->index * x->layout.bytes};
+    return qm_graph_put(g, x->rows, rec, n * sizeof *rec, e);
+}
+
+int qm_device_place(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e) {
+    device_state *x = g->exec_state;
+    memset(x->next, 0, sizeof x->next); /* how far its ops take the rows is not known here */
+    int rc = keep_logits(g, rows, n, e);
+    return rc ? rc : put_rows(g, rows, n, e);
+}
+
+/* A row that goes on where it was needs no word from the host. */
+static int aim(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e) {
+    device_state *x = g->exec_state;
+    int same = 1, rc = keep_logits(g, rows, n, e);
+    for (uint32_t r = 0; r < n; r++) same &= x->next[r].seq == rows[r].seq && x->next[r].pos == rows[r].pos;
+    if (!rc && !same) rc = put_rows(g, rows, n, e);
+    for (uint32_t r = 0; r < n; r++) x->next[r] = rc ? (qm_row){0} : (qm_row){rows[r].seq, rows[r].pos + 1, 0};
+    return rc;
+}
+
+static qm_bases bases_of(const device_state *x) {
+    qm_bases b = {{0}};
+    b.base[QM_SPACE_REGION] = x->weights;
+    b.base[QM_SPACE_SCRATCH] = x->scratch;
+    b.base[QM_SPACE_KV] = x->kv;
+    b.base[QM_SPACE_SEQ] = x->seqs;
+    b.base[QM_SPACE_ROPE] = x->rope;
+    b.base[QM_SPACE_RESULT] = x->d_rings;
+    b.base[QM_SPACE_STEP] = x->rows;
+    return b;
+}
+
+/* ---- ops and graphs ---- */
+int qm_graph_launch_op_on(qm_engine *g, qm_seq *s, const qm_plan *p, int i, CUstream st, qm_err *e) {
+    device_state *x = g->exec_state;
+    const qm_op *op = &p->ops[i];
+    qm_op_args args;
+    (void)s; /* whose rows they are was said by place */
+    qm_graph_args(g, s, p, i, &args);
+    QM_PROF_SCOPE(QM_PROF_OP, op->slot);
+    int rc = qm_kernels_launch(x->kernels, op->kernel, op->grid, op->block, op->shared, &args, st, e);
+    if (rc) qm_err_prefix(e, "layer %d, %s", op->layer, op->slot);
+    return rc;
+}
+
+int qm_graph_launch_op(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_err *e) {
+    return qm_graph_launch_op_on(g, s, p, i, qm_graph_stream(g), e);
+}
+
+/* Of what is a sequence's: this one's. */
+CUdeviceptr qm_graph_address(qm_engine *g, qm_seq *s, const qm_plan *p, qm_ref r) {
+    qm_bases b = bases_of(g->exec_state);
+    b.base[QM_SPACE_SEQ] = s->block;
+    b.base[QM_SPACE_RESULT] += (uint64_t)s->index * QM_RESULT_RING * QM_RESULT_SIZE;
+    return qm_ref_resolve(p, r, &b);
+}
+
+void qm_graph_args(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_op_args *out) {
+    qm_bases b = bases_of(g->exec_state);
+    (void)s;
+    qm_op_resolve(p, &p->ops[i], &b, out);
+}
+
+CUstream qm_graph_stream(qm_engine *g) { return ((device_state *)g->exec_state)->stream; }
+
+int qm_graph_walk_open(qm_engine *g, qm_seq *s, const qm_plan *p, qm_walk *w, qm_err *e) {
+    const device_state *x = g->exec_state;
+    qm_bases b = bases_of(x);
+    (void)s;
+    return qm_walk_open(w, x->put, g->dev, x->kernels, p, &b, e);
+}
+
+int qm_graph_walk_launch(qm_engine *g, const qm_walk *w, CUdeviceptr stamps, CUstream st, qm_err *e) {
+    const device_state *x = g->exec_state;
+    return qm_walk_launch(w, x->kernels, x->arrived, stamps, st, e);
+}
+
+typedef struct {
+    qm_engine *g;
+    const step_graph *s;
+} captured;
+
+static int launch_captured(void *user, int i, CUstream st, qm_err *e) {
+    const captured *c = user;
+    const qm_walk *w = &c->s->walk;
+    if (w->n && i == w->first) return qm_graph_walk_launch(c->g, w, 0, st, e);
+    return qm_graph_launch_op_on(c->g, NULL, c->s->plan, i, st, e);
+}
+
+static step_graph *find(device_state *x, const qm_plan *p) {
+    for (int i = 0; i < x->n_graphs; i++)
+        if (x->graph[i].plan == p) return &x->graph[i];
+    return NULL;
+}
+
+int qm_device_prepare(qm_engine *g, const qm_plan *p, qm_err *e) {
+    device_state *x = g->exec_state;
+    qm_device *d = g->dev;
+    int rc = 0;
+    if (find(x, p)) return 0;
+    if (x->n_graphs == MAX_GRAPHS) return qm_fail(e, QM_ERR_LIMIT, "executor: more than %d plans", MAX_GRAPHS);
+    QM_PROF_SCOPE(QM_PROF_LOAD, "capture");
+    step_graph *s = &x->graph[x->n_graphs];
+    *s = (step_graph){.plan = p};
+    x->n_graphs++;
+    if (g->exec->resident && (rc = qm_graph_walk_open(g, NULL, p, &s->walk, e))) goto out;
+    if ((rc = qm_capture_plan(d, x->stream, p, &s->walk, launch_captured, &(captured){g, s}, &s->exec, e))) goto out;
+    QM_CU_TRY(d, GraphUpload(s->exec, x->stream));
+out:
+    return rc;
+}
+
+/* ---- steps ---- */
+/* One launch and one event, by which the host knows how far the device is: nothing else stands between two steps of the same
+ * sequences. */
+int qm_device_step(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *p, qm_err *e) {
+    device_state *x = g->exec_state;
+    qm_device *d = g->dev;
+    const step_graph *s = find(x, p);
+    int rc = 0;
+    if (n < 1 || n > QM_DEVICE_ROWS)
+        return qm_fail(e, QM_ERR_ARG, "executor: a step of %u rows; %d are the most", n, QM_DEVICE_ROWS);
+    if (!s || !s->exec)
+        return qm_fail(e, QM_ERR_ARG, "executor: a step of %u splits was not prepared", p->shape.n_splits);
+    if ((rc = aim(g, rows, n, e))) return rc;
+    QM_CU_TRY(d, GraphLaunch(s->exec, x->stream));
+    QM_CU_TRY(d, EventRecord(x->done[x->n_steps % MAX_STEPS], x->stream));
+    for (uint32_t r = 0; r < n; r++) rows[r].seq->step_of[rows[r].pos % QM_RESULT_RING] = x->n_steps;
+    x->n_steps++;
+out:
+    return rc;
+}
+
+int qm_device_wait(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
+    const device_state *x = g->exec_state;
+    qm_device *d = g->dev;
+    int rc = 0;
+    QM_CU_TRY(d, EventSynchronize(x->done[s->step_of[pos % QM_RESULT_RING] % MAX_STEPS]));
+out:
+    return rc;
+}
+
+int qm_device_result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {
+    int rc = qm_device_wait(g, s, pos, e);
+    return rc ? rc : qm_result_take(s->ring, pos, id, flags, e);
+}
+
+int qm_device_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {
+    device_state *x = g->exec_state;
+    qm_device *d = g->dev;
+    const uint64_t bytes = 4ull * g->model->hp.n_vocab;
+    CUdeviceptr at = s->block + x->layout.logits_off;
+    int rc = 0;
+    for (uint32_t r = 0; r < QM_DEVICE_ROWS; r++)
+        if (x->logits_of[r] == s) at = x->scratch + x->logits_off + r * bytes;
+    QM_CU_TRY(d, StreamSynchronize(x->stream));
+    QM_CU_TRY(d, MemcpyDtoH(out, at, bytes));
+out:
+    return rc;
+}

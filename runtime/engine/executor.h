@@ -1,0 +1,76 @@
+/* executor.h: an executor is one way to compute steps. All that the engine knows of one stands in its table. */
+#ifndef QM_EXECUTOR_H
+#define QM_EXECUTOR_H
+#include "../plan/plan.h"
+#include "../qmoe.h"
+#include "sampling_words.h"
+
+typedef struct qm_seq qm_seq; /* one sequence in an executor's own memory; each executor has its own kind */
+
+/* One row of a step: a position of a sequence. Its token is what the sequence has at that position: put there, or chosen
+ * by the step of the position before. Rows of one sequence in one step are neighbours, by rising position. */
+typedef struct {
+    qm_seq *seq;
+    uint32_t pos;
+    int logits; /* 1: its logits are wanted: they choose the token behind it */
+} qm_row;
+
+/* Steps that may be enqueued before the first of them has been looked at: enough that the device never waits for the host,
+ * few enough that little is thrown away when the text ends. */
+enum { QM_RUN_AHEAD = 2 };
+static_assert(QM_RUN_AHEAD < QM_RESULT_RING, "a result is overwritten before it is looked at");
+
+/* All calls are in order; step only enqueues. */
+typedef struct qm_executor {
+    const char *name;
+    int on_device;     /* 0: it runs on the host, and there is no device */
+    int f32_act;       /* 1: it can leave activations unquantised */
+    int resident;      /* 1: the plan's resident run of ops (plan.h) is walked by one kernel */
+    uint32_t max_rows; /* rows that a step may have */
+    /* Whether it can run such plans: asked before anything is loaded. NULL: it runs all. */
+    int (*validate)(const qm_plan *p, qm_err *e);
+    /* Loads the weights; makes room for KV pool, scratch and g->limits.n_seqs sequences; makes ready every plan that a step of
+     * this engine can need. g->place, g->limits are set. */
+    int (*open)(qm_engine *g, const qm_engine_opts *o, qm_err *e);
+    void (*close)(qm_engine *g);
+    /* QM_ERR_LIMIT where all sequences are taken. */
+    int (*seq_open)(qm_engine *g, qm_seq **out, qm_err *e);
+    void (*seq_close)(qm_engine *g, qm_seq *s); /* waits for what is in flight */
+    /* Whatever a step of plan p needs but the step itself: from here on it is one launch and one event. */
+    int (*prepare)(qm_engine *g, const qm_plan *p, qm_err *e);
+    /* tokens[pos ..] = ids, and the flags raised so far are forgotten; block table entries i.. = pages. What is passed may
+     * go when these return. */
+    int (*put_tokens)(qm_engine *g, qm_seq *s, uint32_t pos, const uint32_t *ids, uint32_t n, qm_err *e);
+    int (*put_pages)(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *pages, uint32_t n, qm_err *e);
+    /* How the steps from here on choose their token; a new sequence is greedy. */
+    int (*put_sampling)(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm_err *e);
+    /* For who launches a step's ops by hand: the ops launched next compute these rows. step does it itself. */
+    int (*place)(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e);
+    /* Computes n rows (1 .. max_rows) by a plan that was prepared: p is qm_engine_step_plan's. A row with logits also writes
+     * tokens[pos + 1]. */
+    int (*step)(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *p, qm_err *e);
+    /* Waits for the step that computed position pos, at most QM_RUN_AHEAD steps before the sequence's last one. */
+    int (*wait)(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e);
+    /* The same for a row with logits, with the token it chose and the QM_FLAG_* raised so far. */
+    int (*result)(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e);
+    /* Logits of the sequence's last enqueued row that had any, [n_vocab]. Waits. */
+    int (*logits)(qm_engine *g, qm_seq *s, float *out, qm_err *e);
+} qm_executor;
+
+/* All of them; the first is what users get. An executor is its file and its name here.
+ *   graph       one CUDA graph per step shape, a kernel node per op (exec_graph.c)
+ *   persistent  the same, but that one resident kernel walks what it can of a step's ops (exec_persistent.c, walk.h)
+ *   ref         the C references on the host (exec_ref.c) */
+#define QM_EXECUTORS(X) X(graph) X(persistent) X(ref)
+#define QM_EXECUTOR_DECLARE(name) extern const qm_executor qm_executor_##name;
+QM_EXECUTORS(QM_EXECUTOR_DECLARE)
+#undef QM_EXECUTOR_DECLARE
+/* By name, NULL: the first; NULL and QM_ERR_ARG with the names that there are. */
+const qm_executor *qm_executor_find(const char *name, qm_err *e);
+
+/* ---- what all of them do alike ---- */
+/* The slot of position pos in a ring; QM_ERR_DEVICE where it holds another position's. */
+int qm_result_take(const qm_result *ring, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e);
+/* taken [n]: the first that is 0 becomes 1, its number *i. */
+int qm_seq_take(unsigned char *taken, uint32_t n, uint32_t *i, qm_err *e);
+#endif
