@@ -1,4 +1,5 @@
-/* chat.h: what the files of `qmoe-gpu chat` share. chat.c: options, turns, the answer as it comes.
+/* chat.h: what the files of `qmoe-gpu chat` share. chat.c: options, the loop of turns.
+ * chat_answer.c: the conversation, and an answer as it comes.
  * chat_line.c: what the user types, from a terminal with line editing, a plain one, or a pipe.
  * chat_command.c: the lines that begin with a slash. */
 #ifndef QM_HOST_CHAT_H
@@ -57,6 +58,8 @@ typedef struct {
 void qm_chat_reset(qm_chat *c);
 /* Appends a message with a copy of its content; role is a constant. -1: no memory, reported already. */
 int qm_chat_add(qm_chat *c, const char *role, const char *content, size_t n);
+/* One turn: the message, and its answer on stdout. The exit status; a message without an answer is taken back. */
+int qm_chat_turn(qm_chat *c, const char *text, size_t n);
 /* Answers the last user message anew, in place of its answer if it has one, by the next seed. */
 void qm_chat_regen(qm_chat *c);
 /* The conversation as JSON (chat_file.c): 0, or reported already; a file that cannot be loaded changes nothing. */

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-volatile sig_atomic_t qm_chat_interrupted;
 static volatile sig_atomic_t resized, continued;
 
 struct qm_lines {

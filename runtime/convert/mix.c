@@ -1,4 +1,4 @@
-/* mix.c: llama.cpp's choice of types for its Q4_K_M and relatives, as far as qwen3moe meets it (its
+/* mix.c: llama.cpp's choice of types for its Q4_K_M and relatives, as far as the families here meet it (its
  * llama-quant.cpp has further rules for other architectures and for models of exactly eight experts). */
 #include "mix.h"
 #include "../file/gguf.h"

@@ -16,7 +16,7 @@ typedef struct {
 const qm_mix *qm_mix_find(const char *name);
 extern const char qm_mix_names[]; /* "q4_k_m q4_k_s ...", for messages */
 
-/* The type of a tensor, by llama.cpp's rule for qwen3moe. name: as in the file; n_layers: the model's; tied:
+/* The type of a tensor, by llama.cpp's rule for qwen3moe and qwen3. name: as in the file; n_layers: the model's; tied:
  * the file has no output.weight. Norms, biases and the router stay F32. Where rows of ne0 weights are no
  * whole blocks: Q8_0, else F16; *wanted is the type before that. */
 uint32_t qm_mix_type(const qm_mix *m, const char *name, uint32_t n_dims, uint64_t ne0, uint32_t n_layers, int tied,

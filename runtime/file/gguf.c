@@ -1,4 +1,4 @@
-/* gguf.c: opening a file or a split set, and looking things up in it.
+/* gguf.c: opening a file or a split set.
  * A split set (llama.cpp's gguf-split) is NAME-00001-of-0000N.gguf ... : every part carries split.no
  * (from 0), split.count and split.tensors.count; the first part carries the model's metadata. */
 #include "gguf_impl.h"
@@ -238,40 +238,4 @@ void qm_gguf_close(qm_gguf *g) {
     free(g->kv_index);
     free(g->tensor_index);
     free(g);
-}
-
-const char *qm_gguf_path(const qm_gguf *g) { return g->shards[0].name; }
-uint32_t qm_gguf_version(const qm_gguf *g) { return g->shards[0].version; }
-uint32_t qm_gguf_n_shards(const qm_gguf *g) { return g->n_shards; }
-int qm_gguf_shard_fd(const qm_gguf *g, uint32_t shard) { return shard < g->n_shards ? g->shards[shard].fd : -1; }
-
-uint64_t qm_gguf_file_bytes(const qm_gguf *g) {
-    uint64_t n = 0;
-    for (uint32_t i = 0; i < g->n_shards; i++) n += g->shards[i].bytes;
-    return n;
-}
-
-int qm_gguf_whole(const qm_gguf *g, qm_err *e) {
-    for (uint32_t i = 0; i < g->n_shards; i++) {
-        const qm_gguf_shard *s = &g->shards[i];
-        struct stat st;
-        if (s->fd < 0) continue;
-        if (fstat(s->fd, &st)) return qm_fail(e, QM_ERR_IO, "%s: cannot stat: %s", s->name, strerror(errno));
-        if ((uint64_t)st.st_size < s->bytes)
-            return qm_fail(e, QM_ERR_IO, "%s: the file shrank from %llu to %llu bytes while it was in use", s->name,
-                           (unsigned long long)s->bytes, (unsigned long long)st.st_size);
-    }
-    return 0;
-}
-
-void qm_gguf_drop(const qm_gguf *g, const qm_tensor *t) {
-    const qm_gguf_shard *s = &g->shards[t->shard];
-    if (s->fd < 0) return;
-    /* Whole pages inside the tensor only: its neighbours share the first and the last. */
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    uint64_t from = (t->file_off + page - 1) / page * page, to = (t->file_off + t->bytes) / page * page;
-    if (from >= to) return;
-    /* Both calls are hints; a failure costs memory, not correctness. */
-    (void)madvise((void *)(uintptr_t)(s->base + from), (size_t)(to - from), MADV_DONTNEED);
-    (void)posix_fadvise(s->fd, (off_t)from, (off_t)(to - from), POSIX_FADV_DONTNEED);
 }

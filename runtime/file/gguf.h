@@ -90,7 +90,7 @@ int qm_gguf_get_f32(const qm_gguf *g, const char *key, float *v, qm_err *e); /* 
 int qm_gguf_get_bool(const qm_gguf *g, const char *key, int *v, qm_err *e);
 int qm_gguf_get_str(const qm_gguf *g, const char *key, qm_str *v, qm_err *e);
 /* Array element i as a string / number; the caller has checked arr_type and i < arr_n.
- * Strings are variable-length: use the iterator for a walk. */
+ * Strings are variable-length: use the iterator to go through all. */
 typedef struct {
     const uint8_t *p;
     uint64_t left;

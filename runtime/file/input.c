@@ -1,4 +1,4 @@
-/* input.c: see input.h. A slot's fields are complete before its state says so: qm_input_fault reads them in a signal
+/* input.c: see input.h. An entry's fields are complete before its state says so: qm_input_fault reads them in a signal
  * handler, on a thread that itself uses the file, which therefore stays held. */
 #include "input.h"
 #include "../base/text.h"
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SLOTS = 2048 }; /* a split set has at most 512 files */
+enum { ENTRIES = 2048 }; /* a split set has at most 512 files */
 enum { FREE, TAKEN, SET };
 static struct {
     atomic_int state;
@@ -19,7 +19,7 @@ static struct {
     const unsigned char *base;
     uint64_t bytes;
     char name[256]; /* as it is shown */
-} slots[SLOTS];
+} entries[ENTRIES];
 
 int qm_input_open(int *out, uint64_t *bytes, const char *path, qm_err *e) {
     struct stat st;
@@ -40,40 +40,40 @@ int qm_input_open(int *out, uint64_t *bytes, const char *path, qm_err *e) {
 int qm_input_hold(int fd, const char *name, const void *base, uint64_t bytes, qm_err *e) {
     struct stat st;
     if (fstat(fd, &st)) return qm_fail(e, QM_ERR_IO, "%s: cannot stat: %s", name, strerror(errno));
-    for (int i = 0; i < SLOTS; i++) {
+    for (int i = 0; i < ENTRIES; i++) {
         int is = FREE;
-        if (!atomic_compare_exchange_strong(&slots[i].state, &is, TAKEN)) continue;
-        slots[i].fd = fd;
-        slots[i].dev = st.st_dev;
-        slots[i].ino = st.st_ino;
-        slots[i].base = base;
-        slots[i].bytes = bytes;
-        qm_text_show(slots[i].name, sizeof slots[i].name, name, strlen(name));
-        atomic_store(&slots[i].state, SET);
+        if (!atomic_compare_exchange_strong(&entries[i].state, &is, TAKEN)) continue;
+        entries[i].fd = fd;
+        entries[i].dev = st.st_dev;
+        entries[i].ino = st.st_ino;
+        entries[i].base = base;
+        entries[i].bytes = bytes;
+        qm_text_show(entries[i].name, sizeof entries[i].name, name, strlen(name));
+        atomic_store(&entries[i].state, SET);
         return i;
     }
-    return qm_fail(e, QM_ERR_LIMIT, "%s: more than %d files are in use", name, SLOTS);
+    return qm_fail(e, QM_ERR_LIMIT, "%s: more than %d files are in use", name, ENTRIES);
 }
 
-void qm_input_release(int slot) {
-    if (slot >= 0) atomic_store(&slots[slot].state, FREE);
+void qm_input_release(int entry) {
+    if (entry >= 0) atomic_store(&entries[entry].state, FREE);
 }
 
 const char *qm_input_held(const struct stat *st) {
-    for (int i = 0; i < SLOTS; i++)
-        if (atomic_load(&slots[i].state) == SET && slots[i].dev == st->st_dev && slots[i].ino == st->st_ino)
-            return slots[i].name;
+    for (int i = 0; i < ENTRIES; i++)
+        if (atomic_load(&entries[i].state) == SET && entries[i].dev == st->st_dev && entries[i].ino == st->st_ino)
+            return entries[i].name;
     return NULL;
 }
 
 const char *qm_input_fault(const void *addr, int *shrank) {
     const unsigned char *a = addr;
-    for (int i = 0; i < SLOTS; i++) {
+    for (int i = 0; i < ENTRIES; i++) {
         struct stat st;
-        if (atomic_load(&slots[i].state) != SET || !slots[i].base) continue;
-        if (a < slots[i].base || (uint64_t)(a - slots[i].base) >= slots[i].bytes) continue;
-        *shrank = !fstat(slots[i].fd, &st) && (uint64_t)st.st_size < slots[i].bytes;
-        return slots[i].name;
+        if (atomic_load(&entries[i].state) != SET || !entries[i].base) continue;
+        if (a < entries[i].base || (uint64_t)(a - entries[i].base) >= entries[i].bytes) continue;
+        *shrank = !fstat(entries[i].fd, &st) && (uint64_t)st.st_size < entries[i].bytes;
+        return entries[i].name;
     }
     return NULL;
 }
@@ -81,7 +81,7 @@ const char *qm_input_fault(const void *addr, int *shrank) {
 int qm_input_keep(const char *path, qm_err *e) {
     int fd = open(path, O_PATH | O_CLOEXEC);
     if (fd < 0) return qm_fail(e, QM_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
-    int slot = qm_input_hold(fd, path, NULL, 0, e);
+    int entry = qm_input_hold(fd, path, NULL, 0, e);
     close(fd);
-    return slot < 0 ? slot : 0;
+    return entry < 0 ? entry : 0;
 }

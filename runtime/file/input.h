@@ -10,9 +10,9 @@
 /* Opens a regular file for reading, and nothing else: a FIFO, a device or a folder is QM_ERR_IO, at once. */
 int qm_input_open(int *fd, uint64_t *bytes, const char *path, qm_err *e);
 
-/* Holds the file of fd under its name; base, bytes: where it is mapped, or NULL, 0. Returns a slot, or QM_ERR_LIMIT. */
+/* Holds the file of fd under its name; base, bytes: where it is mapped, or NULL, 0. Returns an entry, or QM_ERR_LIMIT. */
 int qm_input_hold(int fd, const char *name, const void *base, uint64_t bytes, qm_err *e);
-void qm_input_release(int slot); /* negative is fine */
+void qm_input_release(int entry); /* negative is fine */
 /* The name of the file of this device and inode, if it is held; else NULL. */
 const char *qm_input_held(const struct stat *st);
 #endif

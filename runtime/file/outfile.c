@@ -22,7 +22,7 @@ struct qm_outfile {
     char path[PATH_MAX], real[PATH_MAX]; /* as given, for messages; with links followed */
     char tmp[PATH_MAX];                  /* "": no name */
     int fd, flags, through;              /* through: no regular file */
-    int replaces, slot;                  /* replaces: old is what stands there */
+    int replaces, entry;                 /* replaces: old is what stands there */
     struct stat old;
     uint64_t size; /* bytes handed to the kernel */
     qm_err err;    /* the first one; code 0: none */
@@ -76,13 +76,13 @@ static int name_temporary(qm_outfile *f) {
     int n = snprintf(f->tmp, sizeof f->tmp, "%.*s.qmoe-%016llx.part", slash ? (int)(slash - f->real) + 1 : 0, f->real,
                      (unsigned long long)r);
     if (n >= (int)sizeof f->tmp) return errno = ENAMETOOLONG, -1;
-    f->slot = qm_scratch_add(f->tmp);
+    f->entry = qm_scratch_add(f->tmp);
     return 0;
 }
 
 static void forget_temporary(qm_outfile *f) {
-    qm_scratch_drop(f->slot);
-    f->slot = -1;
+    qm_scratch_drop(f->entry);
+    f->entry = -1;
     f->tmp[0] = 0;
 }
 
@@ -127,7 +127,7 @@ int qm_outfile_open(qm_outfile **out, const char *path, int flags, qm_err *e) {
     *out = NULL;
     qm_outfile *f = calloc(1, sizeof *f);
     if (!f) return qm_fail(e, QM_ERR_NOMEM, "%s: no memory for a writer", path);
-    f->fd = f->slot = -1;
+    f->fd = f->entry = -1;
     f->flags = flags;
     snprintf(f->path, sizeof f->path, "%s", path);
     int rc = open_target(f, path, e);

@@ -7,6 +7,8 @@
 /* Does `work` in context c: 0, or what went wrong in it. `keep` gets the arena of one that did not. */
 static int within(jc *c, void (*work)(jc *), const qm_template_limits *m, qm_template *keep) {
     c->line = 1;
+    c->builtins = j_builtins;
+    c->n_builtins = j_n_builtins;
     c->max.output_bytes = m && m->output_bytes ? m->output_bytes : (size_t)64 << 20;
     c->max.value_bytes = m && m->value_bytes ? m->value_bytes : (size_t)1 << 30;
     c->max.steps = m && m->steps ? m->steps : 200000000;

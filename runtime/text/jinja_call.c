@@ -8,13 +8,28 @@ const jv *const j_unnamed = nothing;
 
 jv j_undef(jv name) { return (jv){.k = J_UNDEF, .n = name.n, .s = name.s}; }
 
+/* ---- the table of jinja_builtin.c, whose functions call this file's: reached through the context ---- */
+const jbuiltin *j_builtin(const jc *c, unsigned what, jv name, jkind k) {
+    for (const jbuiltin *b = c->builtins; b < c->builtins + c->n_builtins; b++)
+        if (b->what & what && (!k || b->kinds & J_BIT(k)) && j_word(b->names, name) >= 0) return b;
+    return NULL;
+}
+
+const jbuiltin *j_named(jc *c, unsigned what, jv name) {
+    const jbuiltin *b = j_builtin(c, what, j_str(c, name), J_MISSING);
+    if (!b)
+        j_fail(c, QM_ERR_UNSUPPORTED, "unknown %s \"%s\"", what == J_TEST ? "test" : "filter",
+               j_utf8(c, j_str(c, name), 60));
+    return b;
+}
+
 /* ---- names: of the scopes, from the innermost out, then of the functions ---- */
 jv j_lookup(jc *c, jv name) {
     for (jscope *s = c->scope; s; s = s->up) {
         const jv *v = j_get(c, s->vars, name);
         if (v) return *v;
     }
-    const jbuiltin *f = j_builtin(J_FUNCTION, name, J_MISSING);
+    const jbuiltin *f = j_builtin(c, J_FUNCTION, name, J_MISSING);
     return f ? (jv){.k = J_CALL, .fn = f, .self = nothing} : j_undef(name);
 }
 
@@ -40,7 +55,7 @@ static jv loop_attr(jc *c, const jloop *l, jv name) {
 jv j_attr(jc *c, jv v, jv name) {
     if (v.k == J_UNDEF) j_undefined(c, v);
     if (v.k == J_LOOP) return loop_attr(c, v.loop, name);
-    const jbuiltin *method = j_builtin(J_METHOD, name, v.k);
+    const jbuiltin *method = j_builtin(c, J_METHOD, name, v.k);
     if (method) {
         jv *self = j_alloc(c, sizeof *self);
         *self = v;
@@ -61,7 +76,7 @@ jv j_index(jc *c, jv v, jv key) {
     return i >= 0 && i < n ? j_item(v, (size_t)i) : j_undef(j_str(c, key));
 }
 
-/* ---- calls of what the table holds (jinja_builtin.c) ---- */
+/* ---- calls of what the table holds ---- */
 /* What f is applied to. A filter on nothing but text makes text of any value. */
 static jv receiver(jc *c, const jbuiltin *f, jv self) {
     if (f->kinds & J_BIT(self.k)) return self;

@@ -8,8 +8,8 @@
  *   primary  a literal, a name, ( ), [ ], { }
  *
  * Where c->dry is not 0 the same functions only parse: they go on to the same token, look up no name, call nothing, and
- * what they return means nothing (but is safe to hand on). So a template is compiled by one dry walk, and the side of an
- * "or" or an inline if that is not taken is walked over with dry one higher. What a dry walk finds that rendering needs
+ * what they return means nothing (but is safe to hand on). So a template is compiled by one dry run, and the side of an
+ * "or" or an inline if that is not taken is read with dry one higher. What a dry run finds that rendering needs
  * at once is left on a token: operators, filters, tests (jtok.fn), and where an inline if has its condition (jtok.link). */
 #include "jinja_impl.h"
 
@@ -114,7 +114,7 @@ static jv call(jc *c, jv f) {
     if (f.k == J_CALL) return j_call(c, f.fn, *f.self, &a);
     if (f.k == J_UNDEF) j_undefined(c, f);
     if (f.k != J_MACRO) J_ERR(c, "%s cannot be called", j_type(f));
-    return j_call_macro(c, f, &a);
+    return c->call_macro(c, f, &a);
 }
 
 /* The filter or test that is named here: looked up once, when the template is compiled. */
@@ -202,7 +202,8 @@ static jv binary(jc *c, int loosest) {
         jv right = binary(c, level + 1);
         c->dry -= decided;
         c->line = op->line;
-        if (c->compiling) op->fn = j_builtin(J_OPERATOR, op->v, J_MISSING); /* none for "and", "or": they are `right` */
+        if (c->compiling)
+            op->fn = j_builtin(c, J_OPERATOR, op->v, J_MISSING); /* none for "and", "or": they are `right` */
         if (!decided && !c->dry) left = op->fn ? j_call(c, op->fn, left, &(jargs){1, &right, j_unnamed}) : right;
         if (negated) left = j_bool(!j_true(left));
         if (level == J_COMPARE && c->at->level == J_COMPARE) j_fail(c, QM_ERR_UNSUPPORTED, "a chain of comparisons");

@@ -1,6 +1,6 @@
 /* jinja_impl.h: what the template engine's own files share. Nobody else includes it.
  *   jinja_lex.c   text into tokens, and the reading of them one by one
- *   jinja_tag.c   the walk over them: text and statements;  jinja_expr.c  expressions;  jinja_call.c  names and calls
+ *   jinja_tag.c   text and statements, one by one;  jinja_expr.c  expressions;  jinja_call.c  names and calls
  *   jinja.c       qm_template_*
  *   jinja_value.c   memory, errors, sequences, dicts, truth, order, str(), repr() and JSON
  *   jinja_builtin.c   the table of operators, filters, tests, methods and functions
@@ -83,7 +83,7 @@ enum { J_OR = 1, J_AND, J_NOT, J_COMPARE };
 struct jc {
     jmp_buf fail;
     qm_err *e;
-    int code, line, compiling, dry, loops; /* dry: not 0: what is walked over is only parsed */
+    int code, line, compiling, dry, loops; /* dry: not 0: what is read is only parsed */
     struct jchunk *chunks;
     size_t n_bytes, n_steps, depth;
     qm_template_limits max;
@@ -97,6 +97,10 @@ struct jc {
     jv *out;
     enum { J_ON, J_BREAK, J_CONTINUE } go;
     const jargs *args;
+    /* What lies above the code that uses it: the table of builtins, and statements, which know how a macro is called. */
+    const jbuiltin *builtins; /* [n_builtins] */
+    size_t n_builtins;
+    jv (*call_macro)(jc *c, jv macro, const jargs *args);
 };
 struct qm_template {
     struct jchunk *chunks;
@@ -152,10 +156,9 @@ int j_was(jc *c, const char *word);    /* the last one that was read is that */
 void j_expect(jc *c, const char *word);
 jv j_expect_name(jc *c);
 _Noreturn void j_unexpected(jc *c, const char *want);
-/* ---- the walk ---- */
+/* ---- text, statements, expressions ---- */
 void j_run(jc *c);
 jscope *j_scope(jc *c, jscope *up);
-jv j_call_macro(jc *c, jv macro, const jargs *args);
 jv j_expr(jc *c);
 jv j_without_if(jc *c); /* an expression up to an "if" that belongs to something else */
 /* Items with commas between them, up to what can follow; one without a comma is itself. */
@@ -167,10 +170,13 @@ jv j_undef(jv name);
 jv j_lookup(jc *c, jv name);
 jv j_attr(jc *c, jv v, jv name);
 jv j_index(jc *c, jv v, jv key);
-extern const jv *const j_unnamed; /* the names of arguments that have none, [J_MAX_ARGS] */
+const jbuiltin *j_builtin(const jc *c, unsigned what, jv name, jkind k); /* NULL: none; k J_MISSING: of any value */
+const jbuiltin *j_named(jc *c, unsigned what, jv name); /* a filter or test; an error if there is none */
+extern const jv *const j_unnamed;                       /* the names of arguments that have none, [J_MAX_ARGS] */
 jv j_call(jc *c, const jbuiltin *fn, jv self, const jargs *args);
-const jbuiltin *j_builtin(unsigned what, jv name, jkind k); /* NULL: none; k J_MISSING: for any kind of value */
-const jbuiltin *j_named(jc *c, unsigned what, jv name);     /* a filter or test; an error if there is none */
-jv j_math(jc *c, jv *a, int how);                           /* a[0] + - * / % a[1]; d for // */
+/* ---- jinja_builtin.c ---- */
+extern const jbuiltin j_builtins[];
+extern const size_t j_n_builtins;
+jv j_math(jc *c, jv *a, int how); /* a[0] + - * / % a[1]; d for // */
 jv j_slice(jc *c, jv seq, const jv part[3]);
 #endif

@@ -53,7 +53,7 @@ static jv captured(jc *c, jscope *up, const jargs *args, const char *end) {
     return text;
 }
 
-jv j_call_macro(jc *c, jv macro, const jargs *args) {
+static jv call_macro(jc *c, jv macro, const jargs *args) {
     jtok *back = c->at;
     c->at = macro.def;
     jv text = captured(c, macro.scope, args, "endmacro");
@@ -247,6 +247,7 @@ static void body(jc *c, const char *ends) {
 }
 
 void j_run(jc *c) {
+    c->call_macro = call_macro;
     c->at = c->tok;
     body(c, "");
 }

@@ -68,16 +68,3 @@ int qm_tokenize(const qm_tokenizer *t, const char *text, size_t n, int flags, qm
     const qm_span all = {0, n};
     return tok_tokenize_spans(t, text, n, &all, flags & QM_TOK_SPECIAL ? 1 : 0, flags, ids, e);
 }
-
-uint32_t qm_tokenizer_n(const qm_tokenizer *t) { return t->n; }
-
-qm_str qm_token_bytes(const qm_tokenizer *t, uint32_t id) {
-    if (id >= t->n) return (qm_str){"", 0};
-    return (qm_str){t->raw + t->raw_off[id], t->raw_off[id + 1] - t->raw_off[id]};
-}
-
-int qm_token_is_control(const qm_tokenizer *t, uint32_t id) { return id < t->n && t->type[id] == TT_CONTROL; }
-
-int qm_token_is_eog(const qm_tokenizer *t, uint32_t id) { return id < t->n && t->eog[id]; }
-
-int64_t qm_token_find(const qm_tokenizer *t, const char *text) { return tok_find(t, text, strlen(text), "", 0); }

@@ -1,6 +1,7 @@
 /* tokenizer_impl.h: what the tokenizer's own files share. Nobody else includes it.
  *
  *   tokenizer_open.c   a GGUF's metadata, checked, into a qm_tokenizer
+ *   tokenizer_vocab.c  tokens by id and by text
  *   tokenizer_bpe.c    one piece of bytes into ids, by merge rank
  *   tokenizer_split.c  text into pieces (the qwen2 regex)
  *   tokenizer_added.c  where control and user-defined tokens stand in a text

@@ -54,17 +54,6 @@ static size_t alphabet_decode(const alphabet *a, const char *p, size_t n, char *
     return w;
 }
 
-/* ---- tokens by text ---- */
-int64_t tok_find(const qm_tokenizer *t, const char *a, size_t na, const char *b, size_t nb) {
-    for (uint32_t i = (uint32_t)qm_siphash(&t->key, a, na, b, nb) & t->hash_mask; t->hash[i];
-         i = (i + 1) & t->hash_mask) {
-        uint32_t id = t->hash[i] - 1;
-        const char *s = t->text + t->text_off[id];
-        if (t->text_off[id + 1] - t->text_off[id] == na + nb && !memcmp(s, a, na) && !memcmp(s + na, b, nb)) return id;
-    }
-    return -1;
-}
-
 static uint32_t table_size(uint64_t n) { /* a power of two, at most half full */
     uint32_t c = 16;
     while (c < 2 * n) c *= 2;
@@ -72,7 +61,7 @@ static uint32_t table_size(uint64_t n) { /* a power of two, at most half full */
 }
 
 static int read_tokens(qm_tokenizer *t, const qm_gguf *g, qm_err *e) {
-    qm_str_iter it, walk;
+    qm_str_iter it, again;
     uint64_t n, bytes = 0;
     qm_str s;
     int rc = qm_gguf_get_str_array(g, K_TOKENS, &it, &n, e);
@@ -81,8 +70,8 @@ static int read_tokens(qm_tokenizer *t, const qm_gguf *g, qm_err *e) {
     if (n < 256 || n > 1u << 28)
         return fail(QM_ERR_FORMAT, K_TOKENS, "%llu tokens; a byte-level vocabulary has 256 to 2^28",
                     (unsigned long long)n);
-    walk = it;
-    while (qm_str_iter_next(&walk, &s)) bytes += s.n;
+    again = it;
+    while (qm_str_iter_next(&again, &s)) bytes += s.n;
     if (bytes > UINT32_MAX) return fail(QM_ERR_FORMAT, K_TOKENS, "over 4 GiB of text");
     t->n = (uint32_t)n;
     t->hash_mask = table_size(n) - 1;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "../../runtime/arch/arch.h"
+#include "../../runtime/plan/ops.h"
 #include "fixture.h"
 #include "gguf_edit.h"
 
@@ -77,6 +78,43 @@ static void test_gate_and_up_of_two_types(void **state) {
     }
     unlink(path);
     assert_true(fix_cosine(l[0], l[1], VOCAB) > 0.999999);
+}
+
+/* The buffers of a step lie apart, each as long as any op takes it to be. (q, k and v of several ops lie in one,
+ * which qkrope reads.) */
+static void buffers_are_apart(const char *kind) {
+    enum { MAX_OPERANDS = 1024 };
+    static qm_operand all[MAX_OPERANDS];
+    int n = 0;
+    qm_engine *g = fix_engine(kind, "graph");
+    const qm_plan *p;
+    qm_err e;
+    fix_ok(qm_engine_plan(g, 0, 1, &p, &e), &e);
+    for (int i = 0; i < p->n_ops; i++) {
+        qm_operand o[QM_MAX_OPERANDS];
+        int k = qm_op_operands(p, &p->ops[i], o);
+        for (int j = 0; j < k; j++)
+            if (o[j].ref && QM_REF_SPACE(o[j].ref) == QM_SPACE_SCRATCH &&
+                !(!strcmp(p->ops[i].slot, "qkv") && !strcmp(o[j].name, "y"))) {
+                assert_true(n < MAX_OPERANDS);
+                all[n++] = o[j];
+            }
+    }
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < n; k++) {
+            const qm_operand *a = &all[i], *b = &all[k];
+            if (a->ref >= b->ref || a->ref + a->bytes <= b->ref) continue;
+            fail_msg("%s: %s of %llu bytes reaches into %s, %llu bytes on", kind, a->name, (unsigned long long)a->bytes,
+                     b->name, (unsigned long long)(b->ref - a->ref));
+        }
+    assert_true(n > 50);
+    qm_engine_close(g);
+}
+
+static void test_buffers_are_apart(void **state) {
+    (void)state;
+    buffers_are_apart("dense");
+    buffers_are_apart("small");
 }
 
 /* A trace shows what each layer adds and leaves, and says that there is no router. */
@@ -203,8 +241,11 @@ static void test_synth(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_executors_agree), cmocka_unit_test(test_gate_and_up_of_two_types),
-        cmocka_unit_test(test_trace), cmocka_unit_test(test_files_are_obeyed_or_refused), cmocka_unit_test(test_synth)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_executors_agree),
+                                       cmocka_unit_test(test_gate_and_up_of_two_types),
+                                       cmocka_unit_test(test_buffers_are_apart),
+                                       cmocka_unit_test(test_trace),
+                                       cmocka_unit_test(test_files_are_obeyed_or_refused),
+                                       cmocka_unit_test(test_synth)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
