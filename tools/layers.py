@@ -29,8 +29,13 @@ ROOMS = {
     # Of the references what a sequence's sampling state looks like; of files what a weight type is.
     "runtime/engine": ["runtime/base", "runtime/plan", "runtime/arch", "runtime/device", "runtime/file", "runtime/text",
                        "kernels/ref/sample.h", "runtime/qmoe.h"],
-    "runtime/observe": ["contracts", "runtime/base", "runtime/plan", "runtime/arch", "runtime/device", "runtime/file",
-                        "runtime/text", "runtime/engine", "kernels/ref", "runtime/qmoe.h", "runtime/qmoe_tools.h"],
+    # engine: the door alone. Of device: what is measured (bandwidth, clocks, counters, stamps) and what doctor and machine
+    # ask about it. file and text, arch: inspect shows a file and what stands against it; vectors and log-probabilities.
+    "runtime/observe": ["contracts", "runtime/base", "runtime/plan", "kernels/ref", "runtime/engine/inside.h",
+                        "runtime/device/cuda.h", "runtime/device/kernels.h", "runtime/device/counters.h",
+                        "runtime/device/prof.h", "runtime/device/nvrtc.h", "runtime/device/cache.h",
+                        "runtime/file/npy.h", "runtime/file/input.h", "runtime/file/outfile.h", "runtime/file/quant.h",
+                        "runtime/arch/arch.h", "runtime/text/tokenizer.h", "runtime/qmoe.h", "runtime/qmoe_tools.h"],
     "host": ["runtime/qmoe.h", "runtime/qmoe_tools.h"],
 }
 # Headers that the build writes, by what they are written from.

@@ -5,8 +5,8 @@
 #include "../device/cuda.h"
 #include "../plan/plan.h"
 #include "../qmoe.h"
+#include "../text/chat_format.h"
 #include "../text/tokenizer.h"
-#include "chat_format.h"
 #include "executor.h"
 #include "pages.h"
 #include "walk.h"
@@ -36,18 +36,4 @@ int qm_engine_step_plan(qm_engine *g, const qm_row *rows, uint32_t n, const qm_p
 /* Every plan that a step of this engine can need: at most QM_MAX_PLANS. */
 typedef int (*qm_plan_fn)(void *user, const qm_plan *p, qm_err *e);
 int qm_engine_each_plan(qm_engine *g, qm_plan_fn fn, void *user, qm_err *e);
-
-/* For looking inside a step (tests, tracing): one op of a plan on the device, enqueued; the device
- * address behind a reference; the host bases of a ref sequence. */
-int qm_graph_launch_op(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_err *e);
-int qm_graph_launch_op_on(qm_engine *g, qm_seq *s, const qm_plan *p, int i, CUstream st, qm_err *e);
-/* The executor persistent's walk of a plan, for measuring: the caller closes it (qm_walk_close). */
-int qm_graph_walk_open(qm_engine *g, qm_seq *s, const qm_plan *p, qm_walk *w, qm_err *e);
-int qm_graph_walk_launch(qm_engine *g, const qm_walk *w, CUdeviceptr stamps, CUstream st, qm_err *e);
-CUdeviceptr qm_graph_address(qm_engine *g, qm_seq *s, const qm_plan *p, qm_ref r);
-void qm_graph_args(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_op_args *out); /* with real addresses */
-CUstream qm_graph_stream(qm_engine *g);
-/* bytes at src to dst, in that stream's order; src may go when this returns. */
-int qm_graph_put(qm_engine *g, CUdeviceptr dst, const void *src, uint64_t bytes, qm_err *e);
-qm_bases qm_ref_bases(qm_engine *g, qm_seq *s);
 #endif

@@ -8,6 +8,7 @@
 #include "../device/prof.h"
 #include "capture.h"
 #include "engine.h"
+#include "inside_means.h"
 #include "weights.h"
 
 struct qm_seq {
@@ -19,8 +20,7 @@ struct qm_seq {
 
 typedef struct {
     const qm_plan *plan;
-    CUgraphExec exec;
-    qm_walk walk; /* resident: its ops as records */
+    qm_captured c;
 } step_graph;
 
 /* MAX_GRAPHS: tests run plans of their own beside the engine's. MAX_STEPS: what is further back than these is waited for by
@@ -123,10 +123,7 @@ void qm_device_exec_close(qm_engine *g) {
         qm_uploader_close(x->put);
         cu->StreamDestroy(x->stream);
     }
-    for (int i = 0; i < x->n_graphs; i++) {
-        if (x->graph[i].exec) cu->GraphExecDestroy(x->graph[i].exec);
-        qm_walk_close(&x->graph[i].walk, g->dev);
-    }
+    for (int i = 0; i < x->n_graphs; i++) qm_captured_drop(&x->graph[i].c, g->dev);
     for (int i = 0; i < MAX_STEPS; i++)
         if (x->done[i]) cu->EventDestroy(x->done[i]);
     qm_kernels_close(x->kernels);
@@ -218,14 +215,15 @@ out:
     return rc;
 }
 
-int qm_graph_put(qm_engine *g, CUdeviceptr dst, const void *src, uint64_t bytes, qm_err *e) {
+/* bytes at src to dst, in the stream's order; src may go when this returns. */
+static int put(qm_engine *g, uint64_t dst, const void *src, uint64_t bytes, qm_err *e) {
     return qm_uploader_copy(((device_state *)g->exec_state)->put, dst, src, bytes, e);
 }
 
 int qm_device_put_tokens(qm_engine *g, qm_seq *s, uint32_t pos, const uint32_t *ids, uint32_t n, qm_err *e) {
     device_state *x = g->exec_state;
     qm_device *d = g->dev;
-    int rc = qm_graph_put(g, s->block + x->layout.tokens_off + 4ull * pos, ids, 4ull * n, e);
+    int rc = put(g, s->block + x->layout.tokens_off + 4ull * pos, ids, 4ull * n, e);
     if (rc) return rc;
     QM_CU_TRY(d, MemsetD32Async(s->block + x->layout.state_off + QM_STATE_FLAGS, 0, 1, x->stream));
 out:
@@ -234,12 +232,12 @@ out:
 
 int qm_device_put_pages(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *pages, uint32_t n, qm_err *e) {
     const device_state *x = g->exec_state;
-    return qm_graph_put(g, s->block + x->layout.table_off + 4ull * i, pages, 4ull * n, e);
+    return put(g, s->block + x->layout.table_off + 4ull * i, pages, 4ull * n, e);
 }
 
 int qm_device_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm_err *e) {
     const device_state *x = g->exec_state;
-    return qm_graph_put(g, s->block + x->layout.state_off + QM_STATE_MODE, w, qm_sample_words_bytes(w), e);
+    return put(g, s->block + x->layout.state_off + QM_STATE_MODE, w, qm_sample_words_bytes(w), e);
 }
 
 /* ---- rows ---- */
@@ -267,7 +265,7 @@ static int put_rows(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e) {
     qm_row_record rec[QM_DEVICE_ROWS];
     for (uint32_t r = 0; r < n; r++)
         rec[r] = (qm_row_record){rows[r].pos - 1, rows[r].seq->index, rows[r].seq->index * x->layout.bytes};
-    return qm_graph_put(g, x->rows, rec, n * sizeof *rec, e);
+    return put(g, x->rows, rec, n * sizeof *rec, e);
 }
 
 int qm_device_place(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e) {
@@ -300,61 +298,63 @@ static qm_bases bases_of(const device_state *x) {
 }
 
 /* ---- ops and graphs ---- */
-int qm_graph_launch_op_on(qm_engine *g, qm_seq *s, const qm_plan *p, int i, CUstream st, qm_err *e) {
+/* stamps: NULL, or with time stamps. */
+static int run_op(qm_engine *g, const qm_plan *p, int i, CUstream st, const qm_stamps *stamps, qm_err *e) {
     device_state *x = g->exec_state;
     const qm_op *op = &p->ops[i];
+    const qm_bases b = bases_of(x);
     qm_op_args args;
-    (void)s; /* whose rows they are was said by place */
-    qm_graph_args(g, s, p, i, &args);
+    qm_op_resolve(p, op, &b, &args);
     QM_PROF_SCOPE(QM_PROF_OP, op->slot);
-    int rc = qm_kernels_launch(x->kernels, op->kernel, op->grid, op->block, op->shared, &args, st, e);
+    int rc = stamps ? qm_stamped_launch(stamps->kernels, op->kernel, op->grid, op->block, op->shared, &args,
+                                        stamps->at + (uint64_t)i * QM_STAMP_BYTES, st, e)
+                    : qm_kernels_launch(x->kernels, op->kernel, op->grid, op->block, op->shared, &args, st, e);
     if (rc) qm_err_prefix(e, "layer %d, %s", op->layer, op->slot);
     return rc;
 }
 
-int qm_graph_launch_op(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_err *e) {
-    return qm_graph_launch_op_on(g, s, p, i, qm_graph_stream(g), e);
-}
-
-/* Of what is a sequence's: this one's. */
-CUdeviceptr qm_graph_address(qm_engine *g, qm_seq *s, const qm_plan *p, qm_ref r) {
-    qm_bases b = bases_of(g->exec_state);
-    b.base[QM_SPACE_SEQ] = s->block;
-    b.base[QM_SPACE_RESULT] += (uint64_t)s->index * QM_RESULT_RING * QM_RESULT_SIZE;
-    return qm_ref_resolve(p, r, &b);
-}
-
-void qm_graph_args(qm_engine *g, qm_seq *s, const qm_plan *p, int i, qm_op_args *out) {
-    qm_bases b = bases_of(g->exec_state);
-    (void)s;
-    qm_op_resolve(p, &p->ops[i], &b, out);
-}
-
-CUstream qm_graph_stream(qm_engine *g) { return ((device_state *)g->exec_state)->stream; }
-
-int qm_graph_walk_open(qm_engine *g, qm_seq *s, const qm_plan *p, qm_walk *w, qm_err *e) {
-    const device_state *x = g->exec_state;
-    qm_bases b = bases_of(x);
-    (void)s;
-    return qm_walk_open(w, x->put, g->dev, x->kernels, p, &b, e);
-}
-
-int qm_graph_walk_launch(qm_engine *g, const qm_walk *w, CUdeviceptr stamps, CUstream st, qm_err *e) {
-    const device_state *x = g->exec_state;
-    return qm_walk_launch(w, x->kernels, x->arrived, stamps, st, e);
-}
-
 typedef struct {
     qm_engine *g;
-    const step_graph *s;
+    const qm_plan *plan;
+    const qm_walk *walk;
+    const qm_stamps *stamps;
 } captured;
 
 static int launch_captured(void *user, int i, CUstream st, qm_err *e) {
     const captured *c = user;
-    const qm_walk *w = &c->s->walk;
-    if (w->n && i == w->first) return qm_graph_walk_launch(c->g, w, 0, st, e);
-    return qm_graph_launch_op_on(c->g, NULL, c->s->plan, i, st, e);
+    const device_state *x = c->g->exec_state;
+    const CUdeviceptr at = c->stamps ? c->stamps->at + (uint64_t)i * QM_STAMP_BYTES : 0;
+    if (c->walk->n && i == c->walk->first) return qm_walk_launch(c->walk, x->kernels, x->arrived, at, st, e);
+    return run_op(c->g, c->plan, i, st, c->stamps, e);
 }
+
+static int capture(qm_engine *g, const qm_plan *p, const qm_stamps *stamps, qm_captured *out, qm_err *e) {
+    device_state *x = g->exec_state;
+    const qm_bases b = bases_of(x);
+    int rc = 0;
+    QM_PROF_SCOPE(QM_PROF_LOAD, "capture");
+    if (g->exec->resident && (rc = qm_walk_open(&out->walk, x->put, g->dev, x->kernels, p, &b, e))) return rc;
+    return qm_capture_plan(g->dev, x->stream, p, &out->walk, launch_captured, &(captured){g, p, &out->walk, stamps},
+                           &out->graph, e);
+}
+
+void qm_captured_drop(qm_captured *c, qm_device *d) {
+    if (c->graph) d->cu.GraphExecDestroy(c->graph);
+    qm_walk_close(&c->walk, d);
+    c->graph = NULL;
+}
+
+/* ---- for who looks inside ---- */
+static CUstream stream_of(qm_engine *g) { return ((device_state *)g->exec_state)->stream; }
+
+static qm_bases bases_for(qm_engine *g, const qm_seq *s) {
+    qm_bases b = bases_of(g->exec_state);
+    b.base[QM_SPACE_SEQ] = s->block;
+    b.base[QM_SPACE_RESULT] += (uint64_t)s->index * QM_RESULT_RING * QM_RESULT_SIZE;
+    return b;
+}
+
+const qm_inside_means qm_device_inside = {stream_of, bases_for, run_op, put, capture};
 
 static step_graph *find(device_state *x, const qm_plan *p) {
     for (int i = 0; i < x->n_graphs; i++)
@@ -368,13 +368,11 @@ int qm_device_prepare(qm_engine *g, const qm_plan *p, qm_err *e) {
     int rc = 0;
     if (find(x, p)) return 0;
     if (x->n_graphs == MAX_GRAPHS) return qm_fail(e, QM_ERR_LIMIT, "executor: more than %d plans", MAX_GRAPHS);
-    QM_PROF_SCOPE(QM_PROF_LOAD, "capture");
     step_graph *s = &x->graph[x->n_graphs];
     *s = (step_graph){.plan = p};
     x->n_graphs++;
-    if (g->exec->resident && (rc = qm_graph_walk_open(g, NULL, p, &s->walk, e))) goto out;
-    if ((rc = qm_capture_plan(d, x->stream, p, &s->walk, launch_captured, &(captured){g, s}, &s->exec, e))) goto out;
-    QM_CU_TRY(d, GraphUpload(s->exec, x->stream));
+    if ((rc = capture(g, p, NULL, &s->c, e))) goto out;
+    QM_CU_TRY(d, GraphUpload(s->c.graph, x->stream));
 out:
     return rc;
 }
@@ -389,10 +387,10 @@ int qm_device_step(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *
     int rc = 0;
     if (n < 1 || n > QM_DEVICE_ROWS)
         return qm_fail(e, QM_ERR_ARG, "executor: a step of %u rows; %d are the most", n, QM_DEVICE_ROWS);
-    if (!s || !s->exec)
+    if (!s || !s->c.graph)
         return qm_fail(e, QM_ERR_ARG, "executor: a step of %u splits was not prepared", p->shape.n_splits);
     if ((rc = aim(g, rows, n, e))) return rc;
-    QM_CU_TRY(d, GraphLaunch(s->exec, x->stream));
+    QM_CU_TRY(d, GraphLaunch(s->c.graph, x->stream));
     QM_CU_TRY(d, EventRecord(x->done[x->n_steps % MAX_STEPS], x->stream));
     for (uint32_t r = 0; r < n; r++) rows[r].seq->step_of[rows[r].pos % QM_RESULT_RING] = x->n_steps;
     x->n_steps++;

@@ -20,6 +20,7 @@ int qm_device_step(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *
 int qm_device_wait(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e);
 int qm_device_result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e);
 int qm_device_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e);
+extern const struct qm_inside_means qm_device_inside;
 
 /* The entries of a table that are common. */
 #define QM_DEVICE_EXECUTOR                                                                                        \
@@ -27,5 +28,5 @@ int qm_device_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e);
     .seq_open = qm_device_seq_open, .seq_close = qm_device_seq_close, .prepare = qm_device_prepare,               \
     .put_tokens = qm_device_put_tokens, .put_pages = qm_device_put_pages, .put_sampling = qm_device_put_sampling, \
     .place = qm_device_place, .step = qm_device_step, .wait = qm_device_wait, .result = qm_device_result,         \
-    .logits = qm_device_logits
+    .logits = qm_device_logits, .inside = &qm_device_inside
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "../base/units.h"
 #include "engine.h"
+#include "inside_means.h"
 
 /* A plan's ops compute one row; a step of several is as many runs. */
 enum { MAX_ROWS = 8 };
@@ -111,7 +112,8 @@ static int ref_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_words *w, q
     return 0;
 }
 
-qm_bases qm_ref_bases(qm_engine *g, qm_seq *s) {
+/* s: NULL: where a row says whose memory it is. */
+static qm_bases bases_of(qm_engine *g, const qm_seq *s) {
     host_state *x = g->exec_state;
     qm_bases b = {{0}};
     b.base[QM_SPACE_SCRATCH] = (uint64_t)(uintptr_t)x->scratch;
@@ -149,7 +151,7 @@ static int ops_without_logits(const qm_plan *p) {
 }
 
 static int ref_step(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *p, qm_err *e) {
-    const qm_bases b = qm_ref_bases(g, NULL);
+    const qm_bases b = bases_of(g, NULL);
     int rc = 0;
     for (uint32_t r = 0; r < n && !rc; r++) {
         const int n_ops = rows[r].logits ? p->n_ops : ops_without_logits(p);
@@ -178,6 +180,20 @@ static int ref_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {
     return 0;
 }
 
+static int run_op(qm_engine *g, const qm_plan *p, int i, CUstream on, const qm_stamps *stamps, qm_err *e) {
+    const qm_bases b = bases_of(g, NULL);
+    if (on || stamps) return qm_fail(e, QM_ERR_UNSUPPORTED, "the executor ref runs no kernels");
+    return qm_run_ref_op(p, i, &b, e);
+}
+
+static int put(qm_engine *g, uint64_t dst, const void *src, uint64_t bytes, qm_err *e) {
+    (void)g, (void)e;
+    memcpy((void *)(uintptr_t)dst, src, bytes);
+    return 0;
+}
+
+static const qm_inside_means inside = {.bases = bases_of, .run = run_op, .put = put};
+
 const qm_executor qm_executor_ref = {
     .name = "ref",
     .f32_act = 1,
@@ -195,4 +211,5 @@ const qm_executor qm_executor_ref = {
     .wait = ref_wait,
     .result = ref_result,
     .logits = ref_logits,
+    .inside = &inside,
 };

@@ -55,6 +55,7 @@ typedef struct qm_executor {
     int (*result)(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e);
     /* Logits of the sequence's last enqueued row that had any, [n_vocab]. Waits. */
     int (*logits)(qm_engine *g, qm_seq *s, float *out, qm_err *e);
+    const struct qm_inside_means *inside; /* what it lends to who looks inside (inside_means.h) */
 } qm_executor;
 
 /* All of them; the first is what users get. An executor is its file and its name here.

@@ -2,6 +2,7 @@
 #ifndef QM_SESSION_H
 #define QM_SESSION_H
 #include "engine.h"
+#include "watch.h"
 
 struct qm_session {
     qm_engine *g;
@@ -29,11 +30,6 @@ int qm_session_grow(qm_session *s, uint32_t n, uint32_t until, qm_err *e);
 /* Gives those back that no cached position lies in. */
 void qm_session_trim(qm_session *s);
 
-/* Who watches a prompt being computed. on_prefill: before each step, with the positions done so far and all; not 0: stop. */
-typedef struct {
-    int (*on_prefill)(void *user, uint32_t done, uint32_t total);
-    void *user;
-} qm_watch;
 /* Computes everything up to n; the last position with logits. Needs n > n_cached. w may be NULL; it may cancel. */
 int qm_session_prefill(qm_session *s, const qm_watch *w, qm_err *e);
 /* Enqueues the step of one row, position pos: takes pages as needed. */

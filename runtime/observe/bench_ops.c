@@ -1,26 +1,28 @@
 /* bench_ops.c: qm_bench_ops and qm_bench_predict_ops: measure or estimate, then report. */
 #include <string.h>
-#include "perop_out.h"
+#include "op_measure.h"
+#include "op_report.h"
 
 enum { DEFAULT_RUNS = 50 };
 
 int qm_bench_ops(qm_engine *g, const qm_ops_opts *o, qm_write_fn w, void *user, qm_err *e) {
     qm_report *p = NULL;
     qm_machine m;
-    if (!g->dev) return qm_fail(e, QM_ERR_UNSUPPORTED, "per op: the executor %s runs no kernels", g->exec->name);
-    qm_machine_of(g->dev, &m);
-    int rc = qm_report_open(&p, o, qm_gguf_path(g->gguf), &m, w, user, e);
+    qm_device *d = qm_inside_device(g);
+    if (!d) return qm_fail(e, QM_ERR_UNSUPPORTED, "op by op: the executor %s runs no kernels", qm_inside_executor(g));
+    qm_machine_of(d, &m);
+    int rc = qm_report_open(&p, o, qm_gguf_path(qm_inside_gguf(g)), &m, w, user, e);
     qm_bandwidth reach = {0}; /* what rates are held against: measured, not the data sheet's; 0 = unknown */
-    if (!rc && !qm_counters_here(g->dev) && qm_engine_bandwidth(g, &reach, NULL)) reach.read_best = 0;
+    if (!rc && !qm_counters_here(d) && qm_engine_bandwidth(g, &reach, NULL)) reach.read_best = 0;
     for (int i = 0; i < o->n_depth && !rc; i++) {
-        qm_perop *r = NULL;
-        rc = qm_counters_here(g->dev) ? qm_perop_count(g, o->depth[i], &r, e)
-                                      : qm_perop_time(g, o->depth[i], o->runs ? o->runs : DEFAULT_RUNS, o->seed, &r, e);
+        qm_op_records *r = NULL;
+        rc = qm_counters_here(d) ? qm_ops_count(g, o->depth[i], &r, e)
+                                 : qm_ops_time(g, o->depth[i], o->runs ? o->runs : DEFAULT_RUNS, o->seed, &r, e);
         if (!rc) {
             r->bandwidth = reach.read_best;
             rc = qm_report_step(p, r, NULL, e);
         }
-        qm_perop_free(r);
+        qm_op_records_free(r);
     }
     int end = qm_report_close(p, rc ? NULL : e);
     return rc ? rc : end;
@@ -56,9 +58,8 @@ int qm_bench_predict_ops(const char *path, const char *chips, const qm_ops_opts 
     qm_report *p = NULL;
     qm_machine m;
     const qm_chip *c;
-    const qm_executor *x = qm_executor_find(o->executor, e);
-    int all = 0, rc = 0;
-    if (!x || !x->on_device)
+    int all = 0, rc = 0, resident;
+    if (qm_inside_runs(o->executor, NULL, &resident, e))
         return qm_fail(e, QM_ERR_ARG, "an estimate of the executor '%s': there are those of graph and persistent",
                        o->executor);
     for (const char *s = chips; (c = next_chip(&s, &all, &rc, e));) {} /* a wrong word before any work */
@@ -70,8 +71,8 @@ int qm_bench_predict_ops(const char *path, const char *chips, const qm_ops_opts 
     all = 0;
     for (const char *s = chips; !rc && (c = next_chip(&s, &all, &rc, e));)
         for (int i = 0; i < o->n_depth && !rc; i++) {
-            const qm_perop *r;
-            rc = qm_predictor_step(pr, c, o->depth[i], x->resident, &r, e);
+            const qm_op_records *r;
+            rc = qm_predictor_step(pr, c, o->depth[i], o->executor, &r, e);
             if (!rc) rc = qm_report_step(p, r, c, e);
         }
     int end = qm_report_close(p, rc ? NULL : e);

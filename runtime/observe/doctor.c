@@ -6,9 +6,9 @@
 #include "../device/cache.h"
 #include "../device/cuda.h"
 #include "../device/nvrtc.h"
+#include "print.h"
 #include <dlfcn.h>
 #include <jansson.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,22 +160,6 @@ static json_t *cache_report(void) {
 }
 
 /* ---- the text view ---- */
-typedef struct {
-    qm_write_fn w;
-    void *user;
-    int rc;
-} sink;
-static void say(sink *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void say(sink *s, const char *fmt, ...) {
-    char line[5000];
-    va_list ap;
-    if (s->rc) return;
-    va_start(ap, fmt);
-    int n = vsnprintf(line, sizeof line, fmt, ap);
-    va_end(ap);
-    if (n < 0) return;
-    s->rc = s->w(s->user, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
-}
 static const char *str(const json_t *o, const char *key) {
     const char *s = json_string_value(json_object_get(o, key));
     return s ? s : "";
@@ -183,46 +167,45 @@ static const char *str(const json_t *o, const char *key) {
 static double num(const json_t *o, const char *key) { return json_number_value(json_object_get(o, key)); }
 static int yes(const json_t *o, const char *key) { return json_is_true(json_object_get(o, key)); }
 
-static void say_device(sink *s, const json_t *d) {
+static void print_device(qm_printer *s, const json_t *d) {
     if (!yes(d, "works")) {
-        say(s, "%-10s does not work: %s\n", str(d, "device"), str(d, "why_not"));
+        qm_print(s, "%-10s does not work: %s\n", str(d, "device"), str(d, "why_not"));
         return;
     }
-    say(s, "%-10s %s, compute capability %s, %d multiprocessors, %.1f of %.1f GiB free%s\n", str(d, "device"),
-        str(d, "name"), str(d, "compute_capability"), (int)num(d, "multiprocessors"),
-        qm_gib(num(d, "memory_available_bytes")), qm_gib(num(d, "memory_bytes")),
-        yes(d, "shares_host_memory") ? ", shared with the host" : "");
+    qm_print(s, "%-10s %s, compute capability %s, %d multiprocessors, %.1f of %.1f GiB free%s\n", str(d, "device"),
+             str(d, "name"), str(d, "compute_capability"), (int)num(d, "multiprocessors"),
+             qm_gib(num(d, "memory_available_bytes")), qm_gib(num(d, "memory_bytes")),
+             yes(d, "shares_host_memory") ? ", shared with the host" : "");
 }
 
-static int say_all(const json_t *r, qm_write_fn w, void *user) {
-    sink s = {w, user, 0};
+static void print_all(qm_printer *s, const json_t *r) {
     const json_t *h = json_object_get(r, "host"), *drv = json_object_get(r, "driver");
     const json_t *rtc = json_object_get(r, "nvrtc"), *c = json_object_get(r, "cache");
     const json_t *v;
     size_t i;
-    say(&s, "%-10s qmoe-gpu %s\n", "program", str(r, "version"));
-    say(&s, "%-10s %s, %s, %d cores;", "host", str(h, "os"), str(h, "arch"), (int)num(h, "cores"));
-    json_array_foreach (json_object_get(h, "vector_features"), i, v) say(&s, " %s", json_string_value(v));
-    say(&s, "\n%-10s %.1f of %.1f GiB available; the 30B Q4_K_M file has %.1f GiB\n", "memory",
-        qm_gib(num(h, "memory_available_bytes")), qm_gib(num(h, "memory_bytes")), qm_gib(FILE_30B_BYTES));
+    qm_print(s, "%-10s qmoe-gpu %s\n", "program", str(r, "version"));
+    qm_print(s, "%-10s %s, %s, %d cores;", "host", str(h, "os"), str(h, "arch"), (int)num(h, "cores"));
+    json_array_foreach (json_object_get(h, "vector_features"), i, v) qm_print(s, " %s", json_string_value(v));
+    qm_print(s, "\n%-10s %.1f of %.1f GiB available; the 30B Q4_K_M file has %.1f GiB\n", "memory",
+             qm_gib(num(h, "memory_available_bytes")), qm_gib(num(h, "memory_bytes")), qm_gib(FILE_30B_BYTES));
     if (yes(drv, "found"))
-        say(&s, "%-10s CUDA %s, %s%s%s\n", "driver", str(drv, "cuda_version"), str(drv, "path"),
-            *str(drv, "why_not") ? ": " : "", str(drv, "why_not"));
-    else say(&s, "%-10s none: %s\n", "driver", str(drv, "why_not"));
-    json_array_foreach (json_object_get(r, "gpus"), i, v) say_device(&s, v);
-    if (!i) say(&s, "%-10s none\n", "gpu");
-    say_device(&s, json_object_get(r, "sim"));
-    if (yes(rtc, "found")) say(&s, "%-10s %s, %s\n", "nvrtc", str(rtc, "version"), str(rtc, "path"));
-    else say(&s, "%-10s none (optional): %s\n", "nvrtc", str(rtc, "why_not"));
-    if (*str(c, "path")) say(&s, "%-10s %s%s\n", "cache", str(c, "path"), yes(c, "writable") ? "" : " (not writable)");
-    else say(&s, "%-10s none: %s\n", "cache", str(c, "why_not"));
+        qm_print(s, "%-10s CUDA %s, %s%s%s\n", "driver", str(drv, "cuda_version"), str(drv, "path"),
+                 *str(drv, "why_not") ? ": " : "", str(drv, "why_not"));
+    else qm_print(s, "%-10s none: %s\n", "driver", str(drv, "why_not"));
+    json_array_foreach (json_object_get(r, "gpus"), i, v) print_device(s, v);
+    if (!i) qm_print(s, "%-10s none\n", "gpu");
+    print_device(s, json_object_get(r, "sim"));
+    if (yes(rtc, "found")) qm_print(s, "%-10s %s, %s\n", "nvrtc", str(rtc, "version"), str(rtc, "path"));
+    else qm_print(s, "%-10s none (optional): %s\n", "nvrtc", str(rtc, "why_not"));
+    if (*str(c, "path"))
+        qm_print(s, "%-10s %s%s\n", "cache", str(c, "path"), yes(c, "writable") ? "" : " (not writable)");
+    else qm_print(s, "%-10s none: %s\n", "cache", str(c, "why_not"));
     const json_t *a = json_object_get(r, "auto");
-    say(&s, "%-10s %s\n", "auto", *str(a, "why") ? str(a, "why") : str(a, "why_not"));
+    qm_print(s, "%-10s %s\n", "auto", *str(a, "why") ? str(a, "why") : str(a, "why_not"));
     v = json_object_get(a, "fits_30b_q4_k_m");
     if (v)
-        say(&s, "%-10s the 30B Q4_K_M model %s there: it needs about %.1f GiB with 4096 tokens of context\n", "30B",
-            json_is_true(v) ? "fits" : "does not fit", qm_gib(NEED_30B_BYTES));
-    return s.rc;
+        qm_print(s, "%-10s the 30B Q4_K_M model %s there: it needs about %.1f GiB with 4096 tokens of context\n", "30B",
+                 json_is_true(v) ? "fits" : "does not fit", qm_gib(NEED_30B_BYTES));
 }
 
 /* Which device auto picks, and whether the 30B model fits there. */
@@ -245,8 +228,7 @@ static json_t *auto_report(void) {
 }
 
 int qm_doctor(int json, qm_write_fn w, void *user, qm_err *e) {
-    int rc = 0;
-    char *text = NULL;
+    qm_printer p = {w, user, 0};
     json_t *r = json_object(), *gpus = json_array();
     json_object_set_new(r, "version", json_string(QM_VERSION));
     json_object_set_new(r, "host", host_report());
@@ -258,14 +240,10 @@ int qm_doctor(int json, qm_write_fn w, void *user, qm_err *e) {
     json_object_set_new(r, "auto", auto_report());
     json_object_set_new(r, "model_30b_q4_k_m_bytes", json_integer((json_int_t)FILE_30B_BYTES));
     if (json) {
-        text = json_dumps(r, JSON_INDENT(2));
-        if (!text) rc = qm_fail(e, QM_ERR_NOMEM, "doctor: out of host memory");
-        else if (w(user, text, strlen(text)) || w(user, "\n", 1))
-            rc = qm_fail(e, QM_ERR_CANCELLED, "doctor: stopped by the caller");
-    } else if (say_all(r, w, user)) {
-        rc = qm_fail(e, QM_ERR_CANCELLED, "doctor: stopped by the caller");
+        qm_print_json(&p, r, JSON_INDENT(2));
+    } else {
+        print_all(&p, r);
+        json_decref(r);
     }
-    free(text);
-    json_decref(r);
-    return rc;
+    return p.stopped ? qm_fail(e, QM_ERR_CANCELLED, "doctor: stopped by the caller") : 0;
 }

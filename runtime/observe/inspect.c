@@ -12,7 +12,7 @@
 #include "../arch/arch.h"
 #include "../plan/plan.h"
 #include "../qmoe_tools.h"
-#include "say.h"
+#include "print.h"
 
 /* The plan is shown for an RTX 4090 (128 SMs) at the model's first 4096 positions. */
 enum { SHOW_SM = 128, SHOW_CTX = 4096, SHOW_ELEMENTS = 6, SHOW_STRING = 72 };
@@ -56,39 +56,39 @@ static json_t *array_json(const qm_kv *kv, int limit) {
     return j;
 }
 
-static void show_string(qm_out *o, qm_str s) {
+static void show_string(qm_printer *o, qm_str s) {
     char buf[4 * SHOW_STRING + 16];
     size_t n = qm_text_cut(s.s, s.n, SHOW_STRING);
-    qm_say(o, "\"%s\"%s", qm_text_show(buf, sizeof buf, s.s, n), s.n > n ? "..." : "");
+    qm_print(o, "\"%s\"%s", qm_text_show(buf, sizeof buf, s.s, n), s.n > n ? "..." : "");
 }
 
-static void show_kv(qm_out *o, const qm_kv *kv) {
+static void show_kv(qm_printer *o, const qm_kv *kv) {
     char key[512];
-    qm_say(o, "  %-46s %-5s ", qm_text_show(key, sizeof key, kv->key.s, kv->key.n), kv_names[kv->type]);
+    qm_print(o, "  %-46s %-5s ", qm_text_show(key, sizeof key, kv->key.s, kv->key.n), kv_names[kv->type]);
     if (kv->type == QM_KV_STR) {
         show_string(o, kv->v.str);
     } else if (kv->type == QM_KV_ARR) {
-        qm_say(o, "%llu of %s", (unsigned long long)kv->arr_n, kv_names[kv->arr_type]);
+        qm_print(o, "%llu of %s", (unsigned long long)kv->arr_n, kv_names[kv->arr_type]);
         qm_str_iter it = {kv->arr, kv->arr_n};
         qm_str s;
         for (int i = 0; kv->arr_type == QM_KV_STR && i < SHOW_ELEMENTS && qm_str_iter_next(&it, &s); i++) {
-            qm_say(o, i ? ", " : ": ");
+            qm_print(o, i ? ", " : ": ");
             show_string(o, s);
         }
     } else {
         json_t *j = scalar_json(kv);
         char *text = json_is_string(j) ? NULL : json_dumps(j, JSON_ENCODE_ANY | JSON_REAL_PRECISION(7));
-        qm_say(o, "%s", text ? text : json_is_string(j) ? json_string_value(j) : "?");
+        qm_print(o, "%s", text ? text : json_is_string(j) ? json_string_value(j) : "?");
         free(text);
         json_decref(j);
     }
-    qm_say(o, "\n");
+    qm_print(o, "\n");
 }
 
-static void show_meta(qm_out *o, const qm_gguf *g, json_t *root) {
+static void show_meta(qm_printer *o, const qm_gguf *g, json_t *root) {
     if (!root)
-        qm_say(o, "metadata: %zu keys, GGUF v%u, %u file(s), %.2f GiB\n", qm_gguf_n_kv(g), qm_gguf_version(g),
-               qm_gguf_n_shards(g), qm_gib((double)qm_gguf_file_bytes(g)));
+        qm_print(o, "metadata: %zu keys, GGUF v%u, %u file(s), %.2f GiB\n", qm_gguf_n_kv(g), qm_gguf_version(g),
+                 qm_gguf_n_shards(g), qm_gib((double)qm_gguf_file_bytes(g)));
     json_t *meta = root ? json_object() : NULL;
     for (size_t i = 0; i < qm_gguf_n_kv(g); i++) {
         const qm_kv *kv = qm_gguf_kv_at(g, i);
@@ -102,10 +102,10 @@ static void show_meta(qm_out *o, const qm_gguf *g, json_t *root) {
     if (root) json_object_set_new(root, "metadata", meta);
 }
 
-static void show_tensors(qm_out *o, const qm_gguf *g, json_t *root) {
+static void show_tensors(qm_printer *o, const qm_gguf *g, json_t *root) {
     json_t *list = root ? json_array() : NULL;
     uint64_t count[64] = {0}, bytes[64] = {0};
-    if (!root) qm_say(o, "tensors: %zu\n", qm_gguf_n_tensors(g));
+    if (!root) qm_print(o, "tensors: %zu\n", qm_gguf_n_tensors(g));
     for (size_t i = 0; i < qm_gguf_n_tensors(g); i++) {
         const qm_tensor *t = qm_gguf_tensor_at(g, i);
         const char *type = qm_ggml_type_name(t->type);
@@ -124,8 +124,8 @@ static void show_tensors(qm_out *o, const qm_gguf *g, json_t *root) {
         int n = 0;
         for (uint32_t d = 0; d < t->n_dims; d++)
             n += snprintf(shape + n, sizeof shape - (size_t)n, "%s%llu", d ? ", " : "", (unsigned long long)t->ne[d]);
-        qm_say(o, "  %-40s %-5s [%s]%*s %12llu bytes\n", qm_text_show(name, sizeof name, t->name.s, t->name.n), type,
-               shape, n < 24 ? 24 - n : 0, "", (unsigned long long)t->bytes);
+        qm_print(o, "  %-40s %-5s [%s]%*s %12llu bytes\n", qm_text_show(name, sizeof name, t->name.s, t->name.n), type,
+                 shape, n < 24 ? 24 - n : 0, "", (unsigned long long)t->bytes);
     }
     if (root) {
         json_object_set_new(root, "tensors", list);
@@ -133,11 +133,11 @@ static void show_tensors(qm_out *o, const qm_gguf *g, json_t *root) {
     }
     for (int i = 0; i < 64; i++)
         if (count[i])
-            qm_say(o, "  %4llu of %-5s %10.2f MiB\n", (unsigned long long)count[i], qm_ggml_type_name((uint32_t)i),
-                   qm_mib((double)bytes[i]));
+            qm_print(o, "  %4llu of %-5s %10.2f MiB\n", (unsigned long long)count[i], qm_ggml_type_name((uint32_t)i),
+                     qm_mib((double)bytes[i]));
 }
 
-static void show_op(qm_out *o, const qm_op *op, json_t *list) {
+static void show_op(qm_printer *o, const qm_op *op, json_t *list) {
     const qm_kernel_info *k = &qm_kernel_table[op->kernel];
     if (list) {
         json_array_append_new(list, json_pack("{s:i, s:s, s:s, s:s, s:[iii], s:i, s:i, s:I, s:I}", "layer", op->layer,
@@ -149,20 +149,19 @@ static void show_op(qm_out *o, const qm_op *op, json_t *list) {
     }
     char layer[12] = "-";
     if (op->layer >= 0) snprintf(layer, sizeof layer, "%d", op->layer);
-    qm_say(o, "  %4s %-14s %-28s %5u x%3u x%2u CTAs of %4u %12llu bytes\n", layer, op->slot, k->entry, op->grid[0],
-           op->grid[1], op->grid[2], op->block, (unsigned long long)op->weight_bytes);
+    qm_print(o, "  %4s %-14s %-28s %5u x%3u x%2u CTAs of %4u %12llu bytes\n", layer, op->slot, k->entry, op->grid[0],
+             op->grid[1], op->grid[2], op->block, (unsigned long long)op->weight_bytes);
 }
 
-static void show_plan(qm_out *o, const qm_plan *p, json_t *root) {
+static void show_plan(qm_printer *o, const qm_plan *p, json_t *root) {
     const qm_place *pl = p->place;
     if (!root) {
-        qm_say(
+        qm_print(
             o,
             "plan of one decode step: %d ops, %.1f MB of weights read, %.2f GiB on the device, %.2f MiB of scratch,\n"
             "  %llu bytes of KV cache per position (geometry for %u SMs)\n",
             p->n_ops, 1e-6 * (double)p->weight_bytes, qm_gib((double)pl->bytes), qm_mib((double)p->scratch_bytes),
-            (unsigned long long)(qm_kv_pool_bytes(&pl->model->hp, p->limits.kv_type, 1) / QM_PAGE_TOKENS),
-            p->limits.n_sm);
+            (unsigned long long)(qm_kv_pool_bytes(&pl->model->hp, p->limits.kv_type, 1) / QM_PAGE_TOKENS), p->limits.n_sm);
         for (int i = 0; i < p->n_ops; i++) show_op(o, &p->ops[i], NULL);
         return;
     }
@@ -172,14 +171,8 @@ static void show_plan(qm_out *o, const qm_plan *p, json_t *root) {
                         json_pack("{s:I, s:I, s:I, s:I, s:i, s:o}", "weight_bytes_per_token",
                                   (json_int_t)p->weight_bytes, "device_weight_bytes", (json_int_t)pl->bytes,
                                   "scratch_bytes", (json_int_t)p->scratch_bytes, "kv_bytes_per_position",
-                                  (json_int_t)(qm_kv_pool_bytes(&pl->model->hp, p->limits.kv_type, 1) / QM_PAGE_TOKENS),
-                                  "sms", (int)p->limits.n_sm, "ops", ops));
-}
-
-static int dump(const char *s, size_t n, void *user) {
-    qm_out *o = user;
-    if (!o->stopped && o->w(o->user, s, n)) o->stopped = 1;
-    return o->stopped ? -1 : 0;
+                                  (json_int_t)(qm_kv_pool_bytes(&pl->model->hp, p->limits.kv_type, 1) / QM_PAGE_TOKENS), "sms",
+                                  (int)p->limits.n_sm, "ops", ops));
 }
 
 /* A file as far as a session would need it, without a device; why[n_why]: what stands against that. */
@@ -212,10 +205,10 @@ static void judge(subject *s) {
     if (!s->n_why && build(s, &s->why[0])) s->n_why = 1;
 }
 
-static void show_verdict(qm_out *o, const subject *s, json_t *root) {
+static void show_verdict(qm_printer *o, const subject *s, json_t *root) {
     if (!root) {
-        qm_say(o, "runs here: %s\n", s->n_why ? "no" : "yes");
-        for (int i = 0; i < s->n_why; i++) qm_say(o, "  %s\n", s->why[i].msg);
+        qm_print(o, "runs here: %s\n", s->n_why ? "no" : "yes");
+        for (int i = 0; i < s->n_why; i++) qm_print(o, "  %s\n", s->why[i].msg);
         return;
     }
     json_t *why = json_array();
@@ -225,7 +218,7 @@ static void show_verdict(qm_out *o, const subject *s, json_t *root) {
 }
 
 int qm_inspect(const char *path, int what, qm_write_fn w, void *user, qm_err *e) {
-    qm_out o = {w, user, 0};
+    qm_printer o = {w, user, 0};
     subject s = {0};
     json_t *root = NULL;
     int rc = qm_gguf_open(&s.g, path, e);
@@ -240,11 +233,9 @@ int qm_inspect(const char *path, int what, qm_write_fn w, void *user, qm_err *e)
     if (what & QM_INSPECT_META) show_meta(&o, s.g, root);
     if (what & QM_INSPECT_TENSORS) show_tensors(&o, s.g, root);
     if (what & QM_INSPECT_PLAN) show_plan(&o, s.plan, root);
-    if (root && (json_dump_callback(root, dump, &o, JSON_INDENT(1) | JSON_PRESERVE_ORDER) || dump("\n", 1, &o)))
-        o.stopped = 1;
-    if (o.stopped) rc = qm_fail(e, QM_ERR_IO, "the report could not be written");
+    if (root) qm_print_json(&o, root, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
+    rc = qm_print_end(&o, e);
 done:
-    json_decref(root);
     qm_plan_free(s.plan);
     qm_place_free(s.place);
     qm_model_close(s.m);

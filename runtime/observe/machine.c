@@ -6,7 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "../base/json.h"
-#include "../engine/engine.h"
+#include "../engine/inside.h"
 
 #ifndef QM_COMMIT
 #define QM_COMMIT "unknown" /* the Makefile knows */
@@ -80,7 +80,7 @@ void qm_machine_of(qm_device *d, qm_machine *m) {
     m->l2_bytes = attribute(d, CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE);
 }
 
-void qm_engine_machine(const qm_engine *g, qm_machine *m) { qm_machine_of(g->dev, m); }
+void qm_engine_machine(const qm_engine *g, qm_machine *m) { qm_machine_of(qm_inside_device(g), m); }
 
 static json_t *number(uint64_t v) { return v ? json_integer((json_int_t)v) : json_null(); }
 static json_t *text(const char *s) { return *s ? qm_json_str(s) : json_null(); }

@@ -1,5 +1,6 @@
 /* perplexity.c: perplexity of a text, and KL against log-probabilities that someone else computed. */
 #include "perplexity.h"
+#include "../base/clock.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,28 +9,22 @@
 static const double NEAR = 0.1;
 enum { DEFAULT_CHUNK = 512 };
 
-/* Tokens [from, to) into the session at once: only the last one's logits are computed. */
-static int append(qm_session *s, const uint32_t *tokens, uint32_t from, uint32_t to, const qm_watch *watch, qm_err *e) {
-    uint32_t id;
-    memcpy(s->ids + s->n, tokens + from, 4ull * (to - from));
-    s->n += to - from;
-    int rc = qm_session_prefill(s, watch, e);
-    return rc ? rc : qm_session_result(s, s->n - 1, &id, e);
-}
-
 int qm_score_sequence(qm_session *s, uint32_t seq, const qm_lp_seq *q, float *logits, qm_position_fn fn, void *user,
                       const qm_watch *watch, qm_err *e) {
-    const qm_engine *g = s->g;
-    if (q->end > g->limits.n_ctx)
-        return qm_fail(e, QM_ERR_LIMIT, "sequence %u: %u tokens exceed the context of %u", seq, q->end,
-                       g->limits.n_ctx);
-    for (uint32_t i = 0; i < q->end; i++)
-        if (q->tokens[i] >= g->model->hp.n_vocab)
+    const qm_engine *g = qm_inside_engine(s);
+    const uint32_t n_vocab = qm_inside_model(g)->hp.n_vocab;
+    qm_engine_info info;
+    qm_engine_get_info(g, &info);
+    if (q->end > info.n_ctx)
+        return qm_fail(e, QM_ERR_LIMIT, "sequence %u: %u tokens exceed the context of %u", seq, q->end, info.n_ctx);
+    for (uint32_t i = 0; i < q->end; i++) /* before any work */
+        if (q->tokens[i] >= n_vocab)
             return qm_fail(e, QM_ERR_ARG, "sequence %u, token %u: id %u is outside the vocabulary of %u", seq, i,
-                           q->tokens[i], g->model->hp.n_vocab);
+                           q->tokens[i], n_vocab);
     int rc = qm_session_truncate(s, 0, e);
     for (uint32_t pos = q->first, from = 0; pos < q->end && !rc; from = ++pos) {
-        rc = append(s, q->tokens, from, pos + 1, watch, e);
+        uint32_t next;
+        rc = qm_inside_append(s, q->tokens + from, pos + 1 - from, watch, &next, e);
         if (!rc) rc = qm_session_logits(s, logits, e);
         if (!rc) rc = fn(user, seq, pos, logits, e);
     }
@@ -96,9 +91,8 @@ static double so_far(const run *x) { return x->r->n_scored ? exp(x->sum / (doubl
 
 static int on_position(void *user, uint32_t done, uint32_t of) {
     run *x = user;
-    (void)done, (void)of; /* of this piece of the sequence */
-    return x->o->on_position(x->o->user, x->n_before + x->s->n_cached, x->n_all, x->r->n_seqs + 1, x->n_seqs,
-                             so_far(x));
+    uint32_t computed = qm_session_length(x->s) - of + done; /* of: of this piece of the sequence */
+    return x->o->on_position(x->o->user, x->n_before + computed, x->n_all, x->r->n_seqs + 1, x->n_seqs, so_far(x));
 }
 
 static int divergence(run *x, uint32_t seq, uint32_t pos, const float *logits, double logp_next, qm_err *e) {
@@ -213,9 +207,9 @@ static int cut(const qm_engine *g, const uint32_t *tokens, size_t n, const qm_pe
     size_t k = n / c;
     if (o->max_chunks && k > o->max_chunks) k = o->max_chunks;
     if (k > UINT32_MAX / c) return qm_fail(e, QM_ERR_LIMIT, "the text has %zu tokens: too many", n);
-    int rc = qm_gguf_get_bool(g->gguf, "tokenizer.ggml.add_bos_token", &add, e);
+    int rc = qm_gguf_get_bool(qm_inside_gguf(g), "tokenizer.ggml.add_bos_token", &add, e);
     if (rc > 0 && add) {
-        rc = qm_gguf_get_u32(g->gguf, "tokenizer.ggml.bos_token_id", &bos, e);
+        rc = qm_gguf_get_u32(qm_inside_gguf(g), "tokenizer.ggml.bos_token_id", &bos, e);
         if (!rc) return qm_fail(e, QM_ERR_FORMAT, "tokenizer.ggml.add_bos_token is set, but there is no bos_token_id");
     }
     if (rc < 0) return rc;
@@ -250,7 +244,7 @@ static int prepare(run *x, qm_err *e) {
 
 int qm_perplexity(qm_engine *g, const uint32_t *tokens, size_t n, const qm_perplexity_opts *o, qm_perplexity_result *r,
                   qm_err *e) {
-    run x = {.o = o, .n_vocab = g->model->hp.n_vocab, .r = r};
+    run x = {.o = o, .n_vocab = qm_inside_model(g)->hp.n_vocab, .r = r};
     qm_session *s = NULL;
     qm_lp_seq *own = NULL;
     uint32_t *copy = NULL;

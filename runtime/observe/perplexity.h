@@ -2,7 +2,7 @@
  * of the tests have in common. */
 #ifndef QM_PERPLEXITY_H
 #define QM_PERPLEXITY_H
-#include "../engine/session.h"
+#include "../engine/inside.h"
 #include "logprobs.h"
 
 /* One scored position: sequence seq, tokens up to and with position pos, what may follow. */

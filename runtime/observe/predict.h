@@ -4,8 +4,8 @@
  * weight is read, and without a file the shape of Qwen3-30B-A3B in Q4_K_M is taken. docs/prediction.md. */
 #ifndef QM_PREDICT_H
 #define QM_PREDICT_H
-#include "perop.h"
-#include "../engine/walk.h"
+#include "../engine/inside.h"
+#include "op_records.h"
 
 typedef enum { QM_FACT_SPEC, QM_FACT_MEASURED, QM_FACT_ALIKE, QM_FACT_ASSUMED } qm_fact_kind;
 const char *qm_fact_kind_name(qm_fact_kind k);
@@ -29,16 +29,18 @@ const qm_chip *qm_chip_find(const char *id, size_t n); /* n bytes; NULL if unkno
  *   time   = ramp + the longest of the three, gap = node; busy = the lesser of CTAs and multiprocessors
  * bound is the longest of the three, or latency where ramp + node is longer still. */
 void qm_predict_op(const qm_chip *c, qm_op_record *r);
-/* All ops, one after another, and the whole: graph + sum of gaps and times. walked 0: a node an op. Else the
- * plan's resident ops are one node, the persistent kernel: between them a barrier and not a node, and whenever the memory would be idle it delivers what has been prefetched, in the
- * order in which it was asked for; those bytes are missing from the op that needs them. */
-void qm_predict_step(const qm_chip *c, int walked, qm_perop *r);
+/* All ops, one after another, and the whole: graph + sum of gaps and times. one_kernel 0: a node an op. Else the plan's
+ * resident ops are one node, the persistent kernel: between them a barrier and not a node, and whenever the memory would be idle it
+ * delivers what has been prefetched, in the order in which it was asked for; those bytes are missing from the op that
+ * needs them. */
+void qm_predict_step(const qm_chip *c, int one_kernel, qm_op_records *r);
 
 typedef struct qm_predictor qm_predictor;
 /* path NULL: the shape of the 30B. */
 int qm_predictor_open(qm_predictor **out, const char *path, qm_err *e);
 void qm_predictor_close(qm_predictor *p);
-/* walked: by the persistent kernel; QM_ERR_UNSUPPORTED where it does not hold the plan's ops.
+/* executor: by name, NULL: the users'; QM_ERR_UNSUPPORTED where it does not run the plan's ops.
  * *out lives until the predictor is closed. */
-int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, int walked, const qm_perop **out, qm_err *e);
+int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, const char *executor,
+                      const qm_op_records **out, qm_err *e);
 #endif

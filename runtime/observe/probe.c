@@ -5,7 +5,8 @@
 #include <string.h>
 #include "../base/rng.h"
 #include "../device/prof.h"
-#include "../engine/engine.h"
+#include "../device/kernels.h"
+#include "../engine/inside.h"
 
 enum { CHUNK = 1 << 20, SMALL = 16 << 20, BLOCK = 256, PASSES = 12 };
 static const uint64_t FULL = 4ull << 30;
@@ -161,6 +162,7 @@ int qm_probe_bandwidth(qm_device *d, uint64_t bytes, qm_bandwidth *b, qm_err *e)
 
 int qm_engine_bandwidth(qm_engine *g, qm_bandwidth *b, qm_err *e) {
     memset(b, 0, sizeof *b);
-    if (!g->dev) return qm_fail(e, QM_ERR_UNSUPPORTED, "bandwidth: the C reference has no device");
-    return qm_probe_bandwidth(g->dev, 0, b, e);
+    qm_device *d = qm_inside_device(g);
+    if (!d) return qm_fail(e, QM_ERR_UNSUPPORTED, "bandwidth: the C reference has no device");
+    return qm_probe_bandwidth(d, 0, b, e);
 }

@@ -9,9 +9,10 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "../base/clock.h"
 #include "../device/prof.h"
 #include "../file/input.h"
-#include "../engine/engine.h"
+#include "../engine/inside.h"
 #include "../qmoe_tools.h"
 
 double qm_file_cached(const char *path) {
@@ -128,14 +129,15 @@ int qm_engine_load_limits(qm_engine *g, const char *path, qm_load_limits *l, qm_
     if (!l->direct) l->storage = read_file(path, 0, &error);
     if (l->storage <= 0)
         return qm_fail(e, QM_ERR_IO, "%s: %s", path, error ? strerror(error) : "nothing could be read");
-    return g->dev ? bus_rate(g->dev, &l->bus, e) : 0;
+    return qm_inside_device(g) ? bus_rate(qm_inside_device(g), &l->bus, e) : 0;
 }
 
 int qm_engine_memory(qm_engine *g, uint64_t *used, uint64_t *total, qm_err *e) {
     size_t avail = 0, all = 0;
     *used = *total = 0;
-    if (!g->dev) return 0;
-    int rc = qm_device_mem(g->dev, &avail, &all, e);
+    qm_device *d = qm_inside_device(g);
+    if (!d) return 0;
+    int rc = qm_device_mem(d, &avail, &all, e);
     if (rc) return rc;
     *used = all - avail;
     *total = all;

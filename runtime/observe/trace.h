@@ -3,28 +3,28 @@
  * of the buffers that it looks at is about to be overwritten: two a layer, and three for the rest. */
 #ifndef QM_TRACE_H
 #define QM_TRACE_H
-#include "../engine/session.h"
+#include "../engine/inside.h"
 
 /* One vector that is looked at: v[i] = add[i] + sum_s x[s * stride + i]. */
 typedef struct {
-    const char *name; /* "embedding", "attn_norm", "qkv" ... */
-    int layer;        /* -1 outside the layers */
-    int rank;         /* of "expert": the place of the expert among the chosen; else -1 */
-    int extra;        /* 1: not of the report; looked at only where vectors are kept */
-    int op;           /* index of the op that completes it */
+    char name[32]; /* "embedding", "attn_norm", "qkv" ... */
+    int layer;     /* -1 outside the layers */
+    int rank;      /* of "expert": the place of the expert among the chosen; else -1 */
+    int extra;     /* 1: not of the report; looked at only where vectors are kept */
+    int op;        /* index of the op that completes it */
     qm_ref x, add;
     uint32_t n, n_parts, stride;
     uint32_t job, n_jobs;  /* its jobs: pieces of at most 1024 elements */
     uint64_t at;           /* its vector begins at values[at], where vectors are kept */
     qm_stats_record stats; /* of the last step */
-} qm_trace_slot;
+} qm_trace_vector;
 
 typedef struct qm_tracer {
     qm_engine *g;
     const qm_plan *plan;
-    int keep;             /* 1: the vectors themselves are kept, and the extra slots exist */
-    qm_trace_slot *slots; /* [n_slots] in the order of the ops */
-    int n_slots, cap_slots;
+    int keep;                 /* 1: the vectors themselves are kept, and there are the extra ones */
+    qm_trace_vector *vectors; /* [n_vectors] in the order of the ops */
+    int n_vectors, cap_vectors;
     uint32_t n_used; /* experts chosen by a router; 0: no router in the plan */
     int n_points;    /* launches of stats in a step */
     uint32_t n_jobs;
@@ -40,14 +40,11 @@ typedef struct qm_tracer {
 /* p: a plan with logits, of a session's next step. */
 int qm_tracer_open(qm_tracer **out, qm_engine *g, const qm_plan *p, int keep, qm_err *e);
 void qm_tracer_close(qm_tracer *t);
-/* Computes position s->n, token there, observed. The logits are the session's, as after qm_session_eval. */
+/* Computes the position behind what s holds, token there, observed. The logits are the session's, as after qm_session_eval. */
 int qm_tracer_step(qm_tracer *t, qm_session *s, uint32_t token, qm_err *e);
-/* Only enqueues the ops of a step that has its place (qm_trace_place), with the launches in between or without:
- * for a capture, to see what observing costs. The session has been stepped by this tracer before. */
-int qm_tracer_enqueue(qm_tracer *t, qm_session *s, int observe, qm_err *e);
-/* The slot, or NULL. */
-const qm_trace_slot *qm_tracer_find(const qm_tracer *t, int layer, const char *name, int rank);
-
-/* What a step at position pos needs before its ops are launched one by one: pages, the token, the position. */
-int qm_trace_place(qm_session *s, uint32_t pos, uint32_t token, qm_err *e);
+/* Only enqueues the ops of a step that has begun (qm_inside_begin), with the launches in between or without:
+ * for a capture, to see what observing costs. Its session has been stepped by this tracer before. */
+int qm_tracer_enqueue(qm_tracer *t, const qm_inside *x, int observe, qm_err *e);
+/* The vector, or NULL. */
+const qm_trace_vector *qm_tracer_find(const qm_tracer *t, int layer, const char *name, int rank);
 #endif

@@ -3,26 +3,30 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "../../kernels/ref/kv.h"
 #include "../../kernels/ref/ref.h"
 #include "../base/units.h"
 #include "../file/quant.h"
+#include "../plan/ops.h"
 
-struct qm_twin {
-    qm_session *s;
-    unsigned char *scratch, *seq, *rope;
-    unsigned char *kv;  /* K and V pools of one layer */
-    unsigned char *got; /* scratch as the device has it after an op */
-    unsigned char *got_seq, *got_kv;
+/* A space of the device's memory as far as ops of a plan know it, on the host. Of the KV pool one layer: from kv_at on. */
+typedef struct {
+    unsigned char *before, *got, *want; /* an op's operands: before it; as the device, as the reference left them */
+} copies;
+
+struct qm_mirror {
+    const qm_inside *x;
+    copies space[QM_N_SPACES];
+    uint64_t kv_at;
     float *a, *b; /* [the longest vector] */
-    uint64_t kv_layer_bytes, n_floats;
-    qm_row_record row; /* of the step: sequence 0 is this one */
+    float *row;   /* [head_dim] */
     qm_bases host;
 };
 
 /* ---- two vectors ---- */
 void qm_difference_of(qm_difference *d, const float *a, const float *b, uint32_t n) {
     double ab = 0, aa = 0, bb = 0, dd = 0, most = -1;
-    int odd = 0; /* non-finite and not alike */
+    int strange = 0; /* non-finite and not alike */
     d->n = n;
     d->worst = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -30,21 +34,21 @@ void qm_difference_of(qm_difference *d, const float *a, const float *b, uint32_t
         if (!isfinite(x) || !isfinite(y)) {
             int alike = (isnan(x) && isnan(y)) || x == y;
             if (alike) continue;
-            if (!odd) d->worst = i;
-            odd = 1;
+            if (!strange) d->worst = i;
+            strange = 1;
             continue;
         }
         ab += x * y;
         aa += x * x;
         bb += y * y;
         dd += off * off;
-        if (off > most && !odd) {
+        if (off > most && !strange) {
             most = off;
             d->worst = i;
         }
     }
-    d->cosine = odd ? 0 : aa == 0 && bb == 0 ? 1 : aa == 0 || bb == 0 ? 0 : ab / sqrt(aa * bb);
-    d->rel_l2 = odd ? INFINITY : bb == 0 ? (dd == 0 ? 0 : INFINITY) : sqrt(dd / bb);
+    d->cosine = strange ? 0 : aa == 0 && bb == 0 ? 1 : aa == 0 || bb == 0 ? 0 : ab / sqrt(aa * bb);
+    d->rel_l2 = strange ? INFINITY : bb == 0 ? (dd == 0 ? 0 : INFINITY) : sqrt(dd / bb);
     d->got = n ? a[d->worst] : 0;
     d->want = n ? b[d->worst] : 0;
 }
@@ -68,183 +72,221 @@ static void keep_worst(qm_difference *d, const qm_difference *x, const char *ten
 }
 
 /* ---- memory ---- */
-int qm_twin_open(qm_twin **out, qm_session *s, qm_err *e) {
-    qm_engine *g = s->g;
-    *out = NULL;
-    if (!g->exec->on_device)
-        return qm_fail(e, QM_ERR_UNSUPPORTED, "compare: the executor %s runs no kernels that could depart",
-                       g->exec->name);
-    qm_twin *t = calloc(1, sizeof *t);
-    if (!t) return qm_fail(e, QM_ERR_NOMEM, "compare: out of memory");
-    const qm_hparams *hp = &g->model->hp;
-    qm_seq_layout l = qm_seq_layout_of(hp, g->limits);
-    t->s = s;
-    t->kv_layer_bytes = 2 * qm_kv_page_bytes(hp, g->limits.kv_type) * g->limits.n_pages;
-    t->n_floats = g->memory.scratch / 4; /* no vector is longer than all of scratch */
-    t->scratch = calloc(1, g->memory.scratch);
-    t->got = calloc(1, g->memory.scratch);
-    t->seq = calloc(1, l.bytes);
-    t->got_seq = calloc(1, l.bytes);
-    t->kv = calloc(1, t->kv_layer_bytes);
-    t->got_kv = calloc(1, t->kv_layer_bytes);
-    t->rope = malloc(qm_rope_bytes(hp, g->limits.n_ctx));
-    t->a = malloc(4 * t->n_floats);
-    t->b = malloc(4 * t->n_floats);
-    if (!t->scratch || !t->got || !t->seq || !t->got_seq || !t->kv || !t->got_kv || !t->rope || !t->a || !t->b) {
-        qm_twin_close(t);
-        return qm_fail(e, QM_ERR_NOMEM,
-                       "compare: %.2f GiB of host memory for a mirror of a layer's cache are not to be had",
-                       2 * qm_gib((double)t->kv_layer_bytes));
+/* Weights are read from the file, the RoPE table is made; the rest is fetched for each op. */
+static int mirrored(qm_space s) {
+    return s == QM_SPACE_SCRATCH || s == QM_SPACE_KV || s == QM_SPACE_SEQ || s == QM_SPACE_RESULT || s == QM_SPACE_STEP;
+}
+
+/* The lowest reference among n operands that lie in the KV pool, less its space. */
+static uint64_t kv_begin(const qm_operand *o, int n) {
+    uint64_t at = UINT64_MAX;
+    for (int k = 0; k < n; k++)
+        if (QM_REF_SPACE(o[k].ref) == QM_SPACE_KV && QM_REF_VALUE(o[k].ref) < at) at = QM_REF_VALUE(o[k].ref);
+    return at == UINT64_MAX ? 0 : at;
+}
+
+static int allocate(qm_mirror *m, qm_err *e) {
+    const qm_plan *p = m->x->plan;
+    uint64_t bytes[QM_N_SPACES] = {0}, longest = 0, all = 0;
+    for (int i = 0; i < p->n_ops; i++) {
+        qm_operand o[QM_MAX_OPERANDS];
+        int n = qm_op_operands(p, &p->ops[i], o);
+        const uint64_t kv = kv_begin(o, n);
+        for (int k = 0; k < n; k++) {
+            qm_space s = QM_REF_SPACE(o[k].ref);
+            if (!mirrored(s)) continue;
+            uint64_t end = QM_REF_VALUE(o[k].ref) - (s == QM_SPACE_KV ? kv : 0) + o[k].bytes;
+            if (end > bytes[s]) bytes[s] = end;
+            if (o[k].n_parts * qm_operand_n(&o[k]) > longest) longest = o[k].n_parts * qm_operand_n(&o[k]);
+        }
     }
-    qm_rope_fill((float *)(void *)t->rope, hp, g->limits.n_ctx);
-    t->host.base[QM_SPACE_SCRATCH] = (uint64_t)(uintptr_t)t->scratch;
-    t->host.base[QM_SPACE_SEQ] = (uint64_t)(uintptr_t)t->seq; /* of this sequence alone: */
-    t->host.base[QM_SPACE_STEP] = (uint64_t)(uintptr_t)&t->row;
-    t->host.base[QM_SPACE_ROPE] = (uint64_t)(uintptr_t)t->rope;
-    *out = t;
+    int failed = !(m->a = malloc(4 * longest)) || !(m->b = malloc(4 * longest)) ||
+                 !(m->row = malloc(4ull * p->place->model->hp.head_dim));
+    for (int s = 0; s < QM_N_SPACES; s++) {
+        copies *c = &m->space[s];
+        all += 3 * bytes[s];
+        if (bytes[s])
+            failed |= !(c->before = calloc(1, bytes[s])) || !(c->got = calloc(1, bytes[s])) ||
+                      !(c->want = calloc(1, bytes[s]));
+    }
+    return !failed ? 0
+                   : qm_fail(e, QM_ERR_NOMEM,
+                             "compare: %.2f GiB of host memory for a mirror of an op's operands are not to be had",
+                             qm_gib((double)all));
+}
+
+int qm_mirror_open(qm_mirror **out, const qm_inside *x, qm_err *e) {
+    const qm_plan *p = x->plan;
+    const qm_hparams *hp = &p->place->model->hp;
+    *out = NULL;
+    if (!x->dev)
+        return qm_fail(e, QM_ERR_UNSUPPORTED, "compare: the executor %s runs no kernels that could depart",
+                       qm_inside_executor(x->g));
+    qm_mirror *m = calloc(1, sizeof *m);
+    if (!m) return qm_fail(e, QM_ERR_NOMEM, "compare: out of memory");
+    m->x = x;
+    float *rope = malloc(qm_rope_bytes(hp, p->limits.n_ctx));
+    m->host.base[QM_SPACE_ROPE] = (uint64_t)(uintptr_t)rope;
+    int rc = rope ? allocate(m, e) : qm_fail(e, QM_ERR_NOMEM, "compare: out of memory");
+    if (rc) {
+        qm_mirror_close(m);
+        return rc;
+    }
+    qm_rope_fill(rope, hp, p->limits.n_ctx);
+    for (int s = 0; s < QM_N_SPACES; s++)
+        if (m->space[s].want) m->host.base[s] = (uint64_t)(uintptr_t)m->space[s].want;
+    *out = m;
     return 0;
 }
 
-void qm_twin_close(qm_twin *t) {
-    if (!t) return;
-    free(t->scratch);
-    free(t->got);
-    free(t->seq);
-    free(t->got_seq);
-    free(t->kv);
-    free(t->got_kv);
-    free(t->rope);
-    free(t->a);
-    free(t->b);
-    free(t);
+void qm_mirror_close(qm_mirror *m) {
+    if (!m) return;
+    for (int s = 0; s < QM_N_SPACES; s++) {
+        free(m->space[s].before);
+        free(m->space[s].got);
+        free(m->space[s].want);
+    }
+    free((void *)(uintptr_t)m->host.base[QM_SPACE_ROPE]);
+    free(m->a);
+    free(m->b);
+    free(m->row);
+    free(m);
 }
 
-static int download(qm_twin *t, const qm_plan *p, void *to, qm_ref from, uint64_t n, qm_err *e) {
-    qm_engine *g = t->s->g;
-    qm_device *d = g->dev;
-    int rc = 0;
-    QM_CU_TRY(d, StreamSynchronize(qm_graph_stream(g)));
-    QM_CU_TRY(d, MemcpyDtoH(to, qm_graph_address(g, t->s->seq, p, from), n));
-out:
-    return rc;
+/* Where operand o lies in one of its space's copies. */
+static unsigned char *in(const qm_mirror *m, unsigned char *copy, const qm_operand *o) {
+    return copy + QM_REF_VALUE(o->ref) - (QM_REF_SPACE(o->ref) == QM_SPACE_KV ? m->kv_at : 0);
 }
 
 /* ---- what an op leaves ---- */
-static void sum_parts(float *y, const unsigned char *base, uint32_t n, uint32_t parts) {
-    const float *f = (const float *)(const void *)base;
-    for (uint32_t i = 0; i < n; i++) {
-        double v = 0;
-        for (uint32_t k = 0; k < parts; k++) v += f[(size_t)k * n + i];
-        y[i] = (float)v;
+/* Sums of parts, added by rising index: y [n] of v [parts, n]. */
+static void sum_parts(float *y, const unsigned char *v, uint64_t n, uint32_t parts) {
+    const float *f = (const float *)(const void *)v;
+    for (uint64_t i = 0; i < n; i++) {
+        double sum = 0;
+        for (uint32_t k = 0; k < parts; k++) sum += f[k * n + i];
+        y[i] = (float)sum;
     }
 }
 
-/* The two sides of a vector: the device's, and the reference's. */
-static const unsigned char *got(const qm_twin *t, qm_ref r) {
-    return (QM_REF_SPACE(r) == QM_SPACE_SEQ ? t->got_seq : t->got) + QM_REF_VALUE(r);
-}
-static const unsigned char *want(const qm_twin *t, qm_ref r) {
-    return (QM_REF_SPACE(r) == QM_SPACE_SEQ ? t->seq : t->scratch) + QM_REF_VALUE(r);
+/* The sum that is meant, and the parts side by side: a sum does not tell whose they are. */
+static void compare_f32(qm_mirror *m, const qm_operand *o, const unsigned char *got, const unsigned char *want,
+                        qm_difference *d) {
+    qm_difference x;
+    const uint64_t n = qm_operand_n(o);
+    sum_parts(m->a, got, n, o->n_parts);
+    sum_parts(m->b, want, n, o->n_parts);
+    qm_difference_of(&x, m->a, m->b, (uint32_t)n);
+    keep_worst(d, &x, o->name);
+    if (o->n_parts == 1) return;
+    memcpy(m->a, got, 4 * n * o->n_parts);
+    memcpy(m->b, want, 4 * n * o->n_parts);
+    qm_difference_of(&x, m->a, m->b, (uint32_t)(n * o->n_parts));
+    keep_worst(d, &x, o->name);
 }
 
-static void compare_f32(qm_twin *t, qm_ref r, uint32_t n, uint32_t parts, const char *tensor, qm_difference *d) {
+static void compare_q16a(qm_mirror *m, const qm_operand *o, const unsigned char *got, const unsigned char *want,
+                         qm_difference *d) {
     qm_difference x;
-    if (!r) return;
-    sum_parts(t->a, got(t, r), n, parts);
-    sum_parts(t->b, want(t, r), n, parts);
-    qm_difference_of(&x, t->a, t->b, n);
-    keep_worst(d, &x, tensor);
-}
-
-static void compare_q16a(qm_twin *t, qm_ref r, uint32_t n_vec, uint32_t n, qm_difference *d) {
-    qm_difference x;
-    if (!r) return;
-    for (uint32_t v = 0; v < n_vec; v++) {
-        qm_q16a_dequantize(t->a, got(t, r) + QM_Q16A_BYTES((uint64_t)n) * v, n);
-        qm_q16a_dequantize(t->b, want(t, r) + QM_Q16A_BYTES((uint64_t)n) * v, n);
-        qm_difference_of(&x, t->a, t->b, n);
-        keep_worst(d, &x, "q16a");
+    const uint32_t n = o->dims[o->n_dims - 1];
+    const uint64_t n_vec = qm_operand_n(o) / n;
+    for (uint64_t v = 0; v < n_vec; v++) {
+        qm_q16a_dequantize(m->a, got + QM_Q16A_BYTES((uint64_t)n) * v, n);
+        qm_q16a_dequantize(m->b, want + QM_Q16A_BYTES((uint64_t)n) * v, n);
+        qm_difference_of(&x, m->a, m->b, n);
+        keep_worst(d, &x, o->name);
     }
 }
 
-static void compare_words(const void *got, const void *want, uint32_t n, const char *tensor, qm_difference *d) {
-    qm_difference x = {.cosine = 1, .n = n};
+/* Ids, words of a state: the same, bit for bit. */
+static void compare_words(const qm_operand *o, const unsigned char *got, const unsigned char *want, qm_difference *d) {
+    const uint64_t n = o->bytes / 4;
+    qm_difference x = {.cosine = 1, .n = (uint32_t)n};
     uint32_t a, b;
-    for (uint32_t i = 0; i < n && x.cosine == 1; i++) {
-        memcpy(&a, (const char *)got + 4 * i, 4);
-        memcpy(&b, (const char *)want + 4 * i, 4);
+    for (uint64_t i = 0; i < n && x.cosine == 1; i++) {
+        memcpy(&a, got + 4 * i, 4);
+        memcpy(&b, want + 4 * i, 4);
         if (a == b) continue;
-        x = (qm_difference){.cosine = 0, .rel_l2 = INFINITY, .n = n, .worst = i, .got = a, .want = b};
+        x = (qm_difference){
+            .cosine = 0, .rel_l2 = INFINITY, .n = (uint32_t)n, .worst = (uint32_t)i, .got = a, .want = b};
     }
-    keep_worst(d, &x, tensor);
+    keep_worst(d, &x, o->name);
 }
 
-/* The row of position pos in a K or V pool, all kv heads. */
-static void cache_row(float *to, const unsigned char *pool, const qm_plan *p, uint32_t page, uint32_t pos, int is_v) {
-    const qm_hparams *hp = &p->place->model->hp;
-    const qm_kv_cache_type kv = p->limits.kv_type;
-    for (uint32_t h = 0; h < hp->n_kv; h++)
-        qm_kv_page_get(kv, is_v, to + (size_t)h * hp->head_dim,
-                       pool + qm_kv_page_bytes(hp, kv) * page + qm_kv_head_page_bytes(kv, hp->head_dim) * h,
-                       hp->head_dim, pos % QM_PAGE_TOKENS);
+/* Of a cache [pages, heads, QM_PAGE_TOKENS, head_dim] the rows that either side has written: the rest of the pages says
+ * nothing of this op. */
+static void compare_cache(qm_mirror *m, const qm_operand *o, const unsigned char *before, const unsigned char *got,
+                          const unsigned char *want, qm_difference *d) {
+    const qm_kv_cache_type kv = m->x->plan->limits.kv_type;
+    const uint32_t hd = o->dims[3];
+    const uint64_t page = qm_kv_head_page_bytes(kv, hd), n_pages = (uint64_t)o->dims[0] * o->dims[1];
+    const int is_v = o->name[0] == 'v';
+    float *was = m->row, *a = m->a, *b = m->b;
+    qm_difference x;
+    for (uint64_t p = 0; p < n_pages; p++) {
+        const uint64_t at = p * page;
+        if (!memcmp(before + at, got + at, page) && !memcmp(before + at, want + at, page)) continue;
+        for (uint32_t t = 0; t < QM_PAGE_TOKENS; t++) {
+            qm_kv_page_get(kv, is_v, was, before + at, hd, t);
+            qm_kv_page_get(kv, is_v, a, got + at, hd, t);
+            qm_kv_page_get(kv, is_v, b, want + at, hd, t);
+            if (!memcmp(was, a, 4ull * hd) && !memcmp(was, b, 4ull * hd)) continue;
+            a += hd;
+            b += hd;
+        }
+    }
+    qm_difference_of(&x, m->a, m->b, (uint32_t)(a - m->a));
+    keep_worst(d, &x, o->name);
 }
 
-static void compare_cache(qm_twin *t, const qm_plan *p, uint32_t pos, qm_difference *d) {
-    const qm_hparams *hp = &p->place->model->hp;
-    uint32_t page = t->s->pages[pos / QM_PAGE_TOKENS], n = hp->n_kv * hp->head_dim;
-    for (int v = 0; v < 2; v++) {
-        qm_difference x;
-        uint64_t off = v ? t->kv_layer_bytes / 2 : 0;
-        cache_row(t->a, t->got_kv + off, p, page, pos, v);
-        cache_row(t->b, t->kv + off, p, page, pos, v);
-        qm_difference_of(&x, t->a, t->b, n);
-        keep_worst(d, &x, v ? "v cache" : "k cache");
+static void compare_operand(qm_mirror *m, const qm_operand *o, qm_difference *d) {
+    const copies *c = &m->space[QM_REF_SPACE(o->ref)];
+    const unsigned char *got = in(m, c->got, o), *want = in(m, c->want, o);
+    switch (o->kind) {
+    case QM_KIND_F32: compare_f32(m, o, got, want, d); break;
+    case QM_KIND_Q16A: compare_q16a(m, o, got, want, d); break;
+    case QM_KIND_KV: compare_cache(m, o, in(m, c->before, o), got, want, d); break;
+    default: compare_words(o, got, want, d);
     }
 }
 
-static void compare_all(qm_twin *t, const qm_plan *p, const qm_op *op, uint32_t pos, qm_difference *d) {
-    const qm_op_args *a = &op->args;
-    if (op->out_kind == QM_OUT_F32) compare_f32(t, op->out, op->out_n, op->out_parts, "output", d);
-    switch (op->kind) {
-    case QM_OP_RMSNORM:
-        compare_f32(t, a->rmsnorm.x_out, a->rmsnorm.n, 1, "x", d);
-        compare_q16a(t, a->rmsnorm.yq, 1, a->rmsnorm.n, d);
-        break;
-    case QM_OP_COMBINE: compare_q16a(t, a->combine.yq, 1, op->out_n, d); break;
-    case QM_OP_MOE_UP: compare_q16a(t, a->moe_up.hq, op->grid[1], a->moe_up.n_ff, d); break;
-    case QM_OP_SWIGLU: compare_q16a(t, a->swiglu.hq, a->swiglu.k, a->swiglu.n, d); break;
-    case QM_OP_ROUTER: compare_words(got(t, a->router.ids), want(t, a->router.ids), a->router.n_used, "ids", d); break;
-    case QM_OP_QKROPE: compare_cache(t, p, pos, d); break;
-    default: break;
+/* The mirror holds the step's sequence alone: the first. */
+static void as_only_sequence(unsigned char *rows, uint64_t bytes) {
+    for (uint64_t at = 0; at < bytes; at += QM_ROW_SIZE) {
+        memset(rows + at + QM_ROW_SEQ, 0, 4);
+        memset(rows + at + QM_ROW_SEQ_OFF, 0, 8);
     }
-    /* whoever chooses the next token, the sequence's tokens must be the same on both sides */
-    uint64_t next = p->seq.tokens_off + 4ull * (pos + 1);
-    compare_words(t->got_seq + next, t->seq + next, 1, "token", d);
 }
 
-static int fetch(qm_twin *t, const qm_plan *p, const qm_op *op, unsigned char *scratch, unsigned char *seq,
-                 unsigned char *kv, qm_err *e) {
-    qm_engine *g = t->s->g;
-    int rc = download(t, p, scratch, QM_REF(QM_SPACE_SCRATCH, 0), g->memory.scratch, e);
-    if (!rc) rc = download(t, p, seq, QM_REF(QM_SPACE_SEQ, 0), qm_seq_layout_of(&g->model->hp, g->limits).bytes, e);
-    if (!rc && kv) {
-        uint64_t off = t->kv_layer_bytes * (uint32_t)op->layer;
-        t->host.base[QM_SPACE_KV] = (uint64_t)(uintptr_t)t->kv - off; /* the mirror holds this layer alone */
-        rc = download(t, p, kv, QM_REF(QM_SPACE_KV, off), t->kv_layer_bytes, e);
+/* The operands with that direction, from the device. */
+static int fetch(qm_mirror *m, const qm_operand *o, int n, int dir, int want, qm_err *e) {
+    int rc = 0;
+    for (int k = 0; k < n && !rc; k++) {
+        const qm_space s = QM_REF_SPACE(o[k].ref);
+        if (!mirrored(s) || !(o[k].dir & dir)) continue;
+        copies *c = &m->space[s];
+        rc = qm_inside_read(m->x, o[k].ref, in(m, want ? c->want : c->got, &o[k]), o[k].bytes, e);
+        if (o[k].kind == QM_KIND_ROWS) as_only_sequence(in(m, want ? c->want : c->got, &o[k]), o[k].bytes);
+        if (want && s == QM_SPACE_KV) memcpy(in(m, c->before, &o[k]), in(m, c->want, &o[k]), o[k].bytes);
     }
     return rc;
 }
 
-int qm_twin_op(qm_twin *t, const qm_plan *p, uint32_t pos, int i, int compare, qm_difference *d, qm_err *e) {
+int qm_mirror_op(qm_mirror *m, int i, int compare, qm_difference *d, qm_err *e) {
+    const qm_plan *p = m->x->plan;
     const qm_op *op = &p->ops[i];
-    int cache = op->kind == QM_OP_ATTN || op->kind == QM_OP_QKROPE, rc = 0;
+    qm_operand o[QM_MAX_OPERANDS];
+    const int n = qm_op_operands(p, op, o);
+    int rc = 0;
     *d = (qm_difference){.op = i, .layer = op->layer, .slot = op->slot, .cosine = 1};
-    if (compare && (rc = fetch(t, p, op, t->scratch, t->seq, cache ? t->kv : NULL, e))) return rc;
-    t->row.pos = op->kind == QM_OP_EMBED ? pos - 1 : pos;
-    if (compare && (rc = qm_run_ref_op(p, i, &t->host, e))) return rc;
-    if ((rc = qm_graph_launch_op(t->s->g, t->s->seq, p, i, e))) return rc;
-    if (!compare) return 0;
-    rc = fetch(t, p, op, t->got, t->got_seq, cache ? t->got_kv : NULL, e);
-    if (!rc) compare_all(t, p, op, pos, d);
-    return rc;
+    m->kv_at = kv_begin(o, n);
+    m->host.base[QM_SPACE_KV] = (uint64_t)(uintptr_t)m->space[QM_SPACE_KV].want - m->kv_at;
+    if (compare && ((rc = fetch(m, o, n, QM_INOUT, 1, e)) || (rc = qm_run_ref_op(p, i, &m->host, e)))) return rc;
+    if ((rc = qm_inside_run(m->x, i, NULL, NULL, e)) || !compare) return rc;
+    if ((rc = fetch(m, o, n, QM_OUT, 0, e))) return rc;
+    for (int k = 0; k < n; k++) {
+        const int own = o[k].space == QM_SPACE_SCRATCH && o[k].dir == QM_INOUT; /* the device's way to its results */
+        if (o[k].dir & QM_OUT && mirrored(QM_REF_SPACE(o[k].ref)) && !own) compare_operand(m, &o[k], d);
+    }
+    return 0;
 }

@@ -2,13 +2,13 @@
  * the device's own inputs, so that errors cannot add up and the first op that departs is the one that is wrong. */
 #ifndef QM_TRACE_COMPARE_H
 #define QM_TRACE_COMPARE_H
-#include "../engine/session.h"
+#include "../engine/inside.h"
 
 /* One comparison of two vectors, the first being the one in question. */
 typedef struct {
     int op, layer;         /* -1 where there is none */
     const char *slot;      /* of the op: "qkv" */
-    const char *tensor;    /* what departed most: "output", "x", "q16a", "k cache", "v cache", "ids", "token" */
+    const char *tensor;    /* what departed most: the operand's name in contracts/ops.def: "y", "yq", "k_pool", "ids" */
     double cosine, rel_l2; /* of that tensor; rel_l2 = ||got - want|| / ||want|| */
     uint32_t n, worst;     /* elements; index of the largest |got - want| */
     double got, want;      /* there */
@@ -19,12 +19,13 @@ void qm_difference_of(qm_difference *d, const float *a, const float *b, uint32_t
 /* Negative where a is further off than b is. */
 int qm_difference_worse(const qm_difference *a, const qm_difference *b);
 
-/* A session of the executor "graph" and a mirror of its memory for the references. */
-typedef struct qm_twin qm_twin;
-int qm_twin_open(qm_twin **out, qm_session *s, qm_err *e);
-void qm_twin_close(qm_twin *t);
-/* Runs op i of p, the step at position pos, on the device; and its reference on the inputs that the device had
- * (compare = 0: only on the device). All that the op leaves is compared: output, the residual of rmsnorm,
- * quantised activations, the appended row of the KV cache, expert ids, the chosen token. d: the worst of them. */
-int qm_twin_op(qm_twin *t, const qm_plan *p, uint32_t pos, int i, int compare, qm_difference *d, qm_err *e);
+/* A step of a device and a mirror of its memory for the references. */
+typedef struct qm_mirror qm_mirror;
+int qm_mirror_open(qm_mirror **out, const qm_inside *x, qm_err *e);
+void qm_mirror_close(qm_mirror *m);
+/* Runs op i of the step, which has begun, on the device; and its reference on the inputs that the device had
+ * (compare = 0: only on the device). Every operand that the op writes is compared by its kind, but for scratch memory of its
+ * own: F32 as vectors, sums of parts and part by part; Q16A by what it stands for; of a cache what has been written; all
+ * else word by word. d: the worst of them. */
+int qm_mirror_op(qm_mirror *m, int i, int compare, qm_difference *d, qm_err *e);
 #endif

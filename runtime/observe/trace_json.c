@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../base/json.h"
-#include "trace_out.h"
+#include "trace_report.h"
 
 static json_t *count(uint64_t v) { return json_integer((json_int_t)v); }
 
-static json_t *stats(const qm_trace_slot *s) {
+static json_t *stats(const qm_trace_vector *s) {
     if (!s) return json_null();
     const qm_stats_record *r = &s->stats;
     return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "min", qm_json_number(r->min), "max",
@@ -19,14 +19,14 @@ static json_t *stats(const qm_trace_slot *s) {
 }
 
 static json_t *layer(const qm_trace_result *r, int l) {
-    static const char *const slots[] = {"attn_norm", "qkv", "attn_out", "ffn_norm", "ffn_out", "output"};
+    static const char *const shown[] = {"attn_norm", "qkv", "attn_out", "ffn_norm", "ffn_out", "output"};
     const qm_tracer *t = r->t;
     char status[192];
     qm_trace_layer_status(r, l, status, sizeof status);
     json_t *j = json_pack("{s:i, s:s}", "layer_idx", l, "status", status), *ids = json_array(), *weights = json_array(),
            *experts = json_array();
-    for (size_t i = 0; i < sizeof slots / sizeof *slots; i++)
-        json_object_set_new(j, slots[i], stats(qm_tracer_find(t, l, slots[i], -1)));
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
+        json_object_set_new(j, shown[i], stats(qm_tracer_find(t, l, shown[i], -1)));
     for (uint32_t k = 0; k < t->n_used; k++) {
         uint32_t id = t->ids[(uint32_t)l * t->n_used + k];
         double w = t->weights[(uint32_t)l * t->n_used + k];
@@ -44,7 +44,7 @@ static json_t *layer(const qm_trace_result *r, int l) {
 }
 
 static json_t *top(const qm_trace_result *r) {
-    uint32_t k = r->o->top_k ? r->o->top_k : 5, n = r->g->model->hp.n_vocab;
+    uint32_t k = r->o->top_k ? r->o->top_k : 5, n = r->info.n_vocab;
     if (k > n) k = n;
     uint32_t *ids = malloc(4ull * k);
     json_t *list = json_array();
@@ -53,22 +53,22 @@ static json_t *top(const qm_trace_result *r) {
         char text[256];
         json_array_append_new(list, json_pack("{s:o, s:o, s:s}", "token_id", count(ids[i]), "logit",
                                               qm_json_number(r->logits[ids[i]]), "text",
-                                              qm_trace_token(r->g, ids[i], text, sizeof text)));
+                                              qm_trace_token(r, ids[i], text, sizeof text)));
     }
     free(ids);
     return list;
 }
 
 static json_t *use(const qm_trace_result *r) {
-    const qm_hparams *hp = &r->g->model->hp;
+    const qm_engine_info *m = &r->info;
     json_t *layers = json_array();
-    for (uint32_t l = 0; l < hp->n_layers; l++) {
+    for (uint32_t l = 0; l < m->n_layers; l++) {
         json_t *row = json_array();
-        for (uint32_t x = 0; x < hp->n_expert; x++) json_array_append_new(row, count(r->use[l * hp->n_expert + x]));
+        for (uint32_t x = 0; x < m->n_expert; x++) json_array_append_new(row, count(r->use[l * m->n_expert + x]));
         json_array_append_new(layers, row);
     }
-    return json_pack("{s:o, s:o, s:o, s:o}", "positions", count(r->n_positions), "num_experts", count(hp->n_expert),
-                     "num_experts_used", count(hp->n_used), "layers", layers);
+    return json_pack("{s:o, s:o, s:o, s:o}", "positions", count(r->n_positions), "num_experts", count(m->n_expert),
+                     "num_experts_used", count(m->n_expert_used), "layers", layers);
 }
 
 static json_t *verdict(const qm_trace_result *r) {
@@ -101,26 +101,25 @@ static json_t *comparison(const qm_trace_result *r) {
 }
 
 json_t *qm_trace_json(const qm_trace_result *r) {
-    const qm_hparams *hp = &r->g->model->hp;
-    const qm_engine_info *i = &r->g->info;
+    const qm_engine_info *m = &r->info;
     json_t *ids = json_array(), *layers = json_array();
     char hash[17], step_hash[17], format[64];
     snprintf(hash, sizeof hash, "%016" PRIx64, r->logits_hash);
     snprintf(step_hash, sizeof step_hash, "%016" PRIx64, r->step_hash);
-    snprintf(format, sizeof format, "GGUF (%s)", i->arch);
+    snprintf(format, sizeof format, "GGUF (%s)", m->arch);
     for (size_t k = 0; k < r->n_ids; k++) json_array_append_new(ids, count(r->ids[k]));
-    for (uint32_t l = 0; l < hp->n_layers; l++) json_array_append_new(layers, layer(r, (int)l));
+    for (uint32_t l = 0; l < m->n_layers; l++) json_array_append_new(layers, layer(r, (int)l));
     json_t *j = json_object();
     json_object_set_new(j, "format", json_string(format));
-    json_object_set_new(j, "architecture", json_string(i->arch));
-    json_object_set_new(j, "model", json_string(i->name));
-    json_object_set_new(j, "num_layers", count(hp->n_layers));
-    json_object_set_new(j, "hidden_dim", count(hp->n_embd));
-    json_object_set_new(j, "vocab_size", count(hp->n_vocab));
-    json_object_set_new(j, "num_heads", count(hp->n_head));
-    json_object_set_new(j, "num_kv_heads", count(hp->n_kv));
-    json_object_set_new(j, "device", json_pack("{s:s, s:s}", "id", i->device, "name", i->device_name));
-    json_object_set_new(j, "executor", json_string(i->executor));
+    json_object_set_new(j, "architecture", json_string(m->arch));
+    json_object_set_new(j, "model", json_string(m->name));
+    json_object_set_new(j, "num_layers", count(m->n_layers));
+    json_object_set_new(j, "hidden_dim", count(m->n_embd));
+    json_object_set_new(j, "vocab_size", count(m->n_vocab));
+    json_object_set_new(j, "num_heads", count(m->n_head));
+    json_object_set_new(j, "num_kv_heads", count(m->n_kv_head));
+    json_object_set_new(j, "device", json_pack("{s:s, s:s}", "id", m->device, "name", m->device_name));
+    json_object_set_new(j, "executor", json_string(m->executor));
     json_object_set_new(j, "prompt", qm_json_text(r->prompt, r->n_prompt));
     json_object_set_new(j, "encoded_tokens", ids);
     json_object_set_new(j, "position", count(r->n_ids - 1));
@@ -129,7 +128,7 @@ json_t *qm_trace_json(const qm_trace_result *r) {
     json_object_set_new(j, "final_norm", stats(qm_tracer_find(r->t, -1, "final_norm", -1)));
     json_object_set_new(j, "logits_stats", stats(qm_tracer_find(r->t, -1, "logits", -1)));
     json_object_set_new(j, "logits",
-                        json_pack("{s:o, s:o, s:s, s:o}", "vocab_size", count(hp->n_vocab), "l2_norm",
+                        json_pack("{s:o, s:o, s:s, s:o}", "vocab_size", count(m->n_vocab), "l2_norm",
                                   qm_json_number(qm_trace_logits(r).l2), "hash", hash, "top_k", top(r)));
     json_object_set_new(j, "expert_use", use(r));
     json_object_set_new(j, "observation",

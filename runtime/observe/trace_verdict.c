@@ -2,8 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include "../base/text.h"
-#include "trace_out.h"
+#include "trace_verdict.h"
 
 /* A residual stream this wide, or this much wider at the end than behind the first layer, has been the mark of a
  * broken layer elsewhere (no q/k norm: 40 to 100 times); the second alone proves nothing. Behind the last layer, where
@@ -21,7 +20,7 @@ const char *qm_trace_level_name(int level) {
 }
 
 static const qm_stats_record *stats(const qm_trace_result *r, int layer, const char *name) {
-    const qm_trace_slot *s = qm_tracer_find(r->t, layer, name, -1);
+    const qm_trace_vector *s = qm_tracer_find(r->t, layer, name, -1);
     return s ? &s->stats : NULL;
 }
 
@@ -29,7 +28,7 @@ static const qm_stats_record *stats(const qm_trace_result *r, int layer, const c
 static int width(const qm_trace_result *r, int layer) {
     const qm_stats_record *out = stats(r, layer, "output"), *before = stats(r, layer - 1, "output");
     if (!out || out->std_dev < MAX_STD) return QM_TRACE_FINE;
-    if (layer + 1 < (int)r->g->model->hp.n_layers || !(out->std_dev < LAST_STD)) return QM_TRACE_BAD;
+    if (layer + 1 < (int)r->info.n_layers || !(out->std_dev < LAST_STD)) return QM_TRACE_BAD;
     return before && !(out->std_dev < LAST_JUMP * before->std_dev) ? QM_TRACE_BAD : QM_TRACE_NOTE;
 }
 
@@ -40,9 +39,9 @@ static double router_sum(const qm_trace_result *r, int layer) {
 }
 
 int qm_trace_layer_status(const qm_trace_result *r, int layer, char *to, size_t n) {
-    for (int i = 0; i < r->t->n_slots; i++) {
-        const qm_trace_slot *s = &r->t->slots[i];
-        if (s->layer != layer || s->rank >= 0) continue;
+    for (int i = 0; i < r->t->n_vectors; i++) {
+        const qm_trace_vector *s = &r->t->vectors[i];
+        if (s->layer != layer || s->rank >= 0 || s->extra) continue;
         if (s->stats.nans || s->stats.infs) {
             snprintf(to, n, "%u NaN and %u inf of %u in %s", s->stats.nans, s->stats.infs, s->stats.count, s->name);
             return 0;
@@ -66,7 +65,7 @@ int qm_trace_layer_status(const qm_trace_result *r, int layer, char *to, size_t 
 }
 
 uint32_t qm_trace_top(const qm_trace_result *r, uint32_t k, uint32_t *ids) {
-    uint32_t n = r->g->model->hp.n_vocab, have = 0;
+    uint32_t n = r->info.n_vocab, have = 0;
     for (uint32_t v = 0; v < n; v++) {
         if (isnan(r->logits[v]) || (have == k && !(r->logits[v] > r->logits[ids[k - 1]]))) continue;
         uint32_t at = have < k ? have++ : k - 1;
@@ -79,10 +78,10 @@ uint32_t qm_trace_top(const qm_trace_result *r, uint32_t k, uint32_t *ids) {
 qm_logits_range qm_trace_logits(const qm_trace_result *r) {
     qm_logits_range l = {.min = INFINITY, .max = -INFINITY};
     double squares = 0, second = -INFINITY;
-    for (uint32_t v = 0; v < r->g->model->hp.n_vocab; v++) {
+    for (uint32_t v = 0; v < r->info.n_vocab; v++) {
         double x = r->logits[v];
         if (!isfinite(x)) {
-            l.n_odd++;
+            l.n_nonfinite++;
             continue;
         }
         squares += x * x;
@@ -100,45 +99,45 @@ qm_logits_range qm_trace_logits(const qm_trace_result *r) {
 }
 
 /* "layer 2, ffn_norm" or "logits" */
-static const char *place(const qm_trace_slot *s, char *to, size_t n) {
+static const char *where(const qm_trace_vector *s, char *to, size_t n) {
     if (s->layer >= 0) snprintf(to, n, "layer %d, %s", s->layer, s->name);
     else snprintf(to, n, "%s", s->name);
     return to;
 }
 
-static void oddities(const qm_trace_result *r, qm_trace_check *c) {
-    const qm_trace_slot *first = NULL;
+static void all_finite(const qm_trace_result *r, qm_trace_check *c) {
+    const qm_trace_vector *first = NULL;
     char at[64];
-    for (int i = 0; i < r->t->n_slots; i++) {
-        const qm_trace_slot *s = &r->t->slots[i];
-        if (!s->stats.nans && !s->stats.infs) continue;
+    for (int i = 0; i < r->t->n_vectors; i++) {
+        const qm_trace_vector *s = &r->t->vectors[i];
+        if (s->extra || (!s->stats.nans && !s->stats.infs)) continue;
         c->value += s->stats.nans + s->stats.infs;
         if (!first) first = s;
     }
     c->level = first ? QM_TRACE_BAD : QM_TRACE_FINE;
     if (first)
-        snprintf(c->text, sizeof c->text, "values that are not finite, first in %s", place(first, at, sizeof at));
+        snprintf(c->text, sizeof c->text, "values that are not finite, first in %s", where(first, at, sizeof at));
     else snprintf(c->text, sizeof c->text, "no NaN and no infinity anywhere");
 }
 
 static void zeros(const qm_trace_result *r, qm_trace_check *c) {
-    const qm_trace_slot *first = NULL;
+    const qm_trace_vector *first = NULL;
     char at[64];
-    for (int i = 0; i < r->t->n_slots; i++) {
-        const qm_trace_slot *s = &r->t->slots[i];
-        if (s->rank >= 0 || s->stats.zeros < s->stats.count) continue;
+    for (int i = 0; i < r->t->n_vectors; i++) {
+        const qm_trace_vector *s = &r->t->vectors[i];
+        if (s->extra || s->rank >= 0 || s->stats.zeros < s->stats.count) continue;
         c->value++;
         if (!first) first = s;
     }
     c->level = first ? QM_TRACE_BAD : QM_TRACE_FINE;
     if (first)
         snprintf(c->text, sizeof c->text, "vectors that are all zero: %.0f, first %s", c->value,
-                 place(first, at, sizeof at));
+                 where(first, at, sizeof at));
     else snprintf(c->text, sizeof c->text, "no vector is all zero");
 }
 
 static void deviations(const qm_trace_result *r, qm_trace_check *std, qm_trace_check *growth) {
-    int n = (int)r->g->model->hp.n_layers, at = 0, from = -1;
+    int n = (int)r->info.n_layers, at = 0, from = -1;
     char since[32] = "";
     const qm_stats_record *first = stats(r, 0, "output"), *last = stats(r, n - 1, "output");
     std->limit = MAX_STD;
@@ -165,7 +164,7 @@ static void deviations(const qm_trace_result *r, qm_trace_check *std, qm_trace_c
 }
 
 static void routers(const qm_trace_result *r, qm_trace_check *c) {
-    int n = r->t->n_used ? (int)r->g->model->hp.n_layers : 0, at = -1;
+    int n = r->t->n_used ? (int)r->info.n_layers : 0, at = -1;
     c->limit = SUM_ERROR;
     for (int i = 0; i < n; i++) {
         double off = fabs(router_sum(r, i) - 1);
@@ -183,12 +182,12 @@ static void routers(const qm_trace_result *r, qm_trace_check *c) {
 
 static void logits(const qm_trace_result *r, qm_trace_check *c) {
     qm_logits_range l = qm_trace_logits(r);
-    uint32_t n = r->g->model->hp.n_vocab;
+    uint32_t n = r->info.n_vocab;
     c->value = l.gap;
     c->limit = MAX_GAP;
-    if (l.n_odd) {
+    if (l.n_nonfinite) {
         c->level = QM_TRACE_BAD;
-        snprintf(c->text, sizeof c->text, "%u of %u logits are not finite", l.n_odd, n);
+        snprintf(c->text, sizeof c->text, "%u of %u logits are not finite", l.n_nonfinite, n);
         return;
     }
     int flat = !(l.max - l.min > MIN_RANGE), gap = !(l.gap < MAX_GAP);
@@ -200,27 +199,27 @@ static void logits(const qm_trace_result *r, qm_trace_check *c) {
 }
 
 static void experts(const qm_trace_result *r, qm_trace_check *c) {
-    const qm_hparams *hp = &r->g->model->hp;
-    uint64_t n = (uint64_t)hp->n_layers * hp->n_expert, never = 0, always = 0, first_never = 0, first_always = 0;
+    const qm_engine_info *m = &r->info;
+    uint64_t n = (uint64_t)m->n_layers * m->n_expert, never = 0, always = 0, first_never = 0, first_always = 0;
     for (uint64_t i = n; i-- > 0;) {
         if (!r->use[i]) never++, first_never = i;
         if (r->use[i] == r->n_positions) always++, first_always = i;
     }
     int enough = r->n_positions >= MIN_POSITIONS,
-        fair = (uint64_t)r->n_positions * hp->n_used >= (uint64_t)MIN_CHOICES * hp->n_expert;
+        fair = (uint64_t)r->n_positions * m->n_expert_used >= (uint64_t)MIN_CHOICES * m->n_expert;
     if (!n) {
         snprintf(c->text, sizeof c->text, "the model has no experts");
         return;
     }
-    int too_often = enough && always && hp->n_used < hp->n_expert, too_rare = fair && never;
+    int too_often = enough && always && m->n_expert_used < m->n_expert, too_rare = fair && never;
     char which[96] = "";
     size_t at = 0;
     if (too_rare)
         at = (size_t)snprintf(which, sizeof which, "; never: layer %u, expert %u",
-                              (unsigned)(first_never / hp->n_expert), (unsigned)(first_never % hp->n_expert));
+                              (unsigned)(first_never / m->n_expert), (unsigned)(first_never % m->n_expert));
     if (too_often)
-        snprintf(which + at, sizeof which - at, "; always: layer %u, expert %u",
-                 (unsigned)(first_always / hp->n_expert), (unsigned)(first_always % hp->n_expert));
+        snprintf(which + at, sizeof which - at, "; always: layer %u, expert %u", (unsigned)(first_always / m->n_expert),
+                 (unsigned)(first_always % m->n_expert));
     c->value = (double)always;
     c->level = too_often || too_rare ? QM_TRACE_NOTE : QM_TRACE_FINE;
     snprintf(c->text, sizeof c->text, "over %u position%s: %llu of %llu experts never chosen, %llu always%s%s",
@@ -234,7 +233,7 @@ int qm_trace_verdict(const qm_trace_result *r, qm_trace_check *c) {
                                                        "router", "logits", "experts"};
     int worst = QM_TRACE_FINE;
     memset(c, 0, QM_TRACE_CHECKS * sizeof *c);
-    oddities(r, &c[0]);
+    all_finite(r, &c[0]);
     zeros(r, &c[1]);
     deviations(r, &c[2], &c[3]);
     routers(r, &c[4]);
@@ -245,9 +244,4 @@ int qm_trace_verdict(const qm_trace_result *r, qm_trace_check *c) {
         if (c[i].level > worst) worst = c[i].level;
     }
     return worst;
-}
-
-const char *qm_trace_token(const qm_engine *g, uint32_t id, char *to, size_t n) {
-    qm_str b = qm_token_bytes(g->tok, id);
-    return qm_text_show(to, n, b.s, b.n);
 }

@@ -109,7 +109,7 @@ static int add_region(fault_site *x, float *data, uint32_t n_expert, uint32_t n_
     QM_CU_TRY(d, MemcpyHtoD(x->own[o].d, dev, r->bytes));
     QM_CU_TRY(d, CtxSynchronize());
     /* resolves to arena + off: whatever lies between the two, modulo 2^64 */
-    r->off = x->own[o].d - qm_graph_address(x->g, x->probe->seq, x->g->plans[0], QM_REF(QM_SPACE_REGION, 0)) +
+    r->off = x->own[o].d - qm_inside_address(&(qm_inside){.g = x->g, .s = x->probe, .plan = x->g->plans[0]}, QM_REF(QM_SPACE_REGION, 0)) +
              pl->regions[0].off;
 out:
     free(dev);
@@ -290,23 +290,17 @@ static int edit_transposed(fault_site *x, qm_plan *p, int *i, qm_err *e) {
 /* One page of every layer, K and V: between the pool and buf. */
 static int move_page(fault_site *x, uint32_t page, unsigned char *buf, int to_pool, qm_err *e) {
     const qm_engine *g = x->g;
+    const qm_inside in = {.g = x->g, .s = x->probe, .plan = g->plans[0], .dev = g->dev};
     qm_device *d = g->dev;
     uint64_t n = qm_kv_page_bytes(&g->model->hp, g->limits.kv_type), pool = n * g->limits.n_pages;
     int rc = 0;
     if (!on_host(x)) QM_CU_TRY(d, CtxSynchronize());
-    for (uint32_t i = 0; i < 2 * g->model->hp.n_layers; i++) {
-        uint64_t off = i * pool + page * n;
+    for (uint32_t i = 0; i < 2 * g->model->hp.n_layers && !rc; i++) {
+        const qm_ref at = QM_REF(QM_SPACE_KV, i * pool + page * n);
         unsigned char *b = buf + i * n;
-        if (on_host(x)) {
-            unsigned char *at = (unsigned char *)(uintptr_t)qm_ref_bases(x->g, x->probe->seq).base[QM_SPACE_KV] + off;
-            memcpy(to_pool ? at : b, to_pool ? b : at, n);
-            continue;
-        }
-        CUdeviceptr at = qm_graph_address(x->g, x->probe->seq, g->plans[0], QM_REF(QM_SPACE_KV, off));
-        if (to_pool) QM_CU_TRY(d, MemcpyHtoD(at, b, n));
-        else QM_CU_TRY(d, MemcpyDtoH(b, at, n));
+        rc = to_pool ? qm_inside_write(&in, at, b, n, e) : qm_inside_read(&in, at, b, n, e);
     }
-    if (!on_host(x)) QM_CU_TRY(d, CtxSynchronize());
+    if (!rc && !on_host(x)) QM_CU_TRY(d, CtxSynchronize());
 out:
     return rc;
 }

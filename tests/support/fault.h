@@ -8,6 +8,7 @@
  * position 0, in the plans that the engine keeps, so that whoever launches them op by op meets it too. */
 #ifndef QM_TEST_FAULT_H
 #define QM_TEST_FAULT_H
+#include "../../runtime/engine/inside_means.h"
 #include "../../runtime/engine/session.h"
 
 typedef struct {

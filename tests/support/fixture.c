@@ -109,3 +109,7 @@ double fix_rel_l2(const float *a, const float *b, size_t n) {
     }
     return bb == 0 ? sqrt(d) : sqrt(d / bb);
 }
+
+uint64_t fix_address(qm_session *s, const qm_plan *p, qm_ref r) {
+    return qm_inside_address(&(qm_inside){.g = s->g, .s = s, .plan = p}, r);
+}

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include "../../runtime/engine/inside_means.h"
 #include "../../runtime/engine/session.h"
 #include "../../runtime/qmoe_tools.h"
 
@@ -23,6 +24,8 @@ qm_engine *fix_engine(const char *kind, const char *executor);
 int fix_region(const qm_engine *g, int layer, const char *name);
 /* n token ids from a seed, none of them control tokens. */
 void fix_prompt(const qm_engine *g, uint32_t *ids, size_t n, uint64_t seed);
+/* The address behind a reference of one of the engine's plans, for a session. */
+uint64_t fix_address(qm_session *s, const qm_plan *p, qm_ref r);
 /* A qm_write_fn that appends to a fix_text, whose s ends in a NUL and is the caller's to free. */
 typedef struct {
     char *s;

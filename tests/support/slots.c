@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 static const float *vector_of(const qm_tracer *t, int layer, const char *name, int rank) {
-    const qm_trace_slot *s = qm_tracer_find(t, layer, name, rank);
+    const qm_trace_vector *s = qm_tracer_find(t, layer, name, rank);
     assert_non_null(s);
     return t->values + s->at;
 }

@@ -57,7 +57,7 @@ static void logits_at(const char *executor, uint32_t depth, uint64_t seed, float
     qm_err e;
     assert_int_equal(g->model->hp.n_vocab, vocab);
     fix_ok(qm_session_open(&s, g, &e), &e);
-    fix_ok(qm_session_fill(s, depth, seed, &e), &e);
+    fix_ok(qm_inside_fill(s, depth, seed, &e), &e);
     assert_int_equal(qm_session_length(s), depth);
     fix_ok(qm_session_eval(s, 17, &e), &e);
     fix_ok(qm_session_logits(s, out, &e), &e);
@@ -86,18 +86,12 @@ static void filled_cache(void **state) {
 
 /* n bytes of the KV pool at off, read or written behind the executor's back. */
 static void pool(qm_session *s, uint64_t off, void *host, uint64_t n, int write) {
-    qm_engine *g = s->g;
-    const qm_plan *p;
+    qm_inside x;
     qm_err e;
-    fix_ok(qm_engine_plan(g, 0, 1, &p, &e), &e);
-    if (!g->dev) {
-        char *at = (char *)(uintptr_t)qm_ref_bases(g, s->seq).base[QM_SPACE_KV] + off;
-        write ? memcpy(at, host, n) : memcpy(host, at, n);
-        return;
-    }
-    CUdeviceptr at = qm_graph_address(g, s->seq, p, QM_REF(QM_SPACE_KV, off));
-    assert_int_equal(g->dev->cu.CtxSynchronize(), CUDA_SUCCESS);
-    assert_int_equal(write ? g->dev->cu.MemcpyHtoD(at, host, n) : g->dev->cu.MemcpyDtoH(host, at, n), CUDA_SUCCESS);
+    fix_ok(qm_inside_open(&x, s->g, s, 0, &e), &e);
+    const qm_ref at = QM_REF(QM_SPACE_KV, off);
+    fix_ok(write ? qm_inside_write(&x, at, host, n, &e) : qm_inside_read(&x, at, host, n, &e), &e);
+    qm_inside_close(&x);
 }
 
 /* The whole pool is filled, also one that takes several copies: halves of either sign, magnitudes 1/16 to 1. */
@@ -111,7 +105,7 @@ static void fill_is_whole(void **state) {
         qm_err e;
         fix_ok(qm_engine_open(&g, fix_model("huge_ctx"), &o, &e), &e);
         fix_ok(qm_session_open(&s, g, &e), &e);
-        fix_ok(qm_session_fill(s, 100, 1, &e), &e);
+        fix_ok(qm_inside_fill(s, 100, 1, &e), &e);
         uint64_t bytes = g->info.kv_bytes, odd = 0, up = 0;
         assert_true(bytes > 8 << 20); /* not once, not a whole number of times what the host makes */
         uint16_t *v = malloc(bytes);
@@ -145,7 +139,7 @@ static void each_filled_page_is_read(void **state) {
         for (int i = 0; i < 64; i++) other[i] = i % 2 ? 0x3c00 : 0xbc00; /* 1 and -1 */
         for (int i = 0; i < 2 * PAGES; i++) { /* K and V; the first positions of a page of the first layer */
             fix_ok(qm_session_open(&s, g, &e), &e);
-            fix_ok(qm_session_fill(s, DEPTH, 1, &e), &e);
+            fix_ok(qm_inside_fill(s, DEPTH, 1, &e), &e);
             assert_int_equal(s->n_pages, PAGES);
             for (int k = 0; k < i % PAGES; k++) assert_true(s->pages[k] != s->pages[i % PAGES]);
             pool(s, (i >= PAGES ? layer / 2 : 0) + page * s->pages[i % PAGES], other, sizeof other, 1);
@@ -178,7 +172,7 @@ static void kv_bytes_are_read(void **state) {
     uint32_t id;
     qm_err e;
     fix_ok(qm_session_open(&s, g, &e), &e);
-    fix_ok(qm_session_fill(s, 383, 1, &e), &e);
+    fix_ok(qm_inside_fill(s, 383, 1, &e), &e);
     fix_ok(qm_bench_step_bytes(g, 383, 1, &w, &kv, &e), &e);
     qm_sim_counters_reset();
     fix_ok(qm_session_eval(s, 17, &e), &e);
@@ -201,12 +195,12 @@ static void fill_is_refused(void **state) {
     qm_session *s;
     qm_err e;
     fix_ok(qm_session_open(&s, g, &e), &e);
-    assert_int_equal(qm_session_fill(s, 513, 1, &e), QM_ERR_LIMIT);
+    assert_int_equal(qm_inside_fill(s, 513, 1, &e), QM_ERR_LIMIT);
     assert_non_null(strstr(e.msg, "513"));
     assert_non_null(strstr(e.msg, "512"));
-    fix_ok(qm_session_fill(s, 0, 1, &e), &e);
-    fix_ok(qm_session_fill(s, 40, 1, &e), &e);
-    assert_int_equal(qm_session_fill(s, 40, 1, &e), QM_ERR_ARG);
+    fix_ok(qm_inside_fill(s, 0, 1, &e), &e);
+    fix_ok(qm_inside_fill(s, 40, 1, &e), &e);
+    assert_int_equal(qm_inside_fill(s, 40, 1, &e), QM_ERR_ARG);
     qm_session_close(s);
     qm_engine_close(g);
 }

@@ -54,19 +54,11 @@ static void same(qm_session *s, const float *want) {
 
 /* The table that the device reads. */
 static void table_of(qm_session *s, uint32_t *table) {
-    qm_engine *g = s->g;
-    const qm_plan *p;
+    qm_inside x;
     qm_err e;
-    fix_ok(qm_engine_plan(g, 0, 1, &p, &e), &e);
-    uint64_t off = p->seq.table_off;
-    if (!g->dev) {
-        memcpy(table, (const void *)(uintptr_t)(qm_ref_bases(g, s->seq).base[QM_SPACE_SEQ] + off), 4 * s->n_pages);
-        return;
-    }
-    assert_int_equal(g->dev->cu.StreamSynchronize(qm_graph_stream(g)), CUDA_SUCCESS);
-    assert_int_equal(
-        g->dev->cu.MemcpyDtoH(table, qm_graph_address(g, s->seq, p, QM_REF(QM_SPACE_SEQ, off)), 4 * s->n_pages),
-        CUDA_SUCCESS);
+    fix_ok(qm_inside_open(&x, s->g, s, 0, &e), &e);
+    fix_ok(qm_inside_read(&x, QM_REF(QM_SPACE_SEQ, x.plan->seq.table_off), table, 4ull * s->n_pages, &e), &e);
+    qm_inside_close(&x);
 }
 
 /* Each page of a has one owner, and the device knows it. */

@@ -278,7 +278,7 @@ static void test_one_expert_is_wrong(void **state) {
     qm_session *s = sick("ref", fault_find("wrong_expert"), (fault_at){.layer = -1});
     force(s, 1, l);
     const qm_router_args *r = &last_op(s->last, QM_OP_ROUTER)->args.router;
-    qm_bases b = qm_ref_bases(s->g, s->seq);
+    qm_bases b = s->g->exec->inside->bases(s->g, s->seq);
     const float *x = (const float *)(uintptr_t)qm_ref_resolve(s->last, r->logits, &b);
     qm_ref up = last_op(s->last, QM_OP_MOE_UP)->args.moe_up.ids,
            down = last_op(s->last, QM_OP_MOE_MATVEC)->args.moe_matvec.ids;

@@ -19,7 +19,7 @@ static void check_weights_sum(qm_session *s, const qm_plan *p, const qm_op *op) 
     double sum = 0;
     qm_device *d = s->g->dev;
     assert_int_equal(d->cu.CtxSynchronize(), CUDA_SUCCESS);
-    assert_int_equal(d->cu.MemcpyDtoH(w, qm_graph_address(s->g, s->seq, p, op->args.router.weights), 4ull * op->out_n),
+    assert_int_equal(d->cu.MemcpyDtoH(w, fix_address(s, p, op->args.router.weights), 4ull * op->out_n),
                      CUDA_SUCCESS);
     assert_int_equal(op->out_n, s->g->model->hp.n_used);
     for (uint32_t k = 0; k < op->out_n; k++) {
@@ -36,22 +36,23 @@ static void per_op(const char *kind, uint32_t depth) {
     qm_err e;
     qm_engine *g = fix_engine(kind, "graph");
     qm_session *s;
-    qm_twin *t;
+    qm_mirror *m;
+    qm_inside x;
     uint32_t ids[MAX_DEPTH + 1];
     assert_true(depth <= MAX_DEPTH);
     fix_ok(qm_session_open(&s, g, &e), &e);
     fix_prompt(g, ids, depth + 1, 31);
     for (uint32_t i = 0; i < depth; i++) fix_ok(qm_session_eval(s, ids[i], &e), &e);
     /* one more step, by hand */
-    const qm_plan *p;
-    fix_ok(qm_engine_plan(g, depth, 1, &p, &e), &e);
-    fix_ok(qm_trace_place(s, depth, ids[depth], &e), &e);
-    fix_ok(qm_twin_open(&t, s, &e), &e);
+    fix_ok(qm_inside_open(&x, g, s, depth, &e), &e);
+    fix_ok(qm_inside_begin(&x, ids[depth], &e), &e);
+    fix_ok(qm_mirror_open(&m, &x, &e), &e);
+    const qm_plan *p = x.plan;
     double worst = 1, worst_rel = 0;
     uint32_t routers = 0;
     for (int i = 0; i < p->n_ops; i++) {
         qm_difference d;
-        fix_ok(qm_twin_op(t, p, depth, i, 1, &d, &e), &e);
+        fix_ok(qm_mirror_op(m, i, 1, &d, &e), &e);
         if (!(d.cosine >= OP_COSINE))
             fail_msg("%s: op %d (layer %d, %s), %s: cosine %.7f, relative L2 %.3g, worst at %u: %g, expected %g", kind,
                      i, d.layer, d.slot, d.tensor, d.cosine, d.rel_l2, d.worst, d.got, d.want);
@@ -65,7 +66,8 @@ static void per_op(const char *kind, uint32_t depth) {
     assert_int_equal(routers, g->model->hp.n_expert ? g->model->hp.n_layers : 0);
     print_message("%s at position %u: %d ops, lowest cosine %.9f, largest relative L2 %.3g\n", kind, depth, p->n_ops,
                   worst, worst_rel);
-    qm_twin_close(t);
+    qm_mirror_close(m);
+    qm_inside_close(&x);
     qm_session_close(s);
     qm_engine_close(g);
 }

@@ -8,7 +8,8 @@
 #include "fixture.h"
 #include "../../runtime/device/stamp.h"
 #include "../../runtime/device/texts.h"
-#include "../../runtime/observe/perop_out.h"
+#include "../../runtime/observe/op_measure.h"
+#include "../../runtime/observe/op_report.h"
 #include "../../runtime/sim/sim.h"
 
 /* Two entries; `middle` stands in the second before its return. */
@@ -91,8 +92,8 @@ static void test_counts(void **state) {
     const uint32_t depths[] = {0, 40, 300};
     for (size_t d = 0; d < 3; d++) {
         qm_err e;
-        qm_perop *r;
-        fix_ok(qm_perop_count(g, depths[d], &r, &e), &e);
+        qm_op_records *r;
+        fix_ok(qm_ops_count(g, depths[d], &r, &e), &e);
         assert_true(r->counted && !r->timed && !r->estimated);
         uint64_t weights = 0, kv = 0, insts = 0, sectors = 0;
         for (int i = 0; i < r->n_ops; i++) {
@@ -134,7 +135,7 @@ static void test_counts(void **state) {
         assert_int_equal(whole.barriers, r->total.barriers);
         assert_int_equal(whole.thread_insts, r->total.thread_insts);
         qm_session_close(s);
-        qm_perop_free(r);
+        qm_op_records_free(r);
     }
     qm_engine_close(g);
 }
@@ -144,15 +145,15 @@ static void test_counting_ends(void **state) {
     (void)state;
     qm_engine *g = fix_engine("small", "graph");
     qm_err e;
-    qm_perop *r;
+    qm_op_records *r;
     if (!qm_counters_here(g->dev)) {
         qm_engine_close(g);
         skip();
     }
     qm_sim_options before, after;
     qm_sim_get_options(&before);
-    fix_ok(qm_perop_count(g, 5, &r, &e), &e);
-    qm_perop_free(r);
+    fix_ok(qm_ops_count(g, 5, &r, &e), &e);
+    qm_op_records_free(r);
     qm_sim_get_options(&after);
     assert_int_equal(before.count, after.count);
     qm_engine_close(g);
@@ -163,8 +164,8 @@ static void test_counting_ends(void **state) {
 static void timed_with(const char *executor) {
     qm_engine *g = fix_engine("small", executor);
     qm_err e;
-    qm_perop *r;
-    fix_ok(qm_perop_time(g, 40, 5, 1, &r, &e), &e);
+    qm_op_records *r;
+    fix_ok(qm_ops_time(g, 40, 5, 1, &r, &e), &e);
     assert_true(r->timed && !r->counted);
     assert_int_equal(r->runs, 5);
     assert_true(r->step_ns > 0 && r->stamped_ns > 0 && r->tick_ns > 0);
@@ -177,7 +178,7 @@ static void timed_with(const char *executor) {
         at = r->op[i].begin_ns + r->op[i].time_ns;
     }
     assert_true(at > 0 && at < 3 * r->stamped_ns);
-    qm_perop_free(r);
+    qm_op_records_free(r);
     qm_engine_close(g);
 }
 
@@ -195,14 +196,14 @@ static void test_mean(void **state) {
     (void)state;
     double v[100];
     for (int i = 0; i < 100; i++) v[i] = i % 10 < 3 ? 3000 : 2000; /* 2.3 us by a clock of 1 us */
-    assert_true(fabs(qm_perop_mean(v, 100, 1000) - 2300) < 1e-6);
+    assert_true(fabs(qm_robust_mean(v, 100, 1000) - 2300) < 1e-6);
     for (int i = 0; i < 100; i++) v[i] = i % 20 ? 2000 : 3000; /* 2.05 us: the threes are no outliers */
-    assert_true(fabs(qm_perop_mean(v, 100, 1000) - 2050) < 1e-6);
+    assert_true(fabs(qm_robust_mean(v, 100, 1000) - 2050) < 1e-6);
     for (int i = 0; i < 100; i++) v[i] = i == 50 ? 900000 : 1000 + i % 7; /* one run met something else */
-    double m = qm_perop_mean(v, 100, 32);
+    double m = qm_robust_mean(v, 100, 32);
     assert_true(m > 1002 && m < 1004);
     v[0] = 5;
-    assert_true(qm_perop_mean(v, 1, -1) == 5);
+    assert_true(qm_robust_mean(v, 1, -1) == 5);
 }
 
 /* A step measured is a step run: the next token is the one that the users' kernels choose, and the session's
@@ -211,7 +212,7 @@ static void test_leaves_no_trace(void **state) {
     (void)state;
     qm_engine *g = fix_engine("small", "graph");
     qm_err e;
-    qm_perop *r;
+    qm_op_records *r;
     uint32_t prompt[9], n_free = g->kv.n_free;
     float *a = malloc(4 * g->model->hp.n_vocab), *b = malloc(4 * g->model->hp.n_vocab);
     fix_prompt(g, prompt, 9, 3);
@@ -222,8 +223,8 @@ static void test_leaves_no_trace(void **state) {
         fix_ok(qm_session_logits(s, round ? b : a, &e), &e);
         qm_session_close(s);
         if (round) break;
-        fix_ok(qm_perop_time(g, 7, 1, 2, &r, &e), &e);
-        qm_perop_free(r);
+        fix_ok(qm_ops_time(g, 7, 1, 2, &r, &e), &e);
+        qm_op_records_free(r);
         assert_int_equal(g->kv.n_free, n_free);
     }
     assert_memory_equal(a, b, 4 * g->model->hp.n_vocab);
@@ -261,9 +262,9 @@ static void test_timed_report(void **state) {
     (void)state;
     qm_engine *g = fix_engine("small", "graph");
     qm_err e;
-    qm_perop *r;
+    qm_op_records *r;
     qm_machine m;
-    fix_ok(qm_perop_time(g, 3, 2, 1, &r, &e), &e);
+    fix_ok(qm_ops_time(g, 3, 2, 1, &r, &e), &e);
     r->bandwidth = 1e9;
     qm_machine_of(g->dev, &m);
     static const char *const words[] = {"with time stamps", "time_ns", "\"measured_by\":\"time stamps in the kernels\"",
@@ -298,21 +299,21 @@ static void test_timed_report(void **state) {
         }
         free(t.s);
     }
-    qm_perop_free(r);
+    qm_op_records_free(r);
     qm_engine_close(g);
 }
 
 static void test_refuses(void **state) {
     (void)state;
     qm_err e;
-    qm_perop *r;
+    qm_op_records *r;
     qm_engine *g = fix_engine("small", "graph");
-    assert_int_equal(qm_perop_count(g, g->limits.n_ctx, &r, &e), QM_ERR_LIMIT);
-    assert_int_equal(qm_perop_time(g, 0, 0, 1, &r, &e), QM_ERR_ARG);
+    assert_int_equal(qm_ops_count(g, g->limits.n_ctx, &r, &e), QM_ERR_LIMIT);
+    assert_int_equal(qm_ops_time(g, 0, 0, 1, &r, &e), QM_ERR_ARG);
     assert_null(r);
     qm_engine_close(g);
     g = fix_engine("small", "ref");
-    assert_int_equal(qm_perop_count(g, 0, &r, &e), QM_ERR_UNSUPPORTED);
+    assert_int_equal(qm_ops_count(g, 0, &r, &e), QM_ERR_UNSUPPORTED);
     assert_non_null(strstr(e.msg, "ref"));
     qm_engine_close(g);
 }

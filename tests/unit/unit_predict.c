@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "fixture.h"
+#include "../../runtime/observe/op_measure.h"
 #include "../../runtime/observe/predict.h"
 
 /* Every chip has every fact, a source for each, and figures that can be. */
@@ -86,10 +87,10 @@ static void test_counts_like_the_real(void **state) {
     fix_ok(qm_predictor_open(&p, fix_model("small"), &e), &e);
     const uint32_t depths[] = {0, 33, 300};
     for (int d = 0; d < 3; d++) {
-        const qm_perop *est;
-        qm_perop *real;
-        fix_ok(qm_predictor_step(p, &c, depths[d], 0, &est, &e), &e);
-        fix_ok(qm_perop_count(g, depths[d], &real, &e), &e);
+        const qm_op_records *est;
+        qm_op_records *real;
+        fix_ok(qm_predictor_step(p, &c, depths[d], NULL, &est, &e), &e);
+        fix_ok(qm_ops_count(g, depths[d], &real, &e), &e);
         assert_true(est->estimated && est->counted && !est->timed);
         assert_int_equal(est->n_ops, real->n_ops);
         assert_int_equal(est->plan->weight_bytes, real->plan->weight_bytes);
@@ -112,7 +113,7 @@ static void test_counts_like_the_real(void **state) {
         }
         assert_int_equal(weights, real->plan->weight_bytes);
         assert_true(fabs((double)est->total.thread_insts / (double)real->total.thread_insts - 1) < 0.01);
-        qm_perop_free(real);
+        qm_op_records_free(real);
     }
     qm_predictor_close(p);
     qm_engine_close(g);
@@ -124,26 +125,27 @@ static void test_walked(void **state) {
     (void)state;
     qm_err e;
     qm_predictor *p;
-    const qm_perop *graph, *walk;
+    const qm_op_records *graph, *walk;
     fix_ok(qm_predictor_open(&p, fix_model("small"), &e), &e);
     qm_chip c = qm_chips[0];
     c.barrier.v = c.node.v;
     c.bandwidth.v = 20e9; /* a small model's bytes have to count */
     c.l2.v = 0;
-    fix_ok(qm_predictor_step(p, &c, 64, 0, &graph, &e), &e);
-    fix_ok(qm_predictor_step(p, &c, 64, 1, &walk, &e), &e);
+    fix_ok(qm_predictor_step(p, &c, 64, NULL, &graph, &e), &e);
+    fix_ok(qm_predictor_step(p, &c, 64, "persistent", &walk, &e), &e);
     assert_true(fabs(walk->step_ns / graph->step_ns - 1) < 1e-12);
-    assert_true(walk->walked && !graph->walked);
+    assert_string_equal(graph->executor, "graph");
+    assert_string_equal(walk->executor, "persistent");
     double before = walk->step_ns;
     for (int mb = 1; mb <= 64; mb *= 8) {
         c.l2.v = mb * 1048576.0;
-        fix_ok(qm_predictor_step(p, &c, 64, 1, &walk, &e), &e);
+        fix_ok(qm_predictor_step(p, &c, 64, "persistent", &walk, &e), &e);
         assert_true(walk->step_ns < before);
         assert_true(walk->step_ns > 1e9 * (double)(walk->plan->weight_bytes + walk->kv_bytes) / c.bandwidth.v);
     }
     before = walk->step_ns;
     c.barrier.v = 2 * c.node.v;
-    fix_ok(qm_predictor_step(p, &c, 64, 1, &walk, &e), &e);
+    fix_ok(qm_predictor_step(p, &c, 64, "persistent", &walk, &e), &e);
     assert_true(walk->step_ns > before);
     qm_predictor_close(p);
 }
@@ -154,17 +156,17 @@ static void test_walked_range(void **state) {
     (void)state;
     qm_err e;
     qm_predictor *p;
-    const qm_perop *r;
+    const qm_op_records *r;
     qm_engine *g = fix_engine("small", "persistent");
-    qm_session *s;
-    const qm_plan *plan;
+    qm_inside x;
+    qm_captured captured = {0};
     qm_walk w;
     qm_chip c = qm_chips[0];
-    fix_ok(qm_session_open(&s, g, &e), &e);
-    fix_ok(qm_engine_plan(g, 64, 1, &plan, &e), &e);
-    fix_ok(qm_graph_walk_open(g, s->seq, plan, &w, &e), &e);
+    fix_ok(qm_inside_open(&x, g, NULL, 64, &e), &e);
+    fix_ok(g->exec->inside->capture(g, x.plan, NULL, &captured, &e), &e);
+    w = captured.walk;
     fix_ok(qm_predictor_open(&p, fix_model("small"), &e), &e);
-    fix_ok(qm_predictor_step(p, &c, 64, 1, &r, &e), &e);
+    fix_ok(qm_predictor_step(p, &c, 64, "persistent", &r, &e), &e);
     int barriers = 0, nodes = 0;
     for (int i = 1; i < r->n_ops; i++) {
         const qm_op *op = r->op[i].op;
@@ -180,12 +182,13 @@ static void test_walked_range(void **state) {
     assert_int_equal(nodes, 3);
     assert_true(barriers > 8 * 4);
     qm_predictor_close(p);
+    g->dev->cu.GraphExecDestroy(captured.graph);
     qm_walk_close(&w, g->dev);
-    qm_session_close(s);
+    qm_inside_close(&x);
     qm_engine_close(g);
     fix_ok(qm_predictor_open(&p, fix_model("q8_0"), &e), &e);
-    assert_int_equal(qm_predictor_step(p, &c, 64, 1, &r, &e), QM_ERR_UNSUPPORTED);
-    fix_ok(qm_predictor_step(p, &c, 64, 0, &r, &e), &e);
+    assert_int_equal(qm_predictor_step(p, &c, 64, "persistent", &r, &e), QM_ERR_UNSUPPORTED);
+    fix_ok(qm_predictor_step(p, &c, 64, NULL, &r, &e), &e);
     qm_predictor_close(p);
 }
 
@@ -198,9 +201,9 @@ static void test_monotone(void **state) {
     qm_chip c = qm_chips[0];
     double before = 0;
     for (int k = 0; k < 6; k++) {
-        const qm_perop *r;
+        const qm_op_records *r;
         c.bandwidth.v = 1e9 * (1 << k);
-        fix_ok(qm_predictor_step(p, &c, 64, 0, &r, &e), &e);
+        fix_ok(qm_predictor_step(p, &c, 64, NULL, &r, &e), &e);
         if (k) assert_true(r->step_ns < before);
         before = r->step_ns;
         double bytes = (double)(r->plan->weight_bytes + r->kv_bytes), at = 0;
@@ -213,8 +216,8 @@ static void test_monotone(void **state) {
     }
     before = 0;
     for (uint32_t depth = 0; depth < 512; depth += 100) {
-        const qm_perop *r;
-        fix_ok(qm_predictor_step(p, &c, depth, 0, &r, &e), &e);
+        const qm_op_records *r;
+        fix_ok(qm_predictor_step(p, &c, depth, NULL, &r, &e), &e);
         assert_true(r->step_ns >= before);
         before = r->step_ns;
     }

@@ -150,7 +150,7 @@ static void test_session_goes_on(void **state) {
 
 /* ---- statistics ---- */
 
-static void check_record(const qm_trace_slot *s, const float *v) {
+static void check_record(const qm_trace_vector *s, const float *v) {
     double sum = 0, squares = 0, m2 = 0, min = INFINITY, max = -INFINITY;
     uint32_t zeros = 0;
     for (uint32_t i = 0; i < s->n; i++) {
@@ -180,7 +180,7 @@ static void check_relations(const qm_tracer *t) {
     for (int l = 0; l < (int)hp->n_layers; l++) {
         const float *v[6];
         for (int k = 0; k < 6; k++) {
-            const qm_trace_slot *s = qm_tracer_find(t, l, names[k], -1);
+            const qm_trace_vector *s = qm_tracer_find(t, l, names[k], -1);
             assert_non_null(s);
             assert_int_equal(s->n, k == 1 ? (hp->n_head + 2 * hp->n_kv) * hp->head_dim : hp->n_embd);
             v[k] = t->values + s->at;
@@ -216,13 +216,13 @@ static void statistics(const char *kind, const char *executor) {
     fix_ok(qm_engine_plan(g, 0, 1, &p, &e), &e);
     fix_ok(qm_tracer_open(&t, g, p, 1, &e), &e);
     for (int i = 0; i < N; i++) fix_ok(qm_tracer_step(t, s, ids[i], &e), &e);
-    for (int i = 0; i < t->n_slots; i++) check_record(&t->slots[i], t->values + t->slots[i].at);
+    for (int i = 0; i < t->n_vectors; i++) check_record(&t->vectors[i], t->values + t->vectors[i].at);
     check_relations(t);
     slots_check(t, ids[N - 1]);
     assert_int_equal(t->n_used, g->model->hp.n_used);
     assert_true(t->n_points <= (int)(2 * n_layers + 3));
     /* the logits are a slot too, and the session's */
-    const qm_trace_slot *l = qm_tracer_find(t, -1, "logits", -1);
+    const qm_trace_vector *l = qm_tracer_find(t, -1, "logits", -1);
     float *logits = malloc(4 * l->n);
     fix_ok(qm_session_logits(s, logits, &e), &e);
     assert_memory_equal(logits, t->values + l->at, 4 * l->n);
@@ -251,8 +251,7 @@ static void test_not_finite(void **state) {
     fix_prompt(g, ids, 3, 14);
     fix_ok(qm_session_open(&s, g, &e), &e);
     /* one NaN in the weights of layer 2's ffn_norm */
-    CUdeviceptr at =
-        qm_graph_address(g, s->seq, g->plans[0], QM_REF(QM_SPACE_REGION, fix_region(g, LAYER, "ffn_norm")));
+    CUdeviceptr at = fix_address(s, g->plans[0], QM_REF(QM_SPACE_REGION, fix_region(g, LAYER, "ffn_norm")));
     assert_int_equal(g->dev->cu.MemcpyHtoD(at + 4 * 17, &nan, 4), CUDA_SUCCESS);
     qm_session_close(s);
     json_t *j = trace_json(g, ids, 3, PLAIN, NULL), *layers = json_object_get(j, "layers");
@@ -330,17 +329,17 @@ static void test_cost(void **state) {
 
 /* The step as a graph, with and without the observers, as a GPU runs it best: same logits, and where there is a clock
  * that means something, less than a quarter more time. QMOE_TEST_MODEL: a file to time instead of a small one. */
-static CUgraphExec captured(qm_tracer *t, qm_session *s, int observe) {
-    qm_cuda *cu = &t->g->dev->cu;
+static CUgraphExec captured(qm_tracer *t, const qm_inside *x, int observe) {
+    qm_cuda *cu = &x->dev->cu;
     CUgraph graph;
-    CUgraphExec x;
+    CUgraphExec exec;
     qm_err e;
-    assert_int_equal(cu->StreamBeginCapture(qm_graph_stream(t->g), CU_STREAM_CAPTURE_MODE_THREAD_LOCAL), CUDA_SUCCESS);
-    fix_ok(qm_tracer_enqueue(t, s, observe, &e), &e);
-    assert_int_equal(cu->StreamEndCapture(qm_graph_stream(t->g), &graph), CUDA_SUCCESS);
-    assert_int_equal(cu->GraphInstantiate(&x, graph, 0), CUDA_SUCCESS);
+    assert_int_equal(cu->StreamBeginCapture(x->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL), CUDA_SUCCESS);
+    fix_ok(qm_tracer_enqueue(t, x, observe, &e), &e);
+    assert_int_equal(cu->StreamEndCapture(x->stream, &graph), CUDA_SUCCESS);
+    assert_int_equal(cu->GraphInstantiate(&exec, graph, 0), CUDA_SUCCESS);
     cu->GraphDestroy(graph);
-    return x;
+    return exec;
 }
 
 static int by_value(const void *a, const void *b) {
@@ -371,14 +370,16 @@ static void test_cost_in_time(void **state) {
     fix_ok(qm_timer_open(&timer, g->dev, &e), &e);
     for (int i = 0; i < N; i++) fix_ok(qm_tracer_step(t, s, ids[i], &e), &e); /* loads every kernel */
     fix_ok(qm_session_logits(s, want, &e), &e);
-    CUgraphExec x[2] = {captured(t, s, 0), captured(t, s, 1)};
+    qm_inside in;
+    fix_ok(qm_inside_open(&in, g, s, N - 1, &e), &e);
+    CUgraphExec x[2] = {captured(t, &in, 0), captured(t, &in, 1)};
     for (int r = -2; r < runs; r++) /* the first two warm up; taken in turns, so that clocks that drift hit both */
         for (int k = 0; k < 2; k++) {
             double v;
-            fix_ok(qm_trace_place(s, N - 1, ids[N - 1], &e), &e);
-            fix_ok(qm_timer_start(&timer, qm_graph_stream(g), &e), &e);
-            assert_int_equal(g->dev->cu.GraphLaunch(x[k], qm_graph_stream(g)), CUDA_SUCCESS);
-            fix_ok(qm_timer_stop(&timer, qm_graph_stream(g), &e), &e);
+            fix_ok(qm_inside_begin(&in, ids[N - 1], &e), &e);
+            fix_ok(qm_timer_start(&timer, in.stream, &e), &e);
+            assert_int_equal(g->dev->cu.GraphLaunch(x[k], in.stream), CUDA_SUCCESS);
+            fix_ok(qm_timer_stop(&timer, in.stream, &e), &e);
             fix_ok(qm_timer_ms(&timer, &v, &e), &e);
             if (r >= 0) ms[k][r] = v;
             fix_ok(qm_session_logits(s, got, &e), &e);
@@ -417,7 +418,7 @@ static void corrupted(int region, uint64_t off, uint32_t n, const char *slot, in
     assert_int_equal(departed, 0);
     assert_true(json_is_null(json_object_get(json_object_get(before, "compare"), "first_departure")));
     json_decref(before);
-    CUdeviceptr at = qm_graph_address(g, s->seq, g->plans[0], QM_REF(QM_SPACE_REGION, region)) + off;
+    CUdeviceptr at = fix_address(s, g->plans[0], QM_REF(QM_SPACE_REGION, region)) + off;
     assert_int_equal(g->dev->cu.MemcpyDtoH(junk, at, n), CUDA_SUCCESS);
     for (uint32_t i = 0; i < n; i++) junk[i] ^= i % 4 == 3 ? 0x81 : 0x15; /* of an f32: sign and exponent */
     assert_int_equal(g->dev->cu.MemcpyHtoD(at, junk, n), CUDA_SUCCESS);
@@ -443,11 +444,11 @@ static void test_compare_names_the_op(void **state) {
         router = fix_region(g, 2, "ffn_gate_inp"), o = fix_region(g, 2, "attn_output"),
         out = fix_region(g, -1, "output_norm");
     qm_engine_close(g);
-    corrupted(norm, 0, 64, "attn_norm", 2, "output");
-    corrupted(k_norm, 0, 64, "qkrope", 2, "k cache"); /* q is right: only the cache's row tells */
-    corrupted(router, 4096, 2048, "router_logits", 2, "output");
-    corrupted(o, 1024, 512, "attn_out", 2, "output");
-    corrupted(out, 128, 64, "output_norm", -1, "output");
+    corrupted(norm, 0, 64, "attn_norm", 2, "y");
+    corrupted(k_norm, 0, 64, "qkrope", 2, "k_pool"); /* q is right: only the cache's row tells */
+    corrupted(router, 4096, 2048, "router_logits", 2, "y");
+    corrupted(o, 1024, 512, "attn_out", 2, "y");
+    corrupted(out, 128, 64, "output_norm", -1, "y");
 }
 
 /* --layers and --stop-after limit what is compared; a departure outside is not looked at. */
@@ -514,7 +515,7 @@ static void test_compare_free(void **state) {
     json_decref(j);
     fix_ok(qm_session_open(&s, g, &e), &e);
     float zeros[64] = {0};
-    CUdeviceptr at = qm_graph_address(g, s->seq, g->plans[0], QM_REF(QM_SPACE_REGION, fix_region(g, 1, "ffn_norm")));
+    CUdeviceptr at = fix_address(s, g->plans[0], QM_REF(QM_SPACE_REGION, fix_region(g, 1, "ffn_norm")));
     assert_int_equal(g->dev->cu.MemcpyHtoD(at, zeros, sizeof zeros), CUDA_SUCCESS);
     qm_session_close(s);
     j = trace_json(g, ids, 6, o, &departed);

@@ -61,7 +61,7 @@ static void apply(qm_engine *g, const poke *p) {
     if (r->packed) qm_pack(packed, v, r->type, rows, cols);
     else memcpy(packed, v, 4ull * rows * cols);
     fix_ok(qm_session_open(&s, g, &e), &e);
-    CUdeviceptr at = qm_graph_address(g, s->seq, g->plans[0], QM_REF(QM_SPACE_REGION, region));
+    CUdeviceptr at = fix_address(s, g->plans[0], QM_REF(QM_SPACE_REGION, region));
     assert_int_equal(
         g->dev->cu.MemcpyHtoD(at, packed, r->packed ? qm_pack_bytes(r->type, rows, cols) : 4ull * rows * cols),
         CUDA_SUCCESS);

@@ -161,7 +161,7 @@ static void test_prefetch_is_issued(void **state) {
     for (int i = 0; i < p->n_ops; i++) {
         const qm_op *op = &p->ops[i];
         if (!op->prefetch.bytes) continue;
-        uint64_t at = qm_graph_address(g, s->seq, p, QM_REF(QM_SPACE_REGION, op->prefetch.region)) + op->prefetch.off;
+        uint64_t at = fix_address(s, p, QM_REF(QM_SPACE_REGION, op->prefetch.region)) + op->prefetch.off;
         qm_sim_expect_prefetch(&want, at, op->prefetch.bytes);
     }
     assert_true(want.prefetches > 1000);

@@ -1,42 +1,27 @@
-/* perop_out.c: see perop_out.h. Records (JSON, and the columns of CSV): one "step" for each step, then one
+/* op_report.c: see op_report.h. Records (JSON, and the columns of CSV): one "step" for each step, then one
  * "op" for each of its ops, in order. What is not known is null; times are in ns, rates in bytes/s. */
-#include "perop_out.h"
+#include "op_report.h"
 #include "../base/json.h"
+#include "print.h"
 #include <jansson.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct qm_report {
-    qm_write_fn w;
-    void *user;
+    qm_printer to;
     qm_format format;
-    int by_kind, every_op, stopped, n_steps, n_written;
+    int by_kind, every_op, n_steps, n_written;
     char path[512];
     qm_machine machine;
 };
-
-static void put(qm_report *p, const char *s, size_t n) {
-    if (!p->stopped && p->w(p->user, s, n)) p->stopped = 1;
-}
-static void say(qm_report *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void say(qm_report *p, const char *fmt, ...) {
-    char line[2048];
-    va_list ap;
-    va_start(ap, fmt);
-    int n = vsnprintf(line, sizeof line, fmt, ap);
-    va_end(ap);
-    put(p, line, n < (int)sizeof line ? (size_t)n : sizeof line - 1);
-}
 
 int qm_report_open(qm_report **out, const qm_ops_opts *o, const char *path, const qm_machine *m, qm_write_fn w,
                    void *user, qm_err *e) {
     qm_report *p = *out = calloc(1, sizeof *p);
     if (!p) return qm_fail(e, QM_ERR_NOMEM, "report: out of memory");
-    p->w = w;
-    p->user = user;
+    p->to = (qm_printer){w, user, 0};
     p->format = o->format;
     p->by_kind = o->by_kind;
     p->every_op = o->every_op;
@@ -61,14 +46,14 @@ static void sum_add(sum *s, const qm_op_record *r) {
     s->weights += r->op->weights;
     s->weight_bytes += r->op->weight_bytes;
     s->kv_bytes += r->kv_bytes;
-    s->kv_read |= r->op->kind == QM_OP_ATTN;
+    s->kv_read |= r->reads_kv;
     qm_counters_add(&s->c, &r->count);
     s->time += r->time_ns;
     s->gap += r->gap_ns;
     s->bound[r->bound] += r->time_ns + r->gap_ns;
 }
 
-static sum sum_of(const qm_perop *r) {
+static sum sum_of(const qm_op_records *r) {
     sum s = {.slot = "all"};
     for (int i = 0; i < r->n_ops; i++) sum_add(&s, &r->op[i]);
     return s;
@@ -76,7 +61,7 @@ static sum sum_of(const qm_perop *r) {
 
 static uint64_t requested(const qm_counters *c) { return c->load_bytes + c->store_bytes; }
 static uint64_t sectors(const qm_counters *c) { return c->load_sectors + c->store_sectors; }
-static int has_times(const qm_perop *r) { return r->timed || r->estimated; }
+static int has_times(const qm_op_records *r) { return r->timed || r->estimated; }
 
 /* ---- JSON ---- */
 static json_t *count(int known, uint64_t v) { return known ? json_integer((json_int_t)v) : json_null(); }
@@ -90,7 +75,7 @@ static json_t *rate(int known, double bytes, double ns) {
     return known && bytes > 0 && ns > 0 ? json_real(round(1e9 * bytes / ns)) : json_null();
 }
 
-static json_t *op_json(const qm_perop *r, int i) {
+static json_t *op_json(const qm_op_records *r, int i) {
     const qm_op_record *o = &r->op[i];
     const qm_op *op = o->op;
     const int c = r->counted, t = has_times(r);
@@ -121,7 +106,7 @@ static json_t *chip_json(const qm_chip *c) {
                      fact_json(&c->graph), "barrier_s", fact_json(&c->barrier));
 }
 
-static json_t *step_json(const qm_report *p, const qm_perop *r, const qm_chip *chip) {
+static json_t *step_json(const qm_report *p, const qm_op_records *r, const qm_chip *chip) {
     const qm_model *m = r->plan->place->model;
     const sum s = sum_of(r);
     const int c = r->counted, t = has_times(r);
@@ -136,7 +121,7 @@ static json_t *step_json(const qm_report *p, const qm_perop *r, const qm_chip *c
                           count(c, s.c.thread_insts), "warp_insts", count(c, s.c.warp_insts), "requested_bytes",
                           count(c, requested(&s.c)), "sectors", count(c, sectors(&s.c)), "shared_passes",
                           count(c, s.c.shared_passes), "barriers", count(c, s.c.barriers));
-    if (t) json_object_set_new(j, "executor", json_string(r->walked ? "persistent" : "graph"));
+    if (t) json_object_set_new(j, "executor", json_string(r->executor));
     json_object_set_new(j, "model", *p->path ? qm_json_str(p->path) : json_null());
     json_object_set_new(j, "step_ns", nanoseconds(t, r->step_ns));
     json_object_set_new(j, "step_with_stamps_ns", nanoseconds(t, r->stamped_ns));
@@ -158,12 +143,12 @@ static void record(qm_report *p, json_t *j) {
     char *s = j ? json_dumps(j, JSON_PRESERVE_ORDER | JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(j);
     if (!s) {
-        p->stopped = 1;
+        p->to.stopped = 1;
         return;
     }
-    if (p->format == QM_FORMAT_JSON) say(p, p->n_written ? ",\n" : "[\n");
-    put(p, s, strlen(s));
-    if (p->format == QM_FORMAT_JSONL) say(p, "\n");
+    if (p->format == QM_FORMAT_JSON) qm_print(&p->to, p->n_written ? ",\n" : "[\n");
+    qm_print_bytes(&p->to, s, strlen(s));
+    if (p->format == QM_FORMAT_JSONL) qm_print(&p->to, "\n");
     p->n_written++;
     free(s);
 }
@@ -171,103 +156,112 @@ static void record(qm_report *p, json_t *j) {
 /* ---- CSV: the scalar fields of the op records, in their order; null is empty ---- */
 static void csv_word(qm_report *p, const char *s) {
     if (s[strcspn(s, ",\"\n")]) {
-        say(p, "\"");
-        for (; *s; s++) say(p, *s == '"' ? "\"\"" : "%c", *s);
-        say(p, "\"");
-    } else say(p, "%s", s);
+        qm_print(&p->to, "\"");
+        for (; *s; s++) qm_print(&p->to, *s == '"' ? "\"\"" : "%c", *s);
+        qm_print(&p->to, "\"");
+    } else qm_print(&p->to, "%s", s);
 }
 
-static void csv_row(qm_report *p, const qm_perop *r, int i, int names) {
+static void csv_row(qm_report *p, const qm_op_records *r, int i, int names) {
     json_t *j = op_json(r, i), *v;
     const char *key;
-    say(p, names ? "device,estimate" : "");
+    qm_print(&p->to, names ? "device,estimate" : "");
     if (!names) {
         csv_word(p, r->device);
-        say(p, ",%d", r->estimated);
+        qm_print(&p->to, ",%d", r->estimated);
     }
     json_object_foreach (j, key, v) {
         if (!strcmp(key, "record")) continue;
-        say(p, ",");
-        if (names) say(p, "%s", key);
+        qm_print(&p->to, ",");
+        if (names) qm_print(&p->to, "%s", key);
         else if (json_is_string(v)) csv_word(p, json_string_value(v));
-        else if (json_is_integer(v)) say(p, "%lld", (long long)json_integer_value(v));
-        else if (json_is_real(v)) say(p, "%.1f", json_real_value(v));
-        else if (json_is_array(v)) say(p, "%ux%ux%u", r->op[i].op->grid[0], r->op[i].op->grid[1], r->op[i].op->grid[2]);
+        else if (json_is_integer(v)) qm_print(&p->to, "%lld", (long long)json_integer_value(v));
+        else if (json_is_real(v)) qm_print(&p->to, "%.1f", json_real_value(v));
+        else if (json_is_array(v))
+            qm_print(&p->to, "%ux%ux%u", r->op[i].op->grid[0], r->op[i].op->grid[1], r->op[i].op->grid[2]);
     }
-    say(p, "\n");
+    qm_print(&p->to, "\n");
     json_decref(j);
 }
 
 /* ---- the table ---- */
-static void head(qm_report *p, const qm_perop *r) {
-    say(p, "| %-14s | %4s | %9s |", "op", "n", "MB");
-    if (r->counted) say(p, " %7s | %8s | %8s | %8s |", "inst/w", "req/byte", "sec/byte", "barriers");
-    if (has_times(r)) say(p, " %9s | %8s | %8s | %6s |", "us", "GB/s", "gap us", "share");
-    if (r->estimated) say(p, " %-8s |", "bound by");
-    say(p, "\n|:---------------|-----:|----------:|");
-    if (r->counted) say(p, "--------:|---------:|---------:|---------:|");
-    if (has_times(r)) say(p, "----------:|---------:|---------:|-------:|");
-    if (r->estimated) say(p, ":---------|");
-    say(p, "\n");
+static void head(qm_report *p, const qm_op_records *r) {
+    qm_print(&p->to, "| %-14s | %4s | %9s |", "op", "n", "MB");
+    if (r->counted) qm_print(&p->to, " %7s | %8s | %8s | %8s |", "inst/w", "req/byte", "sec/byte", "barriers");
+    if (has_times(r)) qm_print(&p->to, " %9s | %8s | %8s | %6s |", "us", "GB/s", "gap us", "share");
+    if (r->estimated) qm_print(&p->to, " %-8s |", "bound by");
+    qm_print(&p->to, "\n|:---------------|-----:|----------:|");
+    if (r->counted) qm_print(&p->to, "--------:|---------:|---------:|---------:|");
+    if (has_times(r)) qm_print(&p->to, "----------:|---------:|---------:|-------:|");
+    if (r->estimated) qm_print(&p->to, ":---------|");
+    qm_print(&p->to, "\n");
 }
 
 /* A ratio, or a dash where it says nothing. */
 static void ratio(qm_report *p, int width, double a, double b) {
-    if (b > 0) say(p, " %*.3f |", width, a / b);
-    else say(p, " %*s |", width, "-");
+    if (b > 0) qm_print(&p->to, " %*.3f |", width, a / b);
+    else qm_print(&p->to, " %*s |", width, "-");
 }
 
-static void row(qm_report *p, const qm_perop *r, const char *name, const sum *s, double whole) {
+static void row(qm_report *p, const qm_op_records *r, const char *name, const sum *s, double whole) {
     const double bytes = (double)(s->weight_bytes + s->kv_bytes);
-    say(p, "| %-14s | %4d | %9.3f |", name, s->n, 1e-6 * bytes);
+    qm_print(&p->to, "| %-14s | %4d | %9.3f |", name, s->n, 1e-6 * bytes);
     if (r->counted) {
         ratio(p, 7, (double)s->c.thread_insts, (double)s->weights);
         const double read = s->weight_bytes || s->kv_read ? bytes : 0;
         ratio(p, 8, (double)requested(&s->c), read);
         ratio(p, 8, 32.0 * (double)sectors(&s->c), read);
-        say(p, " %8llu |", (unsigned long long)s->c.barriers);
+        qm_print(&p->to, " %8llu |", (unsigned long long)s->c.barriers);
     }
     if (has_times(r)) {
-        say(p, " %9.2f |", 1e-3 * s->time);
-        if (bytes > 0 && s->time > 0) say(p, " %8.1f |", bytes / s->time);
-        else say(p, " %8s |", "-");
-        say(p, " %8.2f | %5.1f%% |", 1e-3 * s->gap, whole > 0 ? 100 * (s->time + s->gap) / whole : 0);
+        qm_print(&p->to, " %9.2f |", 1e-3 * s->time);
+        if (bytes > 0 && s->time > 0) qm_print(&p->to, " %8.1f |", bytes / s->time);
+        else qm_print(&p->to, " %8s |", "-");
+        qm_print(&p->to, " %8.2f | %5.1f%% |", 1e-3 * s->gap, whole > 0 ? 100 * (s->time + s->gap) / whole : 0);
     }
     if (r->estimated) {
         qm_bound b = QM_BOUND_DRAM;
         for (int i = 1; i < QM_N_BOUNDS; i++)
             if (s->bound[i] > s->bound[b]) b = (qm_bound)i;
-        say(p, " %-8s |", qm_bound_name(b));
+        qm_print(&p->to, " %-8s |", qm_bound_name(b));
     }
-    say(p, "\n");
+    qm_print(&p->to, "\n");
 }
 
-static void title(qm_report *p, const qm_perop *r) {
+/* ", executor persistent"; nothing where it is the users' own. */
+static const char *executor(const qm_op_records *r, char to[32]) {
+    snprintf(to, 32, ", executor %s", r->executor);
+    return *r->executor && strcmp(r->executor, "graph") ? to : "";
+}
+
+static void title(qm_report *p, const qm_op_records *r) {
+    char other[32];
     const sum s = sum_of(r);
     const double bytes = (double)(s.weight_bytes + s.kv_bytes);
-    say(p, "%s%s%s, %s, depth %u: %d ops, %.1f MB of weights and %.1f MB of keys and values\n",
-        r->estimated ? "ESTIMATE: " : "", r->device, r->walked ? ", executor persistent" : "",
-        r->plan->place->model->hp.name, r->depth, r->n_ops, 1e-6 * (double)s.weight_bytes, 1e-6 * (double)s.kv_bytes);
-    if (r->counted && !r->estimated) say(p, "counted on the software device: no times\n");
+    qm_print(&p->to, "%s%s%s, %s, depth %u: %d ops, %.1f MB of weights and %.1f MB of keys and values\n",
+             r->estimated ? "ESTIMATE: " : "", r->device, executor(r, other), r->plan->place->model->hp.name, r->depth,
+             r->n_ops, 1e-6 * (double)s.weight_bytes, 1e-6 * (double)s.kv_bytes);
+    if (r->counted && !r->estimated) qm_print(&p->to, "counted on the software device: no times\n");
     if (has_times(r)) {
-        say(p, "step %.1f us = %.1f tokens/s, %.1f GB/s", 1e-3 * r->step_ns, 1e9 / r->step_ns, bytes / r->step_ns);
+        qm_print(&p->to, "step %.1f us = %.1f tokens/s, %.1f GB/s", 1e-3 * r->step_ns, 1e9 / r->step_ns,
+                 bytes / r->step_ns);
         if (r->bandwidth > 0)
-            say(p, " = %.1f%% of %.0f GB/s", 1e11 * bytes / r->step_ns / r->bandwidth, 1e-9 * r->bandwidth);
-        say(p, "; ops %.1f us, gaps %.1f us\n", 1e-3 * s.time, 1e-3 * s.gap);
+            qm_print(&p->to, " = %.1f%% of %.0f GB/s", 1e11 * bytes / r->step_ns / r->bandwidth, 1e-9 * r->bandwidth);
+        qm_print(&p->to, "; ops %.1f us, gaps %.1f us\n", 1e-3 * s.time, 1e-3 * s.gap);
     }
     if (r->timed)
-        say(p, "with time stamps %.1f us (%+.2f%%), clock tick %.0f ns, mean of %d runs without outliers\n",
-            1e-3 * r->stamped_ns, 100 * (r->stamped_ns / r->step_ns - 1), r->tick_ns, r->runs);
+        qm_print(&p->to, "with time stamps %.1f us (%+.2f%%), clock tick %.0f ns, mean of %d runs without outliers\n",
+                 1e-3 * r->stamped_ns, 100 * (r->stamped_ns / r->step_ns - 1), r->tick_ns, r->runs);
 }
 
 enum { MAX_KINDS = 64 };
-static void table(qm_report *p, const qm_perop *r) {
+static void table(qm_report *p, const qm_op_records *r) {
     sum all = sum_of(r), kind[MAX_KINDS];
     const double whole = all.time + all.gap;
     int n = 0;
-    if (p->n_steps) say(p, "\n");
+    if (p->n_steps) qm_print(&p->to, "\n");
     title(p, r);
-    say(p, "\n");
+    qm_print(&p->to, "\n");
     head(p, r);
     for (int i = 0; i < r->n_ops; i++) {
         const qm_op *op = r->op[i].op;
@@ -293,25 +287,28 @@ static void table(qm_report *p, const qm_perop *r) {
 }
 
 /* Estimates side by side. */
-static void line(qm_report *p, const qm_perop *r, const qm_chip *c) {
+static void line(qm_report *p, const qm_op_records *r, const qm_chip *c) {
+    char other[32];
     const sum s = sum_of(r);
     const double bytes = (double)(s.weight_bytes + s.kv_bytes), ideal = 1e9 * bytes / c->bandwidth.v,
                  whole = s.time + s.gap;
     if (!p->n_steps)
-        say(p,
+        qm_print(
+            &p->to,
             "ESTIMATES of %s%s: no GPU has run this. docs/prediction.md says how they come about.\n\n"
             "| chip     |  depth | MB/token | ops | step us | tokens/s | ceiling | share | dram | issue |   l2 | "
             "latency |\n"
             "|:---------|-------:|---------:|----:|--------:|---------:|--------:|------:|-----:|------:|-----:|-------"
             "-:|\n",
-            r->plan->place->model->hp.name, r->walked ? ", executor persistent" : "");
-    say(p, "| %-8s | %6u | %8.1f | %3d | %7.0f | %8.0f | %7.0f | %4.0f%% | %3.0f%% | %4.0f%% | %3.0f%% | %6.0f%% |\n",
-        c->id, r->depth, 1e-6 * bytes, r->n_ops, 1e-3 * r->step_ns, 1e9 / r->step_ns, 1e9 / ideal,
-        100 * ideal / r->step_ns, 100 * s.bound[QM_BOUND_DRAM] / whole, 100 * s.bound[QM_BOUND_ISSUE] / whole,
-        100 * s.bound[QM_BOUND_L2] / whole, 100 * s.bound[QM_BOUND_LATENCY] / whole);
+            r->plan->place->model->hp.name, executor(r, other));
+    qm_print(&p->to,
+             "| %-8s | %6u | %8.1f | %3d | %7.0f | %8.0f | %7.0f | %4.0f%% | %3.0f%% | %4.0f%% | %3.0f%% | %6.0f%% |\n",
+             c->id, r->depth, 1e-6 * bytes, r->n_ops, 1e-3 * r->step_ns, 1e9 / r->step_ns, 1e9 / ideal,
+             100 * ideal / r->step_ns, 100 * s.bound[QM_BOUND_DRAM] / whole, 100 * s.bound[QM_BOUND_ISSUE] / whole,
+             100 * s.bound[QM_BOUND_L2] / whole, 100 * s.bound[QM_BOUND_LATENCY] / whole);
 }
 
-int qm_report_step(qm_report *p, const qm_perop *r, const qm_chip *chip, qm_err *e) {
+int qm_report_step(qm_report *p, const qm_op_records *r, const qm_chip *chip, qm_err *e) {
     switch (p->format) {
     case QM_FORMAT_MD:
         if (chip && !p->every_op && !p->by_kind) line(p, r, chip);
@@ -326,13 +323,13 @@ int qm_report_step(qm_report *p, const qm_perop *r, const qm_chip *chip, qm_err 
         for (int i = 0; i < r->n_ops; i++) record(p, op_json(r, i));
     }
     p->n_steps++;
-    return p->stopped ? qm_fail(e, QM_ERR_IO, "the report could not be written") : 0;
+    return qm_print_end(&p->to, e);
 }
 
 int qm_report_close(qm_report *p, qm_err *e) {
     if (!p) return 0;
-    if (p->format == QM_FORMAT_JSON && p->n_written) say(p, "\n]\n");
-    int stopped = p->stopped;
+    if (p->format == QM_FORMAT_JSON && p->n_written) qm_print(&p->to, "\n]\n");
+    int rc = qm_print_end(&p->to, e);
     free(p);
-    return stopped ? qm_fail(e, QM_ERR_IO, "the report could not be written") : 0;
+    return rc;
 }

@@ -1,7 +1,8 @@
-/* predict.c: the chips, and from counts to times. See predict.h. */
+/* predict_time.c: the chips, and from counts to times. See predict.h. */
 #include "predict.h"
 #include <stdio.h>
 #include <string.h>
+#include "../plan/ops.h"
 
 const char *qm_fact_kind_name(qm_fact_kind k) {
     static const char *const names[] = {"spec", "measured", "alike", "assumed"};
@@ -68,7 +69,7 @@ void qm_predict_op(const qm_chip *c, qm_op_record *r) { predict(c, r, c->node.v,
 /* ---- what has been prefetched ---- */
 /* The memory is idle for as long as it takes to bring so many bytes: what the ops before `end` have asked for comes, in the
  * order in which it was asked for. */
-static void deliver(qm_perop *r, int end, double bytes) {
+static void deliver(qm_op_records *r, int end, double bytes) {
     for (int j = 0; j < end && bytes > 0; j++) {
         double n = r->op[j].coming < bytes ? r->op[j].coming : bytes;
         r->op[j].coming -= n;
@@ -77,29 +78,31 @@ static void deliver(qm_perop *r, int end, double bytes) {
 }
 
 /* Bytes of op i's weights that have come; what has not is no longer waited for: the op reads it itself. */
-static double arrived(qm_perop *r, int i) {
-    const qm_op *op = r->op[i].op;
+static double arrived(qm_op_records *r, int i) {
+    qm_operand o[QM_MAX_OPERANDS];
+    const int n = qm_op_operands(r->plan, r->op[i].op, o);
     double have = 0;
-    if (op->kind != QM_OP_MATVEC) return 0;
     for (int j = 0; j < i; j++) {
         const qm_op *by = r->op[j].op;
-        if (!by->prefetch.bytes || by->prefetch.region != (int)QM_REF_VALUE(op->args.matvec.w)) continue;
-        have += (double)by->prefetch.bytes - r->op[j].coming;
-        r->op[j].coming = 0;
+        for (int k = 0; k < n && by->prefetch.bytes; k++) {
+            if (o[k].kind != QM_KIND_WEIGHT || by->prefetch.region != (int)QM_REF_VALUE(o[k].ref)) continue;
+            have += (double)by->prefetch.bytes - r->op[j].coming;
+            r->op[j].coming = 0;
+        }
     }
     return have;
 }
 
-void qm_predict_step(const qm_chip *c, int walked, qm_perop *r) {
-    const qm_resident *walk = walked ? &r->plan->resident : NULL;
+void qm_predict_step(const qm_chip *c, int one_kernel, qm_op_records *r) {
+    const qm_resident *resident = one_kernel ? &r->plan->resident : NULL;
     double at = 0, rate = c->bandwidth.v * c->reach.v;
     for (int i = 0; i < r->n_ops; i++) {
         qm_op_record *o = &r->op[i];
-        int in_walk = walk && i > walk->first && i < walk->first + walk->n;
-        double gap = in_walk ? c->barrier.v : c->node.v;
-        if (walk && o->op->waits) deliver(r, i, rate * (gap + c->ramp.v));
-        double idle = predict(c, o, gap, walk ? arrived(r, i) : 0);
-        if (walk) deliver(r, i, rate * idle);
+        int inside = resident && i > resident->first && i < resident->first + resident->n;
+        double gap = inside ? c->barrier.v : c->node.v;
+        if (resident && o->op->waits) deliver(r, i, rate * (gap + c->ramp.v));
+        double idle = predict(c, o, gap, resident ? arrived(r, i) : 0);
+        if (resident) deliver(r, i, rate * idle);
         o->coming = (double)o->op->prefetch.bytes;
         if (!i) o->gap_ns = 0; /* in graph */
         o->begin_ns = at += o->gap_ns;
@@ -108,6 +111,5 @@ void qm_predict_step(const qm_chip *c, int walked, qm_perop *r) {
     r->step_ns = at + 1e9 * c->graph.v;
     r->bandwidth = c->bandwidth.v;
     r->estimated = 1;
-    r->walked = walked;
     snprintf(r->device, sizeof r->device, "%s", c->name);
 }

@@ -1,4 +1,4 @@
-/* predict_run.c: the plan of a step for any number of multiprocessors, its ops run over zeros on the
+/* predict_count.c: the plan of a step for any number of multiprocessors, its ops run over zeros on the
  * software device and counted. An op's counts depend on its kernel, launch and shape, not on what the
  * weights are: ops that differ in layer alone are run once. */
 #include <stdio.h>
@@ -20,14 +20,14 @@ struct qm_predictor {
     qm_device *dev;
     qm_kernels *kernels;
     qm_plan *plans[MAX_STEPS];
-    qm_perop *steps[MAX_STEPS];
+    qm_op_records *steps[MAX_STEPS];
     int n;
 };
 
 void qm_predictor_close(qm_predictor *p) {
     if (!p) return;
     for (int i = 0; i < p->n; i++) {
-        qm_perop_free(p->steps[i]);
+        qm_op_records_free(p->steps[i]);
         qm_plan_free(p->plans[i]);
     }
     qm_kernels_close(p->kernels);
@@ -75,19 +75,13 @@ typedef struct {
     CUdeviceptr base[QM_N_SPACES];
     uint64_t bytes[QM_N_SPACES], layer_pool;
     uint32_t depth;
-} stage;
+} memory;
 
-/* Of a region: what the op can touch when all ids and tokens are 0. */
-static uint64_t region_bytes(const qm_plan *p, const qm_op *op, qm_ref r) {
-    const qm_region *g = &p->place->regions[QM_REF_VALUE(r)];
-    return op->kind == QM_OP_EMBED ? qm_pack_bytes(g->type, QM_TILE_ROWS, g->n_cols) : g->expert_bytes;
-}
-
-static int stage_open(stage *s, qm_device *d, const qm_plan *p, uint32_t depth, qm_err *e) {
+static int memory_open(memory *s, qm_device *d, const qm_plan *p, uint32_t depth, qm_err *e) {
     const qm_hparams *hp = &p->place->model->hp;
     uint32_t *table = NULL;
     int rc = 0;
-    *s = (stage){.d = d, .depth = depth, .layer_pool = 2 * qm_kv_page_bytes(hp, p->limits.kv_type) * p->limits.n_pages};
+    *s = (memory){.d = d, .depth = depth, .layer_pool = 2 * qm_kv_page_bytes(hp, p->limits.kv_type) * p->limits.n_pages};
     s->bytes[QM_SPACE_SCRATCH] = p->scratch_bytes;
     s->bytes[QM_SPACE_SEQ] = p->seq.bytes;
     s->bytes[QM_SPACE_ROPE] = qm_rope_bytes(hp, p->limits.n_ctx);
@@ -99,7 +93,8 @@ static int stage_open(stage *s, qm_device *d, const qm_plan *p, uint32_t depth, 
         int n_o = qm_op_operands(p, &p->ops[i], o);
         for (int a = 0; a < n_o; a++) {
             if (QM_REF_SPACE(o[a].ref) != QM_SPACE_REGION) continue;
-            uint64_t n = region_bytes(p, &p->ops[i], o[a].ref);
+            /* ids and tokens are 0: it can touch the first expert's */
+            uint64_t n = p->place->regions[QM_REF_VALUE(o[a].ref)].expert_bytes;
             if (n > s->bytes[QM_SPACE_REGION]) s->bytes[QM_SPACE_REGION] = n;
         }
     }
@@ -118,16 +113,15 @@ out:
     return rc;
 }
 
-static void stage_close(stage *s) {
+static void memory_close(memory *s) {
     for (int i = 1; i < QM_N_SPACES; i++)
         if (s->base[i]) s->d->cu.MemFree(s->base[i]);
 }
 
-static int run_op(stage *s, qm_kernels *k, const qm_plan *p, const qm_op *op, qm_counters *c, qm_err *e) {
+static int run_op(memory *s, qm_kernels *k, const qm_plan *p, const qm_op *op, qm_counters *c, qm_err *e) {
     qm_device *d = s->d;
     qm_op_args args = op->args;
-    /* embed adds 1 at the step's begin */
-    uint32_t pos = op->kind == QM_OP_EMBED ? s->depth - 1 : s->depth;
+    uint32_t pos = op == p->ops ? s->depth - 1 : s->depth; /* the first one moves the step to its position */
     int rc = 0;
     qm_operand o[QM_MAX_OPERANDS];
     int n_o = qm_op_operands(p, op, o);
@@ -170,34 +164,36 @@ static int alike(const qm_plan *p, const qm_op *a, const qm_plan *q, const qm_op
     return !memcmp(&u, &v, sizeof u);
 }
 
-/* The counts of an op like op, among the first n of a step. Attention's work depends on the depth as well. */
-static const qm_counters *seen(const qm_perop *in, int n, const qm_plan *p, const qm_op *op, uint32_t depth) {
-    if (op->kind == QM_OP_ATTN && in->depth != depth) return NULL;
+/* The counts of an op like that of record r, among the first n of a step. The work of what reads keys and values depends on
+ * the depth as well. */
+static const qm_counters *seen(const qm_op_records *in, int n, const qm_op_records *of, const qm_op_record *r) {
+    if (r->reads_kv && in->depth != of->depth) return NULL;
     for (int i = 0; i < n; i++)
-        if (alike(in->plan, in->op[i].op, p, op)) return &in->op[i].count;
+        if (alike(in->plan, in->op[i].op, of->plan, r->op)) return &in->op[i].count;
     return NULL;
 }
 
-static int count_step(qm_predictor *p, qm_perop *r, qm_err *e) {
-    stage s;
-    int rc = stage_open(&s, p->dev, r->plan, r->depth, e);
+static int count_step(qm_predictor *p, qm_op_records *r, qm_err *e) {
+    memory s;
+    int rc = memory_open(&s, p->dev, r->plan, r->depth, e);
     if (!rc && !(rc = qm_counters_begin(p->dev, e))) {
         for (int i = 0; i < r->n_ops && !rc; i++) {
             const qm_op *op = r->op[i].op;
-            const qm_counters *c = seen(r, i, r->plan, op, r->depth);
-            for (int j = p->n - 1; j >= 0 && !c; j--) c = seen(p->steps[j], p->steps[j]->n_ops, r->plan, op, r->depth);
+            const qm_counters *c = seen(r, i, r, &r->op[i]);
+            for (int j = p->n - 1; j >= 0 && !c; j--) c = seen(p->steps[j], p->steps[j]->n_ops, r, &r->op[i]);
             if (c) r->op[i].count = *c;
             else rc = run_op(&s, p->kernels, r->plan, op, &r->op[i].count, e);
             qm_counters_add(&r->total, &r->op[i].count);
         }
         qm_counters_end();
     }
-    stage_close(&s);
+    memory_close(&s);
     r->counted = !rc;
     return rc;
 }
 
-int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, int walked, const qm_perop **out, qm_err *e) {
+int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, const char *executor,
+                      const qm_op_records **out, qm_err *e) {
     const qm_hparams *hp = &p->model->hp;
     *out = NULL;
     if (depth >= hp->n_ctx_train)
@@ -212,17 +208,19 @@ int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, int wal
                         .prefetch_bytes = qm_prefetch_bytes(c->bandwidth.v, (uint64_t)c->l2.v)};
     qm_shape shape = {.logits = 1, .n_splits = qm_plan_splits(hp, limits, depth), .rows = 1};
     qm_plan *plan = NULL;
-    qm_perop *r = NULL;
+    qm_op_records *r = NULL;
+    int resident = 0;
     int rc = qm_plan_build(&plan, p->place, shape, limits, e);
-    if (!rc && walked) rc = qm_walk_validate(plan, e);
-    if (!rc) rc = qm_perop_new(&r, plan, depth, e);
+    if (!rc) rc = qm_inside_runs(executor, plan, &resident, e);
+    if (!rc) rc = qm_op_records_new(&r, plan, depth, e);
     if (!rc) rc = count_step(p, r, e);
     if (rc) {
-        qm_perop_free(r);
+        qm_op_records_free(r);
         qm_plan_free(plan);
         return rc;
     }
-    qm_predict_step(c, walked, r);
+    qm_predict_step(c, resident, r);
+    snprintf(r->executor, sizeof r->executor, "%s", executor ? executor : "graph");
     p->plans[p->n] = plan;
     p->steps[p->n++] = r;
     *out = r;

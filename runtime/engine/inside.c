@@ -1,0 +1,136 @@
+/* inside.c: see inside.h. A step's ops one by one, by what the executor lends (qm_executor.inside). */
+#include "inside.h"
+#include <stdlib.h>
+#include <string.h>
+#include "inside_means.h"
+#include "session.h"
+
+qm_engine *qm_inside_engine(const qm_session *s) { return s->g; }
+const qm_gguf *qm_inside_gguf(const qm_engine *g) { return g->gguf; }
+const qm_model *qm_inside_model(const qm_engine *g) { return g->model; }
+const char *qm_inside_executor(const qm_engine *g) { return g->exec->name; }
+qm_device *qm_inside_device(const qm_engine *g) { return g->dev; }
+
+int qm_inside_plan(qm_engine *g, uint32_t pos, int logits, const qm_plan **out, qm_err *e) {
+    return qm_engine_plan(g, pos, logits, out, e);
+}
+
+int qm_inside_runs(const char *executor, const qm_plan *p, int *resident, qm_err *e) {
+    const qm_executor *x = qm_executor_find(executor, e);
+    if (!x) return QM_ERR_ARG;
+    if (!x->on_device) return qm_fail(e, QM_ERR_ARG, "the executor %s runs no kernels", x->name);
+    *resident = x->resident;
+    return p && x->validate ? x->validate(p, e) : 0;
+}
+
+enum { FILL_SEED = 1 };
+
+int qm_inside_open(qm_inside *x, qm_engine *g, qm_session *s, uint32_t pos, qm_err *e) {
+    int rc = 0;
+    *x = (qm_inside){.g = g, .s = s, .pos = pos, .dev = g->dev, .own = !s};
+    if (pos >= g->limits.n_ctx)
+        return qm_fail(e, QM_ERR_LIMIT, "a step at depth %u needs a context of %u, it is %u", pos, pos + 1,
+                       g->limits.n_ctx);
+    if (!s && !(rc = qm_session_open(&x->s, g, e))) rc = qm_inside_fill(x->s, pos, FILL_SEED, e);
+    if (!rc && pos > x->s->n)
+        rc = qm_fail(e, QM_ERR_ARG, "a step at position %u of a session that holds %u tokens", pos, x->s->n);
+    if (!rc) rc = qm_engine_plan(g, pos, 1, &x->plan, e);
+    if (rc) qm_inside_close(x);
+    else if (g->dev) x->stream = g->exec->inside->stream(g);
+    return rc;
+}
+
+void qm_inside_close(qm_inside *x) {
+    if (x->own) qm_session_close(x->s);
+    *x = (qm_inside){0};
+}
+
+int qm_inside_begin(qm_inside *x, uint32_t token, qm_err *e) {
+    qm_engine *g = x->g;
+    qm_session *s = x->s;
+    if (token >= g->model->hp.n_vocab)
+        return qm_fail(e, QM_ERR_ARG, "token %u is outside the vocabulary of %u", token, g->model->hp.n_vocab);
+    int rc = g->exec->put_tokens(g, s->seq, x->pos, &token, 1, e);
+    if (!rc) rc = qm_session_place(s, x->pos, e);
+    if (!rc) rc = qm_session_pages(s, x->pos / QM_PAGE_TOKENS + 1, e);
+    s->ids[x->pos] = token;
+    return rc;
+}
+
+void qm_inside_end(qm_inside *x) {
+    qm_session_note(x->s, NULL, NULL);
+    x->s->n = x->s->n_cached = x->pos + 1;
+    x->s->last = x->plan;
+}
+
+/* ---- ops and operands ---- */
+int qm_inside_run(const qm_inside *x, int i, CUstream on, const qm_stamps *stamps, qm_err *e) {
+    return x->g->exec->inside->run(x->g, x->plan, i, on ? on : x->stream, stamps, e);
+}
+
+static qm_bases bases(const qm_inside *x) { return x->g->exec->inside->bases(x->g, x->s->seq); }
+
+uint64_t qm_inside_address(const qm_inside *x, qm_ref r) {
+    qm_bases b = bases(x);
+    if (!b.base[QM_REF_SPACE(r)]) return 0;
+    return qm_ref_resolve(x->plan, r, &b);
+}
+
+static int absent(qm_ref r, qm_err *e) {
+    return qm_fail(e, QM_ERR_UNSUPPORTED, "inside a step: nothing is kept behind reference %016llx",
+                   (unsigned long long)r);
+}
+
+int qm_inside_read(const qm_inside *x, qm_ref from, void *to, uint64_t bytes, qm_err *e) {
+    uint64_t at = qm_inside_address(x, from);
+    qm_device *d = x->dev;
+    int rc = 0;
+    if (!at) return absent(from, e);
+    if (!d) {
+        memcpy(to, (const void *)(uintptr_t)at, bytes);
+        return 0;
+    }
+    QM_CU_TRY(d, StreamSynchronize(x->stream));
+    QM_CU_TRY(d, MemcpyDtoH(to, at, bytes));
+out:
+    return rc;
+}
+
+int qm_inside_put(const qm_inside *x, uint64_t to, const void *from, uint64_t bytes, qm_err *e) {
+    return x->g->exec->inside->put(x->g, to, from, bytes, e);
+}
+
+int qm_inside_write(const qm_inside *x, qm_ref to, const void *from, uint64_t bytes, qm_err *e) {
+    uint64_t at = qm_inside_address(x, to);
+    return at ? qm_inside_put(x, at, from, bytes, e) : absent(to, e);
+}
+
+/* ---- the step as a graph ---- */
+int qm_inside_capture(const qm_inside *x, const qm_stamps *stamps, qm_captured **out, qm_err *e) {
+    const qm_inside_means *m = x->g->exec->inside;
+    int rc = 0;
+    *out = NULL;
+    if (!m->capture) return qm_fail(e, QM_ERR_UNSUPPORTED, "the executor %s runs no kernels", x->g->exec->name);
+    for (int i = 0; i < x->plan->n_ops && !rc; i++)
+        rc = stamps ? qm_stamped_load(stamps->kernels, x->plan->ops[i].kernel, e) : qm_inside_run(x, i, NULL, NULL, e);
+    if (rc) return rc;
+    QM_CU_TRY(x->dev, StreamSynchronize(x->stream));
+    if (!(*out = calloc(1, sizeof **out))) return qm_fail(e, QM_ERR_NOMEM, "capture: out of memory");
+    rc = m->capture(x->g, x->plan, stamps, *out, e);
+out:
+    if (rc) qm_inside_drop(x, *out), *out = NULL;
+    return rc;
+}
+
+int qm_inside_launch(const qm_inside *x, const qm_captured *c, qm_err *e) {
+    int rc = 0;
+    QM_CU_TRY(x->dev, GraphLaunch(c->graph, x->stream));
+out:
+    return rc;
+}
+
+void qm_inside_drop(const qm_inside *x, qm_captured *c) {
+    if (!c) return;
+    qm_captured_drop(c, x->dev);
+    free(c);
+}

@@ -1,0 +1,100 @@
+/* inside_session.c: sessions for measuring (inside.h): a prompt, a run of tokens, a depth. */
+#include <stdlib.h>
+#include <string.h>
+#include "../base/rng.h"
+#include "inside_means.h"
+#include "session.h"
+
+int qm_inside_append(qm_session *s, const uint32_t *ids, uint32_t n, const qm_watch *watch, uint32_t *next,
+                     qm_err *e) {
+    const qm_engine *g = s->g;
+    if (!n || (uint64_t)s->n + n > g->limits.n_ctx)
+        return qm_fail(e, n ? QM_ERR_LIMIT : QM_ERR_ARG, "%u tokens behind %u exceed the context of %u", n, s->n,
+                       g->limits.n_ctx);
+    for (uint32_t i = 0; i < n; i++)
+        if (ids[i] >= g->model->hp.n_vocab)
+            return qm_fail(e, QM_ERR_ARG, "token %u: id %u is outside the vocabulary of %u", s->n + i, ids[i],
+                           g->model->hp.n_vocab);
+    qm_session_note(s, NULL, NULL);
+    memcpy(s->ids + s->n, ids, n * sizeof *ids);
+    s->n += n;
+    int rc = qm_session_prefill(s, watch, e);
+    return rc || !next ? rc : qm_session_result(s, s->n - 1, next, e);
+}
+
+int qm_inside_decode(qm_session *s, uint32_t first, uint32_t n, void (*on_token)(void *user, uint32_t i, uint32_t id),
+                     void *user, qm_err *e) {
+    qm_engine *g = s->g;
+    const uint32_t from = s->n;
+    uint32_t issued = 0;
+    if ((uint64_t)from + n > g->limits.n_ctx || first >= g->model->hp.n_vocab)
+        return qm_fail(e, QM_ERR_ARG, "%u tokens from token %u on behind %u: the context is %u, the vocabulary %u", n,
+                       first, from, g->limits.n_ctx, g->model->hp.n_vocab);
+    qm_session_note(s, NULL, NULL);
+    s->ids[from] = first;
+    int rc = qm_session_pages(s, qm_pages_for((uint64_t)from + n), e);
+    if (!rc) rc = g->exec->put_tokens(g, s->seq, from, s->ids + from, 1, e);
+    if (rc) return rc;
+    s->n = from + 1;
+    for (uint32_t i = 0; i < n && !rc; i++) {
+        for (; issued < n && issued < i + QM_RUN_AHEAD && !rc; issued++) rc = qm_session_step(s, from + issued, 1, e);
+        if (rc || (rc = qm_session_result(s, from + i, &s->ids[from + i + 1], e))) break;
+        s->n = from + i + 2;
+        s->n_cached = from + i + 1;
+        if (on_token) on_token(user, i, s->ids[from + i + 1]);
+    }
+    return rc;
+}
+
+/* ---- a depth ---- */
+/* f16 bits, either sign, magnitudes 1/16 .. 1. */
+static void random_halves(uint16_t *v, size_t n, uint64_t seed) {
+    qm_rng r = {seed};
+    for (size_t i = 0; i < n; i++) {
+        uint32_t x = qm_rng_u32(&r);
+        v[i] = (uint16_t)((x & 0x8000u) | (0x2c00u + (x >> 16 & 0x0fffu)));
+    }
+}
+
+/* The whole pool: a chunk comes from the host, the rest is copied from it, on a device doubling. */
+enum { CHUNK_BYTES = 4 << 20 };
+static int fill_pool(qm_session *s, uint64_t seed, qm_err *e) {
+    qm_engine *g = s->g;
+    qm_device *d = g->dev;
+    uint64_t total = g->info.kv_bytes, have = total < CHUNK_BYTES ? total : CHUNK_BYTES;
+    uint64_t pool = g->exec->inside->bases(g, s->seq).base[QM_SPACE_KV];
+    int rc = 0;
+    uint16_t *chunk = malloc(CHUNK_BYTES);
+    if (!chunk) return qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
+    random_halves(chunk, CHUNK_BYTES / 2, seed);
+    if (!d) {
+        for (uint64_t at = 0; at < total; at += have)
+            memcpy((char *)(uintptr_t)pool + at, chunk, total - at < have ? total - at : have);
+        goto out;
+    }
+    QM_CU_TRY(d, CtxSynchronize()); /* the executor's stream does not wait for the default one */
+    QM_CU_TRY(d, MemcpyHtoD(pool, chunk, have));
+    for (uint64_t n; have < total; have += n) {
+        n = total - have < have ? total - have : have;
+        QM_CU_TRY(d, MemcpyDtoDAsync(pool + have, pool, n, NULL));
+    }
+    QM_CU_TRY(d, CtxSynchronize());
+out:
+    free(chunk);
+    return rc;
+}
+
+int qm_inside_fill(qm_session *s, uint32_t n, uint64_t seed, qm_err *e) {
+    qm_engine *g = s->g;
+    qm_rng r = {seed};
+    int rc = 0;
+    if (s->n) return qm_fail(e, QM_ERR_ARG, "session: filling one that holds %u tokens", s->n);
+    if (n > g->limits.n_ctx)
+        return qm_fail(e, QM_ERR_LIMIT, "a depth of %u exceeds the context of %u", n, g->limits.n_ctx);
+    if (!n) return 0;
+    if ((rc = qm_session_pages(s, qm_pages_for(n), e)) || (rc = fill_pool(s, seed, e))) return rc;
+    for (uint32_t i = 0; i < n; i++) s->ids[i] = qm_rng_below(&r, g->model->hp.n_vocab);
+    if ((rc = g->exec->put_tokens(g, s->seq, 0, s->ids, n, e))) return rc;
+    s->n = s->n_cached = n;
+    return 0;
+}
