@@ -29,11 +29,11 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
         const qm_kernel_info *i = &qm_kernel_table[k];
         const qm_bench_job j = {
             .m = m, .what = i->file, .op = i->op, .wtype = i->wtype, .kv = i->kv, .head_dim = i->head_dim};
-#define ADD(name, rows, cols, splits)                                               \
-    do {                                                                            \
-        qm_bench_job t_ = j;                                                        \
-        t_.what = name, t_.n_rows = rows, t_.n_cols = cols, t_.max_splits = splits; \
-        add(out, cap, &n, t_);                                                      \
+#define ADD(name, rows, cols, parts)                                              \
+    do {                                                                          \
+        qm_bench_job t_ = j;                                                      \
+        t_.what = name, t_.n_rows = rows, t_.n_cols = cols, t_.max_parts = parts; \
+        add(out, cap, &n, t_);                                                    \
     } while (0)
         if (i->head_dim && (uint32_t)i->head_dim != m->head_dim) continue;
         switch (i->op) {
@@ -70,12 +70,14 @@ int qm_bench_sweep(const qm_bench_model *m, qm_bench_job *out, int cap) {
     int n = 0, n_jobs = qm_bench_jobs(m, jobs, MAX_JOBS);
     for (int i = 0; i < n_jobs && i < MAX_JOBS; i++) {
         qm_bench_job j = jobs[i];
-        const uint32_t chunks = j.n_cols / 256, streams = j.op == QM_OP_MOE_UP ? 2 : 1;
+        const uint32_t streams = j.op == QM_OP_MOE_UP ? 2 : 1;
         if ((j.wtype != QM_TYPE_Q4_K && j.wtype != QM_TYPE_Q6_K) || !j.n_rows || j.op == QM_OP_EMBED) continue;
-        for (j.tiles = 1; j.tiles <= 4; j.tiles *= 2)
-            for (j.slices = 1; j.slices * j.tiles <= 16; j.slices *= 2)
-                for (j.splits = 1; j.splits <= j.max_splits && j.slices * j.splits <= chunks; j.splits *= 2)
-                    if (qm_launch_shared(j.wtype, j.n_cols, j.splits, streams, j.tiles, j.slices) <= SHARED_MAX)
+        const qm_sums sums = qm_sums_of(j.wtype, j.n_cols);
+        for (j.parts = 1; j.parts <= (j.max_parts > 1 ? sums.n_parts : 1);
+             j.parts += sums.n_parts > 1 ? sums.n_parts - 1 : 1)
+            for (j.tiles = 1; j.tiles <= 4; j.tiles *= 2)
+                for (j.slices = 1; j.slices * j.tiles <= 16 && j.slices * j.parts <= sums.n_segments; j.slices *= 2)
+                    if (qm_launch_shared(j.wtype, j.n_cols, j.parts, streams, j.tiles) <= SHARED_MAX)
                         add(out, cap, &n, j);
     }
     return n;
@@ -83,7 +85,7 @@ int qm_bench_sweep(const qm_bench_model *m, qm_bench_job *out, int cap) {
 
 void qm_bench_job_name(const qm_bench_job *j, char *s, size_t n) {
     char own[64] = "";
-    if (j->tiles) snprintf(own, sizeof own, "/tiles:%u/slices:%u/splits:%u", j->tiles, j->slices, j->splits);
+    if (j->tiles) snprintf(own, sizeof own, "/tiles:%u/slices:%u/parts:%u", j->tiles, j->slices, j->parts);
     snprintf(s, n, "%s/%s/%s%s%s%s", j->m->name, j->what, qm_op_name(j->op), j->wtype >= 0 ? "/" : "",
              j->wtype >= 0 ? qm_type_get((uint32_t)j->wtype)->name : "", own);
 }
@@ -143,11 +145,11 @@ static uint32_t product(qm_bench_work *w, uint32_t n_sm, uint32_t n_experts, uin
     const uint32_t rows = j->rows_run && j->rows_run < j->n_rows ? j->rows_run : j->n_rows;
     w->l = n_matrices > 1  ? qm_launch_moe_up(j->wtype, j->n_rows, j->n_cols, n_experts, n_sm)
            : n_experts > 1 ? qm_launch_moe_matvec(j->wtype, j->n_rows, j->n_cols, n_experts, n_sm)
-                           : qm_launch_matvec(j->wtype, j->n_rows, j->n_cols, n_sm, j->max_splits);
+                           : qm_launch_matvec(j->wtype, j->n_rows, j->n_cols, n_sm, j->max_parts);
     if (j->tiles)
-        w->l = (qm_launch){{0, j->splits * n_experts, 1},
+        w->l = (qm_launch){{0, j->parts * n_experts, 1},
                            32 * j->tiles * j->slices,
-                           qm_launch_shared(j->wtype, j->n_cols, j->splits, n_matrices, j->tiles, j->slices),
+                           qm_launch_shared(j->wtype, j->n_cols, j->parts, n_matrices, j->tiles),
                            j->tiles};
     w->l.grid[0] = ((rows + 31) / 32 + w->l.tiles - 1) / w->l.tiles;
     return rows;

@@ -19,22 +19,22 @@ typedef struct {
     const qm_bench_model *m;
     const char *what; /* "qkv": the slot of a decode step */
     qm_op_kind op;
-    int wtype;               /* -1: none */
-    int kv;                  /* -1: does not touch the cache */
-    int head_dim;            /* 0: none */
-    uint32_t n_rows, n_cols; /* of one weight matrix; 0 where there is none */
-    uint32_t max_splits;
-    uint32_t rows_run;              /* 0 = all; else only as many rows, in the geometry of all */
-    uint32_t tiles, slices, splits; /* a geometry of its own (qm_bench_sweep); tiles 0: the plan's */
+    int wtype;                     /* -1: none */
+    int kv;                        /* -1: does not touch the cache */
+    int head_dim;                  /* 0: none */
+    uint32_t n_rows, n_cols;       /* of one weight matrix; 0 where there is none */
+    uint32_t max_parts;            /* of K that matvec may write */
+    uint32_t rows_run;             /* 0 = all; else only as many rows, in the geometry of all */
+    uint32_t tiles, slices, parts; /* a geometry of its own (qm_bench_sweep); tiles 0: the plan's */
 } qm_bench_job;
 /* Every kernel of contracts/kernels.def at each place where a step of that model may use it (tests/cli/test_bench.py
  * fails where an op of the plan is left out). Returns how many; fills at most cap. */
 int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap);
-/* The ops of a step that stream most of its bytes (Q4_K and Q6_K: steps of 256 weights, a chunk a step), each in every
- * geometry that the kernel takes: 1, 2 or 4 tiles of rows a CTA, the warps that share a tile's row (slices), and the splits
- * of K over CTAs, in powers of two as far as there is a chunk for each. Answers whether qm_launch_matvec chooses well. */
+/* The ops of a step that stream most of its bytes (Q4_K and Q6_K), each in every geometry that the kernel takes: 1, 2 or 4
+ * tiles of rows a CTA, the warps that share a tile's rows (slices), and all of K in a CTA or each part of it in one of its own.
+ * Answers whether qm_launch_matvec chooses well. */
 int qm_bench_sweep(const qm_bench_model *m, qm_bench_job *out, int cap);
-/* "30b/qkv/matvec/Q4_K", of a sweep "30b/qkv/matvec/Q4_K/tiles:1/slices:4/splits:2" */
+/* "30b/qkv/matvec/Q4_K", of a sweep "30b/qkv/matvec/Q4_K/tiles:1/slices:4/parts:4" */
 void qm_bench_job_name(const qm_bench_job *j, char *s, size_t n);
 
 enum { QM_BENCH_BUFFERS = 12, QM_BENCH_RESET_EVERY = 1024 };

@@ -21,6 +21,18 @@
  * ceil(n_rows / 32) tiles. */
 #define QM_TILE_ROWS 32
 
+/* ---- Canonical sums -------------------------------------------------------------------------
+ * In which order the products of a row of weights and a vector are added is a function of the weights' type and of K alone:
+ * never of launch geometry, executor, or number of multiprocessors. The row's n = K / step steps (streams.def) are cut into
+ * segments of s steps, s = max(segment, smallest power of two >= n, over 2^QM_SEGMENTS_LOG); there are max(1, floor(n / s)),
+ * and the last one has what remains. A part is u / s segments, u = max(segment * part, smallest power of two >= n, over
+ * 2^QM_PARTS_LOG), the last one as many as remain. So there are at most 2^QM_SEGMENTS_LOG segments and
+ * 2^QM_PARTS_LOG parts (kernels/ref/launch.h counts them).
+ * A segment adds its blocks from first to last, from zero; a part its segments by rising index, from zero, or from the bias
+ * where it is part 0; the result is the parts by rising index. Who computes which of them is free. */
+#define QM_SEGMENTS_LOG 6
+#define QM_PARTS_LOG 3
+
 /* ---- Quantised activations ("q16a") --------------------------------------------------------
  * A vector of K floats in groups of 32, 16 bits a value, as two planes of bytes for dp4a:
  *   K bytes s8 hi, K bytes s8 lo, K/32 words f32 d.   x[i] ~ d * (256 * hi[i] + lo[i])

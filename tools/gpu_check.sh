@@ -40,7 +40,7 @@ proves() {
     nodes) echo "what a node of a graph costs, plain and as a dependent launch" ;;
     hint) echo "whether prefetches bring what is read next, idle and beside loads that keep the memory busy" ;;
     stamps) echo "the time of each op of two layers of the 30B at depths 0 and 4096, router and attention above all" ;;
-    sweep) echo "the streaming kernels in every geometry: tiles, warps, splits" ;;
+    sweep) echo "the streaming kernels in every geometry: tiles, warps, parts" ;;
     read) echo "the bandwidth of plain reads from DRAM" ;;
     kernels) echo "every kernel check: the GPU against the C reference" ;;
     goldens) echo "whole models: logits of Hugging Face, the reference op by op, determinism, answers of the demo" ;;

@@ -7,12 +7,12 @@
 
 typedef struct {
     const char *word, *act, *form;
-    unsigned weights, bytes, step, chunk, maxnreg;
+    unsigned weights, bytes, step, chunk, segment, part, staged, maxnreg, maxnreg2;
 } stream;
 static const stream streams[] = {
-#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, form, staged, \
-                  maxnreg)                                                                                             \
-    {#word, #act, #form, weights, bytes, step, chunk, maxnreg},
+#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, segment, \
+                  part, form, staged, maxnreg, maxnreg2)                                                          \
+    {#word, #act, #form, weights, bytes, step, chunk, segment, part, staged, maxnreg, maxnreg2},
 #include "contracts/streams.def"
 #undef QM_STREAM
 };
@@ -24,15 +24,24 @@ static unsigned log2_of(unsigned n) {
     return l;
 }
 
+static void maxnreg(const char *word, const char *name, unsigned n) {
+    if (n) printf("#define %s_%s .maxnreg %u\n", word, name, n);
+    else printf("#define %s_%s\n", word, name);
+}
+
 static void defines(const stream *s) {
     const char *w = s->word;
     printf("#define %s_STEP_LOG %u\n", w, log2_of(s->step));
     printf("#define %s_STEP_BYTES %u\n", w, 32 * s->step / s->weights * s->bytes);
     printf("#define %s_UNROLL %u\n", w, s->chunk);
+    printf("#define %s_UNROLL_LOG %u\n", w, log2_of(s->chunk));
+    printf("#define %s_STAGED %u\n", w, s->staged);
+    printf("#define %s_SEGMENT_LOG %u\n", w, log2_of(s->segment));
+    printf("#define %s_PART_LOG %u\n", w, log2_of(s->segment * s->part));
     printf("#define %s_ACT QM_ACT_%s\n", w, s->form);
     printf("#define %s_NAME %s_%s\n", w, w, s->act);
-    if (s->maxnreg) printf("#define %s_MAXNREG .maxnreg %u\n", w, s->maxnreg);
-    else printf("#define %s_MAXNREG\n", w);
+    maxnreg(w, "MAXNREG", s->maxnreg);
+    maxnreg(w, "MAXNREG2", s->maxnreg2);
     printf("#include \"dot_%s.inc\"\n", w);
 }
 

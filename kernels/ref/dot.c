@@ -2,17 +2,6 @@
 #include "dot.h"
 #include <string.h>
 
-uint32_t qm_ref_step(int wtype) {
-    switch (wtype) {
-#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, ...) \
-    case number:                                                                                       \
-        return step;
-#include "../../contracts/streams.def"
-#undef QM_STREAM
-    default: return 32;
-    }
-}
-
 double qm_ref_dot(const qm_type_info *t, const void *row, const float *x, uint32_t k0, uint32_t k1) {
     float w[256];
     double sum = 0;

@@ -8,8 +8,6 @@
 
 static inline void *qm_ref_ptr(uint64_t a) { return (void *)(uintptr_t)a; }
 
-/* Weights per step: what K-splits are counted in (abi.h, matvec). */
-uint32_t qm_ref_step(int wtype);
 /* sum over [k0, k1) of row * x, in double. k0 and k1 are multiples of t->qk. */
 double qm_ref_dot(const qm_type_info *t, const void *row, const float *x, uint32_t k0, uint32_t k1);
 /* The n activations at host address x as floats, in the form that weights of type t take. The caller

@@ -1,16 +1,30 @@
-/* launch.h: launch geometry of the weight-streaming ops: how a matrix is dealt to CTAs, warps and
- * K-splits (contracts/abi.h, "matvec"), so that the grid fills n_sm multiprocessors, a CTA has at
- * most 512 threads, and activations plus partial sums stay under 5% of the weight bytes. */
+/* launch.h: how the weight-streaming ops are cut and launched: the order of their sums, which type and K alone decide
+ * (contracts/abi.h, "Canonical sums"), and how a matrix is dealt to CTAs and warps, so that the grid fills n_sm
+ * multiprocessors, a CTA has at most 512 threads, and activations plus partial sums stay under 5% of the weight bytes. */
 #ifndef QM_LAUNCH_H
 #define QM_LAUNCH_H
 #include <stdint.h>
+
+/* The sums of a row of n_cols weights. */
+typedef struct {
+    uint32_t step; /* weights */
+    uint32_t n_steps;
+    uint32_t segment;    /* steps; the last segment has what remains as well */
+    uint32_t n_segments; /* <= 2^QM_SEGMENTS_LOG */
+    uint32_t part;       /* steps; the last part has what remains */
+    uint32_t n_parts;    /* <= 2^QM_PARTS_LOG */
+} qm_sums;
+qm_sums qm_sums_of(int wtype, uint32_t n_cols);
+/* The first weight of part p; K for p = n_parts. */
+uint32_t qm_sums_begin(const qm_sums *s, uint32_t p);
+
 typedef struct {
     uint32_t grid[3], block;
     uint32_t shared; /* dynamic shared memory, bytes */
     uint32_t tiles;  /* T of the argument struct */
 } qm_launch;
-/* grid[1] = k_splits, at most max_splits (1: no split). */
-qm_launch qm_launch_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_sm, uint32_t max_splits);
+/* grid[1]: how many parts of K the op writes: all of them, where that is at most max_parts, else 1, their sum. */
+qm_launch qm_launch_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_sm, uint32_t max_parts);
 /* grid[1] = n_used */
 qm_launch qm_launch_moe_up(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
 qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
@@ -23,8 +37,6 @@ qm_launch qm_launch_rmsnorm(uint32_t n);
 qm_launch qm_launch_sample_scan(uint32_t n);
 qm_launch qm_launch_sample_draw(uint32_t n);
 
-/* Dynamic shared memory of any other geometry: T tiles x S slices (block / 32 / T), n_splits K-splits,
- * n_streams 2 for moe_up, else 1. */
-uint32_t qm_launch_shared(int wtype, uint32_t n_cols, uint32_t n_splits, uint32_t n_streams, uint32_t tiles,
-                          uint32_t slices);
+/* Dynamic shared memory of any other geometry: T tiles a CTA; n_parts (of grid[1]) all or 1; n_streams 2 for moe_up, else 1. */
+uint32_t qm_launch_shared(int wtype, uint32_t n_cols, uint32_t n_parts, uint32_t n_streams, uint32_t tiles);
 #endif

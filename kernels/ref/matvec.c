@@ -1,4 +1,4 @@
-/* matvec.c: y[s, row] = W[row, slice s] . x[slice s] (+ bias in split 0). Shapes: contracts/abi.h. */
+/* matvec.c: y[p, row] = W[row, part p] . x[part p] (+ bias in part 0), or the sum of all parts. Shapes: contracts/ops.def. */
 #include "dot.h"
 
 void qm_ref_matvec_strided(const qm_matvec_args *a, const qm_ref_env *env, uint32_t y_stride) {
@@ -7,14 +7,14 @@ void qm_ref_matvec_strided(const qm_matvec_args *a, const qm_ref_env *env, uint3
     const float *bias = qm_ref_ptr(a->bias);
     float *y = qm_ref_ptr(a->y), *x = qm_ref_activation(t, a->x, a->n_cols, env->f32_act);
     size_t row_bytes = qm_row_bytes(t, a->n_cols);
-    uint32_t step = qm_ref_step(env->wtype), splits = env->grid[1] ? env->grid[1] : 1;
-    uint64_t steps = a->n_cols / step;
-    for (uint32_t s = 0; x && s < splits; s++) {
-        uint32_t k0 = (uint32_t)(s * steps / splits) * step, k1 = (uint32_t)((s + 1) * steps / splits) * step;
+    const qm_sums sums = qm_sums_of(env->wtype, a->n_cols);
+    const uint32_t parts = env->grid[1] > 1 ? env->grid[1] : 1;
+    for (uint32_t p = 0; x && p < parts; p++) {
+        uint32_t k0 = parts > 1 ? qm_sums_begin(&sums, p) : 0, k1 = parts > 1 ? qm_sums_begin(&sums, p + 1) : a->n_cols;
         for (uint32_t r = 0; r < a->n_rows; r++) {
             double v = qm_ref_dot(t, w + r * row_bytes, x, k0, k1);
-            if (bias && s == 0) v += (double)bias[r];
-            y[(size_t)s * y_stride + r] = (float)v;
+            if (bias && p == 0) v += (double)bias[r];
+            y[(size_t)p * y_stride + r] = (float)v;
         }
     }
     free(x);

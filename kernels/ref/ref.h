@@ -13,7 +13,7 @@ typedef struct {
     int wtype;           /* qm_type of the weights (runtime/file/quant.h); ops without weights: 0 */
     int head_dim;        /* qkrope, attn, combine */
     qm_kv_cache_type kv; /* qkrope, attn */
-    uint32_t grid[3];    /* the device's launch grid: k_splits of matvec is grid[1] */
+    uint32_t grid[3];    /* the device's launch grid: the parts that matvec writes are grid[1] */
     uint32_t block;      /* threads per CTA */
     int f32_act;         /* 1: x is f32 even where the kernel takes q16a (matvec, moe_up, moe_matvec): what
                          quantised activations cost is measured against this */
@@ -36,7 +36,7 @@ QM_REF_DECL(probe);
 QM_REF_DECL(stats);
 QM_REF_DECL(walk);
 
-/* matvec with an explicit stride (in floats) between the k_splits of y: a fused region (q,k,v) is
+/* matvec with an explicit stride (in floats) between the parts of y: a fused region (q,k,v) is
  * several tensors in the file, and each writes its rows of one output. qm_ref_matvec: stride n_rows. */
 void qm_ref_matvec_strided(const qm_matvec_args *a, const qm_ref_env *env, uint32_t y_stride);
 

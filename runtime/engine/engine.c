@@ -76,7 +76,7 @@ static int open_files(qm_engine *g, const char *path, const qm_engine_opts *o, q
     if (!rc && qm_tokenizer_n(g->tok) != g->model->hp.n_vocab)
         rc = qm_fail(e, QM_ERR_FORMAT, "%s: tokenizer.ggml.tokens has %u entries, token_embd.weight %u rows", path,
                      qm_tokenizer_n(g->tok), g->model->hp.n_vocab);
-    if (!rc) rc = qm_chat_format_open(&g->format, g->gguf, g->tok, o, e);
+    if (!rc) rc = qm_chat_format_open(&g->format, g->gguf, g->tok, o->chat_template, o->template_kwargs, e);
     return rc;
 }
 
@@ -204,6 +204,8 @@ out:
 }
 
 void qm_engine_get_info(const qm_engine *g, qm_engine_info *i) { *i = g->info; }
+
+const char *qm_engine_piece(const qm_engine *g, uint32_t id, size_t *n) { return qm_token_piece(g->tok, id, n); }
 
 int qm_engine_tokenize(const qm_engine *g, const char *text, size_t n, int special, qm_tokens *out, qm_err *e) {
     qm_prof_push(QM_PROF_TOKENIZE, "tokenize");

@@ -1,6 +1,7 @@
 /* sampling_defaults.c: how a model's author wants its tokens chosen: the file's general.sampling.*, in llama.cpp's key
  * names; what the file does not say is llama.cpp's own default. This is advice, not what the model computes: what it
  * asks for and is not to be had is a warning that names it, and does not keep the model from running. */
+#include <stdio.h>
 #include <string.h>
 #include "engine.h"
 

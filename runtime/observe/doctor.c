@@ -6,7 +6,7 @@
 #include "../device/cache.h"
 #include "../device/cuda.h"
 #include "../device/nvrtc.h"
-#include "print.h"
+#include "../base/print.h"
 #include <dlfcn.h>
 #include <jansson.h>
 #include <stdio.h>

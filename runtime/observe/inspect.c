@@ -12,7 +12,7 @@
 #include "../arch/arch.h"
 #include "../plan/plan.h"
 #include "../qmoe_tools.h"
-#include "print.h"
+#include "../base/print.h"
 
 /* The plan is shown for an RTX 4090 (128 SMs) at the model's first 4096 positions. */
 enum { SHOW_SM = 128, SHOW_CTX = 4096, SHOW_ELEMENTS = 6, SHOW_STRING = 72 };

@@ -2,7 +2,7 @@
  * "op" for each of its ops, in order. What is not known is null; times are in ns, rates in bytes/s. */
 #include "op_report.h"
 #include "../base/json.h"
-#include "print.h"
+#include "../base/print.h"
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* trace_report.h: a trace as text for people (trace_text.c) and as JSON (trace_json.c). */
 #ifndef QM_TRACE_REPORT_H
 #define QM_TRACE_REPORT_H
-#include "print.h"
+#include "../base/print.h"
 #include "trace_verdict.h"
 
 void qm_trace_text(qm_printer *o, const qm_trace_result *r);

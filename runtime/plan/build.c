@@ -32,7 +32,7 @@ struct qm_builder {
 };
 typedef qm_builder builder;
 
-enum { MAX_K_SPLITS = 8 };
+enum { MAX_PARTS = 1 << QM_PARTS_LOG };
 
 static qm_ref scratch(builder *s, uint64_t bytes) {
     qm_ref r = QM_REF(QM_SPACE_SCRATCH, s->p->scratch_bytes);
@@ -147,13 +147,13 @@ static qm_ref activation(builder *s, const qm_type_info *t, qm_ref f32, qm_ref q
     return quantised(s, t) ? q16a : f32;
 }
 
-/* The product with all weights of a region; y [k_splits, n_rows]; returns k_splits. */
-static uint32_t matvec(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_ref y, uint32_t max_splits,
+/* The product with all weights of a region; y [parts of K, n_rows]; returns how many parts. */
+static uint32_t matvec(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_ref y, uint32_t max_parts,
                        const char *slot) {
     const qm_region *r = region_at(s, weight);
     qm_op *op = push(s, QM_OP_MATVEC, r->type->type, 0, slot);
     if (!op) return 1;
-    qm_launch l = qm_launch_matvec(r->type->type, r->n_rows, r->n_cols, s->p->limits.n_sm, max_splits);
+    qm_launch l = qm_launch_matvec(r->type->type, r->n_rows, r->n_cols, s->p->limits.n_sm, max_parts);
     op->grid[0] = l.grid[0];
     op->grid[1] = l.grid[1];
     op->block = l.block;
@@ -175,8 +175,8 @@ void qm_build_qkv(builder *s, int q, int k, int v) {
     uint64_t off = 0;
     for (int i = 0; i < 3;) {
         const qm_region *r = region_at(s, w[i]);
-        /* partial sums of several ops would not share one stride: split K only when all is one op */
-        s->n_qkv_parts = matvec(s, w[i], s->b.xn, s->b.xq, s->b.qkv + off, r->n_segments == 3 ? 8 : 1, "qkv");
+        /* the parts of several ops would not share one stride: only one op writes parts */
+        s->n_qkv_parts = matvec(s, w[i], s->b.xn, s->b.xq, s->b.qkv + off, r->n_segments == 3 ? MAX_PARTS : 1, "qkv");
         off += (uint64_t)r->n_rows * 4;
         i += r->n_segments;
     }
@@ -246,12 +246,12 @@ void qm_build_attention(builder *s) {
 }
 
 void qm_build_attn_out(builder *s, int weight) {
-    s->n_pending = matvec(s, weight, s->b.att, s->b.attq, s->b.o, 8, "attn_out");
+    s->n_pending = matvec(s, weight, s->b.att, s->b.attq, s->b.o, MAX_PARTS, "attn_out");
     s->pending = s->b.o;
 }
 
 void qm_build_router(builder *s, int weight) {
-    uint32_t parts = matvec(s, weight, s->b.xn, s->b.xq, s->b.rlogits, 8, "router_logits");
+    uint32_t parts = matvec(s, weight, s->b.xn, s->b.xq, s->b.rlogits, MAX_PARTS, "router_logits");
     qm_op *op = push(s, QM_OP_ROUTER, -1, 0, "router");
     if (!op) return;
     op->block = 32;
@@ -345,7 +345,7 @@ void qm_build_experts(builder *s, int gate, int up, int down) {
 
 void qm_build_ffn(builder *s, int gate, int up, int down) {
     gated_up(s, gate, up);
-    s->n_pending = matvec(s, down, s->b.h, s->b.hq, s->b.down, MAX_K_SPLITS, "ffn_out");
+    s->n_pending = matvec(s, down, s->b.h, s->b.hq, s->b.down, MAX_PARTS, "ffn_out");
     s->pending = s->b.down;
 }
 
@@ -405,19 +405,19 @@ static void allocate(builder *s) {
     b->x = scratch(s, 4ull * hp->n_embd);
     b->xn = scratch(s, 4ull * hp->n_embd);
     b->xq = scratch(s, QM_Q16A_BYTES((uint64_t)hp->n_embd));
-    b->qkv = scratch(s, 4 * nqkv * MAX_K_SPLITS);
+    b->qkv = scratch(s, 4 * nqkv * MAX_PARTS);
     b->q = scratch(s, 4 * nq);
     b->att = scratch(s, 4 * nq);
     b->attq = scratch(s, QM_Q16A_BYTES(nq));
-    b->o = scratch(s, 4ull * hp->n_embd * MAX_K_SPLITS);
-    b->rlogits = scratch(s, 4ull * hp->n_expert * MAX_K_SPLITS);
+    b->o = scratch(s, 4ull * hp->n_embd * MAX_PARTS);
+    b->rlogits = scratch(s, 4ull * hp->n_expert * MAX_PARTS);
     b->ids = scratch(s, 4 * used);
     b->rw = scratch(s, 4 * used);
     b->gate = scratch(s, 4 * ff);
     b->up = scratch(s, 4 * ff);
     b->h = scratch(s, 4 * ff);
     b->hq = scratch(s, QM_Q16A_BYTES(ff));
-    b->down = scratch(s, 4 * (hp->n_expert ? used : MAX_K_SPLITS) * hp->n_embd);
+    b->down = scratch(s, 4 * (hp->n_expert ? used : MAX_PARTS) * hp->n_embd);
     b->logits = scratch(s, 4ull * hp->n_vocab);
     b->keys = scratch(s, 4ull * (hp->n_vocab + 3));
     b->hist = scratch(s, 4 * QM_SAMPLE_BUCKETS);

@@ -1,5 +1,5 @@
-/* What names, attributes, items and calls mean, by jinja2's rules: what is not there is an undefined value that knows its
- * name, and becomes an error only where it is used. */
+/* What names, attributes, items and calls mean, by jinja2's rules: what is not there is an undefined value that knows
+ * its name, and becomes an error only where it is used. */
 #include "jinja_impl.h"
 
 static const jv

@@ -7,10 +7,10 @@
  *   postfix  .name [index] (arguments), then |filter, is test
  *   primary  a literal, a name, ( ), [ ], { }
  *
- * Where c->dry is not 0 the same functions only parse: they go on to the same token, look up no name, call nothing, and
- * what they return means nothing (but is safe to hand on). So a template is compiled by one dry run, and the side of an
- * "or" or an inline if that is not taken is read with dry one higher. What a dry run finds that rendering needs
- * at once is left on a token: operators, filters, tests (jtok.fn), and where an inline if has its condition (jtok.link). */
+ * Where c->dry is not 0 the same functions only parse: they go on to the same token, look up no name, call nothing,
+ * and what they return means nothing (but is safe to hand on). So a template is compiled by one dry run, and the side
+ * of an "or" or an inline if that is not taken is read with dry one higher. What a dry run finds that rendering needs at
+ * once is left on a token: operators, filters, tests (jtok.fn), and where an inline if has its condition (jtok.link). */
 #include "jinja_impl.h"
 
 static jv postfix(jc *c, jv v, int filters);
@@ -186,8 +186,8 @@ static jv unary(jc *c, int filters) {
     return v;
 }
 
-/* The operators of level `loosest` and tighter ones, to the left: a - b - c is (a - b) - c, as the right side of one takes
- * only what is tighter than it. */
+/* The operators of level `loosest` and tighter ones, to the left: a - b - c is (a - b) - c, as the right side of one
+ * takes only what is tighter than it. */
 static jv binary(jc *c, int loosest) {
     jv left;
     j_enter(c);

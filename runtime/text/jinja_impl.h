@@ -13,7 +13,9 @@
 #include "jinja.h"
 #include "unicode.h"
 /* clang-format off */
-typedef enum { J_MISSING, J_UNDEF, J_NONE, J_BOOL, J_INT, J_FLOAT, J_STR, J_LIST, J_TUPLE, J_DICT, J_NS, J_LOOP, J_MACRO, J_CALL } jkind;
+typedef enum { /* the order counts: sequences are J_STR to J_TUPLE */
+    J_MISSING, J_UNDEF, J_NONE, J_BOOL, J_INT, J_FLOAT, J_STR, J_LIST, J_TUPLE, J_DICT, J_NS, J_LOOP, J_MACRO, J_CALL
+} jkind;
 /* clang-format on */
 typedef struct jv jv;
 typedef struct jc jc;

@@ -24,3 +24,9 @@ int qm_token_is_control(const qm_tokenizer *t, uint32_t id) { return id < t->n &
 int qm_token_is_eog(const qm_tokenizer *t, uint32_t id) { return id < t->n && t->eog[id]; }
 
 int64_t qm_token_find(const qm_tokenizer *t, const char *text) { return tok_find(t, text, strlen(text), "", 0); }
+
+const char *qm_token_piece(const qm_tokenizer *t, uint32_t id, size_t *n) {
+    qm_str s = qm_token_bytes(t, id);
+    *n = s.n;
+    return id < t->n ? s.s : NULL;
+}

@@ -178,14 +178,16 @@ def test_kernels_every_kernel_has_a_bench():
 def test_kernels_sweep():
     """Every geometry of a sweep runs and asks for all that there is to read; nothing else is in it."""
     built()
-    rc, r, err = kernels("--sweep", "--model", "small")
+    rc, r, err = kernels("--sweep", "--model", "30b", "--rows", "256")
     assert rc == 0, err
     names = [x["run_name"] for x in r["benchmarks"]]
-    assert len(set(names)) == len(names) > 60 and all("/tiles:" in n and "/slices:" in n and "/splits:" in n for n in names), names
+    assert len(set(names)) == len(names) > 60 and all("/tiles:" in n and "/slices:" in n and "/parts:" in n for n in names), names
     for x in r["benchmarks"]:
         assert not x.get("error_occurred") and 0.99 < x["requested"] < 2, x
     assert {n.split("/")[1] for n in names} == {"qkv", "attn_v", "attn_out", "lm_head", "moe_up", "moe_down"}, names
-    assert any("splits:2" in n for n in names if "/qkv/" in n) and not any("splits:2" in n for n in names if "/moe_" in n)
+    # K = 2048 has 4 parts, 4096 has 8: each in a CTA of its own, or all in one
+    for slot, parts in (("qkv", "14"), ("attn_out", "18"), ("moe_up", "1"), ("lm_head", "1")):
+        assert {n.split("/parts:")[1][0] for n in names if f"/{slot}/" in n} == set(parts), (slot, names)
 
 
 def test_micro_append():

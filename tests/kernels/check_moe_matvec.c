@@ -2,6 +2,7 @@
  * all, no scale, vectors aligned to 4 bytes only. */
 #include "weights.h"
 #include <math.h>
+#include <string.h>
 
 enum { SAME_EXPERT = 1, ONE_X = 2, NO_SCALE = 4, BAD_ID = 8 };
 
@@ -11,7 +12,7 @@ static void one(int checked, int wtype, uint32_t rows, uint32_t cols, uint32_t s
     enum { EXPERTS = 5 };
     qm_launch l = {{((rows + 31) / 32 + t - 1) / (t ? t : 1), slots, 1}, 32 * t * s, 0, t};
     if (!t) l = qm_launch_moe_matvec(wtype, rows, cols, slots, s);
-    else l.shared = qm_launch_shared(wtype, cols, 1, 1, t, s);
+    else l.shared = qm_launch_shared(wtype, cols, 1, 1, t);
     (checked ? chk_begin_checked : chk_begin)("moe_matvec %s rows=%u cols=%u slots=%u T=%u S=%u how=%d", ty->name, rows,
                                               cols, slots, t, s, how);
     int k = chk_kernel(QM_OP_MOE_MATVEC, wtype, 0);
@@ -73,14 +74,57 @@ static void planned(void **state) {
 static void checked(void **state) {
     (void)state;
     for (int i = 0; i < WT_N; i++) {
-        one(1, wt_types[i], 40, 768, 3, 2, 3, 0);
+        one(1, wt_types[i], 40, 1536, 3, 2, 2, 0);
         one(1, wt_types[i], 33, 32, 3, 1, 2, SAME_EXPERT);
         one(1, wt_types[i], 1, 256, 2, 1, 1, BAD_ID | NO_SCALE);
     }
 }
 
+/* The same bits whatever the tiles a CTA, the slices, and the multiprocessors that the plan deals for. */
+static void canonical(void **state) {
+    static const uint32_t cols[] = {32, 256, 544, 768, 1536, 2048, 4608, 8192}, sms[] = {1, 4, 48, 128, 132, 170};
+    enum { ROWS = 70, SLOTS = 2, GEOMETRIES = 32 };
+    (void)state;
+    for (int i = 0; i < WT_N; i++)
+        for (size_t c = 0; c < sizeof cols / sizeof *cols; c++) {
+            const int wtype = wt_types[i];
+            const qm_type_info *ty = qm_type_get((uint32_t)wtype);
+            if (cols[c] % wt_unit(ty)) continue;
+            chk_begin("moe_matvec %s cols=%u in every geometry", ty->name, cols[c]);
+            qm_launch l[GEOMETRIES];
+            int n = 0;
+            for (uint32_t t = 1; t <= 8; t *= 2)
+                for (uint32_t s = 1; t * s <= 16; s *= 2)
+                    l[n++] = (qm_launch){
+                        {(3 + t - 1) / t, SLOTS, 1}, 32 * t * s, qm_launch_shared(wtype, cols[c], 1, 1, t), t};
+            for (size_t m = 0; m < sizeof sms / sizeof *sms; m++)
+                l[n++] = qm_launch_moe_matvec(wtype, ROWS, cols[c], SLOTS, sms[m]);
+            const uint32_t ids[SLOTS] = {1, 0};
+            qm_moe_matvec_args a = {.n_rows = ROWS, .n_cols = cols[c], .n_expert = 2};
+            a.expert_bytes = qm_pack_bytes(ty, ROWS, cols[c]);
+            a.x_stride = wt_act_bytes(ty, cols[c]);
+            a.w = wt_in("w", ty, 2, ROWS, cols[c]);
+            a.x = wt_act_in("x", ty, SLOTS, cols[c]);
+            a.ids = chk_in("ids", ids, sizeof ids);
+            a.scale = chk_in("scale", chk_normal(SLOTS, 1), 4 * SLOTS);
+            a.y = chk_out("y", 4 * ROWS * SLOTS);
+            float want[ROWS * SLOTS], none[ROWS * SLOTS];
+            memset(none, 0xff, sizeof none);
+            for (int g = 0; g < n; g++) {
+                chk_write(a.y, none, sizeof none);
+                a.tiles = l[g].tiles;
+                chk_launch(chk_kernel(QM_OP_MOE_MATVEC, wtype, 0), l[g].grid[0], SLOTS, 1, l[g].block, l[g].shared, &a);
+                if (!g) memcpy(want, chk_get(a.y), sizeof want);
+                if (memcmp(want, chk_get(a.y), sizeof want))
+                    chk_fail("T=%u S=%u: other bits than with one warp a tile", l[g].tiles,
+                             l[g].block / 32 / l[g].tiles);
+            }
+            chk_end();
+        }
+}
+
 int main(void) {
     const struct CMUnitTest t[] = {cmocka_unit_test(shapes), cmocka_unit_test(choices), cmocka_unit_test(planned),
-                                   cmocka_unit_test(checked)};
+                                   cmocka_unit_test(checked), cmocka_unit_test(canonical)};
     return chk_main(t);
 }

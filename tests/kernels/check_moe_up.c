@@ -11,7 +11,7 @@ static void one(int checked, int wtype, uint32_t n_ff, uint32_t cols, uint32_t s
     enum { EXPERTS = 5 };
     qm_launch l = {{(n_ff / 32 + t - 1) / (t ? t : 1), slots, 1}, 32 * t * s, 0, t};
     if (!t) l = qm_launch_moe_up(wtype, n_ff, cols, slots, s);
-    else l.shared = qm_launch_shared(wtype, cols, 1, 2, t, s);
+    else l.shared = qm_launch_shared(wtype, cols, 1, 2, t);
     (checked ? chk_begin_checked : chk_begin)("moe_up %s n_ff=%u cols=%u slots=%u T=%u S=%u how=%d", ty->name, n_ff,
                                               cols, slots, t, s, how);
     int k = chk_kernel(QM_OP_MOE_UP, wtype, 0);
@@ -52,7 +52,7 @@ static void shapes(void **state) {
         for (size_t r = 0; r < sizeof ff / sizeof *ff; r++)
             for (size_t c = 0; c < sizeof cols / sizeof *cols; c++) {
                 one(0, wt_types[i], ff[r], cols[c], 3, 1, 1, WANT_H | WANT_HQ);
-                one(0, wt_types[i], ff[r], cols[c], 2, 2, 3, WANT_H | WANT_HQ);
+                one(0, wt_types[i], ff[r], cols[c], 2, 2, 4, WANT_H | WANT_HQ);
             }
 }
 
@@ -79,14 +79,56 @@ static void planned(void **state) {
 static void checked(void **state) {
     (void)state;
     for (int i = 0; i < WT_N; i++) {
-        one(1, wt_types[i], 96, 768, 2, 2, 3, WANT_H | WANT_HQ);
+        one(1, wt_types[i], 96, 1536, 2, 2, 2, WANT_H | WANT_HQ);
         one(1, wt_types[i], 32, 96, 2, 1, 2, WANT_H | WANT_HQ);
         one(1, wt_types[i], 32, 256, 1, 1, 1, WANT_HQ);
     }
 }
 
+/* The same bits whatever the tiles a CTA, the slices, and the multiprocessors that the plan deals for. */
+static void canonical(void **state) {
+    static const uint32_t cols[] = {32, 256, 544, 768, 1536, 2048, 4608, 8192}, sms[] = {1, 4, 48, 128, 132, 170};
+    enum { N_FF = 96, SLOTS = 2, GEOMETRIES = 32 };
+    (void)state;
+    for (int i = 0; i < WT_N; i++)
+        for (size_t c = 0; c < sizeof cols / sizeof *cols; c++) {
+            const int wtype = wt_types[i];
+            const qm_type_info *ty = qm_type_get((uint32_t)wtype);
+            if (cols[c] % wt_unit(ty)) continue;
+            chk_begin("moe_up %s cols=%u in every geometry", ty->name, cols[c]);
+            qm_launch l[GEOMETRIES];
+            int n = 0;
+            for (uint32_t t = 1; t <= 4; t *= 2)
+                for (uint32_t s = 1; t * s <= 16; s *= 2)
+                    l[n++] = (qm_launch){
+                        {(3 + t - 1) / t, SLOTS, 1}, 32 * t * s, qm_launch_shared(wtype, cols[c], 1, 2, t), t};
+            for (size_t m = 0; m < sizeof sms / sizeof *sms; m++)
+                l[n++] = qm_launch_moe_up(wtype, N_FF, cols[c], SLOTS, sms[m]);
+            const uint32_t ids[SLOTS] = {1, 0};
+            qm_moe_up_args a = {.n_ff = N_FF, .n_cols = cols[c], .n_expert = 2};
+            a.expert_bytes = qm_pack_bytes(ty, N_FF, cols[c]);
+            a.w_gate = wt_in("gate", ty, 2, N_FF, cols[c]);
+            a.w_up = wt_in("up", ty, 2, N_FF, cols[c]);
+            a.x = wt_act_in("x", ty, 1, cols[c]);
+            a.ids = chk_in("ids", ids, sizeof ids);
+            a.h = chk_out("h", 4 * N_FF * SLOTS);
+            float want[N_FF * SLOTS], none[N_FF * SLOTS];
+            memset(none, 0xff, sizeof none);
+            for (int g = 0; g < n; g++) {
+                chk_write(a.h, none, sizeof none);
+                a.tiles = l[g].tiles;
+                chk_launch(chk_kernel(QM_OP_MOE_UP, wtype, 0), l[g].grid[0], SLOTS, 1, l[g].block, l[g].shared, &a);
+                if (!g) memcpy(want, chk_get(a.h), sizeof want);
+                if (memcmp(want, chk_get(a.h), sizeof want))
+                    chk_fail("T=%u S=%u: other bits than with one warp a tile", l[g].tiles,
+                             l[g].block / 32 / l[g].tiles);
+            }
+            chk_end();
+        }
+}
+
 int main(void) {
     const struct CMUnitTest t[] = {cmocka_unit_test(shapes), cmocka_unit_test(choices), cmocka_unit_test(planned),
-                                   cmocka_unit_test(checked)};
+                                   cmocka_unit_test(checked), cmocka_unit_test(canonical)};
     return chk_main(t);
 }

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { N = 512, ROWS = 320, SPLITS = 2, OPS = 5 };
+enum { N = 1024, ROWS = 320, PARTS = 2, OPS = 5 };
 
 static qm_walk_record record(int id, uint32_t gx, uint32_t gy, uint32_t warps, uint32_t subs, uint32_t stride,
                              const void *args, size_t n) {
@@ -15,7 +15,7 @@ static qm_walk_record record(int id, uint32_t gx, uint32_t gy, uint32_t warps, u
     return r;
 }
 
-/* x -> norm -> Q4_K matvec in 2 splits, and a Q6_K one beside it -> norm of the first's sums -> F32 matvec */
+/* x -> norm -> Q4_K matvec in 2 parts, and a Q6_K one beside it -> norm of the first's sums -> F32 matvec */
 enum { PLAIN, CHECKED, COUNTED };
 static void run(int how, unsigned grid, uint32_t subs, int prefetch, int launches) {
     (how == CHECKED   ? chk_begin_checked
@@ -24,7 +24,7 @@ static void run(int how, unsigned grid, uint32_t subs, int prefetch, int launche
     const qm_type_info *q4 = qm_type_get(QM_TYPE_Q4_K), *q6 = qm_type_get(QM_TYPE_Q6_K),
                        *f32 = qm_type_get(QM_TYPE_F32);
     int k = chk_kernel(QM_OP_WALK, -1, 128);
-    qm_rmsnorm_args first = {.n = N, .eps = 1e-6f}, second = {.n = ROWS, .n_partials = SPLITS, .eps = 1e-6f};
+    qm_rmsnorm_args first = {.n = N, .eps = 1e-6f}, second = {.n = ROWS, .n_partials = PARTS, .eps = 1e-6f};
     qm_matvec_args up = {.n_rows = ROWS, .n_cols = N, .tiles = 2}, beside = {.n_rows = 70, .n_cols = N, .tiles = 1},
                    last = {.n_rows = 50, .n_cols = ROWS, .tiles = 1};
     float *zero = chk_tmp(4 * ROWS);
@@ -33,7 +33,7 @@ static void run(int how, unsigned grid, uint32_t subs, int prefetch, int launche
     first.w = chk_in("w1", chk_normal(N, 1), 4 * N);
     first.yq = up.x = beside.x = chk_out("xq", QM_Q16A_BYTES(N));
     up.w = wt_in("up", q4, 1, ROWS, N);
-    up.y = second.partials = chk_out("sums", 4 * ROWS * SPLITS);
+    up.y = second.partials = chk_out("sums", 4 * ROWS * PARTS);
     beside.w = wt_in("beside", q6, 1, 70, N);
     beside.y = chk_out("y6", 4 * 70);
     second.x = chk_in("zero", zero, 4 * ROWS);
@@ -43,10 +43,10 @@ static void run(int how, unsigned grid, uint32_t subs, int prefetch, int launche
     last.y = chk_out("y", 4 * 50);
     qm_walk_record rec[OPS] = {
         record(0, 1, 1, 4, 1, 128, &first, sizeof first),
-        record(1, 5, SPLITS, 4, subs, (qm_launch_shared(QM_TYPE_Q4_K, N, SPLITS, 1, 2, 2) + 15) & ~15u, &up, sizeof up),
-        record(2, 3, 1, 2, subs, (qm_launch_shared(QM_TYPE_Q6_K, N, 1, 1, 1, 2) + 15) & ~15u, &beside, sizeof beside),
+        record(1, 5, PARTS, 2, subs, (qm_launch_shared(QM_TYPE_Q4_K, N, PARTS, 1, 2) + 15) & ~15u, &up, sizeof up),
+        record(2, 3, 1, 2, subs, (qm_launch_shared(QM_TYPE_Q6_K, N, 1, 1, 1) + 15) & ~15u, &beside, sizeof beside),
         record(0, 1, 1, 3, 1, 128, &second, sizeof second),
-        record(3, 2, 1, 3, subs, (qm_launch_shared(QM_TYPE_F32, ROWS, 1, 1, 1, 3) + 15) & ~15u, &last, sizeof last),
+        record(3, 2, 1, 4, subs, (qm_launch_shared(QM_TYPE_F32, ROWS, 1, 1, 1) + 15) & ~15u, &last, sizeof last),
     };
     rec[1].sync = rec[4].sync = 0; /* beside; the end */
     if (prefetch) {
@@ -81,7 +81,7 @@ static void run(int how, unsigned grid, uint32_t subs, int prefetch, int launche
                      (unsigned long long)want.prefetches, c.prefetches == want.prefetches ? ", not the same ones" : "");
     }
     chk_q16a(first.yq, 0, N, 2e-6);
-    wt_compare(up.y, ROWS * SPLITS, sqrt(ROWS) * wt_act_norm(q4, up.x, N), 1e-5);
+    wt_compare(up.y, ROWS * PARTS, sqrt(ROWS) * wt_act_norm(q4, up.x, N), 1e-5);
     wt_compare(beside.y, 70, sqrt(70) * wt_act_norm(q6, beside.x, N), 1e-5);
     chk_f32(second.y, ROWS, 1e-5);
     chk_f32(last.y, 50, 1e-5);

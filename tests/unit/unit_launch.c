@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <stdio.h>
+#include "../../contracts/abi.h"
 #include "../../kernels/ref/launch.h"
 #include "../../runtime/file/quant.h"
 
@@ -15,18 +16,21 @@ static const int types[] = {
 };
 enum { N_TYPES = sizeof types / sizeof *types };
 
-/* Limits, for any launch; copies: experts. Returns the K-splits. */
+/* Limits, for any launch; copies: experts. Returns the parts of K that are written. */
 static uint32_t limits(const qm_launch *l, int wtype, uint32_t rows, uint32_t cols, uint32_t copies, uint32_t streams,
-                       uint32_t max_splits) {
+                       uint32_t max_parts) {
     uint32_t tiles = (rows + 31) / 32, t = l->tiles, s = l->block / 32 / (t ? t : 1);
     assert_true(t >= 1 && !(t & (t - 1)));
     assert_true(l->block >= 32 && l->block <= 512 && l->block == 32 * t * s);
     assert_true(l->grid[0] * t >= tiles && (l->grid[0] - 1) * t < tiles && l->grid[2] == 1);
     assert_int_equal(l->grid[1] % copies, 0);
-    uint32_t splits = l->grid[1] / copies;
-    assert_true(splits >= 1 && splits <= max_splits);
-    assert_int_equal(l->shared, qm_launch_shared(wtype, cols, splits, streams, t, s));
-    return splits;
+    uint32_t parts = l->grid[1] / copies;
+    assert_true(parts >= 1 && parts <= max_parts);
+    const qm_sums sums = qm_sums_of(wtype, cols);
+    assert_true(parts == 1 || parts == sums.n_parts);
+    assert_true(!(s & (s - 1)) && (s == 1 || s < 2 * sums.n_segments));
+    assert_int_equal(l->shared, qm_launch_shared(wtype, cols, parts, streams, t));
+    return parts;
 }
 
 static void any_shape(void **state) {
@@ -54,7 +58,7 @@ static void any_shape(void **state) {
 /* x read by every CTA and y written, over the weights' bytes. */
 static void overhead(void **state) {
     static const struct {
-        uint32_t rows, cols, max_splits, copies, streams;
+        uint32_t rows, cols, max_parts, copies, streams;
     } shape[] = {{5120, 2048, 8, 1, 1}, {4096, 2048, 1, 1, 1},   {512, 2048, 1, 1, 1}, {2048, 4096, 8, 1, 1},
                  {128, 2048, 8, 1, 1},  {151936, 2048, 1, 1, 1}, {768, 2048, 1, 8, 2}, {2048, 768, 1, 8, 1}};
     (void)state;
@@ -64,16 +68,39 @@ static void overhead(void **state) {
             uint32_t rows = shape[k].rows, cols = shape[k].cols, copies = shape[k].copies, streams = shape[k].streams;
             qm_launch l = streams == 2 ? qm_launch_moe_up(types[i], rows, cols, copies, 128)
                           : copies > 1 ? qm_launch_moe_matvec(types[i], rows, cols, copies, 128)
-                                       : qm_launch_matvec(types[i], rows, cols, 128, shape[k].max_splits);
-            uint32_t splits = limits(&l, types[i], rows, cols, copies, streams, shape[k].max_splits);
-            double x = (t->q16a ? 2.125 : 4) * cols * l.grid[0] * copies, y = 4.0 * rows * splits * copies;
+                                       : qm_launch_matvec(types[i], rows, cols, 128, shape[k].max_parts);
+            uint32_t parts = limits(&l, types[i], rows, cols, copies, streams, shape[k].max_parts);
+            double x = (t->q16a ? 2.125 : 4) * cols * l.grid[0] * copies, y = 4.0 * rows * parts * copies;
             double w = (double)qm_pack_bytes(t, rows, cols) * copies * streams;
             if ((x + y) / w > 0.05) fail_msg("%s [%u,%u]: %.3f of the weights", t->name, rows, cols, (x + y) / w);
-            if (shape[k].max_splits > 1 && rows >= 2048) assert_true(l.grid[0] * l.grid[1] >= 128);
+            if (shape[k].max_parts > 1 && rows >= 2048) assert_true(l.grid[0] * l.grid[1] >= 128);
+        }
+}
+
+/* Segments and parts as abi.h says them: they tile K in order, within their limits, and no multiprocessor has a say. */
+static void sums(void **state) {
+    (void)state;
+    for (int i = 0; i < N_TYPES; i++)
+        for (uint32_t cols = 256; cols <= 65536; cols += 256) {
+            const qm_sums s = qm_sums_of(types[i], cols);
+            assert_int_equal(s.n_steps * s.step, cols);
+            assert_true(s.n_segments >= 1 && s.n_segments <= 1 << QM_SEGMENTS_LOG);
+            assert_true(s.n_parts >= 1 && s.n_parts <= 1 << QM_PARTS_LOG);
+            assert_true(!(s.segment & (s.segment - 1)) && !(s.part & (s.part - 1)) && s.part >= s.segment);
+            if (s.n_segments > 1) assert_int_equal(s.n_steps / s.segment, s.n_segments);
+            assert_int_equal(qm_sums_begin(&s, 0), 0);
+            assert_int_equal(qm_sums_begin(&s, s.n_parts), cols);
+            for (uint32_t p = 1; p < s.n_parts; p++) {
+                assert_int_equal(qm_sums_begin(&s, p), p * s.part * s.step);
+                assert_true(p * s.part / s.segment < s.n_segments);
+            }
+            if (s.n_parts > 1) assert_true(s.n_parts * s.part / s.segment >= s.n_segments);
+            for (uint32_t sms = 1; sms < 300; sms += 50)
+                assert_int_equal(qm_launch_matvec(types[i], 512, cols, sms, 8).grid[1], s.n_parts);
         }
 }
 
 int main(void) {
-    const struct CMUnitTest t[] = {cmocka_unit_test(any_shape), cmocka_unit_test(overhead)};
+    const struct CMUnitTest t[] = {cmocka_unit_test(any_shape), cmocka_unit_test(overhead), cmocka_unit_test(sums)};
     return cmocka_run_group_tests(t, NULL, NULL);
 }

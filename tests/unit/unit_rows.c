@@ -94,7 +94,7 @@ static int step_by_step(qm_engine *g, const qm_row *rows, uint32_t n, const qm_p
 }
 
 enum { N = 3 };
-static const uint32_t lengths[N] = {70, 1, 33};
+static const uint32_t lengths[N] = {38, 1, 9};
 
 /* Of each sequence the logits behind its prompt, and the token that they choose. */
 typedef struct {
@@ -203,29 +203,34 @@ static void test_so_many_sequences(void **state) {
     }
 }
 
+typedef struct {
+    const qm_engine *g;
+    uint32_t least, left; /* free pages; tokens until it is enough */
+} watcher;
+
 static int look_at_pool(void *user, uint32_t id, const char *s, size_t n) {
-    uint32_t *least = ((uint32_t **)user)[0];
-    const qm_engine *g = ((qm_engine **)user)[1];
+    watcher *w = user;
     (void)id, (void)s, (void)n;
-    if (g->kv.n_free < *least) *least = g->kv.n_free;
-    return 0;
+    if (w->g->kv.n_free < w->least) w->least = w->g->kv.n_free;
+    return --w->left == 0;
 }
 
 /* A generation without an end takes what it needs and some pages more, not all there are. */
 static void test_room_for_others(void **state) {
     (void)state;
+    enum { PROMPT = 30 };
     qm_engine *g = engine("graph", 512, 2, 512);
     qm_session *s = session(g);
-    uint32_t ids[20], least = UINT32_MAX;
-    void *user[2] = {&least, g};
-    const char *stop[] = {"a", "e", "i", "o", "u", "t", " ", "\n"};
-    qm_gen_opts o = {.stop = stop, .n_stop = 8, .on_token = look_at_pool, .user = user};
+    uint32_t ids[PROMPT];
+    watcher w = {g, UINT32_MAX, 10};
+    qm_gen_opts o = {.ignore_eos = 1, .on_token = look_at_pool, .user = &w};
     qm_gen_stats st;
     qm_err e;
-    fix_prompt(g, ids, 20, 5);
-    fix_ok(qm_generate(s, ids, 20, &o, &st, &e), &e);
-    assert_true(st.n_generated < 200);
-    assert_true(least >= g->kv.n_pages - qm_pages_for(20 + st.n_generated + QM_RUN_AHEAD) - QM_GROW_PAGES);
+    fix_prompt(g, ids, PROMPT, 5);
+    fix_ok(qm_generate(s, ids, PROMPT, &o, &st, &e), &e);
+    assert_int_equal(st.n_generated, 10); /* over the border of the prompt's page */
+    assert_int_equal(w.least, g->kv.n_pages - 1 - QM_GROW_PAGES);
+    assert_int_equal(g->kv.n_free, g->kv.n_pages - 2); /* and gives back what it did not */
     qm_session_close(s);
     qm_engine_close(g);
 }
@@ -234,53 +239,52 @@ static void test_room_for_others(void **state) {
  * other goes on; when that is gone the first goes on too, and nobody can tell that it was interrupted. */
 static void test_pool_exhausted(void **state) {
     (void)state;
-    enum { PROMPT = 40, BIG = 170, POOL = 256 };
-    for (int x = 0; x < N_EXECUTORS - 1; x++) {
-        qm_engine *g = engine(executors[x], POOL, 2, POOL);
-        qm_session *a = session(g), *b = session(g);
-        uint32_t ids[BIG], whole[POOL], n;
-        float want[VOCAB], got[VOCAB];
-        qm_gen_stats st;
-        qm_err e;
-        qm_gen_opts endless = {.ignore_eos = 1}, few = {.ignore_eos = 1, .max_tokens = 20};
-        assert_int_equal(g->kv.n_pages, POOL / QM_PAGE_TOKENS);
-        fix_prompt(g, ids, BIG, 6);
-        /* undisturbed: to the end of the context */
-        fix_ok(qm_generate(b, ids, PROMPT, &endless, &st, &e), &e);
-        assert_int_equal(st.finish, QM_FINISH_CONTEXT);
-        memcpy(whole, b->ids, sizeof whole);
-        fix_ok(qm_session_truncate(b, 0, &e), &e);
-        assert_int_equal(g->kv.n_free, g->kv.n_pages);
+    enum { PROMPT = 20, BIG = 70, POOL = 128, LEFT = 32, END = 60 }; /* LEFT: positions that the other leaves */
+    qm_engine *g = engine("graph", POOL, 2, POOL);
+    qm_session *a = session(g), *b = session(g);
+    uint32_t ids[BIG], whole[POOL], n;
+    float want[VOCAB], got[VOCAB];
+    qm_gen_stats st;
+    qm_err e;
+    qm_gen_opts endless = {.ignore_eos = 1}, few = {.ignore_eos = 1, .max_tokens = 20};
+    assert_int_equal(g->kv.n_pages, POOL / QM_PAGE_TOKENS);
+    fix_prompt(g, ids, BIG, 6);
+    /* undisturbed: to the end of the context */
+    fix_ok(qm_generate(b, ids, PROMPT, &endless, &st, &e), &e);
+    assert_int_equal(st.finish, QM_FINISH_CONTEXT);
+    memcpy(whole, b->ids, sizeof whole);
+    fix_ok(qm_session_truncate(b, 0, &e), &e);
+    assert_int_equal(g->kv.n_free, g->kv.n_pages);
 
-        fix_ok(qm_generate(a, ids, BIG, &few, &st, &e), &e); /* 6 of 8 pages */
-        assert_int_equal(a->n_pages, 6);
-        assert_int_equal(qm_generate(b, ids, PROMPT, &endless, &st, &e), QM_ERR_LIMIT);
-        assert_non_null(strstr(e.msg, "holds 2, but only 0 of 8 are free"));
-        n = qm_session_length(b);
-        assert_in_range(n, 64 - QM_RUN_AHEAD, 64 + 1);
-        assert_memory_equal(b->ids, whole, 4 * n);
-        assert_int_equal(qm_session_eval(b, whole[n], &e), n < 64 ? 0 : QM_ERR_LIMIT);
-        if (n >= 64) assert_int_equal(qm_session_length(b), b->n_cached);
-        assert_int_equal(qm_generate(b, ids, PROMPT, &few, &st, &e), QM_ERR_LIMIT); /* before any work */
-        fix_ok(qm_session_eval(a, 65, &e), &e);                                     /* within its own pages */
-        fix_ok(qm_session_truncate(a, 100, &e), &e);
-        fix_ok(qm_session_eval(a, 66, &e), &e);
-        assert_int_equal(a->n_pages, 4);
-        qm_session_close(a);
+    fix_ok(qm_generate(a, ids, BIG, &few, &st, &e), &e);
+    assert_int_equal(a->n_pages, 3);
+    assert_int_equal(qm_generate(b, ids, PROMPT, &endless, &st, &e), QM_ERR_LIMIT);
+    assert_non_null(strstr(e.msg, "holds 1, but only 0 of 4 are free"));
+    n = qm_session_length(b);
+    assert_in_range(n, LEFT - QM_RUN_AHEAD, LEFT + 1);
+    assert_memory_equal(b->ids, whole, 4 * n);
+    assert_int_equal(qm_generate(b, ids, PROMPT, &few, &st, &e), QM_ERR_LIMIT); /* before any work */
+    assert_int_equal(qm_session_length(b), n);
+    fix_ok(qm_session_truncate(b, LEFT - 1, &e), &e);
+    fix_ok(qm_session_eval(b, whole[LEFT - 1], &e), &e);
+    assert_int_equal(qm_session_eval(b, whole[LEFT], &e), QM_ERR_LIMIT);
+    assert_int_equal(qm_session_length(b), LEFT);
+    fix_ok(qm_session_eval(a, 65, &e), &e); /* within its own pages */
+    fix_ok(qm_session_truncate(a, 40, &e), &e);
+    fix_ok(qm_session_eval(a, 66, &e), &e);
+    assert_int_equal(a->n_pages, 2);
 
-        fix_ok(qm_session_truncate(b, 60, &e), &e);
-        for (uint32_t i = 60; i < 100; i++) fix_ok(qm_session_eval(b, whole[i], &e), &e);
-        fix_ok(qm_session_logits(b, got, &e), &e);
-        qm_session *c = session(g);
-        fix_ok(qm_session_truncate(c, 0, &e), &e);
-        for (uint32_t i = 0; i < 100; i++) fix_ok(qm_session_eval(c, whole[i], &e), &e);
-        fix_ok(qm_session_logits(c, want, &e), &e);
-        assert_memory_equal(got, want, sizeof got);
-        qm_session_close(b);
-        qm_session_close(c);
-        assert_int_equal(g->kv.n_free, g->kv.n_pages); /* nothing leaked */
-        qm_engine_close(g);
-    }
+    for (uint32_t i = LEFT; i < END; i++) fix_ok(qm_session_eval(b, whole[i], &e), &e);
+    fix_ok(qm_session_logits(b, got, &e), &e);
+    qm_session_close(a);
+    qm_session *c = session(g);
+    for (uint32_t i = 0; i < END; i++) fix_ok(qm_session_eval(c, whole[i], &e), &e);
+    fix_ok(qm_session_logits(c, want, &e), &e);
+    assert_memory_equal(got, want, sizeof got);
+    qm_session_close(b);
+    qm_session_close(c);
+    assert_int_equal(g->kv.n_free, g->kv.n_pages); /* nothing leaked */
+    qm_engine_close(g);
 }
 
 /* The rules of n_parallel and n_kv, and what they refuse. */

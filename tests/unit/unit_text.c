@@ -10,6 +10,7 @@
 #include "../../runtime/base/err.h"
 #include "../../runtime/base/json.h"
 #include "../../runtime/base/log.h"
+#include "../../runtime/base/print.h"
 #include "../../runtime/base/text.h"
 
 static const char *shown(const char *s, size_t n) {
@@ -123,11 +124,43 @@ static void messages_are_one_line(void **state) {
     assert_string_equal(last, "name \\x1b]52;c;eA==\\x07\\n");
 }
 
+static int take(void *user, const char *s, size_t n) {
+    char *all = user;
+    if (strlen(all) + n >= 20000) return 1; /* no more */
+    strncat(all, s, n);
+    return 0;
+}
+
+/* Pieces of any length are whole, and after the writer has had enough nothing comes. */
+static void pieces_are_whole(void **state) {
+    (void)state;
+    static char all[30000], longer[9000];
+    qm_printer p = {take, all, 0};
+    qm_err e = {0};
+    memset(longer, 'x', sizeof longer - 1);
+    for (size_t n = 1020; n <= 1030; n++) {
+        all[0] = 0;
+        qm_print(&p, "%.*s|%d", (int)n, longer, 7);
+        assert_int_equal(strlen(all), n + 2);
+        assert_string_equal(all + n, "|7");
+    }
+    all[0] = 0;
+    qm_print(&p, "%s%s", longer, "!");
+    assert_int_equal(strlen(all), sizeof longer);
+    qm_print_bytes(&p, "ab", 1);
+    assert_int_equal(qm_print_end(&p, &e), 0);
+    qm_print(&p, "%s%s", longer, longer);
+    assert_int_equal(p.stopped, 1);
+    qm_print(&p, "more");
+    assert_int_equal(strlen(all), sizeof longer + 1);
+    assert_int_equal(qm_print_end(&p, &e), QM_ERR_IO);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(terminals_are_not_steered),    cmocka_unit_test(what_is_too_long_ends_in_dots),
         cmocka_unit_test(cuts_fall_between_characters), cmocka_unit_test(json_takes_any_bytes),
-        cmocka_unit_test(messages_are_one_line),
+        cmocka_unit_test(messages_are_one_line),        cmocka_unit_test(pieces_are_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

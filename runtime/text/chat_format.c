@@ -2,9 +2,11 @@
  * without one plain ChatML, which is what Qwen3 was trained on, and no think block. */
 #include <stdlib.h>
 #include <string.h>
-#include "../text/chatml.h"
-#include "../text/unicode.h"
+#include "../base/log.h"
 #include "chat_format.h"
+#include "chatml.h"
+#include "jinja.h"
+#include "unicode.h"
 
 struct qm_chat_format {
     qm_template *t;  /* NULL: ChatML */
@@ -53,19 +55,19 @@ static int set_tokens(qm_chat_format *f, const qm_gguf *g, const qm_tokenizer *t
     return 0;
 }
 
-int qm_chat_format_open(qm_chat_format **out, const qm_gguf *g, const qm_tokenizer *t, const qm_engine_opts *o,
-                        qm_err *e) {
+int qm_chat_format_open(qm_chat_format **out, const qm_gguf *g, const qm_tokenizer *t, const char *own_template,
+                        const char *kwargs, qm_err *e) {
     qm_chat_format *f = *out = calloc(1, sizeof *f);
     qm_str text;
     qm_err why;
     if (!f) return qm_fail(e, QM_ERR_NOMEM, "chat format: out of memory");
-    int rc = set_kwargs(f, o->template_kwargs, e);
+    int rc = set_kwargs(f, kwargs, e);
     if (!rc) rc = set_tokens(f, g, t, e);
     if (rc) return rc;
     strcpy(f->name, "ChatML");
-    if (o->chat_template) { /* asked for: what does not work is an error */
+    if (own_template) { /* asked for: what does not work is an error */
         strcpy(f->name, "the caller's template");
-        return qm_template_compile(&f->t, o->chat_template, strlen(o->chat_template), e);
+        return qm_template_compile(&f->t, own_template, strlen(own_template), e);
     }
     int found = qm_gguf_get_str(g, "tokenizer.chat_template", &text, &why);
     if (found > 0 && text.n) found = qm_template_compile(&f->t, text.s, text.n, &why) ? -1 : 1;

@@ -1,10 +1,11 @@
 /* print.h: reports for a caller's qm_write_fn: text a formatted piece at a time, or JSON. */
 #ifndef QM_PRINT_H
 #define QM_PRINT_H
-#include "../qmoe_tools.h"
+#include <stddef.h>
+#include "err.h"
 
 typedef struct {
-    qm_write_fn w;
+    int (*w)(void *user, const char *s, size_t n); /* a qm_write_fn: non-zero stops */
     void *user;
     int stopped; /* w wanted no more, or there was no memory: what follows is dropped */
 } qm_printer;

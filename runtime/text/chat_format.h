@@ -1,14 +1,15 @@
 /* chat_format.h: how a model wants a conversation written: its own template, the caller's, or ChatML. */
 #ifndef QM_CHAT_FORMAT_H
 #define QM_CHAT_FORMAT_H
-#include "../qmoe.h"
-#include "../text/jinja.h"
-#include "../text/tokenizer.h"
+#include "../qmoe.h" /* qm_message */
+#include "rendered.h"
+#include "tokenizer.h"
 
 typedef struct qm_chat_format qm_chat_format;
-/* Hands out what close takes, on failure too. Of o: chat_template, template_kwargs. */
-int qm_chat_format_open(qm_chat_format **out, const qm_gguf *g, const qm_tokenizer *t, const qm_engine_opts *o,
-                        qm_err *e);
+/* own_template: the caller's, in Jinja; NULL: the file's, or without one ChatML. kwargs: a JSON object of variables for
+ * the template, or NULL. Hands out what close takes, on failure too. */
+int qm_chat_format_open(qm_chat_format **out, const qm_gguf *g, const qm_tokenizer *t, const char *own_template,
+                        const char *kwargs, qm_err *e);
 void qm_chat_format_close(qm_chat_format *f);
 const char *qm_chat_format_name(const qm_chat_format *f);
 int qm_chat_format_render(const qm_chat_format *f, const qm_tokenizer *t, const qm_message *m, size_t n,

@@ -1,6 +1,7 @@
-/* vocab.c: a file's vocabulary without its weights, and what a token's bytes are. */
+/* vocab.c: a file's vocabulary without its weights. */
 #include <stdlib.h>
-#include "engine.h"
+#include "../qmoe.h"
+#include "tokenizer.h"
 
 struct qm_vocab {
     qm_gguf *gguf;
@@ -47,13 +48,4 @@ int qm_vocab_tokenize(const qm_vocab *v, const char *text, size_t n, int special
     return rc;
 }
 
-static const char *piece(const qm_tokenizer *t, uint32_t id, size_t *n) {
-    *n = 0;
-    if (id >= qm_tokenizer_n(t)) return NULL;
-    qm_str s = qm_token_bytes(t, id);
-    *n = s.n;
-    return (const char *)s.s;
-}
-
-const char *qm_vocab_piece(const qm_vocab *v, uint32_t id, size_t *n) { return piece(v->tok, id, n); }
-const char *qm_engine_piece(const qm_engine *g, uint32_t id, size_t *n) { return piece(g->tok, id, n); }
+const char *qm_vocab_piece(const qm_vocab *v, uint32_t id, size_t *n) { return qm_token_piece(v->tok, id, n); }
