@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """layers.py [ROOT]: who may include whom, how long a file may be, that nobody asks for a device's name, and that every
-kernel is one word in all its places. Prints one line per breach and exits 1, or one line and 0. The rules are docs/walk.md's
+kernel is one word in all its places. Prints one line per breach and exits 1, or one line and 0. The rules are docs/tour.md's
 map of the rooms made exact."""
 import os, re, subprocess, sys
 

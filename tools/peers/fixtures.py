@@ -128,7 +128,7 @@ def prose():
     import stories
     r = random.Random(7)
     tales = "\n\n".join(stories.story(r) for _ in range(40))
-    return tales, (ROOT / "docs" / "walk.md").read_text(encoding="utf-8")
+    return tales, (ROOT / "docs" / "tour.md").read_text(encoding="utf-8")
 
 
 def demo():
