@@ -34,8 +34,7 @@ int qm_inside_runs(const char *executor, const qm_plan *p, int *resident, qm_err
 /* Computes ids [n >= 1] behind what the session holds, as a prompt: only the last one with logits. The ids and the room in
  * the context are checked. next, where not NULL: waits, and is the token chosen to follow; a sick step is an error then.
  * watch: on_prefill before each step, which may cancel; or NULL. */
-int qm_inside_append(qm_session *s, const uint32_t *ids, uint32_t n, const qm_watch *watch, uint32_t *next,
-                     qm_err *e);
+int qm_inside_append(qm_session *s, const uint32_t *ids, uint32_t n, const qm_watch *watch, uint32_t *next, qm_err *e);
 /* The loop of qm_generate without its text: `first` goes behind what the session holds, then n tokens are chosen. The
  * device feeds itself, the host looks at every token: on_token, which may be NULL. All pages are taken before the first. */
 int qm_inside_decode(qm_session *s, uint32_t first, uint32_t n, void (*on_token)(void *user, uint32_t i, uint32_t id),

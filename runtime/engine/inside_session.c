@@ -5,8 +5,7 @@
 #include "inside_means.h"
 #include "session.h"
 
-int qm_inside_append(qm_session *s, const uint32_t *ids, uint32_t n, const qm_watch *watch, uint32_t *next,
-                     qm_err *e) {
+int qm_inside_append(qm_session *s, const uint32_t *ids, uint32_t n, const qm_watch *watch, uint32_t *next, qm_err *e) {
     const qm_engine *g = s->g;
     if (!n || (uint64_t)s->n + n > g->limits.n_ctx)
         return qm_fail(e, n ? QM_ERR_LIMIT : QM_ERR_ARG, "%u tokens behind %u exceed the context of %u", n, s->n,

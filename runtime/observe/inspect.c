@@ -161,7 +161,8 @@ static void show_plan(qm_printer *o, const qm_plan *p, json_t *root) {
             "plan of one decode step: %d ops, %.1f MB of weights read, %.2f GiB on the device, %.2f MiB of scratch,\n"
             "  %llu bytes of KV cache per position (geometry for %u SMs)\n",
             p->n_ops, 1e-6 * (double)p->weight_bytes, qm_gib((double)pl->bytes), qm_mib((double)p->scratch_bytes),
-            (unsigned long long)(qm_kv_pool_bytes(&pl->model->hp, p->limits.kv_type, 1) / QM_PAGE_TOKENS), p->limits.n_sm);
+            (unsigned long long)(qm_kv_pool_bytes(&pl->model->hp, p->limits.kv_type, 1) / QM_PAGE_TOKENS),
+            p->limits.n_sm);
         for (int i = 0; i < p->n_ops; i++) show_op(o, &p->ops[i], NULL);
         return;
     }
@@ -171,8 +172,8 @@ static void show_plan(qm_printer *o, const qm_plan *p, json_t *root) {
                         json_pack("{s:I, s:I, s:I, s:I, s:i, s:o}", "weight_bytes_per_token",
                                   (json_int_t)p->weight_bytes, "device_weight_bytes", (json_int_t)pl->bytes,
                                   "scratch_bytes", (json_int_t)p->scratch_bytes, "kv_bytes_per_position",
-                                  (json_int_t)(qm_kv_pool_bytes(&pl->model->hp, p->limits.kv_type, 1) / QM_PAGE_TOKENS), "sms",
-                                  (int)p->limits.n_sm, "ops", ops));
+                                  (json_int_t)(qm_kv_pool_bytes(&pl->model->hp, p->limits.kv_type, 1) / QM_PAGE_TOKENS),
+                                  "sms", (int)p->limits.n_sm, "ops", ops));
 }
 
 /* A file as far as a session would need it, without a device; why[n_why]: what stands against that. */

@@ -81,7 +81,8 @@ static int memory_open(memory *s, qm_device *d, const qm_plan *p, uint32_t depth
     const qm_hparams *hp = &p->place->model->hp;
     uint32_t *table = NULL;
     int rc = 0;
-    *s = (memory){.d = d, .depth = depth, .layer_pool = 2 * qm_kv_page_bytes(hp, p->limits.kv_type) * p->limits.n_pages};
+    *s =
+        (memory){.d = d, .depth = depth, .layer_pool = 2 * qm_kv_page_bytes(hp, p->limits.kv_type) * p->limits.n_pages};
     s->bytes[QM_SPACE_SCRATCH] = p->scratch_bytes;
     s->bytes[QM_SPACE_SEQ] = p->seq.bytes;
     s->bytes[QM_SPACE_ROPE] = qm_rope_bytes(hp, p->limits.n_ctx);
