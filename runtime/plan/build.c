@@ -74,7 +74,6 @@ static qm_op *push_kernel(builder *s, qm_op_kind kind, int wtype, int kv, int he
     op->layer = s->layer;
     op->slot = slot;
     op->grid[0] = op->grid[1] = op->grid[2] = 1;
-    op->out_parts = 1;
     p->n_ops++;
     return op;
 }
@@ -86,13 +85,6 @@ static qm_op *push(builder *s, qm_op_kind kind, int wtype, int head_dim, const c
 /* An op that touches the cache. */
 static qm_op *push_kv(builder *s, qm_op_kind kind, const char *slot) {
     return push_kernel(s, kind, -1, (int)s->p->limits.kv_type, (int)s->hp->head_dim, slot);
-}
-
-static void output(qm_op *op, qm_ref out, uint32_t n, uint32_t parts, qm_out_kind kind) {
-    op->out = out;
-    op->out_n = n;
-    op->out_parts = parts;
-    op->out_kind = kind;
 }
 
 /* used: experts read out of the region (1 where it has none) */
@@ -118,7 +110,6 @@ static void embed(builder *s) {
     op->weights = r->n_cols;
     op->weight_bytes = qm_row_bytes(r->type, r->n_cols);
     s->p->weight_bytes += op->weight_bytes;
-    output(op, s->b.x, r->n_cols, 1, QM_OUT_F32);
 }
 
 /* Adds what is pending to the residual, then normalises: xn (f32) and xq (q16a). */
@@ -138,7 +129,6 @@ void qm_build_rmsnorm(builder *s, int weight, const char *slot) {
                                          .eps = s->hp->eps};
     s->pending = 0;
     s->n_pending = 0;
-    output(op, s->b.xn, n, 1, QM_OUT_F32);
 }
 
 /* The activation a weight type wants of a pair of buffers. */
@@ -166,7 +156,6 @@ static uint32_t matvec(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_ref y
                                        .n_cols = r->n_cols,
                                        .tiles = l.tiles};
     weights_read(s, op, r, 1);
-    output(op, y, r->n_rows, l.grid[1], QM_OUT_F32);
     return l.grid[1];
 }
 
@@ -202,7 +191,6 @@ void qm_build_qkrope(builder *s, int q_norm, int k_norm) {
                                        .n_kv = s->hp->n_kv,
                                        .n_partials = s->n_qkv_parts,
                                        .eps = s->hp->eps};
-    output(op, s->b.q, s->hp->n_head * s->hp->head_dim, 1, QM_OUT_F32);
 }
 
 /* Spans of attention that n positions have: what acc and ml have room for. */
@@ -230,7 +218,6 @@ void qm_build_attention(builder *s) {
                                    .n_kv = hp->n_kv,
                                    .n_spans = n_spans,
                                    .scale = (float)(1 / sqrt(hp->head_dim))};
-    output(op, s->b.acc, hp->n_head * n_spans * hp->head_dim, 1, QM_OUT_F32);
     op = push(s, QM_OP_COMBINE, -1, (int)hp->head_dim, "attn_heads");
     if (!op) return;
     op->grid[0] = hp->n_head;
@@ -242,7 +229,6 @@ void qm_build_attention(builder *s) {
                                          .yq = s->b.attq,
                                          .n_head = hp->n_head,
                                          .n_spans = n_spans};
-    output(op, s->b.att, hp->n_head * hp->head_dim, 1, QM_OUT_F32);
 }
 
 void qm_build_attn_out(builder *s, int weight) {
@@ -261,7 +247,6 @@ void qm_build_router(builder *s, int weight) {
                                        .n_expert = s->hp->n_expert,
                                        .n_used = s->hp->n_used,
                                        .n_partials = parts};
-    output(op, s->b.rw, s->hp->n_used, 1, QM_OUT_F32);
 }
 
 /* A network without a router is expert 0 of one: its ids are the zero that scratch begins with (exec_*.c), and that no op
@@ -290,7 +275,6 @@ static void experts(builder *s, int weight, qm_ref x, uint64_t x_stride, qm_ref 
                                                .tiles = l.tiles,
                                                .n_expert = n_expert(s->hp)};
     weights_read(s, op, r, n_used(s->hp));
-    output(op, y, r->n_rows * n_used(s->hp), 1, QM_OUT_F32);
 }
 
 /* h = silu(gate xn) * up xn, [n_used, n_ff] */
@@ -327,7 +311,6 @@ static void gated_up(builder *s, int gate, int up) {
         op->args.swiglu =
             (qm_swiglu_args){.gate = s->b.gate, .up = s->b.up, .h = s->b.h, .hq = s->b.hq, .n = hp->n_ff, .k = k};
     }
-    output(op, s->b.h, k * hp->n_ff, 1, QM_OUT_F32);
 }
 
 static void experts_down(builder *s, int down) {
@@ -373,7 +356,6 @@ static void sampling(builder *s) {
                                                  .tokens = seq(p->seq.tokens_off),
                                                  .row = step_row(),
                                                  .n = n};
-    output(op, s->b.logits, n, 1, QM_OUT_F32);
     if (!(op = push(s, QM_OP_SAMPLE_DRAW, -1, 0, "sample_draw"))) return;
     l = qm_launch_sample_draw(n);
     op->grid[0] = l.grid[0];
@@ -386,7 +368,6 @@ static void sampling(builder *s) {
                                                  .row = step_row(),
                                                  .result = QM_REF(QM_SPACE_RESULT, 0),
                                                  .n = n};
-    output(op, s->b.logits, n, 1, QM_OUT_F32);
 }
 
 static void head(builder *s) {

@@ -74,7 +74,6 @@ typedef struct {
 /* prefetch_bytes of a device: what its memory delivers in a pause of about 2 us; bytes_per_s 0: unknown. */
 uint64_t qm_prefetch_bytes(double bytes_per_s, uint64_t l2_bytes);
 
-typedef enum { QM_OUT_F32, QM_OUT_Q16A, QM_OUT_U32 } qm_out_kind;
 typedef struct {
     qm_op_kind kind;
     int kernel;       /* index into qm_kernel_table */
@@ -83,9 +82,6 @@ typedef struct {
     uint32_t grid[3], block, shared;
     int waits;       /* 1: for all ops before it; 0: it may run beside those since the last that waits (ops.h) */
     qm_op_args args; /* address fields hold qm_ref */
-    qm_ref out;      /* the main output, for tracing and comparing */
-    uint32_t out_n, out_parts; /* elements; partial sums to be added: [out_parts, out_n] */
-    qm_out_kind out_kind;
     uint64_t weights, weight_bytes; /* weights used and their bytes in one step */
     struct {
         int region;

@@ -109,8 +109,10 @@ static int add_region(fault_site *x, float *data, uint32_t n_expert, uint32_t n_
     QM_CU_TRY(d, MemcpyHtoD(x->own[o].d, dev, r->bytes));
     QM_CU_TRY(d, CtxSynchronize());
     /* resolves to arena + off: whatever lies between the two, modulo 2^64 */
-    r->off = x->own[o].d - qm_inside_address(&(qm_inside){.g = x->g, .s = x->probe, .plan = x->g->plans[0]}, QM_REF(QM_SPACE_REGION, 0)) +
-             pl->regions[0].off;
+    r->off =
+        x->own[o].d -
+        qm_inside_address(&(qm_inside){.g = x->g, .s = x->probe, .plan = x->g->plans[0]}, QM_REF(QM_SPACE_REGION, 0)) +
+        pl->regions[0].off;
 out:
     free(dev);
     return rc;
@@ -149,7 +151,8 @@ static int edit_wrong_expert(fault_site *x, qm_plan *p, int *i, qm_err *e) {
     if (p->ops[*i].kind != QM_OP_ROUTER) return 0;
     const qm_op *rope = near_op(p, *i, -1, QM_OP_QKROPE);
     uint32_t k = p->ops[*i].args.router.n_used;
-    if (k >= p->ops[*i].args.router.n_expert || k >= 32 || 5 * k + 1 > rope->out_n)
+    if (k >= p->ops[*i].args.router.n_expert || k >= 32 ||
+        5 * k + 1 > rope->args.qkrope.n_head * p->place->model->hp.head_dim)
         return qm_fail(e, QM_ERR_UNSUPPORTED, "wrong_expert: %u experts of %u leave none to put in", k,
                        p->ops[*i].args.router.n_expert);
     qm_ref q = rope->args.qkrope.q_out, chosen = p->ops[*i].args.router.ids;
