@@ -17,7 +17,7 @@
  *   tail    of row r at   P * 512 + r * tail
  * Rows beyond n_rows (in the last tile) are zero. Packing is a permutation: nothing is lost.
  * QK, B, P, tail and the pieces' order: streams.def, for each type.
- * An expert tensor [n_expert, n_rows, K] is n_expert packed matrices, one behind the other, each of
+ * An expert tensor [n_expert, n_rows, K] is n_expert packed matrices, one after the other, each of
  * ceil(n_rows / 32) tiles. */
 #define QM_TILE_ROWS 32
 
@@ -60,7 +60,7 @@
 
 /* ---- Rows of a step (device memory, one record a row) ----------------------------------------
  * What a row is: a position of a sequence. The sequences' blocks (state, tokens, block table, kept logits) are equal in size
- * and lie one behind the other; a kernel gets the addresses of sequence 0's parts and adds SEQ_OFF. So a captured graph
+ * and lie one after the other; a kernel gets the addresses of sequence 0's parts and adds SEQ_OFF. So a captured graph
  * knows no sequence: the host writes a record where a row gets another sequence or jumps; else the row moves on by itself. */
 #define QM_ROW_POS       0   /* u32: the position; embed adds 1 at the step's begin, so the host writes position - 1 */
 #define QM_ROW_SEQ       4   /* u32: the sequence's number */
@@ -88,7 +88,7 @@
 #define QM_STATE_N_BIAS     84   /* u32 <= QM_SAMPLE_BIASES */
 #define QM_STATE_SEQ        88   /* u32: the sequence's id, for the draw's counter */
 #define QM_STATE_SIZE     96
-#define QM_STATE_BIAS     QM_STATE_SIZE /* {u32 id, f32 bias} [QM_SAMPLE_BIASES], behind the state; no id twice */
+#define QM_STATE_BIAS     QM_STATE_SIZE /* {u32 id, f32 bias} [QM_SAMPLE_BIASES], after the state; no id twice */
 #define QM_STATE_BYTES    (QM_STATE_SIZE + 8 * QM_SAMPLE_BIASES)
 #define QM_FLAG_NONFINITE  1   /* a NaN or +inf among the logits */
 #define QM_FLAG_BAD_TOKEN  2   /* a token id outside the embedding: row 0 was used */
@@ -138,7 +138,7 @@
 #define QM_SAMPLE_RANGE   4096    /* ids of a CTA of sample_scan, at most */
 
 /* What a step tells the host, in pinned host memory that the device maps: the step of position p writes slot
- * p % QM_RESULT_RING of its sequence's ring, all of it at once; the rings of the sequences lie one behind the other. It is
+ * p % QM_RESULT_RING of its sequence's ring, all of it at once; the rings of the sequences lie one after the other. It is
  * there when the step's work is done. */
 #define QM_RESULT_TOKEN  0    /* u32: tokens[p + 1] */
 #define QM_RESULT_FLAGS  4    /* u32: QM_FLAG_* raised so far */
@@ -192,7 +192,7 @@
 /* ---- stats: what a vector looks like, and a copy of it. Not an op of a model: it looks at what ops have left
  * (runtime/observe/trace.h). One CTA a job; the vector of a job is v[i] = add[i] + (sum_s x[s * stride + i]), added
  * in f32 as rmsnorm does it. mean, std_dev, l2, min and max are over the finite values, the sums
- * behind them in f64; std_dev is that of a population (divided by the number of finite values). Of no finite value:
+ * below them in f64; std_dev is that of a population (divided by the number of finite values). Of no finite value:
  * mean NaN, std_dev 0, l2 0, min +inf, max -inf. */
 #define QM_STATS_JOB_X        0   /* f32 [n_parts, stride] */
 #define QM_STATS_JOB_ADD      8   /* f32 [n] or 0 */

@@ -16,7 +16,7 @@ void qm_cache_key_add_str(qm_cache_key *h, const char *s); /* with its NUL, so t
 
 /* The folder, 0; or -1 where the environment names none (or the path is longer than n). */
 int qm_cache_dir(char *dir, size_t n);
-/* The entry's bytes, malloc'd with a NUL behind them, or NULL: absent, or damaged (then removed). */
+/* The entry's bytes, malloc'd with a NUL after them, or NULL: absent, or damaged (then removed). */
 void *qm_cache_get(const qm_cache_key *key, size_t *bytes);
 /* Keeps a copy, all of it or nothing (outfile.h). */
 void qm_cache_put(const qm_cache_key *key, const void *p, size_t bytes);

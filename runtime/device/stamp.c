@@ -64,7 +64,7 @@ static int unconditional(const char *from, const char *p) {
     return p == from || strchr(";{}:", p[-1]);
 }
 
-/* One entry, from its name to its closing brace; returns the first byte behind it, or NULL with *bad set
+/* One entry, from its name to its closing brace; returns the first byte after it, or NULL with *bad set
  * (out of memory: "memory"). */
 static const char *entry(text *t, const char *p, const char **bad) {
     const char *close = strchr(p, ')'), *body = close ? strchr(close, '{') : NULL, *from;

@@ -31,7 +31,7 @@ struct qm_uploader {
     size_t staging_bytes;
     int n_buffers, turn, used;   /* used: a copy has been queued */
     void *buf[MAX_BUFFERS];      /* pinned, staging_bytes each */
-    CUevent copied[MAX_BUFFERS]; /* recorded behind each copy */
+    CUevent copied[MAX_BUFFERS]; /* recorded after each copy */
     int pending[MAX_BUFFERS];
     pthread_t thread[MAX_THREADS]; /* besides the caller's own */
     int n_workers, stop;

@@ -1,7 +1,7 @@
 /* chat.c: a conversation and a session: the messages as tokens, and of those only what the cache lacks.
  *
  * The text of an answer need not tokenise into the ids that were generated, and where it does not, the cache would
- * be good for nothing behind that place. So a session remembers the text that its tokens stand for: the rendered
+ * be good for nothing after that place. So a session remembers the text that its tokens stand for: the rendered
  * conversation and the answer. Where the next rendering goes on from exactly that text, with a control token, the ids that
  * are there stand for it. A template that changes its past (one that drops old reasoning) does not go on from it:
  * then the whole is tokenised, and what begins alike is kept. */
@@ -12,7 +12,7 @@
 #include "session.h"
 
 typedef struct {
-    qm_rendered r;     /* text [n], own: the conversation; the answer is behind it, and is data */
+    qm_rendered r;     /* text [n], own: the conversation; the answer comes after it, and is data */
     uint32_t n_tokens; /* of the session, that stand for it */
     int closed;        /* it ends with a control token */
 } transcript;
@@ -134,7 +134,7 @@ static int on_prefill(void *user, uint32_t done, uint32_t total) {
     return l->o->on_prefill ? l->o->on_prefill(l->o->user, done, total) : 0;
 }
 
-/* Cuts d, which is n bytes and n_ids tokens of conversation, behind its last control token. */
+/* Cuts d, which is n bytes and n_ids tokens of conversation, after its last control token. */
 static int cut(const qm_session *s, transcript *d, size_t n, uint32_t n_ids, qm_err *e) {
     uint32_t j = n_ids;
     while (j && !qm_token_is_control(s->g->tok, s->ids[j - 1])) j--;
@@ -211,7 +211,7 @@ int qm_session_chat(qm_session *s, const qm_message *m, size_t n_messages, const
     rc = qm_generate(s, ids.v + keep, ids.n - keep, &own, st, e);
     st->n_reused = keep;
     if (!rc) remember(s, &l, &d, st);
-    else if (before && s->n >= before->n_tokens) { /* cancelled behind it: it holds still */
+    else if (before && s->n >= before->n_tokens) { /* cancelled after it: it holds still */
         qm_session_note(s, before, transcript_free);
         before = NULL;
     }

@@ -71,15 +71,15 @@ typedef struct {
     qm_engine *g;
     const qm_engine_opts *o;
     double start;
-    int said;
+    int told;
 } modules;
 
 static int load_module(modules *m, int kernel, qm_err *e) {
     const device_state *x = m->g->exec_state;
     CUfunction f;
     int rc = qm_kernels_get(x->kernels, kernel, &f, e);
-    if (m->said || qm_now() - m->start < COMPILING_S) return rc;
-    m->said = 1;
+    if (m->told || qm_now() - m->start < COMPILING_S) return rc;
+    m->told = 1;
     if (m->o->notice)
         m->o->notice(
             m->o->user,

@@ -12,7 +12,7 @@ typedef struct qm_seq qm_seq; /* one sequence in an executor's own memory; each 
 typedef struct {
     qm_seq *seq;
     uint32_t pos;
-    int logits; /* 1: its logits are wanted: they choose the token behind it */
+    int logits; /* 1: its logits are wanted: they choose the token after it */
 } qm_row;
 
 /* Steps that may be enqueued before the first of them has been looked at: enough that the device never waits for the host,

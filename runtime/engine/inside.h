@@ -31,11 +31,11 @@ int qm_inside_plan(qm_engine *g, uint32_t pos, int logits, const qm_plan **out, 
 int qm_inside_runs(const char *executor, const qm_plan *p, int *resident, qm_err *e);
 
 /* ---- a session ---- */
-/* Computes ids [n >= 1] behind what the session holds, as a prompt: only the last one with logits. The ids and the room in
+/* Computes ids [n >= 1] after what the session holds, as a prompt: only the last one with logits. The ids and the room in
  * the context are checked. next, where not NULL: waits, and is the token chosen to follow; a sick step is an error then.
  * watch: on_prefill before each step, which may cancel; or NULL. */
 int qm_inside_append(qm_session *s, const uint32_t *ids, uint32_t n, const qm_watch *watch, uint32_t *next, qm_err *e);
-/* The loop of qm_generate without its text: `first` goes behind what the session holds, then n tokens are chosen. The
+/* The loop of qm_generate without its text: `first` goes after what the session holds, then n tokens are chosen. The
  * device feeds itself, the host looks at every token: on_token, which may be NULL. All pages are taken before the first. */
 int qm_inside_decode(qm_session *s, uint32_t first, uint32_t n, void (*on_token)(void *user, uint32_t i, uint32_t id),
                      void *user, qm_err *e);
@@ -74,7 +74,7 @@ int qm_inside_run(const qm_inside *x, int i, CUstream on, const qm_stamps *stamp
 /* The address behind a reference: in the device's memory, or in the host's. 0: absent. "ref" has no weights of its own:
  * it reads the file (0 for QM_SPACE_REGION). */
 uint64_t qm_inside_address(const qm_inside *x, qm_ref r);
-/* Copies behind what has been enqueued; read waits for it. put: to an address. What is passed may go on return. */
+/* Copies after what has been enqueued; read waits for it. put: to an address. What is passed may go on return. */
 int qm_inside_read(const qm_inside *x, qm_ref from, void *to, uint64_t bytes, qm_err *e);
 int qm_inside_write(const qm_inside *x, qm_ref to, const void *from, uint64_t bytes, qm_err *e);
 int qm_inside_put(const qm_inside *x, uint64_t to, const void *from, uint64_t bytes, qm_err *e);

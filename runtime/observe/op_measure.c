@@ -91,7 +91,7 @@ double qm_robust_mean(double *v, int n, double tick) {
 }
 
 /* One timed run of the captured step. The same step before it keeps the device busy while the host enqueues, so
- * that no time of the host's is measured; like any step behind another it finds in the L2 what that left. */
+ * that no time of the host's is measured; like any step after another it finds in the L2 what that left. */
 static int one_run(timing *t, uint32_t token, double *ns, qm_err *e) {
     qm_inside *x = &t->x;
     double ms = 0;

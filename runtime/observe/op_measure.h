@@ -8,7 +8,7 @@
  * ops one by one and counts each. Software device only. */
 int qm_ops_count(qm_engine *g, uint32_t depth, qm_op_records **out, qm_err *e);
 /* Runs the step `runs` times as a graph, as users run it, then `runs` times with stamps; each run with another
- * random token and right behind another step. Times are means without
+ * random token and right after another step. Times are means without
  * the outliers: finer than the clock's tick. */
 int qm_ops_time(qm_engine *g, uint32_t depth, int runs, uint64_t seed, qm_op_records **out, qm_err *e);
 /* The mean of v [n >= 1] without outliers: beyond 1.5 interquartile ranges and a tick outside the quartiles. */

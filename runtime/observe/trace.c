@@ -12,7 +12,7 @@
 /* Elements of a job: few enough that f64 sums cost little even where a multiprocessor has two f64 lanes. */
 enum { JOB = 1024, BLOCK = 256 };
 
-/* One launch of stats, before op `before` of the plan (n_ops: behind the last). */
+/* One launch of stats, before op `before` of the plan (n_ops: after the last). */
 typedef struct {
     int before, router; /* router: the op whose choice it takes along, or -1 */
     uint32_t job, n_jobs;
@@ -318,7 +318,7 @@ out:
 
 static double n_finite(const qm_stats_record *r) { return (double)(r->count - r->nans - r->infs); }
 
-/* The record of two vectors behind one another. Mean and deviation as in Chan, Golub, LeVeque (1979). */
+/* The record of two vectors one after the other. Mean and deviation as in Chan, Golub, LeVeque (1979). */
 static void join(qm_stats_record *a, const qm_stats_record *b) {
     double na = n_finite(a), nb = n_finite(b), n = na + nb, d = b->mean - a->mean;
     if (nb > 0) {

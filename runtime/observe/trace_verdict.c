@@ -4,7 +4,7 @@
 #include <string.h>
 #include "trace_verdict.h"
 
-/* A residual stream this wide, or this much wider at the end than behind the first layer, has been the mark of a
+/* A residual stream this wide, or this much wider at the end than after the first layer, has been the mark of a
  * broken layer elsewhere (no q/k norm: 40 to 100 times); the second alone proves nothing. Behind the last layer, where
  * only the final norm reads, which takes the scale away, a trained model may be wider: up to 286 over 2,700 positions of
  * the demo model, 18 times the layer before. A last layer that is wider than this on either count is broken all the

@@ -54,7 +54,7 @@ static void place_all(qm_place *p) {
         const qm_weight *at = &m->weights[i];
         int w[QM_REGION_SEGMENTS], bias[QM_REGION_SEGMENTS];
         n = 1;
-        if (at->is_bias) continue; /* lies behind its matrix */
+        if (at->is_bias) continue; /* lies after its matrix */
         while (n < QM_REGION_SEGMENTS && i + n < m->n_weights && joins(at + n - 1, at + n)) n++;
         for (int k = 0; k < n; k++) w[k] = i + k, bias[k] = at[k].bias;
         const int r = add(p, w, n);

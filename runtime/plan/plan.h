@@ -42,7 +42,7 @@ typedef enum {
     QM_SPACE_REGION,  /* value: region index */
     QM_SPACE_SCRATCH, /* value: byte offset, as in the rest */
     QM_SPACE_KV,      /* the KV page pool of all layers */
-    QM_SPACE_SEQ,     /* sequence 0's block (state, tokens, block table, logits); the others' lie behind it, equal */
+    QM_SPACE_SEQ,     /* sequence 0's block (state, tokens, block table, logits); the others' follow it, of equal size */
     QM_SPACE_ROPE,    /* RoPE table */
     QM_SPACE_RESULT,  /* the sequences' rings of results; a base of 0: none are wanted */
     QM_SPACE_STEP,    /* the step's rows (qm_row_record): which sequence's, at which position */
@@ -86,7 +86,7 @@ typedef struct {
     struct {
         int region;
         uint64_t off, bytes; /* of the region; bytes 0: nothing */
-    } prefetch;              /* weights of an op to come, for a grid that waits behind this one */
+    } prefetch;              /* weights of an op to come, for a grid that waits after this one */
 } qm_op;
 
 /* The run of ops that a resident kernel can walk: from the first whose body it holds to the last. */

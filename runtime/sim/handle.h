@@ -9,5 +9,5 @@ int sim_handle_add(void *h, int kind); /* 0 or -1 (out of memory) */
 int sim_handle_is(const void *h, int kind);
 void sim_handle_del(const void *h);
 void *sim_handle_any(int kind);              /* some live handle of that kind, or NULL */
-void *sim_handle_next(int kind, size_t *at); /* the first at *at or behind, *at moved past it; NULL: no more */
+void *sim_handle_next(int kind, size_t *at); /* the first at *at or after, *at moved past it; NULL: no more */
 #endif
