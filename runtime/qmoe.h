@@ -115,6 +115,7 @@ int qm_vocab_open(qm_vocab **out, const char *gguf_path, int no_nfc, qm_err *e);
 void qm_vocab_close(qm_vocab *v);
 /* As qm_engine_tokenize. bos != 0: with the BOS token in front, if the file asks for one. */
 int qm_vocab_tokenize(const qm_vocab *v, const char *text, size_t n, int special, int bos, qm_tokens *out, qm_err *e);
+uint32_t qm_vocab_n(const qm_vocab *v);                                /* its ids are 0 .. n - 1 */
 const char *qm_vocab_piece(const qm_vocab *v, uint32_t id, size_t *n); /* as qm_engine_piece */
 
 /* ---- generation ---- */

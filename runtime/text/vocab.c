@@ -48,4 +48,6 @@ int qm_vocab_tokenize(const qm_vocab *v, const char *text, size_t n, int special
     return rc;
 }
 
+uint32_t qm_vocab_n(const qm_vocab *v) { return qm_tokenizer_n(v->tok); }
+
 const char *qm_vocab_piece(const qm_vocab *v, uint32_t id, size_t *n) { return qm_token_piece(v->tok, id, n); }

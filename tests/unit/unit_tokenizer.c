@@ -532,6 +532,25 @@ static void vocab_appends(void **state) {
     unlink(path);
 }
 
+/* Who asks for an id's piece can say which ids there are. */
+static void vocab_ids(void **state) {
+    (void)state;
+    char path[512];
+    qm_synth_opts so = {.preset = "tiny", .seed = 7, .n_layers = 1, .n_vocab = 512};
+    qm_err e = {0};
+    qm_vocab *v;
+    size_t n;
+    snprintf(path, sizeof path, "%s/ids.gguf", getenv("QMOE_TEST_TMP") ? getenv("QMOE_TEST_TMP") : "/tmp");
+    assert_int_equal(qm_synth(path, &so, &e), 0);
+    assert_int_equal(qm_vocab_open(&v, path, 0, &e), 0);
+    assert_int_equal(qm_vocab_n(v), 512);
+    for (uint32_t id = 0; id < 512; id++) assert_non_null(qm_vocab_piece(v, id, &n));
+    assert_null(qm_vocab_piece(v, 512, &n));
+    assert_null(qm_vocab_piece(v, UINT32_MAX, &n));
+    qm_vocab_close(v);
+    unlink(path);
+}
+
 /* ---- added tokens, and files made to be slow ---- */
 static tg_spec added_spec(const qm_str *x, const uint32_t *types, size_t n) {
     return (tg_spec){.model = "gpt2",
@@ -687,12 +706,20 @@ static void hostile_vocabulary(void **state) {
 int main(void) {
     if (getenv("QMOE_TEST_SEED")) seed = strtoull(getenv("QMOE_TEST_SEED"), NULL, 0);
     printf("seed %llu (QMOE_TEST_SEED)\n", (unsigned long long)seed);
-    const struct CMUnitTest t[] = {cmocka_unit_test(golden),        cmocka_unit_test(merges_by_rank),
-                                   cmocka_unit_test(specials),      cmocka_unit_test(against_direct),
-                                   cmocka_unit_test(any_bytes),     cmocka_unit_test(long_runs),
-                                   cmocka_unit_test(nfc),           cmocka_unit_test(stream),
-                                   cmocka_unit_test(wrong_files),   cmocka_unit_test(appends),
-                                   cmocka_unit_test(vocab_appends), cmocka_unit_test(added_anywhere),
-                                   cmocka_unit_test(hostile_added), cmocka_unit_test(hostile_vocabulary)};
+    const struct CMUnitTest t[] = {cmocka_unit_test(golden),
+                                   cmocka_unit_test(merges_by_rank),
+                                   cmocka_unit_test(specials),
+                                   cmocka_unit_test(against_direct),
+                                   cmocka_unit_test(any_bytes),
+                                   cmocka_unit_test(long_runs),
+                                   cmocka_unit_test(nfc),
+                                   cmocka_unit_test(stream),
+                                   cmocka_unit_test(wrong_files),
+                                   cmocka_unit_test(appends),
+                                   cmocka_unit_test(vocab_appends),
+                                   cmocka_unit_test(vocab_ids),
+                                   cmocka_unit_test(added_anywhere),
+                                   cmocka_unit_test(hostile_added),
+                                   cmocka_unit_test(hostile_vocabulary)};
     return cmocka_run_group_tests(t, NULL, NULL);
 }
