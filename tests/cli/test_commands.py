@@ -3,6 +3,7 @@ import glob, os, re, subprocess, sys
 import tap
 
 B = os.environ.get("B") or "build"
+BIN = os.environ.get("QMOE_BIN") or "build/qmoe-gpu"
 TMP = os.environ.get("QMOE_TEST_TMP") or "/tmp"
 with open("host/commands.def") as f:
     COMMANDS = re.findall(r"^QM_CMD\((\w+), '(.)',", f.read(), re.M)
@@ -93,6 +94,22 @@ def test_the_man_page_and_the_tests_have_every_command():
         assert os.path.exists(f"host/{c}.c"), c
         assert f".Cm {c}\n" in synopsis and f"\n.Ss {c}\n" in man, f"{c} is not in the man page"
         assert f'"{c}"' in texts, f"no test of the command line runs {c}"
+
+
+def test_every_command_answers_alike():
+    """Whatever a command does, --help and wrong options end as exit_status in contracts/cli.yaml says."""
+
+    def run(*args, **more):
+        p = subprocess.run([BIN, *args], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **{"stdout": subprocess.PIPE, **more})
+        return p.returncode, p.stdout, p.stderr
+    for c, _ in COMMANDS:
+        for args in (("--no-such-option",), ("--help=1",), ("-x=",)):
+            status, out, err = run(c, *args)
+            assert status == 2 and not out and err.startswith("qmoe-gpu: ") and err.count("\n") == 1 and args[0].split("=")[0] in err, (c, args, status, out, err)
+        status, out, err = run(c, "--help")
+        assert status == 0 and out.startswith(f"usage: qmoe-gpu {c} ") and not err, (c, status, out, err)
+        with open("/dev/full", "w") as full:
+            assert run(c, "--help", stdout=full)[0] == 1, c
 
 
 if __name__ == "__main__":
