@@ -24,7 +24,7 @@ enum { QM_EXIT_OK = 0, QM_EXIT_FAIL = 1, QM_EXIT_USAGE = 2 };
  * option, with a suggestion printed), and *con is NULL. Every option of the table has a long name and stores through its
  * `arg`; val stays 0. Its argDescrip is FILE or DIR where a path is expected, and "auto|sim" where words are (completion
  * reads it). synopsis: "MODEL [options]", then paragraphs for --help, which wraps them; lines that begin with a space
- * stand as they are.
+ * stand as they are, 80 columns at most.
  * Strings that popt stores are malloc'd: keep the variables of the table static, or free them. */
 int qm_host_options(poptContext *con, int argc, char **argv, const struct poptOption *table, const char *synopsis);
 /* The text of --help. table: as qm_host_options has it, with --help. */
