@@ -42,10 +42,10 @@ typedef enum {
     QM_SPACE_REGION,  /* value: region index */
     QM_SPACE_SCRATCH, /* value: byte offset, as in the rest */
     QM_SPACE_KV,      /* the KV page pool of all layers */
-    QM_SPACE_SEQ,     /* sequence 0's block (state, tokens, block table, logits); the others' follow it, of equal size */
-    QM_SPACE_ROPE,    /* RoPE table */
-    QM_SPACE_RESULT,  /* the sequences' rings of results; a base of 0: none are wanted */
-    QM_SPACE_STEP,    /* the step's rows (qm_row_record): which sequence's, at which position */
+    QM_SPACE_SEQ,    /* sequence 0's block (state, tokens, block table, logits); the others' follow it, of equal size */
+    QM_SPACE_ROPE,   /* RoPE table */
+    QM_SPACE_RESULT, /* the sequences' rings of results; a base of 0: none are wanted */
+    QM_SPACE_STEP,   /* the step's rows (qm_row_record): which sequence's, at which position */
     QM_N_SPACES
 } qm_space;
 #define QM_REF(space, value) ((qm_ref)(space) << 56 | (qm_ref)(value))
