@@ -165,7 +165,7 @@
  * all after the op: whatever it wrote can be read by the next. Meanwhile prefetch_bytes at prefetch are asked for, into
  * the L2: weights of an op to come. */
 #define QM_WALK_BLOCK      512
-#define QM_WALK_REC_CASE     0   /* u32: number in contracts/walk.def */
+#define QM_WALK_REC_CASE     0   /* u32: number in contracts/kernels.def */
 #define QM_WALK_REC_WARPS    4
 #define QM_WALK_REC_SUBS     8   /* subs * warps <= QM_WALK_BLOCK / 32; <= QM_WALK_SUBS */
 #define QM_WALK_REC_STRIDE  12   /* a multiple of 16 */

@@ -1,4 +1,4 @@
-/* walk_cases: contracts/walk.def for PTX, whose preprocessor cannot make includes out of a table. The Makefile runs it. Writes
+/* walk_cases: contracts/kernels.def for PTX, whose preprocessor cannot make includes out of a table. The Makefile runs it. Writes
  * walk_cases.inc: for each line a function with the op's body (FUNCTION(name), from kernels/ptx/walk.ptx, opens it), and
  * EACH_CASE(m), which is m(number, name) for all of them. */
 #include <ctype.h>
@@ -11,8 +11,7 @@ typedef struct {
 } walk_case;
 static const walk_case cases[] = {
 #define QM_WALK(op, wtype, kv, head_dim) {#op, #wtype, #kv, head_dim},
-#include "contracts/walk.def"
-#undef QM_WALK
+#include "contracts/kernels.def"
 };
 enum { N_CASES = sizeof cases / sizeof *cases };
 
@@ -38,7 +37,7 @@ static void define(const char *macro, const char *value) {
 
 int main(void) {
     char name[128], w[32], kv[32], hd[16];
-    printf("/* written by tools/walk_cases.c from contracts/walk.def */\n#define EACH_CASE(m)");
+    printf("/* written by tools/walk_cases.c from contracts/kernels.def */\n#define EACH_CASE(m)");
     for (int i = 0; i < N_CASES; i++) {
         name_of(name, &cases[i]);
         printf(" m(%d, %s)", i, name);

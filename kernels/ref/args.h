@@ -76,7 +76,7 @@ static_assert(sizeof(qm_stats_record) == QM_STATS_RECORD, "abi");
 
 /* A run of ops, for the kernel that walks it (contracts/abi.h, "walk"). */
 typedef struct {
-    uint32_t id, warps, subs, stride; /* id: number in contracts/walk.def */
+    uint32_t id, warps, subs, stride; /* id: number in contracts/kernels.def */
     uint32_t grid[3], sync;
     uint64_t prefetch, prefetch_bytes;
     qm_op_args args;

@@ -1,4 +1,4 @@
-/* ref.h: the C meaning of every op. Addresses in the argument structs are host addresses; weights
+/* ref.h: the C meaning of every op, qm_ref_<op>. Addresses in the argument structs are host addresses; weights
  * are raw GGUF rows (unpacked), [n_rows, n_cols] or [n_expert, n_rows, n_cols], `expert_bytes` the
  * raw bytes of one expert. Accumulation is in double; outputs are rounded once. Activations that the
  * device quantises (q16a) are quantised here by the same rule, so only rounding can differ. */
@@ -20,21 +20,8 @@ typedef struct {
 } qm_ref_env;
 
 #define QM_REF_DECL(op) void qm_ref_##op(const qm_##op##_args *a, const qm_ref_env *env)
-QM_REF_DECL(embed);
-QM_REF_DECL(rmsnorm);
-QM_REF_DECL(matvec);
-QM_REF_DECL(moe_up);
-QM_REF_DECL(moe_matvec);
-QM_REF_DECL(swiglu);
-QM_REF_DECL(qkrope);
-QM_REF_DECL(attn);
-QM_REF_DECL(combine);
-QM_REF_DECL(router);
-QM_REF_DECL(sample_scan);
-QM_REF_DECL(sample_draw);
-QM_REF_DECL(probe);
-QM_REF_DECL(stats);
-QM_REF_DECL(walk);
+#define OP(word, WORD) QM_REF_DECL(word);
+#include "../../contracts/ops.def"
 
 /* matvec with an explicit stride (in floats) between the parts of y: a fused region (q,k,v) is
  * several tensors in the file, and each writes its rows of one output. qm_ref_matvec: stride n_rows. */

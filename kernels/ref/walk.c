@@ -11,8 +11,7 @@ static const struct {
     int op, wtype, kv, head_dim;
 } cases[] = {
 #define QM_WALK(op, wtype, kv, head_dim) {op_##op, wtype, kv, head_dim},
-#include "../../contracts/walk.def"
-#undef QM_WALK
+#include "../../contracts/kernels.def"
 };
 
 void qm_ref_walk(const qm_walk_args *a, const qm_ref_env *env) {

@@ -13,7 +13,7 @@ const int qm_n_families = sizeof qm_families / sizeof *qm_families;
 const qm_weight_spec qm_weights_outside[QM_N_OUTSIDE] = {
     [QM_TOKEN_EMBD] = QM_MATRIX("token_embd", VOCAB, EMBD),
     [QM_OUTPUT_NORM] = QM_VECTOR("output_norm", EMBD),
-    [QM_OUTPUT] = QM_MATRIX("output", VOCAB, EMBD),
+    [QM_OUTPUT] = QM_MATRIX("output", VOCAB, EMBD, .may_be_absent = 1),
 };
 
 static int is(const char *word, const char *name, size_t n) {

@@ -50,6 +50,7 @@ typedef struct {
     qm_dim experts, rows, cols; /* experts and, of vectors, rows: QM_DIM_ONE */
     int vector;                 /* F32, one row: a norm */
     int may_have_bias;          /* blk.N.<name>.bias is added where the file has it */
+    int may_be_absent;          /* a file may lack it; of a layer: its w (layer) is -1 then, and synth writes none */
     int joins;                  /* has the input of the weight before it: one product for both where types allow */
 } qm_weight_spec;
 #define QM_VECTOR(NAME, N) \

@@ -60,13 +60,15 @@ static int find(finder *f, const qm_weight_spec *s, int layer, const char *what,
     return f->m->n_weights++;
 }
 
-static int required(finder *f, const qm_weight_spec *s, int layer) { return find(f, s, layer, "weight", 1); }
+static int find_weight(finder *f, const qm_weight_spec *s, int layer) {
+    return find(f, s, layer, "weight", !s->may_be_absent);
+}
 
 /* The weights of a layer, then their biases: what may be joined lies side by side. */
 static void find_layer(finder *f, int layer, int *w) {
-    for (int i = 0; i < f->f->n_weights; i++) w[i] = required(f, &f->f->weights[i], layer);
+    for (int i = 0; i < f->f->n_weights; i++) w[i] = find_weight(f, &f->f->weights[i], layer);
     for (int i = 0; i < f->f->n_weights; i++)
-        if (f->f->weights[i].may_have_bias) {
+        if (w[i] >= 0 && f->f->weights[i].may_have_bias) {
             int bias = find(f, &f->f->weights[i], layer, "bias", 0);
             if (!f->failed) f->m->weights[w[i]].bias = bias;
         }
@@ -115,11 +117,11 @@ static void find_all(finder *f) {
         return;
     }
     if (embd) m->hp.n_vocab = f->d[QM_DIM_VOCAB] = (uint32_t)embd->ne[1];
-    m->token_embd = required(f, &qm_weights_outside[QM_TOKEN_EMBD], -1);
+    m->token_embd = find_weight(f, &qm_weights_outside[QM_TOKEN_EMBD], -1);
     for (uint32_t i = 0; i < m->hp.n_layers && !f->failed; i++)
         find_layer(f, (int)i, m->layers + (size_t)i * (size_t)m->n_per_layer);
-    m->output_norm = required(f, &qm_weights_outside[QM_OUTPUT_NORM], -1);
-    m->output = find(f, &qm_weights_outside[QM_OUTPUT], -1, "weight", 0);
+    m->output_norm = find_weight(f, &qm_weights_outside[QM_OUTPUT_NORM], -1);
+    m->output = find_weight(f, &qm_weights_outside[QM_OUTPUT], -1);
     if (m->output < 0) m->output = m->token_embd; /* tied */
     rest(f);
 }

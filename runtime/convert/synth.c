@@ -116,8 +116,20 @@ typedef struct {
     int norm;
 } tensor;
 
+/* Of a layer's weights synth writes those that every file has: the k-th of them, and how many there are. */
+static const qm_weight_spec *weight_at(const qm_family *f, uint32_t k) {
+    const qm_weight_spec *x = f->weights;
+    for (;; x++)
+        if (!x->may_be_absent && !k--) return x;
+}
+static uint32_t n_weights(const qm_family *f) {
+    uint32_t n = 0;
+    for (int i = 0; i < f->n_weights; i++) n += !f->weights[i].may_be_absent;
+    return n;
+}
+
 static uint32_t n_tensors(const shape *s) {
-    return QM_N_OUTSIDE - (s->tied ? 1 : 0) + (uint32_t)s->family->n_weights * s->d[QM_DIM_LAYERS];
+    return QM_N_OUTSIDE - (s->tied ? 1 : 0) + n_weights(s->family) * s->d[QM_DIM_LAYERS];
 }
 
 /* Standard deviation of a matrix's output for unit input, that is sigma times the square root of the row length; of a
@@ -140,10 +152,10 @@ static float gain_of(const char *name, int vector) {
 
 /* Tensor i of the file: the embedding, the layers, the output. */
 static tensor tensor_at(const shape *s, const qm_mix *m, uint32_t i) {
-    const uint32_t n = (uint32_t)s->family->n_weights, layers = s->d[QM_DIM_LAYERS];
+    const uint32_t n = n_weights(s->family), layers = s->d[QM_DIM_LAYERS];
     const uint32_t layer = i ? (i - 1) / n : 0, outside = i ? i - layers * n : 0;
     const int inside = i && layer < layers;
-    const qm_weight_spec *x = inside ? &s->family->weights[(i - 1) % n] : &qm_weights_outside[outside];
+    const qm_weight_spec *x = inside ? weight_at(s->family, (i - 1) % n) : &qm_weights_outside[outside];
     char block[24] = "";
     tensor t = {.n_dims = x->vector                  ? 1
                           : x->experts == QM_DIM_ONE ? 2

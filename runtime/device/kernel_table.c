@@ -30,8 +30,6 @@ const qm_kernel_info qm_kernel_table[QM_N_KERNELS] = {
 #define QM_KERNEL_KV(op, kv, hd, entry, block, tol) \
     {(qm_op_kind)op_##op, #op, -1, kv, hd, #entry, block, tol, (int)sizeof(args_##op)},
 #include "../../contracts/kernels.def"
-#undef QM_KERNEL
-#undef QM_KERNEL_KV
 };
 
 int qm_kernel_find(qm_op_kind op, int wtype, int kv, int head_dim) {

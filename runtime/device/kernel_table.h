@@ -26,8 +26,6 @@ enum {
 #define QM_KERNEL_KV(op, kv, hd, entry, block, tol) +1
     QM_N_KERNELS = 0
 #include "../../contracts/kernels.def"
-#undef QM_KERNEL
-#undef QM_KERNEL_KV
 };
 extern const qm_kernel_info qm_kernel_table[QM_N_KERNELS];
 /* Index into the table, or -1. wtype, kv -1 and head_dim 0 where the op has none. */

@@ -40,7 +40,7 @@ typedef struct qm_model {
     qm_weight *weights; /* [n_weights], in the order in which they lie on the device */
     int n_weights;
     int token_embd, output_norm, output; /* weights; output == token_embd when tied */
-    int *layers;                         /* [n_layers, n_per_layer] weights, as the family counts them */
+    int *layers;                         /* [n_layers, n_per_layer] weights, as the family counts them; -1: absent */
     int n_per_layer;
     /* Appends a layer's ops (build.h). w: its row of layers. */
     void (*layer)(qm_builder *b, const int *w);

@@ -123,7 +123,7 @@ void qm_plan_free(qm_plan *p);
 void qm_plan_prefetch(qm_plan *p);
 /* Fills resident. */
 void qm_plan_resident(qm_plan *p);
-/* The body of an op in the resident kernel, its counted in contracts/walk.def; -1: it has none. */
+/* The body of an op in the resident kernel, its counted in contracts/kernels.def; -1: it has none. */
 int qm_resident_case(const qm_op *op);
 /* scratch_bytes of the largest plan for these limits: n_ctx and n_sm. */
 uint64_t qm_plan_scratch_bytes(const qm_place *pl, qm_limits limits);

@@ -1,5 +1,5 @@
 /* resident.c: which run of a plan's ops one resident kernel can walk (kernels/ptx/walk.ptx): from the first op whose body it
- * holds (contracts/walk.def) to the last. */
+ * holds (contracts/kernels.def) to the last. */
 #include <string.h>
 #include "plan.h"
 
@@ -8,8 +8,7 @@ static const struct {
     int wtype, kv, head_dim;
 } cases[] = {
 #define QM_WALK(op, wtype, kv, head_dim) {#op, wtype, kv, head_dim},
-#include "../../contracts/walk.def"
-#undef QM_WALK
+#include "../../contracts/kernels.def"
 };
 
 enum { N_CASES = sizeof cases / sizeof *cases };

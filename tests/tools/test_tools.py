@@ -182,7 +182,8 @@ def test_contract_broken_yaml():
 
 
 def house(root):
-    write(root, "contracts/kernels.def", "QM_KERNEL(foo, -1, 0, qm_foo, 32, 0.0)\n")
+    write(root, "contracts/kernels.def", "#ifndef QM_KERNEL\n#define QM_KERNEL(...)\n#endif\n"
+          "QM_KERNEL(foo, -1, 0, qm_foo, 32, 0.0)\n#undef QM_KERNEL\n")
     write(root, "contracts/abi.h", "")
     write(root, "runtime/base/err.h", "")
     write(root, "runtime/file/gguf_impl.h", "")
