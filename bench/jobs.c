@@ -86,8 +86,10 @@ int qm_bench_sweep(const qm_bench_model *m, qm_bench_job *out, int cap) {
 void qm_bench_job_name(const qm_bench_job *j, char *s, size_t n) {
     char own[64] = "";
     if (j->tiles) snprintf(own, sizeof own, "/tiles:%u/slices:%u/parts:%u", j->tiles, j->slices, j->parts);
-    snprintf(s, n, "%s/%s/%s%s%s%s", j->m->name, j->what, qm_op_name(j->op), j->wtype >= 0 ? "/" : "",
-             j->wtype >= 0 ? qm_type_get((uint32_t)j->wtype)->name : "", own);
+    const char *type = j->wtype >= 0 ? qm_type_get((uint32_t)j->wtype)->name
+                       : j->kv >= 0  ? qm_kv_cache_name((qm_kv_cache_type)j->kv)
+                                     : "";
+    snprintf(s, n, "%s/%s/%s%s%s%s", j->m->name, j->what, qm_op_name(j->op), *type ? "/" : "", type, own);
 }
 
 /* ---- buffers ---- */

@@ -34,7 +34,7 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap);
  * tiles of rows a CTA, the warps that share a tile's rows (slices), and all of K in a CTA or each part of it in one of its own.
  * Answers whether qm_launch_matvec chooses well. */
 int qm_bench_sweep(const qm_bench_model *m, qm_bench_job *out, int cap);
-/* "30b/qkv/matvec/Q4_K", of a sweep "30b/qkv/matvec/Q4_K/tiles:1/slices:4/parts:4" */
+/* "30b/qkv/matvec/Q4_K", "30b/attn/attn/f16", of a sweep "30b/qkv/matvec/Q4_K/tiles:1/slices:4/parts:4" */
 void qm_bench_job_name(const qm_bench_job *j, char *s, size_t n);
 
 enum { QM_BENCH_BUFFERS = 12, QM_BENCH_RESET_EVERY = 1024 };

@@ -45,9 +45,8 @@
 #define QM_Q16A_MAX 32512
 
 /* ---- KV cache pages -----------------------------------------------------------------------
- * A page holds 32 tokens of one layer and one kv head, in a type of contracts/kv.def:
- *   f16   K page: [head_dim/8][32 tokens][8]   (lane = token: coalesced 16-byte loads)
- *         V page: [32 tokens][head_dim]        (lane = dims)
+ * A page holds 32 tokens of one layer and one kv head, in a type of contracts/kv.def; how they lie in it is the type's own
+ * affair: kernels/ptx/kv_<type>.inc and kernels/ref/kv.c.
  * A layer's pool: [n_pages][n_kv][page]. table[i] = page index that holds tokens 32i..32i+31. */
 #define QM_PAGE_TOKENS 32
 

@@ -27,6 +27,7 @@ static const struct poptOption table[] = {
     {"prefill", 0, POPT_ARG_NONE, &opt.prefill, 0,
      "reach a depth by computing it: by default random keys and values stand in for it", NULL},
     {"ctx", 'c', POPT_ARG_INT, &opt.ctx, 0, "context: positions to make room for (default: what the tests need)", "N"},
+    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_cache_table, 0, NULL, NULL},
     {"seed", 0, POPT_ARG_LONGLONG, &opt.seed, 0, "of the random tokens (default: 1)", "N"},
     {"device", 0, POPT_ARG_STRING, &opt.device, 0, "where to run (default: auto)", "auto|cuda:N|sim"},
     {"executor", 0, POPT_ARG_STRING, &opt.executor, 0,
@@ -121,6 +122,8 @@ static int prepare(const qm_bench_options *o, uint64_t n_ctx, qm_engine **g, qm_
     qm_engine_opts eo = {.device = o->device,
                          .executor = o->executor,
                          .n_ctx = (uint32_t)n_ctx,
+                         .cache_k = qm_cache.k,
+                         .cache_v = qm_cache.v,
                          .before_load = opt.quiet ? NULL : qm_host_before_load,
                          .notice = opt.quiet ? NULL : qm_host_notice};
     f->file_cached = qm_file_cached(o->model);
@@ -192,6 +195,8 @@ int qm_cmd_bench(int argc, char **argv) {
     if (!opt.model && poptPeekArg(con)) opt.model = strdup(poptGetArg(con));
     if ((rc = qm_host_args(&con, NULL, 0, "")) >= 0) return rc;
     poptFreeContext(con);
+    if (opt.predict && (qm_cache.k || qm_cache.v))
+        return qm_host_usage("bench: --predict estimates a cache in f16: --cache-type-k and -v are for what runs here");
     if (!opt.model && !opt.predict) return qm_host_usage("bench: no model: give --model FILE");
     if (opt.reps < 1 || opt.reps > QM_BENCH_REPS_MAX)
         return qm_host_usage("bench: --repetitions %d: expected 1 to %d", opt.reps, QM_BENCH_REPS_MAX);

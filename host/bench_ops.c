@@ -23,6 +23,8 @@ int qm_bench_per_op(const qm_bench_options *o) {
     qm_engine_opts eo = {.device = o->device,
                          .executor = o->executor,
                          .n_ctx = o->n_ctx ? o->n_ctx : deepest + 1,
+                         .cache_k = qm_cache.k,
+                         .cache_v = qm_cache.v,
                          .before_load = o->quiet ? NULL : qm_host_before_load,
                          .notice = o->quiet ? NULL : qm_host_notice};
     if (qm_engine_open(&g, o->model, &eo, &e)) return qm_host_open_fail(&e, (int)o->n_ctx);

@@ -86,9 +86,10 @@ static json_t *record_json(const qm_bench_options *o, const qm_bench_facts *f, c
                   (json_int_t)t->seed, "first_token_ns", integer(x->first_token_ns), "bytes_per_token", integer(bytes),
                   "weight_bytes_per_token", integer(x->weight_bytes), "kv_bytes_per_token", integer(x->kv_bytes),
                   "bytes_per_s", rate(bps), "fraction_of_bandwidth", share(bps, f->bandwidth.read_best));
-    json_t *memory = json_pack("{s:I, s:I, s:I, s:o, s:o}", "weights_bytes", (json_int_t)i->weight_bytes, "kv_bytes",
-                               (json_int_t)i->kv_bytes, "scratch_bytes", (json_int_t)i->scratch_bytes,
-                               "device_used_bytes", rate((double)f->used), "device_bytes", rate((double)f->total));
+    json_t *memory =
+        json_pack("{s:I, s:I, s:s, s:I, s:o, s:o}", "weights_bytes", (json_int_t)i->weight_bytes, "kv_bytes",
+                  (json_int_t)i->kv_bytes, "kv_type", i->cache, "scratch_bytes", (json_int_t)i->scratch_bytes,
+                  "device_used_bytes", rate((double)f->used), "device_bytes", rate((double)f->total));
     if (!j || !k || !m || !memory) {
         json_decref(j), json_decref(k), json_decref(m), json_decref(memory);
         return NULL;
@@ -188,8 +189,8 @@ static void md_end(const qm_bench_options *o, const qm_bench_facts *f) {
                1e-9 * f->limits.storage, f->limits.direct ? "" : ", through the page cache", 1e-9 * f->limits.bus,
                which);
     if (f->file_cached >= 0) printf("; %.0f%% of the file was in the page cache", 100 * f->file_cached);
-    printf("\nmemory: %s of weights, %s of KV cache for %u positions, %s of scratch",
-           qm_host_bytes(x, sizeof x, i->weight_bytes), qm_host_bytes(y, sizeof y, i->kv_bytes), i->n_ctx,
+    printf("\nmemory: %s of weights, %s of KV cache for %u positions in %s, %s of scratch",
+           qm_host_bytes(x, sizeof x, i->weight_bytes), qm_host_bytes(y, sizeof y, i->kv_bytes), i->n_ctx, i->cache,
            qm_host_bytes(z, sizeof z, i->scratch_bytes));
     if (f->total)
         printf("; %s of %s in use on the device", qm_host_bytes(x, sizeof x, f->used),

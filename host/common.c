@@ -12,6 +12,13 @@ static void say(const char *fmt, va_list ap) {
     fprintf(stderr, "qmoe-gpu: %s\n", qm_text_show(line, sizeof line, text, strlen(text)));
 }
 
+qm_host_cache qm_cache;
+const struct poptOption qm_cache_table[] = {
+    {"cache-type-k", 0, POPT_ARG_STRING, &qm_cache.k, 0, "how keys are kept in the cache (default: f16)",
+     qm_cache_types + 1},
+    {"cache-type-v", 0, POPT_ARG_STRING, &qm_cache.v, 0, "how values are: as the keys", qm_cache_types + 1},
+    POPT_TABLEEND};
+
 void qm_host_say(const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);

@@ -69,6 +69,7 @@ int qm_cmd_doctor(int argc, char **argv) {
     static const struct poptOption table[] = {
         {"model", 'm', POPT_ARG_STRING, &model, 0, "also say whether this model fits, a GGUF file", "FILE"},
         {"ctx", 'c', POPT_ARG_INT, &ctx, 0, "with so many positions of context (default: 4096, or what fits)", "N"},
+        {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_cache_table, 0, NULL, NULL},
         {"device", 'd', POPT_ARG_STRING, &device, 0, "where: auto, cuda:N, or sim (default: auto)", "auto|cuda:N|sim"},
         {"json", 0, POPT_ARG_NONE, &json, 0, "the same as one JSON object", NULL},
         POPT_TABLEEND,
@@ -85,10 +86,12 @@ int qm_cmd_doctor(int argc, char **argv) {
     poptFreeContext(con);
     if (ctx < 0) return qm_host_usage("doctor: --ctx %d: expected 1 and above", ctx);
     if (!model && (ctx || device)) return qm_host_usage("doctor: --%s is for --model FILE", ctx ? "ctx" : "device");
+    if (!model && (qm_cache.k || qm_cache.v))
+        return qm_host_usage("doctor: --cache-type-k and -v are for --model FILE");
     qm_err e;
     qm_memory m;
     if (!model) return qm_doctor(json, qm_host_write, stdout, &e) ? qm_host_fail(&e) : QM_EXIT_OK;
-    qm_engine_opts o = {.device = device, .n_ctx = (uint32_t)ctx};
+    qm_engine_opts o = {.device = device, .n_ctx = (uint32_t)ctx, .cache_k = qm_cache.k, .cache_v = qm_cache.v};
     if (qm_memory_estimate(&m, model, &o, &e)) return qm_host_open_fail(&e, ctx);
     rc = json ? print_json(model, &m, &e) : qm_doctor(0, qm_host_write, stdout, &e);
     if (rc) return qm_host_fail(&e);

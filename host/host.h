@@ -47,6 +47,13 @@ int qm_host_open_fail(const qm_err *e, int ctx);
 /* The same for wrong usage; returns 2. */
 int qm_host_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* The type of keys and of values in the cache: --cache-type-k and --cache-type-v, for qm_engine_opts. */
+typedef struct {
+    char *k, *v;
+} qm_host_cache;
+extern qm_host_cache qm_cache;
+extern const struct poptOption qm_cache_table[];
+
 /* First of all: descriptors 0 to 2 are open; signals that end the program leave no unfinished file behind. */
 void qm_host_begin(void);
 /* What a signal that ends the program calls first: safe in a handler. */

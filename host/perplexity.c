@@ -28,6 +28,7 @@ static const struct poptOption table[] = {
     {"kl", 0, POPT_ARG_STRING, &opt.kl, 0, "compare with such a file; its tokens are the text", "FILE"},
     {"output", 'o', POPT_ARG_STRING, &opt.output, 0, "how the result is written (default: text)", "text|json"},
     {"no-nfc", 0, POPT_ARG_NONE, &opt.no_nfc, 0, "do not normalise the text to NFC (llama.cpp's ids)", NULL},
+    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_cache_table, 0, NULL, NULL},
     {"device", 'd', POPT_ARG_STRING, &opt.device, 0, "where to run (default: auto)", "auto|cuda:N|sim"},
     {"executor", 0, POPT_ARG_STRING, &opt.executor, 0,
      "what runs a step; ref: the C reference with activations in f32, the yardstick (default: graph)",
@@ -149,6 +150,8 @@ static int run(const char *text, size_t n) {
                          .executor = opt.executor,
                          .rope_base = opt.rope_base,
                          .no_nfc = opt.no_nfc,
+                         .cache_k = qm_cache.k,
+                         .cache_v = qm_cache.v,
                          .n_ctx = opt.kl    ? base.longest
                                   : opt.ctx ? (uint32_t)opt.ctx
                                             : 512,

@@ -34,6 +34,7 @@ const struct poptOption qm_run_table[] = {
      "context: positions to make room for; 0: the model's limit (default: what is asked for takes, at least 4096, "
      "without an end 32768; at most the model's limit and what fits)",
      "N"},
+    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_cache_table, 0, NULL, NULL},
     {"stop", 0, POPT_ARG_ARGV, &qm_run.stop, 0, "end an answer before this text (may be given several times)", "TEXT"},
     {"ignore-eos", 0, POPT_ARG_NONE, &qm_run.ignore_eos, 0, "go on after an end-of-text token", NULL},
     {"no-nfc", 0, POPT_ARG_NONE, &qm_run.no_nfc, 0, "do not normalise the text to NFC (llama.cpp's ids)", NULL},
@@ -152,6 +153,8 @@ int qm_run_open(qm_engine **g, int (*cancelled)(void), qm_run_measure m, void *u
                         .n_ctx = qm_run.ctx < 0 ? 0
                                  : qm_run.ctx   ? (uint32_t)qm_run.ctx
                                                 : QM_CTX_MODEL,
+                        .cache_k = qm_cache.k,
+                        .cache_v = qm_cache.v,
                         .measure = measure,
                         .rope_base = qm_run.rope_base,
                         .no_nfc = qm_run.no_nfc,
@@ -188,8 +191,9 @@ void qm_run_describe(const qm_engine_info *i) {
     fprintf(stderr, "model   %s (%s): %u layers, %u wide, %u/%u heads of %u, %s of %u, vocabulary %u\n", i->name,
             i->arch, i->n_layers, i->n_embd, i->n_head, i->n_kv_head, i->head_dim, experts, i->n_ff_exp, i->n_vocab);
     fprintf(stderr, "chat    %s\n", i->chat_format);
-    fprintf(stderr, "memory  %s of KV cache for %u positions, %s of weights read per token\n",
-            qm_host_bytes(a, sizeof a, i->kv_bytes), i->n_ctx, qm_host_bytes(b, sizeof b, i->bytes_per_token));
+    fprintf(stderr, "memory  %s of KV cache for %u positions in %s, %s of weights read per token\n",
+            qm_host_bytes(a, sizeof a, i->kv_bytes), i->n_ctx, i->cache,
+            qm_host_bytes(b, sizeof b, i->bytes_per_token));
 }
 
 void qm_run_say_device(const qm_engine_info *i) {

@@ -36,6 +36,8 @@ typedef struct {
     /* Positions of the KV cache, all sequences together; 0: n_ctx for each of the n_parallel that were asked for, or n_ctx
      * in all where none were. */
     uint32_t n_kv;
+    /* How keys and values are kept in the cache, one of qm_cache_types; NULL: "f16". Both alike, or QM_ERR_ARG. */
+    const char *cache_k, *cache_v;
     uint32_t n_needed; /* positions that will be taken for certain: prompt and tokens to generate; 0: not known */
     uint32_t n_wanted; /* as many as would be of use; 0: no more than is needed */
     /* Once the file is open and before anything is loaded: qm_engine_tokenize and qm_engine_render work, and n_needed and
@@ -55,6 +57,8 @@ typedef struct {
     void (*notice)(void *user, const char *line);
     void *user;
 } qm_engine_opts;
+/* "|f16": every type's name behind a bar. An array, so that tables of options can hold its address. */
+extern const char qm_cache_types[];
 int qm_engine_open(qm_engine **out, const char *gguf_path, const qm_engine_opts *o, qm_err *e);
 void qm_engine_close(qm_engine *g);
 
@@ -69,6 +73,7 @@ struct qm_engine_info {
     uint64_t weight_bytes;     /* on the device, packed */
     uint64_t bytes_per_token;  /* weight bytes a decode step reads */
     uint64_t kv_bytes, scratch_bytes;
+    char cache[16];          /* the type of keys and values in the cache */
     int concurrent;          /* 1: ops that share nothing but inputs may run at once (0 with QMOE_CONCURRENT=0) */
     uint64_t prefetch_bytes; /* "persistent": most that is asked for ahead in one pause (QMOE_PREFETCH) */
     double load_s, upload_s; /* all of the load; of it, buffers and weights. 0 before the load */

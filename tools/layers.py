@@ -26,9 +26,10 @@ ROOMS = {
     # kernel_table.h: which kernels there are. It is data, without cuda.h: a plan is made with no device.
     "runtime/plan": ["contracts", "runtime/base", "kernels/ref", "runtime/file/quant.h",
                      "runtime/device/kernel_table.h"],
-    # Of the references what a sequence's sampling state looks like; of files what a weight type is.
+    # Of the references what a sequence's sampling state looks like; of files what a weight type is; kv.def: the cache's
+    # types, by name.
     "runtime/engine": ["runtime/base", "runtime/plan", "runtime/arch", "runtime/device", "runtime/file", "runtime/text",
-                       "kernels/ref/sample.h", "runtime/qmoe.h"],
+                       "kernels/ref/sample.h", "contracts/kv.def", "runtime/qmoe.h"],
     # engine: the door alone. Of device: what is measured (bandwidth, clocks, counters, stamps) and what doctor and machine
     # ask about it. file and text, arch: inspect shows a file and what stands against it; vectors and log-probabilities.
     "runtime/observe": ["contracts", "runtime/base", "runtime/plan", "kernels/ref", "runtime/engine/inside.h",

@@ -132,6 +132,7 @@ static void fill_info(qm_engine *g, const qm_plan *decode, const char *why) {
     snprintf(i->device_name, sizeof i->device_name, "%s", g->dev ? g->dev->name : "C reference");
     i->interpreted = g->dev && g->dev->caps.interpreted;
     snprintf(i->device_why, sizeof i->device_why, "%s", why);
+    snprintf(i->cache, sizeof i->cache, "%s", qm_kv_cache_name(g->limits.kv_type));
     i->concurrent = !g->limits.chain;
     i->prefetch_bytes = g->limits.prefetch_bytes;
     i->n_layers = hp->n_layers;
@@ -175,6 +176,7 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
     }
     g->limits.f32_act = o->f32_act != 0;
     g->tok_flags = o->no_nfc ? QM_TOK_NO_NFC : 0;
+    if ((rc = qm_cache_type_of(&g->limits.kv_type, o, e))) goto out;
     if ((rc = qm_device_spec_check(o->device, e)) || (rc = open_files(g, path, o, e))) goto out;
     if (exec->on_device) {
         qm_prof_push(QM_PROF_LOAD, "device");

@@ -6,6 +6,30 @@
 #include "../base/units.h"
 #include "weights.h"
 
+const char qm_cache_types[] =
+#define QM_KV_CACHE(name, NAME, bytes) "|" #name
+#include "../../contracts/kv.def"
+#undef QM_KV_CACHE
+    ;
+
+static int cache_type(qm_kv_cache_type *kv, const char *name, qm_err *e) {
+    for (int i = 0; i < QM_N_KV_CACHE; i++)
+        if (!strcmp(name, qm_kv_cache_name((qm_kv_cache_type)i))) {
+            *kv = (qm_kv_cache_type)i;
+            return 0;
+        }
+    return qm_fail(e, QM_ERR_ARG, "keys and values in %s: the KV cache (-ctk, -ctv) has %s", name, qm_cache_types + 1);
+}
+
+int qm_cache_type_of(qm_kv_cache_type *kv, const qm_engine_opts *o, qm_err *e) {
+    const char *k = o->cache_k ? o->cache_k : "f16", *v = o->cache_v ? o->cache_v : "f16";
+    qm_kv_cache_type of_v;
+    if (cache_type(kv, k, e) || cache_type(&of_v, v, e)) return QM_ERR_ARG;
+    if (*kv == of_v) return 0;
+    return qm_fail(e, QM_ERR_ARG, "keys in %s and values in %s: the KV cache has one type for both (-ctk and -ctv)", k,
+                   v);
+}
+
 /* By the rules at qm_engine_opts.n_parallel and n_kv. */
 static void parts(qm_memory *m, const qm_place *pl, qm_limits l, const qm_engine_opts *o, uint32_t n_ctx) {
     const qm_hparams *hp = &pl->model->hp;
@@ -108,13 +132,16 @@ int qm_memory_estimate(qm_memory *m, const char *gguf_path, const qm_engine_opts
     size_t free_bytes = 0, total = 0;
     memset(m, 0, sizeof *m);
     if (!o) o = &none;
-    int rc = qm_gguf_open(&f, gguf_path, e);
+    qm_limits l = {0};
+    int rc = qm_cache_type_of(&l.kv_type, o, e);
+    if (!rc) rc = qm_gguf_open(&f, gguf_path, e);
     if (!rc) rc = qm_model_open(&model, f, o->rope_base, e);
     if (!rc) rc = qm_place_build(&place, model, e);
     if (!rc) rc = qm_device_open(&d, o->device, NULL, 0, e);
     if (!rc) rc = qm_device_mem(d, &free_bytes, &total, e);
     if (!rc) {
-        rc = qm_memory_choose(m, place, (qm_limits){.n_sm = (uint32_t)d->n_sm}, free_bytes, total, o, d->spec, e);
+        l.n_sm = (uint32_t)d->n_sm;
+        rc = qm_memory_choose(m, place, l, free_bytes, total, o, d->spec, e);
         if (rc == QM_ERR_NOMEM && m->need) rc = 0; /* that is the answer: fits is 0 */
     }
     if (d) qm_device_close(d);

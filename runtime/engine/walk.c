@@ -13,8 +13,8 @@ int qm_walk_validate(const qm_plan *p, qm_err *e) {
     const qm_op *op = &p->ops[p->resident.missing];
     return qm_fail(
         e, QM_ERR_UNSUPPORTED,
-        "executor persistent: kernel %s (layer %d, %s) is not one it holds; it runs Q4_K_M files with head_dim "
-        "128. The executor graph runs this one",
+        "executor persistent: kernel %s (layer %d, %s) is not one it holds; it runs Q4_K_M files with head_dim 128 and "
+        "keys and values in f16. The executor graph runs this one",
         qm_kernel_table[op->kernel].entry, op->layer, op->slot);
 }
 

@@ -159,8 +159,11 @@ static void compare_vector(qm_trace_result *r, const qm_trace_vector *s, const f
 
 /* Both have computed the prompt on their own. */
 static int compare_free(qm_trace_result *r, qm_err *e) {
-    qm_engine_opts eo = {
-        .executor = "ref", .n_ctx = r->info.n_ctx, .rope_base = (float)qm_inside_model(r->g)->hp.rope_base};
+    qm_engine_opts eo = {.executor = "ref",
+                         .n_ctx = r->info.n_ctx,
+                         .cache_k = r->info.cache,
+                         .cache_v = r->info.cache,
+                         .rope_base = (float)qm_inside_model(r->g)->hp.rope_base};
     qm_trace_opts o = {.all_positions = 0, .compare = "ref", .free_run = 1, .last_layer = -1};
     qm_trace_result ref = {.o = &o, .ids = r->ids, .n_ids = r->n_ids};
     qm_session *s = NULL;

@@ -1,5 +1,5 @@
 """The program as a person or a script meets it: exit statuses, messages, the two streams."""
-import csv, io, json, os, statistics, struct, subprocess, sys
+import csv, io, json, os, re, statistics, struct, subprocess, sys
 import tap
 
 BIN = os.environ.get("QMOE_BIN") or "build/qmoe-gpu"
@@ -98,6 +98,20 @@ def test_generate_says_something():
     assert any(c.isprintable() and not c.isspace() for c in out), repr(out)
     again, _ = run("generate", model(), "--prompt", "Hi", "-n", "8", "--temp", "0")
     assert again == out
+
+
+def test_cache_types():
+    """How far each type of the KV cache may be from f16: mean KL in nats, over positions of a text."""
+    most = {"f16": 1e-7}
+    with open("contracts/kv.def") as f:
+        assert set(re.findall(r"^QM_KV_CACHE\((\w+),", f.read(), re.M)) == set(most), "every type has its figure"
+    lp = os.path.join(TMP, "types.lp")
+    run("perplexity", "-m", "models/demo.gguf", "-f", "LICENSE", "-c", "128", "--chunks", "2", "--logits-out", lp, "-q")
+    for t, limit in most.items():
+        a = ("perplexity", "-m", "models/demo.gguf", "--kl", lp, "-o", "json", "-q", "-ctk", t, "-ctv", t)
+        kl, ref = (json.loads(run(*a, *more)[0])["kl"]["mean_kl"] for more in ((), ("--executor", "ref")))
+        assert 0 <= kl < limit and ref < limit + 1e-4, (t, kl, ref)
+        assert t == "f16" or kl > 1e-6, f"{t} is not what ran"
 
 
 def test_perplexity():

@@ -144,7 +144,7 @@ def test_passed_over_once():
 
 
 def test_refused_by_name():
-    for args, said in ((("-hf", "some/model"), "-hf some/model: nothing is downloaded here"), (("-ctk", "q8_0"), "-ctk q8_0: keys and values are kept in f16"),
+    for args, said in ((("-hf", "some/model"), "-hf some/model: nothing is downloaded here"), 
                        (("--grammar", "root ::= x"), "--grammar"), (("--json-schema={}",), "--json-schema"), (("--lora", "x"), "--lora x"),
                        (("--mirostat", "2"), "no such sampler"), (("--rope-scaling", "yarn"), "--rope-scaling yarn"), (("-np", "4"), "one sequence"),
                        (("-i",), "qmoe-gpu chat"), (("--list-devices",), "qmoe-gpu doctor"), (("-rea", "off"), "enable_thinking")):
@@ -152,6 +152,29 @@ def test_refused_by_name():
     assert "--raw" in refused("chat", "-m", "nowhere.gguf", "-no-cnv")
     assert "-p and -n" in refused("bench", "-m", "nowhere.gguf", "-pg", "512,128")
     assert "--kl FILE" in refused("perplexity", "-m", "nowhere.gguf", "--kl-divergence")
+
+
+def test_cache_type():
+    """Of the cache there are the types of contracts/kv.def, keys and values alike."""
+    with open("contracts/kv.def") as f:
+        types = re.findall(r"^QM_KV_CACHE\((\w+),", f.read(), re.M)
+    base = generate("-p", "Hi", "-n", "4")[0]
+    for t in types:
+        assert len(generate("-p", "Hi", "-n", "4", "-ctk", t, "-ctv", t)[0]) == 4, t
+        assert f"positions in {t}, " in run("generate", "-m", model(), "-p", "Hi", "-n", "1", "-v", "-ctk", t, "--cache-type-v", t)[1], t
+    assert generate("-p", "Hi", "-n", "4", "-ctk", "f16")[0] == base
+    commands = [("generate", "-p", "Hi"), ("chat",), ("trace", "-p", "Hi"), ("perplexity", "-f", "tests/cli/test_flags.py"), ("bench",)]
+    for c in commands:
+        for args in (("-ctk", "q9_9", "-ctv", "q9_9"), ("-ctv", "q9_9"), ("-ctk", "F16")):
+            line = refused(*c, "-m", "nowhere.gguf", *args)
+            assert f"keys and values in {args[1]}: the KV cache (-ctk, -ctv) has {'|'.join(types)}" in line, (c, line)
+        for t in types[1:]:
+            assert f"keys in {t} and values in f16" in refused(*c, "-m", "nowhere.gguf", "-ctk", t), c
+            assert f"keys in f16 and values in {t}" in refused(*c, "-m", "nowhere.gguf", "-ctv", t, "-ctk", "f16"), c
+        assert "--cache-type-k=" + "|".join(types) in re.sub(r"\s+", " ", run(c[0], "--help")[0]).replace("--cache-type-k ", "--cache-type-k="), c
+    assert "--predict estimates a cache in f16" in refused("bench", "--predict", "rtx4090", "-ctk", "f16")
+    assert "--cache-type-k and -v are for --model" in refused("doctor", "--cache-type-k", "f16")
+    assert "has f16" in refused("doctor", "-m", model(), "--cache-type-k", "q9_9", "-d", "sim")
 
 
 def test_one_dash_is_one_name():

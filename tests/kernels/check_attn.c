@@ -6,21 +6,40 @@
 #include <string.h>
 #include "../../runtime/file/quant.h"
 
+static qm_kv_cache_type kv; /* the cache's, in turn */
+#define EACH_TYPE for (kv = 0; kv < QM_N_KV_CACHE; kv++)
+
 typedef struct {
     uint32_t hd, n_head, n_kv, n_splits, pos, n_pages,
         n_spans; /* n_spans: of the context; there is room for one more */
     float q_scale;
-    float *q, *k, *v; /* [n_head, hd], [pos + 1, n_kv, hd] each (values that f16 holds) */
+    float *q, *k, *v; /* [n_head, hd], [pos + 1, n_kv, hd] each (as the cache holds them) */
     uint32_t *table;
     qm_attn_args a;
 } attn_case;
 
-static size_t k_at(const attn_case *c, uint32_t t, uint32_t kv, uint32_t d) {
-    return ((size_t)c->table[t / 32] * c->n_kv + kv) * 32 * c->hd + (d / 8 * 32 + t % 32) * 8 + d % 8;
+/* The page that holds token t of a kv head. */
+static size_t page_at(const attn_case *c, uint32_t t, uint32_t head) {
+    return (size_t)((uint64_t)(c->table[t / 32] * c->n_kv + head) * qm_kv_head_page_bytes(kv, c->hd));
 }
 
-static size_t v_at(const attn_case *c, uint32_t t, uint32_t kv, uint32_t d) {
-    return ((size_t)c->table[t / 32] * c->n_kv + kv) * 32 * c->hd + t % 32 * c->hd + d;
+/* Rows x [pos + 1, n_kv, hd] into the pool, and back as the cache has rounded them. */
+static void put_all(const attn_case *c, int is_v, char *pool, float *x, int keep) {
+    for (uint32_t t = 0; t <= c->pos; t++)
+        for (uint32_t h = 0; h < c->n_kv; h++) {
+            float *row = x + ((size_t)t * c->n_kv + h) * c->hd;
+            qm_kv_page_put(kv, is_v, pool + page_at(c, t, h), row, c->hd, t % 32);
+            if (keep) qm_kv_page_get(kv, is_v, row, pool + page_at(c, t, h), c->hd, t % 32);
+        }
+}
+
+/* What stands in a = [n], if b, which was all other bytes, is the same there: the bytes that tokens have. */
+static void write_tokens(uint64_t at, const char *a, const char *b, size_t n) {
+    for (size_t i = 0, run; i < n; i += run) {
+        for (run = 0; i + run < n && a[i + run] == b[i + run];) run++;
+        if (run) chk_write(at + i, a + i, run);
+        else run = 1;
+    }
 }
 
 /* sparse: the cache slots of no token stay unwritten (for the device's check of such reads) instead of
@@ -33,7 +52,7 @@ static void make(attn_case *c, int sparse) {
     enum { OFF = 64 }; /* sequence 1's row: its table lies behind another one's */
     const qm_row_record row = {pos, 1, OFF};
     uint32_t pool_pages = c->n_pages + 2;
-    size_t pool = (size_t)pool_pages * c->n_kv * 32 * hd;
+    const size_t pool = (size_t)(pool_pages * c->n_kv * qm_kv_head_page_bytes(kv, hd));
     uint32_t *perm = chk_tmp(4 * pool_pages);
     for (uint32_t i = 0; i < pool_pages; i++) perm[i] = i;
     for (uint32_t i = pool_pages - 1; i; i--) {
@@ -45,29 +64,19 @@ static void make(attn_case *c, int sparse) {
     c->q = chk_normal((size_t)c->n_head * hd, c->q_scale);
     c->k = chk_normal(n, 1);
     c->v = chk_normal(n, 1);
-    uint16_t *kp = chk_tmp(2 * pool), *vp = chk_tmp(2 * pool);
-    for (size_t i = 0; i < pool; i++) kp[i] = vp[i] = 0x7e00;
-    for (uint32_t t = 0; t <= pos; t++)
-        for (uint32_t kv = 0; kv < c->n_kv; kv++)
-            for (uint32_t d = 0; d < hd; d++) {
-                size_t i = ((size_t)t * c->n_kv + kv) * hd + d;
-                uint16_t hk = qm_f32_to_f16(c->k[i]), hv = qm_f32_to_f16(c->v[i]);
-                kp[k_at(c, t, kv, d)] = hk;
-                vp[v_at(c, t, kv, d)] = hv;
-                c->k[i] = qm_f16_to_f32(hk);
-                c->v[i] = qm_f16_to_f32(hv);
-            }
+    char *kp = chk_tmp(pool), *vp = chk_tmp(pool);
+    char *not_k = sparse ? chk_tmp(pool) : NULL, *not_v = sparse ? chk_tmp(pool) : NULL;
+    for (size_t i = 0; i < pool; i++) kp[i] = vp[i] = i % 2 ? 0x7e : 0; /* a NaN, as an f16 or as a scale */
+    for (size_t i = 0; sparse && i < pool; i++) not_k[i] = not_v[i] = (char)~kp[i];
+    if (sparse) put_all(c, 0, not_k, c->k, 0), put_all(c, 1, not_v, c->v, 0);
+    put_all(c, 0, kp, c->k, 1);
+    put_all(c, 1, vp, c->v, 1);
     qm_attn_args a = {.n_head = c->n_head, .n_kv = c->n_kv, .n_spans = c->n_spans + 1};
     a.scale = (float)(1 / sqrt((double)hd));
     a.q = chk_in("q", c->q, 4 * (size_t)c->n_head * hd);
-    a.k_pool = sparse ? chk_out("k_pool", 2 * pool) : chk_in("k_pool", kp, 2 * pool);
-    a.v_pool = sparse ? chk_out("v_pool", 2 * pool) : chk_in("v_pool", vp, 2 * pool);
-    for (uint32_t t = 0; sparse && t <= pos; t++)
-        for (uint32_t kv = 0; kv < c->n_kv; kv++) {
-            for (uint32_t d = 0; d < hd; d += 8)
-                chk_write(a.k_pool + 2 * k_at(c, t, kv, d), kp + k_at(c, t, kv, d), 16);
-            chk_write(a.v_pool + 2 * v_at(c, t, kv, 0), vp + v_at(c, t, kv, 0), 2 * hd);
-        }
+    a.k_pool = sparse ? chk_out("k_pool", pool) : chk_in("k_pool", kp, pool);
+    a.v_pool = sparse ? chk_out("v_pool", pool) : chk_in("v_pool", vp, pool);
+    if (sparse) write_tokens(a.k_pool, kp, not_k, pool), write_tokens(a.v_pool, vp, not_v, pool);
     uint32_t *tables = chk_tmp(OFF + 4 * c->n_pages);
     memset(tables, 0xff, OFF);
     memcpy(tables + OFF / 4, perm, 4 * c->n_pages);
@@ -79,8 +88,8 @@ static void make(attn_case *c, int sparse) {
 }
 
 static void launch(const attn_case *c) {
-    chk_launch(chk_kernel_kv(QM_OP_ATTN, QM_KV_CACHE_F16, (int)c->hd), c->n_kv, c->n_splits,
-               (c->n_head / c->n_kv + 7) / 8, 256, 0, &c->a);
+    chk_launch(chk_kernel_kv(QM_OP_ATTN, kv, (int)c->hd), c->n_kv, c->n_splits, (c->n_head / c->n_kv + 7) / 8, 256, 0,
+               &c->a);
 }
 
 typedef struct {
@@ -90,16 +99,16 @@ typedef struct {
 } shape;
 
 static void one(int checked, shape s) {
-    (checked ? chk_begin_checked : chk_begin)("attn hd=%u heads=%u/%u splits=%u pos=%u q*%g", s.hd, s.n_head, s.n_kv,
-                                              s.n_splits, s.pos, s.q_scale);
+    (checked ? chk_begin_checked : chk_begin)("attn %s hd=%u heads=%u/%u splits=%u pos=%u q*%g", qm_kv_cache_name(kv),
+                                              s.hd, s.n_head, s.n_kv, s.n_splits, s.pos, s.q_scale);
     attn_case c = {
         .hd = s.hd, .n_head = s.n_head, .n_kv = s.n_kv, .n_splits = s.n_splits, .pos = s.pos, .q_scale = s.q_scale};
     qm_attn_args r;
-    double tol = s.tol != 0 ? s.tol : chk_tolerance(chk_kernel_kv(QM_OP_ATTN, QM_KV_CACHE_F16, (int)s.hd));
+    double tol = s.tol != 0 ? s.tol : chk_tolerance(chk_kernel_kv(QM_OP_ATTN, kv, (int)s.hd));
     make(&c, checked);
     launch(&c);
     chk_ref_args(&r, &c.a, sizeof r);
-    qm_ref_attn(&r, &(qm_ref_env){.head_dim = (int)s.hd, .kv = QM_KV_CACHE_F16});
+    qm_ref_attn(&r, &(qm_ref_env){.head_dim = (int)s.hd, .kv = kv});
     /* the spans after that of pos stay as they were, on both sides: NaN, or nobody's */
     for (uint32_t h = 0; h < s.n_head; h++) {
         chk_f32_part(c.a.ml, 2 * (size_t)h * c.a.n_spans, 2 * (size_t)(checked ? c.n_spans : c.a.n_spans), tol);
@@ -119,6 +128,7 @@ static void positions(void **state) {
     static const uint32_t pos[] = {0, 1, 2, 3, 4, 30, 31, 32, 33, 35, 36, 63, 64, 255, 256, 300, 511, 512, 767, 1000};
     static const uint32_t splits[] = {1, 2, 5};
     (void)state;
+    EACH_TYPE
     for (size_t i = 0; i < sizeof pos / sizeof *pos; i++)
         for (size_t j = 0; j < sizeof splits / sizeof *splits; j++) {
             one(0, (shape){64, 8, 1, splits[j], pos[i], 2, 0});
@@ -129,6 +139,7 @@ static void positions(void **state) {
 static void groups(void **state) {
     static const uint32_t g[] = {1, 2, 3, 7, 8, 9, 12, 16};
     (void)state;
+    EACH_TYPE
     for (size_t i = 0; i < sizeof g / sizeof *g; i++)
         for (uint32_t hd = 64; hd <= 128; hd += 64) {
             one(0, (shape){hd, g[i], 1, 2, 70, 2, 0});
@@ -142,8 +153,9 @@ static void canonical(void **state) {
     static const uint32_t splits[] = {2, 3, 4, 5, 6, 8, 64};
     static const uint32_t ends[] = {255, 256, 257, 511, 1023, 1024, 1499};
     (void)state;
+    EACH_TYPE
     for (uint32_t hd = 64; hd <= 128; hd += 64) {
-        chk_begin("attn canonical hd=%u", hd);
+        chk_begin("attn %s canonical hd=%u", qm_kv_cache_name(kv), hd);
         attn_case c = {.hd = hd, .n_head = N_HEAD, .n_kv = N_KV, .n_splits = 1, .pos = POS, .q_scale = 2};
         make(&c, 0);
         launch(&c);
@@ -178,6 +190,7 @@ static void canonical(void **state) {
 /* Scores of several hundred: one token takes all. An f32 score of 400 is off by up to some 1e-4. */
 static void sharp(void **state) {
     (void)state;
+    EACH_TYPE
     for (uint32_t hd = 64; hd <= 128; hd += 64) {
         one(0, (shape){hd, 8, 1, 3, 200, 100, 2e-4});
         one(0, (shape){hd, 8, 1, 3, 200, 0, 0});
@@ -186,17 +199,20 @@ static void sharp(void **state) {
 
 static void checked(void **state) {
     (void)state;
-    one(1, (shape){64, 8, 1, 2, 70, 2, 0});
-    one(1, (shape){128, 4, 2, 3, 33, 2, 0});
-    one(1, (shape){128, 8, 1, 1, 300, 2, 0});
+    EACH_TYPE {
+        one(1, (shape){64, 8, 1, 2, 70, 2, 0});
+        one(1, (shape){128, 4, 2, 3, 33, 2, 0});
+        one(1, (shape){128, 8, 1, 1, 300, 2, 0});
+    }
 }
 
 /* attn then combine on the device against softmax(q K / sqrt(hd)) V in double, for several splits. */
 static void whole(void **state) {
     (void)state;
+    EACH_TYPE
     for (uint32_t hd = 64; hd <= 128; hd += 64)
         for (uint32_t splits = 1; splits <= 16; splits += 5) {
-            chk_begin("attn + combine hd=%u splits=%u", hd, splits);
+            chk_begin("attn %s + combine hd=%u splits=%u", qm_kv_cache_name(kv), hd, splits);
             attn_case c = {.hd = hd, .n_head = 6, .n_kv = 2, .n_splits = splits, .pos = 133 * splits, .q_scale = 2};
             make(&c, 0);
             launch(&c);
@@ -207,20 +223,20 @@ static void whole(void **state) {
             float *want = chk_twin(a.y);
             double *p = chk_tmp(sizeof *p * (c.pos + 1));
             for (uint32_t h = 0; h < c.n_head; h++) {
-                uint32_t kv = h / (c.n_head / c.n_kv);
+                uint32_t of = h / (c.n_head / c.n_kv);
                 double sum = 0;
                 for (uint32_t t = 0; t <= c.pos; t++) {
                     double s = 0;
-                    for (uint32_t d = 0; d < hd; d++) s += c.q[h * hd + d] * c.k[(t * c.n_kv + kv) * hd + d];
+                    for (uint32_t d = 0; d < hd; d++) s += c.q[h * hd + d] * c.k[(t * c.n_kv + of) * hd + d];
                     sum += p[t] = exp(s / sqrt((double)hd));
                 }
                 for (uint32_t d = 0; d < hd; d++) {
                     double y = 0;
-                    for (uint32_t t = 0; t <= c.pos; t++) y += p[t] / sum * c.v[(t * c.n_kv + kv) * hd + d];
+                    for (uint32_t t = 0; t <= c.pos; t++) y += p[t] / sum * c.v[(t * c.n_kv + of) * hd + d];
                     want[h * hd + d] = (float)y;
                 }
             }
-            chk_f32(a.y, (size_t)c.n_head * hd, chk_tolerance(chk_kernel_kv(QM_OP_ATTN, QM_KV_CACHE_F16, (int)hd)));
+            chk_f32(a.y, (size_t)c.n_head * hd, chk_tolerance(chk_kernel_kv(QM_OP_ATTN, kv, (int)hd)));
             chk_end();
         }
 }
@@ -228,21 +244,27 @@ static void whole(void **state) {
 /* The ledger of attn.ptx: warp instructions a token and kv head, and bytes over the cache's own. */
 static void ledger(void **state) {
     (void)state;
-    static const double most[2][2] = {{65, 63}, {110, 107}}; /* a CTA for each span, as the plan does it; two CTAs */
+    /* a CTA for each span, as the plan does it; two CTAs */
+    static const double most[QM_N_KV_CACHE][2][2] = {[QM_KV_CACHE_F16] = {{65, 63}, {110, 107}}};
+    EACH_TYPE
     for (uint32_t i = 0; i < 4; i++) {
+        const double own = 4096.0 * 2 * (double)qm_kv_head_page_bytes(kv, 64 << i / 2) / 32;
         const uint32_t hd = 64 << i / 2, splits = i % 2 ? 2 : 16;
         qm_sim_counters n;
-        chk_begin_counted("attn ledger hd=%u splits=%u", hd, splits);
+        chk_begin_counted("attn %s ledger hd=%u splits=%u", qm_kv_cache_name(kv), hd, splits);
         attn_case c = {.hd = hd, .n_head = 8, .n_kv = 1, .n_splits = splits, .pos = 4095, .q_scale = 1};
         make(&c, 0);
         launch(&c);
-        if (chk_counters(chk_kernel_kv(QM_OP_ATTN, QM_KV_CACHE_F16, (int)hd), &n)) {
-            double per = (double)n.warp_insts / 4096, bytes = (double)n.gld_bytes / (4096.0 * 4 * hd);
-            print_message("attn hd=%u, %u CTAs: %.1f warp instructions a token and kv head, %.3f of the cache's bytes, "
-                          "%.2f shared passes an access\n",
-                          hd, splits, per, bytes, (double)n.shared_wavefronts / (double)n.shared_insts);
-            if (per > most[i / 2][i % 2]) chk_fail("%.1f warp instructions a token", per);
-            if (bytes > (i % 2 ? 1.03 : 1.035)) chk_fail("%.3f of the cache's bytes were read", bytes);
+        if (chk_counters(chk_kernel_kv(QM_OP_ATTN, kv, (int)hd), &n)) {
+            double per = (double)n.warp_insts / 4096, bytes = (double)n.gld_bytes / own;
+            print_message(
+                "attn %s hd=%u, %u CTAs: %.1f warp instructions a token and kv head, %.3f of the cache's bytes, "
+                "%.2f shared passes an access\n",
+                qm_kv_cache_name(kv), hd, splits, per, bytes, (double)n.shared_wavefronts / (double)n.shared_insts);
+            if (per > most[kv][i / 2][i % 2]) chk_fail("%.1f warp instructions a token", per);
+            if (bytes > 1 + (i % 2 ? 0.03 : 0.035) * 4096 * 4 * hd /
+                                own) /* beside the cache: q and tables, whatever its type */
+                chk_fail("%.3f of the cache's bytes were read", bytes);
         }
         chk_end();
     }
