@@ -107,14 +107,17 @@ int qm_cmd_quantize(int argc, char **argv) {
         POPT_TABLEEND,
     };
     poptContext con;
-    int rc = qm_host_options(&con, argc, argv, table,
-                             "IN [OUT] [TYPE [THREADS]] [options]\n\n"
-                             "Writes the model IN with its matrices in another type:\n"
-                             "  q4_k_m (default), q4_k_s, q5_k_m, q5_k_s, q6_k, q8_0, bf16, f16 or f32.\n"
-                             "With a type and no OUT it writes ggml-model-TYPE.gguf beside IN, if there is none.\n"
-                             "Norms and the router stay F32. The error shown is that of the weights, root mean square\n"
-                             "over root mean square.\n"
-                             "  example: qmoe-gpu quantize model-f16.gguf model-q4.gguf q4_k_m");
+    char about[800];
+    snprintf(about, sizeof about,
+             "IN [OUT] [TYPE [THREADS]] [options]\n\n"
+             "Writes the model IN with its matrices in another type, q4_k_m if none is named; there are\n"
+             "  %s\n"
+             "With a type and no OUT it writes ggml-model-TYPE.gguf beside IN, if there is none.\n"
+             "Norms and the router stay F32. The error shown is that of the weights, root mean square\n"
+             "over root mean square.\n"
+             "  example: qmoe-gpu quantize model-f16.gguf model-q4.gguf q4_k_m",
+             qm_quantize_types());
+    int rc = qm_host_options(&con, argc, argv, table, about);
     if (rc >= 0) return rc;
     arguments a = {.threads = threads};
     qm_host_log(QM_LOG_WARN);

@@ -32,7 +32,7 @@ int qm_cmd_synth(int argc, char **argv) {
          "NAME"},
         {"seed", 's', POPT_ARG_LONGLONG, &seed, 0, "same seed, same bytes (default 1)", "N"},
         {"types", 't', POPT_ARG_STRING, &types, 0,
-         "q4_k_m (default), q5_k_m, or one for all matrices: f32 f16 bf16 q8_0 q4_k q5_k q6_k", "MIX"},
+         "a type of quantize's: q4_k_m (default), q5_k_m, or one for all matrices, as f16, q8_0 or q6_k", "MIX"},
         {"sparse", 0, POPT_ARG_NONE, &sparse, 0,
          "the shape alone: weights are zeros that take no disk (for inspect and bench --predict)", NULL},
         {"tied", 0, POPT_ARG_NONE, &tied, 0, "the embedding is the output matrix too, as in qwen3-0.6b", NULL},

@@ -66,6 +66,7 @@ typedef struct {
     int (*progress)(void *user, uint64_t done, uint64_t total);
     void *user;
 } qm_quantize_opts;
+const char *qm_quantize_types(void);     /* their names: "q4_k_m q4_k_s ... q6_k" */
 int qm_quantize_knows(const char *type); /* 1: it is a name of a type, in upper or lower case */
 /* in: any part of a split set will do; out: one file, which appears only when it is complete. All keys are
  * kept but those of the split and the alignment; general.file_type and quantization_version are set. A

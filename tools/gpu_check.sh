@@ -351,7 +351,7 @@ tell_stamps() {
 step_bench() {
     # On a GPU only the weight types of a Q4_K_M file.
     if sim; then kernels kernels.json --model small
-    else kernels kernels.json --model 30b --cold-l2 --benchmark_min_time=0.1 '--benchmark_filter=-/(F16|BF16|Q8_0|Q5_K)/|lm_head/matvec/(F32|Q4_K)/'; fi
+    else kernels kernels.json --model 30b --cold-l2 --benchmark_min_time=0.1 '--benchmark_filter=-/(B?F16|Q._[01]|Q[^46]_K)/|lm_head/matvec/(F32|Q4_K)/'; fi
     tell_bench
     exit $rc
 }

@@ -15,7 +15,7 @@ ROOMS = {
     # qmoe.h: who does what it promises includes it, to be held to it.
     "runtime/file": ["contracts/abi.h", "contracts/streams.def", "runtime/base", "runtime/qmoe.h"],
     "runtime/text": ["runtime/base", "runtime/file/gguf.h", "runtime/qmoe.h"],  # gguf.h: a vocabulary is metadata
-    "runtime/convert": ["runtime/base", "runtime/file", "runtime/arch/family.h", "runtime/qmoe_tools.h"],
+    "runtime/convert": ["contracts/streams.def", "runtime/base", "runtime/file", "runtime/arch/family.h", "runtime/qmoe_tools.h"],
     # What the peers share: quant.h (types, block sizes, the packed layout), and the one way to write a file.
     "runtime/device": ["contracts", "runtime/base", "runtime/qmoe.h", "runtime/file/quant.h", "runtime/file/outfile.h"],
     "runtime/sim": ["contracts", "runtime/base", "runtime/device/cuda.h"],

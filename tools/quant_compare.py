@@ -10,7 +10,7 @@
 
 Errors are root mean squares over the tensor; "weighted" weighs each square by the weight's magnitude. The
 first run installs gguf, numpy and xllamacpp (tools/needs.py)."""
-import ctypes, json, os, subprocess, sys, tempfile
+import ctypes, json, os, re, subprocess, sys, tempfile
 from importlib.metadata import version
 
 from needs import needs, show_help
@@ -21,7 +21,9 @@ import gguf  # noqa: E402
 import numpy as np  # noqa: E402
 import xllamacpp  # noqa: E402
 
-NAMES = ["F32", "F16", "BF16", "Q8_0", "Q4_K", "Q5_K", "Q6_K"]
+STREAMS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "contracts/streams.def")
+with open(STREAMS, encoding="utf-8") as streams:
+    NAMES = re.findall(r"^QM_STREAM\(\w+, *(\w+)", streams.read(), re.M)
 LIMIT = 1.05
 lib = ctypes.CDLL(xllamacpp.xllamacpp.__file__)
 lib.ggml_quantize_chunk.restype = ctypes.c_size_t

@@ -11,7 +11,7 @@ typedef struct {
 } stream;
 static const stream streams[] = {
 #define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, segment, \
-                  part, form, staged, maxnreg, maxnreg2)                                                          \
+                  part, form, staged, maxnreg, maxnreg2, ...)                                                     \
     {#word, #act, #form, weights, bytes, step, chunk, segment, part, staged, maxnreg, maxnreg2},
 #include "contracts/streams.def"
 #undef QM_STREAM

@@ -101,8 +101,11 @@ int qm_model_types_check(const qm_gguf *g, qm_err *e) {
         if (count[t]) snprintf(list + n, sizeof list - n, "%s%zu of %s", n ? ", " : "", count[t], qm_ggml_type_name(t));
     }
     return qm_fail(e, QM_ERR_UNSUPPORTED,
-                   "%s: tensor types without kernels here: %s; supported are F32 F16 BF16 Q8_0 Q4_K Q5_K "
-                   "Q6_K, that is files called Q4_K_M, Q4_K_S, UD-Q4_K_XL, Q5_K_M, Q5_K_S, Q6_K, Q8_0, F16 and BF16",
+                   "%s: tensor types without kernels here: %s; supported are"
+#define QM_STREAM(word, WORD, ...) " " #WORD
+#include "../../contracts/streams.def"
+#undef QM_STREAM
+                   ", that is files called after one of these, as Q4_K_M, Q4_K_S, UD-Q4_K_XL, Q5_K_M, Q6_K and Q8_0",
                    qm_gguf_path(g), list);
 }
 

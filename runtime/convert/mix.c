@@ -12,16 +12,18 @@ static const qm_mix mixes[] = {
     {"q4_k_s", QM_TYPE_Q4_K, QM_TYPE_Q6_K, QM_TYPE_Q5_K, 'S', 14},
     {"q5_k_m", QM_TYPE_Q5_K, QM_TYPE_Q6_K, QM_TYPE_Q6_K, 'M', 17},
     {"q5_k_s", QM_TYPE_Q5_K, QM_TYPE_Q6_K, 0, 0, 16},
-    {"q6_k", QM_TYPE_Q6_K, QM_TYPE_Q6_K, 0, 0, 18},
-    {"q8_0", QM_TYPE_Q8_0, QM_TYPE_Q8_0, 0, 0, 7},
-    {"bf16", QM_TYPE_BF16, QM_TYPE_BF16, 0, 0, 32},
-    {"f16", QM_TYPE_F16, QM_TYPE_F16, 0, 0, 1},
-    {"f32", QM_TYPE_F32, QM_TYPE_F32, 0, 0, 0},
-    /* every matrix alike */
-    {"q4_k", QM_TYPE_Q4_K, QM_TYPE_Q4_K, 0, 0, 14},
-    {"q5_k", QM_TYPE_Q5_K, QM_TYPE_Q5_K, 0, 0, 16},
+/* every matrix alike */
+#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, segment, \
+                  part, form, staged, maxnreg, maxnreg2, file_type)                                               \
+    {#word, QM_TYPE_##WORD, QM_TYPE_##WORD, 0, 0, file_type},
+#include "../../contracts/streams.def"
+#undef QM_STREAM
 };
-const char qm_mix_names[] = "q4_k_m q4_k_s q5_k_m q5_k_s q6_k q8_0 bf16 f16 f32 q4_k q5_k";
+const char qm_mix_names[] = "q4_k_m q4_k_s q5_k_m q5_k_s"
+#define QM_STREAM(word, ...) " " #word
+#include "../../contracts/streams.def"
+#undef QM_STREAM
+    ;
 
 const qm_mix *qm_mix_find(const char *name) {
     for (size_t i = 0; i < sizeof mixes / sizeof *mixes; i++)

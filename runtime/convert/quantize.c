@@ -23,7 +23,7 @@ static float q8_0_error(const float *x, float d) {
 
 /* 34 bytes: f16 d, s8 q[32]; |q| <= 127. The scale that just holds the largest weight is rounded to f16
  * and rivals the f16 neighbours of it: the codes are rounded against the scale as stored. */
-static void q8_0(uint8_t *dst, const float *x) {
+void qm_quantize_q8_0(uint8_t *dst, const float *x) {
     float amax = 0, best = 0;
     for (int i = 0; i < 32; i++) amax = fabsf(x[i]) > amax ? fabsf(x[i]) : amax;
     uint16_t h0 = qm_f32_to_f16(amax / 127.0f), h = 0;
@@ -58,24 +58,35 @@ void qm_quantize_blocks(const qm_type_info *t, void *dst, const float *x, size_t
         return;
     }
     for (size_t i = 0; i < n; i += t->qk, p += t->bytes) switch (t->type) {
-        case QM_TYPE_Q4_K: qm_quantize_q4_k(p, x + i); break;
-        case QM_TYPE_Q5_K: qm_quantize_q5_k(p, x + i); break;
-        case QM_TYPE_Q6_K: qm_quantize_q6_k(p, x + i); break;
-        default: q8_0(p, x + i); break;
+#define CASE_f32(word, WORD)
+#define CASE_q16a(word, WORD)         \
+    case QM_TYPE_##WORD:              \
+        qm_quantize_##word(p, x + i); \
+        break;
+#define QM_STREAM(word, WORD, number, act, ...) CASE_##act(word, WORD)
+#include "../../contracts/streams.def"
+#undef QM_STREAM
+        default: break;
         }
 }
 
 /* The largest magnitude that cannot overflow the f16 scale: for Q4_K and Q5_K the negative end,
  * 65504 * 63 by the min alone; for Q6_K 65504 * 127 * 31; F16 and BF16 round to infinity above theirs. */
+#define LIMIT_F32 3.4028235e38f
+#define LIMIT_F16 65519.996f
+#define LIMIT_BF16 3.3961775e38f
+#define LIMIT_Q8_0 (65504.0f * 127)
+#define LIMIT_Q4_K (65504.0f * 63)
+#define LIMIT_Q5_K (65504.0f * 63)
+#define LIMIT_Q6_K (65504.0f * 127 * 31)
 static float limit_of(int type) {
     switch (type) {
-    case QM_TYPE_F16: return 65519.996f;
-    case QM_TYPE_BF16: return 3.3961775e38f;
-    case QM_TYPE_Q8_0: return 65504.0f * 127;
-    case QM_TYPE_Q4_K:
-    case QM_TYPE_Q5_K: return 65504.0f * 63;
-    case QM_TYPE_Q6_K: return 65504.0f * 127 * 31;
-    default: return 3.4028235e38f;
+#define QM_STREAM(word, WORD, ...) \
+    case QM_TYPE_##WORD:           \
+        return LIMIT_##WORD;
+#include "../../contracts/streams.def"
+#undef QM_STREAM
+    default: return 0;
     }
 }
 

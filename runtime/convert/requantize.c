@@ -193,8 +193,11 @@ static int look(job *j, qm_err *e) {
         snprintf(name, sizeof name, "%.*s", (int)t->name.n, t->name.s);
         if (!qm_type_get(t->type))
             return qm_fail(e, QM_ERR_UNSUPPORTED,
-                           "%s: tensor '%s' is %s, which cannot be converted from; F32 F16 BF16 Q8_0 Q4_K "
-                           "Q5_K Q6_K can",
+                           "%s: tensor '%s' is %s, which cannot be converted from;"
+#define QM_STREAM(word, WORD, ...) " " #WORD
+#include "../../contracts/streams.def"
+#undef QM_STREAM
+                           " can",
                            qm_gguf_path(j->in), qm_show(t->name).s, qm_ggml_type_name(t->type));
         if (sscanf(name, "blk.%u.", &il) == 1 && il < UINT32_MAX && il + 1 > j->n_layers) j->n_layers = il + 1;
         j->total += t->bytes;
@@ -210,6 +213,7 @@ static int look(job *j, qm_err *e) {
     return 0;
 }
 
+const char *qm_quantize_types(void) { return qm_mix_names; }
 int qm_quantize_knows(const char *type) { return qm_mix_find(type) != NULL; }
 
 int qm_quantize(const char *in_path, const char *out_path, const qm_quantize_opts *o, qm_err *e) {

@@ -2,6 +2,7 @@
  * Every number is exact arithmetic on seeded integers and single roundings, so that the bytes are the
  * same on every host. */
 #include "../file/quant.h"
+#include "quantize.h"
 #include "synth.h"
 #include <string.h>
 
@@ -75,6 +76,15 @@ static float weight(qm_synth_stream *s) {
     return s->norm ? 1.0f + v : v;
 }
 
+/* A block of any type, by the quantiser: for the types that have no quicker way here. */
+static size_t quantised(qm_synth_stream *s, uint8_t *out) {
+    const qm_type_info *t = qm_type_get(s->type);
+    float x[256];
+    for (uint32_t i = 0; i < t->qk; i++) x[i] = weight(s);
+    qm_quantize_blocks(t, out, x, t->qk);
+    return t->bytes;
+}
+
 void qm_synth_stream_next(qm_synth_stream *s, uint8_t *out, size_t n) {
     qm_rng *r = &s->rng;
     for (size_t i = 0; i < n; i++) {
@@ -111,13 +121,14 @@ void qm_synth_stream_next(qm_synth_stream *s, uint8_t *out, size_t n) {
             put16(out, qm_f32_to_bf16(weight(s)));
             out += 2;
             break;
-        default:
+        case QM_TYPE_F32:
             f = weight(s);
             memcpy(&u, &f, 4);
             put16(out, u & 0xffff);
             put16(out + 2, u >> 16);
             out += 4;
             break;
+        default: out += quantised(s, out); break;
         }
     }
 }

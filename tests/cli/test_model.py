@@ -6,7 +6,7 @@ import tap
 BIN = os.environ.get("QMOE_BIN") or "build/qmoe-gpu"
 TMP = os.environ.get("QMOE_TEST_TMP") or "/tmp"
 MODEL = os.path.join(TMP, "model.gguf")
-FILES = "Q4_K_M, Q4_K_S, UD-Q4_K_XL, Q5_K_M, Q5_K_S, Q6_K, Q8_0, F16 and BF16"
+FILES = "files called after one of these, as Q4_K_M, Q4_K_S, UD-Q4_K_XL, Q5_K_M, Q6_K and Q8_0"
 
 
 def run(*args, status=0, env=None):

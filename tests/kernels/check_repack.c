@@ -9,8 +9,11 @@
 
 static qm_repack *rp;
 
-static const int types[] = {QM_TYPE_F32,  QM_TYPE_F16,  QM_TYPE_BF16, QM_TYPE_Q8_0,
-                            QM_TYPE_Q4_K, QM_TYPE_Q5_K, QM_TYPE_Q6_K};
+static const int types[] = {
+#define QM_STREAM(word, WORD, ...) QM_TYPE_##WORD,
+#include "../../contracts/streams.def"
+#undef QM_STREAM
+};
 enum { N_TYPES = sizeof types / sizeof types[0] };
 
 /* Random bytes: packing is a permutation and must not care what they mean. */

@@ -6,7 +6,7 @@
 #include <unistd.h>
 #include "../../runtime/base/rng.h"
 
-enum { MAX_MODELS = 16 };
+enum { MAX_MODELS = 32 };
 static struct { char kind[16], path[256]; } models[MAX_MODELS];
 static int n_models;
 

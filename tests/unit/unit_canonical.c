@@ -102,10 +102,14 @@ static void test_wide(void **state) {
     unlink(path);
 }
 
-/* Every other type of weights. */
+/* Every type of weights. */
 static void test_types(void **state) {
     (void)state;
-    static const char *const types[] = {"f32", "f16", "bf16", "q8_0", "q5_k", "q6_k"};
+    static const char *const types[] = {
+#define QM_STREAM(word, ...) #word,
+#include "../../contracts/streams.def"
+#undef QM_STREAM
+    };
     static const uint32_t depth[MAX_DEPTHS] = {300, 0};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) same(fix_model(types[i]), types[i], 512, depth, 0);
 }

@@ -308,7 +308,7 @@ static void test_tensors_are_refused_by_name(void **state) {
         /* types */
         {{GE_TENSOR, "blk.0.attn_q.weight", .type = 2, .ne = {64, 128}},
          U,
-         "1 of Q4_0; supported are F32|files called Q4_K_M"},
+         "1 of Q4_0; supported are F32|files called after one of these"},
     };
     for (size_t i = 0; i < sizeof made / sizeof *made; i++) refused(&made[i].x, 1, 0, made[i].code, made[i].words);
     static const gguf_edit two[] = {{GE_TENSOR, "blk.0.attn_q.weight", .type = 6, .ne = {64, 128}},

@@ -81,7 +81,11 @@ static void test_per_op_matches_ref(void **state) {
 
 static void test_per_op_every_type(void **state) {
     (void)state;
-    static const char *const kinds[] = {"f32", "f16", "bf16", "q8_0", "q5_k", "q6_k", "q4_k"};
+    static const char *const kinds[] = {
+#define QM_STREAM(word, ...) #word,
+#include "../../contracts/streams.def"
+#undef QM_STREAM
+    };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) per_op(kinds[i], 3);
 }
 

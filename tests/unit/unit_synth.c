@@ -134,13 +134,16 @@ static void seed_changes_weights_only(void **state) {
 /* The standard deviation of what is written is the one asked for, and nothing is infinite. */
 static void weights_have_the_asked_spread(void **state) {
     (void)state;
-    static const int types[] = {QM_TYPE_F32,  QM_TYPE_F16,  QM_TYPE_BF16, QM_TYPE_Q8_0,
-                                QM_TYPE_Q4_K, QM_TYPE_Q5_K, QM_TYPE_Q6_K};
+    static const int types[] = {
+#define QM_STREAM(word, WORD, ...) QM_TYPE_##WORD,
+#include "../../contracts/streams.def"
+#undef QM_STREAM
+    };
     enum { N = 256 * 64 };
     static uint8_t raw[N * 4];
     static float x[N];
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        for (int norm = 0; norm < (i < 3 ? 2 : 1); norm++) {
+        for (int norm = 0; norm < (qm_type_get((uint32_t)types[i])->q16a ? 1 : 2); norm++) {
             qm_synth_stream s;
             uint32_t block, bytes;
             assert_true(qm_ggml_type_size((uint32_t)types[i], &block, &bytes));
