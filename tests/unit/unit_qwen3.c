@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "../../runtime/arch/arch.h"
+#include "../../runtime/plan/build.h"
 #include "../../runtime/plan/ops.h"
 #include "fixture.h"
 #include "gguf_edit.h"
@@ -115,6 +116,34 @@ static void test_buffers_are_apart(void **state) {
     (void)state;
     buffers_are_apart("dense");
     buffers_are_apart("small");
+}
+
+/* A family may have no norms of q and k: the op is told that there are none. */
+static int norm_of_q, norm_of_k;
+static void layer_of_norms(qm_builder *b, const int *w) {
+    (void)w;
+    qm_build_qkrope(b, norm_of_q, norm_of_k);
+}
+static void test_norms_of_q_and_k_may_be_absent(void **state) {
+    (void)state;
+    qm_engine *g = fix_engine("dense", "ref");
+    qm_model m = *g->model;
+    qm_place pl = *g->place;
+    m.layer = layer_of_norms;
+    pl.model = &m;
+    for (int has = 0; has < 4; has++) {
+        qm_plan *p;
+        qm_err e;
+        norm_of_q = has & 1 ? qm_model_find(&m, 0, "attn_q_norm") : -1;
+        norm_of_k = has & 2 ? qm_model_find(&m, 0, "attn_k_norm") : -1;
+        fix_ok(qm_plan_build(&p, &pl, (qm_shape){.n_splits = 1, .rows = 1}, g->limits, &e), &e);
+        const qm_qkrope_args *a = &p->ops[1].args.qkrope;
+        assert_int_equal(p->ops[1].kind, QM_OP_QKROPE);
+        assert_true(has & 1 ? QM_REF_SPACE(a->q_norm) == QM_SPACE_REGION : !a->q_norm);
+        assert_true(has & 2 ? QM_REF_SPACE(a->k_norm) == QM_SPACE_REGION : !a->k_norm);
+        qm_plan_free(p);
+    }
+    qm_engine_close(g);
 }
 
 /* A trace shows what each layer adds and leaves, and says that there is no router. */
@@ -244,6 +273,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_executors_agree),
                                        cmocka_unit_test(test_gate_and_up_of_two_types),
                                        cmocka_unit_test(test_buffers_are_apart),
+                                       cmocka_unit_test(test_norms_of_q_and_k_may_be_absent),
                                        cmocka_unit_test(test_trace),
                                        cmocka_unit_test(test_files_are_obeyed_or_refused),
                                        cmocka_unit_test(test_synth)};
