@@ -66,8 +66,8 @@ static int required(finder *f, const qm_weight_spec *s, int layer) { return find
 static void find_layer(finder *f, int layer, int *w) {
     for (int i = 0; i < f->f->n_weights; i++) w[i] = required(f, &f->f->weights[i], layer);
     for (int i = 0; i < f->f->n_weights; i++)
-        if (f->f->weights[i].may_have_bias) {
-            int bias = find(f, &f->f->weights[i], layer, "bias", 0);
+        if (f->f->weights[i].bias) {
+            int bias = find(f, &f->f->weights[i], layer, "bias", f->f->weights[i].bias == QM_HAS_BIAS);
             if (!f->failed) f->m->weights[w[i]].bias = bias;
         }
 }
