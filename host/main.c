@@ -25,8 +25,7 @@ static const command commands[] = {
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 static void print_help(FILE *f) {
-    fprintf(f, "qmoe-gpu %s: Qwen3 and Qwen3-MoE GGUF models on one NVIDIA GPU\n\nusage: qmoe-gpu COMMAND ...\n\n",
-            QM_VERSION);
+    fprintf(f, "qmoe-gpu %s: Qwen GGUF models on one NVIDIA GPU\n\nusage: qmoe-gpu COMMAND ...\n\n", QM_VERSION);
     for (int i = 0; i < N_COMMANDS; i++) {
         int n = fprintf(f, "  %s %s", commands[i].name, commands[i].arguments);
         fprintf(f, "%*s%s\n", n < 26 ? 26 - n : 1, "", commands[i].help);

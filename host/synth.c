@@ -27,8 +27,8 @@ int qm_cmd_synth(int argc, char **argv) {
     static const struct poptOption table[] = {
         {"output", 'o', POPT_ARG_STRING, &out, 0, "the file to write (required)", "FILE"},
         {"preset", 'p', POPT_ARG_STRING, &preset, 0,
-         "Qwen3-MoE: tiny (34 MiB, the default), qwen3-30b-a3b (17.3 GiB, the true shape); Qwen3: tiny-dense, "
-         "qwen3-0.6b",
+         "tiny (34 MiB, the default), qwen3-30b-a3b (17.3 GiB, the true shape), tiny-dense ...; a name that is none "
+         "lists all",
          "NAME"},
         {"seed", 's', POPT_ARG_LONGLONG, &seed, 0, "same seed, same bytes (default 1)", "N"},
         {"types", 't', POPT_ARG_STRING, &types, 0,
@@ -52,7 +52,7 @@ int qm_cmd_synth(int argc, char **argv) {
     int rc = qm_host_options(
         &con, argc, argv, table,
         "-o FILE [options]\n\n"
-        "Writes a random Qwen3-MoE or Qwen3 model: its text is nonsense, its shape and speed are real.\n"
+        "Writes a random model of a family that runs here: its text is nonsense, its shape and speed are real.\n"
         "Counts left out are the preset's.\n"
         "  example: qmoe-gpu synth -o tiny.gguf --layers 2 --experts 64 --seed 7");
     if (rc >= 0) return rc;

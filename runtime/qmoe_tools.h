@@ -37,7 +37,7 @@ int qm_trace(qm_engine *g, const char *prompt, size_t n_prompt, const uint32_t *
 
 /* ---- synthetic models ---- */
 typedef struct {
-    const char *preset; /* "tiny", "qwen3-30b-a3b", "tiny-dense", "qwen3-0.6b" */
+    const char *preset; /* "tiny" (NULL), "qwen3-30b-a3b", "tiny-dense" ...: runtime/arch has them */
     uint64_t seed;
     /* each 0 = the preset's */
     uint32_t n_layers, n_embd, n_head, n_kv_head, head_dim, n_expert, n_expert_used, n_ff_exp, n_vocab, n_ctx;

@@ -43,6 +43,8 @@ ROOMS = {
 WRITTEN = {"op_offsets.h": "contracts/ops.def", "streams.h": "contracts/streams.def", "each_type.inc": "contracts/streams.def",
            "walk_cases.inc": "contracts/kernels.def"}
 ANYTHING = ("tests", "bench", "tools")  # may include any room; no room includes them
+# What tokenizer.ggml.pre may be is said where a vocabulary is read and written: "qwen2" is that of every Qwen.
+PRE = ("runtime/text/tokenizer_open.c", "runtime/convert/synth_vocab.c")
 MAX_LINES = 900
 CHECKED = (".c", ".h", ".inc", ".def", ".ptx", ".cu", ".S", ".py", ".sh", ".cc", ".cpp")
 
@@ -126,7 +128,8 @@ def check_words(root, say):
 
 
 def check_families(root, say):
-    """families.def names a family <=> runtime/arch/<family>.c; its name and its keys stand nowhere else but in synth's presets."""
+    """families.def names a family <=> runtime/arch/<family>.c; its name and its keys stand nowhere else. (In PRE a name
+    in quotes is a pre-tokenizer's.)"""
     arch = os.path.join(root, "runtime/arch")
     if not os.path.exists(os.path.join(arch, "families.def")):
         return
@@ -135,13 +138,14 @@ def check_families(root, say):
     for x in families:
         if not os.path.exists(os.path.join(arch, x + ".c")):
             say(f"runtime/arch/{x}.c is missing: families.def names it")
-    known = re.compile(rf'"({"|".join(families)})[."]|qm_family_({"|".join(families)})\b')
+    names = "|".join(families)
+    known, keys = (re.compile(rf'"({names}){end}|qm_family_({names})\b') for end in (r'[."]', r'\.'))
     for path in files(root):
         if path.split("/")[0] not in ("runtime", "kernels", "host") or path.startswith("runtime/arch/"):
             continue
         with open(os.path.join(root, path), encoding="utf-8") as f:
             for no, line in enumerate(f, 1):
-                if known.search(line) and path != "runtime/convert/synth.c":
+                if (keys if path in PRE else known).search(line):
                     say(f"{path}:{no}: knows a model family by name: that is runtime/arch's")
 
 

@@ -44,12 +44,14 @@ typedef struct {
     [QM_DIM_HEAD_DIM] = {"attention.key_length", "head-dim", 64, 128, 64},   \
     [QM_DIM_VOCAB] = {NULL, "vocab", 1, QM_SAMPLE_MAX_N - 1, 1}
 
+typedef enum { QM_NO_BIAS, QM_MAY_HAVE_BIAS, QM_HAS_BIAS /* a file without it is refused */ } qm_bias;
+
 /* A weight of a layer: the tensor blk.N.<name>.weight, in shape [experts, rows, cols]. */
 typedef struct {
     const char *name;
     qm_dim experts, rows, cols; /* experts and, of vectors, rows: QM_DIM_ONE */
     int vector;                 /* F32, one row: a norm */
-    int may_have_bias;          /* blk.N.<name>.bias is added where the file has it */
+    qm_bias bias;               /* blk.N.<name>.bias, f32 [rows], which is added */
     int may_be_absent;          /* a file may lack it; of a layer: its w (layer) is -1 then, and synth writes none */
     int joins;                  /* has the input of the weight before it: one product for both where types allow */
 } qm_weight_spec;
@@ -70,6 +72,20 @@ typedef struct {
     const char *what;
 } qm_neutral_key;
 
+/* A shape that synth knows by name: of models that are, or a small one. QM_SHAPE: dimensions, 0 where there are none. */
+typedef struct {
+    const char *name;
+    uint32_t dims[QM_DIMS];
+    const char *types; /* a mix (convert/mix.h) */
+    int tied;          /* token_embd is the output too */
+} qm_preset;
+#define QM_SHAPE(LAYERS, EMBD, HEADS, KV_HEADS, HEAD_DIM, EXPERTS, USED, FF, VOCAB, CTX)                      \
+    {                                                                                                         \
+        [QM_DIM_LAYERS] = LAYERS, [QM_DIM_EMBD] = EMBD, [QM_DIM_HEADS] = HEADS, [QM_DIM_KV_HEADS] = KV_HEADS, \
+        [QM_DIM_HEAD_DIM] = HEAD_DIM, [QM_DIM_EXPERTS] = EXPERTS, [QM_DIM_USED] = USED, [QM_DIM_FF] = FF,     \
+        [QM_DIM_VOCAB] = VOCAB, [QM_DIM_CTX] = CTX                                                            \
+    }
+
 enum { QM_FAMILY_NAMES = 4 };
 struct qm_builder;
 typedef struct {
@@ -83,6 +99,7 @@ typedef struct {
     int n_weights;
     const qm_neutral_key *neutral; /* beside those of every family (keys.c); ends with a key of NULL */
     const char *const *idle;       /* keys of no effect on what is computed; ends with NULL */
+    const qm_preset *presets;      /* ends with a name of NULL; the first family's first is synth's own choice */
     void (*layer)(struct qm_builder *b, const int *w); /* plan/model.h */
 } qm_family;
 

@@ -68,8 +68,8 @@ static int find_weight(finder *f, const qm_weight_spec *s, int layer) {
 static void find_layer(finder *f, int layer, int *w) {
     for (int i = 0; i < f->f->n_weights; i++) w[i] = find_weight(f, &f->f->weights[i], layer);
     for (int i = 0; i < f->f->n_weights; i++)
-        if (w[i] >= 0 && f->f->weights[i].may_have_bias) {
-            int bias = find(f, &f->f->weights[i], layer, "bias", 0);
+        if (w[i] >= 0 && f->f->weights[i].bias) {
+            int bias = find(f, &f->f->weights[i], layer, "bias", f->f->weights[i].bias == QM_HAS_BIAS);
             if (!f->failed) f->m->weights[w[i]].bias = bias;
         }
 }

@@ -7,12 +7,12 @@ enum { ATTN_NORM, Q, K, V, Q_NORM, K_NORM, ATTN_OUT, FFN_NORM, GATE, UP, DOWN, N
 
 static const qm_weight_spec weights[N_WEIGHTS] = {
     [ATTN_NORM] = QM_VECTOR("attn_norm", EMBD),
-    [Q] = QM_MATRIX("attn_q", Q, EMBD, .may_have_bias = 1),
-    [K] = QM_MATRIX("attn_k", KV, EMBD, .may_have_bias = 1, .joins = 1),
-    [V] = QM_MATRIX("attn_v", KV, EMBD, .may_have_bias = 1, .joins = 1),
+    [Q] = QM_MATRIX("attn_q", Q, EMBD, .bias = QM_MAY_HAVE_BIAS),
+    [K] = QM_MATRIX("attn_k", KV, EMBD, .bias = QM_MAY_HAVE_BIAS, .joins = 1),
+    [V] = QM_MATRIX("attn_v", KV, EMBD, .bias = QM_MAY_HAVE_BIAS, .joins = 1),
     [Q_NORM] = QM_VECTOR("attn_q_norm", HEAD_DIM),
     [K_NORM] = QM_VECTOR("attn_k_norm", HEAD_DIM),
-    [ATTN_OUT] = QM_MATRIX("attn_output", EMBD, Q, .may_have_bias = 1),
+    [ATTN_OUT] = QM_MATRIX("attn_output", EMBD, Q, .bias = QM_MAY_HAVE_BIAS),
     [FFN_NORM] = QM_VECTOR("ffn_norm", EMBD),
     [GATE] = QM_MATRIX("ffn_gate", FF, EMBD),
     [UP] = QM_MATRIX("ffn_up", FF, EMBD),
@@ -38,6 +38,12 @@ static const qm_neutral_key neutral[] = {
 };
 static const char *const idle[] = {"rope.dimension_sections", "n_deepstack_layers", NULL}; /* as in qwen3moe.c */
 
+static const qm_preset presets[] = {
+    {"tiny-dense", QM_SHAPE(4, 512, 8, 2, 128, 0, 0, 1024, 2048, 4096), "q4_k_m", 0},
+    {"qwen3-0.6b", QM_SHAPE(28, 1024, 16, 8, 128, 0, 0, 3072, 151936, 40960), "q4_k_m", 1},
+    {NULL, {0}, NULL, 0},
+};
+
 const qm_family qm_family_qwen3 = {
     .names = {"qwen3", "qwen3vl"},
     .title = "Qwen3",
@@ -50,5 +56,6 @@ const qm_family qm_family_qwen3 = {
     .n_weights = N_WEIGHTS,
     .neutral = neutral,
     .idle = idle,
+    .presets = presets,
     .layer = layer,
 };

@@ -7,12 +7,12 @@ enum { ATTN_NORM, Q, K, V, Q_NORM, K_NORM, ATTN_OUT, FFN_NORM, ROUTER, GATE, UP,
 
 static const qm_weight_spec weights[N_WEIGHTS] = {
     [ATTN_NORM] = QM_VECTOR("attn_norm", EMBD),
-    [Q] = QM_MATRIX("attn_q", Q, EMBD, .may_have_bias = 1),
-    [K] = QM_MATRIX("attn_k", KV, EMBD, .may_have_bias = 1, .joins = 1),
-    [V] = QM_MATRIX("attn_v", KV, EMBD, .may_have_bias = 1, .joins = 1),
+    [Q] = QM_MATRIX("attn_q", Q, EMBD, .bias = QM_MAY_HAVE_BIAS),
+    [K] = QM_MATRIX("attn_k", KV, EMBD, .bias = QM_MAY_HAVE_BIAS, .joins = 1),
+    [V] = QM_MATRIX("attn_v", KV, EMBD, .bias = QM_MAY_HAVE_BIAS, .joins = 1),
     [Q_NORM] = QM_VECTOR("attn_q_norm", HEAD_DIM),
     [K_NORM] = QM_VECTOR("attn_k_norm", HEAD_DIM),
-    [ATTN_OUT] = QM_MATRIX("attn_output", EMBD, Q, .may_have_bias = 1),
+    [ATTN_OUT] = QM_MATRIX("attn_output", EMBD, Q, .bias = QM_MAY_HAVE_BIAS),
     [FFN_NORM] = QM_VECTOR("ffn_norm", EMBD),
     [ROUTER] = QM_MATRIX("ffn_gate_inp", EXPERTS, EMBD),
     [GATE] = QM_EXPERTS("ffn_gate_exps", FF, EMBD),
@@ -54,6 +54,12 @@ static const char *const idle[] = {
     NULL,
 };
 
+static const qm_preset presets[] = {
+    {"tiny", QM_SHAPE(4, 512, 8, 2, 128, 32, 8, 256, 2048, 4096), "q4_k_m", 0},
+    {"qwen3-30b-a3b", QM_SHAPE(48, 2048, 32, 4, 128, 128, 8, 768, 151936, 40960), "q4_k_m", 0},
+    {NULL, {0}, NULL, 0},
+};
+
 const qm_family qm_family_qwen3moe = {
     .names = {"qwen3moe", "qwen3_moe", "qwen3vlmoe"},
     .title = "Qwen3-MoE",
@@ -66,5 +72,6 @@ const qm_family qm_family_qwen3moe = {
     .n_weights = N_WEIGHTS,
     .neutral = neutral,
     .idle = idle,
+    .presets = presets,
     .layer = layer,
 };

@@ -21,41 +21,44 @@ typedef struct {
     int tied; /* token_embd is the output too */
 } shape;
 
-#define SHAPE(LAYERS, EMBD, HEADS, KV_HEADS, HEAD_DIM, EXPERTS, USED, FF, VOCAB, CTX)                         \
-    {                                                                                                         \
-        [QM_DIM_LAYERS] = LAYERS, [QM_DIM_EMBD] = EMBD, [QM_DIM_HEADS] = HEADS, [QM_DIM_KV_HEADS] = KV_HEADS, \
-        [QM_DIM_HEAD_DIM] = HEAD_DIM, [QM_DIM_EXPERTS] = EXPERTS, [QM_DIM_USED] = USED, [QM_DIM_FF] = FF,     \
-        [QM_DIM_VOCAB] = VOCAB, [QM_DIM_CTX] = CTX                                                            \
-    }
-static const shape presets[] = {
-    {"tiny", &qm_family_qwen3moe, SHAPE(4, 512, 8, 2, 128, 32, 8, 256, 2048, 4096), "q4_k_m", 0},
-    {"qwen3-30b-a3b", &qm_family_qwen3moe, SHAPE(48, 2048, 32, 4, 128, 128, 8, 768, 151936, 40960), "q4_k_m", 0},
-    {"tiny-dense", &qm_family_qwen3, SHAPE(4, 512, 8, 2, 128, 0, 0, 1024, 2048, 4096), "q4_k_m", 0},
-    {"qwen3-0.6b", &qm_family_qwen3, SHAPE(28, 1024, 16, 8, 128, 0, 0, 3072, 151936, 40960), "q4_k_m", 1},
-};
-enum { N_PRESETS = sizeof presets / sizeof *presets };
+/* Of all families, in their order. */
+static const qm_preset *preset_at(int i, const qm_family **family) {
+    for (int f = 0; f < qm_n_families; f++)
+        for (const qm_preset *p = qm_families[f]->presets; p->name; p++)
+            if (!i--) {
+                *family = qm_families[f];
+                return p;
+            }
+    return NULL;
+}
 
 static int no_preset(const char *want, qm_err *e) {
-    char list[200] = "";
-    for (int i = 0; i < N_PRESETS; i++) {
+    char list[300] = "";
+    const qm_family *f;
+    for (int i = 0; preset_at(i, &f); i++) {
         size_t n = strlen(list);
-        snprintf(list + n, sizeof list - n, "%s%s", !i ? "" : i + 1 < N_PRESETS ? ", " : " and ", presets[i].name);
+        snprintf(list + n, sizeof list - n, "%s%s",
+                 !i                     ? ""
+                 : preset_at(i + 1, &f) ? ", "
+                                        : " and ",
+                 preset_at(i, &f)->name);
     }
     return qm_fail(e, QM_ERR_ARG, "there is no preset '%s'; there are %s", want, list);
 }
 
 static int resolve(shape *s, const qm_mix **m, const qm_synth_opts *o, qm_err *e) {
-    const char *want = o->preset ? o->preset : presets[0].name;
-    *s = (shape){0};
-    for (int i = 0; i < N_PRESETS; i++)
-        if (!strcmp(presets[i].name, want)) *s = presets[i];
-    if (!s->name) return no_preset(want, e);
+    const qm_family *f;
+    const qm_preset *p = preset_at(0, &f);
+    for (int i = 1; o->preset && p && strcmp(p->name, o->preset); i++) p = preset_at(i, &f);
+    if (!p) return no_preset(o->preset, e);
+    *s = (shape){.name = p->name, .family = f, .types = p->types, .tied = p->tied};
+    memcpy(s->d, p->dims, sizeof s->d);
     if (o->types) s->types = o->types;
     if (o->tied) s->tied = 1;
     *m = qm_mix_find(s->types);
     if (!*m) return qm_fail(e, QM_ERR_ARG, "there is no mix of types '%s'; there are %s", s->types, qm_mix_names);
-    const uint32_t given[QM_DIMS] = SHAPE(o->n_layers, o->n_embd, o->n_head, o->n_kv_head, o->head_dim, o->n_expert,
-                                          o->n_expert_used, o->n_ff_exp, o->n_vocab, o->n_ctx);
+    const uint32_t given[QM_DIMS] = QM_SHAPE(o->n_layers, o->n_embd, o->n_head, o->n_kv_head, o->head_dim, o->n_expert,
+                                             o->n_expert_used, o->n_ff_exp, o->n_vocab, o->n_ctx);
     static const char *const flags[QM_DIMS] = {[QM_DIM_EXPERTS] = "experts", [QM_DIM_USED] = "experts-used"};
     char why[96];
     for (int i = 0; i < QM_DIMS; i++) {
@@ -116,20 +119,25 @@ typedef struct {
     int norm;
 } tensor;
 
-/* Of a layer's weights synth writes those that every file has: the k-th of them, and how many there are. */
-static const qm_weight_spec *weight_at(const qm_family *f, uint32_t k) {
-    const qm_weight_spec *x = f->weights;
-    for (;; x++)
-        if (!x->may_be_absent && !k--) return x;
+/* Tensor i of a layer: the weights that every file has, then the biases that the family always has. NULL: there are no
+ * more. */
+static const qm_weight_spec *in_layer(const qm_family *f, uint32_t i, int *bias) {
+    for (*bias = 0; *bias < 2; ++*bias)
+        for (int w = 0; w < f->n_weights; w++) {
+            const qm_weight_spec *x = &f->weights[w];
+            if (!x->may_be_absent && (!*bias || x->bias == QM_HAS_BIAS) && !i--) return x;
+        }
+    return NULL;
 }
-static uint32_t n_weights(const qm_family *f) {
+
+static uint32_t n_per_layer(const qm_family *f) {
     uint32_t n = 0;
-    for (int i = 0; i < f->n_weights; i++) n += !f->weights[i].may_be_absent;
+    for (int bias; in_layer(f, n, &bias);) n++;
     return n;
 }
 
 static uint32_t n_tensors(const shape *s) {
-    return QM_N_OUTSIDE - (s->tied ? 1 : 0) + n_weights(s->family) * s->d[QM_DIM_LAYERS];
+    return QM_N_OUTSIDE - (s->tied ? 1 : 0) + n_per_layer(s->family) * s->d[QM_DIM_LAYERS];
 }
 
 /* Standard deviation of a matrix's output for unit input, that is sigma times the square root of the row length; of a
@@ -152,21 +160,23 @@ static float gain_of(const char *name, int vector) {
 
 /* Tensor i of the file: the embedding, the layers, the output. */
 static tensor tensor_at(const shape *s, const qm_mix *m, uint32_t i) {
-    const uint32_t n = n_weights(s->family), layers = s->d[QM_DIM_LAYERS];
+    const uint32_t n = n_per_layer(s->family), layers = s->d[QM_DIM_LAYERS];
     const uint32_t layer = i ? (i - 1) / n : 0, outside = i ? i - layers * n : 0;
     const int inside = i && layer < layers;
-    const qm_weight_spec *x = inside ? weight_at(s->family, (i - 1) % n) : &qm_weights_outside[outside];
+    int bias = 0;
+    const qm_weight_spec *x = inside ? in_layer(s->family, (i - 1) % n, &bias) : &qm_weights_outside[outside];
     char block[24] = "";
-    tensor t = {.n_dims = x->vector                  ? 1
+    tensor t = {.n_dims = x->vector || bias          ? 1
                           : x->experts == QM_DIM_ONE ? 2
                                                      : 3,
                 .ne = {qm_extent(s->d, x->cols), qm_extent(s->d, x->rows), qm_extent(s->d, x->experts)},
                 .norm = x->vector};
     if (inside) snprintf(block, sizeof block, "blk.%u.", layer);
-    snprintf(t.name, sizeof t.name, "%s%s.weight", block, x->name);
+    snprintf(t.name, sizeof t.name, "%s%s.%s", block, x->name, bias ? "bias" : "weight");
     const int output = s->tied && !i; /* an embedding that is the output too is drawn as the output */
-    t.sigma = gain_of(output ? qm_weights_outside[QM_OUTPUT].name : x->name, x->vector);
-    if (!x->vector && (i || output)) t.sigma /= sqrtf((float)t.ne[0]);
+    if (bias) t.ne[0] = t.ne[1], t.ne[1] = 1;
+    t.sigma = bias ? 0.5f : gain_of(output ? qm_weights_outside[QM_OUTPUT].name : x->name, x->vector);
+    if (!x->vector && !bias && (i || output)) t.sigma /= sqrtf((float)t.ne[0]);
     t.type = qm_mix_type(m, t.name, t.n_dims, t.ne[0], layers, s->tied, NULL);
     return t;
 }

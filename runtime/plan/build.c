@@ -44,7 +44,7 @@ static qm_ref region(int i) { return i < 0 ? 0 : QM_REF(QM_SPACE_REGION, i); }
 /* The region that a weight is part of. */
 static int region_of(builder *s, int weight) { return s->p->place->region_of[weight]; }
 static const qm_region *region_at(builder *s, int weight) { return &s->p->place->regions[region_of(s, weight)]; }
-static qm_ref weight_ref(builder *s, int weight) { return region(region_of(s, weight)); }
+static qm_ref weight_ref(builder *s, int weight) { return weight < 0 ? 0 : region(region_of(s, weight)); }
 static qm_ref seq(uint64_t off) { return QM_REF(QM_SPACE_SEQ, off); }
 static qm_ref step_row(void) { return QM_REF(QM_SPACE_STEP, 0); }
 

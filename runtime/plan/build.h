@@ -13,7 +13,7 @@ void qm_build_rmsnorm(qm_builder *b, int weight, const char *slot);
 
 /* q, k and v of xn: one op where they share a region. */
 void qm_build_qkv(qm_builder *b, int q, int k, int v);
-/* Norms of q's and k's heads (weights [head_dim]), their rotation, and k and v into the cache. */
+/* Norms of q's and k's heads (weights [head_dim]; -1: none), their rotation, and k and v into the cache. */
 void qm_build_qkrope(qm_builder *b, int q_norm, int k_norm);
 /* 1: the step wants no logits and this is the last layer: with the cache complete it is done. */
 int qm_build_cache_only(const qm_builder *b);

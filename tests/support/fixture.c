@@ -49,13 +49,15 @@ const char *fix_model(const char *kind) {
                        .n_ff_exp = 256,
                        .n_vocab = 512,
                        .n_ctx = 512};
-    int dense = !strncmp(kind, "dense", 5);
-    if (dense) {
-        o.preset = "tiny-dense";
+    static const char *const dense[][2] = {{"dense", "tiny-dense"}}; /* families without experts: kind, preset */
+    for (size_t i = 0; i < sizeof dense / sizeof *dense; i++) {
+        size_t n = strlen(dense[i][0]);
+        if (strncmp(kind, dense[i][0], n)) continue;
+        o.preset = dense[i][1];
         o.n_expert = o.n_expert_used = 0;
         o.n_ff_exp = 512;
         o.tied = 1;
-        kind = kind[5] ? kind + 6 : "small";
+        kind = kind[n] ? kind + n + 1 : "small";
     }
     if (!strcmp(kind, "huge_ctx")) {
         o.n_ctx = 1u << 27;

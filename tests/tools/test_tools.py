@@ -208,6 +208,8 @@ def layer_faults(*changes):
 
 def test_layers():
     assert layer_faults() == [], layer_faults()
+    pre = layer_faults(("runtime/text/tokenizer_open.c", 'memcmp(s.s, "foo", 3)\n'))  # a pre-tokenizer of that name
+    assert pre == [], pre
     for path, text, word in (
         ("runtime/plan/plan.h", '#include "../engine/engine.c"\n', "runtime/plan may not include runtime/engine/engine.c"),
         ("runtime/base/err.h", ' # include "plan/plan.h"\n', "runtime/base may not include"),
@@ -226,6 +228,8 @@ def test_layers():
         ("runtime/plan/build.c", 'if (!strcmp(arch, "foo"))\n', "runtime/plan/build.c:1: knows a model family by name"),
         ("runtime/engine/x.c", 'qm_gguf_find(g, "foo.block_count");\n', "knows a model family by name"),
         ("runtime/plan/build.c", "p = &qm_family_foo;\n", "knows a model family by name"),
+        ("runtime/convert/synth.c", "p = &qm_family_foo;\n", "knows a model family by name"),
+        ("runtime/text/tokenizer_open.c", 'qm_gguf_find(g, "foo.block_count");\n', "knows a model family by name"),
         ("kernels/ref/foo.c", None, "kernels/ref/foo.c is missing"),
         ("tests/kernels/check_foo.c", None, "tests/kernels/check_foo.c is missing"),
         ("kernels/ptx/bar.ptx", "", "no line in contracts/kernels.def"),

@@ -1,4 +1,6 @@
 /* unit_synth.c: synthetic models are readable, reproducible to the byte, and shaped as asked. */
+#include "runtime/arch/arch.h"
+#include "runtime/arch/family.h"
 #include "runtime/file/gguf.h"
 #include "runtime/file/quant.h"
 #include "runtime/convert/synth.h"
@@ -263,6 +265,27 @@ static void wrong_options_are_refused(void **state) {
     refused((qm_synth_opts){.n_vocab = 100}, QM_ERR_ARG, "--vocab 100");
     refused((qm_synth_opts){.n_layers = 5000}, QM_ERR_ARG, "--layers 5000");
 }
+/* What a family calls a preset is written, and is a model of that family. The answer to a name that is none lists them. */
+static void presets_are_their_familys(void **state) {
+    (void)state;
+    qm_err none = {0};
+    int n = 0;
+    assert_int_equal(qm_synth(path, &(qm_synth_opts){.preset = "none"}, &none), QM_ERR_ARG);
+    for (int f = 0; f < qm_n_families; f++)
+        for (const qm_preset *p = qm_families[f]->presets; p->name; p++, n++) {
+            qm_gguf *g = make(&(qm_synth_opts){.preset = p->name, .sparse = 1});
+            qm_model *m;
+            qm_err e;
+            if (qm_model_open(&m, g, 0, &e)) fail_msg("%s: %s", p->name, e.msg);
+            assert_string_equal(m->hp.arch, qm_families[f]->names[0]);
+            assert_int_equal(m->hp.n_layers, p->dims[QM_DIM_LAYERS]);
+            assert_int_equal(m->output == m->token_embd, p->tied);
+            if (!strstr(none.msg, p->name)) fail_msg("%s is not among: %s", p->name, none.msg);
+            qm_model_close(m);
+            qm_gguf_close(g);
+        }
+    assert_true(n >= 4);
+}
 static void full_disk_is_refused_with_numbers(void **state) {
     (void)state;
     refused((qm_synth_opts){.n_layers = 1024, .n_embd = 16384, .n_ff_exp = 16384, .n_expert = 512}, QM_ERR_LIMIT,
@@ -339,12 +362,12 @@ static void writer_keeps_its_contract(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tiny_has_the_asked_shape),          cmocka_unit_test(bytes_are_pinned),
-        cmocka_unit_test(seed_changes_weights_only),         cmocka_unit_test(weights_have_the_asked_spread),
-        cmocka_unit_test(vocabulary_is_a_valid_bpe),         cmocka_unit_test(tokenizer_reads_it),
-        cmocka_unit_test(true_shape_is_cancelled_cleanly),   cmocka_unit_test(wrong_options_are_refused),
-        cmocka_unit_test(full_disk_is_refused_with_numbers), cmocka_unit_test(missing_folder_is_refused),
-        cmocka_unit_test(writer_keeps_its_contract),
+        cmocka_unit_test(tiny_has_the_asked_shape),        cmocka_unit_test(bytes_are_pinned),
+        cmocka_unit_test(seed_changes_weights_only),       cmocka_unit_test(weights_have_the_asked_spread),
+        cmocka_unit_test(vocabulary_is_a_valid_bpe),       cmocka_unit_test(tokenizer_reads_it),
+        cmocka_unit_test(true_shape_is_cancelled_cleanly), cmocka_unit_test(wrong_options_are_refused),
+        cmocka_unit_test(presets_are_their_familys),       cmocka_unit_test(full_disk_is_refused_with_numbers),
+        cmocka_unit_test(missing_folder_is_refused),       cmocka_unit_test(writer_keeps_its_contract),
     };
     return cmocka_run_group_tests_name("synth", tests, make_dir, remove_dir);
 }

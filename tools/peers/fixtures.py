@@ -6,6 +6,7 @@ of the same tokens, for small random models and for the demo model.
     python3 tools/peers/fixtures.py build/qmoe-gpu llama32             only *_llama32.lp, of the sequences that are there
     python3 tools/peers/fixtures.py build/qmoe-gpu rope                tests/golden/hf_{rope_*,bias}.{json,f32} (unit_hf)
     python3 tools/peers/fixtures.py build/qmoe-gpu qwen3               tests/golden/hf_qwen3*.{json,f32} (unit_hf)
+    python3 tools/peers/fixtures.py build/qmoe-gpu qwen2               tests/golden/hf_qwen2*.{json,f32} (unit_hf)
 
   tests/golden/peers/tiny_PEER.lp           20 sequences of random ids, every position
   tests/golden/peers/dense_PEER.lp          8 sequences of random ids, of a Qwen3 without experts
@@ -113,9 +114,18 @@ QWEN3 = [("hf_qwen3", "--preset tiny-dense --seed 1", (80, 2048, 3), "0,1,31,32,
           "--set rope.scaling.factor=4 --set rope.scaling.original_context_length=256")]
 
 
-def qwen3(qmoe):
+# Qwen2: biases in the file, no norms of q and k, heads of 64 with 7 queries a key as in the 0.5B, of 128 as in the others.
+QWEN2 = [("hf_qwen2", "--preset tiny-qwen2 --seed 1", (80, 2048, 3), "0,1,31,32,63,64,78,79", ""),
+         ("hf_qwen2_tied", "--preset tiny-qwen2 --seed 2 --layers 2 --embd 448 --heads 7 --kv-heads 1 --head-dim 64 --ff 640 "
+          "--vocab 512 --tied --types q8_0", (48, 512, 4), "0,31,32,47", ""),
+         ("hf_qwen2_yarn", "--preset tiny-qwen2 --seed 3 --layers 2 --embd 256 --heads 2 --kv-heads 1 --ff 256 --vocab 512 "
+          "--ctx 1024 --types f16", (300, 480, 11), "0,31,32,255,256,257,298,299", "--set rope.scaling.type=yarn "
+          "--set rope.scaling.factor=4 --set rope.scaling.original_context_length=256")]
+
+
+def dense_models(qmoe, models):
     env = {k: v for k, v in os.environ.items() if k != "QMOE_NEEDS_AGAIN"}
-    for name, shape, (n, below, seed), keep, more in QWEN3:
+    for name, shape, (n, below, seed), keep, more in models:
         model, ids, r = TMP / f"{name}.gguf", TMP / f"{name}.json", random.Random(seed)
         subprocess.run([qmoe, "synth", *shape.split(), "-o", str(model)], check=True)
         ids.write_text(json.dumps([r.randrange(below) for _ in range(n)]))
@@ -151,7 +161,7 @@ def demo():
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or set(sys.argv[2:]) - {"tiny", "dense", "demo", "llama32", "rope", "qwen3"}:
+    if len(sys.argv) < 2 or set(sys.argv[2:]) - {"tiny", "dense", "demo", "llama32", "rope", "qwen3", "qwen2"}:
         sys.exit(__doc__)
     OUT.mkdir(parents=True, exist_ok=True)
     TMP.mkdir(parents=True, exist_ok=True)
@@ -167,4 +177,6 @@ if __name__ == "__main__":
     if "rope" in which:
         rope(sys.argv[1])
     if "qwen3" in which:
-        qwen3(sys.argv[1])
+        dense_models(sys.argv[1], QWEN3)
+    if "qwen2" in which:
+        dense_models(sys.argv[1], QWEN2)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Logits of a Qwen3-MoE or Qwen3 GGUF as Hugging Face transformers computes them, in float32, from the weights
+"""Logits of a Qwen3-MoE, Qwen3 or Qwen2 GGUF as Hugging Face transformers computes them, in float32, from the weights
 that the gguf package dequantises: an oracle that shares no code with this project.
 
     python3 tools/peers/hf_logits.py MODEL.gguf --ids '[1, 2, 3]' --keep 0,2 --out tests/golden/hf_tiny
@@ -40,7 +40,8 @@ def rope_parameters(key):
 
 
 # general.architecture: the names of its configuration and its model in transformers
-FAMILIES = {"qwen3moe": ("Qwen3MoeConfig", "Qwen3MoeForCausalLM"), "qwen3": ("Qwen3Config", "Qwen3ForCausalLM"),
+FAMILIES = {"qwen2": ("Qwen2Config", "Qwen2ForCausalLM"),
+            "qwen3moe": ("Qwen3MoeConfig", "Qwen3MoeForCausalLM"), "qwen3": ("Qwen3Config", "Qwen3ForCausalLM"),
             "qwen3vlmoe": ("Qwen3VLMoeConfig", "Qwen3VLMoeForConditionalGeneration"),
             "qwen3vl": ("Qwen3VLConfig", "Qwen3VLForConditionalGeneration")}
 
@@ -117,7 +118,9 @@ def state(reader, wanted, bias):
     for i in range(layers):
         routed = f"blk.{i}.ffn_gate_inp.weight" in w
         for ours, theirs in (PER_LAYER | (ROUTED if routed else DENSE)).items():
-            out[f"model.layers.{i}.{theirs}.weight"] = w[f"blk.{i}.{ours}.weight"]
+            for part in ("weight", "bias"):  # what the model has and the file lacks, load_state_dict names
+                if f"blk.{i}.{ours}.{part}" in w:
+                    out[f"model.layers.{i}.{theirs}.{part}"] = w[f"blk.{i}.{ours}.{part}"]
         for name in ("q_proj", "k_proj", "v_proj", "o_proj") if bias else ():
             at = f"model.layers.{i}.self_attn.{name}.bias"
             out[at] = bias * torch.sin(torch.arange(1, wanted[at].shape[0] + 1, dtype=torch.float64)).to(torch.float32)

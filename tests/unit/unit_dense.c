@@ -1,4 +1,4 @@
-/* unit_qwen3.c: the family qwen3, a network where Qwen3-MoE has experts: both device executors give the same bits and choose
+/* unit_dense.c: families without experts, qwen3 before all, a network where Qwen3-MoE has experts: both device executors give the same bits and choose
  * as the reference does, tied embeddings or not; what its files say is obeyed or refused by name. That it computes what
  * transformers computes is in unit_hf, op by op against the references in unit_parity. */
 #include <jansson.h>
@@ -7,9 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 #include "../../runtime/arch/arch.h"
+#include "../../runtime/plan/build.h"
 #include "../../runtime/plan/ops.h"
 #include "fixture.h"
 #include "gguf_edit.h"
+
+static const char *const kinds[] = {"dense"}; /* a model of each (fixture.h) */
+enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
 enum { PROMPT = 29, N = 40, VOCAB = 512 };
 
@@ -35,13 +39,15 @@ static void test_executors_agree(void **state) {
     (void)state;
     uint32_t a[PROMPT + N], b[PROMPT + N];
     uint64_t ha, hb;
-    tokens_of(fix_model("dense"), "graph", a, &ha);
-    tokens_of(fix_model("dense"), "persistent", b, &hb);
-    assert_memory_equal(a, b, sizeof a);
-    assert_true(ha == hb);
-    /* near ties aside, the reference says the same; it has none here */
-    tokens_of(fix_model("dense"), "ref", b, &hb);
-    assert_memory_equal(a, b, sizeof a);
+    for (int i = 0; i < N_KINDS; i++) {
+        tokens_of(fix_model(kinds[i]), "graph", a, &ha);
+        tokens_of(fix_model(kinds[i]), "persistent", b, &hb);
+        assert_memory_equal(a, b, sizeof a);
+        assert_true(ha == hb);
+        /* near ties aside, the reference says the same; it has none here */
+        tokens_of(fix_model(kinds[i]), "ref", b, &hb);
+        assert_memory_equal(a, b, sizeof a);
+    }
     /* what the persistent kernel does not hold */
     qm_engine *g;
     qm_err e;
@@ -113,14 +119,41 @@ static void buffers_are_apart(const char *kind) {
 
 static void test_buffers_are_apart(void **state) {
     (void)state;
-    buffers_are_apart("dense");
+    for (int i = 0; i < N_KINDS; i++) buffers_are_apart(kinds[i]);
     buffers_are_apart("small");
 }
 
-/* A trace shows what each layer adds and leaves, and says that there is no router. */
-static void test_trace(void **state) {
+/* A family may have no norms of q and k: the op is told that there are none. */
+static int norm_of_q, norm_of_k;
+static void layer_of_norms(qm_builder *b, const int *w) {
+    (void)w;
+    qm_build_qkrope(b, norm_of_q, norm_of_k);
+}
+static void test_norms_of_q_and_k_may_be_absent(void **state) {
     (void)state;
-    qm_engine *g = fix_engine("dense", "graph");
+    qm_engine *g = fix_engine("dense", "ref");
+    qm_model m = *g->model;
+    qm_place pl = *g->place;
+    m.layer = layer_of_norms;
+    pl.model = &m;
+    for (int has = 0; has < 4; has++) {
+        qm_plan *p;
+        qm_err e;
+        norm_of_q = has & 1 ? qm_model_find(&m, 0, "attn_q_norm") : -1;
+        norm_of_k = has & 2 ? qm_model_find(&m, 0, "attn_k_norm") : -1;
+        fix_ok(qm_plan_build(&p, &pl, (qm_shape){.n_splits = 1, .rows = 1}, g->limits, &e), &e);
+        const qm_qkrope_args *a = &p->ops[1].args.qkrope;
+        assert_int_equal(p->ops[1].kind, QM_OP_QKROPE);
+        assert_true(has & 1 ? QM_REF_SPACE(a->q_norm) == QM_SPACE_REGION : !a->q_norm);
+        assert_true(has & 2 ? QM_REF_SPACE(a->k_norm) == QM_SPACE_REGION : !a->k_norm);
+        qm_plan_free(p);
+    }
+    qm_engine_close(g);
+}
+
+/* A trace shows what each layer adds and leaves, and says that there is no router. */
+static void traced(const char *kind) {
+    qm_engine *g = fix_engine(kind, "graph");
     uint32_t ids[5];
     int departed = 0;
     fix_text t = {0};
@@ -148,14 +181,19 @@ static void test_trace(void **state) {
     qm_engine_close(g);
 }
 
+static void test_trace(void **state) {
+    (void)state;
+    for (int i = 0; i < N_KINDS; i++) traced(kinds[i]);
+}
+
 /* ---- what its files say ---- */
-static int open_with(const gguf_edit *x, qm_err *e) {
+static int open_with(const char *kind, const gguf_edit *x, qm_err *e) {
     char path[300];
     const char *dir = getenv("QMOE_TEST_TMP");
     qm_gguf *g;
     qm_model *m = NULL;
     snprintf(path, sizeof path, "%s/qmoe-%ld-edited.gguf", dir ? dir : "/tmp", (long)getpid());
-    gguf_edit_file(fix_model("dense"), path, x, 1);
+    gguf_edit_file(fix_model(kind), path, x, 1);
     fix_ok(qm_gguf_open(&g, path, e), e);
     int rc = qm_model_open(&m, g, 0, e);
     qm_model_close(m);
@@ -164,14 +202,27 @@ static int open_with(const gguf_edit *x, qm_err *e) {
     return rc;
 }
 
+typedef struct {
+    gguf_edit x;
+    int code;
+    const char *words;
+} file_case;
+static void files(const char *kind, const file_case *cases, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        qm_err e = {0};
+        char all[200];
+        int rc = open_with(kind, &cases[i].x, &e);
+        if (rc != cases[i].code) fail_msg("%s, case %zu: code %d instead of %d: %s", kind, i, rc, cases[i].code, e.msg);
+        snprintf(all, sizeof all, "%s", cases[i].words ? cases[i].words : "");
+        for (char *w = strtok(all, "|"); w; w = strtok(NULL, "|"))
+            if (!strstr(e.msg, w)) fail_msg("%s, case %zu lacks '%s': %s", kind, i, w, e.msg);
+    }
+}
+
 static void test_files_are_obeyed_or_refused(void **state) {
     (void)state;
     enum { F = QM_ERR_FORMAT, U = QM_ERR_UNSUPPORTED };
-    static const struct {
-        gguf_edit x;
-        int code;
-        const char *words;
-    } cases[] = {
+    static const file_case qwen3[] = {
         {{GE_DROP, .name = "qwen3.feed_forward_length"}, F, "missing metadata key qwen3.feed_forward_length"},
         {{GE_U32, "qwen3.feed_forward_length", .v = 48}, U, "is 48: must be from 32 to 65536, a multiple of 32"},
         {{GE_U32, "qwen3.expert_count", .v = 8}, U, "'qwen3.expert_count': 8 at offset"},
@@ -187,19 +238,11 @@ static void test_files_are_obeyed_or_refused(void **state) {
          U,
          "tensor blk.0.ffn_gate_inp.weight is not part of a Qwen3 of 4 layers"},
         {{GE_TENSOR, "output.weight", .ne = {256, 512}}, 0, NULL}, /* no longer tied */
-        {{GE_STR, "general.architecture", .s = "qwen2"},
+        {{GE_STR, "general.architecture", .s = "llama"},
          U,
-         "'qwen2' is not supported; qwen3moe is: |; qwen3 is: Qwen3-0.6B"},
+         "'llama' is not supported; qwen3moe is: |; qwen3 is: Qwen3-0.6B"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        qm_err e = {0};
-        char all[200];
-        int rc = open_with(&cases[i].x, &e);
-        if (rc != cases[i].code) fail_msg("case %zu: code %d instead of %d: %s", i, rc, cases[i].code, e.msg);
-        snprintf(all, sizeof all, "%s", cases[i].words ? cases[i].words : "");
-        for (char *w = strtok(all, "|"); w; w = strtok(NULL, "|"))
-            if (!strstr(e.msg, w)) fail_msg("case %zu lacks '%s': %s", i, w, e.msg);
-    }
+    files("dense", qwen3, sizeof qwen3 / sizeof *qwen3);
 }
 
 /* synth refuses what the family lacks, and what the reader would refuse. */
@@ -244,6 +287,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_executors_agree),
                                        cmocka_unit_test(test_gate_and_up_of_two_types),
                                        cmocka_unit_test(test_buffers_are_apart),
+                                       cmocka_unit_test(test_norms_of_q_and_k_may_be_absent),
                                        cmocka_unit_test(test_trace),
                                        cmocka_unit_test(test_files_are_obeyed_or_refused),
                                        cmocka_unit_test(test_synth)};
