@@ -89,13 +89,13 @@ def check_includes(root, path, lines, say):
 
 
 def kernels(root):
-    """The lines of contracts/kernels.def, which has loops over streams.def: [(op, wtype, head_dim, entry)], all strings."""
+    """The lines of contracts/kernels.def, which has loops over streams.def: [(op, of, head_dim, entry)], all strings; of: the
+    type of the weights or of the cache, or -1."""
     folder = os.path.join(root, "contracts")
     keep = [f"-D{m}(...)={m}(__VA_ARGS__)" for m in ("QM_KERNEL", "QM_KERNEL_KV")]
     text = subprocess.run(["cpp", "-P", "-undef", "-nostdinc", *keep, "-I", folder, os.path.join(folder, "kernels.def")],
                           stdout=subprocess.PIPE, text=True, check=True).stdout
-    return [(op, "-1" if kv else of, dim, entry)
-            for kv, op, of, dim, entry in re.findall(r"\bQM_KERNEL(_KV)?\((\w+), *([\w-]+), *(\d+), *(\w+),", text)]
+    return re.findall(r"\bQM_KERNEL(?:_KV)?\((\w+), *([\w-]+), *(\d+), *(\w+),", text)
 
 
 # A device's name is for people: what it can do stands in its qm_caps. The one who reads names is who opens devices.

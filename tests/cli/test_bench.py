@@ -159,20 +159,20 @@ def test_kernels_every_kernel_has_a_bench():
         assert not x.get("error_occurred"), x
         assert x["inst"] > 0 and x["bytes"] > 0 and "sim" in x["label"], x
         model, _, op, *rest = x["run_name"].split("/")
-        wtype = rest[0] if rest and ":" not in rest[0] and rest[0] != "manual_time" else "-1"
-        got.setdefault((op, wtype), set()).add(model)
+        of = rest[0] if rest and ":" not in rest[0] and rest[0] != "manual_time" else "-1"
+        got.setdefault((op, of.upper()), set()).add(model)
         assert ("inst_per_weight" in x) == (op in ("matvec", "moe_up", "moe_matvec")), x
     lines = [line[:3] for line in layers.kernels(".")]
-    assert len({wtype for _, wtype, _ in lines}) >= 8, lines # the types of streams.def, and none
+    assert len({of for _, of, _ in lines}) >= 9, lines  # the types of streams.def and of kv.def, and none
     with open("runtime/plan/build.c") as f:
         planned = {x.lower() for x in re.findall(r"push\(s, QM_OP_(\w+)", f.read())}
     assert "matvec" in planned and len(planned) >= 8, planned
-    for op, wtype, dim in lines:
+    for op, of, dim in lines:
         if op not in planned and op not in {o for o, _ in got}:
             print(f"# no bench for {op}, which no plan contains")
             continue
         want = {"0": {"30b", "small"}, "64": {"small"}, "128": {"30b"}}[dim]
-        assert want <= got.get((op, wtype.replace("QM_TYPE_", "")), set()), f"{op} {wtype} {dim} has no bench: it wants a case in bench/jobs.c"
+        assert want <= got.get((op, re.sub("QM_(TYPE|KV_CACHE)_", "", of)), set()), f"{op} {of} {dim} has no bench: it wants a case in bench/jobs.c"
 
 
 def test_kernels_sweep():
