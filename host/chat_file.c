@@ -1,4 +1,5 @@
-/* chat_file.c: a conversation in a file: a JSON array of {"role", "content"}, as chat templates and chat servers take it. */
+/* chat_file.c: a conversation in a file: a JSON array of {"role", "content"}, as chat templates and chat servers take
+ * it. */
 #include "chat.h"
 #include <jansson.h>
 #include <stdio.h>

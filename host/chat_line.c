@@ -1,5 +1,6 @@
-/* chat_line.c: what the user types. On a terminal libedit edits the line and keeps the history, and chat_screen.c shows
- * it; a terminal that has no cursor to move (TERM=dumb) gets a prompt and the kernel's own editing; a pipe gets neither. */
+/* chat_line.c: what the user types. On a terminal libedit edits the line and keeps the history, and chat_screen.c
+ * shows it; a terminal that has no cursor to move (TERM=dumb) gets a prompt and the kernel's own editing; a pipe gets
+ * neither. */
 #include "chat.h"
 #include "chat_screen.h"
 #include <errno.h>

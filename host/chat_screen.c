@@ -1,8 +1,9 @@
-/* chat_screen.c: shows the line that is edited: prompt and text over as many rows as they take, line ends in the text too.
+/* chat_screen.c: shows the line that is edited: prompt and text over as many rows as they take, line ends in the text
+ * too.
  *
  * libedit's own display loses its place when the line is taller than the screen, when the window changes its width
- * and when a line is given up: so libedit edits, and this draws. Rows are wrapped by the terminal itself, so that what is
- * copied from it is whole lines. */
+ * and when a line is given up: so libedit edits, and this draws. Rows are wrapped by the terminal itself, so that
+ * what is copied from it is whole lines. */
 #include "chat_screen.h"
 #include <stdlib.h>
 #include <string.h>

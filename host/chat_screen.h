@@ -14,7 +14,8 @@ typedef struct {
 } qm_screen;
 /* A new line begins where the cursor is, at the left margin. */
 void qm_screen_begin(qm_screen *c, FILE *to);
-/* prompt (ASCII) and text[n] with the cursor before text[cursor]. A text that is taller than the screen is shown around it. */
+/* prompt (ASCII) and text[n] with the cursor before text[cursor]. A text that is taller than the screen is shown
+ * around it. */
 void qm_screen_draw(qm_screen *c, const char *prompt, const wchar_t *text, size_t n, size_t cursor);
 /* All of it, and the cursor at the margin below. */
 void qm_screen_end(qm_screen *c, const char *prompt, const wchar_t *text, size_t n);

@@ -1,4 +1,5 @@
-/* completion.h: the scripts by which bash and zsh complete a command line, made from the tables that the commands read. */
+/* completion.h: the scripts by which bash and zsh complete a command line, made from the tables that the commands
+ * read. */
 #ifndef QM_HOST_COMPLETION_H
 #define QM_HOST_COMPLETION_H
 #include "host.h"

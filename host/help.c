@@ -1,5 +1,5 @@
-/* help.c: what `qmoe-gpu COMMAND --help` prints: wrapped at the terminal's width, every line of an option's text under its
- * column. */
+/* help.c: what `qmoe-gpu COMMAND --help` prints: wrapped at the terminal's width, every line of an option's text
+ * under its column. */
 #include "flags.h"
 #include <stdlib.h>
 #include <string.h>

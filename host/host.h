@@ -88,8 +88,8 @@ int qm_host_before_load(void *user, const qm_engine_info *i);
 /* A qm_engine_opts.notice: a line on stderr. user is not used. */
 void qm_host_notice(void *user, const char *line);
 
-/* A line on stderr that says how far a long computation is: only on a terminal, at most ten times a second, and not before a
- * tenth of a second has passed. `end` erases it: call it before anything else is printed. */
+/* A line on stderr that says how far a long computation is: only on a terminal, at most ten times a second, and not
+ * before a tenth of a second has passed. `end` erases it: call it before anything else is printed. */
 typedef struct {
     int on, shown;
     double start, last;

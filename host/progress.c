@@ -1,5 +1,5 @@
-/* progress.c: one line on stderr that says how far a long computation is, where a person watches; it is gone when the next thing
- * is printed. */
+/* progress.c: one line on stderr that says how far a long computation is, where a person watches; it is gone when the
+ * next thing is printed. */
 #include "run.h"
 #include <sys/ioctl.h>
 #include <time.h>

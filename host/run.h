@@ -24,7 +24,8 @@ int qm_run_args(int argc, char **argv, const struct poptOption *table, const cha
 #define QM_PROMPT_MOST ((size_t)64 << 20)
 #define QM_TEMPLATE_MOST ((size_t)4 << 20)
 #define QM_TEXT_MOST ((size_t)1 << 30)
-/* A whole file ("-": standard input) of at most `limit` bytes into *s, [*n] and a NUL; 0, or reported already. free it. */
+/* A whole file ("-": standard input) of at most `limit` bytes into *s, [*n] and a NUL; 0, or reported already. free
+ * it. */
 int qm_run_read(const char *path, size_t limit, char **s, size_t *n);
 /* Opens the model. cancelled: asked now and then while loading; measure: how much context is needed and wanted
  * (qm_engine_opts), with `user`. Either may be NULL; without measure the conversation has no end. */

@@ -1,4 +1,5 @@
-/* think.c: <think> counts at the beginning of an answer alone, after white space at most: an answer may speak of the tag. */
+/* think.c: <think> counts at the beginning of an answer alone, after white space at most: an answer may speak of the
+ * tag. */
 #include "think.h"
 #include <string.h>
 

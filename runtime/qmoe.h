@@ -27,14 +27,15 @@ typedef struct {
     const char *device;   /* "auto" (NULL), "cuda:N", "sim" */
     const char *executor; /* "graph" (NULL): one CUDA graph node per op; "persistent": one resident kernel walks the ops
                              of a step (Q4_K_M files); "ref": the C reference on the host */
-    /* KV cache positions to make room for; QM_CTX_MODEL: the model's limit. 0: max(n_needed + 8, n_wanted, QM_CTX_LEAST), at most the model's limit; where
-     * that does not fit into memory what does, if that is n_needed at least (QM_CTX_LEAST or the model's limit, where
-     * n_needed is not known). What cannot be is refused before any weight is loaded. */
+    /* KV cache positions to make room for; QM_CTX_MODEL: the model's limit. 0: max(n_needed + 8, n_wanted,
+     * QM_CTX_LEAST), at most the model's limit; where that does not fit into memory what does, if that is n_needed at
+     * least (QM_CTX_LEAST or the model's limit, where n_needed is not known). What cannot be is refused before any
+     * weight is loaded. */
     uint32_t n_ctx;
     /* Sequences (sessions) that may be open at once, which share the KV cache; 0: 4. */
     uint32_t n_parallel;
-    /* Positions of the KV cache, all sequences together; 0: n_ctx for each of the n_parallel that were asked for, or n_ctx
-     * in all where none were. */
+    /* Positions of the KV cache, all sequences together; 0: n_ctx for each of the n_parallel that were asked for, or
+     * n_ctx in all where none were. */
     uint32_t n_kv;
     /* How keys and values are kept in the cache, one of qm_cache_types; NULL: "f16". Both alike, or QM_ERR_ARG. */
     const char *cache_k, *cache_v;
@@ -47,13 +48,14 @@ typedef struct {
     int f32_act;     /* "ref" only: activations are not quantised: the yardstick for what that costs */
     int no_nfc;      /* tokenise text as it stands, as llama.cpp does; the model's own tokenizer normalises to NFC */
     const char *chat_template; /* Jinja; NULL: the file's own, or without one plain ChatML */
-    const char
-        *template_kwargs; /* NULL, or a JSON object of variables for the template: "{\"enable_thinking\": false}" */
+    /* NULL, or a JSON object of variables for the template: "{\"enable_thinking\": false}" */
+    const char *template_kwargs;
     /* What will run, once it is known and before any weight is loaded. Then loading progress in bytes. A
      * non-zero return cancels. Either may be NULL. */
     int (*before_load)(void *user, const qm_engine_info *i);
     int (*progress)(void *user, uint64_t done, uint64_t total);
-    /* One line about something that takes its time: the driver compiling kernels that it has not in its cache. May be NULL. */
+    /* One line about something that takes its time: the driver compiling kernels that it has not in its cache. May be
+     * NULL. */
     void (*notice)(void *user, const char *line);
     void *user;
 } qm_engine_opts;
@@ -98,8 +100,9 @@ typedef struct {
     uint32_t n_ctx_train;   /* the model's limit */
     uint32_t n_ctx_max;     /* the largest context that fits, at most the model's limit; 0: none */
 } qm_memory;
-/* For the context that qm_engine_open would choose by o's n_ctx, n_needed and n_wanted, on o's device (NULL: as there);
- * loads nothing. 0 also where it does not fit (fits is 0 then); an error where there is no such file, device or context. */
+/* For the context that qm_engine_open would choose by o's n_ctx, n_needed and n_wanted, on o's device (NULL: as
+ * there); loads nothing. 0 also where it does not fit (fits is 0 then); an error where there is no such file, device
+ * or context. */
 int qm_memory_estimate(qm_memory *m, const char *gguf_path, const qm_engine_opts *o, qm_err *e);
 
 /* ---- text ---- */
@@ -110,8 +113,8 @@ typedef struct {
 void qm_tokens_free(qm_tokens *t); /* it is empty again */
 /* special != 0: control tokens in the text are matched (trusted text only). Appends. */
 int qm_engine_tokenize(const qm_engine *g, const char *text, size_t n, int special, qm_tokens *out, qm_err *e);
-/* The bytes of a token, [*n], which may be a part of a character; of a control token its text. NULL: no such id. They live as
- * long as g. */
+/* The bytes of a token, [*n], which may be a part of a character; of a control token its text. NULL: no such id. They
+ * live as long as g. */
 const char *qm_engine_piece(const qm_engine *g, uint32_t id, size_t *n);
 
 /* A file's vocabulary alone: no weights are read, no device is opened, and the model need not be one that runs here. */

@@ -10,8 +10,8 @@ extern "C" {
 /* ---- reports: text is handed to w piece by piece; a non-zero return stops ---- */
 typedef int (*qm_write_fn)(void *user, const char *s, size_t n);
 enum { QM_INSPECT_META = 1, QM_INSPECT_TENSORS = 2, QM_INSPECT_PLAN = 4, QM_INSPECT_JSON = 8 };
-/* Any GGUF, of whatever architecture and types: the report says whether it runs here, and what stands against it. An error
- * where it is no GGUF, or where a plan is asked for of a file that does not run. */
+/* Any GGUF, of whatever architecture and types: the report says whether it runs here, and what stands against it. An
+ * error where it is no GGUF, or where a plan is asked for of a file that does not run. */
 int qm_inspect(const char *gguf_path, int what, qm_write_fn w, void *user, qm_err *e);
 int qm_doctor(int json, qm_write_fn w, void *user, qm_err *e); /* 0 also when things are missing */
 
@@ -166,8 +166,8 @@ typedef struct {
     uint32_t k;          /* for out: entries for each position; 0 = all */
     /* After each chunk or sequence, with the perplexity so far. A non-zero return cancels. May be NULL. */
     int (*on_chunk)(void *user, uint32_t done, uint32_t n, double ppl);
-    /* Before each position: tokens done, of all; the chunk that they are in, from 1, of how many; the perplexity so far, 0 where
-     * nothing is scored yet. A non-zero return cancels. May be NULL. */
+    /* Before each position: tokens done, of all; the chunk that they are in, from 1, of how many; the perplexity so
+     * far, 0 where nothing is scored yet. A non-zero return cancels. May be NULL. */
     int (*on_position)(void *user, uint64_t done, uint64_t of, uint32_t chunk, uint32_t n, double ppl);
     void *user;
 } qm_perplexity_opts;

@@ -1,6 +1,6 @@
 /* args.h: the argument struct of every op (contracts/ops.def), and the C view of what an argument may point to
- * (contracts/abi.h has the meaning of each field). The same struct serves the device (device addresses, packed weights) and
- * the reference in kernels/ref (host addresses as u64, weights as raw GGUF rows). */
+ * (contracts/abi.h has the meaning of each field). The same struct serves the device (device addresses, packed
+ * weights) and the reference in kernels/ref (host addresses as u64, weights as raw GGUF rows). */
 #ifndef QM_ARGS_H
 #define QM_ARGS_H
 #include <assert.h>

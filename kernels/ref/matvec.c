@@ -1,4 +1,5 @@
-/* matvec.c: y[p, row] = W[row, part p] . x[part p] (+ bias in part 0), or the sum of all parts. Shapes: contracts/ops.def. */
+/* matvec.c: y[p, row] = W[row, part p] . x[part p] (+ bias in part 0), or the sum of all parts. Shapes:
+ * contracts/ops.def. */
 #include "dot.h"
 
 void qm_ref_matvec_strided(const qm_matvec_args *a, const qm_ref_env *env, uint32_t y_stride) {

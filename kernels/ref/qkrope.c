@@ -1,5 +1,5 @@
-/* qkrope: per-head RMSNorm of q and k, NeoX RoPE (pairs i, i + head_dim/2), k and v into the cache. A sum of squares beyond
- * f32 is NaN, so that the logits tell of it. */
+/* qkrope: per-head RMSNorm of q and k, NeoX RoPE (pairs i, i + head_dim/2), k and v into the cache. A sum of squares
+ * beyond f32 is NaN, so that the logits tell of it. */
 #include "ref.h"
 #include <math.h>
 

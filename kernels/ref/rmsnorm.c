@@ -1,6 +1,6 @@
-/* rmsnorm: r = x + (sum of partials); y = r / sqrt(mean(r^2) + eps) * w, as f32 and as q16a. A sum of squares beyond f32 is
- * NaN, so that the logits tell of it.
- * Formula: Zhang and Sennrich, "Root Mean Square Layer Normalization" (2019). */
+/* rmsnorm: r = x + (sum of partials); y = r / sqrt(mean(r^2) + eps) * w, as f32 and as q16a. A sum of squares beyond
+ * f32 is NaN, so that the logits tell of it. Formula: Zhang and Sennrich, "Root Mean Square Layer Normalization"
+ * (2019). */
 #include "ref.h"
 #include <math.h>
 #include <string.h>

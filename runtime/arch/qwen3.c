@@ -1,5 +1,5 @@
-/* qwen3.c: Qwen3 without experts, and the text part of Qwen3-VL, which computes the same. Names and keys are those of llama.cpp's `qwen3` architecture; the forward pass is that of
- * transformers' Qwen3ForCausalLM. */
+/* qwen3.c: Qwen3 without experts, and the text part of Qwen3-VL, which computes the same. Names and keys are those of
+ * llama.cpp's `qwen3` architecture; the forward pass is that of transformers' Qwen3ForCausalLM. */
 #include "../plan/build.h"
 #include "family.h"
 

@@ -1,5 +1,5 @@
-/* qwen3moe.c: Qwen3-MoE, and the text part of Qwen3-VL-MoE, which computes the same. Names and keys are those of llama.cpp's `qwen3moe` architecture; the forward pass is that of
- * transformers' Qwen3MoeForCausalLM. */
+/* qwen3moe.c: Qwen3-MoE, and the text part of Qwen3-VL-MoE, which computes the same. Names and keys are those of
+ * llama.cpp's `qwen3moe` architecture; the forward pass is that of transformers' Qwen3MoeForCausalLM. */
 #include "../plan/build.h"
 #include "family.h"
 

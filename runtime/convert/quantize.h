@@ -12,8 +12,8 @@ void qm_quantize_blocks(const qm_type_info *t, void *dst, const float *x, size_t
  * type's scale), n if there is none. */
 size_t qm_quantize_bad(const qm_type_info *t, const float *x, size_t n);
 
-/* qm_quantize_<word>: one block of a type that takes q16a activations, which are those of integer codes; quantize.c, and of
- * super-blocks quantize_k.c. */
+/* qm_quantize_<word>: one block of a type that takes q16a activations, which are those of integer codes; quantize.c,
+ * and of super-blocks quantize_k.c. */
 #define QM_BLOCK_OF_f32(word)
 #define QM_BLOCK_OF_q16a(word) void qm_quantize_##word(uint8_t *dst, const float *x);
 #define QM_STREAM(word, WORD, number, act, ...) QM_BLOCK_OF_##act(word)

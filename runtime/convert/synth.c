@@ -143,10 +143,10 @@ static uint32_t n_tensors(const shape *s) {
 /* Standard deviation of a matrix's output for unit input, that is sigma times the square root of the row length; of a
  * vector, the spread around 1. By the beginning of the name, the first that fits.
  *
- * A layer adds about a third of the embedding's size to the residual stream, so that every part shows in the logits and
- * yet an expert that two implementations choose differently on a near tie (rounding; there are always some) does not drown
- * them. Router logits spread by two, which keeps the last expert's weight small for the same reason; output logits by
- * three. */
+ * A layer adds about a third of the embedding's size to the residual stream, so that every part shows in the logits
+ * and yet an expert that two implementations choose differently on a near tie (rounding; there are always some) does
+ * not drown them. Router logits spread by two, which keeps the last expert's weight small for the same reason; output
+ * logits by three. */
 static float gain_of(const char *name, int vector) {
     static const struct {
         const char *begins;

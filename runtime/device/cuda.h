@@ -33,8 +33,8 @@ typedef struct {
 #undef QM_CU
 } qm_cuda;
 
-/* Fills *t and, unless it is NULL, *c from libcuda.so.1, or from the library that the environment names in QMOE_LIBCUDA. Fails
- * (QM_ERR_DEVICE, saying what is missing) where there is none. */
+/* Fills *t and, unless it is NULL, *c from libcuda.so.1, or from the library that the environment names in
+ * QMOE_LIBCUDA. Fails (QM_ERR_DEVICE, saying what is missing) where there is none. */
 int qm_cuda_driver(qm_cuda *t, qm_caps *c, qm_err *e);
 /* The same from the software device (runtime/sim/driver.c). */
 int qm_sim_driver(qm_cuda *t, qm_caps *c, qm_err *e);

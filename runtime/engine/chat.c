@@ -1,10 +1,10 @@
 /* chat.c: a conversation and a session: the messages as tokens, and of those only what the cache lacks.
  *
- * The text of an answer need not tokenise into the ids that were generated, and where it does not, the cache would
- * be good for nothing after that place. So a session remembers the text that its tokens stand for: the rendered
- * conversation and the answer. Where the next rendering goes on from exactly that text, with a control token, the ids that
- * are there stand for it. A template that changes its past (one that drops old reasoning) does not go on from it:
- * then the whole is tokenised, and what begins alike is kept. */
+ * The text of an answer need not tokenise into the ids that were generated, and where it does not, the cache would be
+ * good for nothing after that place. So a session remembers the text that its tokens stand for: the rendered
+ * conversation and the answer. Where the next rendering goes on from exactly that text, with a control token, the ids
+ * that are there stand for it. A template that changes its past (one that drops old reasoning) does not go on from
+ * it: then the whole is tokenised, and what begins alike is kept. */
 #include <stdlib.h>
 #include <string.h>
 #include "../device/prof.h"

@@ -1,6 +1,6 @@
-/* exec_device.c: steps on a device. A plan is captured once into a CUDA graph and replayed. Everything that changes from step
- * to step lies in device memory: what a row is in its record, tokens and block table in its sequence's block. So there is one
- * graph a shape, however many sequences there are, and none goes stale. */
+/* exec_device.c: steps on a device. A plan is captured once into a CUDA graph and replayed. Everything that changes
+ * from step to step lies in device memory: what a row is in its record, tokens and block table in its sequence's
+ * block. So there is one graph a shape, however many sequences there are, and none goes stale. */
 #include "exec_device.h"
 #include <stdlib.h>
 #include <string.h>
@@ -23,8 +23,8 @@ typedef struct {
     qm_captured c;
 } step_graph;
 
-/* MAX_GRAPHS: tests run plans of their own beside the engine's. MAX_STEPS: what is further back than these is waited for by
- * a later step's event. */
+/* MAX_GRAPHS: tests run plans of their own beside the engine's. MAX_STEPS: what is further back than these is waited
+ * for by a later step's event. */
 enum { MAX_GRAPHS = 2 * QM_MAX_PLANS, MAX_STEPS = 64 };
 
 typedef struct {
@@ -378,8 +378,8 @@ out:
 }
 
 /* ---- steps ---- */
-/* One launch and one event, by which the host knows how far the device is: nothing else stands between two steps of the same
- * sequences. */
+/* One launch and one event, by which the host knows how far the device is: nothing else stands between two steps of
+ * the same sequences. */
 int qm_device_step(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *p, qm_err *e) {
     device_state *x = g->exec_state;
     qm_device *d = g->dev;

@@ -1,5 +1,5 @@
-/* exec_device.h: what executors on a device have in common, which is nearly all: memory, sequences, rows, and steps that are
- * CUDA graphs, one for each shape. How a plan becomes a graph is the executor's resident flag alone. */
+/* exec_device.h: what executors on a device have in common, which is nearly all: memory, sequences, rows, and steps
+ * that are CUDA graphs, one for each shape. How a plan becomes a graph is the executor's resident flag alone. */
 #ifndef QM_EXEC_DEVICE_H
 #define QM_EXEC_DEVICE_H
 #include "executor.h"

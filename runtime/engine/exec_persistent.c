@@ -1,4 +1,5 @@
-/* exec_persistent.c: the executor persistent: the same, but that one resident kernel walks the ops which it holds (walk.h). */
+/* exec_persistent.c: the executor persistent: the same, but that one resident kernel walks the ops which it holds
+ * (walk.h). */
 #include "exec_device.h"
 #include "walk.h"
 

@@ -15,8 +15,8 @@ typedef struct {
     int logits; /* 1: its logits are wanted: they choose the token after it */
 } qm_row;
 
-/* Steps that may be enqueued before the first of them has been looked at: enough that the device never waits for the host,
- * few enough that little is thrown away when the text ends. */
+/* Steps that may be enqueued before the first of them has been looked at: enough that the device never waits for the
+ * host, few enough that little is thrown away when the text ends. */
 enum { QM_RUN_AHEAD = 2 };
 static_assert(QM_RUN_AHEAD < QM_RESULT_RING, "a result is overwritten before it is looked at");
 
@@ -29,8 +29,8 @@ typedef struct qm_executor {
     uint32_t max_rows; /* rows that a step may have */
     /* Whether it can run such plans: asked before anything is loaded. NULL: it runs all. */
     int (*validate)(const qm_plan *p, qm_err *e);
-    /* Loads the weights; makes room for KV pool, scratch and g->limits.n_seqs sequences; makes ready every plan that a step of
-     * this engine can need. g->place, g->limits are set. */
+    /* Loads the weights; makes room for KV pool, scratch and g->limits.n_seqs sequences; makes ready every plan that
+     * a step of this engine can need. g->place, g->limits are set. */
     int (*open)(qm_engine *g, const qm_engine_opts *o, qm_err *e);
     void (*close)(qm_engine *g);
     /* QM_ERR_LIMIT where all sequences are taken. */
@@ -38,16 +38,16 @@ typedef struct qm_executor {
     void (*seq_close)(qm_engine *g, qm_seq *s); /* waits for what is in flight */
     /* Whatever a step of plan p needs but the step itself: from here on it is one launch and one event. */
     int (*prepare)(qm_engine *g, const qm_plan *p, qm_err *e);
-    /* tokens[pos ..] = ids, and the flags raised so far are forgotten; block table entries i.. = pages. What is passed may
-     * go when these return. */
+    /* tokens[pos ..] = ids, and the flags raised so far are forgotten; block table entries i.. = pages. What is
+     * passed may go when these return. */
     int (*put_tokens)(qm_engine *g, qm_seq *s, uint32_t pos, const uint32_t *ids, uint32_t n, qm_err *e);
     int (*put_pages)(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *pages, uint32_t n, qm_err *e);
     /* How the steps from here on choose their token; a new sequence is greedy. */
     int (*put_sampling)(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm_err *e);
     /* For who launches a step's ops by hand: the ops launched next compute these rows. step does it itself. */
     int (*place)(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e);
-    /* Computes n rows (1 .. max_rows) by a plan that was prepared: p is qm_engine_step_plan's. A row with logits also writes
-     * tokens[pos + 1]. */
+    /* Computes n rows (1 .. max_rows) by a plan that was prepared: p is qm_engine_step_plan's. A row with logits also
+     * writes tokens[pos + 1]. */
     int (*step)(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *p, qm_err *e);
     /* Waits for the step that computed position pos, at most QM_RUN_AHEAD steps before the sequence's last one. */
     int (*wait)(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e);

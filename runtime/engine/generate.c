@@ -90,8 +90,8 @@ static int check_prompt(const qm_session *s, const uint32_t *prompt, size_t n, c
     return 0;
 }
 
-/* The decode loop. On entry the last prompt position is computed, and its result, token 0, at hand: decoding is what comes
- * after it, also where a device does its work while it is given it. */
+/* The decode loop. On entry the last prompt position is computed, and its result, token 0, at hand: decoding is what
+ * comes after it, also where a device does its work while it is given it. */
 static int decode(qm_session *s, emitter *m, qm_gen_stats *st, double start, qm_err *e) {
     const qm_engine *g = s->g;
     const qm_gen_opts *o = m->o;

@@ -27,7 +27,8 @@ qm_device *qm_inside_device(const qm_engine *g);    /* NULL: the C references on
 int qm_inside_plan(qm_engine *g, uint32_t pos, int logits, const qm_plan **out, qm_err *e);
 
 /* Whether the executor of that name (NULL: the users') runs kernels, and such plans (p NULL: any): QM_ERR_ARG, or
- * QM_ERR_UNSUPPORTED, naming the op. *resident: 1 where one kernel runs the plan's resident run of ops. Needs no engine. */
+ * QM_ERR_UNSUPPORTED, naming the op. *resident: 1 where one kernel runs the plan's resident run of ops. Needs no
+ * engine. */
 int qm_inside_runs(const char *executor, const qm_plan *p, int *resident, qm_err *e);
 
 /* ---- a session ---- */
@@ -36,7 +37,8 @@ int qm_inside_runs(const char *executor, const qm_plan *p, int *resident, qm_err
  * watch: on_prefill before each step, which may cancel; or NULL. */
 int qm_inside_append(qm_session *s, const uint32_t *ids, uint32_t n, const qm_watch *watch, uint32_t *next, qm_err *e);
 /* The loop of qm_generate without its text: `first` goes after what the session holds, then n tokens are chosen. The
- * device feeds itself, the host looks at every token: on_token, which may be NULL. All pages are taken before the first. */
+ * device feeds itself, the host looks at every token: on_token, which may be NULL. All pages are taken before the
+ * first. */
 int qm_inside_decode(qm_session *s, uint32_t first, uint32_t n, void (*on_token)(void *user, uint32_t i, uint32_t id),
                      void *user, qm_err *e);
 /* Makes an empty session one of n tokens (n <= context) without computing them: random ids, and random keys

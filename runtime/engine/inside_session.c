@@ -46,7 +46,8 @@ int qm_inside_decode(qm_session *s, uint32_t first, uint32_t n, void (*on_token)
 }
 
 /* ---- a depth ---- */
-/* f16 bits, either sign, magnitudes 1/16 .. 1: finite keys and values in every type of the cache, whose scales are f16. */
+/* f16 bits, either sign, magnitudes 1/16 .. 1: finite keys and values in every type of the cache, whose scales are
+ * f16. */
 static void random_halves(uint16_t *v, size_t n, uint64_t seed) {
     qm_rng r = {seed};
     for (size_t i = 0; i < n; i++) {

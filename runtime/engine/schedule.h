@@ -1,5 +1,5 @@
-/* schedule.h: which rows make up the next step. Nothing above it knows how many rows a step has, and nothing below it what
- * they are for. */
+/* schedule.h: which rows make up the next step. Nothing above it knows how many rows a step has, and nothing below it
+ * what they are for. */
 #ifndef QM_SCHEDULE_H
 #define QM_SCHEDULE_H
 #include "session.h"
@@ -16,9 +16,9 @@ typedef struct {
 /* Rows of a step at most, whatever the executor. */
 enum { QM_STEP_ROWS = 512 };
 
-/* Deals up to max rows to a step: one to each want in turn, so that none waits for another's long prompt; then what room is
- * left to those that want more, in their order. A want's rows are neighbours in the step. Returns how many rows.
- * Where there are more wants than rows, the caller brings them in another order next time. */
+/* Deals up to max rows to a step: one to each want in turn, so that none waits for another's long prompt; then what
+ * room is left to those that want more, in their order. A want's rows are neighbours in the step. Returns how many
+ * rows. Where there are more wants than rows, the caller brings them in another order next time. */
 uint32_t qm_schedule(qm_want *w, uint32_t n, qm_row *rows, uint32_t max);
 
 /* The next step of these wants: takes pages for its rows, enqueues it; next moves on. Nothing where nothing is wanted.

@@ -13,7 +13,8 @@ struct qm_session {
     uint32_t *pages;   /* [n_table] block table */
     uint32_t n_pages;
     const qm_plan *last; /* plan of the last step with logits; NULL: none since the last truncation */
-    /* What somebody knows about the tokens (chat.c: the text that they stand for); gone when they change. NULL: nothing. */
+    /* What somebody knows about the tokens (chat.c: the text that they stand for); gone when they change. NULL:
+     * nothing. */
     void *note;
     void (*note_free)(void *note);
 };
@@ -23,17 +24,19 @@ void qm_session_note(qm_session *s, void *note, void (*free_note)(void *));
 /* Takes pages from the pool until the session has n, or none; the device learns of all new ones at once. QM_ERR_LIMIT
  * where the pool has not as many. */
 int qm_session_pages(qm_session *s, uint32_t n, qm_err *e);
-/* Pages for n positions; where that takes new ones then some more, so that the device need not hear of every one: QM_GROW_PAGES
- * at once, but none beyond position `until`, and none that the pool does not have. */
+/* Pages for n positions; where that takes new ones then some more, so that the device need not hear of every one:
+ * QM_GROW_PAGES at once, but none beyond position `until`, and none that the pool does not have. */
 enum { QM_GROW_PAGES = 8 };
 int qm_session_grow(qm_session *s, uint32_t n, uint32_t until, qm_err *e);
 /* Gives those back that no cached position lies in. */
 void qm_session_trim(qm_session *s);
 
+/* ---- prefill.c ---- */
 /* Computes everything up to n; the last position with logits. Needs n > n_cached. w may be NULL; it may cancel. */
 int qm_session_prefill(qm_session *s, const qm_watch *w, qm_err *e);
 /* Enqueues the step of one row, position pos: takes pages as needed. */
 int qm_session_step(qm_session *s, uint32_t pos, int logits, qm_err *e);
+/* ---- session.c ---- */
 /* For who launches a step's ops by hand: those launched next compute position pos. */
 int qm_session_place(qm_session *s, uint32_t pos, qm_err *e);
 /* The token that the row at pos chose; its flags are turned into errors. Waits. */

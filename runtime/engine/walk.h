@@ -1,6 +1,7 @@
 /* walk.h: a plan's resident run of ops (plan.h) as records in device memory, for the kernel that walks them
- * (kernels/ptx/walk.ptx): one resident grid instead of a graph's kernels, with a barrier between dependent ops and the
- * weights of ops to come asked for while it waits. Same bodies, same launch geometry, same bits as the graph's kernels. */
+ * (kernels/ptx/walk.ptx): one resident grid instead of a graph's kernels, with a barrier between dependent ops and
+ * the weights of ops to come asked for while it waits. Same bodies, same launch geometry, same bits as the graph's
+ * kernels. */
 #ifndef QM_WALK_H
 #define QM_WALK_H
 #include "../device/kernels.h"

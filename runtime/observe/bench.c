@@ -68,8 +68,8 @@ static void first_is_here(void *user, uint32_t i, uint32_t id) {
     if (!i) *at = now_ns();
 }
 
-/* ids: of a prompt, or the one token that generation starts from. ns and first_ns: of this run, from the moment the tokens
- * are handed over. */
+/* ids: of a prompt, or the one token that generation starts from. ns and first_ns: of this run, from the moment the
+ * tokens are handed over. */
 static int run(qm_session *s, const qm_bench_test *t, const uint32_t *ids, uint64_t *ns, uint64_t *first_ns,
                qm_err *e) {
     uint32_t next;

@@ -29,10 +29,10 @@ const qm_chip *qm_chip_find(const char *id, size_t n); /* n bytes; NULL if unkno
  *   time   = ramp + the longest of the three, gap = node; busy = the lesser of CTAs and multiprocessors
  * bound is the longest of the three, or latency where ramp + node is longer still. */
 void qm_predict_op(const qm_chip *c, qm_op_record *r);
-/* All ops, one after another, and the whole: graph + sum of gaps and times. one_kernel 0: a node an op. Else the plan's
- * resident ops are one node, the persistent kernel: between them a barrier and not a node, and whenever the memory would be idle it
- * delivers what has been prefetched, in the order in which it was asked for; those bytes are missing from the op that
- * needs them. */
+/* All ops, one after another, and the whole: graph + sum of gaps and times. one_kernel 0: a node an op. Else the
+ * plan's resident ops are one node, the persistent kernel: between them a barrier and not a node, and whenever the
+ * memory would be idle it delivers what has been prefetched, in the order in which it was asked for; those bytes are
+ * missing from the op that needs them. */
 void qm_predict_step(const qm_chip *c, int one_kernel, qm_op_records *r);
 
 typedef struct qm_predictor qm_predictor;

@@ -165,8 +165,8 @@ static int alike(const qm_plan *p, const qm_op *a, const qm_plan *q, const qm_op
     return !memcmp(&u, &v, sizeof u);
 }
 
-/* The counts of an op like that of record r, among the first n of a step. The work of what reads keys and values depends on
- * the depth as well. */
+/* The counts of an op like that of record r, among the first n of a step. The work of what reads keys and values
+ * depends on the depth as well. */
 static const qm_counters *seen(const qm_op_records *in, int n, const qm_op_records *of, const qm_op_record *r) {
     if (r->reads_kv && in->depth != of->depth) return NULL;
     for (int i = 0; i < n; i++)

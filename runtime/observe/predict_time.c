@@ -67,8 +67,8 @@ static double predict(const qm_chip *c, qm_op_record *r, double gap, double pref
 void qm_predict_op(const qm_chip *c, qm_op_record *r) { predict(c, r, c->node.v, 0); }
 
 /* ---- what has been prefetched ---- */
-/* The memory is idle for as long as it takes to bring so many bytes: what the ops before `end` have asked for comes, in the
- * order in which it was asked for. */
+/* The memory is idle for as long as it takes to bring so many bytes: what the ops before `end` have asked for comes,
+ * in the order in which it was asked for. */
 static void deliver(qm_op_records *r, int end, double bytes) {
     for (int j = 0; j < end && bytes > 0; j++) {
         double n = r->op[j].coming < bytes ? r->op[j].coming : bytes;

@@ -40,7 +40,8 @@ typedef struct qm_tracer {
 /* p: a plan with logits, of a session's next step. */
 int qm_tracer_open(qm_tracer **out, qm_engine *g, const qm_plan *p, int keep, qm_err *e);
 void qm_tracer_close(qm_tracer *t);
-/* Computes the position after what s holds, token there, observed. The logits are the session's, as after qm_session_eval. */
+/* Computes the position after what s holds, token there, observed. The logits are the session's, as after
+ * qm_session_eval. */
 int qm_tracer_step(qm_tracer *t, qm_session *s, uint32_t token, qm_err *e);
 /* Only enqueues the ops of a step that has begun (qm_inside_begin), with the launches in between or without:
  * for a capture, to see what observing costs. Its session has been stepped by this tracer before. */

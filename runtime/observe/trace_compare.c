@@ -9,7 +9,8 @@
 #include "../file/quant.h"
 #include "../plan/ops.h"
 
-/* A space of the device's memory as far as ops of a plan know it, on the host. Of the KV pool one layer: from kv_at on. */
+/* A space of the device's memory as far as ops of a plan know it, on the host. Of the KV pool one layer: from kv_at
+ * on. */
 typedef struct {
     unsigned char *before, *got, *want; /* an op's operands: before it; as the device, as the reference left them */
 } copies;

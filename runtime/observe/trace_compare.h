@@ -23,9 +23,9 @@ int qm_difference_worse(const qm_difference *a, const qm_difference *b);
 typedef struct qm_mirror qm_mirror;
 int qm_mirror_open(qm_mirror **out, const qm_inside *x, qm_err *e);
 void qm_mirror_close(qm_mirror *m);
-/* Runs op i of the step, which has begun, on the device; and its reference on the inputs that the device had
- * (compare = 0: only on the device). Every operand that the op writes is compared by its kind, but for scratch memory of its
- * own: F32 as vectors, sums of parts and part by part; Q16A by what it stands for; of a cache what has been written; all
- * else word by word. d: the worst of them. */
+/* Runs op i of the step, which has begun, on the device; and its reference on the inputs that the device had (compare
+ * = 0: only on the device). Every operand that the op writes is compared by its kind, but for scratch memory of its
+ * own: F32 as vectors, sums of parts and part by part; Q16A by what it stands for; of a cache what has been written;
+ * all else word by word. d: the worst of them. */
 int qm_mirror_op(qm_mirror *m, int i, int compare, qm_difference *d, qm_err *e);
 #endif

@@ -1,9 +1,10 @@
-/* build.h: what a family's layer() is written in (runtime/arch): each call appends the ops that its name says to the plan, in
- * the order of the calls. Weights are the model's (plan/model.h), slot is what the op is called in traces and tables.
+/* build.h: what a family's layer() is written in (runtime/arch): each call appends the ops that its name says to the
+ * plan, in the order of the calls. Weights are the model's (plan/model.h), slot is what the op is called in traces and
+ * tables.
  *
- * Data flows through buffers of the step: x, the residual stream, f32 [n_embd]; xn and xq, its norm, in f32 and q16a; the
- * buffers of attention and of the feed-forward network. What attn_out and ffn or experts leave are partial sums, which the
- * next rmsnorm adds to x. A call after one that failed does nothing. */
+ * Data flows through buffers of the step: x, the residual stream, f32 [n_embd]; xn and xq, its norm, in f32 and q16a;
+ * the buffers of attention and of the feed-forward network. What attn_out and ffn or experts leave are partial sums,
+ * which the next rmsnorm adds to x. A call after one that failed does nothing. */
 #ifndef QM_BUILD_H
 #define QM_BUILD_H
 #include "model.h"

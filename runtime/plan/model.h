@@ -1,5 +1,5 @@
-/* model.h: a model as a plan sees it: dimensions, rotary positions, weights of checked shapes, and the function that writes
- * a layer's ops. Which family it is, what its keys and tensors are called, only runtime/arch knows. */
+/* model.h: a model as a plan sees it: dimensions, rotary positions, weights of checked shapes, and the function that
+ * writes a layer's ops. Which family it is, what its keys and tensors are called, only runtime/arch knows. */
 #ifndef QM_MODEL_H
 #define QM_MODEL_H
 #include "../file/quant.h"

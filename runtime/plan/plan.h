@@ -61,11 +61,10 @@ typedef struct {
 } qm_shape;
 
 typedef struct {
-    uint32_t n_sm;   /* the launch geometry's only knowledge of the device */
-    uint32_t n_ctx;  /* positions of a sequence */
-    uint32_t n_seqs; /* sequences that may be there at once */
-    uint32_t
-        n_pages; /* of the KV pool, which all sequences share: for n_ctx positions of each of them, or fewer, or more */
+    uint32_t n_sm;    /* the launch geometry's only knowledge of the device */
+    uint32_t n_ctx;   /* positions of a sequence */
+    uint32_t n_seqs;  /* sequences that may be there at once */
+    uint32_t n_pages; /* of the KV pool, which all sequences share: for n_ctx of each, or fewer, or more */
     qm_kv_cache_type kv_type;
     int f32_act; /* 1: no quantised activations; for run_ref only, as the yardstick */
     int chain;   /* 1: every op waits for the one before it; else ops run at the same time where they can */
@@ -98,8 +97,7 @@ typedef struct {
 /* Byte offsets in a sequence's block and in scratch that the executors need. */
 typedef struct {
     uint64_t state_off, tokens_off, table_off;
-    uint64_t
-        logits_off; /* f32 [n_vocab]: of its last step that had any, once other rows have taken its place in scratch */
+    uint64_t logits_off; /* f32 [n_vocab]: of its last step that had any, once another row has scratch */
     uint64_t bytes;
 } qm_seq_layout;
 
@@ -110,9 +108,8 @@ typedef struct {
     qm_op *ops; /* [n_ops] */
     int n_ops, cap_ops;
     uint64_t scratch_bytes;
-    uint64_t x_off; /* f32 [n_embd]: the residual stream */
-    uint64_t
-        logits_off; /* f32 [n_vocab], in scratch: the step's logits, if it has any; where they are in all plans of a model */
+    uint64_t x_off;      /* f32 [n_embd]: the residual stream */
+    uint64_t logits_off; /* f32 [n_vocab], in scratch: the step's logits; in all plans of a model the same */
     qm_seq_layout seq;
     uint64_t weight_bytes; /* sum over the ops */
     qm_resident resident;

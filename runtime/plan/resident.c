@@ -1,5 +1,5 @@
-/* resident.c: which run of a plan's ops one resident kernel can walk (kernels/ptx/walk.ptx): from the first op whose body it
- * holds (contracts/kernels.def) to the last. */
+/* resident.c: which run of a plan's ops one resident kernel can walk (kernels/ptx/walk.ptx): from the first op whose
+ * body it holds (contracts/kernels.def) to the last. */
 #include <string.h>
 #include "plan.h"
 

@@ -1,10 +1,10 @@
 /* order.c: work that runs late (QMOE_SIM_ORDER=lazy). The driver promises when work has run at the latest: before a call
- * that waits for it returns. Here it runs no earlier than that, so that a host that forgot to wait, or a stream that forgot
- * an event, finds what was there before. Of several orders that are legal the latest call's work goes first; with a seed any
- * of them may, and work may also run before anybody waits. docs/sim.md says what counts as waiting.
+ * that waits for it returns. Here it runs no earlier than that, so that a host that forgot to wait, or a stream that
+ * forgot an event, finds what was there before. Of several orders that are legal the latest call's work goes first; with
+ * a seed any of them may, and work may also run before anybody waits. docs/sim.md says what counts as waiting.
  *
- * Pending work is a list in the order of the calls; each piece names the pieces that come before it, always earlier in the
- * list. Callers hold the driver's lock. */
+ * Pending work is a list in the order of the calls; each piece names the pieces that come before it, always earlier
+ * in the list. Callers hold the driver's lock. */
 #include "order.h"
 #include <stdlib.h>
 #include "../base/clock.h"

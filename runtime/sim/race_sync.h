@@ -1,5 +1,5 @@
-/* race_sync.h: what a thread knows of others: the half of the race check that follows synchronisation. race.c is the other,
- * which follows accesses. */
+/* race_sync.h: what a thread knows of others: the half of the race check that follows synchronisation. race.c is the
+ * other, which follows accesses. */
 #ifndef QM_SIM_RACE_SYNC_H
 #define QM_SIM_RACE_SYNC_H
 #include "race.h"

@@ -64,8 +64,8 @@ static CUresult start(sim_stream *st, const sim_op *op, int host) {
     return sim_enqueue(st, &late, NULL);
 }
 
-/* From pageable memory: once what the legacy stream has is done the bytes are staged, and the call returns; the copy itself
- * may come later. Otherwise it returns when the copy is done. */
+/* From pageable memory: once what the legacy stream has is done the bytes are staged, and the call returns; the copy
+ * itself may come later. Otherwise it returns when the copy is done. */
 CUresult sim_submit_sync(const sim_op *op) {
     const int staged = op->dst_dev && is_pageable(op) && sim_order_lazy();
     CUresult r = staged ? sim_enqueue(NULL, NULL, NULL) : start(NULL, op, SIM_HOST_DIRECT);

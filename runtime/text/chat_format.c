@@ -1,5 +1,5 @@
-/* chat_format.c: which chat format a model speaks. Its own template (tokenizer.chat_template) or one that the caller gives;
- * without one plain ChatML, which is what Qwen3 was trained on, and no think block. */
+/* chat_format.c: which chat format a model speaks. Its own template (tokenizer.chat_template) or one that the caller
+ * gives; without one plain ChatML, which is what Qwen3 was trained on, and no think block. */
 #include <stdlib.h>
 #include <string.h>
 #include "../base/log.h"
@@ -77,8 +77,8 @@ int qm_chat_format_open(qm_chat_format **out, const qm_gguf *g, const qm_tokeniz
     return 0;
 }
 
-/* Messages are UTF-8, whatever the format: a template works on characters, and bytes of another encoding would be answered as
- * if they had been meant. (transformers takes nothing else either.) */
+/* Messages are UTF-8, whatever the format: a template works on characters, and bytes of another encoding would be
+ * answered as if they had been meant. (transformers takes nothing else either.) */
 static int check_utf8(const qm_message *m, size_t n, qm_err *e) {
     for (size_t i = 0; i < n; i++)
         for (int role = 0; role < 2; role++) {

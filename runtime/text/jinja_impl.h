@@ -61,9 +61,10 @@ typedef struct {
     size_t n;
     const jv *v, *name;
 } jargs; /* name: J_MISSING: positional */
-/* A row of the table. names, sig: words. kinds: of values that it applies to; a filter on nothing but text makes text of
- * any value. sig: the arguments after a[0], the value; types, a letter each: s string, i integer, t any, made text, v any;
- * a capital must be there. types NULL: fn takes jc.args as they are. fn NULL: a test for the kinds in how. */
+/* A row of the table. names, sig: words. kinds: of values that it applies to; a filter on nothing but text makes text
+ * of any value. sig: the arguments after a[0], the value; types, a letter each: s string, i integer, t any, made
+ * text, v any; a capital must be there. types NULL: fn takes jc.args as they are. fn NULL: a test for the kinds in
+ * how. */
 struct jbuiltin {
     const char *names;
     unsigned what, kinds;
@@ -165,7 +166,8 @@ jv j_expr(jc *c);
 jv j_without_if(jc *c); /* an expression up to an "if" that belongs to something else */
 /* Items with commas between them, up to what can follow; one without a comma is itself. */
 jv j_tuple(jc *c, jv (*one)(jc *));
-/* Before each item of a list in brackets, n = 0 before the first: reads the comma, or the closing bracket. Is there an item? */
+/* Before each item of a list in brackets, n = 0 before the first: reads the comma, or the closing bracket. Is there
+ * an item? */
 int j_another(jc *c, const char *close, size_t *n);
 /* ---- names and calls ---- */
 jv j_undef(jv name);

@@ -1,5 +1,5 @@
-/* rendered.h: a conversation as text that knows which of its bytes are the chat format's own: they stand in the template's
- * text, or in ChatML's. All else is data, whatever it looks like. */
+/* rendered.h: a conversation as text that knows which of its bytes are the chat format's own: they stand in the
+ * template's text, or in ChatML's. All else is data, whatever it looks like. */
 #ifndef QM_RENDERED_H
 #define QM_RENDERED_H
 #include <stddef.h>

@@ -323,6 +323,15 @@ def preload():
     return dict(os.environ, LD_PRELOAD=lib, ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0")
 
 
+def open_files(pid):
+    """What a process has open; a descriptor may be closed while we look."""
+    for n in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            yield os.readlink(f"/proc/{pid}/fd/{n}")
+        except FileNotFoundError:
+            pass
+
+
 def test_nothing_is_left_behind():
     """Every signal that can be caught, with nameless temporary files (KILL too) and with named ones."""
     import signal, time
@@ -334,8 +343,7 @@ def test_nothing_is_left_behind():
             p = subprocess.Popen([BIN, *big, f"{d}/x"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
             named = lambda: [n for n in os.listdir(d) if n != "x"]
             for _ in range(2000):  # it writes
-                if env and named() or not env and any(os.readlink(f"/proc/{p.pid}/fd/{n}").startswith(d)
-                                                      for n in os.listdir(f"/proc/{p.pid}/fd") if n > "2"):
+                if env and named() or not env and any(name.startswith(d) for name in open_files(p.pid)):
                     break
                 time.sleep(0.005)
             else:
