@@ -86,7 +86,14 @@ class Tree:
     def __init__(self, path):
         self.path = path
         os.makedirs(path, exist_ok=True)
-        for f in subprocess.check_output(["git", "ls-files", "-z"], text=True).split("\0"):
+        tracked = set(subprocess.check_output(["git", "ls-files", "-z"], text=True).split("\0"))
+        for base, dirs, names in os.walk(path):  # what the tree has lost since the copy was made
+            if base == path and "build" in dirs:
+                dirs.remove("build")
+            for f in names:
+                if os.path.relpath(os.path.join(base, f), path) not in tracked:
+                    os.remove(os.path.join(base, f))
+        for f in tracked:
             to = os.path.join(path, f)
             # only what differs, so that make builds no more than it must
             if f and os.path.isfile(f) and not (os.path.isfile(to) and filecmp.cmp(f, to, shallow=False)):

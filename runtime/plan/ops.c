@@ -2,12 +2,6 @@
 #include "ops.h"
 #include <string.h>
 
-const char *qm_kind_name(qm_kind k) {
-    static const char *const names[QM_N_KINDS] = {"f32",     "u32",  "u64", "q16a", "weight", "state",   "work",
-                                                  "results", "rows", "kv",  "jobs", "stats",  "records", "act"};
-    return (unsigned)k < QM_N_KINDS ? names[k] : "?";
-}
-
 uint64_t qm_operand_n(const qm_operand *o) {
     uint64_t n = 1;
     for (uint32_t i = 0; i < o->n_dims; i++) n *= o->dims[i];

@@ -23,7 +23,6 @@ typedef enum {
     QM_KIND_ACT, /* in the table only: F32 or Q16A */
     QM_N_KINDS
 } qm_kind;
-const char *qm_kind_name(qm_kind k); /* "f32" ... */
 
 enum { QM_MAX_OPERANDS = 10, QM_MAX_DIMS = 4 };
 typedef struct {
