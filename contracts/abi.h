@@ -41,7 +41,8 @@
  * its d NaN or inf and its q 0, so that nothing is hidden. 8 bits would cost fewer instructions, but one
  * rounding that falls the other way then changes every later layer by 1%: docs/activations.md. */
 #define QM_Q16A_GROUP 32
-#define QM_Q16A_BYTES(k) (2 * (k) + (k) / 8)
+#define QM_Q16A_DATA(k) (2 * (k) + (k) / 8)
+#define QM_Q16A_BYTES(k) ((QM_Q16A_DATA(k) + 15) / 16 * 16) /* in an array: each begins at 16 bytes */
 #define QM_Q16A_MAX 32512
 
 /* ---- KV cache pages -----------------------------------------------------------------------
@@ -60,11 +61,35 @@
 /* ---- Rows of a step (device memory, one record a row) ----------------------------------------
  * What a row is: a position of a sequence. The sequences' blocks (state, tokens, block table, kept logits) are equal in size
  * and lie one after the other; a kernel gets the addresses of sequence 0's parts and adds SEQ_OFF. So a captured graph
- * knows no sequence: the host writes a record where a row gets another sequence or jumps; else the row moves on by itself. */
+ * knows no sequence: the host writes a record where a row gets another sequence or jumps; else the row moves on by itself.
+ * A graph is of a number of rows; how many of them there are in a step, the header says: the others are inert. Rows of one
+ * sequence are neighbours, by rising position. The host also deals rows to what computes them:
+ *   singles  rows whose sequence has no other in the step: attn
+ *   runs     {first row, how many <= QM_RUN_ROWS} of the rows of a sequence that has several: attn_prefill
+ *   outs     rows whose logits are wanted: the model's head
+ * Each is a list of numbers of rows, whose length the header has; entries after the last are 0. */
+#define QM_STEP_N_ROWS    0   /* u32 */
+#define QM_STEP_N_SINGLES 4
+#define QM_STEP_N_RUNS    8
+#define QM_STEP_N_OUTS   12
+#define QM_STEP_ROWS_MAX 512
+#define QM_RUN_ROWS      8
+#define QM_STEP_AT_ROWS  16   /* the records, QM_STEP_ROWS_MAX of each */
+#define QM_STEP_AT_SINGLES 8208  /* u32 */
+#define QM_STEP_AT_RUNS 10256 /* u32 x 2 */
+#define QM_STEP_AT_OUTS 14352 /* u32 */
+#define QM_STEP_SIZE    16400
 #define QM_ROW_POS       0   /* u32: the position; embed adds 1 at the step's begin, so the host writes position - 1 */
 #define QM_ROW_SEQ       4   /* u32: the sequence's number */
 #define QM_ROW_SEQ_OFF   8   /* u64: bytes from sequence 0's block to this sequence's */
 #define QM_ROW_SIZE     16
+
+/* ---- Groups of slots (op moe_sort) -----------------------------------------------------------
+ * Of the slots {row, pick}, by rising expert: up to a width of neighbours that share one. */
+#define QM_GROUP_EXPERT  0    /* u32, as the rest */
+#define QM_GROUP_FIRST   4    /* its first slot's place in the order */
+#define QM_GROUP_N       8    /* slots, 1 .. width */
+#define QM_GROUP_SIZE   16
 
 /* ---- Sequence state (device memory, one per sequence) -------------------------------------- */
 #define QM_STATE_FLAGS     4   /* u32: QM_FLAG_* raised by kernels, cleared by the host; before it 4 bytes of nothing */
@@ -172,12 +197,12 @@
 #define QM_WALK_REC_SYNC    28   /* u32 0 or 1 */
 #define QM_WALK_REC_PREFETCH 32  /* address */
 #define QM_WALK_REC_PREFETCH_BYTES 40 /* u64; 0: nothing */
-#define QM_WALK_REC_ARGS    48   /* the op's argument struct, at most 96 bytes */
-#define QM_WALK_REC_SIZE   144
-#define QM_WALK_ARGS_MAX    96 /* bytes of an op's arguments, at most */
+#define QM_WALK_REC_ARGS    48   /* the op's argument struct, at most 112 bytes */
+#define QM_WALK_REC_SIZE   160
+#define QM_WALK_ARGS_MAX   112 /* bytes of an op's arguments, at most */
 #define QM_WALK_SUBS        15   /* barriers of a CTA but the first */
 /* In the kernel's own shared memory: two records, of the op at hand and the next; and what each warp does. */
-#define QM_WALK_RECS_BYTES 288   /* 2 QM_WALK_REC_SIZE: PTX takes no expression here */
+#define QM_WALK_RECS_BYTES 320   /* 2 QM_WALK_REC_SIZE: PTX takes no expression here */
 #define QM_WALK_WARP_CTA     0   /* u32: the op's CTA, counted through its grid */
 #define QM_WALK_WARP_X       4   /* the same CTA's x, y, z */
 #define QM_WALK_WARP_Y       8

@@ -33,6 +33,31 @@ static_assert(offsetof(qm_row_record, seq) == QM_ROW_SEQ, "abi");
 static_assert(offsetof(qm_row_record, seq_off) == QM_ROW_SEQ_OFF, "abi");
 static_assert(sizeof(qm_row_record) == QM_ROW_SIZE, "abi");
 
+typedef struct { /* a step: its header, rows and lists (abi.h, "Rows of a step") */
+    uint32_t n_rows, n_singles, n_runs, n_outs;
+    qm_row_record rows[QM_STEP_ROWS_MAX];
+    uint32_t singles[QM_STEP_ROWS_MAX];
+    uint32_t runs[QM_STEP_ROWS_MAX][2];
+    uint32_t outs[QM_STEP_ROWS_MAX];
+} qm_step_record;
+static_assert(offsetof(qm_step_record, n_rows) == QM_STEP_N_ROWS, "abi");
+static_assert(offsetof(qm_step_record, n_singles) == QM_STEP_N_SINGLES, "abi");
+static_assert(offsetof(qm_step_record, n_runs) == QM_STEP_N_RUNS, "abi");
+static_assert(offsetof(qm_step_record, n_outs) == QM_STEP_N_OUTS, "abi");
+static_assert(offsetof(qm_step_record, rows) == QM_STEP_AT_ROWS, "abi");
+static_assert(offsetof(qm_step_record, singles) == QM_STEP_AT_SINGLES, "abi");
+static_assert(offsetof(qm_step_record, runs) == QM_STEP_AT_RUNS, "abi");
+static_assert(offsetof(qm_step_record, outs) == QM_STEP_AT_OUTS, "abi");
+static_assert(sizeof(qm_step_record) == QM_STEP_SIZE, "abi");
+
+typedef struct { /* what groups points to */
+    uint32_t expert, first, n, pad_;
+} qm_group;
+static_assert(offsetof(qm_group, expert) == QM_GROUP_EXPERT, "abi");
+static_assert(offsetof(qm_group, first) == QM_GROUP_FIRST, "abi");
+static_assert(offsetof(qm_group, n) == QM_GROUP_N, "abi");
+static_assert(sizeof(qm_group) == QM_GROUP_SIZE, "abi");
+
 typedef struct { /* a slot of what result points to */
     uint32_t token, flags, pos, pad_;
 } qm_result;

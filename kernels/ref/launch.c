@@ -16,7 +16,7 @@ typedef struct {
 } stream_type;
 
 #define ACT_BYTES_f32(n) 4 * (n)
-#define ACT_BYTES_q16a(n) QM_Q16A_BYTES(n)
+#define ACT_BYTES_q16a(n) QM_Q16A_DATA(n)
 static const stream_type streams[] = {
 #define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, segment, \
                   part, form, staged, ...)                                                                        \
@@ -91,7 +91,8 @@ static qm_launch deal(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t copi
     return (qm_launch){{div_up(tiles, t), parts * copies, 1},
                        32 * t * slices,
                        qm_launch_shared(wtype, n_cols, parts, n_streams, t),
-                       t};
+                       t,
+                       0};
 }
 
 qm_launch qm_launch_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_sm, uint32_t max_parts) {
@@ -102,6 +103,74 @@ qm_launch qm_launch_moe_up(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t n
 }
 qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, uint32_t n_sm) {
     return deal(wtype, n_rows, n_cols, n_used, 1, n_sm, 1);
+}
+
+/* ---- many rows ---- */
+enum { GEMM_WARPS = 8 };
+
+static int on_tensor_cores(int wtype) {
+    switch (wtype) {
+#define TENSOR_f32(number)
+#define TENSOR_q16a(number) case number:
+#define QM_STREAM(word, WORD, number, act, ...) TENSOR_##act(number)
+#include "../../contracts/streams.def"
+#undef QM_STREAM
+        return 1;
+    default: return 0;
+    }
+}
+
+static uint32_t width_of(int wtype, uint32_t rows) {
+    if (!on_tensor_cores(wtype) || rows <= 8) return 8;
+    return rows <= 16 ? 16 : 32;
+}
+
+qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t rows, uint32_t n_sm, uint32_t max_parts) {
+    const qm_sums sums = qm_sums_of(wtype, n_cols);
+    const uint32_t tiles = div_up(n_rows, QM_TILE_ROWS), width = width_of(wtype, rows);
+    const uint32_t parts = sums.n_parts <= max_parts ? sums.n_parts : 1;
+    uint32_t t = GEMM_WARPS, c = 1;
+    if (rows >= 2 * width && width == 32) t = GEMM_WARPS / 2, c = 2;
+    while (t > 1 && (uint64_t)div_up(tiles, t) * parts * div_up(rows, c * width) < n_sm) t /= 2;
+    return (qm_launch){.grid = {div_up(tiles, t), parts, div_up(rows, c * width)},
+                       .block = 32 * t * c,
+                       .shared = 0,
+                       .tiles = t,
+                       .width = width};
+}
+
+uint32_t qm_moe_width(uint32_t rows, uint32_t n_used, uint32_t n_expert) {
+    const uint32_t mean = div_up(rows * n_used, max_u32(n_expert, 1));
+    return mean <= 8 ? 8 : mean <= 16 ? 16 : 32;
+}
+
+uint32_t qm_moe_groups(uint32_t rows, uint32_t n_used, uint32_t n_expert, uint32_t width) {
+    const uint32_t slots = rows * n_used, used = min_u32(slots, max_u32(n_expert, 1));
+    return used + (slots - used) / width; /* one an expert, and one more for each further width */
+}
+
+static qm_launch deal_groups(int wtype, uint32_t n_rows, uint32_t width, uint32_t max_groups, uint32_t n_streams) {
+    const uint32_t tiles = div_up(n_rows, QM_TILE_ROWS);
+    uint32_t t = GEMM_WARPS / n_streams;
+    while (t > 1 && tiles % t) t /= 2;
+    return (qm_launch){.grid = {div_up(tiles, t), max_groups, 1},
+                       .block = 32 * t * n_streams,
+                       .tiles = t,
+                       .width = on_tensor_cores(wtype) ? width : 8};
+}
+qm_launch qm_launch_moe_gemm_up(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t width, uint32_t max_groups,
+                                uint32_t n_sm) {
+    (void)n_cols, (void)n_sm;
+    return deal_groups(wtype, n_ff, width, max_groups, 2);
+}
+qm_launch qm_launch_moe_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t width, uint32_t max_groups,
+                             uint32_t n_sm) {
+    (void)n_cols, (void)n_sm;
+    return deal_groups(wtype, n_rows, width, max_groups, 1);
+}
+qm_launch qm_launch_moe_sort(uint32_t rows, uint32_t n_used, uint32_t n_expert) {
+    (void)rows, (void)n_used, (void)n_expert;
+    return (qm_launch){.grid = {1, 1, 1}, .block = 1024};
 }
 
 qm_launch qm_launch_rmsnorm(uint32_t n) {

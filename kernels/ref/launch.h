@@ -22,6 +22,7 @@ typedef struct {
     uint32_t grid[3], block;
     uint32_t shared; /* dynamic shared memory, bytes */
     uint32_t tiles;  /* T of the argument struct */
+    uint32_t width;  /* rows that a warp has, which picks the kernel of a product of many rows; else 0 */
 } qm_launch;
 /* grid[1]: how many parts of K the op writes: all of them, where that is at most max_parts, else 1, their sum. */
 qm_launch qm_launch_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_sm, uint32_t max_parts);
@@ -29,7 +30,22 @@ qm_launch qm_launch_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t
 qm_launch qm_launch_moe_up(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
 qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
 
-/* One CTA, a thread for each 4 elements, 1024 at most. */
+/* ---- many rows ---- */
+/* As matvec, for `rows` rows; grid[1]: all parts where that is at most max_parts, else 1. */
+qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t rows, uint32_t n_sm, uint32_t max_parts);
+/* Slots of a group (op moe_sort), from the mean load of an expert: as many as its rows are on average, 8 .. 32. */
+uint32_t qm_moe_width(uint32_t rows, uint32_t n_used, uint32_t n_expert);
+/* Groups of that width that rows * n_used slots can make, at most. */
+uint32_t qm_moe_groups(uint32_t rows, uint32_t n_used, uint32_t n_expert, uint32_t width);
+/* grid[1] = max_groups. Kernels without tensor cores (float weights) take any group, 8 slots at a time: their width is 8. */
+qm_launch qm_launch_moe_gemm_up(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t width, uint32_t max_groups,
+                                uint32_t n_sm);
+qm_launch qm_launch_moe_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t width, uint32_t max_groups,
+                             uint32_t n_sm);
+/* One CTA. */
+qm_launch qm_launch_moe_sort(uint32_t rows, uint32_t n_used, uint32_t n_expert);
+
+/* A CTA a row, a thread for each 4 elements, 1024 at most. */
 qm_launch qm_launch_rmsnorm(uint32_t n);
 
 /* The two passes over a vocabulary of n: about two 16-byte loads a thread, and one; QM_SAMPLE_CTAS at most. */

@@ -15,6 +15,7 @@ typedef struct {
     qm_kv_cache_type kv; /* qkrope, attn */
     uint32_t grid[3];    /* the device's launch grid: the parts that matvec writes are grid[1] */
     uint32_t block;      /* threads per CTA */
+    uint32_t rows;       /* that the op computes at most; 0: 1 */
     int f32_act;         /* 1: x is f32 even where the kernel takes q16a (matvec, moe_up, moe_matvec): what
                          quantised activations cost is measured against this */
 } qm_ref_env;
@@ -22,6 +23,10 @@ typedef struct {
 #define QM_REF_DECL(op) void qm_ref_##op(const qm_##op##_args *a, const qm_ref_env *env)
 #define OP(word, WORD) QM_REF_DECL(word);
 #include "../../contracts/ops.def"
+
+/* Which rows an op computes (contracts/ops.def): how many, and which of the step's the i-th is. */
+uint32_t qm_ref_count(const qm_ref_env *env, uint64_t count);
+uint32_t qm_ref_row(uint64_t map, uint32_t i);
 
 /* matvec with an explicit stride (in floats) between the parts of y: a fused region (q,k,v) is
  * several tensors in the file, and each writes its rows of one output. qm_ref_matvec: stride n_rows. */

@@ -26,16 +26,26 @@ enum {
 
 const qm_kernel_info qm_kernel_table[QM_N_KERNELS] = {
 #define QM_KERNEL(op, wtype, hd, entry, block, tol) \
-    {(qm_op_kind)op_##op, #op, wtype, -1, hd, #entry, block, tol, (int)sizeof(args_##op)},
+    {(qm_op_kind)op_##op, #op, wtype, -1, hd, 0, #entry, block, tol, (int)sizeof(args_##op)},
 #define QM_KERNEL_KV(op, kv, hd, entry, block, tol) \
-    {(qm_op_kind)op_##op, #op, -1, kv, hd, #entry, block, tol, (int)sizeof(args_##op)},
+    {(qm_op_kind)op_##op, #op, -1, kv, hd, 0, #entry, block, tol, (int)sizeof(args_##op)},
+#define QM_KERNEL_ROWS(op, wtype, width, entry, block, tol) \
+    {(qm_op_kind)op_##op, #op, wtype, -1, 0, width, #entry, block, tol, (int)sizeof(args_##op)},
 #include "../../contracts/kernels.def"
 };
 
 int qm_kernel_find(qm_op_kind op, int wtype, int kv, int head_dim) {
     for (int i = 0; i < QM_N_KERNELS; i++) {
         const qm_kernel_info *k = &qm_kernel_table[i];
-        if (k->op == op && k->wtype == wtype && k->kv == kv && k->head_dim == head_dim) return i;
+        if (k->op == op && k->wtype == wtype && k->kv == kv && k->head_dim == head_dim && !k->width) return i;
+    }
+    return -1;
+}
+
+int qm_kernel_find_rows(qm_op_kind op, int wtype, int width) {
+    for (int i = 0; i < QM_N_KERNELS; i++) {
+        const qm_kernel_info *k = &qm_kernel_table[i];
+        if (k->op == op && k->wtype == wtype && k->width == width) return i;
     }
     return -1;
 }

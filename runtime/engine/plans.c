@@ -3,10 +3,10 @@
 
 int qm_engine_plan(qm_engine *g, uint32_t pos, int logits, const qm_plan **out, qm_err *e) {
     const qm_shape shape = {
-        .logits = logits != 0, .n_splits = qm_plan_splits(&g->model->hp, g->limits, pos), .rows = 1};
+        .outs = logits != 0, .n_splits = qm_plan_splits(&g->model->hp, g->limits, pos), .rows = 1};
     for (int i = 0; i < g->n_plans; i++) {
         const qm_shape *have = &g->plans[i]->shape;
-        if (have->logits != shape.logits || have->n_splits != shape.n_splits || have->rows != shape.rows) continue;
+        if (have->outs != shape.outs || have->n_splits != shape.n_splits || have->rows != shape.rows) continue;
         *out = g->plans[i];
         return 0;
     }

@@ -21,9 +21,9 @@ uint32_t qm_schedule(qm_want *w, uint32_t n, qm_row *rows, uint32_t max) {
 }
 
 int qm_schedule_step(qm_engine *g, qm_want *w, uint32_t n, qm_err *e) {
-    qm_row rows[QM_STEP_ROWS];
+    qm_row rows[QM_STEP_ROWS_MAX];
     const qm_plan *p;
-    const uint32_t n_rows = qm_schedule(w, n, rows, least(g->exec->max_rows, QM_STEP_ROWS));
+    const uint32_t n_rows = qm_schedule(w, n, rows, least(g->exec->max_rows, QM_STEP_ROWS_MAX));
     int logits = 0, rc = 0;
     if (!n_rows) return 0;
     for (uint32_t r = 0; r < n_rows; r++) logits |= rows[r].logits;

@@ -13,8 +13,6 @@ typedef struct {
     uint32_t n;     /* filled by qm_schedule: rows that it has in this step, from next on */
 } qm_want;
 
-/* Rows of a step at most, whatever the executor. */
-enum { QM_STEP_ROWS = 512 };
 
 /* Deals up to max rows to a step: one to each want in turn, so that none waits for another's long prompt; then what
  * room is left to those that want more, in their order. A want's rows are neighbours in the step. Returns how many

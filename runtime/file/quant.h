@@ -48,7 +48,7 @@ void qm_pack_tiles(void *packed, const void *raw, const qm_type_info *t, uint64_
                    uint64_t t1);
 
 /* q16a activations (contracts/abi.h), the reference rule, bit for bit what the kernels do.
- * dst: QM_Q16A_BYTES(n) bytes; n % 32 == 0. */
+ * dst: QM_Q16A_DATA(n) bytes; n % 32 == 0. */
 void qm_q16a_quantize(void *dst, const float *x, size_t n);
 void qm_q16a_dequantize(float *x, const void *src, size_t n);
 #endif

@@ -192,7 +192,7 @@ static int build(subject *s, qm_err *e) {
     if (rc || (rc = qm_place_build(&s->place, s->m, e))) return rc;
     uint32_t ctx = s->m->hp.n_ctx_train < SHOW_CTX ? s->m->hp.n_ctx_train : SHOW_CTX;
     qm_limits limits = {.n_sm = SHOW_SM, .n_ctx = ctx, .n_seqs = 1, .n_pages = qm_pages_for(ctx)};
-    qm_shape shape = {.logits = 1, .n_splits = qm_plan_splits(&s->m->hp, limits, ctx - 1), .rows = 1};
+    qm_shape shape = {.outs = 1, .n_splits = qm_plan_splits(&s->m->hp, limits, ctx - 1), .rows = 1};
     if ((rc = qm_plan_build(&s->plan, s->place, shape, limits, e))) return rc;
     rc = qm_tokenizer_open(&tok, s->g, e);
     qm_tokenizer_close(tok);

@@ -207,7 +207,7 @@ int qm_predictor_step(qm_predictor *p, const qm_chip *c, uint32_t depth, const c
                         .n_pages = pages,
                         .l2_bytes = (uint64_t)c->l2.v,
                         .prefetch_bytes = qm_prefetch_bytes(c->bandwidth.v, (uint64_t)c->l2.v)};
-    qm_shape shape = {.logits = 1, .n_splits = qm_plan_splits(hp, limits, depth), .rows = 1};
+    qm_shape shape = {.outs = 1, .n_splits = qm_plan_splits(hp, limits, depth), .rows = 1};
     qm_plan *plan = NULL;
     qm_op_records *r = NULL;
     int resident = 0;

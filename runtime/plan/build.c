@@ -73,6 +73,7 @@ static qm_op *push_kernel(builder *s, qm_op_kind kind, int wtype, int kv, int he
     }
     op->layer = s->layer;
     op->slot = slot;
+    op->rows = 1;
     op->grid[0] = op->grid[1] = op->grid[2] = 1;
     p->n_ops++;
     return op;
@@ -332,7 +333,7 @@ void qm_build_ffn(builder *s, int gate, int up, int down) {
     s->pending = s->b.down;
 }
 
-int qm_build_cache_only(const builder *s) { return s->layer + 1 == (int)s->hp->n_layers && !s->p->shape.logits; }
+int qm_build_cache_only(const builder *s) { return s->layer + 1 == (int)s->hp->n_layers && !s->p->shape.outs; }
 
 static void sampling(builder *s) {
     qm_plan *p = s->p;
@@ -397,7 +398,7 @@ static void allocate(builder *s) {
     b->gate = scratch(s, 4 * ff);
     b->up = scratch(s, 4 * ff);
     b->h = scratch(s, 4 * ff);
-    b->hq = scratch(s, QM_Q16A_BYTES(ff));
+    b->hq = scratch(s, used * QM_Q16A_BYTES((uint64_t)hp->n_ff));
     b->down = scratch(s, 4 * (hp->n_expert ? used : MAX_PARTS) * hp->n_embd);
     b->logits = scratch(s, 4ull * hp->n_vocab);
     b->keys = scratch(s, 4ull * (hp->n_vocab + 3));
@@ -434,7 +435,7 @@ int qm_plan_build(qm_plan **out, const qm_place *place, qm_shape shape, qm_limit
     const qm_model *m = place->model;
     for (s.layer = 0; s.layer < (int)m->hp.n_layers && !s.failed; s.layer++)
         m->layer(&s, m->layers + s.layer * m->n_per_layer);
-    if (shape.logits && !s.failed) head(&s);
+    if (shape.outs && !s.failed) head(&s);
     if (s.failed) {
         qm_plan_free(p);
         return s.failed;

@@ -73,7 +73,7 @@ qm_op_view qm_op_view_of(const qm_plan *p, const qm_op *op) {
     const qm_kernel_info *k = &qm_kernel_table[op->kernel];
     const qm_type_info *t = k->wtype >= 0 ? qm_type_get((uint32_t)k->wtype) : NULL;
     return (qm_op_view){
-        .rows = p->shape.rows,
+        .rows = op->rows,
         .head_dim = p->place->model->hp.head_dim,
         .grid = {op->grid[0], op->grid[1], op->grid[2]},
         .block = op->block,

@@ -55,15 +55,17 @@ typedef enum {
 /* ---- the step's shape and the plan ---- */
 /* What a captured graph depends on: everything else is read from device memory by the kernels. */
 typedef struct {
-    int logits;        /* 0: a prompt token whose logits nobody needs; ends after the last KV append */
     uint32_t n_splits; /* CTAs that share the spans of attention; a power of two */
-    uint32_t rows;     /* that its ops compute; 1 is what kernels can */
+    uint32_t rows;     /* that it has at most; a power of two. 1: the ops of decoding; more: products of many rows */
+    uint32_t outs;     /* rows at most whose logits are wanted; 0: it ends after the last KV append */
 } qm_shape;
 
 typedef struct {
     uint32_t n_sm;    /* the launch geometry's only knowledge of the device */
     uint32_t n_ctx;   /* positions of a sequence */
     uint32_t n_seqs;  /* sequences that may be there at once */
+    uint32_t n_rows;  /* of a step at most, a power of two <= QM_STEP_ROWS_MAX */
+    uint32_t n_outs;  /* of these, whose logits are wanted, at most */
     uint32_t n_pages; /* of the KV pool, which all sequences share: for n_ctx of each, or fewer, or more */
     qm_kv_cache_type kv_type;
     int f32_act; /* 1: no quantised activations; for run_ref only, as the yardstick */
@@ -78,6 +80,7 @@ typedef struct {
     int kernel;       /* index into qm_kernel_table */
     int layer;        /* -1 outside the layers */
     const char *slot; /* what the op computes: "attn_norm", "qkv", ... */
+    uint32_t rows;    /* that it computes at most: v->rows of ops.def */
     uint32_t grid[3], block, shared;
     int waits;       /* 1: for all ops before it; 0: it may run beside those since the last that waits (ops.h) */
     qm_op_args args; /* address fields hold qm_ref */

@@ -39,6 +39,23 @@ static void run_matvec(const qm_plan *p, const qm_op *op, const qm_matvec_args *
     }
 }
 
+static void run_gemm(const qm_plan *p, const qm_op *op, const qm_gemm_args *a, const qm_ref_env *env) {
+    const qm_place *pl = p->place;
+    const qm_region *r = &pl->regions[QM_REF_VALUE(op->args.gemm.w)];
+    int bias = op->args.gemm.bias ? (int)QM_REF_VALUE(op->args.gemm.bias) : -1;
+    uint64_t row = 0;
+    for (int i = 0; i < r->n_segments; i++) {
+        const qm_weight *w = &pl->model->weights[r->weight[i]];
+        qm_gemm_args s = *a;
+        s.w = (uint64_t)(uintptr_t)w->data;
+        s.bias = bias < 0 ? 0 : raw(p, bias, i);
+        s.y = a->y + row * 4;
+        s.n_rows = w->n_rows;
+        qm_ref_gemm(&s, env);
+        row += w->n_rows;
+    }
+}
+
 static void run(qm_op_kind kind, const qm_op_args *a, const qm_ref_env *env) {
     switch (kind) {
 /* clang-format off */
@@ -60,12 +77,15 @@ int qm_run_ref_op(const qm_plan *p, int i, const qm_bases *b, qm_err *e) {
         memcpy(a.bytes + o[f].offset, &v, 8);
     }
     qm_ref_env env = {k->wtype,  k->head_dim,      p->limits.kv_type, {op->grid[0], op->grid[1], op->grid[2]},
-                      op->block, p->limits.f32_act};
+                      op->block, op->rows, p->limits.f32_act};
     if ((unsigned)op->kind >= QM_N_OPS) return qm_fail(e, QM_ERR_ARG, "run_ref: there is no op %d", (int)op->kind);
     /* weights are raw rows here: as many bytes an expert, and as many tensors, as the file has */
     if (op->kind == QM_OP_MOE_UP) a.moe_up.expert_bytes = raw_expert_bytes(p, op->args.moe_up.w_gate);
     if (op->kind == QM_OP_MOE_MATVEC) a.moe_matvec.expert_bytes = raw_expert_bytes(p, op->args.moe_matvec.w);
+    if (op->kind == QM_OP_MOE_GEMM_UP) a.moe_gemm_up.expert_bytes = raw_expert_bytes(p, op->args.moe_gemm_up.w_gate);
+    if (op->kind == QM_OP_MOE_GEMM) a.moe_gemm.expert_bytes = raw_expert_bytes(p, op->args.moe_gemm.w);
     if (op->kind == QM_OP_MATVEC) run_matvec(p, op, &a.matvec, &env);
+    else if (op->kind == QM_OP_GEMM) run_gemm(p, op, &a.gemm, &env);
     else run(op->kind, &a, &env);
     return 0;
 }

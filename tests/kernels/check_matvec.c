@@ -9,7 +9,7 @@ static qm_launch geometry_of(int wtype, uint32_t rows, uint32_t cols, uint32_t t
     if (!t) return qm_launch_matvec(wtype, rows, cols, s, parted ? 8 : 1);
     const uint32_t parts = parted ? qm_sums_of(wtype, cols).n_parts : 1;
     return (qm_launch){
-        {((rows + 31) / 32 + t - 1) / t, parts, 1}, 32 * t * s, qm_launch_shared(wtype, cols, parts, 1, t), t};
+        {((rows + 31) / 32 + t - 1) / t, parts, 1}, 32 * t * s, qm_launch_shared(wtype, cols, parts, 1, t), t, 0};
 }
 
 /* t 0: the geometry that the plan chooses for s multiprocessors. parted: each part of K is written by itself. */

@@ -10,7 +10,7 @@ static void one(int checked, int wtype, uint32_t rows, uint32_t cols, uint32_t s
     const qm_type_info *ty = qm_type_get((uint32_t)wtype);
     if (cols % wt_unit(ty)) return;
     enum { EXPERTS = 5 };
-    qm_launch l = {{((rows + 31) / 32 + t - 1) / (t ? t : 1), slots, 1}, 32 * t * s, 0, t};
+    qm_launch l = {{((rows + 31) / 32 + t - 1) / (t ? t : 1), slots, 1}, 32 * t * s, 0, t, 0};
     if (!t) l = qm_launch_moe_matvec(wtype, rows, cols, slots, s);
     else l.shared = qm_launch_shared(wtype, cols, 1, 1, t);
     (checked ? chk_begin_checked : chk_begin)("moe_matvec %s rows=%u cols=%u slots=%u T=%u S=%u how=%d", ty->name, rows,
@@ -96,7 +96,7 @@ static void canonical(void **state) {
             for (uint32_t t = 1; t <= 8; t *= 2)
                 for (uint32_t s = 1; t * s <= 16; s *= 2)
                     l[n++] = (qm_launch){
-                        {(3 + t - 1) / t, SLOTS, 1}, 32 * t * s, qm_launch_shared(wtype, cols[c], 1, 1, t), t};
+                        {(3 + t - 1) / t, SLOTS, 1}, 32 * t * s, qm_launch_shared(wtype, cols[c], 1, 1, t), t, 0};
             for (size_t m = 0; m < sizeof sms / sizeof *sms; m++)
                 l[n++] = qm_launch_moe_matvec(wtype, ROWS, cols[c], SLOTS, sms[m]);
             const uint32_t ids[SLOTS] = {1, 0};

@@ -9,7 +9,7 @@ static void one(int checked, int wtype, uint32_t n_ff, uint32_t cols, uint32_t s
     const qm_type_info *ty = qm_type_get((uint32_t)wtype);
     if (cols % wt_unit(ty)) return;
     enum { EXPERTS = 5 };
-    qm_launch l = {{(n_ff / 32 + t - 1) / (t ? t : 1), slots, 1}, 32 * t * s, 0, t};
+    qm_launch l = {{(n_ff / 32 + t - 1) / (t ? t : 1), slots, 1}, 32 * t * s, 0, t, 0};
     if (!t) l = qm_launch_moe_up(wtype, n_ff, cols, slots, s);
     else l.shared = qm_launch_shared(wtype, cols, 1, 2, t);
     (checked ? chk_begin_checked : chk_begin)("moe_up %s n_ff=%u cols=%u slots=%u T=%u S=%u how=%d", ty->name, n_ff,
@@ -39,7 +39,7 @@ static void one(int checked, int wtype, uint32_t n_ff, uint32_t cols, uint32_t s
         /* bit for bit the rule on the device's own h */
         unsigned char *want = chk_tmp(QM_Q16A_BYTES(n_ff));
         qm_q16a_quantize(want, (const float *)chk_get(a.h) + (size_t)e * n_ff, n_ff);
-        if (memcmp(want, (const unsigned char *)chk_get(a.hq) + e * QM_Q16A_BYTES(n_ff), QM_Q16A_BYTES(n_ff)))
+        if (memcmp(want, (const unsigned char *)chk_get(a.hq) + e * QM_Q16A_BYTES(n_ff), QM_Q16A_DATA(n_ff)))
             chk_fail("slot %u: hq is not h by the rule", e);
     }
     chk_end();
@@ -101,7 +101,7 @@ static void canonical(void **state) {
             for (uint32_t t = 1; t <= 4; t *= 2)
                 for (uint32_t s = 1; t * s <= 16; s *= 2)
                     l[n++] = (qm_launch){
-                        {(3 + t - 1) / t, SLOTS, 1}, 32 * t * s, qm_launch_shared(wtype, cols[c], 1, 2, t), t};
+                        {(3 + t - 1) / t, SLOTS, 1}, 32 * t * s, qm_launch_shared(wtype, cols[c], 1, 2, t), t, 0};
             for (size_t m = 0; m < sizeof sms / sizeof *sms; m++)
                 l[n++] = qm_launch_moe_up(wtype, N_FF, cols[c], SLOTS, sms[m]);
             const uint32_t ids[SLOTS] = {1, 0};

@@ -23,7 +23,7 @@ static void one(int checked, uint32_t n, uint32_t rows, unsigned block, int want
         if (!a.h) continue;
         unsigned char *q = chk_tmp(QM_Q16A_BYTES(n));
         qm_q16a_quantize(q, (const float *)chk_get(a.h) + (size_t)e * n, n);
-        if (memcmp(q, (const unsigned char *)chk_get(a.hq) + (size_t)e * QM_Q16A_BYTES(n), QM_Q16A_BYTES(n)))
+        if (memcmp(q, (const unsigned char *)chk_get(a.hq) + (size_t)e * QM_Q16A_BYTES(n), QM_Q16A_DATA(n)))
             chk_fail("row %u: hq is not h by the rule", e);
     }
     chk_end();

@@ -388,7 +388,7 @@ void chk_q16a(uint64_t d, uint64_t y, size_t n, double tol) {
         const float *gy = chk_get(y);
         unsigned char *want = chk_tmp(QM_Q16A_BYTES(n));
         qm_q16a_quantize(want, gy, n);
-        for (size_t i = 0; i < QM_Q16A_BYTES(n); i++)
+        for (size_t i = 0; i < QM_Q16A_DATA(n); i++)
             if (want[i] != got[i]) {
                 size_t g = i < 2 * n ? i % n / 32 : (i - 2 * n) / 4;
                 uint32_t dw, dg;

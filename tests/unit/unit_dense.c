@@ -269,7 +269,7 @@ static void test_synth(void **state) {
         fix_ok(qm_gguf_open(&f, path, &e), &e);
         fix_ok(qm_model_open(&m, f, 0, &e), &e);
         fix_ok(qm_place_build(&pl, m, &e), &e);
-        fix_ok(qm_plan_build(&p, pl, (qm_shape){.logits = 1, .n_splits = 1, .rows = 1},
+        fix_ok(qm_plan_build(&p, pl, (qm_shape){.outs = 1, .n_splits = 1, .rows = 1},
                              (qm_limits){.n_sm = 4, .n_ctx = 64, .n_pages = 2}, &e),
                &e);
         for (int k = 0; k < p->n_ops; k++)

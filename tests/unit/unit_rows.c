@@ -30,7 +30,7 @@ enum { MANY = 6 };
 
 /* One deal of these wants: every rule that schedule.h gives. */
 static uint32_t check_deal(qm_want *w, uint32_t n, uint32_t max) {
-    qm_row rows[QM_STEP_ROWS];
+    qm_row rows[QM_STEP_ROWS_MAX];
     uint32_t wanting = 0, all = 0, at = 0, n_rows = qm_schedule(w, n, rows, max);
     for (uint32_t i = 0; i < n; i++) {
         wanting += w[i].next < w[i].end;
@@ -327,7 +327,7 @@ static void test_executors(void **state) {
         const qm_executor *f = qm_executor_find(executors[x], &e);
         assert_non_null(f);
         assert_string_equal(f->name, executors[x]);
-        assert_true(f->max_rows >= 1 && f->max_rows <= QM_STEP_ROWS);
+        assert_true(f->max_rows >= 1 && f->max_rows <= QM_STEP_ROWS_MAX);
     }
     assert_null(qm_executor_find("grap", &e));
     assert_non_null(strstr(e.msg, "graph, persistent, ref"));

@@ -88,7 +88,7 @@ static void check_prefetch(const char *kind, uint64_t l2, uint64_t cap, int want
     uint64_t asked = 0;
     l.l2_bytes = l2;
     l.prefetch_bytes = cap;
-    fix_ok(qm_plan_build(&p, g->place, (qm_shape){.logits = 1, .n_splits = 1, .rows = 1}, l, &e), &e);
+    fix_ok(qm_plan_build(&p, g->place, (qm_shape){.outs = 1, .n_splits = 1, .rows = 1}, l, &e), &e);
     for (int i = 0; i < p->n_ops; i++) {
         const qm_op *op = &p->ops[i];
         uint64_t n = op->prefetch.bytes, between = 0;
