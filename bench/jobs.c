@@ -152,7 +152,7 @@ static uint32_t product(qm_bench_work *w, uint32_t n_sm, uint32_t n_experts, uin
         w->l = (qm_launch){{0, j->parts * n_experts, 1},
                            32 * j->tiles * j->slices,
                            qm_launch_shared(j->wtype, j->n_cols, j->parts, n_matrices, j->tiles),
-                           j->tiles};
+                           j->tiles, 0};
     w->l.grid[0] = ((rows + 31) / 32 + w->l.tiles - 1) / w->l.tiles;
     return rows;
 }
@@ -164,7 +164,7 @@ static int shape(qm_bench_work *w, uint32_t n_sm, qm_op_args *a, qm_err *e) {
     const uint32_t spans = m->pos / QM_SPAN + 1;
     const qm_hparams hp = {.n_head = m->n_head, .n_kv = m->n_kv, .head_dim = m->head_dim};
     const qm_type_info *t = j->wtype >= 0 ? qm_type_get((uint32_t)j->wtype) : NULL;
-    w->l = (qm_launch){{1, 1, 1}, (uint32_t)qm_kernel_table[w->kernel].max_block, 0, 1};
+    w->l = (qm_launch){{1, 1, 1}, (uint32_t)qm_kernel_table[w->kernel].max_block, 0, 1, 0};
     switch (j->op) {
     case QM_OP_EMBED: /* one row is read: of more than these nobody could tell */
         a->embed = (qm_embed_args){.n_cols = j->n_cols, .n_rows = j->n_rows < 1024 ? j->n_rows : 1024};
