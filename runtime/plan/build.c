@@ -127,6 +127,7 @@ void qm_build_rmsnorm(builder *s, int weight, const char *slot) {
                                          .yq = s->b.xq,
                                          .n = n,
                                          .n_partials = s->n_pending,
+                                         .rows = 1,
                                          .eps = s->hp->eps};
     s->pending = 0;
     s->n_pending = 0;
@@ -247,7 +248,8 @@ void qm_build_router(builder *s, int weight) {
                                        .weights = s->b.rw,
                                        .n_expert = s->hp->n_expert,
                                        .n_used = s->hp->n_used,
-                                       .n_partials = parts};
+                                       .n_partials = parts,
+                                       .rows = 1};
 }
 
 /* A network without a router is expert 0 of one: its ids are the zero that scratch begins with (exec_*.c), and that no op
@@ -356,7 +358,8 @@ static void sampling(builder *s) {
                                                  .state = seq(p->seq.state_off),
                                                  .tokens = seq(p->seq.tokens_off),
                                                  .row = step_row(),
-                                                 .n = n};
+                                                 .n = n,
+                                                 .rows = 1};
     if (!(op = push(s, QM_OP_SAMPLE_DRAW, -1, 0, "sample_draw"))) return;
     l = qm_launch_sample_draw(n);
     op->grid[0] = l.grid[0];
@@ -368,7 +371,8 @@ static void sampling(builder *s) {
                                                  .tokens = seq(p->seq.tokens_off),
                                                  .row = step_row(),
                                                  .result = QM_REF(QM_SPACE_RESULT, 0),
-                                                 .n = n};
+                                                 .n = n,
+                                                 .rows = 1};
 }
 
 static void head(builder *s) {

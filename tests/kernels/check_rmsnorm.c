@@ -16,7 +16,7 @@ static void one(int checked, uint32_t n, uint32_t parts, unsigned block, int wan
             x[i] = 0;
             for (uint32_t s = 0; s < parts; s++) p[s * n + (unsigned)i] = 0;
         }
-    qm_rmsnorm_args a = {.n = n, .n_partials = parts, .eps = 1e-6f}, r;
+    qm_rmsnorm_args a = {.n = n, .n_partials = parts, .rows = 1, .eps = 1e-6f}, r;
     a.x = want & IN_PLACE ? chk_inout("x", x, 4 * n) : chk_in("x", x, 4 * n);
     if (parts) a.partials = chk_in("partials", p, 4 * (size_t)n * parts);
     a.w = chk_in("w", w, 4 * n);
@@ -92,7 +92,7 @@ static void parts_first(void **state) {
                 for (uint32_t s = 1; s < parts[c]; s++) sum[i] += p[(size_t)s * N + i];
                 r[i] = x[i] + sum[i];
             }
-            qm_rmsnorm_args a = {.n = N, .n_partials = parts[c], .eps = 1e-6f}, b;
+            qm_rmsnorm_args a = {.n = N, .n_partials = parts[c], .rows = 1, .eps = 1e-6f}, b;
             a.x = chk_in("x", x, sizeof r);
             a.partials = chk_in("partials", p, sizeof r * parts[c]);
             a.w = chk_in("w", chk_normal(N, 1), sizeof r);
@@ -124,7 +124,7 @@ static void nonfinite(void **state) {
         int k = chk_kernel(QM_OP_RMSNORM, -1, 0);
         float *x = chk_normal(n, 1), *w = chk_normal(n, 1);
         x[70] = c == 2 ? 2e19f : c ? INFINITY : NAN;
-        qm_rmsnorm_args a = {.n = n, .eps = 1e-6f}, r;
+        qm_rmsnorm_args a = {.n = n, .rows = 1, .eps = 1e-6f}, r;
         a.x = chk_in("x", x, 4 * n);
         a.w = chk_in("w", w, 4 * n);
         a.y = chk_out("y", 4 * n);
@@ -153,7 +153,7 @@ static void ledger(void **state) {
     chk_begin_counted("rmsnorm ledger");
     const uint32_t n = 2048, parts = 8, block = qm_launch_rmsnorm(n).block;
     int k = chk_kernel(QM_OP_RMSNORM, -1, 0);
-    qm_rmsnorm_args a = {.n = n, .n_partials = parts, .eps = 1e-6f};
+    qm_rmsnorm_args a = {.n = n, .n_partials = parts, .rows = 1, .eps = 1e-6f};
     a.x = chk_in("x", chk_normal(n, 1), 4 * n);
     a.partials = chk_in("p", chk_normal(n * parts, 1), 4 * n * parts);
     a.w = chk_in("w", chk_normal(n, 1), 4 * n);
@@ -163,7 +163,7 @@ static void ledger(void **state) {
     if (chk_counters(k, &c)) {
         print_message("rmsnorm n=2048: %.1f warp instructions a warp, %llu bytes loaded\n",
                       (double)c.warp_insts / (block / 32), (unsigned long long)c.gld_bytes);
-        if (c.warp_insts > block / 32 * 233) chk_fail("%llu warp instructions", (unsigned long long)c.warp_insts);
+        if (c.warp_insts > block / 32 * 254) chk_fail("%llu warp instructions", (unsigned long long)c.warp_insts);
     }
     chk_end();
 }

@@ -47,7 +47,7 @@ static void one(int checked, uint32_t n, uint32_t used, uint32_t parts, int f) {
     int k = chk_kernel(QM_OP_ROUTER, -1, 0);
     float *x = chk_tmp(4 * n * parts);
     for (uint32_t s = 0; s < parts; s++) fills[f].fill(x + s * n, n);
-    qm_router_args a = {.n_expert = n, .n_used = used, .n_partials = parts}, r;
+    qm_router_args a = {.n_expert = n, .n_used = used, .n_partials = parts, .rows = 1}, r;
     a.logits = chk_in("logits", x, 4 * n * parts);
     a.ids = chk_out("ids", 4 * used);
     a.weights = chk_out("weights", 4 * used);
@@ -95,7 +95,7 @@ static void parts_first(void **state) {
         }
         const float *w[2];
         for (int i = 0; i < 2; i++) {
-            qm_router_args a = {.n_expert = N, .n_used = USED, .n_partials = i ? 1 : parts};
+            qm_router_args a = {.n_expert = N, .n_used = USED, .n_partials = i ? 1 : parts, .rows = 1};
             a.logits = i ? chk_in("sum", sum, sizeof sum) : chk_in("logits", x, sizeof sum * parts);
             a.ids = chk_out("ids", 4 * USED);
             a.weights = chk_out("weights", 4 * USED);
@@ -125,7 +125,7 @@ static void nonfinite(void **state) {
             float *x = chk_normal(n, 1);
             for (uint32_t i = 0; i < n; i++)
                 if (many == 2 || (many == 1 && i % 2) || i == 17) x[i] = bad[b];
-            qm_router_args a = {.n_expert = n, .n_used = used, .n_partials = 1}, r;
+            qm_router_args a = {.n_expert = n, .n_used = used, .n_partials = 1, .rows = 1}, r;
             a.logits = chk_in("logits", x, 4 * n);
             a.ids = chk_out("ids", 4 * used);
             a.weights = chk_out("weights", 4 * used);
@@ -147,7 +147,7 @@ static void ledger(void **state) {
     (void)state;
     chk_begin_counted("router ledger");
     int k = chk_kernel(QM_OP_ROUTER, -1, 0);
-    qm_router_args a = {.n_expert = 128, .n_used = 8, .n_partials = 1};
+    qm_router_args a = {.n_expert = 128, .n_used = 8, .n_partials = 1, .rows = 1};
     a.logits = chk_in("logits", chk_normal(128, 1), 4 * 128);
     a.ids = chk_out("ids", 4 * 8);
     a.weights = chk_out("weights", 4 * 8);

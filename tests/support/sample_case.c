@@ -20,7 +20,7 @@ void smp_place(smp_placed *b, const smp_task *t) {
     b->row = (qm_row_record){t->pos, 1, SMP_OFF};
     memcpy((char *)b->st + QM_STATE_MODE, &b->w, sizeof b->w);
     uint32_t n4 = (t->n + 3) / 4 * 4;
-    b->scan = (qm_sample_scan_args){.n = t->n};
+    b->scan = (qm_sample_scan_args){.n = t->n, .rows = 1};
     b->scan.logits = chk_in("logits", t->x, 4 * (size_t)t->n);
     b->scan.keys = chk_out("keys", 4 * (size_t)n4);
     b->scan.hist = chk_inout("hist", zero, 4 * QM_SAMPLE_BUCKETS);
@@ -34,7 +34,8 @@ void smp_place(smp_placed *b, const smp_task *t) {
                                     .state = b->scan.state,
                                     .tokens = b->scan.tokens,
                                     .row = b->scan.row,
-                                    .n = t->n};
+                                    .n = t->n,
+                                    .rows = 1};
     b->draw.cand = chk_out("cand", 8 * (size_t)t->n);
     b->draw.result = chk_inout("result", zero, 2 * RING_BYTES);
 }
