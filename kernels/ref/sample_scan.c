@@ -13,7 +13,8 @@ static void scan(const qm_sample_scan_args *a, uint32_t i_row) {
     const qm_row_record *row = (const qm_row_record *)(uintptr_t)a->row + qm_ref_row(a->map, i_row);
     uint32_t *tokens = (uint32_t *)(uintptr_t)(a->tokens + row->seq_off);
     uint32_t *keys = (uint32_t *)(uintptr_t)a->keys + (size_t)i_row * n4, *own = NULL, pos = row->pos;
-    char *state = (char *)(uintptr_t)(a->state + row->seq_off), *work = (char *)(uintptr_t)a->work + (size_t)i_row * QM_WORK_SIZE;
+    char *state = (char *)(uintptr_t)(a->state + row->seq_off),
+         *work = (char *)(uintptr_t)a->work + (size_t)i_row * QM_WORK_SIZE;
     qm_sample_params p;
     memcpy(&p, state + QM_STATE_MODE, sizeof p);
     for (uint32_t i = 0; i < a->n; i++)
