@@ -90,7 +90,9 @@ int sim_cp_async_any(sim_warp *w, const sim_inst *in, uint32_t m) {
         if (!c) return sim_fault(w, in, __builtin_ctz(left), SIM_LAUNCH_FAILED, "the host is out of memory");
         *c = all;
     }
-    return hook_reads(w, in, m, &all);
+    uint64_t at[32] = {0};
+    EACH (l) at[l] = all.dst[l];
+    return hook_reads(w, in, m, &all) || sim_hook_copy(w, in, m, in->n, at, 0) ? X_FAULT : X_NEXT;
 }
 
 /* The copies of these lanes happen. */
@@ -109,6 +111,7 @@ static int land(sim_warp *w, const sim_inst *in, sim_copy *c, uint32_t m) {
     if (!w->wk->hooked) return X_NEXT;
     uint64_t at[32] = {0};
     EACH (l) at[l] = c->dst[l];
+    sim_hook_copy(w, in, m, c->bytes, at, 1);
     return sim_hook(w, in, m, SIM_SPACE_SHARED, SIM_WRITE, SIM_WEAK, c->bytes, at);
 }
 

@@ -103,5 +103,7 @@ int sim_fault(sim_warp *w, const sim_inst *in, int lane, int code, const char *f
 /* exec_hook.c: tells the checks and counters of one access, if they are on. X_NEXT or X_FAULT. */
 int sim_hook(sim_warp *w, const sim_inst *in, uint32_t m, int space, int kind, int order, uint32_t bytes,
              const uint64_t *addr);
+/* The same of cp.async: what it writes to shared memory is on its way, or has landed: then the write itself follows. */
+int sim_hook_copy(sim_warp *w, const sim_inst *in, uint32_t m, uint32_t bytes, const uint64_t *addr, int landed);
 #define SIM_FULL 0xffffffffu
 #endif
