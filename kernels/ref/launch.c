@@ -120,6 +120,9 @@ static int on_tensor_cores(int wtype) {
     }
 }
 
+/* Shared memory of a CTA with n column groups, where there are no tensor cores: kernels/ptx/rows_float.inc. */
+static uint32_t float_shared(uint32_t n) { return n * 3 * 4 * 8 * 32 * 4; }
+
 static uint32_t width_of(int wtype, uint32_t rows) {
     if (!on_tensor_cores(wtype) || rows <= 8) return 8;
     return rows <= 16 ? 16 : 32;
@@ -134,7 +137,7 @@ qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t r
     while (t > 1 && (uint64_t)div_up(tiles, t) * parts * div_up(rows, c * width) < n_sm) t /= 2;
     return (qm_launch){.grid = {div_up(tiles, t), parts, div_up(rows, c * width)},
                        .block = 32 * t * c,
-                       .shared = 0,
+                       .shared = on_tensor_cores(wtype) ? 0 : float_shared(c),
                        .tiles = t,
                        .width = width};
 }
@@ -155,6 +158,7 @@ static qm_launch deal_groups(int wtype, uint32_t n_rows, uint32_t width, uint32_
     while (t > 1 && tiles % t) t /= 2;
     return (qm_launch){.grid = {div_up(tiles, t), max_groups, 1},
                        .block = 32 * t * n_streams,
+                       .shared = on_tensor_cores(wtype) ? 0 : float_shared(1),
                        .tiles = t,
                        .width = on_tensor_cores(wtype) ? width : 8};
 }
