@@ -128,7 +128,8 @@ static uint32_t width_of(int wtype, uint32_t rows) {
     return rows <= 16 ? 16 : 32;
 }
 
-qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t rows, uint32_t n_sm, uint32_t max_parts) {
+qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t rows, uint32_t n_sm,
+                         uint32_t max_parts) {
     const qm_sums sums = qm_sums_of(wtype, n_cols);
     const uint32_t tiles = div_up(n_rows, QM_TILE_ROWS), width = width_of(wtype, rows);
     const uint32_t parts = sums.n_parts <= max_parts ? sums.n_parts : 1;
@@ -172,9 +173,12 @@ qm_launch qm_launch_moe_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32
     (void)n_cols, (void)n_sm;
     return deal_groups(wtype, n_rows, width, max_groups, 1);
 }
+/* A thread a slot, and one an expert. */
 qm_launch qm_launch_moe_sort(uint32_t rows, uint32_t n_used, uint32_t n_expert) {
-    (void)rows, (void)n_used, (void)n_expert;
-    return (qm_launch){.grid = {1, 1, 1}, .block = 1024};
+    const uint32_t threads = min_u32(max_u32(rows * n_used, n_expert), 1024);
+    uint32_t block = 32;
+    while (block < threads) block *= 2;
+    return (qm_launch){.grid = {1, 1, 1}, .block = block};
 }
 
 qm_launch qm_launch_rmsnorm(uint32_t n) {
