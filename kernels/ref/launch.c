@@ -18,11 +18,11 @@ typedef struct {
 
 #define ACT_BYTES_f32(n) 4 * (n)
 #define ACT_BYTES_q16a(n) QM_Q16A_DATA(n)
-/* hi, lo, dx, and of 32 activations one sum, or of 16 */
+/* hi, lo, dx, and the sum of 32 activations */
 #define ROW_STAGED_F32(n) 4 * (n)
 #define ROW_STAGED_D(n) 2 * (n) + (n) / 8
 #define ROW_STAGED_DS(n) 2 * (n) + (n) / 4
-#define ROW_STAGED_Z(n) 2 * (n) + 3 * (n) / 8
+#define ROW_STAGED_Z(n) 2 * (n) + (n) / 8
 static const stream_type streams[] = {
 #define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, segment, \
                   part, form, staged, ...)                                                                        \
@@ -134,15 +134,13 @@ static int on_tensor_cores(int wtype) {
     }
 }
 
-/* Shared memory of a CTA with n column groups, where there are no tensor cores: kernels/ptx/rows_float.inc. */
-static uint32_t float_shared(uint32_t n) { return n * 3 * 4 * 8 * 32 * 4; }
-
 static uint32_t width_of(int wtype, uint32_t rows) {
     if (!on_tensor_cores(wtype) || rows <= 8) return 8;
     return rows <= 16 ? 16 : 32;
 }
 
 uint32_t qm_rows_shared(int wtype, uint32_t width, uint32_t warps) {
+    if (!on_tensor_cores(wtype)) return 3 * 4 * 32 * 8 * 4; /* stages, steps, weights, columns, bytes */
     return 16 * width + 2 * width * stream_of(wtype).row_staged + warps * QM_ROWS_WARP_BYTES;
 }
 
@@ -156,7 +154,7 @@ qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t r
     while (t > 1 && (uint64_t)div_up(tiles, t) * parts * groups < n_sm) t /= 2;
     return (qm_launch){.grid = {div_up(tiles, t), parts, groups},
                        .block = 32 * t,
-                       .shared = on_tensor_cores(wtype) ? qm_rows_shared(wtype, width, t) : float_shared(1),
+                       .shared = qm_rows_shared(wtype, width, t),
                        .tiles = t,
                        .width = width};
 }
@@ -177,7 +175,7 @@ static qm_launch deal_groups(int wtype, uint32_t n_rows, uint32_t width, uint32_
     while (t > 1 && tiles % t) t /= 2;
     return (qm_launch){.grid = {div_up(tiles, t), max_groups, 1},
                        .block = 32 * t * n_streams,
-                       .shared = on_tensor_cores(wtype) ? qm_rows_shared(wtype, width, t * n_streams) : float_shared(1),
+                       .shared = qm_rows_shared(wtype, width, t * n_streams),
                        .tiles = t,
                        .width = on_tensor_cores(wtype) ? width : 8};
 }
