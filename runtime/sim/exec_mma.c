@@ -54,6 +54,7 @@ int h_mma(sim_warp *w, const sim_inst *in, uint32_t m) {
     int k = in->n, nc = in->rsz == 2 ? 2 : 4, per = in->sub == 3 ? 4 : in->sub == 2 ? 1 : 2; /* elements a register */
     int na = 16 * k / 32 / per, nb = 8 * k / 32 / per;
     const uint32_t *ra = aux + nc, *rb = ra + na, *rc_ = rb + nb;
+    if (w->cta->l->opt.count) *(in->sub == 3 ? &w->wk->c.mma_int : &w->wk->c.mma_float) += 128ull * (uint64_t)k;
     if (in->sub == 3) {
         static _Thread_local int32_t A[16][32], B[8][32];
         for (int i = 0; i < na; i++)
