@@ -289,7 +289,8 @@ static int put_rows(qm_engine *g, const qm_row *rows, uint32_t n, int lists, qm_
     qm_step_record rec;
     qm_step_fill(&rec, rows, n, where, x->layout.bytes);
     x->lists = lists;
-    return put(g, x->step, &rec, lists ? QM_STEP_SIZE : QM_STEP_AT_ROWS + QM_ROW_SIZE, e);
+    return lists ? put(g, x->step, &rec, QM_STEP_SIZE, e)
+                 : put(g, x->step + QM_STEP_AT_ROWS, rec.rows, QM_ROW_SIZE, e);
 }
 
 int qm_device_place(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e) {

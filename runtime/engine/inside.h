@@ -36,6 +36,12 @@ int qm_inside_runs(const char *executor, const qm_plan *p, int *resident, qm_err
  * the context are checked. next, where not NULL: waits, and is the token chosen to follow; a sick step is an error then.
  * watch: on_prefill before each step, which may cancel; or NULL. */
 int qm_inside_append(qm_session *s, const uint32_t *ids, uint32_t n, const qm_watch *watch, uint32_t *next, qm_err *e);
+/* The same with the logits of every one of them: on_logits gets those behind ids[i], [n_vocab], in order, many positions being
+ * computed together (as many as o's n_outs said); non-zero ends it with QM_ERR_CANCELLED. Sick logits are an error. watch as
+ * there. */
+typedef int (*qm_logits_fn)(void *user, uint32_t i, const float *logits);
+int qm_inside_score(qm_session *s, const uint32_t *ids, uint32_t n, const qm_watch *watch, qm_logits_fn on_logits,
+                    void *user, qm_err *e);
 /* The loop of qm_generate without its text: `first` goes after what the session holds, then n tokens are chosen. The
  * device feeds itself, the host looks at every token: on_token, which may be NULL. All pages are taken before the
  * first. */
@@ -55,13 +61,18 @@ typedef struct {
     qm_device *dev;  /* NULL: host memory; what has been run is done */
     CUstream stream; /* of dev: what the executor enqueues is in its order */
     int own;         /* the session is closed with the step */
+    struct qm_inside_rows *rows; /* of a step of several; NULL: of one */
 } qm_inside;
 
 /* At position pos of session s, whose positions before it are computed (pos <= length); s NULL: of a session of its own
  * that is filled (qm_inside_fill) up to there. */
 int qm_inside_open(qm_inside *x, qm_engine *g, qm_session *s, uint32_t pos, qm_err *e);
+/* A step of several rows: of n_seqs sequences of its own, each filled (qm_inside_fill) up to depth, n_each rows of each, the last of
+ * which draws. x->s is the first sequence, x->pos its last row's position. The engine must have room for them: n_parallel,
+ * n_ubatch, n_ctx. */
+int qm_inside_open_rows(qm_inside *x, qm_engine *g, uint32_t n_seqs, uint32_t n_each, uint32_t depth, qm_err *e);
 void qm_inside_close(qm_inside *x); /* safe on a zeroed one */
-/* What the step's ops need before they run: the page, the token, the position. As often as the ops are run anew. */
+/* What the step's ops need before they run: the page, the token, the position; of several rows, each. As often as the ops are run anew. */
 int qm_inside_begin(qm_inside *x, uint32_t token, qm_err *e);
 /* The ops have run: the session holds the position, and its logits are theirs. */
 void qm_inside_end(qm_inside *x);
