@@ -100,12 +100,12 @@ static json_t *fact_json(const qm_fact *f) {
 
 json_t *qm_chip_json(const qm_chip *c) {
     return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", c->id,
-                     "name", c->name,
-                     "multiprocessors", fact_json(&c->sms), "clock_hz", fact_json(&c->clock), "bandwidth",
-                     fact_json(&c->bandwidth), "reach", fact_json(&c->reach), "l2_bytes", fact_json(&c->l2), "issue",
-                     fact_json(&c->issue), "node_s", fact_json(&c->node), "ramp_s", fact_json(&c->ramp), "graph_s",
-                     fact_json(&c->graph), "barrier_s", fact_json(&c->barrier), "latency_s", fact_json(&c->latency), "trip_s", fact_json(&c->trip),
-                     "mma_int", fact_json(&c->mma_int), "mma_float", fact_json(&c->mma_float));
+                     "name", c->name, "multiprocessors", fact_json(&c->sms), "clock_hz", fact_json(&c->clock),
+                     "bandwidth", fact_json(&c->bandwidth), "reach", fact_json(&c->reach), "l2_bytes",
+                     fact_json(&c->l2), "issue", fact_json(&c->issue), "node_s", fact_json(&c->node), "ramp_s",
+                     fact_json(&c->ramp), "graph_s", fact_json(&c->graph), "barrier_s", fact_json(&c->barrier),
+                     "latency_s", fact_json(&c->latency), "trip_s", fact_json(&c->trip), "mma_int",
+                     fact_json(&c->mma_int), "mma_float", fact_json(&c->mma_float));
 }
 
 static json_t *step_json(const qm_report *p, const qm_op_records *r, const qm_chip *chip) {
@@ -241,8 +241,8 @@ static void title(qm_report *p, const qm_op_records *r) {
     const sum s = sum_of(r);
     const double bytes = (double)(s.weight_bytes + s.kv_bytes);
     qm_print(&p->to, "%s%s%s, %s, depth %u: %d ops, %.1f MB of weights and %.1f MB of keys and values\n",
-             r->estimated ? "ESTIMATE: " : "", r->device, executor(r, other), r->plan->place->model->hp.name, r->work.depth,
-             r->n_ops, 1e-6 * (double)s.weight_bytes, 1e-6 * (double)s.kv_bytes);
+             r->estimated ? "ESTIMATE: " : "", r->device, executor(r, other), r->plan->place->model->hp.name,
+             r->work.depth, r->n_ops, 1e-6 * (double)s.weight_bytes, 1e-6 * (double)s.kv_bytes);
     if (r->counted && !r->estimated) qm_print(&p->to, "counted on the software device: no times\n");
     if (has_times(r)) {
         qm_print(&p->to, "step %.1f us = %.1f tokens/s, %.1f GB/s", 1e-3 * r->step_ns, 1e9 / r->step_ns,
@@ -295,16 +295,17 @@ static void line(qm_report *p, const qm_op_records *r, const qm_chip *c) {
     const double bytes = (double)(s.weight_bytes + s.kv_bytes), ideal = 1e9 * bytes / c->bandwidth.v,
                  whole = s.time + s.gap;
     if (!p->n_steps)
-        qm_print(
-            &p->to,
-            "ESTIMATES of %s%s: no GPU has run this. docs/prediction.md says how they come about.\n\n"
-            "| chip     |  depth | MB/token | ops | step us | tokens/s | ceiling | share | dram | issue | tensor |   l2 | "
-            "flight | latency |\n"
-            "|:---------|-------:|---------:|----:|--------:|---------:|--------:|------:|-----:|------:|-------:|-----:|-"
-            "------:|--------:|\n",
-            r->plan->place->model->hp.name, executor(r, other));
-    qm_print(&p->to, "| %-8s | %6u | %8.1f | %3d | %7.0f | %8.0f | %7.0f | %4.0f%% |", c->id, r->work.depth, 1e-6 * bytes,
-             r->n_ops, 1e-3 * r->step_ns, 1e9 / r->step_ns, 1e9 / ideal, 100 * ideal / r->step_ns);
+        qm_print(&p->to,
+                 "ESTIMATES of %s%s: no GPU has run this. docs/prediction.md says how they come about.\n\n"
+                 "| chip     |  depth | MB/token | ops | step us | tokens/s | ceiling | share | dram | issue | tensor "
+                 "|   l2 | "
+                 "flight | latency |\n"
+                 "|:---------|-------:|---------:|----:|--------:|---------:|--------:|------:|-----:|------:|-------:|"
+                 "-----:|-"
+                 "------:|--------:|\n",
+                 r->plan->place->model->hp.name, executor(r, other));
+    qm_print(&p->to, "| %-8s | %6u | %8.1f | %3d | %7.0f | %8.0f | %7.0f | %4.0f%% |", c->id, r->work.depth,
+             1e-6 * bytes, r->n_ops, 1e-3 * r->step_ns, 1e9 / r->step_ns, 1e9 / ideal, 100 * ideal / r->step_ns);
     static const int widths[QM_N_BOUNDS] = {0, 4, 5, 6, 4, 6, 7};
     for (int k = QM_BOUND_DRAM; k < QM_N_BOUNDS; k++)
         qm_print(&p->to, " %*.0f%% |", widths[k] - 1, 100 * s.bound[k] / whole);

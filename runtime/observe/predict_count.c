@@ -153,8 +153,9 @@ static int bind(memory *s, const qm_op *op, qm_op_args *args, qm_err *e) {
         const qm_space space = QM_REF_SPACE(o[i].ref);
         const uint64_t value = QM_REF_VALUE(o[i].ref), at = space == QM_SPACE_NONE     ? 0
                                                             : space == QM_SPACE_REGION ? s->base[space]
-                                                            : space == QM_SPACE_KV ? s->base[space] + value % s->layer_pool
-                                                                                   : s->base[space] + value;
+                                                            : space == QM_SPACE_KV
+                                                                ? s->base[space] + value % s->layer_pool
+                                                                : s->base[space] + value;
         memcpy(args->bytes + o[i].offset, &at, 8);
         for (size_t j = 0; j < sizeof given / sizeof *given && s->n_slots; j++)
             if (o[i].dir == QM_IN && !strcmp(o[i].name, given[j].name))
@@ -180,7 +181,8 @@ static int run(memory *s, const qm_op *op, part of, qm_counters *c, qm_err *e) {
     for (uint32_t i = 0; i < of.n_runs; i++)
         memcpy(t.runs[i], s->step.runs[(2 * i + 1) * s->step.n_runs / (2 * of.n_runs)], sizeof t.runs[i]);
     t.n_runs = of.n_runs;
-    for (uint32_t i = 0; i < t.n_rows && op == s->plan->ops; i++) t.rows[i].pos--; /* it moves the step to its position */
+    for (uint32_t i = 0; i < t.n_rows && op == s->plan->ops; i++)
+        t.rows[i].pos--; /* it moves the step to its position */
     QM_CU_TRY(d, MemcpyHtoD(s->base[QM_SPACE_STEP], &t, sizeof t));
     QM_CU_TRY(d, CtxSynchronize());
     qm_counters none;
@@ -194,9 +196,9 @@ out:
 }
 
 static void scale(qm_counters *c, double by) {
-    uint64_t *v[] = {&c->warp_insts,   &c->thread_insts,  &c->load_bytes, &c->store_bytes, &c->load_sectors,
-                     &c->store_sectors, &c->shared_passes, &c->mma_int,    &c->mma_float,   &c->atomics,
-                     &c->barriers};
+    uint64_t *v[] = {&c->warp_insts,   &c->thread_insts,  &c->load_bytes,    &c->store_bytes,
+                     &c->load_sectors, &c->store_sectors, &c->shared_passes, &c->mma_int,
+                     &c->mma_float,    &c->atomics,       &c->barriers};
     for (size_t i = 0; i < sizeof v / sizeof *v; i++) *v[i] = (uint64_t)llround((double)*v[i] * by);
 }
 
@@ -204,8 +206,7 @@ static void scale(qm_counters *c, double by) {
 static int count_op(memory *s, const qm_op *op, qm_counters *c, int *sampled, qm_err *e) {
     qm_operand o[QM_MAX_OPERANDS];
     const int n = qm_op_operands(s->plan, op, o), runs = qm_operand_find(o, n, "runs") != NULL;
-    const part all = {op->grid[0], s->step.n_runs},
-               few = {1, runs && all.n_runs > SOME_RUNS ? SOME_RUNS : all.n_runs};
+    const part all = {op->grid[0], s->step.n_runs}, few = {1, runs && all.n_runs > SOME_RUNS ? SOME_RUNS : all.n_runs};
     const double whole = (double)all.x / few.x * (runs && few.n_runs ? (double)all.n_runs / few.n_runs : 1);
     *sampled = 0;
     if (op->rows > 1 && whole > 1 && (runs || qm_operand_find(o, n, "n_groups") || op->kind == QM_OP_GEMM)) {

@@ -9,7 +9,8 @@
 static double chunk_bytes(int wtype) {
     switch (wtype) {
 #define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, ...) \
-    case number: return (double)QM_TILE_ROWS * (chunk) * (step) / (weights) * (bytes);
+    case number:                                                                                              \
+        return (double)QM_TILE_ROWS * (chunk) * (step) / (weights) * (bytes);
 #include "../../contracts/streams.def"
 #undef QM_STREAM
     default: return 0;
@@ -17,7 +18,10 @@ static double chunk_bytes(int wtype) {
 }
 
 double qm_flight_bytes(const qm_op *op, int *ring) {
-    enum { BATCHES_OF_A_PAGE = 12 /* attn: 4 of keys and 8 of values, each waited for */, AHEAD = 2 /* stages of a ring of three */ };
+    enum {
+        BATCHES_OF_A_PAGE = 12 /* attn: 4 of keys and 8 of values, each waited for */,
+        AHEAD = 2 /* stages of a ring of three */
+    };
     const qm_kernel_info *k = &qm_kernel_table[op->kernel];
     const double chunk = chunk_bytes(k->wtype), warps = op->block / 32.0;
     *ring = 0;
@@ -28,7 +32,9 @@ double qm_flight_bytes(const qm_op *op, int *ring) {
     case QM_OP_GEMM: *ring = 1; return AHEAD * op->args.gemm.tiles * chunk;
     case QM_OP_MOE_GEMM: *ring = 1; return AHEAD * op->args.moe_gemm.tiles * chunk;
     case QM_OP_MOE_GEMM_UP: *ring = 1; return AHEAD * 2 * op->args.moe_gemm_up.tiles * chunk;
-    case QM_OP_ATTN: return warps * 2 * (double)qm_kv_head_page_bytes((qm_kv_cache_type)k->kv, (uint32_t)k->head_dim) / BATCHES_OF_A_PAGE;
+    case QM_OP_ATTN:
+        return warps * 2 * (double)qm_kv_head_page_bytes((qm_kv_cache_type)k->kv, (uint32_t)k->head_dim) /
+               BATCHES_OF_A_PAGE;
     default: return 0;
     }
 }
@@ -46,7 +52,9 @@ void qm_serial(const qm_op *op, double *trips, double *clocks) {
     case QM_OP_MOE_GEMM_UP:
     case QM_OP_MOE_GEMM: *trips = 4; break; /* group, order, activations */
     case QM_OP_MOE_SORT: *trips = 3; break;
-    case QM_OP_COMBINE: *trips = 1 + ceil(op->args.combine.n_spans / 32.0) + ceil(op->args.combine.n_spans / 8.0); break;
+    case QM_OP_COMBINE:
+        *trips = 1 + ceil(op->args.combine.n_spans / 32.0) + ceil(op->args.combine.n_spans / 8.0);
+        break;
     case QM_OP_ROUTER: /* the parts of four experts in turn, four at a time; a pick is two reductions of a warp */
         *trips = 4 * (1 + ceil((op->args.router.n_partials - 1) / 4.0));
         *clocks = 200.0 * op->args.router.n_used;

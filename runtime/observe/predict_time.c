@@ -35,9 +35,7 @@ enum { SCHEDULERS = 4, L2_PORT = 64, RESIDENT_WARPS = 16 /* 128 registers a thre
 static const double LONE_WARP = 0.6; /* instructions a clock of a warp by itself: 342 take 560 to 590 clocks */
 
 /* Multiprocessors at work, on average until the last one ends. */
-static double busy_of(const qm_chip *c, const qm_op_record *r) {
-    return r->ctas / ceil(r->ctas / c->sms.v);
-}
+static double busy_of(const qm_chip *c, const qm_op_record *r) { return r->ctas / ceil(r->ctas / c->sms.v); }
 
 /* Little's law: a CTA's bytes on their way take the latency, and the work on them too where the warp does both in turn. */
 static double flight(const qm_chip *c, const qm_op_record *r) {
@@ -55,8 +53,7 @@ static double flight(const qm_chip *c, const qm_op_record *r) {
 static void bounds(const qm_chip *c, const qm_op_record *r, double prefetched, double *t) {
     const double busy = busy_of(c, r), rate = busy * c->clock.v, l2 = c->l2.v / 2;
     const double spilled = (double)r->act_bytes > l2 ? (double)r->act_bytes - l2 : 0;
-    t[QM_BOUND_DRAM] =
-        ((double)(r->weight_bytes + r->kv_bytes) + spilled - prefetched) / (c->bandwidth.v * c->reach.v);
+    t[QM_BOUND_DRAM] = ((double)(r->weight_bytes + r->kv_bytes) + spilled - prefetched) / (c->bandwidth.v * c->reach.v);
     t[QM_BOUND_ISSUE] = (double)r->count.warp_insts / (SCHEDULERS * rate * c->issue.v);
     t[QM_BOUND_TENSOR] = ((double)r->count.mma_int / c->mma_int.v + (double)r->count.mma_float / c->mma_float.v) / rate;
     t[QM_BOUND_L2] = 32.0 * (double)(r->count.load_sectors + r->count.store_sectors) / (L2_PORT * rate);
