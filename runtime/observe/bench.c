@@ -40,7 +40,7 @@ int qm_bench_step_bytes(qm_engine *g, uint32_t pos, int logits, uint64_t *weight
     *kv_bytes = 0;
     for (int i = 0; i < p->n_ops; i++) { /* a step without logits ends before the last layer's attention */
         uint64_t read, written;
-        qm_op_kv_bytes(p, &p->ops[i], pos, &read, &written);
+        qm_op_kv_bytes(p, &p->ops[i], qm_work_decode(pos), &read, &written);
         *kv_bytes += read;
     }
     return 0;

@@ -72,7 +72,7 @@ int qm_bench_predict_ops(const char *path, const char *chips, const qm_ops_opts 
     for (const char *s = chips; !rc && (c = next_chip(&s, &all, &rc, e));)
         for (int i = 0; i < o->n_depth && !rc; i++) {
             const qm_op_records *r;
-            rc = qm_predictor_step(pr, c, o->depth[i], o->executor, &r, e);
+            rc = qm_predictor_step(pr, c, qm_work_decode(o->depth[i]), o->executor, &r, e);
             if (!rc) rc = qm_report_step(p, r, c, e);
         }
     int end = qm_report_close(p, rc ? NULL : e);
