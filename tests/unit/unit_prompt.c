@@ -48,8 +48,8 @@ static void test_half_the_time(void **state) {
         run(&many);
         run(&one);
     }
-    print_message("%d tokens of a prompt: %.2f s one by one, %.2f s at once: %.2f times as fast\n", N, one.best, many.best,
-                  one.best / many.best);
+    print_message("%d tokens of a prompt: %.2f s one by one, %.2f s at once: %.2f times as fast\n", N, one.best,
+                  many.best, one.best / many.best);
     assert_true(one.hash == many.hash);
     assert_true(2 * many.best <= one.best);
     qm_engine_close(one.g);
