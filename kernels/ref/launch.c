@@ -13,14 +13,28 @@ typedef struct {
     uint32_t tile_bytes; /* of 32 rows, a step */
     uint32_t x_bytes;    /* activations, a step, as read from global memory */
     uint32_t staged;     /* activations, a chunk, as they lie in shared memory */
+    uint32_t row_staged; /* the same in a product of many rows */
 } stream_type;
 
 #define ACT_BYTES_f32(n) 4 * (n)
 #define ACT_BYTES_q16a(n) QM_Q16A_DATA(n)
+/* hi, lo, dx, and the sum of 32 activations */
+#define ROW_STAGED_F32(n) 4 * (n)
+#define ROW_STAGED_D(n) 2 * (n) + (n) / 8
+#define ROW_STAGED_DS(n) 2 * (n) + (n) / 4
+#define ROW_STAGED_Z(n) 2 * (n) + (n) / 8
 static const stream_type streams[] = {
 #define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, segment, \
                   part, form, staged, ...)                                                                        \
-    {number, step, chunk, segment, part, QM_TILE_ROWS * (step) / (weights) * (bytes), ACT_BYTES_##act(step), staged},
+    {number,                                                                                                      \
+     step,                                                                                                        \
+     chunk,                                                                                                       \
+     segment,                                                                                                     \
+     part,                                                                                                        \
+     QM_TILE_ROWS * (step) / (weights) * (bytes),                                                                 \
+     ACT_BYTES_##act(step),                                                                                       \
+     staged,                                                                                                      \
+     ROW_STAGED_##form((chunk) * (step))},
 #include "../../contracts/streams.def"
 #undef QM_STREAM
 };
@@ -120,12 +134,13 @@ static int on_tensor_cores(int wtype) {
     }
 }
 
-/* Shared memory of a CTA with n column groups, where there are no tensor cores: kernels/ptx/rows_float.inc. */
-static uint32_t float_shared(uint32_t n) { return n * 3 * 4 * 8 * 32 * 4; }
-
 static uint32_t width_of(int wtype, uint32_t rows) {
     if (!on_tensor_cores(wtype) || rows <= 8) return 8;
     return rows <= 16 ? 16 : 32;
+}
+
+uint32_t qm_rows_shared(int wtype, uint32_t width, uint32_t warps) {
+    return 16 * width + 16 + 2 * width * stream_of(wtype).row_staged + warps * QM_ROWS_WARP_BYTES;
 }
 
 qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t rows, uint32_t n_sm,
@@ -133,12 +148,12 @@ qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t r
     const qm_sums sums = qm_sums_of(wtype, n_cols);
     const uint32_t tiles = div_up(n_rows, QM_TILE_ROWS), width = width_of(wtype, rows);
     const uint32_t parts = sums.n_parts <= max_parts ? sums.n_parts : 1;
-    uint32_t t = GEMM_WARPS, c = 1;
-    if (rows >= 2 * width && width == 32) t = GEMM_WARPS / 2, c = 2;
-    while (t > 1 && (uint64_t)div_up(tiles, t) * parts * div_up(rows, c * width) < n_sm) t /= 2;
-    return (qm_launch){.grid = {div_up(tiles, t), parts, div_up(rows, c * width)},
-                       .block = 32 * t * c,
-                       .shared = on_tensor_cores(wtype) ? 0 : float_shared(c),
+    const uint32_t groups = div_up(rows, width);
+    uint32_t t = GEMM_WARPS;
+    while (t > 1 && (uint64_t)div_up(tiles, t) * parts * groups < n_sm) t /= 2;
+    return (qm_launch){.grid = {div_up(tiles, t), parts, groups},
+                       .block = 32 * t,
+                       .shared = qm_rows_shared(wtype, width, t),
                        .tiles = t,
                        .width = width};
 }
@@ -159,7 +174,7 @@ static qm_launch deal_groups(int wtype, uint32_t n_rows, uint32_t width, uint32_
     while (t > 1 && tiles % t) t /= 2;
     return (qm_launch){.grid = {div_up(tiles, t), max_groups, 1},
                        .block = 32 * t * n_streams,
-                       .shared = on_tensor_cores(wtype) ? 0 : float_shared(1),
+                       .shared = qm_rows_shared(wtype, width, t * n_streams),
                        .tiles = t,
                        .width = on_tensor_cores(wtype) ? width : 8};
 }
