@@ -22,7 +22,7 @@ static void add(qm_bench_job *out, int cap, int *n, qm_bench_job j) {
     ++*n;
 }
 
-enum { SOME_ROWS = 32 };
+enum { SOME_ROWS = 8 };
 
 /* One of these for each number of rows that the kernel's width is for. A whole step's logits are not wanted, and types that
  * no model of this shape has need not be counted at length. */
