@@ -6,7 +6,7 @@
 #include "../plan/ops.h"
 #include "routing.h"
 
-enum { WHOLE = 4000000, SOME_RUNS = 4 };
+enum { SOME_RUNS = 4 };
 
 /* Memory of one space each; every weight lies at the same place, every layer's KV pool too, and all sequences are the
  * first one: where things are does not show in the counts. */
@@ -18,6 +18,7 @@ typedef struct {
     CUdeviceptr base[QM_N_SPACES];
     uint64_t bytes[QM_N_SPACES], layer_pool;
     qm_step_record step;
+    double whole;       /* warp instructions of an op that is run whole */
     qm_routing routing; /* no slots: the step has no groups */
 } memory;
 
@@ -178,7 +179,7 @@ static int count_op(memory *s, const qm_op *op, qm_counters *c, int *sampled, qm
     *sampled = 0;
     if (op->rows > 1 && whole > 1 && (runs || qm_operand_find(o, n, "n_groups") || op->kind == QM_OP_GEMM)) {
         int rc = run(s, op, few, c, e);
-        *sampled = !rc && (double)c->warp_insts * whole > WHOLE;
+        *sampled = !rc && (double)c->warp_insts * whole > s->whole;
         if (*sampled) scale(c, whole);
         if (rc || *sampled) return rc;
     }
@@ -213,9 +214,11 @@ static const qm_op_record *seen(const qm_op_records *in, int n, const qm_op_reco
     return NULL;
 }
 
-int qm_predict_count(qm_device *d, qm_kernels *k, qm_op_records *r, qm_op_records *const *before, int n, qm_err *e) {
+int qm_predict_count(qm_device *d, qm_kernels *k, qm_op_records *r, double whole, qm_op_records *const *before, int n,
+                     qm_err *e) {
     memory s;
     int rc = memory_open(&s, d, k, r, e);
+    s.whole = whole;
     if (!rc && !(rc = qm_counters_begin(d, e))) {
         for (int i = 0; i < r->n_ops && !rc; i++) {
             qm_op_record *o = &r->op[i];
