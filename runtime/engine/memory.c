@@ -44,7 +44,9 @@ void qm_step_limits(qm_limits *l, const qm_engine_opts *o) {
 /* By the rules at qm_engine_opts.n_parallel and n_kv. */
 static void parts(qm_memory *m, const qm_place *pl, qm_limits l, const qm_engine_opts *o, uint32_t n_ctx) {
     const qm_hparams *hp = &pl->model->hp;
-    uint64_t n_kv = o->n_kv ? o->n_kv : (uint64_t)n_ctx * (o->n_parallel ? o->n_parallel : 1);
+    /* a page has positions of one sequence */
+    const uint64_t whole = (uint64_t)qm_pages_for(n_ctx) * QM_PAGE_TOKENS;
+    uint64_t n_kv = o->n_kv ? o->n_kv : o->n_parallel > 1 ? whole * o->n_parallel : n_ctx;
     l.n_ctx = n_ctx;
     qm_step_limits(&l, o);
     l.n_pages = qm_pages_for(n_kv);
