@@ -48,12 +48,14 @@ static void defines(const stream *s) {
 
 static void each(const stream *s) { printf("#define W %s\n#include \"entry.inc\"\n#undef W\n", s->word); }
 
-/* Widths: contracts/kernels.def. A type without its mma_<type>.inc has no entries. */
+/* Widths: contracts/kernels.def. Float weights take no tensor cores, so have no mma_<type>.inc; another type without it has
+ * no entries. */
 static void rows(const stream *s) {
-    printf("#if __has_include(\"mma_%s.inc\")\n#include \"mma_%s.inc\"\n", s->word, s->word);
-    for (unsigned width = 8; width <= (strcmp(s->act, "q16a") ? 8 : 32); width *= 2)
+    const int q16a = !strcmp(s->act, "q16a");
+    if (q16a) printf("#if __has_include(\"mma_%s.inc\")\n#include \"mma_%s.inc\"\n", s->word, s->word);
+    for (unsigned width = 8; width <= (q16a ? 32 : 8); width *= 2)
         printf("#define W %s\n#define G_WIDTH %u\n#include \"entry.inc\"\n#undef W\n#undef G_WIDTH\n", s->word, width);
-    printf("#endif\n");
+    if (q16a) printf("#endif\n");
 }
 
 int main(int argc, char **argv) {
