@@ -63,7 +63,7 @@ static int choose_context(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
         rc = qm_memory_choose(&g->memory, g->place, g->limits, free_bytes, total, &sized,
                               g->dev ? g->dev->spec : "the host", e);
     g->limits.n_ctx = g->memory.n_ctx;
-    g->limits.n_seqs = g->memory.n_seqs;
+    qm_step_limits(&g->limits, o);
     g->limits.n_pages = qm_pages_for(g->memory.n_kv);
     return rc;
 }
@@ -108,6 +108,7 @@ static void fill_info(qm_engine *g, const qm_plan *decode, const char *why) {
     i->n_ctx = g->limits.n_ctx;
     i->n_parallel = g->limits.n_seqs;
     i->n_kv = g->limits.n_pages * QM_PAGE_TOKENS;
+    i->n_ubatch = g->limits.n_rows;
     i->weight_bytes = g->place->bytes;
     i->bytes_per_token = decode->weight_bytes;
     i->kv_bytes = g->memory.kv;
