@@ -140,6 +140,8 @@ static uint32_t width_of(int wtype, uint32_t rows) {
 }
 
 uint32_t qm_rows_shared(int wtype, uint32_t width, uint32_t warps) {
+    /* without tensor cores, kernels/ptx/rows_float.inc: stages, steps, weights, columns, bytes */
+    if (!on_tensor_cores(wtype)) return 3 * 4 * 32 * 8 * 4;
     return 16 * width + 16 + 2 * width * stream_of(wtype).row_staged + warps * QM_ROWS_WARP_BYTES;
 }
 
