@@ -111,7 +111,7 @@ static void one(int checked, int wtype, shape s) {
     chk_end();
 }
 
-static const int types[] = {QM_TYPE_F32, QM_TYPE_F16, QM_TYPE_BF16, QM_TYPE_Q4_K};
+static const int types[] = {QM_TYPE_F32, QM_TYPE_F16, QM_TYPE_BF16, QM_TYPE_Q8_0, QM_TYPE_Q4_K, QM_TYPE_Q6_K};
 #define EACH_TYPE for (size_t i = 0; i < sizeof types / sizeof *types; i++)
 #define EACH_WIDTH for (uint32_t w = 8; w <= 32; w *= 2)
 
