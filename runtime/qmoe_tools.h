@@ -175,8 +175,8 @@ typedef struct {
     uint32_t k;          /* for out: entries for each position; 0 = all */
     /* After each chunk or sequence, with the perplexity so far. A non-zero return cancels. May be NULL. */
     int (*on_chunk)(void *user, uint32_t done, uint32_t n, double ppl);
-    /* Before each position: tokens done, of all; the chunk that they are in, from 1, of how many; the perplexity so
-     * far, 0 where nothing is scored yet. A non-zero return cancels. May be NULL. */
+    /* Before each step of some positions: tokens done, of all; the chunk that they are in, from 1, of how many; the
+     * perplexity so far, 0 where nothing is scored yet. A non-zero return cancels. May be NULL. */
     int (*on_position)(void *user, uint64_t done, uint64_t of, uint32_t chunk, uint32_t n, double ppl);
     void *user;
 } qm_perplexity_opts;

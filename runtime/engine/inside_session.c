@@ -43,9 +43,11 @@ int qm_inside_score(qm_session *s, const uint32_t *ids, uint32_t n, const qm_wat
     qm_want want = {s, from, s->n, s->n, QM_SCORE, 0};
     float *l = malloc(4ull * n_vocab);
     rc = l ? qm_session_pages(s, qm_pages_for(s->n), e) : qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
-    if (!rc) rc = s->g->exec->put_tokens(s->g, s->seq, from, ids, n, e);
     while (!rc && want.next < want.end) {
-        const uint32_t first = want.next;
+        const uint32_t first = want.next, left = want.end - first, most = s->g->limits.n_rows;
+        /* step by step: one of a single row always chooses, and what it chose stands where the next token goes */
+        rc = s->g->exec->put_tokens(s->g, s->seq, first, s->ids + first, left < most ? left : most, e);
+        if (rc) break;
         if (watch && watch->on_prefill && watch->on_prefill(watch->user, first - from, n))
             rc = qm_fail(e, QM_ERR_CANCELLED, "cancelled after %u of %u positions", first - from, n);
         if (!rc) rc = qm_schedule_step(s->g, &want, 1, e);

@@ -306,6 +306,15 @@ static void test_cp_async(void **state) {
     says("one group too many under way", RACE(STAGES("2", "bar.sync 0;\n"), 1, 64), "asynchronous copy",
          "shared offset");
     says("the next copy before all have read", RACE(STAGES("1", ""), 1, 64), "asynchronous copy", "read at line");
+    /* the warp that comes last to a barrier goes on first: it reads before the other copies */
+    says(
+        "a copy into what another warp has read, with a barrier only before its wait",
+        RACE(BEGIN(
+                 1024) "mad.lo.u32 %s, %t, 16, 0;\nmad.wide.u32 %z, %t, 16, %p;\nst.shared.u32 [%s], %t;\nbar.sync 0;\n"
+                       "setp.ge.u32 %x, %t, 32;\n@%x ld.shared.u32 %a, [%s+-512];\n"
+                       "@!%x cp.async.cg.shared.global [%s], [%z], 16;\nbar.sync 0;\ncp.async.wait_all;\n" END,
+             1, 64),
+        "race", "shared offset");
     says("its own thread reads too early",
          RACE(COPY_OF("st.shared.u32 [%s], %t;\n", "ld.shared.u32 %a, [%s];\ncp.async.wait_all;\n"), 1, 32),
          "asynchronous copy", "read at line");
