@@ -73,7 +73,7 @@ static json_t *record_json(const qm_bench_options *o, const qm_bench_facts *f, c
                           "prefetch_bytes", (json_int_t)i->prefetch_bytes, "n_ctx", (int)i->n_ctx);
     json_t *k =
         json_pack("{s:i, s:i, s:i, s:i, s:i, s:s, s:o, s:o, s:f, s:f, s:o, s:o}", "n_prompt", (int)t->n_prompt, "n_gen",
-                  (int)t->n_gen, "n_depth", (int)t->depth, "n_seqs", (int)t->n_seqs, "n_ubatch", (int)o->n_ubatch,
+                  (int)t->n_gen, "n_depth", (int)t->depth, "n_seqs", (int)t->n_seqs, "n_ubatch", o->n_ubatch ? (int)o->n_ubatch : QM_UBATCH_MOST,
                   "test_time", r->time, "avg_ns", integer(x->avg_ns), "stddev_ns", integer(x->stddev_ns), "avg_ts",
                   x->avg_ts, "stddev_ts", x->stddev_ts, "samples_ns", samples(r, 0), "samples_ts", samples(r, 1));
     json_t *m =
