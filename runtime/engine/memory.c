@@ -33,7 +33,7 @@ int qm_cache_type_of(qm_kv_cache_type *kv, const qm_engine_opts *o, qm_err *e) {
 }
 
 void qm_step_limits(qm_limits *l, const qm_engine_opts *o) {
-    const uint32_t most = o->n_ubatch ? o->n_ubatch : 1; /* until the kernels have landed */
+    const uint32_t most = o->n_ubatch ? o->n_ubatch : QM_STEP_ROWS_MAX;
     l->n_seqs = o->n_parallel ? o->n_parallel : QM_SEQS;
     l->n_rows = 1;
     while (l->n_rows < most && l->n_rows < l->n_ctx && l->n_rows < QM_STEP_ROWS_MAX) l->n_rows *= 2;
