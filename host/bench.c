@@ -11,9 +11,9 @@
 static struct {
     char *model, *device, *executor, *output, *predict;
     char **n_prompt, **n_gen, **depth, **n_seqs;
-    int ubatch, reps, ctx, no_warmup, prefill, per_op, verbose, quiet;
+    int reps, ctx, no_warmup, prefill, per_op, verbose, quiet;
     long long seed;
-} opt = {.ubatch = 512, .reps = 5, .seed = 1};
+} opt = {.reps = 5, .seed = 1};
 
 static const struct poptOption table[] = {
     {"model", 'm', POPT_ARG_STRING, &opt.model, 0, "the model, a GGUF file (any part of a split set)", "FILE"},
@@ -23,7 +23,6 @@ static const struct poptOption table[] = {
     {"n-depth", 'd', POPT_ARG_ARGV, &opt.depth, 0, "positions in the cache before each test (default: 0)", "N"},
     {"parallel", 0, POPT_ARG_ARGV, &opt.n_seqs, 0,
      "sequences at once, likewise: each has the prompt, or generates, in steps that they share (default: 1)", "N"},
-    {"ubatch", 0, POPT_ARG_INT, &opt.ubatch, 0, "rows of a step at most, 1 to 512 (default: 512)", "N"},
     {"repetitions", 'r', POPT_ARG_INT, &opt.reps, 0, "runs of each test (default: 5)", "N"},
     {"output", 'o', POPT_ARG_STRING, &opt.output, 0, "how results are written (default: md)", "md|csv|json|jsonl"},
     {"no-warmup", 0, POPT_ARG_NONE, &opt.no_warmup, 0, "leave out the run before each test that is not counted", NULL},
@@ -31,6 +30,7 @@ static const struct poptOption table[] = {
      "reach a depth by computing it: by default random keys and values stand in for it", NULL},
     {"ctx", 'c', POPT_ARG_INT, &opt.ctx, 0, "context: positions to make room for (default: what the tests need)", "N"},
     {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_cache_table, 0, NULL, NULL},
+    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_ubatch_table, 0, NULL, NULL},
     {"seed", 0, POPT_ARG_LONGLONG, &opt.seed, 0, "of the random tokens (default: 1)", "N"},
     {"device", 0, POPT_ARG_STRING, &opt.device, 0, "where to run (default: auto)", "auto|cuda:N|sim"},
     {"executor", 0, POPT_ARG_STRING, &opt.executor, 0,
@@ -226,7 +226,7 @@ int qm_cmd_bench(int argc, char **argv) {
     if (!opt.model && !opt.predict) return qm_host_usage("bench: no model: give --model FILE");
     if (opt.reps < 1 || opt.reps > QM_BENCH_REPS_MAX)
         return qm_host_usage("bench: --repetitions %d: expected 1 to %d", opt.reps, QM_BENCH_REPS_MAX);
-    if (opt.ubatch < 1 || opt.ubatch > 512) return qm_host_usage("bench: --ubatch %d: expected 1 to 512", opt.ubatch);
+    if ((rc = qm_ubatch_check()) >= 0) return rc;
     if (opt.ctx < 0) return qm_host_usage("bench: --ctx %d: expected 1 and above", opt.ctx);
     if (opt.seed < 0) return qm_host_usage("bench: --seed %lld: must not be negative", opt.seed);
     if ((rc = read_list(opt.n_prompt, 512, "n-prompt", &o.n_prompt)) >= 0 ||
@@ -243,7 +243,7 @@ int qm_cmd_bench(int argc, char **argv) {
     o.executor = opt.executor;
     o.reps = (uint32_t)opt.reps;
     o.n_ctx = (uint32_t)opt.ctx;
-    o.n_ubatch = (uint32_t)opt.ubatch;
+    o.n_ubatch = (uint32_t)qm_ubatch;
     o.tests = opt.n_prompt || opt.n_gen || opt.n_seqs;
     o.seed = (uint64_t)opt.seed;
     o.warmup = !opt.no_warmup;

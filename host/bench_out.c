@@ -71,11 +71,11 @@ static json_t *record_json(const qm_bench_options *o, const qm_bench_facts *f, c
                           "model_filename", qm_host_json_str(o->model), "model_type", i->arch, "model_size",
                           (json_int_t)i->weight_bytes, "executor", i->executor, "concurrent", i->concurrent,
                           "prefetch_bytes", (json_int_t)i->prefetch_bytes, "n_ctx", (int)i->n_ctx);
-    json_t *k =
-        json_pack("{s:i, s:i, s:i, s:i, s:i, s:s, s:o, s:o, s:f, s:f, s:o, s:o}", "n_prompt", (int)t->n_prompt, "n_gen",
-                  (int)t->n_gen, "n_depth", (int)t->depth, "n_seqs", (int)t->n_seqs, "n_ubatch", (int)o->n_ubatch,
-                  "test_time", r->time, "avg_ns", integer(x->avg_ns), "stddev_ns", integer(x->stddev_ns), "avg_ts",
-                  x->avg_ts, "stddev_ts", x->stddev_ts, "samples_ns", samples(r, 0), "samples_ts", samples(r, 1));
+    json_t *k = json_pack("{s:i, s:i, s:i, s:i, s:i, s:s, s:o, s:o, s:f, s:f, s:o, s:o}", "n_prompt", (int)t->n_prompt,
+                          "n_gen", (int)t->n_gen, "n_depth", (int)t->depth, "n_seqs", (int)t->n_seqs, "n_ubatch",
+                          o->n_ubatch ? (int)o->n_ubatch : QM_UBATCH_MOST, "test_time", r->time, "avg_ns",
+                          integer(x->avg_ns), "stddev_ns", integer(x->stddev_ns), "avg_ts", x->avg_ts, "stddev_ts",
+                          x->stddev_ts, "samples_ns", samples(r, 0), "samples_ts", samples(r, 1));
     json_t *m =
         json_pack("{s:b, s:b, s:s, s:s?, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "warmup", t->warmup, "sampling_timed", 1,
                   "sampling", "greedy", "depth_filled_by", t->depth ? t->prefill ? "prefill" : "random" : NULL, "seed",

@@ -6,7 +6,7 @@
 #include "../plan/ops.h"
 #include "routing.h"
 
-enum { SOME_RUNS = 4 };
+enum { SOME_RUNS = 8 };
 
 /* Memory of one space each; every weight lies at the same place, every layer's KV pool too, and all sequences are the
  * first one: where things are does not show in the counts. */
@@ -139,6 +139,11 @@ typedef struct {
     uint32_t x, n_runs;
 } part;
 
+/* The middle of the i-th of k equal parts of 0 .. n - 1; between two, the lower and the upper one in turn. */
+static uint32_t spread(uint32_t i, uint32_t n, uint32_t k) {
+    return ((2 * i + 1) * n - k + (i % 2 ? 2 * k - 1 : 0)) / (2 * k);
+}
+
 static int run(memory *s, const qm_op *op, part of, qm_counters *c, qm_err *e) {
     qm_device *d = s->d;
     qm_op_args args;
@@ -146,8 +151,7 @@ static int run(memory *s, const qm_op *op, part of, qm_counters *c, qm_err *e) {
     const uint32_t grid[3] = {of.x, op->grid[1], op->grid[2]};
     int rc = bind(s, op, &args, e);
     if (rc) return rc;
-    for (uint32_t i = 0; i < of.n_runs; i++)
-        memcpy(t.runs[i], s->step.runs[(2 * i + 1) * s->step.n_runs / (2 * of.n_runs)], sizeof t.runs[i]);
+    for (uint32_t i = 0; i < of.n_runs; i++) memcpy(t.runs[i], s->step.runs[spread(i, s->step.n_runs, of.n_runs)], 8);
     t.n_runs = of.n_runs;
     for (uint32_t i = 0; i < t.n_rows && op == s->plan->ops; i++)
         t.rows[i].pos--; /* it moves the step to its position */

@@ -256,7 +256,7 @@ static void test_counts_like_the_real(void **state) {
 /* A part of the CTAs, multiplied, is the whole within 2%. */
 static void test_sampled(void **state) {
     (void)state;
-    static const qm_work works[] = {{0, 256, 1, 1}, {100, 32, 32, 32}};
+    static const qm_work works[] = {{0, 192, 1, 1}, {100, 16, 16, 16}};
     qm_err e;
     qm_device *d;
     qm_kernels *k;
@@ -266,6 +266,7 @@ static void test_sampled(void **state) {
     for (size_t i = 0; i < sizeof works / sizeof *works; i++) {
         qm_plan *p = plan_of(&s, works[i]);
         qm_op_records *all, *few;
+        int bad = 0;
         fix_ok(qm_op_records_new(&all, p, works[i], &e), &e);
         fix_ok(qm_op_records_new(&few, p, works[i], &e), &e);
         fix_ok(qm_predict_count(d, k, all, 1e18, NULL, 0, &e), &e);
@@ -274,10 +275,13 @@ static void test_sampled(void **state) {
         assert_true(few->n_sampled > 4);
         for (int n = 0; n < all->n_ops; n++) {
             const qm_counters *a = &all->op[n].count, *b = &few->op[n].count;
-            assert_true(fabs((double)b->warp_insts / (double)a->warp_insts - 1) < 0.02);
+            const double off = (double)b->warp_insts / (double)a->warp_insts - 1;
+            if (fabs(off) > 0.02) print_message("%s: %+.1f%% warp instructions\n", all->op[n].op->slot, 100 * off);
+            bad += fabs(off) > 0.02;
             assert_true(fabs((double)b->load_sectors - (double)a->load_sectors) <= 0.02 * (double)a->load_sectors);
             assert_int_equal(a->mma_int, b->mma_int);
         }
+        assert_int_equal(bad, 0);
         qm_op_records_free(all);
         qm_op_records_free(few);
         qm_plan_free(p);
