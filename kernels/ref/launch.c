@@ -140,6 +140,8 @@ static uint32_t width_of(int wtype, uint32_t rows) {
 }
 
 uint32_t qm_rows_shared(int wtype, uint32_t width, uint32_t warps) {
+    /* without tensor cores, kernels/ptx/rows_float.inc: stages, steps, weights, columns, bytes */
+    if (!on_tensor_cores(wtype)) return 3 * 4 * 32 * 8 * 4;
     return 16 * width + 16 + 2 * width * stream_of(wtype).row_staged + warps * QM_ROWS_WARP_BYTES;
 }
 
@@ -158,9 +160,12 @@ qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t r
                        .width = width};
 }
 
+/* An expert that has more slots than a group holds is read again for its next group. Loads spread about their mean as chance
+ * has it, at best: of a mean of 5 (11) one expert in 16 (18) has more than 8 (16). */
 uint32_t qm_moe_width(uint32_t rows, uint32_t n_used, uint32_t n_expert) {
-    const uint32_t mean = div_up(rows * n_used, max_u32(n_expert, 1));
-    return mean <= 8 ? 8 : mean <= 16 ? 16 : 32;
+    const uint32_t slots = rows * n_used;
+    if (rows <= 8 || slots <= 5 * n_expert) return 8;
+    return rows <= 16 || slots <= 11 * n_expert ? 16 : 32;
 }
 
 uint32_t qm_moe_groups(uint32_t rows, uint32_t n_used, uint32_t n_expert, uint32_t width) {
@@ -168,25 +173,29 @@ uint32_t qm_moe_groups(uint32_t rows, uint32_t n_used, uint32_t n_expert, uint32
     return used + (slots - used) / width; /* one an expert, and one more for each further width */
 }
 
-static qm_launch deal_groups(int wtype, uint32_t n_rows, uint32_t width, uint32_t max_groups, uint32_t n_streams) {
+/* T: as many tiles as a CTA takes, so that its columns are read few times; fewer where that leaves multiprocessors idle. */
+static qm_launch deal_groups(int wtype, uint32_t n_rows, uint32_t width, uint32_t max_groups, uint32_t n_streams,
+                             uint32_t n_sm) {
     const uint32_t tiles = div_up(n_rows, QM_TILE_ROWS);
     uint32_t t = GEMM_WARPS / n_streams;
-    while (t > 1 && tiles % t) t /= 2;
+    while (t > 1 && t >= 2 * tiles) t /= 2;
+    while (t > 1 && (uint64_t)div_up(tiles, t) * max_groups < n_sm) t /= 2;
+    if (!on_tensor_cores(wtype)) width = 8;
     return (qm_launch){.grid = {div_up(tiles, t), max_groups, 1},
                        .block = 32 * t * n_streams,
                        .shared = qm_rows_shared(wtype, width, t * n_streams),
                        .tiles = t,
-                       .width = on_tensor_cores(wtype) ? width : 8};
+                       .width = width};
 }
 qm_launch qm_launch_moe_gemm_up(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t width, uint32_t max_groups,
                                 uint32_t n_sm) {
-    (void)n_cols, (void)n_sm;
-    return deal_groups(wtype, n_ff, width, max_groups, 2);
+    (void)n_cols;
+    return deal_groups(wtype, n_ff, width, max_groups, 2, n_sm);
 }
 qm_launch qm_launch_moe_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t width, uint32_t max_groups,
                              uint32_t n_sm) {
-    (void)n_cols, (void)n_sm;
-    return deal_groups(wtype, n_rows, width, max_groups, 1);
+    (void)n_cols;
+    return deal_groups(wtype, n_rows, width, max_groups, 1, n_sm);
 }
 /* A thread a slot, and one an expert. */
 qm_launch qm_launch_moe_sort(uint32_t rows, uint32_t n_used, uint32_t n_expert) {

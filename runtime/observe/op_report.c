@@ -124,6 +124,9 @@ static json_t *step_json(const qm_report *p, const qm_op_records *r, const qm_ch
                           count(c, requested(&s.c)), "sectors", count(c, sectors(&s.c)), "shared_passes",
                           count(c, s.c.shared_passes), "barriers", count(c, s.c.barriers));
     if (t) json_object_set_new(j, "executor", json_string(r->executor));
+    json_object_set_new(j, "rows", json_integer(r->work.rows));
+    json_object_set_new(j, "n_seqs", json_integer(r->work.seqs));
+    json_object_set_new(j, "ops_counted_in_part", json_integer(r->n_sampled));
     json_object_set_new(j, "model", *p->path ? qm_json_str(p->path) : json_null());
     json_object_set_new(j, "step_ns", nanoseconds(t, r->step_ns));
     json_object_set_new(j, "step_with_stamps_ns", nanoseconds(t, r->stamped_ns));
@@ -132,7 +135,7 @@ static json_t *step_json(const qm_report *p, const qm_op_records *r, const qm_ch
     json_object_set_new(j, "clock_tick_ns", nanoseconds(r->timed, r->tick_ns));
     json_object_set_new(j, "runs", count(r->timed, (uint64_t)r->runs));
     json_object_set_new(j, "tokens_per_s",
-                        t && r->step_ns > 0 ? json_real(round(1e11 / r->step_ns) / 100) : json_null());
+                        t && r->step_ns > 0 ? json_real(round(1e11 * r->work.rows / r->step_ns) / 100) : json_null());
     json_object_set_new(j, "bytes_per_s", rate(t, (double)(s.weight_bytes + s.kv_bytes), r->step_ns));
     json_object_set_new(j, "bandwidth", r->bandwidth > 0 ? json_real(r->bandwidth) : json_null());
     if (chip) json_object_set_new(j, "chip", qm_chip_json(chip));
@@ -240,12 +243,16 @@ static void title(qm_report *p, const qm_op_records *r) {
     char other[32];
     const sum s = sum_of(r);
     const double bytes = (double)(s.weight_bytes + s.kv_bytes);
-    qm_print(&p->to, "%s%s%s, %s, depth %u: %d ops, %.1f MB of weights and %.1f MB of keys and values\n",
-             r->estimated ? "ESTIMATE: " : "", r->device, executor(r, other), r->plan->place->model->hp.name,
+    char rows[64] = "";
+    if (r->work.rows > 1)
+        snprintf(rows, sizeof rows, ", %u rows of %u sequence%s", r->work.rows, r->work.seqs,
+                 r->work.seqs > 1 ? "s" : "");
+    qm_print(&p->to, "%s%s%s, %s%s, depth %u: %d ops, %.1f MB of weights and %.1f MB of keys and values\n",
+             r->estimated ? "ESTIMATE: " : "", r->device, executor(r, other), r->plan->place->model->hp.name, rows,
              r->work.depth, r->n_ops, 1e-6 * (double)s.weight_bytes, 1e-6 * (double)s.kv_bytes);
     if (r->counted && !r->estimated) qm_print(&p->to, "counted on the software device: no times\n");
     if (has_times(r)) {
-        qm_print(&p->to, "step %.1f us = %.1f tokens/s, %.1f GB/s", 1e-3 * r->step_ns, 1e9 / r->step_ns,
+        qm_print(&p->to, "step %.1f us = %.1f tokens/s, %.1f GB/s", 1e-3 * r->step_ns, 1e9 * r->work.rows / r->step_ns,
                  bytes / r->step_ns);
         if (r->bandwidth > 0)
             qm_print(&p->to, " = %.1f%% of %.0f GB/s", 1e11 * bytes / r->step_ns / r->bandwidth, 1e-9 * r->bandwidth);

@@ -114,7 +114,7 @@ int qm_predictor_step(qm_predictor *p, const qm_chip *c, qm_work w, const char *
     int rc = qm_plan_build(&plan, p->place, shape, limits, e);
     if (!rc) rc = qm_inside_runs(name, plan, &resident, e);
     if (!rc) rc = qm_op_records_new(&r, plan, w, e);
-    if (!rc) rc = qm_predict_count(p->dev, p->kernels, r, p->records, p->n, e);
+    if (!rc) rc = qm_predict_count(p->dev, p->kernels, r, QM_PREDICT_WHOLE, p->records, p->n, e);
     if (rc) {
         qm_op_records_free(r);
         qm_plan_free(plan);

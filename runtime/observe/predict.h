@@ -23,9 +23,10 @@ extern const int qm_n_chips;
 const qm_chip *qm_chip_find(const char *id, size_t n); /* n bytes; NULL if unknown */
 
 /* ---- an op's own way with memory (predict_flight.c) ---- */
-/* Bytes of weights, keys and values that one of its CTAs has on their way at once; 0: it reads none. *ring: 1 where they
- * come while the ones before them are worked on, 0 where the warp waits for them. */
-double qm_flight_bytes(const qm_op *op, int *ring);
+/* Bytes of weights, keys and values that one of its CTAs has on their way at once, and waits for; 0: it reads none. */
+double qm_flight_bytes(const qm_op *op);
+/* How often it streams its weights: once for each group of rows that a CTA takes. All but the first find them in the L2. */
+double qm_flight_passes(const qm_op_record *r);
 /* Trips to the L2 or to memory that wait for each other, and clocks of other work in a chain, from the first to the last. */
 void qm_serial(const qm_op *op, double *trips, double *clocks);
 
@@ -35,7 +36,7 @@ void qm_serial(const qm_op *op, double *trips, double *clocks);
  *   issue    warp instructions / (4 schedulers * busy * clock * issue)
  *   tensor   (multiply-adds of integers / mma_int + of floats / mma_float) / (busy * clock)
  *   l2       32-byte sectors / (busy * 64 bytes * clock)
- *   flight   (weights + KV) / (bytes on their way at once) * (latency, and the work on them where it does not overlap)
+ *   flight   (weights + KV) * passes / (bytes on their way at once) * (latency, of later passes the L2's, and the work on them)
  *   time   = ramp + serial trips beyond the ramp's two + the longest of the five, gap = node
  * bound is the longest of the five, or latency where what comes before it and the node are longer still. */
 void qm_predict_op(const qm_chip *c, qm_op_record *r);

@@ -3,11 +3,10 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "../../kernels/ref/ref.h"
-#include "../base/rng.h"
 #include "../plan/ops.h"
+#include "routing.h"
 
-enum { WHOLE = 4000000, SOME_RUNS = 4, ROUTING_SEED = 1 };
+enum { SOME_RUNS = 8 };
 
 /* Memory of one space each; every weight lies at the same place, every layer's KV pool too, and all sequences are the
  * first one: where things are does not show in the counts. */
@@ -19,9 +18,8 @@ typedef struct {
     CUdeviceptr base[QM_N_SPACES];
     uint64_t bytes[QM_N_SPACES], layer_pool;
     qm_step_record step;
-    /* who chose which expert; [slots], 0 slots: the step has no groups */
-    uint32_t n_slots, n_groups, *ids, *order;
-    qm_group *groups;
+    double whole;       /* warp instructions of an op that is run whole */
+    qm_routing routing; /* no slots: the step has no groups */
 } memory;
 
 /* ---- what the counts depend on ---- */
@@ -43,41 +41,12 @@ static void rows_of(memory *s) {
     }
 }
 
-/* n_used different ones of n_expert for each row. */
-static void choose(uint32_t *ids, uint32_t rows, uint32_t n_used, uint32_t n_expert) {
-    qm_rng rng = {ROUTING_SEED};
-    for (uint32_t i = 0; i < rows * n_used; i++) {
-        const uint32_t *mine = ids + i / n_used * n_used;
-        int again = 1;
-        while (again) {
-            ids[i] = qm_rng_below(&rng, n_expert);
-            again = 0;
-            for (const uint32_t *p = mine; p < ids + i; p++) again |= *p == ids[i];
-        }
-    }
-}
-
-/* The groups are the reference's. */
-static int routing(memory *s, qm_err *e) {
+/* Who chooses which expert, where the step has groups of slots. */
+static int route(memory *s, qm_err *e) {
     const qm_plan *p = s->plan;
     int i = 0;
     while (i < p->n_ops && p->ops[i].kind != QM_OP_MOE_SORT) i++;
-    if (i == p->n_ops) return 0;
-    qm_moe_sort_args a = p->ops[i].args.moe_sort;
-    const qm_ref_env env = {.rows = s->work.rows};
-    const uint32_t n = s->n_slots = a.rows * a.n_used;
-    s->ids = calloc(n, sizeof *s->ids);
-    s->order = calloc(n, sizeof *s->order);
-    s->groups = calloc(n, sizeof *s->groups);
-    if (!s->ids || !s->order || !s->groups) return qm_fail(e, QM_ERR_NOMEM, "prediction: out of memory");
-    choose(s->ids, s->work.rows, a.n_used, a.n_expert);
-    a.ids = (uintptr_t)s->ids;
-    a.order = (uintptr_t)s->order;
-    a.groups = (uintptr_t)s->groups;
-    a.n_groups = (uintptr_t)&s->n_groups;
-    a.count = 0;
-    qm_ref_moe_sort(&a, &env);
-    return 0;
+    return i < p->n_ops ? qm_routing_make(&s->routing, &p->ops[i].args.moe_sort, s->work.rows, e) : 0;
 }
 
 /* ---- memory ---- */
@@ -109,7 +78,7 @@ static int memory_open(memory *s, qm_device *d, qm_kernels *k, const qm_op_recor
         }
     }
     rows_of(s);
-    if ((rc = routing(s, e))) goto out;
+    if ((rc = route(s, e))) goto out;
     for (int i = 1; i < QM_N_SPACES; i++) {
         QM_CU_TRY(d, MemAlloc(&s->base[i], s->bytes[i] ? s->bytes[i] : 1));
         if (s->bytes[i]) QM_CU_TRY(d, MemsetD8Async(s->base[i], 0, s->bytes[i], NULL));
@@ -128,9 +97,7 @@ out:
 static void memory_close(memory *s) {
     for (int i = 1; i < QM_N_SPACES; i++)
         if (s->base[i]) s->d->cu.MemFree(s->base[i]);
-    free(s->ids);
-    free(s->order);
-    free(s->groups);
+    qm_routing_free(&s->routing);
 }
 
 /* The op's arguments with addresses; what its counts depend on is at them. */
@@ -138,14 +105,15 @@ static int bind(memory *s, const qm_op *op, qm_op_args *args, qm_err *e) {
     qm_device *d = s->d;
     qm_operand o[QM_MAX_OPERANDS];
     const int n = qm_op_operands(s->plan, op, o);
+    const qm_routing *r = &s->routing;
     const struct {
         const char *name;
         const void *from;
         size_t bytes;
-    } given[] = {{"ids", s->ids, 4ull * s->n_slots},
-                 {"order", s->order, 4ull * s->n_slots},
-                 {"groups", s->groups, sizeof *s->groups * s->n_groups},
-                 {"n_groups", &s->n_groups, 4}};
+    } given[] = {{"ids", r->ids, 4ull * r->n_slots},
+                 {"order", r->order, 4ull * r->n_slots},
+                 {"groups", r->groups, sizeof *r->groups * r->n_groups},
+                 {"n_groups", &r->n_groups, 4}};
     int rc = 0;
     *args = op->args;
     QM_CU_TRY(d, MemsetD8Async(s->base[QM_SPACE_SCRATCH], 0, s->bytes[QM_SPACE_SCRATCH], NULL));
@@ -157,7 +125,7 @@ static int bind(memory *s, const qm_op *op, qm_op_args *args, qm_err *e) {
                                                                 ? s->base[space] + value % s->layer_pool
                                                                 : s->base[space] + value;
         memcpy(args->bytes + o[i].offset, &at, 8);
-        for (size_t j = 0; j < sizeof given / sizeof *given && s->n_slots; j++)
+        for (size_t j = 0; j < sizeof given / sizeof *given && r->n_slots; j++)
             if (o[i].dir == QM_IN && !strcmp(o[i].name, given[j].name))
                 QM_CU_TRY(d, MemcpyHtoD(at, given[j].from, given[j].bytes));
     }
@@ -171,6 +139,11 @@ typedef struct {
     uint32_t x, n_runs;
 } part;
 
+/* The middle of the i-th of k equal parts of 0 .. n - 1; between two, the lower and the upper one in turn. */
+static uint32_t spread(uint32_t i, uint32_t n, uint32_t k) {
+    return ((2 * i + 1) * n - k + (i % 2 ? 2 * k - 1 : 0)) / (2 * k);
+}
+
 static int run(memory *s, const qm_op *op, part of, qm_counters *c, qm_err *e) {
     qm_device *d = s->d;
     qm_op_args args;
@@ -178,8 +151,7 @@ static int run(memory *s, const qm_op *op, part of, qm_counters *c, qm_err *e) {
     const uint32_t grid[3] = {of.x, op->grid[1], op->grid[2]};
     int rc = bind(s, op, &args, e);
     if (rc) return rc;
-    for (uint32_t i = 0; i < of.n_runs; i++)
-        memcpy(t.runs[i], s->step.runs[(2 * i + 1) * s->step.n_runs / (2 * of.n_runs)], sizeof t.runs[i]);
+    for (uint32_t i = 0; i < of.n_runs; i++) memcpy(t.runs[i], s->step.runs[spread(i, s->step.n_runs, of.n_runs)], 8);
     t.n_runs = of.n_runs;
     for (uint32_t i = 0; i < t.n_rows && op == s->plan->ops; i++)
         t.rows[i].pos--; /* it moves the step to its position */
@@ -211,7 +183,7 @@ static int count_op(memory *s, const qm_op *op, qm_counters *c, int *sampled, qm
     *sampled = 0;
     if (op->rows > 1 && whole > 1 && (runs || qm_operand_find(o, n, "n_groups") || op->kind == QM_OP_GEMM)) {
         int rc = run(s, op, few, c, e);
-        *sampled = !rc && (double)c->warp_insts * whole > WHOLE;
+        *sampled = !rc && (double)c->warp_insts * whole > s->whole;
         if (*sampled) scale(c, whole);
         if (rc || *sampled) return rc;
     }
@@ -246,9 +218,11 @@ static const qm_op_record *seen(const qm_op_records *in, int n, const qm_op_reco
     return NULL;
 }
 
-int qm_predict_count(qm_device *d, qm_kernels *k, qm_op_records *r, qm_op_records *const *before, int n, qm_err *e) {
+int qm_predict_count(qm_device *d, qm_kernels *k, qm_op_records *r, double whole, qm_op_records *const *before, int n,
+                     qm_err *e) {
     memory s;
     int rc = memory_open(&s, d, k, r, e);
+    s.whole = whole;
     if (!rc && !(rc = qm_counters_begin(d, e))) {
         for (int i = 0; i < r->n_ops && !rc; i++) {
             qm_op_record *o = &r->op[i];
@@ -260,7 +234,7 @@ int qm_predict_count(qm_device *d, qm_kernels *k, qm_op_records *r, qm_op_record
                 o->sampled = like->sampled;
             } else rc = count_op(&s, o->op, &o->count, &o->sampled, e);
             if (qm_operand_find(x, qm_op_operands(r->plan, o->op, x), "groups") && o->op->grid[1] > 1)
-                o->ctas = (double)o->op->grid[0] * s.n_groups;
+                o->ctas = (double)o->op->grid[0] * s.routing.n_groups;
             r->n_sampled += o->sampled;
             qm_counters_add(&r->total, &o->count);
         }

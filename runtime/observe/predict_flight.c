@@ -17,25 +17,32 @@ static double chunk_bytes(int wtype) {
     }
 }
 
-double qm_flight_bytes(const qm_op *op, int *ring) {
-    enum {
-        BATCHES_OF_A_PAGE = 12 /* attn: 4 of keys and 8 of values, each waited for */,
-        AHEAD = 2 /* stages of a ring of three */
-    };
+double qm_flight_bytes(const qm_op *op) {
+    enum { BATCHES_OF_A_PAGE = 12 /* attn: 4 of keys and 8 of values, each waited for */ };
     const qm_kernel_info *k = &qm_kernel_table[op->kernel];
     const double chunk = chunk_bytes(k->wtype), warps = op->block / 32.0;
-    *ring = 0;
     switch (op->kind) {
     case QM_OP_MATVEC:
     case QM_OP_MOE_MATVEC: return warps * chunk;
     case QM_OP_MOE_UP: return warps * 2 * chunk;
-    case QM_OP_GEMM: *ring = 1; return AHEAD * op->args.gemm.tiles * chunk;
-    case QM_OP_MOE_GEMM: *ring = 1; return AHEAD * op->args.moe_gemm.tiles * chunk;
-    case QM_OP_MOE_GEMM_UP: *ring = 1; return AHEAD * 2 * op->args.moe_gemm_up.tiles * chunk;
+    case QM_OP_GEMM:
+    case QM_OP_MOE_GEMM:
+    case QM_OP_MOE_GEMM_UP: return warps * chunk / 2; /* half a tile (rows_stream.inc) */
     case QM_OP_ATTN:
         return warps * 2 * (double)qm_kv_head_page_bytes((qm_kv_cache_type)k->kv, (uint32_t)k->head_dim) /
                BATCHES_OF_A_PAGE;
     default: return 0;
+    }
+}
+
+double qm_flight_passes(const qm_op_record *r) {
+    const qm_op *op = r->op;
+    const double read = (double)r->weight_bytes;
+    switch (op->kind) {
+    case QM_OP_GEMM: return op->grid[2] * (op->block / 32.0 / op->args.gemm.tiles);
+    case QM_OP_MOE_GEMM: return r->ctas / op->grid[0] * (double)op->args.moe_gemm.expert_bytes / read;
+    case QM_OP_MOE_GEMM_UP: return r->ctas / op->grid[0] * 2 * (double)op->args.moe_gemm_up.expert_bytes / read;
+    default: return 1;
     }
 }
 

@@ -37,16 +37,17 @@ static const double LONE_WARP = 0.6; /* instructions a clock of a warp by itself
 /* Multiprocessors at work, on average until the last one ends. */
 static double busy_of(const qm_chip *c, const qm_op_record *r) { return r->ctas / ceil(r->ctas / c->sms.v); }
 
-/* Little's law: a CTA's bytes on their way take the latency, and the work on them too where the warp does both in turn. */
+/* Little's law: a CTA's bytes on their way take the latency, and the work on them too: the warp does both in turn. */
 static double flight(const qm_chip *c, const qm_op_record *r) {
-    const double bytes = (double)(r->weight_bytes + r->kv_bytes), warps = r->op->block / 32.0;
-    int ring;
-    const double chunk = qm_flight_bytes(r->op, &ring);
+    const double chunk = qm_flight_bytes(r->op), warps = r->op->block / 32.0;
+    double bytes = (double)(r->weight_bytes + r->kv_bytes);
     if (chunk <= 0 || bytes <= 0) return 0;
-    const double most = warps < RESIDENT_WARPS ? floor(RESIDENT_WARPS / warps) : 1;
+    const double passes = qm_flight_passes(r), most = warps < RESIDENT_WARPS ? floor(RESIDENT_WARPS / warps) : 1;
     const double here = r->ctas < c->sms.v ? r->ctas : c->sms.v, each = ceil(r->ctas / c->sms.v);
-    const double work = ring ? 0 : (double)r->count.warp_insts / warps * (chunk / bytes) / (LONE_WARP * c->clock.v);
-    return bytes / (here * (each < most ? each : most) * chunk) * (c->latency.v + work);
+    bytes *= passes;
+    const double latency = passes > 1 ? (c->latency.v + (passes - 1) * c->trip.v) / passes : c->latency.v;
+    const double work = (double)r->count.warp_insts / warps * (chunk / bytes) / (LONE_WARP * c->clock.v);
+    return bytes / (here * (each < most ? each : most) * chunk) * (latency + work);
 }
 
 /* The op's times with nothing around them; prefetched: bytes that are in the L2 already. */

@@ -23,10 +23,9 @@ static void test_facts(void **state) {
             const qm_fact *f;
             double lo, hi;
         } facts[] = {
-            {&c->sms, 8, 512},      {&c->clock, 5e8, 4e9},      {&c->bandwidth, 5e10, 2e13},
-            {&c->reach, 0.5, 1},    {&c->l2, 1 << 20, 1 << 30}, {&c->issue, 0.1, 1},
-            {&c->node, 1e-7, 1e-5}, {&c->ramp, 1e-7, 1e-5},     {&c->graph, 1e-7, 1e-4},
-            {&c->trip, 5e-8, 5e-7}, {&c->latency, 2e-7, 2e-6},  {&c->mma_int, 256, 8192},
+            {&c->sms, 8, 512},          {&c->clock, 5e8, 4e9},  {&c->bandwidth, 5e10, 2e13}, {&c->reach, 0.5, 1},
+            {&c->l2, 1 << 20, 1 << 30}, {&c->issue, 0.1, 1},    {&c->node, 1e-7, 1e-5},      {&c->ramp, 1e-7, 1e-5},
+            {&c->graph, 1e-7, 1e-4},    {&c->trip, 5e-8, 5e-7}, {&c->latency, 2e-7, 2e-6},   {&c->mma_int, 256, 8192},
             {&c->mma_float, 128, 4096},
         };
         for (size_t k = 0; k < sizeof facts / sizeof *facts; k++) {
