@@ -4,9 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-static const int types[] = {QM_TYPE_Q4_K, QM_TYPE_Q6_K, QM_TYPE_Q8_0, QM_TYPE_F32, QM_TYPE_F16, QM_TYPE_BF16};
-enum { N_TYPES = sizeof types / sizeof *types };
-
 typedef struct {
     uint32_t n, cols;     /* the matrix */
     uint32_t rows, count; /* rows of the step's arrays; how many there are, 0: all */
@@ -89,7 +86,7 @@ static void one(int checked, int wtype, const shape *s) {
 }
 
 static void each(int checked, const shape *s) {
-    for (int i = 0; i < N_TYPES; i++) one(checked, types[i], s);
+    for (int i = 0; i < WT_N; i++) one(checked, wt_types[i], s);
 }
 
 static const uint32_t widths[] = {8, 16, 32};
@@ -142,12 +139,12 @@ static void checked(void **state) { /* races and unwritten bytes */
 /* A NaN or inf in one row's activations comes out in all of that row, and in no other. */
 static void nonfinite(void **state) {
     (void)state;
-    for (int i = 0; i < N_TYPES; i++)
+    for (int i = 0; i < WT_N; i++)
         for (int w = 0; w < 3; w++) {
-            const qm_type_info *ty = qm_type_get((uint32_t)types[i]);
-            if (!has_width(types[i], widths[w])) continue;
+            const qm_type_info *ty = qm_type_get((uint32_t)wt_types[i]);
+            if (!has_width(wt_types[i], widths[w])) continue;
             chk_begin("gemm %s width %u non-finite", ty->name, widths[w]);
-            const int k = chk_kernel_rows(QM_OP_GEMM, types[i], (int)widths[w]);
+            const int k = chk_kernel_rows(QM_OP_GEMM, wt_types[i], (int)widths[w]);
             const size_t bytes = wt_act_bytes(ty, 512);
             unsigned char *x = chk_tmp(3 * bytes);
             for (int r = 0; r < 3; r++) {
@@ -160,7 +157,7 @@ static void nonfinite(void **state) {
             a.w = wt_in("w", ty, 1, 40, 512);
             a.x = chk_in("x", x, 3 * bytes);
             a.y = chk_out("y", 4 * 3 * 40);
-            chk_launch(k, 1, 1, 1, 64, qm_rows_shared(types[i], widths[w], 2), &a);
+            chk_launch(k, 1, 1, 1, 64, qm_rows_shared(wt_types[i], widths[w], 2), &a);
             const float *y = chk_get(a.y);
             for (int j = 0; j < 120; j++)
                 if (!__builtin_isfinite(y[j]) != (j / 40 == 1)) chk_fail("row %d is %g", j / 40, (double)y[j]);

@@ -25,7 +25,7 @@ static qm_launch launch_of(int wtype, const shape *s, uint32_t max_groups) {
     if (!s->tiles) return l;
     l.tiles = s->tiles;
     l.block = 64 * l.tiles;
-    l.shared = qm_type_get((uint32_t)wtype)->q16a ? qm_rows_shared(wtype, l.width, l.block / 32) : 0;
+    l.shared = qm_rows_shared(wtype, l.width, l.block / 32);
     l.grid[0] = (s->n_ff / 32 + l.tiles - 1) / l.tiles;
     return l;
 }
@@ -111,7 +111,7 @@ static void one(int checked, int wtype, shape s) {
     chk_end();
 }
 
-static const int types[] = {QM_TYPE_Q4_K};
+static const int types[] = {QM_TYPE_F32, QM_TYPE_F16, QM_TYPE_BF16, QM_TYPE_Q8_0, QM_TYPE_Q4_K, QM_TYPE_Q6_K};
 #define EACH_TYPE for (size_t i = 0; i < sizeof types / sizeof *types; i++)
 #define EACH_WIDTH for (uint32_t w = 8; w <= 32; w *= 2)
 
