@@ -1,6 +1,6 @@
-/* check_moe_gemm: every weight type and width: each slot bit for bit what moe_matvec gives for its row alone, and the reference
- * within the tolerance; groups of every size, fewer rows than the step has room for, a vector a slot or a row, no scale, both
- * layouts of y, experts that are not there. */
+/* check_moe_gemm: every weight type and width: each slot bit for bit what moe_matvec gives for its row alone, and the
+ * reference within the tolerance; groups of every size, fewer rows than the step has room for, a vector a slot or a
+ * row, no scale, both layouts of y, experts that are not there. */
 #include "groups.h"
 #include "weights.h"
 #include <math.h>
@@ -151,9 +151,9 @@ static void checked(void **state) {
     }
 }
 
-/* What it costs at the K of Qwen3-30B-A3B, in CTAs of 8 warps: warp instructions a packed block (32 rows x 256) and group,
- * everything included; bytes requested less what the columns themselves have, over the weights of the experts that are used: one
- * reads them once for each of its groups. */
+/* What it costs at the K of Qwen3-30B-A3B, in CTAs of 8 warps: warp instructions a packed block (32 rows x 256) and
+ * group, everything included; bytes requested less what the columns themselves have, over the weights of the experts
+ * that are used: one reads them once for each of its groups. */
 static void ledger(void **state) {
     static const struct {
         uint32_t rows;

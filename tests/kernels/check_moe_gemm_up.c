@@ -1,6 +1,6 @@
-/* check_moe_gemm_up: every weight type and width: each slot bit for bit what moe_up gives for its row alone, and the reference
- * within the tolerance; groups of every size, fewer rows than the step has room for, which outputs are wanted, experts that are
- * not there; each expert's weights are read once. */
+/* check_moe_gemm_up: every weight type and width: each slot bit for bit what moe_up gives for its row alone, and the
+ * reference within the tolerance; groups of every size, fewer rows than the step has room for, which outputs are
+ * wanted, experts that are not there; each expert's weights are read once. */
 #include "groups.h"
 #include "weights.h"
 #include <string.h>
@@ -153,9 +153,9 @@ static void checked(void **state) {
     }
 }
 
-/* What it costs at the K of Qwen3-30B-A3B, in CTAs of 8 warps: warp instructions a packed block (32 rows x 256) and group,
- * everything included; bytes requested less what the columns themselves have, over the weights of the experts that are used: one
- * reads them once for each of its groups. */
+/* What it costs at the K of Qwen3-30B-A3B, in CTAs of 8 warps: warp instructions a packed block (32 rows x 256) and
+ * group, everything included; bytes requested less what the columns themselves have, over the weights of the experts
+ * that are used: one reads them once for each of its groups. */
 static void ledger(void **state) {
     static const struct {
         uint32_t rows;
