@@ -30,8 +30,8 @@ typedef struct {
     uint32_t rows; /* of the step; 0: one */
 } watch;
 
-/* Some are not in a Q4_K_M file of the 30B: they watch the other weight types. Of the experts' products of many rows the first
- * CTA of each group does for all. */
+/* Some are not in a Q4_K_M file of the 30B: they watch the other weight types. Of the experts' products of many rows
+ * the first CTA of each group does for all. */
 static const watch watches[] = {
     {"qkv", QM_TYPE_Q4_K, 0, 2.0, 0},
     {"attn_out", QM_TYPE_Q4_K, 0, 2.0, 0},
