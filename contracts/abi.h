@@ -66,19 +66,20 @@
  * sequence are neighbours, by rising position. The host also deals rows to what computes them:
  *   singles  rows whose sequence has no other in the step: attn
  *   runs     {first row, how many <= QM_RUN_ROWS} of the rows of a sequence that has several: attn_prefill
- *   outs     rows whose logits are wanted: the model's head
+ *   outs     rows whose logits are wanted: the model's head; of these the first N_DRAWS also choose their next token
  * Each is a list of numbers of rows, whose length the header has; entries after the last are 0. */
 #define QM_STEP_N_ROWS    0   /* u32 */
 #define QM_STEP_N_SINGLES 4
 #define QM_STEP_N_RUNS    8
 #define QM_STEP_N_OUTS   12
+#define QM_STEP_N_DRAWS  16
 #define QM_STEP_ROWS_MAX 512
 #define QM_RUN_ROWS      8
-#define QM_STEP_AT_ROWS  16   /* the records, QM_STEP_ROWS_MAX of each */
-#define QM_STEP_AT_SINGLES 8208  /* u32 */
-#define QM_STEP_AT_RUNS 10256 /* u32 x 2 */
-#define QM_STEP_AT_OUTS 14352 /* u32 */
-#define QM_STEP_SIZE    16400
+#define QM_STEP_AT_ROWS  32   /* the records, QM_STEP_ROWS_MAX of each */
+#define QM_STEP_AT_SINGLES 8224  /* u32 */
+#define QM_STEP_AT_RUNS 10272 /* u32 x 2 */
+#define QM_STEP_AT_OUTS 14368 /* u32 */
+#define QM_STEP_SIZE    16416
 #define QM_ROW_POS       0   /* u32: the position; embed adds 1 at the step's begin, so the host writes position - 1 */
 #define QM_ROW_SEQ       4   /* u32: the sequence's number */
 #define QM_ROW_SEQ_OFF   8   /* u64: bytes from sequence 0's block to this sequence's */

@@ -34,6 +34,11 @@ typedef struct {
     uint32_t n_ctx;
     /* Sequences (sessions) that may be open at once, which share the KV cache; 0: 4. */
     uint32_t n_parallel;
+    /* Rows of a step at most, positions of prompts and sequences that are computed together: 1 .. 512, rounded up to a power
+     * of two; 0: 512. A step's scratch memory grows with it; no result does. */
+    uint32_t n_ubatch;
+    /* Of these, rows whose logits are kept: for who scores a text; 0: one a sequence. */
+    uint32_t n_outs;
     /* Positions of the KV cache, all sequences together; 0: n_ctx for each of the n_parallel that were asked for, or
      * n_ctx in all where none were. */
     uint32_t n_kv;

@@ -34,7 +34,7 @@ static_assert(offsetof(qm_row_record, seq_off) == QM_ROW_SEQ_OFF, "abi");
 static_assert(sizeof(qm_row_record) == QM_ROW_SIZE, "abi");
 
 typedef struct { /* a step: its header, rows and lists (abi.h, "Rows of a step") */
-    uint32_t n_rows, n_singles, n_runs, n_outs;
+    uint32_t n_rows, n_singles, n_runs, n_outs, n_draws, pad_[3];
     qm_row_record rows[QM_STEP_ROWS_MAX];
     uint32_t singles[QM_STEP_ROWS_MAX];
     uint32_t runs[QM_STEP_ROWS_MAX][2];
@@ -44,6 +44,7 @@ static_assert(offsetof(qm_step_record, n_rows) == QM_STEP_N_ROWS, "abi");
 static_assert(offsetof(qm_step_record, n_singles) == QM_STEP_N_SINGLES, "abi");
 static_assert(offsetof(qm_step_record, n_runs) == QM_STEP_N_RUNS, "abi");
 static_assert(offsetof(qm_step_record, n_outs) == QM_STEP_N_OUTS, "abi");
+static_assert(offsetof(qm_step_record, n_draws) == QM_STEP_N_DRAWS, "abi");
 static_assert(offsetof(qm_step_record, rows) == QM_STEP_AT_ROWS, "abi");
 static_assert(offsetof(qm_step_record, singles) == QM_STEP_AT_SINGLES, "abi");
 static_assert(offsetof(qm_step_record, runs) == QM_STEP_AT_RUNS, "abi");

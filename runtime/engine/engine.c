@@ -63,7 +63,7 @@ static int choose_context(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
         rc = qm_memory_choose(&g->memory, g->place, g->limits, free_bytes, total, &sized,
                               g->dev ? g->dev->spec : "the host", e);
     g->limits.n_ctx = g->memory.n_ctx;
-    g->limits.n_seqs = g->memory.n_seqs;
+    qm_step_limits(&g->limits, o);
     g->limits.n_pages = qm_pages_for(g->memory.n_kv);
     return rc;
 }

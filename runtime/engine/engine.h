@@ -11,7 +11,7 @@
 #include "pages.h"
 #include "walk.h"
 
-enum { QM_MAX_PLANS = 16 };
+enum { QM_MAX_PLANS = 48 }; /* 14 of one row, 3 of each further power of two */
 struct qm_engine {
     qm_gguf *gguf;
     qm_model *model;

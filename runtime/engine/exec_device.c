@@ -27,21 +27,24 @@ typedef struct {
  * for by a later step's event. */
 enum { MAX_GRAPHS = 2 * QM_MAX_PLANS, MAX_STEPS = 64 };
 
+
 typedef struct {
     qm_kernels *kernels;
     CUstream stream;
     CUdeviceptr weights, kv, scratch, rope;
     CUdeviceptr seqs;    /* [n_seqs] blocks */
-    CUdeviceptr rows;    /* qm_row_record [QM_DEVICE_ROWS] */
+    CUdeviceptr step;    /* qm_step_record */
     CUdeviceptr arrived; /* resident: arrivals at its grid's barriers */
     qm_uploader *put;    /* small copies to the device: through pinned memory, in the stream's order */
     qm_seq_layout layout;
     unsigned char *taken;                    /* [n_seqs] */
     void *rings;                             /* qm_result [n_seqs, QM_RESULT_RING], pinned */
     CUdeviceptr d_rings;                     /* the same, as the device sees it */
-    qm_row next[QM_DEVICE_ROWS];             /* what the rows on the device compute next; seq NULL: not known */
-    const qm_seq *logits_of[QM_DEVICE_ROWS]; /* whose logits each row left in scratch; NULL: nobody's */
-    uint64_t logits_off;                     /* in scratch */
+    qm_row next[QM_STEP_ROWS_MAX]; /* what the rows on the device compute next */
+    uint32_t n_next;               /* 0: not known */
+    int lists;                     /* the lists of the step's record are of these rows too */
+    const qm_seq *logits_of[QM_STEP_ROWS_MAX]; /* [n_outs] whose last logits these in scratch are; NULL: nobody's */
+    uint64_t logits_off;                       /* in scratch */
     step_graph graph[MAX_GRAPHS];
     int n_graphs;
     CUevent done[MAX_STEPS]; /* of step i mod it */
@@ -127,7 +130,7 @@ void qm_device_exec_close(qm_engine *g) {
     for (int i = 0; i < MAX_STEPS; i++)
         if (x->done[i]) cu->EventDestroy(x->done[i]);
     qm_kernels_close(x->kernels);
-    CUdeviceptr all[] = {x->weights, x->kv, x->scratch, x->rope, x->arrived, x->seqs, x->rows};
+    CUdeviceptr all[] = {x->weights, x->kv, x->scratch, x->rope, x->arrived, x->seqs, x->step};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i]) cu->MemFree(all[i]);
     if (x->rings) cu->MemFreeHost(x->rings);
@@ -144,7 +147,7 @@ static int make_sequences(qm_engine *g, device_state *x, qm_err *e) {
     x->layout = qm_seq_layout_of(&g->model->hp, g->limits);
     x->logits_off = g->plans[0]->logits_off;
     if (!(x->taken = calloc(n, 1))) return qm_fail(e, QM_ERR_NOMEM, "executor: out of memory");
-    if ((rc = alloc(d, &x->seqs, n * x->layout.bytes, e)) || (rc = alloc(d, &x->rows, QM_DEVICE_ROWS * QM_ROW_SIZE, e)))
+    if ((rc = alloc(d, &x->seqs, n * x->layout.bytes, e)) || (rc = alloc(d, &x->step, QM_STEP_SIZE, e)))
         return rc;
     QM_CU_TRY(d, MemHostAlloc(&x->rings, n * QM_RESULT_RING * QM_RESULT_SIZE, CU_MEMHOSTALLOC_DEVICEMAP));
     QM_CU_TRY(d, MemHostGetDevicePointer(&x->d_rings, x->rings, 0));
@@ -153,7 +156,10 @@ out:
     return rc;
 }
 
-static int prepare_plan(void *user, const qm_plan *p, qm_err *e) { return qm_device_prepare(user, p, e); }
+/* Steps of one row are ready before the first; those of many, of which a prompt needs few shapes, when one is needed. */
+static int prepare_plan(void *user, const qm_plan *p, qm_err *e) {
+    return p->shape.rows > 1 ? 0 : qm_device_prepare(user, p, e);
+}
 
 int qm_device_exec_open(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     qm_device *d = g->dev;
@@ -184,10 +190,10 @@ out:
 void qm_device_seq_close(qm_engine *g, qm_seq *s) {
     device_state *x = g->exec_state;
     g->dev->cu.StreamSynchronize(x->stream);
-    for (int r = 0; r < QM_DEVICE_ROWS; r++) {
-        if (x->next[r].seq == s) x->next[r].seq = NULL;
-        if (x->logits_of[r] == s) x->logits_of[r] = NULL;
-    }
+    for (uint32_t r = 0; r < x->n_next; r++)
+        if (x->next[r].seq == s) x->n_next = 0;
+    for (uint32_t o = 0; o < g->limits.n_outs; o++)
+        if (x->logits_of[o] == s) x->logits_of[o] = NULL;
     x->taken[s->index] = 0;
     free(s);
 }
@@ -241,47 +247,68 @@ int qm_device_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm
 }
 
 /* ---- rows ---- */
-/* Scratch has room for the logits of one step: those of a sequence whose row now becomes another's move to its block. */
+/* Scratch has room for the logits of one step: those of a sequence whose place now becomes another's move to its block, unless
+ * the step has newer ones of it. */
 static int keep_logits(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e) {
     device_state *x = g->exec_state;
     qm_device *d = g->dev;
     const uint64_t bytes = 4ull * g->model->hp.n_vocab;
-    int rc = 0;
-    for (uint32_t r = 0; r < n; r++) {
-        const qm_seq *old = x->logits_of[r];
-        if (!rows[r].logits || old == rows[r].seq) continue;
-        if (old)
-            QM_CU_TRY(d, MemcpyDtoDAsync(old->block + x->layout.logits_off, x->scratch + x->logits_off + r * bytes,
+    const qm_seq *next[QM_STEP_ROWS_MAX];
+    uint32_t n_outs = 0;
+    int rc = 0, newer;
+    for (uint32_t r = 0; r < n; r++) /* draws first: qm_step_fill */
+        if (rows[r].logits == QM_DRAW) next[n_outs++] = rows[r].seq;
+    const uint32_t n_draws = n_outs;
+    for (uint32_t r = 0; r < n; r++)
+        if (rows[r].logits == QM_SCORE) next[n_outs++] = NULL;
+    for (uint32_t o = 0; o < n_outs; o++) {
+        const qm_seq *old = x->logits_of[o];
+        newer = 0;
+        for (uint32_t i = 0; old && i < n_draws; i++) newer |= next[i] == old;
+        if (old && !newer)
+            QM_CU_TRY(d, MemcpyDtoDAsync(old->block + x->layout.logits_off, x->scratch + x->logits_off + o * bytes,
                                          bytes, x->stream));
-        x->logits_of[r] = rows[r].seq;
+    }
+    for (uint32_t o = 0; o < g->limits.n_outs; o++) {
+        newer = 0;
+        for (uint32_t i = 0; x->logits_of[o] && i < n_draws; i++) newer |= next[i] == x->logits_of[o];
+        if (o < n_outs) x->logits_of[o] = next[o];
+        else if (newer) x->logits_of[o] = NULL;
     }
 out:
     return rc;
 }
 
-/* The records of rows [0, n), as they are before a step: embed adds 1 to the position at its begin. */
-static int put_rows(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e) {
+static qm_row_record where(const qm_seq *s, uint64_t seq_bytes) {
+    return (qm_row_record){.seq = s->index, .seq_off = s->index * seq_bytes};
+}
+
+/* The step's record, as it is before a step; without lists of a plan of one row, which has none. */
+static int put_rows(qm_engine *g, const qm_row *rows, uint32_t n, int lists, qm_err *e) {
     device_state *x = g->exec_state;
-    qm_row_record rec[QM_DEVICE_ROWS];
-    for (uint32_t r = 0; r < n; r++)
-        rec[r] = (qm_row_record){rows[r].pos - 1, rows[r].seq->index, rows[r].seq->index * x->layout.bytes};
-    return put(g, x->rows, rec, n * sizeof *rec, e);
+    qm_step_record rec;
+    qm_step_fill(&rec, rows, n, where, x->layout.bytes);
+    x->lists = lists;
+    return lists ? put(g, x->step, &rec, QM_STEP_SIZE, e)
+                 : put(g, x->step + QM_STEP_AT_ROWS, rec.rows, QM_ROW_SIZE, e);
 }
 
 int qm_device_place(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e) {
     device_state *x = g->exec_state;
-    memset(x->next, 0, sizeof x->next); /* how far its ops take the rows is not known here */
+    x->n_next = 0; /* how far its ops take the rows is not known here */
     int rc = keep_logits(g, rows, n, e);
-    return rc ? rc : put_rows(g, rows, n, e);
+    return rc ? rc : put_rows(g, rows, n, 1, e);
 }
 
-/* A row that goes on where it was needs no word from the host. */
-static int aim(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e) {
+/* Rows that go on where they were need no word from the host. */
+static int aim(qm_engine *g, const qm_row *rows, uint32_t n, int lists, qm_err *e) {
     device_state *x = g->exec_state;
-    int same = 1, rc = keep_logits(g, rows, n, e);
-    for (uint32_t r = 0; r < n; r++) same &= x->next[r].seq == rows[r].seq && x->next[r].pos == rows[r].pos;
-    if (!rc && !same) rc = put_rows(g, rows, n, e);
-    for (uint32_t r = 0; r < n; r++) x->next[r] = rc ? (qm_row){0} : (qm_row){rows[r].seq, rows[r].pos + 1, 0};
+    int same = x->n_next == n && (x->lists || !lists), rc = keep_logits(g, rows, n, e);
+    for (uint32_t r = 0; r < n && same; r++)
+        same = x->next[r].seq == rows[r].seq && x->next[r].pos == rows[r].pos && x->next[r].logits == rows[r].logits;
+    if (!rc && !same) rc = put_rows(g, rows, n, lists, e);
+    x->n_next = rc ? 0 : n;
+    for (uint32_t r = 0; r < n; r++) x->next[r] = (qm_row){rows[r].seq, rows[r].pos + 1, rows[r].logits};
     return rc;
 }
 
@@ -293,7 +320,7 @@ static qm_bases bases_of(const device_state *x) {
     b.base[QM_SPACE_SEQ] = x->seqs;
     b.base[QM_SPACE_ROPE] = x->rope;
     b.base[QM_SPACE_RESULT] = x->d_rings;
-    b.base[QM_SPACE_STEP] = x->rows;
+    b.base[QM_SPACE_STEP] = x->step;
     return b;
 }
 
@@ -385,11 +412,13 @@ int qm_device_step(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *
     qm_device *d = g->dev;
     const step_graph *s = find(x, p);
     int rc = 0;
-    if (n < 1 || n > QM_DEVICE_ROWS)
-        return qm_fail(e, QM_ERR_ARG, "executor: a step of %u rows; %d are the most", n, QM_DEVICE_ROWS);
+    if (n < 1 || n > p->shape.rows)
+        return qm_fail(e, QM_ERR_ARG, "executor: a step of %u rows by a plan of %u", n, p->shape.rows);
+    if (!s && (rc = qm_device_prepare(g, p, e))) return rc; /* of many rows: when one is first needed */
+    s = find(x, p);
     if (!s || !s->c.graph)
         return qm_fail(e, QM_ERR_ARG, "executor: a step of %u splits was not prepared", p->shape.n_splits);
-    if ((rc = aim(g, rows, n, e))) return rc;
+    if ((rc = aim(g, rows, n, p->shape.rows > 1, e))) return rc;
     QM_CU_TRY(d, GraphLaunch(s->c.graph, x->stream));
     QM_CU_TRY(d, EventRecord(x->done[x->n_steps % MAX_STEPS], x->stream));
     for (uint32_t r = 0; r < n; r++) rows[r].seq->step_of[rows[r].pos % QM_RESULT_RING] = x->n_steps;
@@ -418,10 +447,23 @@ int qm_device_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {
     const uint64_t bytes = 4ull * g->model->hp.n_vocab;
     CUdeviceptr at = s->block + x->layout.logits_off;
     int rc = 0;
-    for (uint32_t r = 0; r < QM_DEVICE_ROWS; r++)
-        if (x->logits_of[r] == s) at = x->scratch + x->logits_off + r * bytes;
+    for (uint32_t o = 0; o < g->limits.n_outs; o++)
+        if (x->logits_of[o] == s) at = x->scratch + x->logits_off + o * bytes;
     QM_CU_TRY(d, StreamSynchronize(x->stream));
     QM_CU_TRY(d, MemcpyDtoH(out, at, bytes));
+out:
+    return rc;
+}
+
+int qm_device_outs(qm_engine *g, uint32_t first, uint32_t n, float *out, qm_err *e) {
+    device_state *x = g->exec_state;
+    qm_device *d = g->dev;
+    const uint64_t bytes = 4ull * g->model->hp.n_vocab;
+    int rc = 0;
+    if (first + n > g->limits.n_outs)
+        return qm_fail(e, QM_ERR_ARG, "executor: a step has the logits of %u rows at most", g->limits.n_outs);
+    QM_CU_TRY(d, StreamSynchronize(x->stream));
+    QM_CU_TRY(d, MemcpyDtoH(out, x->scratch + x->logits_off + first * bytes, n * bytes));
 out:
     return rc;
 }

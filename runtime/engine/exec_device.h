@@ -4,9 +4,6 @@
 #define QM_EXEC_DEVICE_H
 #include "executor.h"
 
-/* Rows that a step may have: what the kernels of a plan compute. */
-enum { QM_DEVICE_ROWS = 1 };
-
 int qm_device_exec_open(qm_engine *g, const qm_engine_opts *o, qm_err *e);
 void qm_device_exec_close(qm_engine *g);
 int qm_device_seq_open(qm_engine *g, qm_seq **out, qm_err *e);
@@ -20,13 +17,14 @@ int qm_device_step(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *
 int qm_device_wait(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e);
 int qm_device_result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e);
 int qm_device_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e);
+int qm_device_outs(qm_engine *g, uint32_t first, uint32_t n, float *out, qm_err *e);
 extern const struct qm_inside_means qm_device_inside;
 
 /* The entries of a table that are common. */
 #define QM_DEVICE_EXECUTOR                                                                                        \
-    .on_device = 1, .max_rows = QM_DEVICE_ROWS, .open = qm_device_exec_open, .close = qm_device_exec_close,       \
+    .on_device = 1, .max_rows = QM_STEP_ROWS_MAX, .open = qm_device_exec_open, .close = qm_device_exec_close,       \
     .seq_open = qm_device_seq_open, .seq_close = qm_device_seq_close, .prepare = qm_device_prepare,               \
     .put_tokens = qm_device_put_tokens, .put_pages = qm_device_put_pages, .put_sampling = qm_device_put_sampling, \
     .place = qm_device_place, .step = qm_device_step, .wait = qm_device_wait, .result = qm_device_result,         \
-    .logits = qm_device_logits, .inside = &qm_device_inside
+    .logits = qm_device_logits, .outs = qm_device_outs, .inside = &qm_device_inside
 #endif

@@ -6,9 +6,6 @@
 #include "engine.h"
 #include "inside_means.h"
 
-/* A plan's ops compute one row; a step of several is as many runs. */
-enum { MAX_ROWS = 8 };
-
 struct qm_seq {
     uint32_t index;
     unsigned char *block; /* qm_seq_layout */
@@ -20,8 +17,8 @@ typedef struct {
     qm_result *rings;                          /* [n_seqs, QM_RESULT_RING] */
     unsigned char *taken;                      /* [n_seqs] */
     qm_seq_layout layout;
-    qm_row_record row;   /* that is computed */
-    qm_seq *logits_of;   /* whose logits are in scratch; NULL: nobody's */
+    qm_step_record step; /* that is computed */
+    qm_seq *logits_of[QM_STEP_ROWS_MAX]; /* [n_outs] whose last logits these in scratch are; NULL: nobody's */
     uint64_t logits_off; /* there */
 } host_state;
 
@@ -63,7 +60,8 @@ static int ref_open(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
 
 static void ref_seq_close(qm_engine *g, qm_seq *s) {
     host_state *x = g->exec_state;
-    if (x->logits_of == s) x->logits_of = NULL;
+    for (uint32_t o = 0; o < g->limits.n_outs; o++)
+        if (x->logits_of[o] == s) x->logits_of[o] = NULL;
     x->taken[s->index] = 0;
     free(s);
 }
@@ -121,7 +119,7 @@ static qm_bases bases_of(qm_engine *g, const qm_seq *s) {
     b.base[QM_SPACE_SEQ] = (uint64_t)(uintptr_t)(s ? s->block : x->seqs);
     b.base[QM_SPACE_RESULT] = (uint64_t)(uintptr_t)(s ? s->ring : x->rings);
     b.base[QM_SPACE_ROPE] = (uint64_t)(uintptr_t)x->rope;
-    b.base[QM_SPACE_STEP] = (uint64_t)(uintptr_t)&x->row;
+    b.base[QM_SPACE_STEP] = (uint64_t)(uintptr_t)&x->step;
     return b;
 }
 
@@ -130,36 +128,34 @@ static int ref_prepare(qm_engine *g, const qm_plan *p, qm_err *e) {
     return 0;
 }
 
-static int ref_place(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e) {
-    host_state *x = g->exec_state;
-    if (n != 1) return qm_fail(e, QM_ERR_ARG, "reference: its ops compute one row, not %u", n);
-    if (rows->logits && x->logits_of != rows->seq) {
-        if (x->logits_of)
-            memcpy(x->logits_of->block + x->layout.logits_off, x->scratch + x->logits_off, 4ull * g->model->hp.n_vocab);
-        x->logits_of = rows->seq;
-    }
-    /* embed adds 1 at the step's begin */
-    x->row = (qm_row_record){rows->pos - 1, rows->seq->index, rows->seq->index * x->layout.bytes};
-    return 0;
+static qm_row_record where(const qm_seq *s, uint64_t seq_bytes) {
+    return (qm_row_record){.seq = s->index, .seq_off = s->index * seq_bytes};
 }
 
-/* Ops of a row without logits: the model's head chooses no token for it. */
-static int ops_without_logits(const qm_plan *p) {
-    int n = p->n_ops;
-    while (n && p->ops[n - 1].layer < 0) n--;
-    return n;
+static int ref_place(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e) {
+    host_state *x = g->exec_state;
+    const uint64_t bytes = 4ull * g->model->hp.n_vocab;
+    (void)e;
+    qm_step_fill(&x->step, rows, n, where, x->layout.bytes);
+    /* logits whose place the step takes move to their sequence's block */
+    for (uint32_t o = 0; o < x->step.n_outs; o++)
+        if (x->logits_of[o])
+            memcpy(x->logits_of[o]->block + x->layout.logits_off, x->scratch + x->logits_off + o * bytes, bytes);
+    for (uint32_t o = 0; o < x->step.n_outs; o++)
+        x->logits_of[o] = o < x->step.n_draws ? rows[x->step.outs[o]].seq : NULL;
+    for (uint32_t o = x->step.n_outs; o < g->limits.n_outs; o++)
+        for (uint32_t i = 0; i < x->step.n_draws; i++)
+            if (x->logits_of[o] == x->logits_of[i]) x->logits_of[o] = NULL;
+    return 0;
 }
 
 static int ref_step(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *p, qm_err *e) {
     const qm_bases b = bases_of(g, NULL);
-    int rc = 0;
-    for (uint32_t r = 0; r < n && !rc; r++) {
-        const int n_ops = rows[r].logits ? p->n_ops : ops_without_logits(p);
-        rc = ref_place(g, &rows[r], 1, e);
-        for (int i = 0; i < n_ops && !rc; i++) rc = qm_run_ref_op(p, i, &b, e);
-        if (!rc) rc = qm_gguf_whole(g->gguf, e); /* weights are read from the file at every step */
-    }
-    return rc;
+    int rc = n < 1 || n > p->shape.rows
+                 ? qm_fail(e, QM_ERR_ARG, "reference: a step of %u rows by a plan of %u", n, p->shape.rows)
+                 : ref_place(g, rows, n, e);
+    for (int i = 0; i < p->n_ops && !rc; i++) rc = qm_run_ref_op(p, i, &b, e);
+    return rc ? rc : qm_gguf_whole(g->gguf, e); /* weights are read from the file at every step */
 }
 
 static int ref_wait(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
@@ -174,9 +170,21 @@ static int ref_result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint3
 
 static int ref_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {
     const host_state *x = g->exec_state;
-    const unsigned char *at = x->logits_of == s ? x->scratch + x->logits_off : s->block + x->layout.logits_off;
+    const uint64_t bytes = 4ull * g->model->hp.n_vocab;
+    const unsigned char *at = s->block + x->layout.logits_off;
     (void)e;
-    memcpy(out, at, 4ull * g->model->hp.n_vocab);
+    for (uint32_t o = 0; o < g->limits.n_outs; o++)
+        if (x->logits_of[o] == s) at = x->scratch + x->logits_off + o * bytes;
+    memcpy(out, at, bytes);
+    return 0;
+}
+
+static int ref_outs(qm_engine *g, uint32_t first, uint32_t n, float *out, qm_err *e) {
+    const host_state *x = g->exec_state;
+    const uint64_t bytes = 4ull * g->model->hp.n_vocab;
+    if (first + n > g->limits.n_outs)
+        return qm_fail(e, QM_ERR_ARG, "reference: a step has the logits of %u rows at most", g->limits.n_outs);
+    memcpy(out, x->scratch + x->logits_off + first * bytes, n * bytes);
     return 0;
 }
 
@@ -197,7 +205,7 @@ static const qm_inside_means inside = {.bases = bases_of, .run = run_op, .put = 
 const qm_executor qm_executor_ref = {
     .name = "ref",
     .f32_act = 1,
-    .max_rows = MAX_ROWS,
+    .max_rows = QM_STEP_ROWS_MAX,
     .open = ref_open,
     .close = ref_close,
     .seq_open = ref_seq_open,
@@ -211,5 +219,6 @@ const qm_executor qm_executor_ref = {
     .wait = ref_wait,
     .result = ref_result,
     .logits = ref_logits,
+    .outs = ref_outs,
     .inside = &inside,
 };

@@ -9,11 +9,16 @@ typedef struct qm_seq qm_seq; /* one sequence in an executor's own memory; each 
 
 /* One row of a step: a position of a sequence. Its token is what the sequence has at that position: put there, or chosen
  * by the step of the position before. Rows of one sequence in one step are neighbours, by rising position. */
+enum { QM_NO_LOGITS, QM_DRAW, QM_SCORE };
 typedef struct {
     qm_seq *seq;
     uint32_t pos;
-    int logits; /* 1: its logits are wanted: they choose the token after it */
+    int logits; /* QM_DRAW: its logits are wanted, and choose the token after it: a sequence's last row alone. QM_SCORE: they
+                   are wanted and choose nothing */
 } qm_row;
+/* The step's record of these rows (contracts/abi.h, "Rows of a step"); index and seq_off of each row's sequence: where(seq). */
+typedef qm_row_record (*qm_where_fn)(const qm_seq *s, uint64_t seq_bytes);
+void qm_step_fill(qm_step_record *s, const qm_row *rows, uint32_t n, qm_where_fn where, uint64_t seq_bytes);
 
 /* Steps that may be enqueued before the first of them has been looked at: enough that the device never waits for the
  * host, few enough that little is thrown away when the text ends. */
@@ -25,8 +30,8 @@ typedef struct qm_executor {
     const char *name;
     int on_device;     /* 0: it runs on the host, and there is no device */
     int f32_act;       /* 1: it can leave activations unquantised */
+    uint32_t max_rows; /* rows that a step may have, besides limits.n_rows */
     int resident;      /* 1: the plan's resident run of ops (plan.h) is walked by one kernel */
-    uint32_t max_rows; /* rows that a step may have */
     /* Whether it can run such plans: asked before anything is loaded. NULL: it runs all. */
     int (*validate)(const qm_plan *p, qm_err *e);
     /* Loads the weights; makes room for KV pool, scratch and g->limits.n_seqs sequences; makes ready every plan that
@@ -44,10 +49,9 @@ typedef struct qm_executor {
     int (*put_pages)(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *pages, uint32_t n, qm_err *e);
     /* How the steps from here on choose their token; a new sequence is greedy. */
     int (*put_sampling)(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm_err *e);
-    /* For who launches a step's ops by hand: the ops launched next compute these rows. step does it itself. */
+    /* For who launches a step's ops by hand: the ops launched next, of plan p, compute these rows. step does it itself. */
     int (*place)(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e);
-    /* Computes n rows (1 .. max_rows) by a plan that was prepared: p is qm_engine_step_plan's. A row with logits also
-     * writes tokens[pos + 1]. */
+    /* Computes n rows (1 .. limits.n_rows) by a plan that was prepared: p is qm_engine_step_plan's. */
     int (*step)(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *p, qm_err *e);
     /* Waits for the step that computed position pos, at most QM_RUN_AHEAD steps before the sequence's last one. */
     int (*wait)(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e);
@@ -55,6 +59,9 @@ typedef struct qm_executor {
     int (*result)(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e);
     /* Logits of the sequence's last enqueued row that had any, [n_vocab]. Waits. */
     int (*logits)(qm_engine *g, qm_seq *s, float *out, qm_err *e);
+    /* Those of the last enqueued step's rows that wanted any, [n, n_vocab] from the first-th on: first those that chose a token, then
+     * those that did not, in the rows' order. Waits. */
+    int (*outs)(qm_engine *g, uint32_t first, uint32_t n, float *out, qm_err *e);
     const struct qm_inside_means *inside; /* what it lends to who looks inside (inside_means.h) */
 } qm_executor;
 

@@ -36,6 +36,12 @@ int qm_inside_runs(const char *executor, const qm_plan *p, int *resident, qm_err
  * the context are checked. next, where not NULL: waits, and is the token chosen to follow; a sick step is an error then.
  * watch: on_prefill before each step, which may cancel; or NULL. */
 int qm_inside_append(qm_session *s, const uint32_t *ids, uint32_t n, const qm_watch *watch, uint32_t *next, qm_err *e);
+/* The same with the logits of every one of them: on_logits gets those behind ids[i], [n_vocab], in order, many positions being
+ * computed together (as many as o's n_outs said); non-zero ends it with QM_ERR_CANCELLED. Sick logits are an error. watch as
+ * there. */
+typedef int (*qm_logits_fn)(void *user, uint32_t i, const float *logits);
+int qm_inside_score(qm_session *s, const uint32_t *ids, uint32_t n, const qm_watch *watch, qm_logits_fn on_logits,
+                    void *user, qm_err *e);
 /* The loop of qm_generate without its text: `first` goes after what the session holds, then n tokens are chosen. The
  * device feeds itself, the host looks at every token: on_token, which may be NULL. All pages are taken before the
  * first. */

@@ -1,11 +1,13 @@
 /* inside_session.c: sessions for measuring (inside.h): a prompt, a run of tokens, a depth. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "../base/rng.h"
 #include "inside_means.h"
-#include "session.h"
+#include "schedule.h"
 
-int qm_inside_append(qm_session *s, const uint32_t *ids, uint32_t n, const qm_watch *watch, uint32_t *next, qm_err *e) {
+/* ids [n] behind what the session holds, not computed. */
+static int take(qm_session *s, const uint32_t *ids, uint32_t n, qm_err *e) {
     const qm_engine *g = s->g;
     if (!n || (uint64_t)s->n + n > g->limits.n_ctx)
         return qm_fail(e, n ? QM_ERR_LIMIT : QM_ERR_ARG, "%u tokens behind %u exceed the context of %u", n, s->n,
@@ -17,8 +19,46 @@ int qm_inside_append(qm_session *s, const uint32_t *ids, uint32_t n, const qm_wa
     qm_session_note(s, NULL, NULL);
     memcpy(s->ids + s->n, ids, n * sizeof *ids);
     s->n += n;
-    int rc = qm_session_prefill(s, watch, e);
+    return 0;
+}
+
+int qm_inside_append(qm_session *s, const uint32_t *ids, uint32_t n, const qm_watch *watch, uint32_t *next, qm_err *e) {
+    int rc = take(s, ids, n, e);
+    if (!rc) rc = qm_session_prefill(s, watch, e);
     return rc || !next ? rc : qm_session_result(s, s->n - 1, next, e);
+}
+
+/* Of scored rows no flag tells: they choose nothing. */
+static int finite(const float *l, uint32_t n, uint32_t pos, qm_err *e) {
+    for (uint32_t i = 0; i < n; i++)
+        if (isnan(l[i]) || l[i] == INFINITY) return qm_session_sick(pos, e);
+    return 0;
+}
+
+int qm_inside_score(qm_session *s, const uint32_t *ids, uint32_t n, const qm_watch *watch, qm_logits_fn on_logits,
+                    void *user, qm_err *e) {
+    const uint32_t from = s->n, n_vocab = s->g->model->hp.n_vocab;
+    int rc = take(s, ids, n, e);
+    if (rc) return rc;
+    qm_want want = {s, from, s->n, s->n, QM_SCORE, 0};
+    float *l = malloc(4ull * n_vocab);
+    rc = l ? qm_session_pages(s, qm_pages_for(s->n), e) : qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
+    if (!rc) rc = s->g->exec->put_tokens(s->g, s->seq, from, ids, n, e);
+    while (!rc && want.next < want.end) {
+        const uint32_t first = want.next;
+        if (watch && watch->on_prefill && watch->on_prefill(watch->user, first - from, n))
+            rc = qm_fail(e, QM_ERR_CANCELLED, "cancelled after %u of %u positions", first - from, n);
+        if (!rc) rc = qm_schedule_step(s->g, &want, 1, e);
+        for (uint32_t i = 0; !rc && i < want.next - first; i++) {
+            if ((rc = s->g->exec->outs(s->g, i, 1, l, e)) || (rc = finite(l, n_vocab, first + i, e))) break;
+            if (on_logits(user, first - from + i, l))
+                rc = qm_fail(e, QM_ERR_CANCELLED, "cancelled after %u of %u positions", first - from + i, n);
+        }
+        if (!rc) s->n_cached = want.next;
+    }
+    if (rc) s->n = s->n_cached;
+    free(l);
+    return rc;
 }
 
 int qm_inside_decode(qm_session *s, uint32_t first, uint32_t n, void (*on_token)(void *user, uint32_t i, uint32_t id),

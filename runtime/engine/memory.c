@@ -30,12 +30,21 @@ int qm_cache_type_of(qm_kv_cache_type *kv, const qm_engine_opts *o, qm_err *e) {
                    v);
 }
 
+void qm_step_limits(qm_limits *l, const qm_engine_opts *o) {
+    const uint32_t most = o->n_ubatch ? o->n_ubatch : 1; /* until the kernels have landed */
+    l->n_seqs = o->n_parallel ? o->n_parallel : QM_SEQS;
+    l->n_rows = 1;
+    while (l->n_rows < most && l->n_rows < l->n_ctx && l->n_rows < QM_STEP_ROWS_MAX) l->n_rows *= 2;
+    l->n_outs = l->n_seqs > o->n_outs ? l->n_seqs : o->n_outs;
+    if (l->n_outs > l->n_rows) l->n_outs = l->n_rows;
+}
+
 /* By the rules at qm_engine_opts.n_parallel and n_kv. */
 static void parts(qm_memory *m, const qm_place *pl, qm_limits l, const qm_engine_opts *o, uint32_t n_ctx) {
     const qm_hparams *hp = &pl->model->hp;
     uint64_t n_kv = o->n_kv ? o->n_kv : (uint64_t)n_ctx * (o->n_parallel ? o->n_parallel : 1);
     l.n_ctx = n_ctx;
-    l.n_seqs = o->n_parallel ? o->n_parallel : QM_SEQS;
+    qm_step_limits(&l, o);
     l.n_pages = qm_pages_for(n_kv);
     m->n_ctx = n_ctx;
     m->n_seqs = l.n_seqs;

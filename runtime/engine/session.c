@@ -95,16 +95,19 @@ int qm_session_place(qm_session *s, uint32_t pos, qm_err *e) {
     return s->g->exec->place(s->g, &(qm_row){s->seq, pos, 1}, 1, e);
 }
 
+int qm_session_sick(uint32_t pos, qm_err *e) {
+    return qm_fail(e, QM_ERR_DEVICE,
+                   "the logits at position %u are not finite (NaN or infinity): the model file "
+                   "is damaged or does not fit this architecture; a trace names the layer",
+                   pos);
+}
+
 int qm_session_result(qm_session *s, uint32_t pos, uint32_t *id, qm_err *e) {
     uint32_t flags = 0;
     QM_PROF_SCOPE(QM_PROF_SAMPLE, "sample"); /* the device samples: here the host waits for the token */
     int rc = s->g->exec->result(s->g, s->seq, pos, id, &flags, e);
     if (rc) return rc;
-    if (flags & QM_FLAG_NONFINITE)
-        return qm_fail(e, QM_ERR_DEVICE,
-                       "the logits at position %u are not finite (NaN or infinity): the model file "
-                       "is damaged or does not fit this architecture; a trace names the layer",
-                       pos);
+    if (flags & QM_FLAG_NONFINITE) return qm_session_sick(pos, e);
     if (flags & QM_FLAG_BAD_TOKEN)
         return qm_fail(e, QM_ERR_DEVICE, "a token id outside the embedding reached the device by position %u", pos);
     return 0;

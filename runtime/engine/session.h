@@ -50,6 +50,8 @@ int qm_session_step(qm_session *s, uint32_t pos, int logits, qm_err *e);
 /* ---- session.c ---- */
 /* For who launches a step's ops by hand: those launched next compute position pos. */
 int qm_session_place(qm_session *s, uint32_t pos, qm_err *e);
+/* The error of logits that are not finite. */
+int qm_session_sick(uint32_t pos, qm_err *e);
 /* The token that the row at pos chose; its flags are turned into errors. Waits. */
 int qm_session_result(qm_session *s, uint32_t pos, uint32_t *id, qm_err *e);
 #endif

@@ -88,7 +88,7 @@ static int memory_open(memory *s, qm_device *d, const qm_plan *p, uint32_t depth
     s->bytes[QM_SPACE_ROPE] = qm_rope_bytes(hp, p->limits.n_ctx);
     s->bytes[QM_SPACE_KV] = s->layer_pool;
     s->bytes[QM_SPACE_RESULT] = QM_RESULT_RING * QM_RESULT_SIZE;
-    s->bytes[QM_SPACE_STEP] = QM_ROW_SIZE;
+    s->bytes[QM_SPACE_STEP] = QM_STEP_SIZE;
     for (int i = 0; i < p->n_ops; i++) {
         qm_operand o[QM_MAX_OPERANDS];
         int n_o = qm_op_operands(p, &p->ops[i], o);
@@ -135,7 +135,7 @@ static int run_op(memory *s, qm_kernels *k, const qm_plan *p, const qm_op *op, q
                                         : s->base[space] + QM_REF_VALUE(r);
         memcpy(args.bytes + o[a].offset, &at, 8);
     }
-    QM_CU_TRY(d, MemcpyHtoD(s->base[QM_SPACE_STEP] + QM_ROW_POS, &pos, 4));
+    QM_CU_TRY(d, MemcpyHtoD(s->base[QM_SPACE_STEP] + QM_STEP_AT_ROWS + QM_ROW_POS, &pos, 4));
     QM_CU_TRY(d, MemsetD8Async(s->base[QM_SPACE_SCRATCH], 0, s->bytes[QM_SPACE_SCRATCH], NULL));
     QM_CU_TRY(d, CtxSynchronize());
     qm_counters none;

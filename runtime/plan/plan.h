@@ -45,7 +45,7 @@ typedef enum {
     QM_SPACE_SEQ,    /* sequence 0's block (state, tokens, block table, logits); the others' follow it, of equal size */
     QM_SPACE_ROPE,   /* RoPE table */
     QM_SPACE_RESULT, /* the sequences' rings of results; a base of 0: none are wanted */
-    QM_SPACE_STEP,   /* the step's rows (qm_row_record): which sequence's, at which position */
+    QM_SPACE_STEP,   /* the step (qm_step_record): which sequence's its rows are, at which position */
     QM_N_SPACES
 } qm_space;
 #define QM_REF(space, value) ((qm_ref)(space) << 56 | (qm_ref)(value))
@@ -55,7 +55,7 @@ typedef enum {
 /* ---- the step's shape and the plan ---- */
 /* What a captured graph depends on: everything else is read from device memory by the kernels. */
 typedef struct {
-    uint32_t n_splits; /* CTAs that share the spans of attention; a power of two */
+    uint32_t n_splits; /* CTAs that share the spans of attention of a row; a power of two */
     uint32_t rows;     /* that it has at most; a power of two. 1: the ops of decoding; more: products of many rows */
     uint32_t outs;     /* rows at most whose logits are wanted; 0: it ends after the last KV append */
 } qm_shape;
@@ -125,10 +125,13 @@ void qm_plan_prefetch(qm_plan *p);
 void qm_plan_resident(qm_plan *p);
 /* The body of an op in the resident kernel, its counted in contracts/kernels.def; -1: it has none. */
 int qm_resident_case(const qm_op *op);
-/* scratch_bytes of the largest plan for these limits: n_ctx and n_sm. */
+/* scratch_bytes of every plan for these limits. */
 uint64_t qm_plan_scratch_bytes(const qm_place *pl, qm_limits limits);
-/* The number of CTAs that share attention's spans in a step at position pos. */
+/* The number of CTAs that share attention's spans in a step of one row at position pos. */
 uint32_t qm_plan_splits(const qm_hparams *hp, qm_limits limits, uint32_t pos);
+/* The shape of a step of n_rows rows, of which n_outs want logits, the deepest at position pos: rows becomes a power of two, so that few
+ * shapes serve all steps. */
+qm_shape qm_plan_shape(const qm_hparams *hp, qm_limits limits, uint32_t n_rows, uint32_t n_outs, uint32_t pos);
 
 /* Pages that hold n tokens. */
 static inline uint32_t qm_pages_for(uint64_t n) { return (uint32_t)((n + QM_PAGE_TOKENS - 1) / QM_PAGE_TOKENS); }

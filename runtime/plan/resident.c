@@ -25,6 +25,7 @@ int qm_resident_case(const qm_op *op) {
 void qm_plan_resident(qm_plan *p) {
     int last = -1, missing = -1;
     p->resident = (qm_resident){.first = -1, .missing = -1};
+    if (p->shape.rows > 1) return; /* products of many rows keep the device busy by themselves */
     for (int i = 0; i < p->n_ops; i++) {
         if (qm_resident_case(&p->ops[i]) >= 0) {
             if (p->resident.first < 0) p->resident.first = i;

@@ -83,7 +83,7 @@ static void open_ground(ground *b, const char *name, const char *path, const cha
     b->bytes[QM_SPACE_SEQ] = p->seq.bytes;
     b->bytes[QM_SPACE_ROPE] = qm_rope_bytes(&p->place->model->hp, p->limits.n_ctx);
     b->bytes[QM_SPACE_RESULT] = QM_RESULT_RING * QM_RESULT_SIZE;
-    b->bytes[QM_SPACE_STEP] = QM_ROW_SIZE;
+    b->bytes[QM_SPACE_STEP] = QM_STEP_SIZE;
     for (int s = QM_SPACE_REGION; s < QM_N_SPACES; s++) {
         b->base[s] = qm_inside_address(&b->x, QM_REF(s, 0));
         if (s == QM_SPACE_REGION && b->base[s]) b->base[s] -= p->place->regions[0].off;

@@ -44,12 +44,12 @@ static void test_every_op(void **state) {
 static void test_shapes(void **state) {
     (void)state;
     qm_operand o[QM_MAX_OPERANDS];
-    qm_op_args a = {.rmsnorm = {.x = 1, .partials = 2, .w = 3, .yq = 4, .n = 96, .n_partials = 8}};
+    qm_op_args a = {.rmsnorm = {.x = 1, .partials = 2, .w = 3, .yq = 4, .n = 96, .n_partials = 8, .rows = 5}}; /* 3 of 5 */
     int n = qm_operands(QM_OP_RMSNORM, &a, &VIEW, o);
     const qm_operand *x = qm_operand_find(o, n, "x"), *p = qm_operand_find(o, n, "partials"),
                      *w = qm_operand_find(o, n, "w"), *q = qm_operand_find(o, n, "yq");
     assert_true(x && p && w && q && !qm_operand_find(o, n, "y") && !qm_operand_find(o, n, "n"));
-    assert_true(x->dir == QM_IN && x->bytes == 4 * 3 * 96 && x->n_parts == 1 && x->n_dims == 2 && x->dims[1] == 96);
+    assert_true(x->dir == QM_IN && x->bytes == 4 * 5 * 96 && x->n_parts == 1 && x->n_dims == 2 && x->dims[1] == 96);
     assert_true(p->n_parts == 8 && p->bytes == 8 * x->bytes);
     assert_true(w->space == QM_SPACE_REGION && w->bytes == 4 * 96);
     assert_true(q->dir == QM_OUT && q->kind == QM_KIND_Q16A && q->bytes == 3 * QM_Q16A_BYTES(96));

@@ -31,7 +31,7 @@ enum { MANY = 6 };
 /* One deal of these wants: every rule that schedule.h gives. */
 static uint32_t check_deal(qm_want *w, uint32_t n, uint32_t max) {
     qm_row rows[QM_STEP_ROWS_MAX];
-    uint32_t wanting = 0, all = 0, at = 0, n_rows = qm_schedule(w, n, rows, max);
+    uint32_t wanting = 0, all = 0, at = 0, n_rows = qm_schedule(w, n, rows, max, max);
     for (uint32_t i = 0; i < n; i++) {
         wanting += w[i].next < w[i].end;
         all += w[i].end - w[i].next;
