@@ -191,7 +191,7 @@ static int shape(qm_bench_work *w, uint32_t n_sm, qm_op_args *a, qm_err *e) {
         break;
     case QM_OP_RMSNORM:
         w->l = qm_launch_rmsnorm(m->n_embd);
-        a->rmsnorm = (qm_rmsnorm_args){.n = m->n_embd, .n_partials = PARTS, .eps = 1e-6f};
+        a->rmsnorm = (qm_rmsnorm_args){.n = m->n_embd, .n_partials = PARTS, .rows = 1, .eps = 1e-6f};
         break;
     case QM_OP_SWIGLU:
         w->l.grid[0] = (m->n_ff * m->n_used + 255) / 256;
@@ -213,15 +213,17 @@ static int shape(qm_bench_work *w, uint32_t n_sm, qm_op_args *a, qm_err *e) {
         a->combine = (qm_combine_args){.n_head = m->n_head, .n_spans = spans};
         break;
     case QM_OP_ROUTER:
-        a->router = (qm_router_args){.n_expert = m->n_expert, .n_used = m->n_used, .n_partials = PARTS};
+        a->router = (qm_router_args){.n_expert = m->n_expert, .n_used = m->n_used, .n_partials = PARTS, .rows = 1};
         break;
     case QM_OP_SAMPLE_SCAN:
         w->l = qm_launch_sample_scan(m->n_vocab);
         a->sample_scan.n = m->n_vocab;
+        a->sample_scan.rows = 1;
         break;
     case QM_OP_SAMPLE_DRAW:
         w->l = qm_launch_sample_draw(m->n_vocab);
         a->sample_draw.n = m->n_vocab;
+        a->sample_draw.rows = 1;
         break;
     case QM_OP_PROBE: {
         const uint64_t most = j->rows_run ? j->rows_run * 4096ull : m->probe_bytes; /* a row stands for 4 KB here */
@@ -350,7 +352,8 @@ static int fill_in(qm_bench_work *w, qm_err *e) {
                                           .state = a->sample_draw.state,
                                           .tokens = a->sample_draw.tokens,
                                           .row = a->sample_draw.row,
-                                          .n = n_vocab};
+                                          .n = n_vocab,
+                                          .rows = 1};
         if (!rc)
             rc = qm_kernels_launch(w->ks, qm_kernel_find(QM_OP_SAMPLE_SCAN, -1, -1, 0), l.grid, l.block, 0, &scan, NULL,
                                    e);

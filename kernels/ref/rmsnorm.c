@@ -1,4 +1,4 @@
-/* rmsnorm: r = x + (sum of partials); y = r / sqrt(mean(r^2) + eps) * w, as f32 and as q16a. A sum of squares beyond
+/* rmsnorm: of each row r = x + (sum of partials); y = r / sqrt(mean(r^2) + eps) * w, as f32 and as q16a. A sum of squares beyond
  * f32 is NaN, so that the logits tell of it. Formula: Zhang and Sennrich, "Root Mean Square Layer Normalization"
  * (2019). */
 #include "ref.h"
@@ -6,22 +6,22 @@
 #include <string.h>
 #include "../../runtime/file/quant.h"
 
-/* r[i] in double, rounded to f32: what x_out carries and what the norm sees. */
-static float residual(const qm_rmsnorm_args *a, uint32_t i) {
+/* r[i] of the step's row in double, rounded to f32: what x_out carries and what the norm sees. */
+static float residual(const qm_rmsnorm_args *a, uint32_t row, uint32_t i) {
     const float *x = (const float *)(uintptr_t)a->x, *p = (const float *)(uintptr_t)a->partials;
+    const size_t at = (size_t)row * a->n + i;
     double sum = 0; /* the partials first, by rising index */
-    for (uint32_t s = 0; s < a->n_partials; s++) sum += p[(size_t)s * a->n + i];
-    return (float)(x[i] + sum);
+    for (uint32_t s = 0; s < a->n_partials; s++) sum += p[(size_t)s * a->rows * a->n + at];
+    return (float)(x[at] + sum);
 }
 
-void qm_ref_rmsnorm(const qm_rmsnorm_args *a, const qm_ref_env *env) {
+/* row: of the step; y, yq: of the op's, 0 where not wanted */
+static void norm_row(const qm_rmsnorm_args *a, uint32_t row, float *y, uint8_t *yq) {
     const float *w = (const float *)(uintptr_t)a->w;
-    float *x_out = (float *)(uintptr_t)a->x_out, *y = (float *)(uintptr_t)a->y;
-    uint8_t *yq = (uint8_t *)(uintptr_t)a->yq;
+    float *x_out = (float *)(uintptr_t)a->x_out;
     double ss = 0;
-    (void)env;
     for (uint32_t i = 0; i < a->n; i++) {
-        double r = residual(a, i);
+        double r = residual(a, row, i);
         ss += r * r;
     }
     double scale = isfinite((float)ss) ? 1.0 / sqrt(ss / a->n + (double)a->eps) : NAN;
@@ -30,8 +30,8 @@ void qm_ref_rmsnorm(const qm_rmsnorm_args *a, const qm_ref_env *env) {
         unsigned char q[QM_Q16A_BYTES(QM_Q16A_GROUP)];
         for (uint32_t j = 0; j < QM_Q16A_GROUP; j++) {
             uint32_t i = g + j;
-            float r = residual(a, i); /* x_out may be x: read before written */
-            if (x_out) x_out[i] = r;
+            float r = residual(a, row, i); /* x_out may be x: read before written */
+            if (x_out) x_out[(size_t)row * a->n + i] = r;
             v[j] = (float)(r * scale * w[i]);
             if (y) y[i] = v[j];
         }
@@ -41,4 +41,10 @@ void qm_ref_rmsnorm(const qm_rmsnorm_args *a, const qm_ref_env *env) {
         memcpy(yq + a->n + g, q + QM_Q16A_GROUP, QM_Q16A_GROUP);
         memcpy(yq + 2 * a->n + g / 8, q + 2 * QM_Q16A_GROUP, 4);
     }
+}
+
+void qm_ref_rmsnorm(const qm_rmsnorm_args *a, const qm_ref_env *env) {
+    for (uint32_t i = 0; i < qm_ref_count(env, a->count); i++)
+        norm_row(a, qm_ref_row(a->map, i), a->y ? (float *)(uintptr_t)a->y + (size_t)i * a->n : NULL,
+                 a->yq ? (uint8_t *)(uintptr_t)a->yq + (size_t)i * QM_Q16A_BYTES(a->n) : NULL);
 }

@@ -1,13 +1,13 @@
-/* sample_draw: tokens[pos + 1] by top-k, top-p, min-p and a draw, if the choice is not greedy; the step's result. */
+/* sample_draw: of each row tokens[pos + 1] by top-k, top-p, min-p and a draw, if the choice is not greedy; the row's result. */
 #include <string.h>
 #include "ref.h"
 #include "sample.h"
 
-/* state, tokens: the row's sequence's */
-static void draw(const qm_sample_draw_args *a, const char *state, uint32_t *tokens, uint32_t pos) {
-    const uint32_t *keys = (const uint32_t *)(uintptr_t)a->keys;
-    uint64_t *items = (uint64_t *)(uintptr_t)a->cand, last = 0;
-    char *work = (char *)(uintptr_t)a->work;
+/* Of the op's i-th row; state, tokens: its sequence's */
+static void draw(const qm_sample_draw_args *a, uint32_t i, const char *state, uint32_t *tokens, uint32_t pos) {
+    const uint32_t *keys = (const uint32_t *)(uintptr_t)a->keys + (size_t)i * ((a->n + 3) / 4 * 4);
+    uint64_t *items = (uint64_t *)(uintptr_t)a->cand + (size_t)i * a->n, last = 0;
+    char *work = (char *)(uintptr_t)a->work + (size_t)i * QM_WORK_SIZE;
     qm_sample_params p;
     memcpy(&p, state + QM_STATE_MODE, sizeof p);
     if (!p.mode) return;
@@ -19,15 +19,18 @@ static void draw(const qm_sample_draw_args *a, const char *state, uint32_t *toke
     tokens[pos + 1] = qm_sample_pick(items, kept, &p, qm_sample_bits(p.seed, pos + 1, p.seq));
 }
 
-void qm_ref_sample_draw(const qm_sample_draw_args *a, const qm_ref_env *env) {
-    const qm_row_record *row = (const qm_row_record *)(uintptr_t)a->row;
+static void draw_and_tell(const qm_sample_draw_args *a, uint32_t i) {
+    const qm_row_record *row = (const qm_row_record *)(uintptr_t)a->row + qm_ref_row(a->map, i);
     const char *state = (const char *)(uintptr_t)(a->state + row->seq_off);
     uint32_t *tokens = (uint32_t *)(uintptr_t)(a->tokens + row->seq_off);
     qm_result r = {.pos = row->pos, .token = 0};
-    (void)env;
-    draw(a, state, tokens, row->pos);
+    draw(a, i, state, tokens, row->pos);
     if (!a->result) return;
     memcpy(&r.flags, state + QM_STATE_FLAGS, 4);
     r.token = tokens[r.pos + 1];
     ((qm_result *)(uintptr_t)a->result)[(size_t)row->seq * QM_RESULT_RING + r.pos % QM_RESULT_RING] = r;
+}
+
+void qm_ref_sample_draw(const qm_sample_draw_args *a, const qm_ref_env *env) {
+    for (uint32_t i = 0; i < qm_ref_count(env, a->count); i++) draw_and_tell(a, i);
 }

@@ -1,4 +1,4 @@
-/* sample_scan: order keys of the logits after biases and penalties; where the choice is greedy, tokens[pos + 1]. A NaN
+/* sample_scan: of each row order keys of the logits after biases and penalties; where the choice is greedy, tokens[pos + 1]. A NaN
  * or +inf raises QM_FLAG_NONFINITE. */
 #include <math.h>
 #include <stdlib.h>
@@ -6,19 +6,21 @@
 #include "ref.h"
 #include "sample.h"
 
-void qm_ref_sample_scan(const qm_sample_scan_args *a, const qm_ref_env *env) {
-    const float *logits = (const float *)(uintptr_t)a->logits;
-    const qm_row_record *row = (const qm_row_record *)(uintptr_t)a->row;
+/* The op's i-th row. */
+static void scan(const qm_sample_scan_args *a, uint32_t i_row) {
+    const uint32_t n4 = (a->n + 3) / 4 * 4;
+    const float *logits = (const float *)(uintptr_t)a->logits + (size_t)i_row * a->n;
+    const qm_row_record *row = (const qm_row_record *)(uintptr_t)a->row + qm_ref_row(a->map, i_row);
     uint32_t *tokens = (uint32_t *)(uintptr_t)(a->tokens + row->seq_off);
-    uint32_t *keys = (uint32_t *)(uintptr_t)a->keys, *own = NULL, pos = row->pos;
-    char *state = (char *)(uintptr_t)(a->state + row->seq_off), *work = (char *)(uintptr_t)a->work;
+    uint32_t *keys = (uint32_t *)(uintptr_t)a->keys + (size_t)i_row * n4, *own = NULL, pos = row->pos;
+    char *state = (char *)(uintptr_t)(a->state + row->seq_off),
+         *work = (char *)(uintptr_t)a->work + (size_t)i_row * QM_WORK_SIZE;
     qm_sample_params p;
-    (void)env;
     memcpy(&p, state + QM_STATE_MODE, sizeof p);
     for (uint32_t i = 0; i < a->n; i++)
         if (isnan(logits[i]) || logits[i] == INFINITY) state[QM_STATE_FLAGS] |= QM_FLAG_NONFINITE;
     /* a greedy choice leaves no keys */
-    if (!p.mode && !(keys = own = malloc(((size_t)a->n + 3) / 4 * 16))) return;
+    if (!p.mode && !(keys = own = malloc((size_t)n4 * sizeof *own))) return;
     qm_sample_keys(keys, logits, a->n, &p, (const qm_sample_bias *)(const void *)(state + QM_STATE_BIAS), tokens, pos);
     for (uint32_t i = a->n; i % 4; i++) keys[i] = 0;
     uint64_t first = 0;
@@ -29,4 +31,8 @@ void qm_ref_sample_scan(const qm_sample_scan_args *a, const qm_ref_env *env) {
     if (p.mode) memcpy(work + QM_WORK_FIRST, &first, 8);
     else tokens[pos + 1] = ~(uint32_t)first;
     free(own);
+}
+
+void qm_ref_sample_scan(const qm_sample_scan_args *a, const qm_ref_env *env) {
+    for (uint32_t i = 0; i < qm_ref_count(env, a->count); i++) scan(a, i);
 }

@@ -40,7 +40,57 @@ int qm_inside_open(qm_inside *x, qm_engine *g, qm_session *s, uint32_t pos, qm_e
     return rc;
 }
 
+/* ---- several rows ---- */
+struct qm_inside_rows {
+    qm_session **s; /* [n_seqs] */
+    qm_row *rows;   /* [n] */
+    uint32_t n_seqs, n;
+};
+
+static void close_rows(struct qm_inside_rows *r) {
+    for (uint32_t i = 0; r && i < r->n_seqs; i++) qm_session_close(r->s[i]);
+    if (r) free(r->s), free(r->rows);
+    free(r);
+}
+
+static int open_rows(struct qm_inside_rows *r, qm_engine *g, uint32_t n_each, uint32_t depth, qm_err *e) {
+    int rc = 0;
+    for (uint32_t i = 0; i < r->n_seqs && !rc; i++) {
+        if ((rc = qm_session_open(&r->s[i], g, e)) || (rc = qm_inside_fill(r->s[i], depth, FILL_SEED, e))) break;
+        rc = qm_session_pages(r->s[i], qm_pages_for((uint64_t)depth + n_each), e);
+        for (uint32_t k = 0; k < n_each; k++)
+            r->rows[i * n_each + k] = (qm_row){r->s[i]->seq, depth + k, k + 1 == n_each ? QM_DRAW : QM_NO_LOGITS};
+    }
+    return rc;
+}
+
+int qm_inside_open_rows(qm_inside *x, qm_engine *g, uint32_t n_seqs, uint32_t n_each, uint32_t depth, qm_err *e) {
+    const uint64_t n = (uint64_t)n_seqs * n_each;
+    *x = (qm_inside){.g = g, .dev = g->dev, .pos = depth + n_each - 1};
+    if (!n || n > g->limits.n_rows || (uint64_t)depth + n_each > g->limits.n_ctx)
+        return qm_fail(e, QM_ERR_LIMIT, "a step of %u rows of each of %u sequences at depth %u: there is room for %u rows, %u positions",
+                       n_each, n_seqs, depth, g->limits.n_rows, g->limits.n_ctx);
+    struct qm_inside_rows *r = x->rows = calloc(1, sizeof *r);
+    if (r) *r = (struct qm_inside_rows){calloc(n_seqs, sizeof *r->s), calloc(n, sizeof *r->rows), n_seqs, (uint32_t)n};
+    int rc = r && r->s && r->rows ? open_rows(r, g, n_each, depth, e) : qm_fail(e, QM_ERR_NOMEM, "inside a step: out of memory");
+    if (!rc) rc = qm_engine_step_plan(g, r->rows, r->n, &x->plan, e);
+    if (!rc) x->s = r->s[0];
+    if (!rc && g->dev) x->stream = g->exec->inside->stream(g);
+    if (rc) qm_inside_close(x);
+    return rc;
+}
+
+/* The same token for each row. */
+static int begin_rows(qm_inside *x, uint32_t token, qm_err *e) {
+    const struct qm_inside_rows *r = x->rows;
+    int rc = 0;
+    for (uint32_t i = 0; i < r->n && !rc; i++)
+        rc = x->g->exec->put_tokens(x->g, r->rows[i].seq, r->rows[i].pos, &token, 1, e);
+    return rc ? rc : x->g->exec->place(x->g, r->rows, r->n, e);
+}
+
 void qm_inside_close(qm_inside *x) {
+    if (x->rows) close_rows(x->rows);
     if (x->own) qm_session_close(x->s);
     *x = (qm_inside){0};
 }
@@ -50,6 +100,7 @@ int qm_inside_begin(qm_inside *x, uint32_t token, qm_err *e) {
     qm_session *s = x->s;
     if (token >= g->model->hp.n_vocab)
         return qm_fail(e, QM_ERR_ARG, "token %u is outside the vocabulary of %u", token, g->model->hp.n_vocab);
+    if (x->rows) return begin_rows(x, token, e);
     int rc = g->exec->put_tokens(g, s->seq, x->pos, &token, 1, e);
     if (!rc) rc = qm_session_place(s, x->pos, e);
     if (!rc) rc = qm_session_pages(s, x->pos / QM_PAGE_TOKENS + 1, e);

@@ -61,13 +61,18 @@ typedef struct {
     qm_device *dev;  /* NULL: host memory; what has been run is done */
     CUstream stream; /* of dev: what the executor enqueues is in its order */
     int own;         /* the session is closed with the step */
+    struct qm_inside_rows *rows; /* of a step of several; NULL: of one */
 } qm_inside;
 
 /* At position pos of session s, whose positions before it are computed (pos <= length); s NULL: of a session of its own
  * that is filled (qm_inside_fill) up to there. */
 int qm_inside_open(qm_inside *x, qm_engine *g, qm_session *s, uint32_t pos, qm_err *e);
+/* A step of several rows: of n_seqs sequences of its own, each filled (qm_inside_fill) up to depth, n_each rows of each, the last of
+ * which draws. x->s is the first sequence, x->pos its last row's position. The engine must have room for them: n_parallel,
+ * n_ubatch, n_ctx. */
+int qm_inside_open_rows(qm_inside *x, qm_engine *g, uint32_t n_seqs, uint32_t n_each, uint32_t depth, qm_err *e);
 void qm_inside_close(qm_inside *x); /* safe on a zeroed one */
-/* What the step's ops need before they run: the page, the token, the position. As often as the ops are run anew. */
+/* What the step's ops need before they run: the page, the token, the position; of several rows, each. As often as the ops are run anew. */
 int qm_inside_begin(qm_inside *x, uint32_t token, qm_err *e);
 /* The ops have run: the session holds the position, and its logits are theirs. */
 void qm_inside_end(qm_inside *x);

@@ -29,7 +29,7 @@ int qm_inside_append(qm_session *s, const uint32_t *ids, uint32_t n, const qm_wa
 }
 
 /* Of scored rows no flag tells: they choose nothing. */
-static int finite(const float *l, uint32_t n, uint32_t pos, qm_err *e) {
+static int sound(const float *l, uint32_t n, uint32_t pos, qm_err *e) {
     for (uint32_t i = 0; i < n; i++)
         if (isnan(l[i]) || l[i] == INFINITY) return qm_session_sick(pos, e);
     return 0;
@@ -50,7 +50,7 @@ int qm_inside_score(qm_session *s, const uint32_t *ids, uint32_t n, const qm_wat
             rc = qm_fail(e, QM_ERR_CANCELLED, "cancelled after %u of %u positions", first - from, n);
         if (!rc) rc = qm_schedule_step(s->g, &want, 1, e);
         for (uint32_t i = 0; !rc && i < want.next - first; i++) {
-            if ((rc = s->g->exec->outs(s->g, i, 1, l, e)) || (rc = finite(l, n_vocab, first + i, e))) break;
+            if ((rc = s->g->exec->outs(s->g, i, 1, l, e)) || (rc = sound(l, n_vocab, first + i, e))) break;
             if (on_logits(user, first - from + i, l))
                 rc = qm_fail(e, QM_ERR_CANCELLED, "cancelled after %u of %u positions", first - from + i, n);
         }

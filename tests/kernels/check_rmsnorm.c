@@ -16,7 +16,7 @@ static void one(int checked, uint32_t n, uint32_t parts, unsigned block, int wan
             x[i] = 0;
             for (uint32_t s = 0; s < parts; s++) p[s * n + (unsigned)i] = 0;
         }
-    qm_rmsnorm_args a = {.n = n, .n_partials = parts, .eps = 1e-6f}, r;
+    qm_rmsnorm_args a = {.n = n, .n_partials = parts, .rows = 1, .eps = 1e-6f}, r;
     a.x = want & IN_PLACE ? chk_inout("x", x, 4 * n) : chk_in("x", x, 4 * n);
     if (parts) a.partials = chk_in("partials", p, 4 * (size_t)n * parts);
     a.w = chk_in("w", w, 4 * n);
@@ -92,7 +92,7 @@ static void parts_first(void **state) {
                 for (uint32_t s = 1; s < parts[c]; s++) sum[i] += p[(size_t)s * N + i];
                 r[i] = x[i] + sum[i];
             }
-            qm_rmsnorm_args a = {.n = N, .n_partials = parts[c], .eps = 1e-6f}, b;
+            qm_rmsnorm_args a = {.n = N, .n_partials = parts[c], .rows = 1, .eps = 1e-6f}, b;
             a.x = chk_in("x", x, sizeof r);
             a.partials = chk_in("partials", p, sizeof r * parts[c]);
             a.w = chk_in("w", chk_normal(N, 1), sizeof r);
@@ -114,6 +114,76 @@ static void parts_first(void **state) {
         }
 }
 
+/* Many rows of a step: the op's i-th is the step's map[i], or the i-th; there are `count`, or (ALL) as many as the grid has. Each has
+ * the bits that it has alone; no byte of another row is written. */
+enum { ALL = 100 };
+static void rows_of(int checked, uint32_t n, uint32_t parts, unsigned block, uint32_t count, int mapped, int in_place) {
+    enum { STEP = 7, OP = 5 };
+    static const uint32_t map[OP] = {5, 0, 6, 3, 1};
+    (checked ? chk_begin_checked : chk_begin)("rmsnorm n=%u partials=%u block=%u: %u of %d rows, mapped=%d in_place=%d",
+                                              n, parts, block, count, OP, mapped, in_place);
+    const int k = chk_kernel(QM_OP_RMSNORM, -1, 0);
+    const size_t vec = 4 * (size_t)n, qvec = QM_Q16A_BYTES(n);
+    float *x = chk_normal((size_t)n * STEP, 1), *p = chk_normal((size_t)n * STEP * parts, 1);
+    qm_rmsnorm_args a = {.n = n, .n_partials = parts, .rows = STEP, .eps = 1e-6f}, r;
+    a.x = in_place ? chk_inout("x", x, vec * STEP) : chk_in("x", x, vec * STEP);
+    a.partials = chk_in("partials", p, vec * STEP * parts);
+    a.w = chk_in("w", chk_normal(n, 1), vec);
+    a.x_out = in_place ? a.x : chk_out("x_out", vec * STEP);
+    a.y = chk_out("y", vec * OP);
+    a.yq = chk_out("yq", qvec * OP);
+    if (count != ALL) a.count = chk_in("count", &count, 4);
+    if (mapped) a.map = chk_in("map", map, sizeof map);
+    chk_launch(k, OP, 1, 1, block, 0, &a);
+    chk_ref_args(&r, &a, sizeof a);
+    qm_ref_rmsnorm(&r, &(qm_ref_env){.grid = {OP, 1, 1}, .block = block, .rows = OP});
+    const uint32_t n_rows = count == ALL ? OP : count;
+    unsigned char is[STEP] = {0};
+    for (uint32_t i = 0; i < n_rows; i++) {
+        const uint32_t row = mapped ? map[i] : i;
+        float *own = chk_tmp(vec * parts);
+        for (uint32_t s = 0; s < parts; s++) memcpy(own + s * n, p + ((size_t)s * STEP + row) * n, vec);
+        qm_rmsnorm_args b = {.n = n, .n_partials = parts, .rows = 1, .eps = 1e-6f, .w = a.w};
+        b.x = chk_in("its x", x + (size_t)row * n, vec);
+        b.partials = chk_in("its partials", own, vec * parts);
+        b.x_out = chk_out("its x_out", vec);
+        b.y = chk_out("its y", vec);
+        b.yq = chk_out("its yq", qvec);
+        chk_launch(k, 1, 1, 1, block, 0, &b);
+        if (memcmp((const char *)chk_get(a.x_out) + row * vec, chk_get(b.x_out), vec) ||
+            memcmp((const char *)chk_get(a.y) + i * vec, chk_get(b.y), vec) ||
+            memcmp((const char *)chk_get(a.yq) + i * qvec, chk_get(b.yq), QM_Q16A_DATA(n)))
+            chk_fail("row %u: other bits than alone", row);
+        chk_f32_part(a.y, (size_t)i * n, n, chk_tolerance(k));
+        chk_f32_part(a.x_out, (size_t)row * n, n, 4e-7);
+        chk_untouched(a.yq, i * qvec + QM_Q16A_DATA(n), qvec - QM_Q16A_DATA(n));
+        is[row] = 1;
+    }
+    chk_untouched(a.y, n_rows * vec, (OP - n_rows) * vec);
+    chk_untouched(a.yq, n_rows * qvec, (OP - n_rows) * qvec);
+    for (uint32_t row = 0; row < STEP; row++) {
+        if (is[row]) continue;
+        if (!in_place) chk_untouched(a.x_out, row * vec, vec);
+        else if (memcmp((const char *)chk_get(a.x) + row * vec, x + (size_t)row * n, vec))
+            chk_fail("row %u is not in the op", row);
+    }
+    chk_end();
+}
+
+static void rows(void **state) {
+    (void)state;
+    for (uint32_t c = 0; c <= 6; c++)
+        for (int how = 0; how < 4; how++) {
+            const uint32_t count = c > 5 ? ALL : c;
+            rows_of(0, 96, 3, 32, count, how & 1, how & 2);
+            rows_of(0, 2048, 8, 512, count, how & 1, how & 2);
+            rows_of(0, 608, 2, 64, count, how & 1, how & 2); /* several slots */
+        }
+    rows_of(1, 96, 3, 32, 3, 1, 0);
+    rows_of(1, 160, 2, 32, 4, 1, 1);
+    rows_of(1, 96, 1, 64, ALL, 0, 1);
+}
+
 /* A NaN or inf must reach every output: rms makes all of y non-finite, and every d of yq. So must an overflow of the sum
  * of squares: 1 / sqrt(inf) is 0, and would hide it behind zeros. The reference says the same. */
 static void nonfinite(void **state) {
@@ -124,7 +194,7 @@ static void nonfinite(void **state) {
         int k = chk_kernel(QM_OP_RMSNORM, -1, 0);
         float *x = chk_normal(n, 1), *w = chk_normal(n, 1);
         x[70] = c == 2 ? 2e19f : c ? INFINITY : NAN;
-        qm_rmsnorm_args a = {.n = n, .eps = 1e-6f}, r;
+        qm_rmsnorm_args a = {.n = n, .rows = 1, .eps = 1e-6f}, r;
         a.x = chk_in("x", x, 4 * n);
         a.w = chk_in("w", w, 4 * n);
         a.y = chk_out("y", 4 * n);
@@ -153,7 +223,7 @@ static void ledger(void **state) {
     chk_begin_counted("rmsnorm ledger");
     const uint32_t n = 2048, parts = 8, block = qm_launch_rmsnorm(n).block;
     int k = chk_kernel(QM_OP_RMSNORM, -1, 0);
-    qm_rmsnorm_args a = {.n = n, .n_partials = parts, .eps = 1e-6f};
+    qm_rmsnorm_args a = {.n = n, .n_partials = parts, .rows = 1, .eps = 1e-6f};
     a.x = chk_in("x", chk_normal(n, 1), 4 * n);
     a.partials = chk_in("p", chk_normal(n * parts, 1), 4 * n * parts);
     a.w = chk_in("w", chk_normal(n, 1), 4 * n);
@@ -163,7 +233,7 @@ static void ledger(void **state) {
     if (chk_counters(k, &c)) {
         print_message("rmsnorm n=2048: %.1f warp instructions a warp, %llu bytes loaded\n",
                       (double)c.warp_insts / (block / 32), (unsigned long long)c.gld_bytes);
-        if (c.warp_insts > block / 32 * 233) chk_fail("%llu warp instructions", (unsigned long long)c.warp_insts);
+        if (c.warp_insts > block / 32 * 254) chk_fail("%llu warp instructions", (unsigned long long)c.warp_insts);
     }
     chk_end();
 }
@@ -172,7 +242,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shapes),     cmocka_unit_test(blocks),      cmocka_unit_test(outputs),
         cmocka_unit_test(magnitudes), cmocka_unit_test(nonfinite),   cmocka_unit_test(checked),
-        cmocka_unit_test(ledger),     cmocka_unit_test(parts_first),
+        cmocka_unit_test(ledger),     cmocka_unit_test(parts_first), cmocka_unit_test(rows),
     };
     return chk_main(tests);
 }

@@ -47,7 +47,7 @@ static void one(int checked, uint32_t n, uint32_t used, uint32_t parts, int f) {
     int k = chk_kernel(QM_OP_ROUTER, -1, 0);
     float *x = chk_tmp(4 * n * parts);
     for (uint32_t s = 0; s < parts; s++) fills[f].fill(x + s * n, n);
-    qm_router_args a = {.n_expert = n, .n_used = used, .n_partials = parts}, r;
+    qm_router_args a = {.n_expert = n, .n_used = used, .n_partials = parts, .rows = 1}, r;
     a.logits = chk_in("logits", x, 4 * n * parts);
     a.ids = chk_out("ids", 4 * used);
     a.weights = chk_out("weights", 4 * used);
@@ -95,7 +95,7 @@ static void parts_first(void **state) {
         }
         const float *w[2];
         for (int i = 0; i < 2; i++) {
-            qm_router_args a = {.n_expert = N, .n_used = USED, .n_partials = i ? 1 : parts};
+            qm_router_args a = {.n_expert = N, .n_used = USED, .n_partials = i ? 1 : parts, .rows = 1};
             a.logits = i ? chk_in("sum", sum, sizeof sum) : chk_in("logits", x, sizeof sum * parts);
             a.ids = chk_out("ids", 4 * USED);
             a.weights = chk_out("weights", 4 * USED);
@@ -105,6 +105,48 @@ static void parts_first(void **state) {
         if (memcmp(w[0], w[1], 4 * USED)) chk_fail("%u parts and their sum give other bits", parts);
         chk_end();
     }
+}
+
+/* Each row of several chooses what it chooses alone, to the bit. */
+static void rows_of(int checked, uint32_t n, uint32_t used, uint32_t parts, uint32_t rows) {
+    (checked ? chk_begin_checked : chk_begin)("router n=%u used=%u partials=%u rows=%u", n, used, parts, rows);
+    const int k = chk_kernel(QM_OP_ROUTER, -1, 0);
+    const size_t of = (size_t)n * rows;
+    float *x = chk_tmp(4 * of * parts);
+    fill_normal(x, of * parts);
+    qm_router_args a = {.n_expert = n, .n_used = used, .n_partials = parts, .rows = rows}, r;
+    a.logits = chk_in("logits", x, 4 * of * parts);
+    a.ids = chk_out("ids", 4 * (size_t)used * rows);
+    a.weights = chk_out("weights", 4 * (size_t)used * rows);
+    chk_launch(k, rows, 1, 1, 32, 0, &a);
+    chk_ref_args(&r, &a, sizeof a);
+    qm_ref_router(&r, &(qm_ref_env){.grid = {rows, 1, 1}, .block = 32, .rows = rows});
+    chk_u32(a.ids, used * rows);
+    for (uint32_t i = 0; i < rows; i++) {
+        const float *w = (const float *)chk_get(a.weights) + (size_t)i * used;
+        float *own = chk_tmp(4 * n * parts);
+        for (uint32_t s = 0; s < parts; s++) memcpy(own + s * n, x + s * of + (size_t)i * n, 4 * n);
+        qm_router_args b = {.n_expert = n, .n_used = used, .n_partials = parts, .rows = 1};
+        b.logits = chk_in("its logits", own, 4 * n * parts);
+        b.ids = chk_out("its ids", 4 * used);
+        b.weights = chk_out("its weights", 4 * used);
+        chk_launch(k, 1, 1, 1, 32, 0, &b);
+        if (memcmp((const uint32_t *)chk_get(a.ids) + (size_t)i * used, chk_get(b.ids), 4 * used) ||
+            memcmp(w, chk_get(b.weights), 4 * used))
+            chk_fail("row %u: other bits than alone", i);
+        chk_f32_part(a.weights, (size_t)i * used, used, chk_tolerance(k));
+        sums_to_one(w, used);
+    }
+    chk_end();
+}
+
+static void rows(void **state) {
+    (void)state;
+    for (uint32_t parts = 1; parts <= 8; parts++)
+        for (uint32_t n_rows = 2; n_rows <= 8; n_rows += 3) rows_of(0, 128, 8, parts, n_rows);
+    rows_of(0, 60, 4, 2, 5);
+    rows_of(0, 512, 32, 3, 4);
+    rows_of(1, 60, 4, 3, 3);
 }
 
 static void checked(void **state) {
@@ -125,7 +167,7 @@ static void nonfinite(void **state) {
             float *x = chk_normal(n, 1);
             for (uint32_t i = 0; i < n; i++)
                 if (many == 2 || (many == 1 && i % 2) || i == 17) x[i] = bad[b];
-            qm_router_args a = {.n_expert = n, .n_used = used, .n_partials = 1}, r;
+            qm_router_args a = {.n_expert = n, .n_used = used, .n_partials = 1, .rows = 1}, r;
             a.logits = chk_in("logits", x, 4 * n);
             a.ids = chk_out("ids", 4 * used);
             a.weights = chk_out("weights", 4 * used);
@@ -147,7 +189,7 @@ static void ledger(void **state) {
     (void)state;
     chk_begin_counted("router ledger");
     int k = chk_kernel(QM_OP_ROUTER, -1, 0);
-    qm_router_args a = {.n_expert = 128, .n_used = 8, .n_partials = 1};
+    qm_router_args a = {.n_expert = 128, .n_used = 8, .n_partials = 1, .rows = 1};
     a.logits = chk_in("logits", chk_normal(128, 1), 4 * 128);
     a.ids = chk_out("ids", 4 * 8);
     a.weights = chk_out("weights", 4 * 8);
@@ -161,8 +203,8 @@ static void ledger(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes),  cmocka_unit_test(ties),   cmocka_unit_test(nonfinite),
-        cmocka_unit_test(checked), cmocka_unit_test(ledger), cmocka_unit_test(parts_first),
+        cmocka_unit_test(shapes), cmocka_unit_test(ties),        cmocka_unit_test(nonfinite), cmocka_unit_test(checked),
+        cmocka_unit_test(ledger), cmocka_unit_test(parts_first), cmocka_unit_test(rows),
     };
     return chk_main(tests);
 }

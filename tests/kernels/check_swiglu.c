@@ -42,6 +42,32 @@ static void shapes(void **state) {
     one(1, 32, 1, 64, 2, 1);
 }
 
+/* k is rows * experts: each row of many has the bits that it has alone. */
+static void rows(void **state) {
+    enum { K = 4, ROWS = 5, N = 96 };
+    (void)state;
+    chk_begin("swiglu rows");
+    const int k = chk_kernel(QM_OP_SWIGLU, -1, 0);
+    const float *gate = chk_normal(N * K * ROWS, 3), *up = chk_normal(N * K * ROWS, 1);
+    const size_t q = K * QM_Q16A_BYTES(N);
+    for (uint32_t i = 0; i <= ROWS; i++) { /* row i; last, all */
+        static unsigned char h[ROWS][N * K * 4], hq[ROWS][K * QM_Q16A_BYTES(N)];
+        const uint32_t n_rows = i < ROWS ? 1 : ROWS, all = N * K * n_rows, at = i < ROWS ? i * N * K : 0;
+        qm_swiglu_args a = {.n = N, .k = K * n_rows};
+        a.gate = chk_in("gate", gate + at, 4 * (size_t)all);
+        a.up = chk_in("up", up + at, 4 * (size_t)all);
+        a.h = chk_out("h", 4 * (size_t)all);
+        a.hq = chk_out("hq", q * n_rows);
+        chk_launch(k, (all + 63) / 64, 1, 1, 64, 0, &a);
+        if (i < ROWS) {
+            memcpy(h[i], chk_get(a.h), sizeof h[i]);
+            memcpy(hq[i], chk_get(a.hq), q);
+        } else if (memcmp(h, chk_get(a.h), sizeof h) || memcmp(hq, chk_get(a.hq), sizeof hq))
+            chk_fail("other bits than alone");
+    }
+    chk_end();
+}
+
 static void nonfinite(void **state) {
     (void)state;
     chk_begin("swiglu non-finite");
@@ -71,6 +97,6 @@ static void nonfinite(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest t[] = {cmocka_unit_test(shapes), cmocka_unit_test(nonfinite)};
+    const struct CMUnitTest t[] = {cmocka_unit_test(shapes), cmocka_unit_test(nonfinite), cmocka_unit_test(rows)};
     return chk_main(t);
 }

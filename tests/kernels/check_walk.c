@@ -24,7 +24,8 @@ static void run(int how, unsigned grid, uint32_t subs, int prefetch, int launche
     const qm_type_info *q4 = qm_type_get(QM_TYPE_Q4_K), *q6 = qm_type_get(QM_TYPE_Q6_K),
                        *f32 = qm_type_get(QM_TYPE_F32);
     int k = chk_kernel(QM_OP_WALK, -1, 128);
-    qm_rmsnorm_args first = {.n = N, .eps = 1e-6f}, second = {.n = ROWS, .n_partials = PARTS, .eps = 1e-6f};
+    qm_rmsnorm_args first = {.n = N, .rows = 1, .eps = 1e-6f},
+                    second = {.n = ROWS, .n_partials = PARTS, .rows = 1, .eps = 1e-6f};
     qm_matvec_args up = {.n_rows = ROWS, .n_cols = N, .tiles = 2}, beside = {.n_rows = 70, .n_cols = N, .tiles = 1},
                    last = {.n_rows = 50, .n_cols = ROWS, .tiles = 1};
     float *zero = chk_tmp(4 * ROWS);

@@ -371,6 +371,13 @@ void chk_bytes(uint64_t d, size_t bytes) {
             chk_fail("%s: byte %zu: ref 0x%02x, got 0x%02x (of %zu)", b->name, i, b->twin[i], got[i], bytes);
 }
 
+void chk_untouched(uint64_t d, size_t first, size_t n) {
+    const unsigned char *got = chk_get(d);
+    if (C.checked) return; /* there is no poison in it */
+    for (size_t i = 0; i < n; i++)
+        if (got[first + i] != POISON_BYTE) chk_fail("%s: byte %zu was written", need(d)->name, first + i);
+}
+
 void chk_u32(uint64_t d, size_t n) {
     buf *b = need(d);
     const uint32_t *got = chk_get(d), *ref = (const uint32_t *)b->twin;

@@ -79,6 +79,8 @@ void chk_f32_part(uint64_t d, size_t first, size_t n, double tol);
 void chk_bytes(uint64_t d, size_t bytes);       /* bit for bit */
 void chk_u32(uint64_t d, size_t n);             /* likewise, reported as integers */
 void chk_f16(uint64_t d, size_t n, double tol); /* as chk_f32 plus one f16 ulp at each element */
+/* n bytes of the output at d, from `first` on, are as they were before: nobody has written them. */
+void chk_untouched(uint64_t d, size_t first, size_t n);
 /* q16a vector of n values: each within tol * ||ref|| plus one quantisation step of the reference's. With
  * y != 0 (the same vector as f32, written by the same launch) the bytes must be those of
  * qm_q16a_quantize(y). */

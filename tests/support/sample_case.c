@@ -20,7 +20,7 @@ void smp_place(smp_placed *b, const smp_task *t) {
     b->row = (qm_row_record){t->pos, 1, SMP_OFF};
     memcpy((char *)b->st + QM_STATE_MODE, &b->w, sizeof b->w);
     uint32_t n4 = (t->n + 3) / 4 * 4;
-    b->scan = (qm_sample_scan_args){.n = t->n};
+    b->scan = (qm_sample_scan_args){.n = t->n, .rows = 1};
     b->scan.logits = chk_in("logits", t->x, 4 * (size_t)t->n);
     b->scan.keys = chk_out("keys", 4 * (size_t)n4);
     b->scan.hist = chk_inout("hist", zero, 4 * QM_SAMPLE_BUCKETS);
@@ -34,7 +34,8 @@ void smp_place(smp_placed *b, const smp_task *t) {
                                     .state = b->scan.state,
                                     .tokens = b->scan.tokens,
                                     .row = b->scan.row,
-                                    .n = t->n};
+                                    .n = t->n,
+                                    .rows = 1};
     b->draw.cand = chk_out("cand", 8 * (size_t)t->n);
     b->draw.result = chk_inout("result", zero, 2 * RING_BYTES);
 }
@@ -119,4 +120,89 @@ float *smp_logits(uint32_t n, int kind) {
     float *x = chk_tmp(4 * (size_t)n);
     ora_logits(x, n, kind, qm_rng_u64(chk_rng()));
     return x;
+}
+
+/* What a sequence has, in one buffer each for all of them. */
+enum { SEQ_BYTES = (QM_STATE_BYTES + 255) / 256 * 256 };
+static_assert(SEQ_BYTES >= 4 * (SMP_CTX + 1), "a sequence's tokens");
+
+static void step_of_rows(const qm_sample_scan_args *scan, const qm_sample_draw_args *draw, const smp_task *t,
+                         uint32_t n_tasks, const uint32_t *map, uint32_t op, uint32_t count) {
+    const qm_ref_env env = {.rows = op};
+    const size_t n4 = (t->n + 3) / 4 * 4;
+    qm_sample_scan_args rs;
+    qm_sample_draw_args rd;
+    chk_write(scan->count, &count, sizeof count);
+    chk_launch(chk_kernel(QM_OP_SAMPLE_SCAN, -1, 0), t->scan_grid, op, 1, t->scan_block, 0, scan);
+    chk_launch(chk_kernel(QM_OP_SAMPLE_DRAW, -1, 0), t->draw_grid, op, 1, t->draw_block, 0, draw);
+    chk_ref_args(&rs, scan, sizeof rs);
+    chk_ref_args(&rd, draw, sizeof rd);
+    qm_ref_sample_scan(&rs, &env);
+    qm_ref_sample_draw(&rd, &env);
+    chk_u32(scan->tokens, (size_t)n_tasks * SEQ_BYTES / 4);
+    chk_u32(scan->state, (size_t)n_tasks * SEQ_BYTES / 4);
+    chk_u32(draw->result, (size_t)n_tasks * RING_BYTES / 4);
+    chk_u32(scan->hist, (size_t)op * QM_SAMPLE_BUCKETS);
+    const char *work = chk_get(scan->work), *ref = chk_twin(scan->work);
+    const uint32_t *keys = chk_get(scan->keys), *want = chk_twin(scan->keys);
+    for (uint32_t i = 0; i < op; i++, work += QM_WORK_SIZE, ref += QM_WORK_SIZE) {
+        const smp_task *own = &t[map[i]];
+        if (smp_word32(work, QM_WORK_SCANNED) || smp_word32(work, QM_WORK_DRAWN) || smp_word32(work, QM_WORK_N_CAND) ||
+            smp_word64(work, QM_WORK_TOTAL))
+            chk_fail("row %u: a counter or a sum has not returned to zero", i);
+        if (smp_word64(work, QM_WORK_FIRST) != smp_word64(ref, QM_WORK_FIRST) ||
+            smp_word64(work, QM_WORK_LAST) != smp_word64(ref, QM_WORK_LAST) ||
+            smp_word64(work, QM_WORK_KEPT) != smp_word64(ref, QM_WORK_KEPT))
+            chk_fail("row %u: the first, the last or the mass of what is kept differs", i);
+        if (i >= count) {
+            chk_untouched(scan->keys, 4 * n4 * i, 4 * n4);
+            chk_untouched(scan->part, 8 * (size_t)t->scan_grid * i, 8 * (size_t)t->scan_grid);
+            chk_untouched(draw->cand, 8 * (size_t)t->n * i, 8 * (size_t)t->n);
+        } else if (own->s.temperature > 0 && memcmp(keys + n4 * i, want + n4 * i, 4 * n4))
+            chk_fail("row %u: other keys", i);
+    }
+}
+
+void smp_rows(const smp_task *t, uint32_t n_tasks, const uint32_t *map, uint32_t op, uint32_t count) {
+    const size_t n = t->n, n4 = (n + 3) / 4 * 4, all = (size_t)n_tasks * SEQ_BYTES;
+    char *st = chk_tmp(all), *tokens = chk_tmp(all);
+    qm_row_record *rows = chk_tmp(n_tasks * sizeof *rows);
+    float *x = chk_tmp(4 * n * op);
+    for (uint32_t i = 0; i < n_tasks; i++) {
+        /* sequences lie in another order than rows */
+        const uint32_t seq = n_tasks - 1 - i;
+        qm_sample_words *w = chk_tmp(sizeof *w);
+        qm_err e;
+        if (qm_sampling_words(w, &t[i].s, t->n, &e)) chk_fail("%s", e.msg);
+        w->p.seq = t[i].seq;
+        rows[i] = (qm_row_record){t[i].pos, seq, (uint64_t)seq * SEQ_BYTES};
+        memcpy(st + rows[i].seq_off + QM_STATE_MODE, w, sizeof *w);
+        memcpy(tokens + rows[i].seq_off, t[i].tokens, sizeof t[i].tokens);
+    }
+    for (uint32_t i = 0; i < op; i++) memcpy(x + n * i, t[map[i]].x, 4 * n);
+    qm_sample_scan_args scan = {.n = t->n, .rows = n_tasks};
+    scan.logits = chk_in("logits", x, 4 * n * op);
+    scan.keys = chk_out("keys", 4 * n4 * op);
+    scan.hist = chk_inout("hist", chk_tmp(4 * QM_SAMPLE_BUCKETS * op), 4 * QM_SAMPLE_BUCKETS * op);
+    scan.part = chk_out("part", 8 * (size_t)t->scan_grid * op);
+    scan.work = chk_inout("work", chk_tmp(QM_WORK_SIZE * op), QM_WORK_SIZE * op);
+    scan.state = chk_inout("state", st, all);
+    scan.tokens = chk_inout("tokens", tokens, all);
+    scan.row = chk_in("rows", rows, n_tasks * sizeof *rows);
+    scan.count = chk_in("count", &count, sizeof count);
+    scan.map = chk_in("map", map, op * sizeof *map);
+    qm_sample_draw_args draw = {.keys = scan.keys,
+                                .work = scan.work,
+                                .state = scan.state,
+                                .tokens = scan.tokens,
+                                .row = scan.row,
+                                .count = scan.count,
+                                .map = scan.map,
+                                .n = scan.n,
+                                .rows = scan.rows};
+    draw.cand = chk_out("cand", 8 * n * op);
+    draw.result = chk_inout("result", chk_tmp((size_t)n_tasks * RING_BYTES), (size_t)n_tasks * RING_BYTES);
+    step_of_rows(&scan, &draw, t, n_tasks, map, op, count);
+    step_of_rows(&scan, &draw, t, n_tasks, map, op, op);
+    chk_end();
 }

@@ -45,6 +45,10 @@ void smp_place(smp_placed *b, const smp_task *t);
 uint32_t smp_step(const smp_placed *b, const smp_task *t);
 /* Two steps, the second one a position further and with the seed changed, then chk_end; returns how many were slow. */
 uint32_t smp_both(const smp_task *t);
+/* Tasks as rows of one step, on both sides: the op's i-th row is the step's map[i], task t[map[i]], of a sequence of its own;
+ * `op` rows at most, `count` of them. All that rows write is equal; nothing of a row that is not in the op has changed. Twice,
+ * the second time with all `op` rows, so that scratch was left as it has to be. Ends with chk_end. Geometry: t[0]'s. */
+void smp_rows(const smp_task *t, uint32_t n_tasks, const uint32_t *map, uint32_t op, uint32_t count);
 uint64_t smp_word64(const void *work, int off);
 uint32_t smp_word32(const void *work, int off);
 #endif
