@@ -120,12 +120,16 @@ static int on_tensor_cores(int wtype) {
     }
 }
 
+/* Shared memory of a CTA with n column groups, where there are no tensor cores: kernels/ptx/rows_float.inc. */
+static uint32_t float_shared(uint32_t n) { return n * 3 * 4 * 8 * 32 * 4; }
+
 static uint32_t width_of(int wtype, uint32_t rows) {
     if (!on_tensor_cores(wtype) || rows <= 8) return 8;
     return rows <= 16 ? 16 : 32;
 }
 
-qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t rows, uint32_t n_sm, uint32_t max_parts) {
+qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t rows, uint32_t n_sm,
+                         uint32_t max_parts) {
     const qm_sums sums = qm_sums_of(wtype, n_cols);
     const uint32_t tiles = div_up(n_rows, QM_TILE_ROWS), width = width_of(wtype, rows);
     const uint32_t parts = sums.n_parts <= max_parts ? sums.n_parts : 1;
@@ -134,7 +138,7 @@ qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t r
     while (t > 1 && (uint64_t)div_up(tiles, t) * parts * div_up(rows, c * width) < n_sm) t /= 2;
     return (qm_launch){.grid = {div_up(tiles, t), parts, div_up(rows, c * width)},
                        .block = 32 * t * c,
-                       .shared = 0,
+                       .shared = on_tensor_cores(wtype) ? 0 : float_shared(c),
                        .tiles = t,
                        .width = width};
 }
@@ -155,6 +159,7 @@ static qm_launch deal_groups(int wtype, uint32_t n_rows, uint32_t width, uint32_
     while (t > 1 && tiles % t) t /= 2;
     return (qm_launch){.grid = {div_up(tiles, t), max_groups, 1},
                        .block = 32 * t * n_streams,
+                       .shared = on_tensor_cores(wtype) ? 0 : float_shared(1),
                        .tiles = t,
                        .width = on_tensor_cores(wtype) ? width : 8};
 }
@@ -168,9 +173,12 @@ qm_launch qm_launch_moe_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32
     (void)n_cols, (void)n_sm;
     return deal_groups(wtype, n_rows, width, max_groups, 1);
 }
+/* A thread a slot, and one an expert. */
 qm_launch qm_launch_moe_sort(uint32_t rows, uint32_t n_used, uint32_t n_expert) {
-    (void)rows, (void)n_used, (void)n_expert;
-    return (qm_launch){.grid = {1, 1, 1}, .block = 1024};
+    const uint32_t threads = min_u32(max_u32(rows * n_used, n_expert), 1024);
+    uint32_t block = 32;
+    while (block < threads) block *= 2;
+    return (qm_launch){.grid = {1, 1, 1}, .block = block};
 }
 
 qm_launch qm_launch_rmsnorm(uint32_t n) {

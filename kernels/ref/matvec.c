@@ -1,5 +1,5 @@
-/* matvec.c: y[p, row] = W[row, part p] . x[part p] (+ bias in part 0), or the sum of all parts. Shapes:
- * contracts/ops.def. */
+/* matvec.c: y[p, row] = W[row, part p] . x[part p] (+ bias in part 0), or the sum of all parts, each rounded by itself, so that
+ * who leaves parts and who leaves their sum agree. Shapes: contracts/ops.def. */
 #include "dot.h"
 
 void qm_ref_matvec_strided(const qm_matvec_args *a, const qm_ref_env *env, uint32_t y_stride) {
@@ -9,13 +9,14 @@ void qm_ref_matvec_strided(const qm_matvec_args *a, const qm_ref_env *env, uint3
     float *y = qm_ref_ptr(a->y), *x = qm_ref_activation(t, a->x, a->n_cols, env->f32_act);
     size_t row_bytes = qm_row_bytes(t, a->n_cols);
     const qm_sums sums = qm_sums_of(env->wtype, a->n_cols);
-    const uint32_t parts = env->grid[1] > 1 ? env->grid[1] : 1;
-    for (uint32_t p = 0; x && p < parts; p++) {
-        uint32_t k0 = parts > 1 ? qm_sums_begin(&sums, p) : 0, k1 = parts > 1 ? qm_sums_begin(&sums, p + 1) : a->n_cols;
+    const int parted = env->grid[1] > 1;
+    for (uint32_t p = 0; x && p < sums.n_parts; p++) {
+        const uint32_t k0 = qm_sums_begin(&sums, p), k1 = qm_sums_begin(&sums, p + 1);
+        float *to = y + (parted ? (size_t)p * y_stride : 0);
         for (uint32_t r = 0; r < a->n_rows; r++) {
             double v = qm_ref_dot(t, w + r * row_bytes, x, k0, k1);
             if (bias && p == 0) v += (double)bias[r];
-            y[(size_t)p * y_stride + r] = (float)v;
+            to[r] = (parted || p == 0 ? 0 : to[r]) + (float)v;
         }
     }
     free(x);

@@ -1,14 +1,16 @@
-/* qkrope: per-head RMSNorm of q and k, NeoX RoPE (pairs i, i + head_dim/2), k and v into the cache. A sum of squares
+/* qkrope: of each row, per-head RMSNorm of q and k, NeoX RoPE (pairs i, i + head_dim/2), k and v into the cache. A sum of squares
  * beyond f32 is NaN, so that the logits tell of it. */
 #include "ref.h"
 #include <math.h>
 
 enum { MAX_HD = 256 };
 
-void qm_ref_qkrope(const qm_qkrope_args *a, const qm_ref_env *env) {
+static void one_row(const qm_qkrope_args *a, const qm_ref_env *env, uint32_t r) {
     const uint32_t hd = (uint32_t)env->head_dim, half = hd / 2, heads = a->n_head + 2 * a->n_kv;
-    const float *qkv = (const float *)(uintptr_t)a->qkv, *rope = (const float *)(uintptr_t)a->rope;
-    const qm_row_record *at = (const qm_row_record *)(uintptr_t)a->row;
+    const size_t part = (size_t)a->rows * heads * hd;
+    const float *qkv = (const float *)(uintptr_t)a->qkv + (size_t)r * heads * hd,
+                *rope = (const float *)(uintptr_t)a->rope;
+    const qm_row_record *at = (const qm_row_record *)(uintptr_t)a->row + r;
     const uint32_t *table = (const uint32_t *)(uintptr_t)(a->table + at->seq_off);
     const uint32_t pos = at->pos;
     const size_t page = (size_t)table[pos / QM_PAGE_TOKENS] * a->n_kv; /* of kv head 0 */
@@ -16,12 +18,11 @@ void qm_ref_qkrope(const qm_qkrope_args *a, const qm_ref_env *env) {
     const uint64_t page_bytes = qm_kv_head_page_bytes(env->kv, hd);
     double x[MAX_HD];
     float row[MAX_HD];
-    if (hd > MAX_HD) return;
     for (uint32_t h = 0; h < heads; h++) {
         double ss = 0;
         for (uint32_t d = 0; d < hd; d++) {
             x[d] = 0;
-            for (uint32_t s = 0; s < a->n_partials; s++) x[d] += qkv[((size_t)s * heads + h) * hd + d];
+            for (uint32_t s = 0; s < a->n_partials; s++) x[d] += qkv[s * part + (size_t)h * hd + d];
             ss += x[d] * x[d];
         }
         if (h >= a->n_head + a->n_kv) { /* v: neither norm nor rotation */
@@ -42,11 +43,16 @@ void qm_ref_qkrope(const qm_qkrope_args *a, const qm_ref_env *env) {
             x[i + half] = hi * c + lo * s;
         }
         if (h < a->n_head) {
-            float *q = (float *)(uintptr_t)a->q_out + (size_t)h * hd;
+            float *q = (float *)(uintptr_t)a->q_out + ((size_t)r * a->n_head + h) * hd;
             for (uint32_t d = 0; d < hd; d++) q[d] = (float)x[d];
         } else {
             for (uint32_t d = 0; d < hd; d++) row[d] = (float)x[d];
             qm_kv_page_put(env->kv, 0, (char *)(uintptr_t)a->k_pool + (page + h - a->n_head) * page_bytes, row, hd, t);
         }
     }
+}
+
+void qm_ref_qkrope(const qm_qkrope_args *a, const qm_ref_env *env) {
+    const uint32_t n = qm_ref_count(env, a->count);
+    for (uint32_t r = 0; env->head_dim <= MAX_HD && r < n; r++) one_row(a, env, r);
 }

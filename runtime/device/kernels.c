@@ -28,8 +28,8 @@ int qm_module_load(qm_device *d, const char *name, const void *image, CUmodule *
 
 struct qm_kernels {
     qm_device *d;
-    CUmodule module[QM_N_OPS];         /* [op], NULL until first use: one file an op */
-    CUfunction func[QM_N_KERNELS];     /* NULL until first use */
+    CUmodule module[QM_N_KERNELS];     /* NULL until first use: one entry each */
+    CUfunction func[QM_N_KERNELS];     /* likewise */
     unsigned shared_set[QM_N_KERNELS]; /* bytes of dynamic shared memory already allowed */
 };
 
@@ -42,7 +42,7 @@ int qm_kernels_open(qm_kernels **out, qm_device *d, qm_err *e) {
 
 void qm_kernels_close(qm_kernels *k) {
     if (!k) return;
-    for (int i = 0; i < QM_N_OPS; i++)
+    for (int i = 0; i < QM_N_KERNELS; i++)
         if (k->module[i]) k->d->cu.ModuleUnload(k->module[i]);
     free(k);
 }
@@ -54,13 +54,13 @@ int qm_kernels_get(qm_kernels *k, int i, CUfunction *f, qm_err *e) {
     const qm_kernel_info *info = &qm_kernel_table[i];
     int rc = 0;
     if (!k->func[i]) {
-        CUmodule *mod = &k->module[info->op];
+        CUmodule *mod = &k->module[i];
         if (!*mod) {
-            const char *ptx = qm_ptx_text(info->file);
-            if (!ptx)
-                return qm_fail(e, QM_ERR_UNSUPPORTED, "kernel %s: this build has no kernels/ptx/%s.ptx", info->entry,
-                               info->file);
-            if ((rc = qm_module_load(k->d, info->file, ptx, mod, e))) return rc;
+            char *ptx;
+            if ((rc = qm_ptx_entry(&ptx, info->file, info->entry, e))) return rc;
+            rc = qm_module_load(k->d, info->entry, ptx, mod, e);
+            free(ptx);
+            if (rc) return rc;
         }
         CUresult r = k->d->cu.ModuleGetFunction(&k->func[i], *mod, info->entry);
         if (r != CUDA_SUCCESS) {

@@ -1,5 +1,5 @@
 /* kernels.h: the kernels of kernel_table.h, loaded and launched. Their PTX is part of the program (texts.h): one module
- * per file, loaded on first use. */
+ * per entry, loaded on first use. */
 #ifndef QM_KERNELS_H
 #define QM_KERNELS_H
 #include "cuda.h"

@@ -119,7 +119,7 @@ memory:
 
 struct qm_stamped {
     qm_device *d;
-    CUmodule module[QM_N_OPS]; /* [op], NULL until first use */
+    CUmodule module[QM_N_KERNELS]; /* NULL until first use */
     CUfunction func[QM_N_KERNELS];
 };
 
@@ -132,7 +132,7 @@ int qm_stamped_open(qm_stamped **out, qm_device *d, qm_err *e) {
 
 void qm_stamped_close(qm_stamped *k) {
     if (!k) return;
-    for (int i = 0; i < QM_N_OPS; i++)
+    for (int i = 0; i < QM_N_KERNELS; i++)
         if (k->module[i]) k->d->cu.ModuleUnload(k->module[i]);
     free(k);
 }
@@ -143,14 +143,14 @@ int qm_stamped_load(qm_stamped *k, int i, qm_err *e) {
     const qm_kernel_info *info = &qm_kernel_table[i];
     int rc = 0;
     if (k->func[i]) return 0;
-    CUmodule *mod = &k->module[info->op];
+    CUmodule *mod = &k->module[i];
     if (!*mod) {
-        const char *ptx = qm_ptx_text(info->file);
-        char *with = NULL;
-        if (!ptx) return qm_fail(e, QM_ERR_UNSUPPORTED, "this build has no kernels/ptx/%s.ptx", info->file);
+        char *ptx, *with = NULL;
+        if ((rc = qm_ptx_entry(&ptx, info->file, info->entry, e))) return rc;
         rc = qm_stamp_text(&with, ptx, e);
-        if (!rc) rc = qm_module_load(k->d, info->file, with, mod, e);
+        if (!rc) rc = qm_module_load(k->d, info->entry, with, mod, e);
         free(with);
+        free(ptx);
         if (rc) return rc;
     }
     CUfunction f;

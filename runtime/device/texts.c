@@ -1,5 +1,6 @@
 /* texts.c: see texts.h. */
 #include "texts.h"
+#include <stdlib.h>
 #include <string.h>
 
 /* tools/embed.sh writes it: "matvec.ptx", "repack.cu" ..., then {NULL, NULL}. */
@@ -15,5 +16,36 @@ static const char *text_of(const char *file, const char *ext) {
     return NULL;
 }
 const char *qm_ptx_text(const char *file) { return text_of(file, ".ptx"); }
+
+int qm_ptx_entry(char **out, const char *file, const char *entry, qm_err *e) {
+    static const char head[] = ".visible .entry ";
+    const size_t head_n = sizeof head - 1, n = strlen(entry);
+    const char *text = qm_ptx_text(file);
+    int drop = 0, found = 0;
+    *out = NULL;
+    if (!text) return qm_fail(e, QM_ERR_UNSUPPORTED, "kernel %s: this build has no kernels/ptx/%s.ptx", entry, file);
+    char *to = malloc(strlen(text) + 1), *end = to;
+    if (!to) return qm_fail(e, QM_ERR_NOMEM, "kernel %s: out of host memory", entry);
+    for (const char *line = text; *line;) {
+        const size_t line_n = strcspn(line, "\n") + (strchr(line, '\n') != NULL);
+        if (!strncmp(line, head, head_n)) {
+            drop = strncmp(line + head_n, entry, n) != 0 || line[head_n + n] != '(';
+            found |= !drop;
+        } else if (!strncmp(line, ".func", 5) || !strncmp(line, ".visible", 8)) drop = 0;
+        if (!drop) {
+            memcpy(end, line, line_n);
+            end += line_n;
+        } else *end++ = '\n';
+        line += line_n;
+    }
+    *end = 0;
+    if (!found) {
+        free(to);
+        return qm_fail(e, QM_ERR_UNSUPPORTED, "kernel %s: kernels/ptx/%s.ptx has no such entry", entry, file);
+    }
+    *out = to;
+    return 0;
+}
+
 const char *qm_cu_text(const char *file) { return text_of(file, ".cu"); }
 const char *qm_header_text(const char *name) { return text_of(name, ""); }

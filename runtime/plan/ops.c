@@ -53,6 +53,9 @@ static void put(qm_operand *o, const qm_op_view *v, const uint32_t *dims, size_t
                           .n_parts = parts};                                               \
     static_assert(N(__VA_ARGS__) <= QM_MAX_DIMS, #field);                                  \
     put(&out[n++], v, (const uint32_t[]){__VA_ARGS__}, N(__VA_ARGS__));
+#define SPARE(field, k, ...)                          \
+    OPERAND(field, OUT, SCRATCH, k, 1, __VA_ARGS__) \
+    out[n - 1].spare = 1;
 #define END(word) \
     return n;     \
     }
@@ -112,6 +115,31 @@ void qm_op_resolve(const qm_plan *p, const qm_op *op, const qm_bases *b, qm_op_a
     for (int i = 0; i < n; i++) {
         uint64_t at = qm_ref_resolve(p, o[i].ref, b);
         memcpy(out->bytes + o[i].offset, &at, sizeof at);
+    }
+}
+
+static int overlap(const qm_operand *a, const qm_operand *b);
+
+/* Whether an op after op i reads what operand o of it writes, before the next op of its kind writes it anew. (Ops of two kinds may
+ * write some rows each.) */
+static int is_read(const qm_plan *p, int i, const qm_operand *o) {
+    qm_operand x[QM_MAX_OPERANDS];
+    for (int k = i + 1; k < p->n_ops; k++) {
+        const int n = qm_op_operands(p, &p->ops[k], x);
+        for (int f = 0; f < n; f++)
+            if (x[f].dir & QM_IN && overlap(o, &x[f])) return 1;
+        for (int f = 0; f < n && p->ops[k].kind == p->ops[i].kind; f++)
+            if (x[f].dir == QM_OUT && x[f].ref == o->ref && x[f].bytes >= o->bytes) return 0;
+    }
+    return 0;
+}
+
+void qm_plan_spare(qm_plan *p) {
+    qm_operand o[QM_MAX_OPERANDS];
+    for (int i = 0; i < p->n_ops; i++) {
+        const int n = qm_op_operands(p, &p->ops[i], o);
+        for (int f = 0; f < n; f++)
+            if (o[f].spare && o[f].ref && !is_read(p, i, &o[f])) memset(p->ops[i].args.bytes + o[f].offset, 0, 8);
     }
 }
 

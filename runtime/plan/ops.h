@@ -28,6 +28,7 @@ enum { QM_MAX_OPERANDS = 10, QM_MAX_DIMS = 4 };
 typedef struct {
     const char *name; /* of its field: "x_out" */
     int dir;          /* QM_IN, QM_OUT, QM_INOUT */
+    int spare;        /* 1: may be absent where nobody reads it */
     qm_space space;   /* where it lives; QM_SPACE_NONE: its launcher says it */
     qm_kind kind;
     uint32_t offset;  /* of its address in the argument struct, bytes */
@@ -59,6 +60,8 @@ const qm_operand *qm_operand_find(const qm_operand *o, int n, const char *name);
 
 /* Whether one of the two writes what the other reads or writes: they may not run at the same time. */
 int qm_ops_conflict(const qm_plan *p, const qm_op *a, const qm_op *b);
+/* Strikes out what may be absent and no later op reads. */
+void qm_plan_spare(qm_plan *p);
 /* Fills ops[].waits, from the first to the last. */
 void qm_plan_order(qm_plan *p);
 #endif

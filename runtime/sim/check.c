@@ -86,6 +86,16 @@ int sim_check_access(const sim_launch *l, const sim_access *a) {
     return s->race ? race_access(a, s->race) : 0;
 }
 
+int sim_check_copying(const sim_access *a) {
+    cta_shadow *s = a->cta_shadow;
+    return s && s->race ? race_copying(a, s->race) : 0;
+}
+
+void sim_check_landed(const sim_access *a) {
+    cta_shadow *s = a->cta_shadow;
+    if (s && s->race) race_landed(a, s->race);
+}
+
 void sim_check_barrier(void *shadow) {
     cta_shadow *s = shadow;
     if (s && s->race) race_barrier(s->race);

@@ -9,6 +9,10 @@ void *sim_check_cta_begin(const sim_launch *l, uint64_t cta, uint32_t shared_byt
 void sim_check_cta_end(void *shadow);
 /* 0, or a SIM_* fault after sim_report(). Call it before the access, and after the bounds check. */
 int sim_check_access(const sim_launch *l, const sim_access *a);
+/* Asynchronous copies of threads into shared memory begin (0, or a fault after sim_report()), and have landed: the
+ * access, a write, comes after that. */
+int sim_check_copying(const sim_access *a);
+void sim_check_landed(const sim_access *a);
 /* Ordering edges: a CTA barrier completed; a fence; (release/acquire come through sim_access.order). */
 void sim_check_barrier(void *cta_shadow); /* all warps of the CTA */
 /* A barrier of some warps: bit w of arrive = warp w came (bar.arrive or bar.sync), of wait = it waited. */

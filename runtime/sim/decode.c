@@ -18,7 +18,7 @@ static const struct {
 
 static void decode_stmt(decoder *d, const ptx_stmt *s) {
     d->s = s;
-    isa_find(d->u, s, &d->k);
+    isa_find(d->m, s, &d->k);
     const char *handler = d->k.form->handler;
     if (handler[0] != '=') {
         dec_plain(d);

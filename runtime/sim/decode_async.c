@@ -35,7 +35,7 @@ void dec_ldmatrix(decoder *d) {
     put_aux(d, d->n_code - 1, v, n);
 }
 
-/* aux: D, A, B, C registers; sub: 0 f16, 1 bf16, 2 tf32, 3 s8; n: k; rsz: 2 if C and D are f16 */
+/* aux: D, A, B, C registers; n: k; rsz: 2 if C and D are f16; cmp, bop: A, B are signed bytes */
 void dec_mma(decoder *d) {
     if (d->s->n != 4) dec_fail(d, "wrong number of operands");
     int k = isa_has(&d->k, "m16n8k32") ? 32 : isa_has(&d->k, "m16n8k16") ? 16 : 8;
@@ -49,9 +49,8 @@ void dec_mma(decoder *d) {
     vec_in(d, dec_opnd(d, 1), na, PT_B32, 0, v + nc);
     vec_in(d, dec_opnd(d, 2), nb, PT_B32, 0, v + nc + na);
     vec_in(d, dec_opnd(d, 3), nc, tc, 0, v + nc + na + nb);
-    sim_inst *in = dec_emit(d, "mma");
+    sim_inst *in = dec_emit(d, s8 ? "mma_s8" : tf32 ? "mma_tf32" : !strcmp(last, "bf16") ? "mma_bf16" : "mma_f16");
     in->n = (uint8_t)k;
-    in->sub = (uint8_t)(s8 ? 3 : tf32 ? 2 : !strcmp(last, "bf16"));
     in->rsz = half ? 2 : 4;
     in->cmp = !strcmp(first, "s8");
     in->bop = !strcmp(last, "s8");
@@ -79,6 +78,7 @@ void dec_cp_async(decoder *d) {
     in->target = (int32_t)i0;
     in->mod = m0;
     in->n = (uint8_t)size->i;
+    in->flags |= IF_MEM;
 }
 
 /* cmp says which; o: 0 mbarrier address, 1 destination, 2 count or token or parity */

@@ -13,14 +13,32 @@ typedef uint64_t __attribute__((may_alias)) u64a;
 #define EACH(l) for (uint32_t q_ = m, l; q_ && (l = (uint32_t)__builtin_ctz(q_), 1); q_ &= q_ - 1)
 
 void sim_async_free(sim_warp *w) {
+    free(w->copy);
     free(w->async);
+    w->copy = NULL;
     w->async = NULL;
-    w->cap_async = w->n_async = 0;
+    w->first_copy = w->n_copy = w->cap_copy = w->cap_async = w->n_async = 0;
+}
+
+sim_copy *sim_copy_add(sim_warp *w) {
+    if (w->n_copy == w->cap_copy && 2 * w->first_copy >= w->cap_copy && w->cap_copy) { /* what has landed makes room */
+        w->n_copy -= w->first_copy;
+        memmove(w->copy, w->copy + w->first_copy, w->n_copy * sizeof *w->copy);
+        w->first_copy = 0;
+    }
+    if (w->n_copy == w->cap_copy) {
+        uint32_t cap = w->cap_copy ? 2 * w->cap_copy : 8;
+        sim_copy *c = realloc(w->copy, cap * sizeof *c);
+        if (!c) return NULL;
+        w->copy = c;
+        w->cap_copy = cap;
+    }
+    return &w->copy[w->n_copy++];
 }
 
 static sim_async *push(sim_warp *w) {
     if (w->n_async == w->cap_async) {
-        uint32_t cap = w->cap_async ? 2 * w->cap_async : 128;
+        uint32_t cap = w->cap_async ? 2 * w->cap_async : 32;
         sim_async *a = realloc(w->async, cap * sizeof *a);
         if (!a) return NULL;
         w->async = a;
@@ -35,8 +53,19 @@ static uint64_t shared_off(const sim_warp *w, const sim_inst *in, int operand, u
 }
 
 /* ---- cp.async ---- */
-int h_cp_async(sim_warp *w, const sim_inst *in, uint32_t m) {
-    uint64_t from[32] = {0};
+/* The checks and counters take accesses of one size: of what the lanes read, one for each size. */
+static int hook_reads(sim_warp *w, const sim_inst *in, uint32_t m, const sim_copy *of) {
+    for (uint32_t size = 1; size <= in->n; size++) {
+        uint32_t same = 0;
+        EACH (l)
+            if (of->take[l] == size) same |= 1u << l;
+        if (same && sim_hook(w, in, same, SIM_SPACE_GLOBAL, SIM_READ, SIM_WEAK, size, of->src)) return X_FAULT;
+    }
+    return X_NEXT;
+}
+
+int sim_cp_async_any(sim_warp *w, const sim_inst *in, uint32_t m) {
+    sim_copy all = {.bytes = in->n};
     EACH (l) {
         uint64_t src = R64(1)[l] + (uint64_t)in->imm, dst = shared_off(w, in, 0, l, in->target);
         uint32_t n = in->o[2] ? R32(2)[l] : in->n;
@@ -48,61 +77,92 @@ int h_cp_async(sim_warp *w, const sim_inst *in, uint32_t m) {
         if (n && !sim_resolve(w, in, (int)l, PS_GLOBAL, src, n == in->n ? n : 1, "asynchronous read")) return X_FAULT;
         if (n && n < in->n && !sim_resolve(w, in, (int)l, PS_GLOBAL, src + n - 1, 1, "asynchronous read"))
             return X_FAULT;
-        from[l] = src;
-        sim_async *a = push(w);
-        if (!a) return sim_fault(w, in, (int)l, SIM_LAUNCH_FAILED, "the host is out of memory");
-        *a = (sim_async){.src = src, .dst = dst, .bytes = in->n, .take = n, .group = w->commits[l], .lane = (uint8_t)l};
+        all.src[l] = src;
+        all.dst[l] = (uint32_t)dst;
+        all.take[l] = (uint8_t)n;
     }
-    uint32_t all = 0;
-    EACH (l)
-        if (!in->o[2] || R32(2)[l] == in->n) all |= 1u << l;
-    return all ? sim_hook(w, in, all, SIM_SPACE_GLOBAL, SIM_READ, SIM_WEAK, in->n, from) : X_NEXT;
+    for (uint32_t left = m; left; left &= ~all.mask) { /* lanes that have committed as often */
+        all.group = w->commits[__builtin_ctz(left)];
+        all.mask = 0;
+        EACH (l)
+            if (w->commits[l] == all.group) all.mask |= 1u << l;
+        sim_copy *c = sim_copy_add(w);
+        if (!c) return sim_fault(w, in, __builtin_ctz(left), SIM_LAUNCH_FAILED, "the host is out of memory");
+        *c = all;
+    }
+    uint64_t at[32] = {0};
+    EACH (l) at[l] = all.dst[l];
+    return hook_reads(w, in, m, &all) || sim_hook_copy(w, in, m, in->n, at, 0) ? X_FAULT : X_NEXT;
 }
 
-/* Performs what fits: kind, lane in m, and group older than the newest `keep` committed ones of its lane. */
-static int complete(sim_warp *w, const sim_inst *in, uint32_t m, int kind, uint32_t keep, int all) {
-    uint32_t k = 0, wrote = 0, bytes = 0;
-    uint64_t at[32];
-    for (uint32_t i = 0; i < w->n_async; i++) {
-        sim_async *a = &w->async[i];
-        uint32_t done = kind == 0 ? w->commits[a->lane] : w->bulk_commits[a->lane];
-        if (a->kind != kind || !(m >> a->lane & 1) || (!all && a->group + keep >= done)) {
-            w->async[k++] = *a;
-            continue;
-        }
-        if (kind == 0) {
-            memcpy(w->shared + a->dst, (const void *)(uintptr_t)a->src, a->take);
-            memset(w->shared + a->dst + a->take, 0, a->bytes - a->take);
-            if (wrote &&
-                (wrote >> a->lane & 1 || a->bytes != bytes)) { /* the hook takes one access a lane, of one size */
-                if (sim_hook(w, in, wrote, SIM_SPACE_SHARED, SIM_WRITE, SIM_WEAK, bytes, at)) return X_FAULT;
-                wrote = 0;
-            }
-            bytes = a->bytes;
-            wrote |= 1u << a->lane;
-            at[a->lane] = a->dst;
-        } else {
-            memcpy((void *)(uintptr_t)a->dst, w->shared + a->src, a->bytes);
-            sim_check_async_write(w->cta->shadow, SIM_SPACE_GLOBAL, a->dst, a->bytes);
-            w->wk->progress++;
+/* The copies of these lanes happen. */
+static int land(sim_warp *w, const sim_inst *in, sim_copy *c, uint32_t m) {
+    c->mask &= ~m;
+    EACH (l) {
+        uint8_t *to = w->shared + c->dst[l];
+        const void *from = (const void *)(uintptr_t)c->src[l];
+        if (c->take[l] == 16) memcpy(to, from, 16); /* sizes that the compiler knows */
+        else if (c->bytes == 16 && !c->take[l]) memset(to, 0, 16);
+        else {
+            memcpy(to, from, c->take[l]);
+            memset(to + c->take[l], 0, c->bytes - c->take[l]);
         }
     }
-    w->n_async = k;
-    return wrote ? sim_hook(w, in, wrote, SIM_SPACE_SHARED, SIM_WRITE, SIM_WEAK, bytes, at) : X_NEXT;
+    if (!w->wk->hooked) return X_NEXT;
+    uint64_t at[32] = {0};
+    EACH (l) at[l] = c->dst[l];
+    sim_hook_copy(w, in, m, c->bytes, at, 1);
+    return sim_hook(w, in, m, SIM_SPACE_SHARED, SIM_WRITE, SIM_WEAK, c->bytes, at);
 }
+
+/* Every copy of lanes in m that is in a group older than the newest `keep` committed ones of its lane, or all. */
+static int complete(sim_warp *w, const sim_inst *in, uint32_t m, uint32_t keep, int every) {
+    const uint32_t commits = w->commits[__builtin_ctz(m)];
+    uint32_t other = 0;
+    EACH (l) other |= w->commits[l] ^ commits;
+    for (uint32_t i = w->first_copy; i < w->n_copy; i++) {
+        sim_copy *c = &w->copy[i];
+        uint32_t done = c->mask & m;
+        if (!every && !other && c->group + keep >= commits) done = 0;
+        if (!every && other)
+            for (uint32_t l = 0; l < 32; l++)
+                if (c->group + keep >= w->commits[l]) done &= ~(1u << l);
+        if (done && land(w, in, c, done)) return X_FAULT;
+    }
+    while (w->first_copy < w->n_copy && !w->copy[w->first_copy].mask) w->first_copy++;
+    if (w->first_copy == w->n_copy) w->first_copy = w->n_copy = 0;
+    return X_NEXT;
+}
+
 int h_cp_commit(sim_warp *w, const sim_inst *in, uint32_t m) {
     (void)in;
     EACH (l) w->commits[l]++;
     return X_NEXT;
 }
-int h_cp_wait(sim_warp *w, const sim_inst *in, uint32_t m) { return complete(w, in, m, 0, (uint32_t)in->imm, 0); }
-int h_cp_wait_all(sim_warp *w, const sim_inst *in, uint32_t m) { return complete(w, in, m, 0, 0, 1); }
+int h_cp_wait(sim_warp *w, const sim_inst *in, uint32_t m) { return complete(w, in, m, (uint32_t)in->imm, 0); }
+int h_cp_wait_all(sim_warp *w, const sim_inst *in, uint32_t m) { return complete(w, in, m, 0, 1); }
+
+/* ---- bulk stores ---- */
 int h_bulk_commit(sim_warp *w, const sim_inst *in, uint32_t m) {
     (void)in;
     EACH (l) w->bulk_commits[l]++;
     return X_NEXT;
 }
-int h_bulk_wait(sim_warp *w, const sim_inst *in, uint32_t m) { return complete(w, in, m, 1, (uint32_t)in->imm, 0); }
+int h_bulk_wait(sim_warp *w, const sim_inst *in, uint32_t m) {
+    uint32_t k = 0;
+    for (uint32_t i = 0; i < w->n_async; i++) {
+        const sim_async *a = &w->async[i];
+        if (!(m >> a->lane & 1) || a->group + (uint32_t)in->imm >= w->bulk_commits[a->lane]) {
+            w->async[k++] = *a;
+            continue;
+        }
+        memcpy((void *)(uintptr_t)a->dst, w->shared + a->src, a->bytes);
+        sim_check_async_write(w->cta->shadow, SIM_SPACE_GLOBAL, a->dst, a->bytes);
+        w->wk->progress++;
+    }
+    w->n_async = k;
+    return X_NEXT;
+}
 
 /* ---- mbarrier: 64 opaque bits: [14:0] expected, [29:15] still to arrive, [30] phase, [63:32] bytes ---- */
 #define MB_NONE 0xdeaddeaddeaddeadull /* never initialised, or invalidated */
@@ -188,7 +248,7 @@ int h_mbar(sim_warp *w, const sim_inst *in, uint32_t m) {
             break;
         case MB_COMPLETE: bad = mb_step(w, p, 0, -(int64_t)count); break;
         case MB_CP_ARRIVE:
-            if (complete(w, in, 1u << l, 0, 0, 1)) return X_FAULT;
+            if (complete(w, in, 1u << l, 0, 1)) return X_FAULT;
             if (in->mod & F_NOINC) bad = mb_step(w, p, 1, 0);
             break;
         default: {
@@ -252,13 +312,7 @@ int h_bulk(sim_warp *w, const sim_inst *in, uint32_t m) {
         if (store) {
             sim_async *a = push(w);
             if (!a) return sim_fault(w, in, (int)l, SIM_LAUNCH_FAILED, "the host is out of memory");
-            *a = (sim_async){.src = sh,
-                             .dst = gl,
-                             .bytes = n,
-                             .take = n,
-                             .group = w->bulk_commits[l],
-                             .lane = (uint8_t)l,
-                             .kind = 1};
+            *a = (sim_async){.src = sh, .dst = gl, .bytes = n, .group = w->bulk_commits[l], .lane = l};
             continue;
         }
         uint64_t mb = shared_off(w, in, 3, l, (int32_t)in->aux);

@@ -125,7 +125,7 @@ void sim_cta_start(sim_cta *c, uint64_t at) {
         w->g[0] = (sim_group){.mask = w->live};
         w->done = w->blocked = 0;
         w->back_edges = 0;
-        w->n_async = 0;
+        w->first_copy = w->n_copy = w->n_async = 0;
         memset(w->commits, 0, sizeof w->commits);
         memset(w->bulk_commits, 0, sizeof w->bulk_commits);
         for (int k = 0; k < f->n_sreg; k++) fill_special(w, &f->sreg[k]);

@@ -1,5 +1,6 @@
-/* exec_dot.c: dp4a by the instructions that x86 has for it; a quarter of the time of a Q4_K GEMV went
- * there. exec_table.c puts these in the place of the plain loops where the CPU has them.
+/* exec_dot.c: dp4a and mma of bytes by the instructions that x86 has for them; a quarter of the time of a Q4_K GEMV
+ * went to dp4a, and of a GEMM's most to mma. exec_table.c puts these in the place of the plain loops where the CPU has
+ * them.
  *   AVX-512 VNNI: vpdpbusd adds four u8 x s8 products to an s32, without saturation.
  *   AVX2: the even and the odd bytes, widened to 16 bits, by vpmaddwd. */
 #include <string.h>
@@ -56,6 +57,108 @@ AVX2_OP(su, 1, 0)
 AVX2_OP(ss, 1, 1)
 AVX2_OP(uu, 0, 0)
 
+/* mma of bytes. Four lanes make one row of C, columns 0, 2, 4, 6 in one register and 1, 3, 5, 7 in the next, and
+ * hold that row's 16 bytes of A (exec_mma.inc). So word j of a row is broadcast among its four lanes by one shuffle,
+ * and meets word j of four columns of B, the same for all rows. */
+typedef struct {
+    int32_t v[2][8][4]; /* [odd][word of K][column / 2] */
+} columns;
+static inline void columns_of(columns *b, const sim_warp *w, const uint32_t *reg, int nb) {
+    for (int i = 0; i < nb; i++)
+        for (int c = 0; c < 8; c++)
+            for (int j = 0; j < 4; j++) memcpy(&b->v[c & 1][4 * i + j][c >> 1], w->r + reg[i] + 16 * c + 4 * j, 4);
+}
+
+/* Any signs: the even and the odd bytes of both, by vpmaddwd. */
+static AVX2 int avx2_mma(sim_warp *w, const sim_inst *in, uint32_t m) {
+    if (m != SIM_FULL) return sim_part_of_warp(w, in, m);
+    const uint32_t *aux = w->cta->f->aux + in->aux;
+    const int nk = in->n / 16, sa = in->cmp, sb = in->bop;
+    columns b;
+    columns_of(&b, w, aux + 4 + 2 * nk, nk);
+    __m256i B[2][8][2], out[4][4];
+    for (int o = 0; o < 2; o++)
+        for (int j = 0; j < 4 * nk; j++) {
+            const __m256i x = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)b.v[o][j]));
+            B[o][j][0] = even(x, sb);
+            B[o][j][1] = odd(x, sb);
+        }
+    for (int h = 0; h < 2; h++)
+        for (int q = 0; q < 4; q++) {
+            __m256i c[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+            for (int i = 0; i < nk; i++) {
+                const __m256i a = _mm256_load_si256((const __m256i *)(w->r + aux[4 + 2 * i + h] + 32 * q)),
+                              e = even(a, sa), d = odd(a, sa);
+#define STEP(j)                                                                                          \
+    do {                                                                                                 \
+        const __m256i x = _mm256_shuffle_epi32(e, (j)*0x55), y = _mm256_shuffle_epi32(d, (j)*0x55);      \
+        for (int o = 0; o < 2; o++)                                                                      \
+            c[o] = _mm256_add_epi32(c[o], _mm256_add_epi32(_mm256_madd_epi16(x, B[o][4 * i + (j)][0]),   \
+                                                           _mm256_madd_epi16(y, B[o][4 * i + (j)][1]))); \
+    } while (0)
+                STEP(0);
+                STEP(1);
+                STEP(2);
+                STEP(3);
+#undef STEP
+            }
+            for (int o = 0; o < 2; o++) {
+                const __m256i was = _mm256_load_si256((const __m256i *)(w->r + aux[4 + 3 * nk + 2 * h + o] + 32 * q)),
+                              sum = _mm256_add_epi32(was, c[o]);
+                /* two of one sign gave the other: it saturates at the end that was's sign names */
+                const __m256i over =
+                    _mm256_srai_epi32(_mm256_andnot_si256(_mm256_xor_si256(was, c[o]), _mm256_xor_si256(was, sum)), 31);
+                const __m256i end = _mm256_xor_si256(_mm256_srai_epi32(was, 31), _mm256_set1_epi32(INT32_MAX));
+                out[2 * h + o][q] = in->mod & F_SAT ? _mm256_blendv_epi8(sum, end, over) : sum;
+            }
+        }
+    for (int i = 0; i < 4; i++)
+        for (int q = 0; q < 4; q++) _mm256_store_si256((__m256i *)(w->r + aux[i] + 32 * q), out[i][q]);
+    return X_NEXT;
+}
+
+/* Signed B; a signed A is taken + 128, and 128 * sum(b) off its C. */
+static VNNI int vnni_mma(sim_warp *w, const sim_inst *in, uint32_t m) {
+    if (m != SIM_FULL) return sim_part_of_warp(w, in, m);
+    if (!in->bop || in->mod & F_SAT) return avx2_mma(w, in, m);
+    const uint32_t *aux = w->cta->f->aux + in->aux;
+    const int nk = in->n / 16;
+    const __m512i flip = _mm512_set1_epi32(in->cmp ? (int)0x80808080u : 0);
+    columns b;
+    columns_of(&b, w, aux + 4 + 2 * nk, nk);
+    __m512i B[2][8], off[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()}, out[4][2];
+    for (int o = 0; o < 2; o++)
+        for (int j = 0; j < 4 * nk; j++) {
+            B[o][j] = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)b.v[o][j]));
+            off[o] = _mm512_dpbusd_epi32(off[o], flip, B[o][j]);
+        }
+    for (int h = 0; h < 2; h++)
+        for (int q = 0; q < 2; q++) {
+            __m512i c[2];
+            for (int o = 0; o < 2; o++)
+                c[o] = _mm512_sub_epi32(_mm512_load_si512(w->r + aux[4 + 3 * nk + 2 * h + o] + 64 * q), off[o]);
+            for (int i = 0; i < nk; i++) {
+                const __m512i a = _mm512_xor_si512(_mm512_load_si512(w->r + aux[4 + 2 * i + h] + 64 * q), flip);
+#define STEP(j)                                                               \
+    do {                                                                      \
+        const __m512i x = _mm512_shuffle_epi32(a, (_MM_PERM_ENUM)((j)*0x55)); \
+        c[0] = _mm512_dpbusd_epi32(c[0], x, B[0][4 * i + (j)]);               \
+        c[1] = _mm512_dpbusd_epi32(c[1], x, B[1][4 * i + (j)]);               \
+    } while (0)
+                STEP(0);
+                STEP(1);
+                STEP(2);
+                STEP(3);
+#undef STEP
+            }
+            out[2 * h][q] = c[0];
+            out[2 * h + 1][q] = c[1];
+        }
+    for (int i = 0; i < 4; i++)
+        for (int q = 0; q < 2; q++) _mm512_store_si512(w->r + aux[i] + 64 * q, out[i][q]);
+    return X_NEXT;
+}
+
 sim_handler sim_dot_better(const char *name, int level) {
     static const struct {
         const char *name;
@@ -63,7 +166,8 @@ sim_handler sim_dot_better(const char *name, int level) {
     } t[] = {{"dp4a_us", vnni_us, avx2_us},
              {"dp4a_su", vnni_su, avx2_su},
              {"dp4a_ss", vnni_ss, avx2_ss},
-             {"dp4a_uu", vnni_uu, avx2_uu}};
+             {"dp4a_uu", vnni_uu, avx2_uu},
+             {"mma_s8", vnni_mma, avx2_mma}};
     __builtin_cpu_init();
     int vnni = level >= 2 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl");

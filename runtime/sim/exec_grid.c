@@ -211,12 +211,13 @@ int sim_run(const sim_launch *l, qm_sim_counters *out) {
         return SIM_LAUNCH_FAILED;
     }
     if (l->func->param_bytes) memcpy(params, l->params, l->func->param_bytes);
-    const sim_handler *tab = o->check_races || o->check_uninit || o->count ? sim_handlers_checked() : sim_handlers();
+    const int hooked = o->check_races || o->check_uninit || o->count;
     for (int i = 0; i < n; i++) {
         wk[i].rs = &rs;
         wk[i].l = l;
         wk[i].f = l->func;
-        wk[i].tab = tab;
+        wk[i].hooked = hooked;
+        wk[i].tab = hooked ? sim_handlers_checked() : sim_handlers();
         wk[i].params = params;
         wk[i].index = i;
     }

@@ -16,6 +16,7 @@ const sim_opcode sim_opcodes_scalar[] = {
 static sim_handler fast[SIM_MAX_OPS], checked[SIM_MAX_OPS];
 static const char *names[SIM_MAX_OPS];
 static int n_ops;
+static int16_t by_name[4096]; /* by hash, open addressing: index + 1 */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 /* The hooks first, then the plain handler. The access is described as the hardware would see it. */
@@ -60,6 +61,12 @@ static int is_mem(const char *n) {
            !strcmp(n, "ld_any") || !strcmp(n, "st_any") || !strcmp(n, "atom");
 }
 
+static unsigned hash_of(const char *s) {
+    unsigned h = 2166136261u;
+    for (; *s; s++) h = (h ^ (unsigned char)*s) * 16777619u;
+    return h ^ h >> 15;
+}
+
 static void init(void) {
     const sim_opcode *hot = sim_opcodes_base;
     int level = 0;
@@ -80,13 +87,16 @@ static void init(void) {
             sim_handler better = sim_dot_better(o->name, level);
             fast[n_ops] = better ? better : o->fn;
             checked[n_ops] = is_mem(o->name) ? h_checked : fast[n_ops];
+            unsigned h = hash_of(o->name) & 4095;
+            while (by_name[h]) h = (h + 1) & 4095;
+            by_name[h] = (int16_t)(n_ops + 1);
         }
 }
 
 int sim_opcode_find(const char *name) {
     pthread_once(&once, init);
-    for (int i = 0; i < n_ops; i++)
-        if (!strcmp(names[i], name)) return i;
+    for (unsigned h = hash_of(name) & 4095; by_name[h]; h = (h + 1) & 4095)
+        if (!strcmp(names[by_name[h] - 1], name)) return by_name[h] - 1;
     return -1;
 }
 const sim_handler *sim_handlers(void) {

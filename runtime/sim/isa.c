@@ -155,8 +155,7 @@ static void interpret(isa_match *k) {
     }
 }
 
-void isa_find(ptx_unit *u, const ptx_stmt *s, isa_match *out) {
-    memset(out, 0, sizeof *out);
+static void search(ptx_unit *u, const ptx_stmt *s, isa_match *out) {
     if (strlen(s->op) >= sizeof out->buf) ptx_fail(u, s->line, "unknown opcode `%.100s...`", s->op);
     strcpy(out->buf, s->op);
     for (char *p = out->buf; p;) {
@@ -186,4 +185,26 @@ void isa_find(ptx_unit *u, const ptx_stmt *s, isa_match *out) {
         if (!known) ptx_fail(u, s->line, "unknown modifier .%s in `%s`", out->tok[t], s->op);
     }
     ptx_fail(u, s->line, "these modifiers do not go together (or one is missing): `%s`", s->op);
+}
+
+/* A text says few opcodes many times. */
+typedef struct isa_known {
+    const char *op;
+    isa_match k;
+    struct isa_known *next;
+} isa_known;
+
+void isa_find(sim_module *m, const ptx_stmt *s, isa_match *out) {
+    unsigned h = 5381;
+    for (const char *p = s->op; *p; p++) h = h * 33 ^ (unsigned char)*p;
+    isa_known **head = &m->known[(h ^ h >> 8) & 255], *k = *head;
+    while (k && strcmp(k->op, s->op)) k = k->next;
+    if (!k) {
+        k = ptx_alloc(&m->unit, sizeof *k);
+        k->op = s->op;
+        search(&m->unit, s, &k->k);
+        k->next = *head;
+        *head = k;
+    }
+    *out = k->k; /* its words stay where they are, in k */
 }

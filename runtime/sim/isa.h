@@ -17,6 +17,6 @@ typedef struct {
     int hint; /* .L2::cache_hint: one more operand */
 } isa_match;
 /* Leaves through ptx_fail with the unknown opcode or modifier named. */
-void isa_find(ptx_unit *u, const ptx_stmt *s, isa_match *out);
+void isa_find(sim_module *m, const ptx_stmt *s, isa_match *out);
 int isa_has(const isa_match *k, const char *tok);
 #endif

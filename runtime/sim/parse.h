@@ -80,7 +80,8 @@ struct sim_module {
     ptx_var *vars;
     ptx_targets *targets;
     uint32_t n_reg, n_var;
-    int sm, version; /* 80; 74 */
+    int sm, version;              /* 80; 74 */
+    struct isa_known *known[256]; /* isa.c's: opcodes that it has matched, by hash */
 };
 
 /* m->text to m->funcs, m->vars, m->targets; leaves through the unit's failure. */

@@ -3,12 +3,20 @@
 #include <ctype.h>
 #include <string.h>
 
+static uint32_t hash_of(const char *s) {
+    uint32_t h = 5381;
+    for (; *s; s++) h = h * 33 ^ (unsigned char)*s;
+    return h;
+}
+
 ptx_sym *ptx_scope_add(ptx_parser *p, const char *name) {
+    const uint32_t hash = hash_of(name);
     for (ptx_sym *s = p->sc->syms; s; s = s->next)
-        if (!strcmp(s->name, name) && !s->count)
+        if (s->hash == hash && !strcmp(s->name, name) && !s->count)
             ptx_fail(p->u, p->x.line, "`%s` is declared twice in one ptx_scope", name);
     ptx_sym *s = ptx_alloc(p->u, sizeof *s);
     s->name = name;
+    s->hash = hash;
     s->label = -1;
     s->next = p->sc->syms;
     return p->sc->syms = s;
@@ -28,11 +36,12 @@ static int in_range(const ptx_sym *s, const char *name, size_t n, uint32_t *inde
 }
 
 static ptx_sym *scope_find(const ptx_scope *sc, const char *name, uint32_t *index) {
-    size_t n = strlen(name);
+    const size_t n = strlen(name);
+    const uint32_t hash = hash_of(name);
     for (; sc; sc = sc->up)
         for (ptx_sym *s = sc->syms; s; s = s->next) {
             *index = 0;
-            if (s->count ? in_range(s, name, n, index) : !strcmp(s->name, name)) return s;
+            if (s->count ? in_range(s, name, n, index) : s->hash == hash && !strcmp(s->name, name)) return s;
         }
     return NULL;
 }

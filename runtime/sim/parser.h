@@ -7,6 +7,7 @@
 
 typedef struct ptx_sym {
     const char *name;
+    uint32_t hash;  /* of the name */
     uint32_t count; /* 0: one register; else a range name0 .. name(count-1) */
     ptx_reg *reg;   /* [max(count,1)] */
     ptx_var *var;

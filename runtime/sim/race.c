@@ -8,6 +8,10 @@
  * A read through the non-coherent cache (ld.global.nc, ldu) of a word that the launch writes at any time is
  * reported whatever orders the two: no write reaches that cache.
  *
+ * A copy by cp.async writes at any time from its instruction to its thread's wait (sim does it at the wait). At its
+ * instruction it must follow what others have done with those bytes; from there to the wait nobody may touch them, not
+ * the thread itself either; what follows the wait follows the write.
+ *
  * State per 4-byte word: the last write, the older ones that it does not stand for, and the reads since
  * that no later read is known to follow (FastTrack; Flanagan and Freund, PLDI 2009, which keeps one write:
  * here strong writes may come one after another with no order between them). A word touched by narrower
@@ -41,6 +45,11 @@ typedef struct race_cell {
     epoch w;                /* the last write */
 } cell;
 
+typedef struct race_copy {
+    uint32_t line; /* 0: none */
+    uint32_t thread;
+} copying;
+
 static uint32_t g_gen;
 static race_cta *g_ctas; /* the resident ones */
 static past_entry *g_past;
@@ -70,8 +79,10 @@ race_cta *race_cta_new(const sim_launch *l, uint64_t cta, uint32_t shared_bytes)
     if (!c) return NULL;
     c->id = (uint32_t)cta;
     c->shared = calloc(shared_bytes / 4 + 1, sizeof *c->shared);
-    if (!c->shared || race_threads_new(c, l->block[0] * l->block[1] * l->block[2])) {
+    c->copying = calloc(shared_bytes / 4 + 1, sizeof *c->copying);
+    if (!c->shared || !c->copying || race_threads_new(c, l->block[0] * l->block[1] * l->block[2])) {
         free(c->shared);
+        free(c->copying);
         free(c);
         return NULL;
     }
@@ -86,6 +97,7 @@ void race_cta_free(race_cta *c) {
     *p = c->next;
     race_threads_free(c);
     free(c->shared);
+    free(c->copying);
     free(c);
 }
 
@@ -289,13 +301,48 @@ static int lane_access(const sim_access *a, race_cta *c, uint32_t thread, uint64
     return 0;
 }
 
+/* Does a copy under way write what this lane touches? */
+static int lane_copying(const sim_access *a, const race_cta *c, uint32_t thread, uint64_t addr) {
+    for (uint64_t word = addr / 4; word <= (addr + a->bytes - 1) / 4; word++) {
+        const copying *k = &c->copying[word];
+        if (!k->line) continue;
+        sim_report("race in %s at shared offset %llu: an asynchronous copy at line %u by CTA %u thread %u, which that "
+                   "thread has not waited for yet (cp.async.wait_group), and %s at line %u by thread %u",
+                   sim_func_name(a->func), (unsigned long long)word * 4, k->line, c->id, k->thread, verb(a->kind),
+                   a->line, thread);
+        return SIM_LAUNCH_FAILED;
+    }
+    return 0;
+}
+
+int race_copying(const sim_access *a, race_cta *c) {
+    for (uint32_t l = 0; l < 32; l++) { /* lane by lane: two of them may name one place */
+        if (!(a->mask >> l & 1)) continue;
+        const uint32_t thread = (uint32_t)a->thread0 + l;
+        const int rc = lane_copying(a, c, thread, a->addr[l]);
+        if (rc) return rc;
+        for (uint32_t b = 0; b < a->bytes; b += 4) c->copying[(a->addr[l] + b) / 4] = (copying){a->line, thread};
+    }
+    for (uint32_t l = 0; l < 32; l++) {
+        const int rc = a->mask >> l & 1 ? lane_access(a, c, (uint32_t)a->thread0 + l, a->addr[l], NULL) : 0;
+        if (rc) return rc;
+    }
+    return 0;
+}
+
+void race_landed(const sim_access *a, race_cta *c) {
+    for (uint32_t l = 0; l < 32; l++)
+        for (uint32_t b = 0; a->mask >> l & 1 && b < a->bytes; b += 4) c->copying[(a->addr[l] + b) / 4] = (copying){0};
+}
+
 int race_access(const sim_access *a, race_cta *c) {
     const sim_alloc *m = a->space == SIM_SPACE_GLOBAL ? a->alloc : NULL;
     for (uint32_t l = 0; l < 32; l++) {
         if (!(a->mask >> l & 1)) continue;
         const uint64_t addr = a->addr[l];
         if (a->space == SIM_SPACE_GLOBAL && (!m || addr - m->base >= m->size) && !(m = sim_mem_find(addr))) continue;
-        int rc = lane_access(a, c, (uint32_t)a->thread0 + l, addr, m);
+        int rc = a->space == SIM_SPACE_SHARED ? lane_copying(a, c, (uint32_t)a->thread0 + l, addr) : 0;
+        if (!rc) rc = lane_access(a, c, (uint32_t)a->thread0 + l, addr, m);
         if (rc) return rc;
     }
     if (race_oom) {

@@ -12,6 +12,10 @@ race_cta *race_cta_new(const sim_launch *l, uint64_t cta, uint32_t shared_bytes)
 void race_cta_free(race_cta *c);
 /* 0, or SIM_LAUNCH_FAILED with a report. */
 int race_access(const sim_access *a, race_cta *c);
+/* The lanes' asynchronous copies (cp.async) into shared memory begin: as writes of these threads, and until race_landed
+ * nobody may touch the bytes, whatever orders it with the copy's instruction. */
+int race_copying(const sim_access *a, race_cta *c);
+void race_landed(const sim_access *a, race_cta *c);
 void race_barrier(race_cta *c);
 void race_barrier_part(race_cta *c, uint32_t arrive, uint32_t wait);
 void race_warp_sync(race_cta *c, uint32_t warp, uint32_t mask);

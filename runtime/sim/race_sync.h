@@ -21,6 +21,7 @@ struct race_cta {
     uint32_t warp_base[32];        /* ... to all lanes of the warp, of that warp */
     race_thread *t;                /* [n_threads] */
     struct race_cell *shared;      /* [shared_bytes / 4 + 1], race.c's */
+    struct race_copy *copying;     /* likewise: the asynchronous copy under way to each word */
 };
 extern int race_oom; /* since the launch began something could not be kept: the check has no more to say */
 

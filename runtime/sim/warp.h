@@ -15,12 +15,19 @@ typedef struct {
     uint32_t member; /* SYNC: the member mask */
 } sim_group;
 
-/* kind 0: cp.async, global src to shared dst, take bytes read and the rest zeroed; 1: bulk store, shared src
- * to global dst */
+/* One cp.async: each lane in mask copies take[lane] bytes from src (global) to dst (shared), and zeroes up to bytes. */
+typedef struct {
+    uint64_t src[32];
+    uint32_t dst[32];
+    uint8_t take[32];
+    uint32_t mask;  /* lanes whose copy has not landed */
+    uint32_t group; /* of all of them */
+    uint32_t bytes;
+} sim_copy;
+/* A bulk store, shared src to global dst. */
 typedef struct {
     uint64_t src, dst;
-    uint32_t bytes, take, group;
-    uint8_t lane, kind;
+    uint32_t bytes, group, lane;
 } sim_async;
 typedef struct {
     uint64_t src, dst, mbar;
@@ -63,9 +70,11 @@ struct sim_warp {
     int ng, cur;
     sim_group g[32];
     uint32_t id, back_edges, polls;
-    uint8_t *local;   /* [32][local_bytes] */
-    sim_async *async; /* cp.async issued, not yet waited for */
-    uint32_t n_async, cap_async, commits[32], bulk_commits[32];
+    uint8_t *local; /* [32][local_bytes] */
+    sim_copy *copy; /* [first_copy, n_copy) cp.async issued, not yet waited for, oldest first */
+    uint32_t first_copy, n_copy, cap_copy, commits[32];
+    sim_async *async; /* [n_async] bulk stores, likewise */
+    uint32_t n_async, cap_async, bulk_commits[32];
     int done, blocked;
 };
 
@@ -76,6 +85,7 @@ typedef struct sim_worker {
     const sim_handler *tab;
     const sim_alloc *acache[SIM_ACACHE]; /* last allocation hit, by instruction */
     qm_sim_counters c;
+    int hooked; /* accesses are checked or counted */
     int fault;
     uint64_t progress;
     uint8_t *params;
@@ -93,5 +103,7 @@ int sim_fault(sim_warp *w, const sim_inst *in, int lane, int code, const char *f
 /* exec_hook.c: tells the checks and counters of one access, if they are on. X_NEXT or X_FAULT. */
 int sim_hook(sim_warp *w, const sim_inst *in, uint32_t m, int space, int kind, int order, uint32_t bytes,
              const uint64_t *addr);
+/* The same of cp.async: what it writes to shared memory is on its way, or has landed: then the write itself follows. */
+int sim_hook_copy(sim_warp *w, const sim_inst *in, uint32_t m, uint32_t bytes, const uint64_t *addr, int landed);
 #define SIM_FULL 0xffffffffu
 #endif

@@ -72,7 +72,7 @@ static void one(int checked, int hd, uint32_t n_head, uint32_t n_kv, uint32_t pa
     for (size_t i = 0; i < pool / 2; i++) old[i] = (uint16_t)qm_rng_u32(chk_rng()) & 0xbfff; /* |x| < 2 */
     float *nq = chk_normal((size_t)hd, 1), *nk = chk_normal((size_t)hd, 1), *qkv = chk_normal(width * parts, 2);
 
-    qm_qkrope_args a = {.n_head = n_head, .n_kv = n_kv, .n_partials = parts, .eps = 1e-6f}, r;
+    qm_qkrope_args a = {.n_head = n_head, .n_kv = n_kv, .n_partials = parts, .rows = 1, .eps = 1e-6f}, r;
     a.qkv = chk_in("qkv", qkv, 4 * (size_t)width * parts);
     if (norm & 1) a.q_norm = chk_in("q_norm", nq, 4 * (size_t)hd);
     if (norm & 2) a.k_norm = chk_in("k_norm", nk, 4 * (size_t)hd);
@@ -157,7 +157,7 @@ static void nonfinite(void **state) {
             const uint32_t table[1] = {0};
             const qm_row_record row = {0};
             qkv[at] = qkv[key] = qkv[value] = bad;
-            qm_qkrope_args a = {.n_head = n_head, .n_kv = n_kv, .n_partials = 1, .eps = 1e-6f}, r;
+            qm_qkrope_args a = {.n_head = n_head, .n_kv = n_kv, .n_partials = 1, .rows = 1, .eps = 1e-6f}, r;
             a.qkv = chk_in("qkv", qkv, 16 * (size_t)hd);
             a.q_norm = a.k_norm = chk_in("norm", chk_normal((size_t)hd, 1), 4 * (size_t)hd);
             a.rope = chk_in("rope", rope, 4 * rope_n);
@@ -204,7 +204,7 @@ static void parts_first(void **state) {
         }
         const uint32_t table[1] = {0};
         const qm_row_record row = {9, 0, 0};
-        qm_qkrope_args a = {.n_head = N_HEAD, .n_kv = N_KV, .n_partials = PARTS, .eps = 1e-6f}, b;
+        qm_qkrope_args a = {.n_head = N_HEAD, .n_kv = N_KV, .n_partials = PARTS, .rows = 1, .eps = 1e-6f}, b;
         a.q_norm = a.k_norm = chk_in("norm", chk_normal(hd, 1), 4 * hd);
         a.rope = chk_in("rope", chk_normal(rope_n, 1), 4 * rope_n);
         a.row = chk_in("row", &row, sizeof row);

@@ -1,6 +1,7 @@
 /* weights.c: see weights.h. */
 #include "weights.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 const int wt_types[WT_N] = {
@@ -68,11 +69,13 @@ uint64_t wt_act_in(const char *name, const qm_type_info *t, size_t n_vec, size_t
 }
 
 double wt_act_norm(const qm_type_info *t, uint64_t d, size_t n_cols) {
-    float *x = chk_tmp(4 * n_cols);
+    float *x = malloc(4 * n_cols); /* not chk_tmp: it may be asked of hundreds of vectors */
     double sum = 0;
+    if (!x) chk_fail("out of memory");
     if (t->q16a) qm_q16a_dequantize(x, chk_twin(d), n_cols);
     else memcpy(x, chk_twin(d), 4 * n_cols);
     for (size_t i = 0; i < n_cols; i++) sum += (double)x[i] * (double)x[i];
+    free(x);
     return sqrt(sum);
 }
 

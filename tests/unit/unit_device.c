@@ -270,6 +270,39 @@ static void registry_is_consistent(void **state) {
     assert_non_null(qm_op_name((qm_op_kind)-1));
 }
 
+/* A module of one entry: the others' lines are empty, all else stands where it stood, so that a report's line is the
+ * file's. */
+static void an_entry_by_itself(void **state) {
+    (void)state;
+    qm_err e = {0};
+    for (int i = 0; i < QM_N_KERNELS; i++) {
+        const qm_kernel_info *k = &qm_kernel_table[i];
+        const char *whole = qm_ptx_text(k->file);
+        char *one, name[160];
+        if (!whole || !strstr(whole, k->entry)) continue;
+        if (qm_ptx_entry(&one, k->file, k->entry, &e)) fail_msg("%s", e.msg);
+        snprintf(name, sizeof name, ".visible .entry %s(", k->entry);
+        assert_non_null(strstr(one, name));
+        const char *second = strstr(strstr(one, ".entry") + 1, ".entry");
+        if (second) fail_msg("%s: another entry beside it: %.60s", k->entry, second);
+        const char *at = whole;
+        for (const char *p = one; *p; p++) { /* line by line the file's, or nothing */
+            const size_t n = strcspn(p, "\n");
+            if (n) assert_int_equal(strcspn(at, "\n"), n), assert_memory_equal(p, at, n);
+            at += strcspn(at, "\n");
+            assert_int_equal(*at, p[n]);
+            if (!*at++) break;
+            p += n;
+        }
+        free(one);
+    }
+    char *one;
+    assert_int_equal(qm_ptx_entry(&one, "matvec", "qm_matvec_f32", &e), QM_ERR_UNSUPPORTED); /* no match by prefix */
+    assert_in(e.msg, "qm_matvec_f32: kernels/ptx/matvec.ptx has no such entry");
+    assert_int_equal(qm_ptx_entry(&one, "no_such_op", "qm_matvec_f32_f32", &e), QM_ERR_UNSUPPORTED);
+    assert_null(one);
+}
+
 static void broken_module_brings_the_jit_log(void **state) {
     (void)state;
     qm_device *d;
@@ -426,6 +459,7 @@ int main(void) {
         cmocka_unit_test_setup(capabilities_are_flags, healthy),
         cmocka_unit_test_setup(memory_figures, healthy),
         cmocka_unit_test_setup(registry_is_consistent, no_driver),
+        cmocka_unit_test_setup(an_entry_by_itself, no_driver),
         cmocka_unit_test_setup(broken_module_brings_the_jit_log, no_driver),
         cmocka_unit_test_setup(jit_log_is_in_the_error, healthy),
         cmocka_unit_test_setup(launches_are_checked, no_driver),

@@ -12,7 +12,7 @@
 #include "gguf_edit.h"
 #include "../../runtime/plan/ops.h"
 
-enum { DEPTH = 300 /* two spans of attention */, CTX = 320, POISONS = 2 };
+enum { DEPTH = 300 /* two spans of attention */, CTX = 320, POISONS = 2, SEQS = 2 };
 static const unsigned char poisons[POISONS] = {0xff, 0x5a}; /* NaN, and a large number */
 /* Of these a stroke cannot be seen. */
 static const struct {
@@ -30,6 +30,7 @@ typedef unsigned char *image[QM_N_SPACES];
 typedef struct {
     const char *name; /* of the case */
     qm_inside x;
+    uint32_t n_seqs; /* whose memory is looked at */
     uint64_t base[QM_N_SPACES], bytes[QM_N_SPACES];
     image before, poisoned, after[POISONS], other;
 } ground;
@@ -56,7 +57,8 @@ static void lay(const ground *b, image from) {
     settle(b);
 }
 
-static void open_ground(ground *b, const char *name, const char *path, const char *executor) {
+/* n_each: 0: a step of one row; else of that many of each of SEQS sequences. */
+static void open_ground(ground *b, const char *name, const char *path, const char *executor, uint32_t n_each) {
     const qm_sampling draw = {.temperature = 0.8f,
                               .top_k = 40,
                               .top_p = 0.9,
@@ -67,22 +69,24 @@ static void open_ground(ground *b, const char *name, const char *path, const cha
                               .presence_penalty = 0.5f,
                               .bias = &(qm_logit_bias){3, 2.0f},
                               .n_bias = 1};
-    qm_engine_opts o = {.device = "sim", .executor = executor, .n_ctx = CTX};
+    qm_engine_opts o = {.device = "sim", .executor = executor, .n_ctx = CTX, .n_ubatch = 8, .n_parallel = SEQS};
     qm_engine *g;
     qm_err e;
     memset(b, 0, sizeof *b);
     b->name = name;
     fix_ok(qm_engine_open(&g, path, &o, &e), &e);
-    fix_ok(qm_inside_open(&b->x, g, NULL, DEPTH, &e), &e);
+    b->n_seqs = n_each ? SEQS : 1;
+    if (n_each) fix_ok(qm_inside_open_rows(&b->x, g, SEQS, n_each, DEPTH, &e), &e);
+    else fix_ok(qm_inside_open(&b->x, g, NULL, DEPTH, &e), &e);
     fix_ok(qm_session_set_sampling(b->x.s, &draw, &e), &e);
     fix_ok(qm_inside_begin(&b->x, 17, &e), &e);
     const qm_plan *p = b->x.plan;
     b->bytes[QM_SPACE_REGION] = p->place->bytes;
     b->bytes[QM_SPACE_SCRATCH] = p->scratch_bytes;
     b->bytes[QM_SPACE_KV] = qm_kv_pool_bytes(&p->place->model->hp, p->limits.kv_type, p->limits.n_pages);
-    b->bytes[QM_SPACE_SEQ] = p->seq.bytes;
+    b->bytes[QM_SPACE_SEQ] = b->n_seqs * p->seq.bytes;
     b->bytes[QM_SPACE_ROPE] = qm_rope_bytes(&p->place->model->hp, p->limits.n_ctx);
-    b->bytes[QM_SPACE_RESULT] = QM_RESULT_RING * QM_RESULT_SIZE;
+    b->bytes[QM_SPACE_RESULT] = b->n_seqs * QM_RESULT_RING * QM_RESULT_SIZE;
     b->bytes[QM_SPACE_STEP] = QM_STEP_SIZE;
     for (int s = QM_SPACE_REGION; s < QM_N_SPACES; s++) {
         b->base[s] = qm_inside_address(&b->x, QM_REF(s, 0));
@@ -103,20 +107,27 @@ static void close_ground(ground *b) {
     qm_engine_close(g);
 }
 
-/* Where an operand lies. n == 0: it is absent, or in memory that is not the executor's. */
+/* Where an operand lies: n bytes at `at`, and again every `step` bytes, in each sequence's memory. n == 0: it is absent, or
+ * in memory that is not the executor's. */
 typedef struct {
     int space;
     uint64_t at, n;
+    uint32_t copies;
+    uint64_t step;
 } extent;
 static extent extent_of(const ground *b, const qm_operand *o) {
-    if (!o->ref) return (extent){0, 0, 0};
-    extent x = {QM_REF_SPACE(o->ref), QM_REF_VALUE(o->ref), o->bytes};
+    if (!o->ref) return (extent){0, 0, 0, 0, 0};
+    extent x = {QM_REF_SPACE(o->ref), QM_REF_VALUE(o->ref), o->bytes, 1, 0};
+    if (x.space == QM_SPACE_SEQ || x.space == QM_SPACE_RESULT) {
+        x.copies = b->n_seqs;
+        x.step = b->bytes[x.space] / b->n_seqs;
+    }
     if (x.space == QM_SPACE_REGION) {
         const qm_region *r = &b->x.plan->place->regions[x.at];
         x.at = r->off;
         if (o->kind == QM_KIND_WEIGHT) x.n = r->bytes;
     }
-    if (!b->bytes[x.space]) return (extent){0, 0, 0};
+    if (!b->bytes[x.space]) return (extent){0, 0, 0, 0, 0};
     if (x.at + x.n > b->bytes[x.space])
         fail_msg("%s: operand %s ends at %llu of a space of %llu bytes", b->name, o->name,
                  (unsigned long long)(x.at + x.n), (unsigned long long)b->bytes[x.space]);
@@ -127,7 +138,8 @@ static extent extent_of(const ground *b, const qm_operand *o) {
 static void copy(const ground *b, const qm_operand *o, int n, int struck, int dir, image to, image from) {
     for (int k = 0; k < n; k++) {
         extent x = extent_of(b, &o[k]);
-        if (k != struck && o[k].dir & dir && x.n) memcpy(to[x.space] + x.at, from[x.space] + x.at, x.n);
+        for (uint32_t c = 0; k != struck && o[k].dir & dir && c < x.copies; c++)
+            memcpy(to[x.space] + x.at + c * x.step, from[x.space] + x.at + c * x.step, x.n);
     }
 }
 
@@ -170,8 +182,10 @@ static void check_op(ground *b, int i, const qm_operand *o, int n) {
         extent x = extent_of(b, &o[k]);
         if (!(o[k].dir & QM_OUT)) continue;
         const unsigned char *p = b->after[0][x.space] + x.at, *q = b->after[1][x.space] + x.at;
-        const int whole = o[k].dir == QM_OUT && o[k].space != QM_SPACE_RESULT; /* of the ring one slot is written */
-        for (uint64_t j = 0; j < x.n; j++) {
+        /* of the ring one slot is written; of many rows there may be fewer than there is room for */
+        const int whole = o[k].dir == QM_OUT && o[k].space != QM_SPACE_RESULT && b->x.plan->shape.rows == 1;
+        for (uint64_t i_ = 0; i_ < x.n * x.copies; i_++) {
+            const uint64_t j = i_ / x.n * x.step + i_ % x.n;
             if (p[j] == q[j]) continue;
             if (p[j] != poisons[0] || q[j] != poisons[1])
                 fail_msg("%s: byte %llu of %s depends on what the op does not declare as read", op,
@@ -188,8 +202,8 @@ static int seen(ground *b, int i, const qm_operand *o, int n, int k) {
     if (run(b, i, o, n, -1, 0, b->after[0], &s, &at) || run(b, i, o, n, k, 0, b->other, &s, &at)) return 1;
     for (int m = 0; m < n; m++) {
         extent x = extent_of(b, &o[m]);
-        if (m != k && o[m].dir & QM_OUT && x.n && memcmp(b->after[0][x.space] + x.at, b->other[x.space] + x.at, x.n))
-            return 1;
+        for (uint32_t c = 0; m != k && o[m].dir & QM_OUT && c < x.copies; c++)
+            if (memcmp(b->after[0][x.space] + x.at + c * x.step, b->other[x.space] + x.at + c * x.step, x.n)) return 1;
     }
     return 0;
 }
@@ -208,25 +222,38 @@ static void check_strokes(ground *b, int i, const qm_operand *o, int n) {
     }
 }
 
+/* Whether an op had anything to do in the run of check_op: of many rows some ops may have none. */
+static int worked(const ground *b, const qm_operand *o, int n) {
+    for (int k = 0; k < n; k++) {
+        extent x = extent_of(b, &o[k]);
+        const unsigned char *p = b->after[0][x.space] + x.at, *was = b->before[x.space] + x.at;
+        for (uint64_t j = 0; o[k].dir & QM_OUT && j < x.n; j++)
+            if (p[j] != (o[k].dir == QM_OUT ? poisons[0] : was[j])) return 1;
+    }
+    return 0;
+}
+
 /* Every op of a step, each on the ground that those before it have left. kinds: counted by op. */
-static void check_plan(const char *name, const char *path, const char *executor, int *kinds) {
+static void check_plan(const char *name, const char *path, const char *executor, uint32_t n_each, int *kinds) {
     static ground b;
     qm_operand o[QM_MAX_OPERANDS];
     qm_err e;
     int struck[QM_N_OPS] = {0};
-    open_ground(&b, name, path, executor);
+    open_ground(&b, name, path, executor, n_each);
     take(&b, b.before);
     for (int i = 0; i < b.x.plan->n_ops; i++) {
         const qm_op *op = &b.x.plan->ops[i];
         int n = qm_op_operands(b.x.plan, op, o);
-        kinds[op->kind]++;
         check_op(&b, i, o, n);
-        if (!struck[op->kind]++) check_strokes(&b, i, o, n);
+        if (worked(&b, o, n)) {
+            kinds[op->kind]++;
+            if (!struck[op->kind]++) check_strokes(&b, i, o, n);
+        }
         lay(&b, b.before);
         fix_ok(qm_inside_run(&b.x, i, NULL, NULL, &e), &e);
         take(&b, b.before);
     }
-    print_message("%s, %s: %d ops\n", name, executor, b.x.plan->n_ops);
+    print_message("%s, %s, %u rows: %d ops\n", name, executor, b.x.plan->shape.rows, b.x.plan->n_ops);
     close_ground(&b);
 }
 
@@ -250,7 +277,7 @@ static void model(char *path, size_t n, const char *types, uint32_t head_dim) {
     fix_ok(qm_synth(path, &o, &e), &e);
 }
 
-static const char *const executors[] = {"graph", "ref"};
+static const char *const executors[] = {"ref", "graph"};
 
 static void test_every_type(void **state) {
     (void)state;
@@ -260,7 +287,7 @@ static void test_every_type(void **state) {
         for (uint32_t hd = 64; hd <= 128; hd += 64) {
             model(path, sizeof path, types[t], hd);
             snprintf(name, sizeof name, "%s, heads of %u", types[t], hd);
-            for (int x = 0; x < 2; x++) check_plan(name, path, executors[x], (int[QM_N_OPS]){0});
+            for (int x = 0; x < 2; x++) check_plan(name, path, executors[x], 0, (int[QM_N_OPS]){0});
             unlink(path);
         }
 }
@@ -282,7 +309,9 @@ static void test_rare_operands(void **state) {
     model(path, sizeof path, "f16", 128);
     snprintf(edited, sizeof edited, "%s.e", path);
     gguf_edit_file(path, edited, edits, sizeof edits / sizeof *edits);
-    for (int x = 0; x < 2; x++) check_plan("biases, mixed types", edited, executors[x], kinds);
+    for (int x = 0; x < 2; x++)
+        for (uint32_t n_each = 0; n_each < 3; n_each++) /* one row; a row of each sequence; two, that is a run */
+            check_plan("biases, mixed types", edited, executors[x], n_each, kinds);
     unlink(path);
     unlink(edited);
     for (int k = 0; k < QM_N_OPS; k++)

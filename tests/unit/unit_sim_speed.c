@@ -128,7 +128,85 @@ static void speed(void **state) {
     sim_module_free(m);
 }
 
+/* What a matrix product on tensor cores is made of: each as eight in a row, of one warp. most: dependent multiply-adds
+ * that one may take: more than twice what plain C without AVX2 takes, and less than lane by lane would. */
+static const struct {
+    const char *name, *text;
+    double most;
+} k_tensor[] = {
+    {"mma m16n8k32 s8",
+     "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {i0, i1, i2, i3}, {a0, a1, a2, a3}, {b0, b1}, {i0, i1, i2, i3};",
+     1000},
+    {"mma m16n8k32 u8 s8",
+     "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {i0, i1, i2, i3}, {a0, a1, a2, a3}, {b0, b1}, {i0, i1, i2, i3};",
+     1000},
+    {"mma m16n8k16 s8",
+     "mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {i0, i1, i2, i3}, {a0, a1}, {b0}, {i0, i1, i2, i3};", 600},
+    {"mma m16n8k16 f16",
+     "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {f0, f1, f2, f3}, {a0, a1, a2, a3}, {b0, b1}, {f0, f1, f2, "
+     "f3};",
+     1000},
+    {"mma m16n8k16 bf16",
+     "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {f0, f1, f2, f3}, {a0, a1, a2, a3}, {b0, b1}, {f0, f1, f2, "
+     "f3};",
+     800},
+    {"ldmatrix.x4", "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {a0, a1, a2, a3}, [xs];", 130},
+    {"ldmatrix.x4.trans", "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {a0, a1, a2, a3}, [xs];", 130},
+    {"cp.async 16", "cp.async.cg.shared.global [xs], [w], 16;", 260},
+    {"cp.async 16 or zero", "cp.async.cg.shared.global [xs], [w], 16, z;", 260},
+};
+
+static void tensor_speed(void **state) {
+    (void)state;
+    enum { STEPS = 4000, TIMES = 8 };
+    sim_alloc *w = sim_mem_new(65536, "cuMemAlloc");
+    assert_non_null(w);
+    memset((void *)w->base, 0x11, 65536);
+    const double base = known_loop();
+    for (size_t i = 0; i < sizeof k_tensor / sizeof k_tensor[0]; i++) {
+        text[0] = 0;
+        put(".version 7.4\n.target sm_80\n.address_size 64\n"
+            ".visible .entry k(.param .u64 a) .maxntid 32 {\n.shared .align 16 .b8 x[1024];\n"
+            ".reg .u64 w; .reg .u32 t, n, xs, z; .reg .pred more; .reg .b32 a0, a1, a2, a3, b0, b1; .reg .f32 f0, f1, "
+            "f2, f3; "
+            ".reg .s32 i0, i1, i2, i3;\n"
+            "ld.param.u64 w, [a]; mov.u32 t, %tid.x; mad.wide.u32 w, t, 272, w; mov.u32 xs, x; mad.lo.u32 xs, t, 16, "
+            "xs;\n"
+            "and.b32 z, t, 1; shl.b32 z, z, 4; mov.b32 a0, 0x01020304; st.shared.v4.b32 [xs], {a0, a0, a0, a0};\n"
+            "mov.b32 a1, a0; mov.b32 a2, a0; mov.b32 a3, a0; mov.b32 b0, a0; mov.b32 b1, a0;\n"
+            "mov.f32 f0, 0f00000000; mov.f32 f1, f0; mov.f32 f2, f0; mov.f32 f3, f0; mov.s32 i0, 0; mov.s32 i1, 0; "
+            "mov.s32 i2, 0; mov.s32 i3, 0; mov.u32 n, 4000;\nL_step:\n");
+        for (int k = 0; k < TIMES; k++) put(k_tensor[i].text), put("\n");
+        if (strstr(k_tensor[i].name, "cp.async")) put("cp.async.commit_group; cp.async.wait_group 2;\n");
+        put("sub.u32 n, n, 1; setp.ne.u32 more, n, 0; @more bra L_step;\nret; }\n");
+        char log[512];
+        sim_module *m = sim_module_load(text, log, sizeof log);
+        if (!m) fail_msg("%s", log);
+        sim_launch l = {.func = sim_module_func(m, "k"),
+                        .grid = {1, 1, 1},
+                        .block = {32, 1, 1},
+                        .params = (const uint8_t *)&w->base};
+        qm_sim_get_options(&l.opt);
+        l.opt.threads = 1;
+        l.opt.count = l.opt.check_races = l.opt.check_uninit = 0;
+        double best = 1e9;
+        for (int r = 0; r < 5; r++) {
+            qm_sim_counters c = {0};
+            const double t = now();
+            assert_int_equal(sim_run(&l, &c), SIM_OK);
+            if (now() - t < best) best = now() - t;
+        }
+        best /= (double)STEPS * TIMES;
+        print_message("%-20s %6.1f ns (%.1f dependent multiply-adds)\n", k_tensor[i].name, best * 1e9, best * base);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they slow some loops far more than others */
+        assert_true(best * base < k_tensor[i].most);
+#endif
+        sim_module_free(m);
+    }
+    sim_mem_free(w->base);
+}
+
 int main(void) {
-    const struct CMUnitTest t[] = {cmocka_unit_test(speed)};
+    const struct CMUnitTest t[] = {cmocka_unit_test(speed), cmocka_unit_test(tensor_speed)};
     return cmocka_run_group_tests_name("sim_speed", t, NULL, NULL);
 }

@@ -279,12 +279,49 @@ static void test_mbarrier(void **state) {
     "mad.lo.u32 %s, %t, 16, 0;\nmad.wide.u32 %q, %i, 16, %p;\ncp.async.cg.shared.global [%s], [%q], " \
     "16;\ncp.async.commit_group;\n" wait                                                              \
     "xor.b32 %a, %t, 63;\nmad.lo.u32 %a, %a, 16, 0;\nld.shared.u32 %d, [%a];\nst.global.u32 [%q+2048], %d;\n" END
+#define COPY_OF(before, after)                                         \
+    BEGIN(1024)                                                        \
+    "mad.lo.u32 %s, %t, 16, 0;\nmad.wide.u32 %z, %t, 16, %p;\n" before \
+    "cp.async.cg.shared.global [%s], [%z], 16;\n" after END
+/* Four steps over two buffers: each step copies for the next but one, having waited until `keep` groups are under way;
+ * all threads read what other warps copied. free: what comes between the reads of a buffer and the next copy into it. */
+#define STEP(at, keep, free)                                                            \
+    "cp.async.wait_group " keep ";\nbar.sync 0;\nld.shared.u32 %d, [%a+" at "];\n" free \
+    "cp.async.cg.shared.global [%s+" at "], [%z], 16;\ncp.async.commit_group;\n"
+#define STAGES(keep, free)                                                                                      \
+    BEGIN(2048)                                                                                                 \
+    "mad.lo.u32 %s, %t, 16, 0;\nmad.wide.u32 %z, %t, 16, %p;\nxor.b32 %a, %t, 63;\nmad.lo.u32 %a, %a, 16, 0;\n" \
+    "st.shared.u32 [%s], %t;\nst.shared.u32 [%s+1024], %t;\n"                                                   \
+    "cp.async.cg.shared.global [%s], [%z], 16;\ncp.async.commit_group;\n"                                       \
+    "cp.async.cg.shared.global [%s+1024], [%z], 16;\ncp.async.commit_group;\n" STEP("0", keep, free)            \
+        STEP("1024", keep, free) STEP("0", keep, free) STEP("1024", keep, free) "cp.async.wait_all;\n" END
 static void test_cp_async(void **state) {
     (void)state;
     quiet("wait, then barrier", run(COPY("cp.async.wait_all;\nbar.sync 0;\n"), 1, 64, 8192, 1, 1, 1));
     says("no wait: read of what is not there yet", run(COPY("bar.sync 0;\n"), 1, 64, 8192, 1, 0, 1), "never written",
          "shared offset");
     says("no barrier", RACE(COPY("cp.async.wait_all;\n"), 1, 64), "race", "shared offset");
+    /* Stages: a buffer written before, so that what is stale looks like any other value. */
+    quiet("two stages", RACE(STAGES("1", "bar.sync 0;\n"), 2, 64));
+    says("one group too many under way", RACE(STAGES("2", "bar.sync 0;\n"), 1, 64), "asynchronous copy",
+         "shared offset");
+    says("the next copy before all have read", RACE(STAGES("1", ""), 1, 64), "asynchronous copy", "read at line");
+    says("its own thread reads too early",
+         RACE(COPY_OF("st.shared.u32 [%s], %t;\n", "ld.shared.u32 %a, [%s];\ncp.async.wait_all;\n"), 1, 32),
+         "asynchronous copy", "read at line");
+    says("a store into what is being copied",
+         RACE(COPY_OF("", "st.shared.u32 [%s+4], %t;\ncp.async.wait_all;\n"), 1, 32), "asynchronous copy",
+         "write at line");
+    says("two copies to one place",
+         RACE(COPY_OF("", "cp.async.cg.shared.global [%s], [%z], 16;\ncp.async.wait_all;\n"), 1, 32),
+         "asynchronous copy", "shared offset");
+    quiet("one after the other",
+          RACE(COPY_OF("", "cp.async.wait_all;\ncp.async.cg.shared.global [%s], [%z], 16;\ncp.async.wait_all;\n"), 1,
+               32));
+    says("ldmatrix before the wait",
+         RACE(COPY_OF("", "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%a, %b, %d, %n}, [%s];\ncp.async.wait_all;\n"), 1,
+              32),
+         "asynchronous copy", "read at line");
 }
 
 /* Different launches are ordered; a launch must not be judged by the last one's accesses. */
@@ -354,6 +391,21 @@ static void test_counters(void **state) {
                   threads);
         assert_int_equal(c.gld_bytes, 512);
         assert_int_equal(c.gld_sectors, 16);
+        /* a copy to shared memory is a load of what it takes, not of what it zeroes, and a store there */
+        c = count(BEGIN(512) "mad.lo.u32 %s, %t, 16, 0;\nmad.wide.u32 %q, %t, 32, %p;\n"
+                             "cp.async.cg.shared.global [%s], [%q], 16;\ncp.async.wait_all;\n" END,
+                  1, 32, threads);
+        assert_int_equal(c.gld_bytes, 512);
+        assert_int_equal(c.gld_sectors, 32);
+        assert_int_equal(c.shared_insts, 1);
+        assert_int_equal(c.shared_wavefronts, 4);
+        c = count(
+            BEGIN(512) "mad.lo.u32 %s, %t, 16, 0;\nmad.wide.u32 %q, %t, 32, %p;\nand.b32 %a, %t, 3;\n"
+                       "shl.b32 %a, %a, 2;\ncp.async.cg.shared.global [%s], [%q], 16, %a;\ncp.async.wait_all;\n" END,
+            1, 32, threads); /* 0, 4, 8, 12 of 16 */
+        assert_int_equal(c.gld_bytes, 8 * (4 + 8 + 12));
+        assert_int_equal(c.gld_sectors, 24);
+        assert_int_equal(c.shared_wavefronts, 4);
         c = count(BEGIN(16) "mad.wide.u32 %q, %t, 64, %p;\nsetp.lt.u32 %x, %t, 5;\n@%x prefetch.global.L2 [%q];\n" END,
                   2, 32, threads);
         assert_int_equal(c.prefetches, 2 * 5);
@@ -383,6 +435,12 @@ static void test_banks(void **state) {
         {"mad.lo.u32 %s, %t, 32, 0;\nld.shared.v4.u32 {%a, %b, %d, %n}, [%s];\n", 8},
         {"ld.shared.v4.u32 {%a, %b, %d, %n}, [sh];\n", 4},
         {"mov.u32 %s, %t;\nld.shared.u8 %a, [%s];\n", 1},
+        /* matrices of eight rows of 16 bytes: rows on end, 144 bytes apart, 128 apart; two of them */
+        {"mad.lo.u32 %s, %t, 16, 0;\nldmatrix.sync.aligned.m8n8.x4.shared.b16 {%a, %b, %d, %n}, [%s];\n", 4},
+        {"mad.lo.u32 %s, %t, 144, 0;\nldmatrix.sync.aligned.m8n8.x4.shared.b16 {%a, %b, %d, %n}, [%s];\n", 4},
+        {"mad.lo.u32 %s, %t, 128, 0;\nldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%a, %b, %d, %n}, [%s];\n", 32},
+        {"mad.lo.u32 %s, %t, 16, 0;\nldmatrix.sync.aligned.m8n8.x2.shared.b16 {%a, %b}, [%s];\n", 2},
+        {"mad.lo.u32 %s, %t, 32, 0;\ncp.async.cg.shared.global [%s], [%p], 16;\ncp.async.wait_all;\n", 8},
     };
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
         char ptx[2048];
