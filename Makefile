@@ -78,14 +78,15 @@ $(B)/o/%.o: %.c | $(B)/config.mk
 # (contracts/ops.def), the figures and names of the weight types (contracts/streams.def), the bodies that the persistent
 # kernel holds (contracts/kernels.def).
 HOSTCC ?= cc
-GEN    := $(addprefix $(B)/gen/,op_offsets.h streams.h each_type.inc walk_cases.inc)
+GEN    := $(addprefix $(B)/gen/,op_offsets.h streams.h each_type.inc each_rows.inc walk_cases.inc)
 $(B)/gen/op_offsets.h: tools/op_offsets.c contracts/ops.def contracts/abi.h kernels/ref/args.h | $(B)/config.mk
 	@mkdir -p $(@D)
 	$(call Q,GEN,$@)$(HOSTCC) -std=c11 -I. -o $(@D)/op_offsets $< && $(@D)/op_offsets > $@
-$(B)/gen/streams.h $(B)/gen/each_type.inc &: tools/streams_h.c contracts/streams.def | $(B)/config.mk
+$(B)/gen/streams.h $(B)/gen/each_type.inc $(B)/gen/each_rows.inc &: tools/streams_h.c contracts/streams.def | $(B)/config.mk
 	@mkdir -p $(@D)
 	$(call Q,GEN,$(B)/gen/streams.h)$(HOSTCC) -std=c11 -I. -o $(@D)/streams_h $< && \
-	    $(@D)/streams_h defines > $(B)/gen/streams.h && $(@D)/streams_h each > $(B)/gen/each_type.inc
+	    $(@D)/streams_h defines > $(B)/gen/streams.h && $(@D)/streams_h each > $(B)/gen/each_type.inc && \
+	    $(@D)/streams_h rows > $(B)/gen/each_rows.inc
 $(B)/gen/walk_cases.inc: tools/walk_cases.c $(wildcard contracts/*.def) | $(B)/config.mk
 	@mkdir -p $(@D)
 	$(call Q,GEN,$@)$(HOSTCC) -std=c11 -I. -o $(@D)/walk_cases $< && $(@D)/walk_cases > $@

@@ -14,7 +14,7 @@ $(B)/o/bench/embed.o: $(B)/bench/embed.S
 	$(call Q,AS,$<)$(CC) -c -o $@ $<
 
 BENCH_O := $(B)/o/bench/machine.o $(B)/o/bench/embed.o
-$(B)/bench/counters: $(B)/o/bench/counters.o $(B)/o/bench/jobs.o $(LIBQMOE)
+$(B)/bench/counters: $(patsubst %,$(B)/o/bench/%.o,counters jobs jobs_rows) $(LIBQMOE)
 $(B)/bench/micro: $(patsubst %.c,$(B)/o/%.o,$(wildcard bench/micro*.c)) $(BENCH_O) $(LIBQMOE)
 $(B)/bench/counters $(B)/bench/micro:
 	@mkdir -p $(@D)
@@ -24,7 +24,7 @@ $(B)/bench/counters $(B)/bench/micro:
 $(B)/o/bench/gbench.o: bench/gbench.cc bench/gbench.h | $(B)/config.mk
 	@mkdir -p $(@D)
 	$(call Q,CXX,$<)$(CXX) -std=c++17 $(WARN) $(CFLAGS) $(SANFLAGS) -c -o $@ $<
-$(B)/bench/kernels: $(patsubst %,$(B)/o/bench/%.o,kernels jobs gbench) $(BENCH_O) $(LIBQMOE)
+$(B)/bench/kernels: $(patsubst %,$(B)/o/bench/%.o,kernels jobs jobs_rows gbench) $(BENCH_O) $(LIBQMOE)
 	@mkdir -p $(@D)
 	$(call Q,LD,$@)$(CXX) $(SANFLAGS) -o $@ $^ -lbenchmark $(LDLIBS)
 

@@ -27,32 +27,42 @@ typedef struct {
     int wtype;
     uint32_t rows_run;
     double gate;
+    uint32_t rows; /* of the step; 0: one */
 } watch;
 
-/* The last rows are not in a Q4_K_M file of the 30B; they watch the other weight types. */
+/* Some are not in a Q4_K_M file of the 30B: they watch the other weight types. Of the experts' products of many rows the first
+ * CTA of each group does for all. */
 static const watch watches[] = {
-    {"qkv", QM_TYPE_Q4_K, 0, 2.0},
-    {"attn_out", QM_TYPE_Q4_K, 0, 2.0},
-    {"moe_up", QM_TYPE_Q4_K, 0, 2.0},
-    {"moe_down", QM_TYPE_Q4_K, 0, 2.0},
-    {"moe_down", QM_TYPE_Q6_K, 0, 3.0},
-    {"attn_v", QM_TYPE_Q6_K, 0, 3.0},
-    {"lm_head", QM_TYPE_Q6_K, 16384, 3.0},
-    {"router", QM_TYPE_F32, 0, 0},
-    {"qkv", QM_TYPE_Q5_K, 0, 0},
-    {"qkv", QM_TYPE_Q8_0, 0, 0},
-    {"moe_up", QM_TYPE_Q8_0, 0, 0},
-    {"moe_down", QM_TYPE_Q8_0, 0, 0},
-    {"qkv", QM_TYPE_F16, 0, 0},
-    {"qkv", QM_TYPE_BF16, 0, 0},
+    {"qkv", QM_TYPE_Q4_K, 0, 2.0, 0},
+    {"attn_out", QM_TYPE_Q4_K, 0, 2.0, 0},
+    {"moe_up", QM_TYPE_Q4_K, 0, 2.0, 0},
+    {"moe_down", QM_TYPE_Q4_K, 0, 2.0, 0},
+    {"moe_down", QM_TYPE_Q6_K, 0, 3.0, 0},
+    {"attn_v", QM_TYPE_Q6_K, 0, 3.0, 0},
+    {"lm_head", QM_TYPE_Q6_K, 16384, 3.0, 0},
+    {"router", QM_TYPE_F32, 0, 0, 0},
+    {"qkv", QM_TYPE_Q5_K, 0, 0, 0},
+    {"qkv", QM_TYPE_Q8_0, 0, 0, 0},
+    {"moe_up", QM_TYPE_Q8_0, 0, 0, 0},
+    {"moe_down", QM_TYPE_Q8_0, 0, 0, 0},
+    {"qkv", QM_TYPE_F16, 0, 0, 0},
+    {"qkv", QM_TYPE_BF16, 0, 0, 0},
+    {"moe_up", QM_TYPE_Q4_K, 128, 0, 8},
+    {"moe_up", QM_TYPE_Q4_K, 128, 0, 16},
+    {"moe_up", QM_TYPE_Q4_K, 128, 0, 32},
+    {"moe_up", QM_TYPE_Q4_K, 128, 0, 512},
+    {"moe_down", QM_TYPE_Q4_K, 256, 0, 8},
+    {"moe_down", QM_TYPE_Q4_K, 256, 0, 512},
+    {"moe_down", QM_TYPE_Q6_K, 256, 0, 8},
+    {"moe_down", QM_TYPE_Q6_K, 256, 0, 512},
 };
 enum { N_WATCHES = sizeof watches / sizeof *watches };
 
 static int find(const watch *w, qm_bench_job *j, qm_err *e) {
-    static qm_bench_job all[256];
-    int n = qm_bench_jobs(&qm_bench_models[0], all, 256);
-    for (int i = 0; i < n && i < 256; i++)
-        if (!strcmp(all[i].what, w->what) && all[i].wtype == w->wtype) {
+    static qm_bench_job all[512];
+    int n = qm_bench_jobs(&qm_bench_models[0], all, 512);
+    for (int i = 0; i < n && i < 512; i++)
+        if (!strcmp(all[i].what, w->what) && all[i].wtype == w->wtype && all[i].rows == w->rows) {
             *j = all[i];
             j->rows_run = w->rows_run;
             return 0;
@@ -76,18 +86,23 @@ static int run(qm_device *d, qm_kernels *ks, const qm_bench_job *j, figures *f, 
                    32.0 * (double)(c.gld_sectors + c.gst_sectors) / bytes, 1000.0 * (double)c.shared_wavefronts / n_w,
                    (double)c.barriers / ((double)w.l.grid[0] * w.l.grid[1])};
     *speed = (double)c.warp_insts / t;
-    printf("%-9s %-10s %-5s [%6u,%4u]%s T=%u S=%u grid %4u x %u  %6.3f %7.4f %7.4f %9.2f %4.1f  %6.1f\n", j->what,
-           qm_op_name(j->op), qm_type_get((uint32_t)j->wtype)->name, j->n_rows, j->n_cols,
-           j->op == QM_OP_MATVEC ? "  " : "x8", w.l.tiles, w.l.block / 32 / w.l.tiles, w.l.grid[0], w.l.grid[1],
-           f->inst, f->req, f->sect, f->shared, f->bar, *speed / 1e6);
+    char many[16] = "";
+    if (j->rows) snprintf(many, sizeof many, "r%u", j->rows);
+    else if (j->op != QM_OP_MATVEC) snprintf(many, sizeof many, "x8");
+    printf("%-9s %-11s %-5s [%6u,%4u]%-5s T=%u S=%u grid %4u x %-3u %6.3f %7.4f %7.4f %9.2f %4.1f  %6.1f\n", j->what,
+           qm_op_name(j->op), qm_type_get((uint32_t)j->wtype)->name, j->n_rows, j->n_cols, many, w.l.tiles,
+           w.l.block / 32 / w.l.tiles, w.l.grid[0], w.l.grid[1], f->inst, f->req, f->sect, f->shared, f->bar,
+           *speed / 1e6);
 out:
     qm_bench_close(&w);
     return rc;
 }
 
 static void key_of(const qm_bench_job *j, char *s, size_t n) {
-    snprintf(s, n, "%s %s %s [%u,%u]", j->what, qm_op_name(j->op), qm_type_get((uint32_t)j->wtype)->name, j->n_rows,
-             j->n_cols);
+    char rows[24] = "";
+    if (j->rows) snprintf(rows, sizeof rows, " of %u rows", j->rows);
+    snprintf(s, n, "%s %s %s [%u,%u]%s", j->what, qm_op_name(j->op), qm_type_get((uint32_t)j->wtype)->name, j->n_rows,
+             j->n_cols, rows);
 }
 
 /* Gates, and the committed figures (root may be NULL). Returns the number of complaints. */
@@ -138,7 +153,7 @@ int main(int argc, char **argv) {
     }
     if (qm_device_open(&d, "sim", NULL, 0, &e) || qm_kernels_open(&ks, d, &e)) goto failed;
     printf("%d multiprocessors declared; lm_head: 16384 of its rows in the geometry of all\n", N_SM);
-    printf("%-9s %-10s %-5s %-15s %-24s  %6s %7s %7s %9s %4s  %6s\n", "what", "op", "type", "shape", "", "inst/w",
+    printf("%-9s %-11s %-5s %-15s %-28s %6s %7s %7s %9s %4s  %6s\n", "what", "op", "type", "shape", "", "inst/w",
            "req/w", "sect/w", "shared/kw", "bar", "Mwi/s");
     bad = 0;
     for (int i = 0; i < N_WATCHES; i++) {

@@ -22,13 +22,41 @@ static void add(qm_bench_job *out, int cap, int *n, qm_bench_job j) {
     ++*n;
 }
 
+enum { SOME_ROWS = 8 };
+
+/* One of these for each number of rows that the kernel's width is for. A whole step's logits are not wanted, and types that
+ * no model of this shape has need not be counted at length. */
+static void each_rows(qm_bench_job j, const char *what, uint32_t n_rows, uint32_t n_cols, uint32_t max_parts,
+                      qm_bench_job *out, int cap, int *n) {
+    static const uint32_t rows[] = {8, 16, 32, 512};
+    const qm_bench_model *m = j.m;
+    const int real = j.wtype < 0 || j.wtype == QM_TYPE_Q4_K || j.wtype == QM_TYPE_Q6_K || !strcmp(what, "router");
+    j.what = what, j.n_rows = n_rows, j.n_cols = n_cols, j.max_parts = max_parts;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        j.rows = rows[i];
+        const int width = j.op == QM_OP_GEMM ? (int)qm_launch_gemm(j.wtype, n_rows, n_cols, j.rows, 1, 1).width
+                          : j.wtype >= 0
+                              ? (int)qm_launch_moe_gemm(j.wtype, n_rows, n_cols,
+                                                        qm_moe_width(j.rows, m->n_used, qm_bench_experts(&j)), 1, 1)
+                                    .width
+                              : 0;
+        if (width != j.width || (j.rows == 512 && (!real || !strcmp(what, "lm_head")))) continue;
+        add(out, cap, n, j);
+    }
+}
+
 int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
     int n = 0;
     const uint32_t nq = m->n_head * m->head_dim, nkv = m->n_kv * m->head_dim;
     for (int k = 0; k < QM_N_KERNELS; k++) {
         const qm_kernel_info *i = &qm_kernel_table[k];
-        const qm_bench_job j = {
-            .m = m, .what = i->file, .op = i->op, .wtype = i->wtype, .kv = i->kv, .head_dim = i->head_dim};
+        const qm_bench_job j = {.m = m,
+                                .what = i->file,
+                                .op = i->op,
+                                .wtype = i->wtype,
+                                .kv = i->kv,
+                                .head_dim = i->head_dim,
+                                .width = i->width};
 #define ADD(name, rows, cols, parts)                                              \
     do {                                                                          \
         qm_bench_job t_ = j;                                                      \
@@ -47,6 +75,17 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
             break;
         case QM_OP_MOE_UP: ADD("moe_up", m->n_ff, m->n_embd, 1); break;
         case QM_OP_MOE_MATVEC: ADD("moe_down", m->n_embd, m->n_ff, 1); break;
+        case QM_OP_GEMM:
+            each_rows(j, "qkv", nq + 2 * nkv, m->n_embd, 8, out, cap, &n);
+            each_rows(j, "attn_v", nkv, m->n_embd, 1, out, cap, &n);
+            each_rows(j, "attn_out", m->n_embd, nq, 8, out, cap, &n);
+            if (i->wtype == QM_TYPE_F32) each_rows(j, "router", m->n_expert, m->n_embd, 8, out, cap, &n);
+            each_rows(j, "lm_head", m->n_vocab, m->n_embd, 1, out, cap, &n);
+            break;
+        case QM_OP_MOE_GEMM_UP: each_rows(j, "moe_up", m->n_ff, m->n_embd, 1, out, cap, &n); break;
+        case QM_OP_MOE_GEMM: each_rows(j, "moe_down", m->n_embd, m->n_ff, 1, out, cap, &n); break;
+        case QM_OP_MOE_SORT:
+        case QM_OP_ATTN_PREFILL: each_rows(j, i->file, 0, 0, 0, out, cap, &n); break;
         case QM_OP_RMSNORM:
         case QM_OP_SWIGLU:
         case QM_OP_QKROPE:
@@ -54,7 +93,13 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
         case QM_OP_COMBINE:
         case QM_OP_ROUTER:
         case QM_OP_SAMPLE_SCAN:
-        case QM_OP_SAMPLE_DRAW:
+        case QM_OP_SAMPLE_DRAW: {
+            qm_bench_job t = j;
+            add(out, cap, &n, j);
+            t.rows = SOME_ROWS;
+            add(out, cap, &n, t);
+            break;
+        }
         case QM_OP_PROBE:
         case QM_OP_STATS: add(out, cap, &n, j); break;
         default: break; /* no job yet: a case in shape, and one here */
@@ -65,13 +110,14 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
 }
 
 int qm_bench_sweep(const qm_bench_model *m, qm_bench_job *out, int cap) {
-    enum { MAX_JOBS = 256, SHARED_MAX = 48 * 1024 };
+    enum { MAX_JOBS = 1024, SHARED_MAX = 48 * 1024 };
     qm_bench_job jobs[MAX_JOBS];
     int n = 0, n_jobs = qm_bench_jobs(m, jobs, MAX_JOBS);
     for (int i = 0; i < n_jobs && i < MAX_JOBS; i++) {
         qm_bench_job j = jobs[i];
         const uint32_t streams = j.op == QM_OP_MOE_UP ? 2 : 1;
-        if ((j.wtype != QM_TYPE_Q4_K && j.wtype != QM_TYPE_Q6_K) || !j.n_rows || j.op == QM_OP_EMBED) continue;
+        if ((j.wtype != QM_TYPE_Q4_K && j.wtype != QM_TYPE_Q6_K) || !j.n_rows || j.rows || j.op == QM_OP_EMBED)
+            continue;
         const qm_sums sums = qm_sums_of(j.wtype, j.n_cols);
         for (j.parts = 1; j.parts <= (j.max_parts > 1 ? sums.n_parts : 1);
              j.parts += sums.n_parts > 1 ? sums.n_parts - 1 : 1)
@@ -85,6 +131,7 @@ int qm_bench_sweep(const qm_bench_model *m, qm_bench_job *out, int cap) {
 
 void qm_bench_job_name(const qm_bench_job *j, char *s, size_t n) {
     char own[64] = "";
+    if (j->rows > 1) snprintf(own, sizeof own, "/r:%u", j->rows);
     if (j->tiles) snprintf(own, sizeof own, "/tiles:%u/slices:%u/parts:%u", j->tiles, j->slices, j->parts);
     const char *type = j->wtype >= 0 ? qm_type_get((uint32_t)j->wtype)->name
                        : j->kv >= 0  ? qm_kv_cache_name((qm_kv_cache_type)j->kv)
@@ -152,9 +199,36 @@ static uint32_t product(qm_bench_work *w, uint32_t n_sm, uint32_t n_experts, uin
         w->l = (qm_launch){{0, j->parts * n_experts, 1},
                            32 * j->tiles * j->slices,
                            qm_launch_shared(j->wtype, j->n_cols, j->parts, n_matrices, j->tiles),
-                           j->tiles, 0};
+                           j->tiles,
+                           0};
     w->l.grid[0] = ((rows + 31) / 32 + w->l.tiles - 1) / w->l.tiles;
     return rows;
+}
+
+/* Of an op that one row has too: as shape, of many. */
+static void of_many(qm_bench_work *w, qm_op_args *a, uint32_t n_sm) {
+    const qm_bench_job *j = &w->job;
+    const qm_bench_model *m = j->m;
+    const uint32_t rows = j->rows;
+    const qm_hparams hp = {.n_head = m->n_head, .n_kv = m->n_kv, .head_dim = m->head_dim};
+    switch (j->op) {
+    case QM_OP_RMSNORM: w->l.grid[0] = a->rmsnorm.rows = rows; break;
+    case QM_OP_ROUTER: w->l.grid[0] = a->router.rows = rows; break;
+    case QM_OP_QKROPE: w->l.grid[1] = a->qkrope.rows = rows; break;
+    case QM_OP_COMBINE: w->l.grid[1] = a->combine.rows = rows; break;
+    case QM_OP_SAMPLE_SCAN: w->l.grid[1] = a->sample_scan.rows = rows; break;
+    case QM_OP_SAMPLE_DRAW: w->l.grid[1] = a->sample_draw.rows = rows; break;
+    case QM_OP_SWIGLU:
+        a->swiglu.k = rows * m->n_used;
+        w->l.grid[0] = (m->n_ff * a->swiglu.k + 255) / 256;
+        break;
+    case QM_OP_ATTN:
+        a->attn.rows = rows;
+        w->l.grid[1] = qm_plan_splits(&hp, (qm_limits){.n_sm = (n_sm + rows - 1) / rows}, m->pos);
+        w->l.grid[2] *= rows;
+        break;
+    default: break;
+    }
 }
 
 /* What contracts/ops.def does not say of an op at the model's shapes: its launch and its scalars. */
@@ -232,15 +306,16 @@ static int shape(qm_bench_work *w, uint32_t n_sm, qm_op_args *a, qm_err *e) {
         break;
     }
     case QM_OP_STATS: break;
-    default: return qm_fail(e, QM_ERR_UNSUPPORTED, "bench: op %s has no job", qm_op_name(j->op));
+    default: return qm_bench_shape_rows(w, n_sm, a, e);
     }
+    if (j->rows > 1) of_many(w, a, n_sm);
     return 0;
 }
 
 /* Operands that are not there: biases; results that the host looks at; words to copy; the form of activations that the next
  * product would not take. */
 static int left_out(const qm_operand *o, int wtype) {
-    static const char *const names[] = {"bias", "result", "words", "words2", "words_to"};
+    static const char *const names[] = {"bias", "result", "words", "words2", "words_to", "count", "map"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(o->name, names[i])) return 1;
     if (wtype < 0) return 0;
@@ -259,19 +334,26 @@ static content content_of(const qm_operand *o) {
     }
 }
 
+/* Of the cache, that the op reads or writes: each row has a sequence of its own, but in a prompt. */
+static double positions(const qm_bench_job *j, int read) {
+    const uint32_t rows = j->rows ? j->rows : 1;
+    return !read || j->op == QM_OP_ATTN_PREFILL ? rows : (double)rows * (j->m->pos + 1);
+}
+
 /* Bytes that operand o takes; *moved: of these, what one launch must read or write. */
 static double bytes_of(const qm_bench_work *w, const qm_operand *o, double *moved) {
     const qm_bench_job *j = &w->job;
     if (o->kind == QM_KIND_WEIGHT) {
         const qm_type_info *t = qm_type_get((uint32_t)j->wtype);
         const uint32_t cols = o->dims[o->n_dims - 1], rows = o->dims[o->n_dims - 2], n = o->n_dims > 2 ? o->dims[0] : 1;
-        *moved = (double)(j->op == QM_OP_EMBED ? 1 : n * rows) * (double)qm_row_bytes(t, cols);
+        const uint32_t read = w->routing.n_slots ? w->routing.n_chosen : n;
+        *moved = (double)(j->op == QM_OP_EMBED ? 1 : read * rows) * (double)qm_row_bytes(t, cols);
         return (double)qm_pack_bytes(t, rows, cols) * n;
     }
     *moved = o->kind == QM_KIND_F32 || o->kind == QM_KIND_Q16A || o->kind == QM_KIND_U32 ? (double)o->bytes : 0;
     if (o->space == QM_SPACE_SEQ || o->space == QM_SPACE_ROPE || o->dir == QM_INOUT) *moved = 0; /* a few words of it */
     if (o->kind == QM_KIND_KV)                                                                   /* of [pages, ...] */
-        *moved = (double)o->bytes / o->dims[0] / QM_PAGE_TOKENS * (o->dir == QM_IN ? j->m->pos + 1 : 1);
+        *moved = (double)o->bytes / o->dims[0] / QM_PAGE_TOKENS * positions(j, o->dir == QM_IN);
     return (double)o->bytes;
 }
 
@@ -279,16 +361,17 @@ static double bytes_of(const qm_bench_work *w, const qm_operand *o, double *move
 static int bind(qm_bench_work *w, qm_op_args *a, double spread, qm_err *e) {
     const qm_bench_job *j = &w->job;
     const uint32_t n_ctx = j->m->pos + 2 > QM_BENCH_RESET_EVERY + 2 ? j->m->pos + 2 : QM_BENCH_RESET_EVERY + 2,
-                   pages = j->m->pos / QM_PAGE_TOKENS + 1;
-    const qm_op_view v = {.rows = 1,
-                          .head_dim = j->m->head_dim,
-                          .grid = {w->l.grid[0], w->l.grid[1], w->l.grid[2]},
-                          .block = w->l.block,
-                          .q16a = j->wtype >= 0 && qm_type_get((uint32_t)j->wtype)->q16a,
-                          .n_ctx = n_ctx,
-                          .n_table = pages,
-                          .n_pages = pages,
-                          .kv = (qm_kv_cache_type)j->kv};
+                   rows = j->rows ? j->rows : 1,
+                   pages = (j->m->pos / QM_PAGE_TOKENS + 1) * (j->op == QM_OP_ATTN ? rows : 1);
+    const qm_op_view v = w->view = (qm_op_view){.rows = rows,
+                                                .head_dim = j->m->head_dim,
+                                                .grid = {w->l.grid[0], w->l.grid[1], w->l.grid[2]},
+                                                .block = w->l.block,
+                                                .q16a = j->wtype >= 0 && qm_type_get((uint32_t)j->wtype)->q16a,
+                                                .n_ctx = n_ctx,
+                                                .n_table = pages,
+                                                .n_pages = pages,
+                                                .kv = (qm_kv_cache_type)j->kv};
     qm_operand o[QM_MAX_OPERANDS];
     const uint64_t present = 1;
     double moved, streamed = 0;
@@ -302,7 +385,8 @@ static int bind(qm_bench_work *w, qm_op_args *a, double spread, qm_err *e) {
         w->bytes += moved;
         if (o[k].dir != QM_IN || j->op == QM_OP_EMBED) continue; /* small, and written by the op before */
         if (o[k].kind == QM_KIND_WEIGHT) {
-            w->weights += (double)qm_operand_n(&o[k]);
+            w->weights +=
+                (double)qm_operand_n(&o[k]) * (w->routing.n_slots ? (double)w->routing.n_chosen / o[k].dims[0] : 1);
             w->weight_bytes += moved;
         }
         if (o[k].kind == QM_KIND_WEIGHT || o[k].kind == QM_KIND_KV) streamed += moved;
@@ -324,6 +408,36 @@ static int bind(qm_bench_work *w, qm_op_args *a, double spread, qm_err *e) {
     return failed;
 }
 
+/* Which rows have which expert, which are a run. */
+static int deal_rows(qm_bench_work *w, qm_err *e) {
+    const qm_routing *r = &w->routing;
+    const struct {
+        const char *name;
+        const void *from;
+        size_t bytes;
+    } given[] = {{"ids", r->ids, 4ull * r->n_slots},
+                 {"order", r->order, 4ull * r->n_slots},
+                 {"groups", r->groups, sizeof *r->groups * r->n_groups},
+                 {"n_groups", &r->n_groups, 4}};
+    uint32_t runs[QM_STEP_ROWS_MAX][2];
+    qm_operand o[QM_MAX_OPERANDS];
+    const int n = qm_operands(w->job.op, &w->args[0], &w->view, o);
+    int rc = 0;
+    for (int k = 0; k < n; k++)
+        for (size_t i = 0; i < sizeof given / sizeof *given && r->n_slots; i++)
+            if (o[k].dir == QM_IN && !strcmp(o[k].name, given[i].name))
+                QM_CU_TRY(w->d, MemcpyHtoD(o[k].ref, given[i].from, given[i].bytes));
+    if (w->job.op == QM_OP_ATTN_PREFILL) {
+        for (uint32_t i = 0; i < w->l.grid[1]; i++) {
+            runs[i][0] = i * QM_RUN_ROWS;
+            runs[i][1] = w->job.rows - runs[i][0] < QM_RUN_ROWS ? w->job.rows - runs[i][0] : QM_RUN_ROWS;
+        }
+        QM_CU_TRY(w->d, MemcpyHtoD(w->args[0].attn_prefill.runs, runs, 8ull * w->l.grid[1]));
+    }
+out:
+    return rc;
+}
+
 /* What no table says: that a draw of 40 tokens has keys to draw from, which a scan makes; that stats has a vector to look
  * at, one with partial sums, as behind attn_out. */
 static int fill_in(qm_bench_work *w, qm_err *e) {
@@ -335,7 +449,7 @@ static int fill_in(qm_bench_work *w, qm_err *e) {
                                             .cut_temperature = 0.8f,
                                             .min_temperature = 0.8f,
                                             .penalty = 1};
-    const uint32_t n = w->job.m->n_embd, n_vocab = w->job.m->n_vocab;
+    const uint32_t n = w->job.m->n_embd, n_vocab = w->job.m->n_vocab, rows = w->job.rows ? w->job.rows : 1;
     qm_op_args *a = &w->args[0];
     int rc = 0;
 #define GET(what, n) get(w, what, n, 1, NULL, &rc, e)
@@ -344,18 +458,20 @@ static int fill_in(qm_bench_work *w, qm_err *e) {
     if (w->job.op == QM_OP_SAMPLE_DRAW) {
         const qm_launch l = qm_launch_sample_scan(n_vocab);
         QM_CU_TRY(w->d, MemcpyHtoD(a->sample_draw.state + QM_STATE_MODE, &params, sizeof params));
-        const qm_sample_scan_args scan = {.logits = GET(FLOATS, 4.0 * n_vocab),
+        const qm_sample_scan_args scan = {.logits = GET(FLOATS, 4.0 * n_vocab * rows),
                                           .keys = a->sample_draw.keys,
-                                          .hist = GET(ZEROS, 4 * QM_SAMPLE_BUCKETS),
-                                          .part = GET(ZEROS, 8 * QM_SAMPLE_CTAS),
+                                          .hist = GET(ZEROS, 4.0 * QM_SAMPLE_BUCKETS * rows),
+                                          .part = GET(ZEROS, 8.0 * QM_SAMPLE_CTAS * rows),
                                           .work = a->sample_draw.work,
                                           .state = a->sample_draw.state,
                                           .tokens = a->sample_draw.tokens,
                                           .row = a->sample_draw.row,
                                           .n = n_vocab,
-                                          .rows = 1};
+                                          .rows = rows};
+        const uint32_t grid[3] = {l.grid[0], rows, 1};
+        if (!rc) rc = qm_bench_reset(w, NULL, e);
         if (!rc)
-            rc = qm_kernels_launch(w->ks, qm_kernel_find(QM_OP_SAMPLE_SCAN, -1, -1, 0), l.grid, l.block, 0, &scan, NULL,
+            rc = qm_kernels_launch(w->ks, qm_kernel_find(QM_OP_SAMPLE_SCAN, -1, -1, 0), grid, l.block, 0, &scan, NULL,
                                    e);
     }
     if (w->job.op == QM_OP_STATS) {
@@ -377,12 +493,13 @@ int qm_bench_open(qm_bench_work *w, qm_device *d, qm_kernels *ks, const qm_bench
                   qm_err *e) {
     int failed = 0;
     *w = (qm_bench_work){.job = *j, .d = d, .ks = ks, .n_copies = 1};
-    w->kernel = qm_kernel_find(j->op, j->wtype, j->kv, j->head_dim);
+    w->kernel =
+        j->width ? qm_kernel_find_rows(j->op, j->wtype, j->width) : qm_kernel_find(j->op, j->wtype, j->kv, j->head_dim);
     if (w->kernel < 0) return qm_fail(e, QM_ERR_UNSUPPORTED, "bench: no kernel for %s", j->what);
     if (!(w->args = calloc(1024, sizeof *w->args))) return qm_fail(e, QM_ERR_NOMEM, "bench: out of host memory");
     qm_op_args a = {0};
-    if ((failed = shape(w, n_sm, &a, e)) || (failed = bind(w, &a, spread, e)) || (failed = fill_in(w, e)) ||
-        (failed = qm_bench_reset(w, NULL, e)))
+    if ((failed = shape(w, n_sm, &a, e)) || (failed = bind(w, &a, spread, e)) || (failed = deal_rows(w, e)) ||
+        (failed = fill_in(w, e)) || (failed = qm_bench_reset(w, NULL, e)))
         return failed;
     CUresult r = d->cu.CtxSynchronize(); /* launches may go to a stream that does not wait for the legacy one */
     return r ? qm_cu_fail(d, r, "CtxSynchronize()", e) : 0;
@@ -391,6 +508,7 @@ int qm_bench_open(qm_bench_work *w, qm_device *d, qm_kernels *ks, const qm_bench
 void qm_bench_close(qm_bench_work *w) {
     for (int i = 0; i < w->n_buffers; i++) w->d->cu.MemFree(w->buffer[i]);
     free(w->args);
+    qm_routing_free(&w->routing);
     *w = (qm_bench_work){0};
 }
 
@@ -401,7 +519,14 @@ int qm_bench_launch(qm_bench_work *w, uint32_t i, CUstream s, qm_err *e) {
 int qm_bench_reset(qm_bench_work *w, CUstream s, qm_err *e) {
     int rc = 0;
     const uint32_t pos = w->job.op == QM_OP_EMBED ? 0xffffffffu : w->job.m->pos;
-    if (w->row) QM_CU_TRY(w->d, MemsetD32Async(w->row + QM_ROW_POS, pos, 1, s));
+    const uint32_t rows = w->job.rows ? w->job.rows : 1;
+    qm_row_record r[QM_STEP_ROWS_MAX] = {{0}};
+    for (uint32_t i = 0; i < rows; i++) {
+        r[i].pos = w->job.op == QM_OP_ATTN_PREFILL ? i : pos;
+        r[i].seq_off = w->job.op == QM_OP_ATTN ? i * 4ull * (w->view.n_table / rows) : 0;
+    }
+    if (w->row) QM_CU_TRY(w->d, MemcpyHtoDAsync(w->row, r, rows * sizeof *r, s));
+    if (w->row) QM_CU_TRY(w->d, StreamSynchronize(s)); /* r is gone when this returns */
 out:
     return rc;
 }

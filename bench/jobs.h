@@ -3,7 +3,8 @@
 #define QM_BENCH_JOBS_H
 #include "../kernels/ref/ref.h"
 #include "../runtime/device/kernels.h"
-#include "../runtime/plan/plan.h"
+#include "../runtime/observe/routing.h"
+#include "../runtime/plan/ops.h"
 #include "../runtime/sim/sim.h"
 
 /* The dimensions that shapes follow from. */
@@ -25,6 +26,8 @@ typedef struct {
     uint32_t n_rows, n_cols;       /* of one weight matrix; 0 where there is none */
     uint32_t max_parts;            /* of K that matvec may write */
     uint32_t rows_run;             /* 0 = all; else only as many rows, in the geometry of all */
+    uint32_t rows;                 /* of the step; 0 and 1: one */
+    int width;                     /* of a product of many rows, which picks its kernel; 0: none such */
     uint32_t tiles, slices, parts; /* a geometry of its own (qm_bench_sweep); tiles 0: the plan's */
 } qm_bench_job;
 /* Every kernel of contracts/kernels.def at each place where a step of that model may use it (tests/cli/test_bench.py
@@ -34,7 +37,7 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap);
  * tiles of rows a CTA, the warps that share a tile's rows (slices), and all of K in a CTA or each part of it in one of its own.
  * Answers whether qm_launch_matvec chooses well. */
 int qm_bench_sweep(const qm_bench_model *m, qm_bench_job *out, int cap);
-/* "30b/qkv/matvec/Q4_K", "30b/attn/attn/f16", of a sweep "30b/qkv/matvec/Q4_K/tiles:1/slices:4/parts:4" */
+/* "30b/qkv/matvec/Q4_K", "30b/attn/attn/f16", of many rows "30b/qkv/gemm/Q4_K/r:32", of a sweep "30b/qkv/matvec/Q4_K/tiles:1/slices:4/parts:4" */
 void qm_bench_job_name(const qm_bench_job *j, char *s, size_t n);
 
 enum { QM_BENCH_BUFFERS = 12, QM_BENCH_RESET_EVERY = 1024 };
@@ -51,8 +54,17 @@ typedef struct {
     CUdeviceptr row; /* 0: the op has none */
     double weights;  /* of one launch; 0: no weights */
     double weight_bytes;
-    double bytes; /* that one launch must move: weights, cache, activations, results */
+    double bytes;       /* that one launch must move: weights, cache, activations, results */
+    qm_op_view view;    /* of its operands */
+    qm_routing routing; /* of many rows to experts; no slots: none */
 } qm_bench_work;
+
+/* Experts that a product of many rows has here: the model's, or of types that take much memory and no model has, fewer. */
+uint32_t qm_bench_experts(const qm_bench_job *j);
+/* Of the ops that are there for many rows alone: launch, scalars and routing. */
+int qm_bench_shape_rows(qm_bench_work *w, uint32_t n_sm, qm_op_args *a, qm_err *e);
+/* Of what all rows share: blocks of 32 x 256 weights times the columns, a width at a time, that each is multiplied by. */
+double qm_bench_packed_blocks(const qm_bench_work *w);
 
 /* Allocates and fills what the job needs. The weights etc. are there as often as fills `spread` bytes (1: once), so
  * that launches i = 0, 1, 2 ... with spread > L2 find nothing of theirs in it; at most 1024 times. n_sm: for the

@@ -13,6 +13,7 @@
  * On the software device: one launch each, counted: inst_per_weight (thread instructions), inst (of the launch),
  * requested and sectors (bytes over those that must move), barriers (per CTA). Times there mean nothing and the label
  * says so (--timed takes the GPU's way there too, to test it). --rows N: of long matrices only N rows, in the geometry of all (default there 4096, 0 = all); the
+ * warp_inst_per_block is of products of many rows: a block of 32 x 256 weights, times as many columns as a warp has. The
  * counters per weight are those of the whole matrix but for rounding. --sweep: instead, the streaming ops in every geometry
  * that their kernels take (jobs.h, qm_bench_sweep). */
 #include "../runtime/observe/probe.h"
@@ -24,7 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_BENCHES = 512, LAUNCHES = 100, SIM_SM = 128 };
+enum { MAX_BENCHES = 2048, LAUNCHES = 100, SIM_SM = 128 };
 
 typedef struct {
     qm_device *d;
@@ -138,6 +139,8 @@ static void end(void *user, qm_gbench *g) {
         return;
     }
     const qm_sim_counters *c = &b->c;
+    const double blocks = qm_bench_packed_blocks(w);
+    if (blocks > 0) qm_gbench_counter(g, "warp_inst_per_block", (double)c->warp_insts / blocks, QM_GBENCH_PLAIN);
     if (w->weights > 0) qm_gbench_counter(g, "inst_per_weight", (double)c->thread_insts / w->weights, QM_GBENCH_PLAIN);
     qm_gbench_counter(g, "inst", (double)c->thread_insts, QM_GBENCH_PLAIN);
     qm_gbench_counter(g, "requested", (double)(c->gld_bytes + c->gst_bytes) / w->bytes, QM_GBENCH_PLAIN);

@@ -32,6 +32,8 @@
  * where it is part 0; the result is the parts by rising index. Who computes which of them is free. */
 #define QM_SEGMENTS_LOG 6
 #define QM_PARTS_LOG 3
+/* Shared memory of a warp of a product of many rows, for what its type decodes (kernels/ptx/rows_stream.inc). */
+#define QM_ROWS_WARP_BYTES 1152
 
 /* ---- Quantised activations ("q16a") --------------------------------------------------------
  * A vector of K floats in groups of 32, 16 bits a value, as two planes of bytes for dp4a:

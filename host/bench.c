@@ -10,7 +10,7 @@
 
 static struct {
     char *model, *device, *executor, *output, *predict;
-    char **n_prompt, **n_gen, **depth;
+    char **n_prompt, **n_gen, **depth, **n_seqs;
     int reps, ctx, no_warmup, prefill, per_op, verbose, quiet;
     long long seed;
 } opt = {.reps = 5, .seed = 1};
@@ -21,6 +21,8 @@ static const struct poptOption table[] = {
      "N"},
     {"n-gen", 'n', POPT_ARG_ARGV, &opt.n_gen, 0, "tokens to generate, likewise (default: 128)", "N"},
     {"n-depth", 'd', POPT_ARG_ARGV, &opt.depth, 0, "positions in the cache before each test (default: 0)", "N"},
+    {"parallel", 0, POPT_ARG_ARGV, &opt.n_seqs, 0,
+     "sequences at once, likewise: each has the prompt, or generates, in steps that they share (default: 1)", "N"},
     {"repetitions", 'r', POPT_ARG_INT, &opt.reps, 0, "runs of each test (default: 5)", "N"},
     {"output", 'o', POPT_ARG_STRING, &opt.output, 0, "how results are written (default: md)", "md|csv|json|jsonl"},
     {"no-warmup", 0, POPT_ARG_NONE, &opt.no_warmup, 0, "leave out the run before each test that is not counted", NULL},
@@ -28,6 +30,7 @@ static const struct poptOption table[] = {
      "reach a depth by computing it: by default random keys and values stand in for it", NULL},
     {"ctx", 'c', POPT_ARG_INT, &opt.ctx, 0, "context: positions to make room for (default: what the tests need)", "N"},
     {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_cache_table, 0, NULL, NULL},
+    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_ubatch_table, 0, NULL, NULL},
     {"seed", 0, POPT_ARG_LONGLONG, &opt.seed, 0, "of the random tokens (default: 1)", "N"},
     {"device", 0, POPT_ARG_STRING, &opt.device, 0, "where to run (default: auto)", "auto|cuda:N|sim"},
     {"executor", 0, POPT_ARG_STRING, &opt.executor, 0,
@@ -76,25 +79,39 @@ static int read_format(qm_format *f) {
 
 /* ---- the tests ---- */
 
-enum { TESTS_MAX = 2 * QM_BENCH_LIST_MAX * QM_BENCH_LIST_MAX };
+enum { TESTS_MAX = 4096, PARALLEL_MOST = 512 };
 
-/* As llama-bench orders them: for each depth the prompts, then the generations. */
+/* As llama-bench orders them: for each depth the prompts, then the generations; each for every number of sequences. -1:
+ * they are too many. */
 static int list_tests(const qm_bench_options *o, qm_bench_test *t) {
     int n = 0;
     for (int d = 0; d < o->depth.n; d++)
         for (int gen = 0; gen < 2; gen++) {
             const qm_bench_list *l = gen ? &o->n_gen : &o->n_prompt;
-            for (int i = 0; i < l->n; i++)
-                if (l->v[i])
-                    t[n++] = (qm_bench_test){.n_prompt = gen ? 0 : l->v[i],
-                                             .n_gen = gen ? l->v[i] : 0,
-                                             .depth = o->depth.v[d],
-                                             .reps = o->reps,
-                                             .seed = o->seed,
-                                             .warmup = o->warmup,
-                                             .prefill = o->prefill};
+            for (int i = 0; i < l->n * o->n_seqs.n; i++) {
+                const uint32_t tokens = l->v[i / o->n_seqs.n];
+                if (!tokens) continue;
+                if (n == TESTS_MAX) return -1;
+                t[n++] = (qm_bench_test){.n_prompt = gen ? 0 : tokens,
+                                         .n_gen = gen ? tokens : 0,
+                                         .depth = o->depth.v[d],
+                                         .n_seqs = o->n_seqs.v[i % o->n_seqs.n],
+                                         .reps = o->reps,
+                                         .seed = o->seed,
+                                         .warmup = o->warmup,
+                                         .prefill = o->prefill};
+            }
         }
     return n;
+}
+
+int qm_bench_list_tests(const qm_bench_options *o, const qm_bench_test **out) {
+    static qm_bench_test tests[TESTS_MAX];
+    const int n = list_tests(o, tests);
+    *out = tests;
+    if (n > 0) return n;
+    qm_host_usage(n ? "bench: more than 4096 tests" : "bench: nothing to do: every number of -p and -n is 0");
+    return 0;
 }
 
 /* The test that needs the longest context, and how long. */
@@ -117,11 +134,20 @@ static void say_where(const char *what, int index, int n) {
     if (n) fprintf(stderr, " (%d of %d)", index, n);
 }
 
+static uint32_t most_of(const qm_bench_list *l) {
+    uint32_t most = 0;
+    for (int i = 0; i < l->n; i++)
+        if (l->v[i] > most) most = l->v[i];
+    return most;
+}
+
 /* Opens the engine and measures what is measured once. */
 static int prepare(const qm_bench_options *o, uint64_t n_ctx, qm_engine **g, qm_bench_facts *f, qm_err *e) {
     qm_engine_opts eo = {.device = o->device,
                          .executor = o->executor,
                          .n_ctx = (uint32_t)n_ctx,
+                         .n_parallel = most_of(&o->n_seqs),
+                         .n_ubatch = o->n_ubatch,
                          .cache_k = qm_cache.k,
                          .cache_v = qm_cache.v,
                          .before_load = opt.quiet ? NULL : qm_host_before_load,
@@ -140,15 +166,15 @@ static int prepare(const qm_bench_options *o, uint64_t n_ctx, qm_engine **g, qm_
 }
 
 static int run(const qm_bench_options *o) {
-    static qm_bench_test tests[TESTS_MAX];
+    const qm_bench_test *tests;
     static qm_bench_record r;
     qm_bench_facts f = {0};
     qm_engine *g = NULL;
     qm_err e = {0};
-    int worst = 0, status = QM_EXIT_FAIL, n = list_tests(o, tests);
-    if (!n) return qm_host_usage("bench: nothing to do: every number of -p and -n is 0");
+    int worst = 0, status = QM_EXIT_FAIL, n = qm_bench_list_tests(o, &tests);
+    if (!n) return QM_EXIT_USAGE;
     uint64_t need = longest(tests, n, &worst);
-    qm_bench_name(r.name, sizeof r.name, &tests[worst]);
+    qm_bench_test_name(r.name, sizeof r.name, &tests[worst]);
     if (need > INT32_MAX || (o->n_ctx && o->n_ctx < need))
         return qm_host_usage("bench: %s needs a context of %" PRIu64 ", which is more than %s %u", r.name, need,
                              o->n_ctx ? "--ctx" : "the most there is,", o->n_ctx ? o->n_ctx : INT32_MAX);
@@ -164,7 +190,7 @@ static int run(const qm_bench_options *o) {
         time_t now = time(NULL);
         struct tm tm;
         r.test = tests[i];
-        qm_bench_name(r.name, sizeof r.name, &r.test);
+        qm_bench_test_name(r.name, sizeof r.name, &r.test);
         if (gmtime_r(&now, &tm)) strftime(r.time, sizeof r.time, "%Y-%m-%dT%H:%M:%SZ", &tm);
         say_where(r.name, i + 1, n);
         rc = qm_bench_run(g, &r.test, r.samples_ns, &r.result, &e);
@@ -200,18 +226,25 @@ int qm_cmd_bench(int argc, char **argv) {
     if (!opt.model && !opt.predict) return qm_host_usage("bench: no model: give --model FILE");
     if (opt.reps < 1 || opt.reps > QM_BENCH_REPS_MAX)
         return qm_host_usage("bench: --repetitions %d: expected 1 to %d", opt.reps, QM_BENCH_REPS_MAX);
+    if ((rc = qm_ubatch_check()) >= 0) return rc;
     if (opt.ctx < 0) return qm_host_usage("bench: --ctx %d: expected 1 and above", opt.ctx);
     if (opt.seed < 0) return qm_host_usage("bench: --seed %lld: must not be negative", opt.seed);
     if ((rc = read_list(opt.n_prompt, 512, "n-prompt", &o.n_prompt)) >= 0 ||
         (rc = read_list(opt.n_gen, 128, "n-gen", &o.n_gen)) >= 0 ||
-        (rc = read_list(opt.depth, 0, "n-depth", &o.depth)) >= 0 || (rc = read_format(&o.format)) >= 0)
+        (rc = read_list(opt.depth, 0, "n-depth", &o.depth)) >= 0 ||
+        (rc = read_list(opt.n_seqs, 1, "parallel", &o.n_seqs)) >= 0 || (rc = read_format(&o.format)) >= 0)
         return rc;
+    for (int i = 0; i < o.n_seqs.n; i++)
+        if (!o.n_seqs.v[i] || o.n_seqs.v[i] > PARALLEL_MOST)
+            return qm_host_usage("bench: --parallel %u: expected 1 to %d", o.n_seqs.v[i], PARALLEL_MOST);
     qm_host_log(opt.verbose ? QM_LOG_DEBUG : opt.quiet ? -1 : QM_LOG_WARN);
     o.model = opt.model;
     o.device = opt.device;
     o.executor = opt.executor;
     o.reps = (uint32_t)opt.reps;
     o.n_ctx = (uint32_t)opt.ctx;
+    o.n_ubatch = (uint32_t)qm_ubatch;
+    o.tests = opt.n_prompt || opt.n_gen || opt.n_seqs;
     o.seed = (uint64_t)opt.seed;
     o.warmup = !opt.no_warmup;
     o.prefill = opt.prefill;

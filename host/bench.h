@@ -13,9 +13,10 @@ typedef struct {
 } qm_bench_list;
 
 typedef struct {
-    const char *model, *device, *executor; /* device and executor may be NULL: the default */
-    qm_bench_list n_prompt, n_gen, depth;  /* -p, -n, -d; a 0 in -p or -n means no such test */
-    uint32_t reps, n_ctx;                  /* n_ctx 0: what the tests need */
+    const char *model, *device, *executor;        /* device and executor may be NULL: the default */
+    qm_bench_list n_prompt, n_gen, depth, n_seqs; /* -p, -n, -d, -np; a 0 in -p or -n means no such test */
+    int tests;                                    /* 1: -p, -n or -np was given */
+    uint32_t reps, n_ctx, n_ubatch;               /* n_ctx 0: what the tests need */
     uint64_t seed;
     int warmup, prefill; /* prefill: depth is reached by computing it, not by random keys and values */
     qm_format format;
@@ -35,13 +36,13 @@ typedef struct {
 
 typedef struct {
     qm_bench_test test;
-    char name[32], time[24];                /* "tg128 @ d4096"; when it began */
+    char name[QM_BENCH_NAME], time[24];     /* "tg128 @ d4096"; when it began */
     uint64_t samples_ns[QM_BENCH_REPS_MAX]; /* [test.reps] */
     qm_bench_result result;
 } qm_bench_record;
 
-/* Name of a test: "pp512", "tg128 @ d4096". */
-void qm_bench_name(char *s, size_t n, const qm_bench_test *t);
+/* The tests that the options ask for: how many; 0: none or too many, which has been said. */
+int qm_bench_list_tests(const qm_bench_options *o, const qm_bench_test **out);
 /* The output: begin once, a record as each test ends, end once. Non-zero: writing failed. */
 int qm_bench_out_begin(const qm_bench_options *o, const qm_bench_facts *f);
 int qm_bench_out_record(const qm_bench_options *o, const qm_bench_facts *f, const qm_bench_record *r, int index);
@@ -49,6 +50,6 @@ int qm_bench_out_end(const qm_bench_options *o, const qm_bench_facts *f);
 
 /* --per-op: the ops of the decode step at each depth of -d. Returns the exit status. */
 int qm_bench_per_op(const qm_bench_options *o);
-/* --predict CHIP: an estimate for chips that are not here; o->model may be NULL. Returns the exit status. */
+/* --predict CHIP: of the tests, or without -p, -n and -np of a decode step at each depth, an estimate for chips that are not here; o->model may be NULL. Returns the exit status. */
 int qm_bench_predict(const qm_bench_options *o, const char *chip);
 #endif

@@ -10,7 +10,8 @@ static qm_ops_opts opts_of(const qm_bench_options *o) {
                          .every_op = o->verbose,
                          .runs = (int)o->reps * 10,
                          .seed = o->seed,
-                         .executor = o->executor};
+                         .executor = o->executor,
+                         .n_ubatch = o->n_ubatch};
 }
 
 int qm_bench_per_op(const qm_bench_options *o) {
@@ -37,6 +38,10 @@ int qm_bench_per_op(const qm_bench_options *o) {
 int qm_bench_predict(const qm_bench_options *o, const char *chip) {
     qm_ops_opts w = opts_of(o);
     qm_err e;
-    int rc = qm_bench_predict_ops(o->model, chip, &w, qm_host_write, stdout, &e);
+    const qm_bench_test *tests = NULL;
+    const int n = o->tests ? qm_bench_list_tests(o, &tests) : 0;
+    if (o->tests && !n) return QM_EXIT_USAGE;
+    int rc = n ? qm_bench_predict_tests(o->model, chip, tests, n, &w, qm_host_write, stdout, &e)
+               : qm_bench_predict_ops(o->model, chip, &w, qm_host_write, stdout, &e);
     return !rc ? QM_EXIT_OK : rc == QM_ERR_ARG ? qm_host_usage("bench: %s", e.msg) : qm_host_fail(&e);
 }

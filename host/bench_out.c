@@ -11,11 +11,6 @@
 
 enum { JSON_FORM = JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9) };
 
-void qm_bench_name(char *s, size_t n, const qm_bench_test *t) {
-    int at = snprintf(s, n, "%s%u", t->n_prompt ? "pp" : "tg", t->n_prompt ? t->n_prompt : t->n_gen);
-    if (t->depth && at > 0 && (size_t)at < n) snprintf(s + at, n - (size_t)at, " @ d%u", t->depth);
-}
-
 static json_t *integer(double v) { return json_integer((json_int_t)llround(v)); }
 /* null for what was not measured. */
 static json_t *rate(double v) { return v > 0 ? integer(v) : json_null(); }
@@ -57,7 +52,7 @@ static json_t *bandwidth_json(const qm_bandwidth *b) {
 
 static json_t *samples(const qm_bench_record *r, int as_rate) {
     json_t *a = json_array();
-    uint32_t tokens = r->test.n_prompt + r->test.n_gen;
+    const double tokens = (double)r->test.n_seqs * (r->test.n_prompt + r->test.n_gen);
     for (uint32_t i = 0; i < r->test.reps; i++) {
         uint64_t ns = r->samples_ns[i] ? r->samples_ns[i] : 1;
         json_array_append_new(a, as_rate ? json_real(1e9 * tokens / (double)ns) : json_integer((json_int_t)ns));
@@ -76,10 +71,11 @@ static json_t *record_json(const qm_bench_options *o, const qm_bench_facts *f, c
                           "model_filename", qm_host_json_str(o->model), "model_type", i->arch, "model_size",
                           (json_int_t)i->weight_bytes, "executor", i->executor, "concurrent", i->concurrent,
                           "prefetch_bytes", (json_int_t)i->prefetch_bytes, "n_ctx", (int)i->n_ctx);
-    json_t *k = json_pack("{s:i, s:i, s:i, s:s, s:o, s:o, s:f, s:f, s:o, s:o}", "n_prompt", (int)t->n_prompt, "n_gen",
-                          (int)t->n_gen, "n_depth", (int)t->depth, "test_time", r->time, "avg_ns", integer(x->avg_ns),
-                          "stddev_ns", integer(x->stddev_ns), "avg_ts", x->avg_ts, "stddev_ts", x->stddev_ts,
-                          "samples_ns", samples(r, 0), "samples_ts", samples(r, 1));
+    json_t *k = json_pack("{s:i, s:i, s:i, s:i, s:i, s:s, s:o, s:o, s:f, s:f, s:o, s:o}", "n_prompt", (int)t->n_prompt,
+                          "n_gen", (int)t->n_gen, "n_depth", (int)t->depth, "n_seqs", (int)t->n_seqs, "n_ubatch",
+                          o->n_ubatch ? (int)o->n_ubatch : QM_UBATCH_MOST, "test_time", r->time, "avg_ns",
+                          integer(x->avg_ns), "stddev_ns", integer(x->stddev_ns), "avg_ts", x->avg_ts, "stddev_ts",
+                          x->stddev_ts, "samples_ns", samples(r, 0), "samples_ts", samples(r, 1));
     json_t *m =
         json_pack("{s:b, s:b, s:s, s:s?, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "warmup", t->warmup, "sampling_timed", 1,
                   "sampling", "greedy", "depth_filled_by", t->depth ? t->prefill ? "prefill" : "random" : NULL, "seed",

@@ -1,5 +1,6 @@
 /* common.c: messages, logging and small formatting shared by the commands. */
 #include "host.h"
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,21 @@ const struct poptOption qm_cache_table[] = {
      qm_cache_types + 1},
     {"cache-type-v", 0, POPT_ARG_STRING, &qm_cache.v, 0, "how values are: as the keys", qm_cache_types + 1},
     POPT_TABLEEND};
+
+int qm_ubatch = INT_MIN;
+const struct poptOption qm_ubatch_table[] = {{"ubatch", 0, POPT_ARG_INT, &qm_ubatch, 0,
+                                              "positions of a prompt that are computed together at most, 1 to 512, "
+                                              "rounded up to a power of two: fewer take less "
+                                              "memory, the results are the same (default: 512)",
+                                              "N"},
+                                             POPT_TABLEEND};
+
+int qm_ubatch_check(void) {
+    if (qm_ubatch == INT_MIN) qm_ubatch = 0;
+    else if (qm_ubatch < 1 || qm_ubatch > QM_UBATCH_MOST)
+        return qm_host_usage("--ubatch %d: expected 1 to %d", qm_ubatch, QM_UBATCH_MOST);
+    return -1;
+}
 
 void qm_host_say(const char *fmt, ...) {
     va_list ap;

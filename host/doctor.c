@@ -14,8 +14,10 @@ static void say_model(const char *path, const qm_memory *m) {
                            m->limit, m->total,   m->free};
     for (int i = 0; i < 9; i++) qm_host_bytes(a[i], sizeof a[i], v[i]);
     printf("%-10s %s\n", "model", path);
-    printf("%-10s %s with a context of %u: weights %s, KV cache %s, activations %s, loading %s, driver %s\n", "needs",
-           a[0], m->n_ctx, a[1], a[2], a[3], a[4], a[5]);
+    printf(
+        "%-10s %s with a context of %u: weights %s, KV cache %s for %llu positions, activations %s of steps of %u rows "
+        "and %u sequences, loading %s, driver %s\n",
+        "needs", a[0], m->n_ctx, a[1], a[2], (unsigned long long)m->n_kv, a[3], m->n_rows, m->n_seqs, a[4], a[5]);
     printf("%-10s %s: %s can be used of %s, %s of it free; ", "fits", m->fits ? "yes" : "no", a[6], a[7], a[8]);
     if (m->n_ctx_max)
         printf("the largest context that fits is %u%s\n", m->n_ctx_max,
@@ -31,6 +33,9 @@ static json_t *model_json(const char *path, const qm_memory *m) {
              {"need_bytes", m->need},
              {"weight_bytes", m->weights},
              {"kv_bytes", m->kv},
+             {"n_kv", m->n_kv},
+             {"n_parallel", m->n_seqs},
+             {"n_ubatch", m->n_rows},
              {"activation_bytes", m->scratch + m->rope + m->sequence},
              {"loading_bytes", m->loading},
              {"driver_bytes", m->headroom},
@@ -64,11 +69,14 @@ static int print_json(const char *path, const qm_memory *m, qm_err *e) {
 }
 
 int qm_cmd_doctor(int argc, char **argv) {
-    static int json, ctx;
+    static int json, ctx, parallel, kv;
     static char *model, *device;
     static const struct poptOption table[] = {
         {"model", 'm', POPT_ARG_STRING, &model, 0, "also say whether this model fits, a GGUF file", "FILE"},
         {"ctx", 'c', POPT_ARG_INT, &ctx, 0, "with so many positions of context (default: 4096, or what fits)", "N"},
+        {"parallel", 0, POPT_ARG_INT, &parallel, 0, "with so many sequences at once, of --ctx positions each", "N"},
+        {"kv", 0, POPT_ARG_INT, &kv, 0, "with a KV cache of so many positions, all sequences together", "N"},
+        {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_ubatch_table, 0, NULL, NULL},
         {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_cache_table, 0, NULL, NULL},
         {"device", 'd', POPT_ARG_STRING, &device, 0, "where: auto, cuda:N, or sim (default: auto)", "auto|cuda:N|sim"},
         {"json", 0, POPT_ARG_NONE, &json, 0, "the same as one JSON object", NULL},
@@ -85,13 +93,27 @@ int qm_cmd_doctor(int argc, char **argv) {
     if ((rc = qm_host_args(&con, NULL, 0, "")) >= 0) return rc;
     poptFreeContext(con);
     if (ctx < 0) return qm_host_usage("doctor: --ctx %d: expected 1 and above", ctx);
-    if (!model && (ctx || device)) return qm_host_usage("doctor: --%s is for --model FILE", ctx ? "ctx" : "device");
+    if (parallel < 0) return qm_host_usage("doctor: --parallel %d: expected 1 and above", parallel);
+    if (kv < 0) return qm_host_usage("doctor: --kv %d: expected 1 and above", kv);
+    if ((rc = qm_ubatch_check()) >= 0) return rc;
+    if (!model && (ctx || device || parallel || kv || qm_ubatch))
+        return qm_host_usage("doctor: --%s is for --model FILE", ctx        ? "ctx"
+                                                                 : device   ? "device"
+                                                                 : parallel ? "parallel"
+                                                                 : kv       ? "kv"
+                                                                            : "ubatch");
     if (!model && (qm_cache.k || qm_cache.v))
         return qm_host_usage("doctor: --cache-type-k and -v are for --model FILE");
     qm_err e;
     qm_memory m;
     if (!model) return qm_doctor(json, qm_host_write, stdout, &e) ? qm_host_fail(&e) : QM_EXIT_OK;
-    qm_engine_opts o = {.device = device, .n_ctx = (uint32_t)ctx, .cache_k = qm_cache.k, .cache_v = qm_cache.v};
+    qm_engine_opts o = {.device = device,
+                        .n_ctx = (uint32_t)ctx,
+                        .n_parallel = (uint32_t)parallel,
+                        .n_kv = (uint32_t)kv,
+                        .n_ubatch = (uint32_t)qm_ubatch,
+                        .cache_k = qm_cache.k,
+                        .cache_v = qm_cache.v};
     if (qm_memory_estimate(&m, model, &o, &e)) return qm_host_open_fail(&e, ctx);
     rc = json ? print_json(model, &m, &e) : qm_doctor(0, qm_host_write, stdout, &e);
     if (rc) return qm_host_fail(&e);

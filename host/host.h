@@ -54,6 +54,11 @@ typedef struct {
 extern qm_host_cache qm_cache;
 extern const struct poptOption qm_cache_table[];
 
+/* --ubatch, for qm_engine_opts.n_ubatch: 0 where it was not given, once it is checked. */
+extern int qm_ubatch;
+extern const struct poptOption qm_ubatch_table[];
+int qm_ubatch_check(void); /* -1 to go on, or the exit status */
+
 /* First of all: descriptors 0 to 2 are open; signals that end the program leave no unfinished file behind. */
 void qm_host_begin(void);
 /* What a signal that ends the program calls first: safe in a handler. */

@@ -35,6 +35,7 @@ const struct poptOption qm_run_table[] = {
      "without an end 32768; at most the model's limit and what fits)",
      "N"},
     {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_cache_table, 0, NULL, NULL},
+    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_ubatch_table, 0, NULL, NULL},
     {"stop", 0, POPT_ARG_ARGV, &qm_run.stop, 0, "end an answer before this text (may be given several times)", "TEXT"},
     {"ignore-eos", 0, POPT_ARG_NONE, &qm_run.ignore_eos, 0, "go on after an end-of-text token", NULL},
     {"no-nfc", 0, POPT_ARG_NONE, &qm_run.no_nfc, 0, "do not normalise the text to NFC (llama.cpp's ids)", NULL},
@@ -102,6 +103,7 @@ int qm_run_args(int argc, char **argv, const struct poptOption *table, const cha
     if (qm_run.n == 0 || qm_run.n < -1) return qm_host_usage("--n-predict %d: expected -1, or 1 and above", qm_run.n);
     if (qm_run.ctx == INT_MIN) qm_run.ctx = -1;
     else if (qm_run.ctx < 0) return qm_host_usage("--ctx %d: expected 0 (the model's limit) and above", qm_run.ctx);
+    if ((rc = qm_ubatch_check()) >= 0) return rc;
     if (system_file && qm_run.system)
         return qm_host_usage("give the system message by --system or by --system-file, not both");
     size_t n;
@@ -155,6 +157,7 @@ int qm_run_open(qm_engine **g, int (*cancelled)(void), qm_run_measure m, void *u
                                                 : QM_CTX_MODEL,
                         .cache_k = qm_cache.k,
                         .cache_v = qm_cache.v,
+                        .n_ubatch = (uint32_t)qm_ubatch,
                         .measure = measure,
                         .rope_base = qm_run.rope_base,
                         .no_nfc = qm_run.no_nfc,
@@ -194,6 +197,8 @@ void qm_run_describe(const qm_engine_info *i) {
     fprintf(stderr, "memory  %s of KV cache for %u positions in %s, %s of weights read per token\n",
             qm_host_bytes(a, sizeof a, i->kv_bytes), i->n_ctx, i->cache,
             qm_host_bytes(b, sizeof b, i->bytes_per_token));
+    fprintf(stderr, "steps   %u positions at most, %s of activations\n", i->n_ubatch,
+            qm_host_bytes(a, sizeof a, i->scratch_bytes));
 }
 
 void qm_run_say_device(const qm_engine_info *i) {

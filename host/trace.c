@@ -34,6 +34,7 @@ static const struct poptOption table[] = {
     {"dump", 0, POPT_ARG_STRING, &opt.dump, 0, "write every vector as DIR/LAYER.SLOT.npy", "DIR"},
     {"ctx", 'c', POPT_ARG_INT, &opt.ctx, 0, "positions to make room for (default: the prompt's, at least 4096)", "N"},
     {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_cache_table, 0, NULL, NULL},
+    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_ubatch_table, 0, NULL, NULL},
     {"device", 'd', POPT_ARG_STRING, &opt.device, 0, "where to run (default: auto)", "auto|cuda:N|sim"},
     {"executor", 0, POPT_ARG_STRING, &opt.executor, 0, "what runs a step (default: graph)", "graph|persistent|ref"},
     {"rope-base", 0, POPT_ARG_FLOAT, &opt.rope_base, 0, "overrides the file's", "X"},
@@ -76,6 +77,7 @@ static int run(const qm_trace_opts *o) {
                          .n_ctx = (uint32_t)opt.ctx,
                          .cache_k = qm_cache.k,
                          .cache_v = qm_cache.v,
+                         .n_ubatch = (uint32_t)qm_ubatch,
                          .rope_base = opt.rope_base,
                          .no_nfc = opt.no_nfc,
                          .before_load = opt.quiet ? NULL : qm_host_before_load,
@@ -110,6 +112,7 @@ int qm_cmd_trace(int argc, char **argv) {
     if (!opt.prompt) return qm_host_usage("trace: no prompt: give --prompt TEXT");
     if (!opt.prompt[0]) return qm_host_usage("trace: the prompt is empty");
     if (opt.ctx < 0) return qm_host_usage("--ctx %d: expected 1 and above", opt.ctx);
+    if ((rc = qm_ubatch_check()) >= 0) return rc;
     if (opt.top_k < 0) return qm_host_usage("--top-k %d: expected 1 and above", opt.top_k);
     if (opt.chat && opt.special)
         return qm_host_usage("--special has no place with --chat: a chat message is never trusted");

@@ -20,6 +20,7 @@ extern "C" {
 /* ---- engine ---- */
 /* The context where nobody says: at least, and as n_wanted for what has no end of its own (a chat, generate -n -1). */
 enum { QM_CTX_LEAST = 4096, QM_CTX_OPEN = 32768 };
+enum { QM_UBATCH_MOST = 512 }; /* rows of a step */
 typedef struct qm_engine qm_engine;
 typedef struct qm_engine_info qm_engine_info;
 #define QM_CTX_MODEL UINT32_MAX /* n_ctx: the model's limit */
@@ -77,6 +78,7 @@ struct qm_engine_info {
     uint32_t n_layers, n_embd, n_head, n_kv_head, head_dim, n_expert, n_expert_used, n_ff_exp, n_vocab;
     uint32_t n_ctx_train, n_ctx;
     uint32_t n_parallel, n_kv; /* sequences at once; positions of the KV cache, which they share */
+    uint32_t n_ubatch;         /* rows of a step at most */
     uint64_t weight_bytes;     /* on the device, packed */
     uint64_t bytes_per_token;  /* weight bytes a decode step reads */
     uint64_t kv_bytes, scratch_bytes;
@@ -92,6 +94,7 @@ void qm_engine_get_info(const qm_engine *g, qm_engine_info *i);
 typedef struct {
     uint32_t n_ctx;  /* positions of a sequence that the figures are for */
     uint32_t n_seqs; /* sequences at once */
+    uint32_t n_rows; /* rows of a step at most */
     uint64_t n_kv;   /* positions of the KV cache, all sequences together */
     uint64_t weights, kv;
     uint64_t scratch, rope; /* activations between ops; RoPE table */
@@ -211,8 +214,8 @@ typedef struct {
      * of a stop string). Non-zero return stops after this token: there is no further call. After the last token it may
      * be called once more with id = UINT32_MAX for text that was held back. */
     int (*on_token)(void *user, uint32_t id, const char *text, size_t n);
-    /* Called before each position of the prompt; may be NULL. Non-zero cancels: QM_ERR_CANCELLED, and the session
-     * holds what has been computed. */
+    /* Called before each step of the prompt, of up to n_ubatch positions; may be NULL. Non-zero cancels:
+     * QM_ERR_CANCELLED, and the session holds what has been computed. */
     int (*on_prefill)(void *user, uint32_t done, uint32_t total);
     void *user;
 } qm_gen_opts;

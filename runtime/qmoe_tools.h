@@ -92,14 +92,18 @@ char *qm_machine_json(const qm_machine *m);
  * after depth positions that the cache holds. Tokens are random, the same in every run. */
 typedef struct {
     uint32_t n_prompt, n_gen, depth, reps; /* reps >= 1 */
+    uint32_t n_seqs;                       /* sequences at once, each with all of that; 0: one */
     uint64_t seed;
     int warmup;  /* one run before, not counted */
     int prefill; /* 1: the depth is computed; 0: random keys and values stand in for it, in no time */
 } qm_bench_test;
+/* Its name: "pp512", "tg128 @ d4096", "tg128 x8" (8 sequences). */
+enum { QM_BENCH_NAME = 64 };
+void qm_bench_test_name(char *s, size_t n, const qm_bench_test *t);
 /* A run lasts until its last token has been sampled and has reached the host. */
 typedef struct {
     double avg_ns, stddev_ns, avg_ts, stddev_ts; /* of the runs; ts: tokens a second; stddev of n - 1 */
-    double first_token_ns;                       /* average over the runs: until the first sampled token is here */
+    double first_token_ns;                       /* average over the runs: until the first sampled token of each is here */
     double weight_bytes, kv_bytes;               /* read for a token, averaged over the test's tokens */
 } qm_bench_result;
 /* samples_ns: [reps], one a run. */
@@ -135,7 +139,8 @@ typedef struct {
     int by_kind, every_op; /* MD: a table of kinds of ops, or of each op. The other formats hold each op always. */
     int runs;              /* on a GPU: timed runs, 0 = 50; on the software device nothing is timed */
     uint64_t seed;
-    const char *executor; /* of an estimate: "graph" (NULL) or "persistent" */
+    const char *executor; /* of an estimate: "graph" (NULL) or "persistent", which takes steps of one row */
+    uint32_t n_ubatch;    /* of an estimate of tests: rows of a step at most, 1 .. 512; 0 = 512 */
 } qm_ops_opts;
 /* One decode step op by op: weights, bytes, and what the device counts (software device) or how long it
  * takes and how long the gaps are (GPU; by the device's own clock, from inside the kernels). */
@@ -145,6 +150,10 @@ int qm_bench_ops(qm_engine *g, const qm_ops_opts *o, qm_write_fn w, void *user, 
  * every_op: one line for each chip and depth. */
 int qm_bench_predict_ops(const char *gguf_path, const char *chips, const qm_ops_opts *o, qm_write_fn w, void *user,
                          qm_err *e);
+/* Tests t [n], estimated likewise: one line or record for each chip and test; by_kind or every_op: their steps, op by op.
+ * o's depths are not looked at, the tests have theirs. */
+int qm_bench_predict_tests(const char *gguf_path, const char *chips, const qm_bench_test *t, int n, const qm_ops_opts *o,
+                           qm_write_fn w, void *user, qm_err *e);
 
 /* ---- how well a model predicts a text, and how far two computations of it are apart ---- */
 /* A file of log-probabilities (docs/logprobs.md): token sequences and, for their scored positions, the likeliest
@@ -166,8 +175,8 @@ typedef struct {
     uint32_t k;          /* for out: entries for each position; 0 = all */
     /* After each chunk or sequence, with the perplexity so far. A non-zero return cancels. May be NULL. */
     int (*on_chunk)(void *user, uint32_t done, uint32_t n, double ppl);
-    /* Before each position: tokens done, of all; the chunk that they are in, from 1, of how many; the perplexity so
-     * far, 0 where nothing is scored yet. A non-zero return cancels. May be NULL. */
+    /* Before each step of some positions: tokens done, of all; the chunk that they are in, from 1, of how many; the
+     * perplexity so far, 0 where nothing is scored yet. A non-zero return cancels. May be NULL. */
     int (*on_position)(void *user, uint64_t done, uint64_t of, uint32_t chunk, uint32_t n, double ppl);
     void *user;
 } qm_perplexity_opts;

@@ -1,7 +1,8 @@
 /* streams_h: contracts/streams.def for PTX, whose preprocessor cannot make macros out of a table. The Makefile runs it.
  *
  *   streams_h defines    streams.h: <word>_* for each weight type, and its dot_<word>.inc (kernels/ptx/qm.inc)
- *   streams_h each       each_type.inc: entry.inc with W defined as each of them in turn */
+ *   streams_h each       each_type.inc: entry.inc with W defined as each of them in turn
+ *   streams_h rows       each_rows.inc: the same for each width of products of many rows, G_WIDTH */
 #include <stdio.h>
 #include <string.h>
 
@@ -45,15 +46,30 @@ static void defines(const stream *s) {
     printf("#include \"dot_%s.inc\"\n", w);
 }
 
+static void each(const stream *s) { printf("#define W %s\n#include \"entry.inc\"\n#undef W\n", s->word); }
+
+/* Widths: contracts/kernels.def. Float weights take no tensor cores, so have no mma_<type>.inc; another type without it has
+ * no entries. */
+static void rows(const stream *s) {
+    const int q16a = !strcmp(s->act, "q16a");
+    if (q16a) printf("#if __has_include(\"mma_%s.inc\")\n#include \"mma_%s.inc\"\n", s->word, s->word);
+    for (unsigned width = 8; width <= (q16a ? 32 : 8); width *= 2)
+        printf("#define W %s\n#define G_WIDTH %u\n#include \"entry.inc\"\n#undef W\n#undef G_WIDTH\n", s->word, width);
+    if (q16a) printf("#endif\n");
+}
+
 int main(int argc, char **argv) {
-    const int each = argc == 2 && !strcmp(argv[1], "each");
-    if (argc != 2 || (!each && strcmp(argv[1], "defines") != 0)) {
-        fprintf(stderr, "usage: streams_h defines|each\n");
+    static const struct {
+        const char *name;
+        void (*write)(const stream *);
+    } forms[] = {{"defines", defines}, {"each", each}, {"rows", rows}};
+    unsigned form = 0;
+    while (argc == 2 && form < 3 && strcmp(argv[1], forms[form].name) != 0) form++;
+    if (argc != 2 || form == 3) {
+        fprintf(stderr, "usage: streams_h defines|each|rows\n");
         return 2;
     }
     printf("/* written by tools/streams_h.c from contracts/streams.def */\n");
-    for (int i = 0; i < N_STREAMS; i++)
-        if (each) printf("#define W %s\n#include \"entry.inc\"\n#undef W\n", streams[i].word);
-        else defines(&streams[i]);
+    for (int i = 0; i < N_STREAMS; i++) forms[form].write(&streams[i]);
     return fflush(stdout) || ferror(stdout);
 }

@@ -13,14 +13,28 @@ typedef struct {
     uint32_t tile_bytes; /* of 32 rows, a step */
     uint32_t x_bytes;    /* activations, a step, as read from global memory */
     uint32_t staged;     /* activations, a chunk, as they lie in shared memory */
+    uint32_t row_staged; /* the same in a product of many rows */
 } stream_type;
 
 #define ACT_BYTES_f32(n) 4 * (n)
 #define ACT_BYTES_q16a(n) QM_Q16A_DATA(n)
+/* hi, lo, dx, and the sum of 32 activations */
+#define ROW_STAGED_F32(n) 4 * (n)
+#define ROW_STAGED_D(n) 2 * (n) + (n) / 8
+#define ROW_STAGED_DS(n) 2 * (n) + (n) / 4
+#define ROW_STAGED_Z(n) 2 * (n) + (n) / 8
 static const stream_type streams[] = {
 #define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, segment, \
                   part, form, staged, ...)                                                                        \
-    {number, step, chunk, segment, part, QM_TILE_ROWS * (step) / (weights) * (bytes), ACT_BYTES_##act(step), staged},
+    {number,                                                                                                      \
+     step,                                                                                                        \
+     chunk,                                                                                                       \
+     segment,                                                                                                     \
+     part,                                                                                                        \
+     QM_TILE_ROWS * (step) / (weights) * (bytes),                                                                 \
+     ACT_BYTES_##act(step),                                                                                       \
+     staged,                                                                                                      \
+     ROW_STAGED_##form((chunk) * (step))},
 #include "../../contracts/streams.def"
 #undef QM_STREAM
 };
@@ -120,12 +134,15 @@ static int on_tensor_cores(int wtype) {
     }
 }
 
-/* Shared memory of a CTA with n column groups, where there are no tensor cores: kernels/ptx/rows_float.inc. */
-static uint32_t float_shared(uint32_t n) { return n * 3 * 4 * 8 * 32 * 4; }
-
 static uint32_t width_of(int wtype, uint32_t rows) {
     if (!on_tensor_cores(wtype) || rows <= 8) return 8;
     return rows <= 16 ? 16 : 32;
+}
+
+uint32_t qm_rows_shared(int wtype, uint32_t width, uint32_t warps) {
+    /* without tensor cores, kernels/ptx/rows_float.inc: stages, steps, weights, columns, bytes */
+    if (!on_tensor_cores(wtype)) return 3 * 4 * 32 * 8 * 4;
+    return 16 * width + 16 + 2 * width * stream_of(wtype).row_staged + warps * QM_ROWS_WARP_BYTES;
 }
 
 qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t rows, uint32_t n_sm,
@@ -133,19 +150,22 @@ qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t r
     const qm_sums sums = qm_sums_of(wtype, n_cols);
     const uint32_t tiles = div_up(n_rows, QM_TILE_ROWS), width = width_of(wtype, rows);
     const uint32_t parts = sums.n_parts <= max_parts ? sums.n_parts : 1;
-    uint32_t t = GEMM_WARPS, c = 1;
-    if (rows >= 2 * width && width == 32) t = GEMM_WARPS / 2, c = 2;
-    while (t > 1 && (uint64_t)div_up(tiles, t) * parts * div_up(rows, c * width) < n_sm) t /= 2;
-    return (qm_launch){.grid = {div_up(tiles, t), parts, div_up(rows, c * width)},
-                       .block = 32 * t * c,
-                       .shared = on_tensor_cores(wtype) ? 0 : float_shared(c),
+    const uint32_t groups = div_up(rows, width);
+    uint32_t t = GEMM_WARPS;
+    while (t > 1 && (uint64_t)div_up(tiles, t) * parts * groups < n_sm) t /= 2;
+    return (qm_launch){.grid = {div_up(tiles, t), parts, groups},
+                       .block = 32 * t,
+                       .shared = qm_rows_shared(wtype, width, t),
                        .tiles = t,
                        .width = width};
 }
 
+/* An expert that has more slots than a group holds is read again for its next group. Loads spread about their mean as chance
+ * has it, at best: of a mean of 5 (11) one expert in 16 (18) has more than 8 (16). */
 uint32_t qm_moe_width(uint32_t rows, uint32_t n_used, uint32_t n_expert) {
-    const uint32_t mean = div_up(rows * n_used, max_u32(n_expert, 1));
-    return mean <= 8 ? 8 : mean <= 16 ? 16 : 32;
+    const uint32_t slots = rows * n_used;
+    if (rows <= 8 || slots <= 5 * n_expert) return 8;
+    return rows <= 16 || slots <= 11 * n_expert ? 16 : 32;
 }
 
 uint32_t qm_moe_groups(uint32_t rows, uint32_t n_used, uint32_t n_expert, uint32_t width) {
@@ -153,25 +173,29 @@ uint32_t qm_moe_groups(uint32_t rows, uint32_t n_used, uint32_t n_expert, uint32
     return used + (slots - used) / width; /* one an expert, and one more for each further width */
 }
 
-static qm_launch deal_groups(int wtype, uint32_t n_rows, uint32_t width, uint32_t max_groups, uint32_t n_streams) {
+/* T: as many tiles as a CTA takes, so that its columns are read few times; fewer where that leaves multiprocessors idle. */
+static qm_launch deal_groups(int wtype, uint32_t n_rows, uint32_t width, uint32_t max_groups, uint32_t n_streams,
+                             uint32_t n_sm) {
     const uint32_t tiles = div_up(n_rows, QM_TILE_ROWS);
     uint32_t t = GEMM_WARPS / n_streams;
-    while (t > 1 && tiles % t) t /= 2;
+    while (t > 1 && t >= 2 * tiles) t /= 2;
+    while (t > 1 && (uint64_t)div_up(tiles, t) * max_groups < n_sm) t /= 2;
+    if (!on_tensor_cores(wtype)) width = 8;
     return (qm_launch){.grid = {div_up(tiles, t), max_groups, 1},
                        .block = 32 * t * n_streams,
-                       .shared = on_tensor_cores(wtype) ? 0 : float_shared(1),
+                       .shared = qm_rows_shared(wtype, width, t * n_streams),
                        .tiles = t,
-                       .width = on_tensor_cores(wtype) ? width : 8};
+                       .width = width};
 }
 qm_launch qm_launch_moe_gemm_up(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t width, uint32_t max_groups,
                                 uint32_t n_sm) {
-    (void)n_cols, (void)n_sm;
-    return deal_groups(wtype, n_ff, width, max_groups, 2);
+    (void)n_cols;
+    return deal_groups(wtype, n_ff, width, max_groups, 2, n_sm);
 }
 qm_launch qm_launch_moe_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t width, uint32_t max_groups,
                              uint32_t n_sm) {
-    (void)n_cols, (void)n_sm;
-    return deal_groups(wtype, n_rows, width, max_groups, 1);
+    (void)n_cols;
+    return deal_groups(wtype, n_rows, width, max_groups, 1, n_sm);
 }
 /* A thread a slot, and one an expert. */
 qm_launch qm_launch_moe_sort(uint32_t rows, uint32_t n_used, uint32_t n_expert) {

@@ -31,9 +31,11 @@ qm_launch qm_launch_moe_up(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t n
 qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
 
 /* ---- many rows ---- */
+/* Dynamic shared memory of a product of many rows, of so many warps a CTA (kernels/ptx/rows_stream.inc, rows_float.inc). */
+uint32_t qm_rows_shared(int wtype, uint32_t width, uint32_t warps);
 /* As matvec, for `rows` rows; grid[1]: all parts where that is at most max_parts, else 1. */
 qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t rows, uint32_t n_sm, uint32_t max_parts);
-/* Slots of a group (op moe_sort), from the mean load of an expert: as many as its rows are on average, 8 .. 32. */
+/* Slots of a group (op moe_sort): 8, 16 or 32, from the mean load of an expert, so that most have one group. */
 uint32_t qm_moe_width(uint32_t rows, uint32_t n_used, uint32_t n_expert);
 /* Groups of that width that rows * n_used slots can make, at most. */
 uint32_t qm_moe_groups(uint32_t rows, uint32_t n_used, uint32_t n_expert, uint32_t width);

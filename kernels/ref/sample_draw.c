@@ -1,4 +1,5 @@
 /* sample_draw: of each row tokens[pos + 1] by top-k, top-p, min-p and a draw, if the choice is not greedy; the row's result. */
+#include <stdlib.h>
 #include <string.h>
 #include "ref.h"
 #include "sample.h"
@@ -6,17 +7,20 @@
 /* Of the op's i-th row; state, tokens: its sequence's */
 static void draw(const qm_sample_draw_args *a, uint32_t i, const char *state, uint32_t *tokens, uint32_t pos) {
     const uint32_t *keys = (const uint32_t *)(uintptr_t)a->keys + (size_t)i * ((a->n + 3) / 4 * 4);
-    uint64_t *items = (uint64_t *)(uintptr_t)a->cand + (size_t)i * a->n, last = 0;
+    uint64_t *items, last = 0;
     char *work = (char *)(uintptr_t)a->work + (size_t)i * QM_WORK_SIZE;
     qm_sample_params p;
     memcpy(&p, state + QM_STATE_MODE, sizeof p);
-    if (!p.mode) return;
+    if (!p.mode || !(items = malloc(a->n * sizeof *items))) return;
     qm_sample_order(items, keys, a->n);
+    memcpy((uint64_t *)(uintptr_t)a->cand + (size_t)i * QM_SAMPLE_CAP, items,
+           (a->n < QM_SAMPLE_CAP ? a->n : QM_SAMPLE_CAP) * sizeof *items);
     qm_sample_kept kept = qm_sample_keep(items, a->n, &p);
     if ((p.top_k && p.top_k < a->n) || p.top_p < 1) last = items[kept.n - 1];
     memcpy(work + QM_WORK_LAST, &last, 8);
     memcpy(work + QM_WORK_KEPT, &kept.total, 8);
     tokens[pos + 1] = qm_sample_pick(items, kept, &p, qm_sample_bits(p.seed, pos + 1, p.seq));
+    free(items);
 }
 
 static void draw_and_tell(const qm_sample_draw_args *a, uint32_t i) {

@@ -27,6 +27,8 @@ void qm_counters_add(qm_counters *to, const qm_counters *c) {
     to->load_sectors += c->load_sectors;
     to->store_sectors += c->store_sectors;
     to->shared_passes += c->shared_passes;
+    to->mma_int += c->mma_int;
+    to->mma_float += c->mma_float;
     to->atomics += c->atomics;
     to->barriers += c->barriers;
 }

@@ -15,6 +15,7 @@ typedef struct {
     uint64_t load_bytes, store_bytes;     /* global, as requested by the lanes */
     uint64_t load_sectors, store_sectors; /* global, 32 bytes each */
     uint64_t shared_passes;               /* through shared memory, bank conflicts included */
+    uint64_t mma_int, mma_float;          /* multiply-adds of tensor cores: 8-bit integers, 16-bit floats */
     uint64_t atomics;
     uint64_t barriers; /* arrivals of a CTA */
 } qm_counters;

@@ -108,6 +108,7 @@ static void fill_info(qm_engine *g, const qm_plan *decode, const char *why) {
     i->n_ctx = g->limits.n_ctx;
     i->n_parallel = g->limits.n_seqs;
     i->n_kv = g->limits.n_pages * QM_PAGE_TOKENS;
+    i->n_ubatch = g->limits.n_rows;
     i->weight_bytes = g->place->bytes;
     i->bytes_per_token = decode->weight_bytes;
     i->kv_bytes = g->memory.kv;

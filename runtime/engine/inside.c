@@ -15,6 +15,13 @@ int qm_inside_plan(qm_engine *g, uint32_t pos, int logits, const qm_plan **out, 
     return qm_engine_plan(g, pos, logits, out, e);
 }
 
+int qm_inside_rows_plan(qm_engine *g, uint32_t n, uint32_t n_outs, uint32_t pos, const qm_plan **out, qm_err *e) {
+    qm_row rows[QM_STEP_ROWS_MAX];
+    for (uint32_t i = 0; i < n && i < QM_STEP_ROWS_MAX; i++)
+        rows[i] = (qm_row){NULL, pos, i < n_outs ? QM_DRAW : QM_NO_LOGITS};
+    return qm_engine_step_plan(g, rows, n, out, e);
+}
+
 int qm_inside_runs(const char *executor, const qm_plan *p, int *resident, qm_err *e) {
     const qm_executor *x = qm_executor_find(executor, e);
     if (!x) return QM_ERR_ARG;
@@ -68,11 +75,13 @@ int qm_inside_open_rows(qm_inside *x, qm_engine *g, uint32_t n_seqs, uint32_t n_
     const uint64_t n = (uint64_t)n_seqs * n_each;
     *x = (qm_inside){.g = g, .dev = g->dev, .pos = depth + n_each - 1};
     if (!n || n > g->limits.n_rows || (uint64_t)depth + n_each > g->limits.n_ctx)
-        return qm_fail(e, QM_ERR_LIMIT, "a step of %u rows of each of %u sequences at depth %u: there is room for %u rows, %u positions",
+        return qm_fail(e, QM_ERR_LIMIT,
+                       "a step of %u rows of each of %u sequences at depth %u: there is room for %u rows, %u positions",
                        n_each, n_seqs, depth, g->limits.n_rows, g->limits.n_ctx);
     struct qm_inside_rows *r = x->rows = calloc(1, sizeof *r);
     if (r) *r = (struct qm_inside_rows){calloc(n_seqs, sizeof *r->s), calloc(n, sizeof *r->rows), n_seqs, (uint32_t)n};
-    int rc = r && r->s && r->rows ? open_rows(r, g, n_each, depth, e) : qm_fail(e, QM_ERR_NOMEM, "inside a step: out of memory");
+    int rc = r && r->s && r->rows ? open_rows(r, g, n_each, depth, e)
+                                  : qm_fail(e, QM_ERR_NOMEM, "inside a step: out of memory");
     if (!rc) rc = qm_engine_step_plan(g, r->rows, r->n, &x->plan, e);
     if (!rc) x->s = r->s[0];
     if (!rc && g->dev) x->stream = g->exec->inside->stream(g);

@@ -25,6 +25,8 @@ const char *qm_inside_executor(const qm_engine *g); /* its name */
 qm_device *qm_inside_device(const qm_engine *g);    /* NULL: the C references on the host */
 /* The plan of a step at position pos; it lives as long as the engine. */
 int qm_inside_plan(qm_engine *g, uint32_t pos, int logits, const qm_plan **out, qm_err *e);
+/* That of a step of n rows, n_outs of them with logits, the deepest at position pos; n 1: the same. */
+int qm_inside_rows_plan(qm_engine *g, uint32_t n, uint32_t n_outs, uint32_t pos, const qm_plan **out, qm_err *e);
 
 /* Whether the executor of that name (NULL: the users') runs kernels, and such plans (p NULL: any): QM_ERR_ARG, or
  * QM_ERR_UNSUPPORTED, naming the op. *resident: 1 where one kernel runs the plan's resident run of ops. Needs no
@@ -47,6 +49,13 @@ int qm_inside_score(qm_session *s, const uint32_t *ids, uint32_t n, const qm_wat
  * first. */
 int qm_inside_decode(qm_session *s, uint32_t first, uint32_t n, void (*on_token)(void *user, uint32_t i, uint32_t id),
                      void *user, qm_err *e);
+/* qm_inside_append and qm_inside_decode of n_s different sessions of one engine at once, in steps that they share: each gets ids
+ * [n_s, n] behind what it holds, and chooses next [n_s]; or first [n_s], and then n tokens are chosen in each. on_token: when
+ * all have chosen their i-th. */
+int qm_inside_append_all(qm_session *const *s, uint32_t n_s, const uint32_t *ids, uint32_t n, uint32_t *next,
+                         qm_err *e);
+int qm_inside_decode_all(qm_session *const *s, uint32_t n_s, const uint32_t *first, uint32_t n,
+                         void (*on_token)(void *user, uint32_t i, uint32_t id), void *user, qm_err *e);
 /* Makes an empty session one of n tokens (n <= context) without computing them: random ids, and random keys
  * and values in every page of the pool, finite and of magnitude 1/16 to 1. What a step costs depends on how
  * many positions it attends to and not on what they hold. seed: the same one gives the same bytes. */
@@ -58,9 +67,9 @@ typedef struct {
     qm_session *s;
     const qm_plan *plan; /* with logits */
     uint32_t pos;
-    qm_device *dev;  /* NULL: host memory; what has been run is done */
-    CUstream stream; /* of dev: what the executor enqueues is in its order */
-    int own;         /* the session is closed with the step */
+    qm_device *dev;              /* NULL: host memory; what has been run is done */
+    CUstream stream;             /* of dev: what the executor enqueues is in its order */
+    int own;                     /* the session is closed with the step */
     struct qm_inside_rows *rows; /* of a step of several; NULL: of one */
 } qm_inside;
 

@@ -43,9 +43,11 @@ int qm_inside_score(qm_session *s, const uint32_t *ids, uint32_t n, const qm_wat
     qm_want want = {s, from, s->n, s->n, QM_SCORE, 0};
     float *l = malloc(4ull * n_vocab);
     rc = l ? qm_session_pages(s, qm_pages_for(s->n), e) : qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
-    if (!rc) rc = s->g->exec->put_tokens(s->g, s->seq, from, ids, n, e);
     while (!rc && want.next < want.end) {
-        const uint32_t first = want.next;
+        const uint32_t first = want.next, left = want.end - first, most = s->g->limits.n_rows;
+        /* step by step: one of a single row always chooses, and what it chose stands where the next token goes */
+        rc = s->g->exec->put_tokens(s->g, s->seq, first, s->ids + first, left < most ? left : most, e);
+        if (rc) break;
         if (watch && watch->on_prefill && watch->on_prefill(watch->user, first - from, n))
             rc = qm_fail(e, QM_ERR_CANCELLED, "cancelled after %u of %u positions", first - from, n);
         if (!rc) rc = qm_schedule_step(s->g, &want, 1, e);
@@ -82,6 +84,74 @@ int qm_inside_decode(qm_session *s, uint32_t first, uint32_t n, void (*on_token)
         s->n_cached = from + i + 1;
         if (on_token) on_token(user, i, s->ids[from + i + 1]);
     }
+    return rc;
+}
+
+/* ---- several sessions ---- */
+/* The wants of n_s sessions that hold what is to be computed: steps until all are done. Where they are more than a step has
+ * rows, those in front are done first. */
+static int steps(qm_session *const *s, qm_want *w, uint32_t n_s, qm_err *e) {
+    int rc = 0;
+    for (uint32_t done = 0; done < n_s && !rc;) {
+        while (done < n_s && w[done].next == w[done].end) done++;
+        if (done < n_s) rc = qm_schedule_step(s[0]->g, w + done, n_s - done, e);
+    }
+    return rc;
+}
+
+/* ids [n] of each session behind what it holds, with pages up to n_more positions after them. */
+static int take_all(qm_session *const *s, uint32_t n_s, const uint32_t *ids, uint32_t n, uint32_t n_more, qm_want **w,
+                    qm_err *e) {
+    int rc = 0;
+    if (!(*w = calloc(n_s ? n_s : 1, sizeof **w))) return qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
+    for (uint32_t i = 0; i < n_s && !rc; i++) {
+        const uint32_t from = s[i]->n, *mine = ids + (size_t)i * n;
+        if ((rc = take(s[i], mine, n, e))) break;
+        (*w)[i] = (qm_want){s[i], from, from + n, from + n + n_more, QM_DRAW, 0};
+        rc = (uint64_t)from + n + n_more > s[i]->g->limits.n_ctx
+                 ? qm_fail(e, QM_ERR_LIMIT, "%u tokens behind %u exceed the context of %u", n + n_more, from,
+                           s[i]->g->limits.n_ctx)
+                 : qm_session_pages(s[i], qm_pages_for((uint64_t)from + n + n_more), e);
+        if (!rc) rc = s[i]->g->exec->put_tokens(s[i]->g, s[i]->seq, from, mine, n, e);
+        if (rc) s[i]->n = from;
+    }
+    return rc;
+}
+
+int qm_inside_append_all(qm_session *const *s, uint32_t n_s, const uint32_t *ids, uint32_t n, uint32_t *next,
+                         qm_err *e) {
+    qm_want *w;
+    int rc = take_all(s, n_s, ids, n, 0, &w, e);
+    if (!rc) rc = steps(s, w, n_s, e);
+    for (uint32_t i = 0; i < n_s && !rc; i++) {
+        s[i]->n_cached = s[i]->n;
+        rc = qm_session_result(s[i], s[i]->n - 1, &next[i], e);
+    }
+    for (uint32_t i = 0; i < n_s && rc; i++) s[i]->n = s[i]->n_cached;
+    free(w);
+    return rc;
+}
+
+int qm_inside_decode_all(qm_session *const *s, uint32_t n_s, const uint32_t *first, uint32_t n,
+                         void (*on_token)(void *user, uint32_t i, uint32_t id), void *user, qm_err *e) {
+    qm_want *w;
+    uint32_t issued = 0;
+    int rc = take_all(s, n_s, first, 1, n ? n - 1 : 0, &w, e);
+    for (uint32_t i = 0; i < n && !rc; i++) {
+        for (; issued < n && issued < i + QM_RUN_AHEAD && !rc; issued++) {
+            rc = steps(s, w, n_s, e);
+            for (uint32_t k = 0; k < n_s; k++) w[k].end = w[k].next + 1;
+        }
+        uint32_t id = 0;
+        for (uint32_t k = 0; k < n_s && !rc; k++) {
+            qm_session *x = s[k];
+            if ((rc = qm_session_result(x, x->n - 1, &id, e))) break;
+            x->ids[x->n] = id;
+            x->n_cached = x->n++;
+        }
+        if (!rc && on_token) on_token(user, i, id);
+    }
+    free(w);
     return rc;
 }
 

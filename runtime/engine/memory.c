@@ -6,6 +6,8 @@
 #include "../base/units.h"
 #include "weights.h"
 
+static_assert(QM_UBATCH_MOST == (int)QM_STEP_ROWS_MAX, "rows of a step");
+
 const char qm_cache_types[] =
 #define QM_KV_CACHE(name, NAME, bytes) "|" #name
 #include "../../contracts/kv.def"
@@ -31,7 +33,7 @@ int qm_cache_type_of(qm_kv_cache_type *kv, const qm_engine_opts *o, qm_err *e) {
 }
 
 void qm_step_limits(qm_limits *l, const qm_engine_opts *o) {
-    const uint32_t most = o->n_ubatch ? o->n_ubatch : 1; /* until the kernels have landed */
+    const uint32_t most = o->n_ubatch ? o->n_ubatch : QM_STEP_ROWS_MAX;
     l->n_seqs = o->n_parallel ? o->n_parallel : QM_SEQS;
     l->n_rows = 1;
     while (l->n_rows < most && l->n_rows < l->n_ctx && l->n_rows < QM_STEP_ROWS_MAX) l->n_rows *= 2;
@@ -42,12 +44,15 @@ void qm_step_limits(qm_limits *l, const qm_engine_opts *o) {
 /* By the rules at qm_engine_opts.n_parallel and n_kv. */
 static void parts(qm_memory *m, const qm_place *pl, qm_limits l, const qm_engine_opts *o, uint32_t n_ctx) {
     const qm_hparams *hp = &pl->model->hp;
-    uint64_t n_kv = o->n_kv ? o->n_kv : (uint64_t)n_ctx * (o->n_parallel ? o->n_parallel : 1);
+    /* a page has positions of one sequence */
+    const uint64_t whole = (uint64_t)qm_pages_for(n_ctx) * QM_PAGE_TOKENS;
+    uint64_t n_kv = o->n_kv ? o->n_kv : o->n_parallel > 1 ? whole * o->n_parallel : n_ctx;
     l.n_ctx = n_ctx;
     qm_step_limits(&l, o);
     l.n_pages = qm_pages_for(n_kv);
     m->n_ctx = n_ctx;
     m->n_seqs = l.n_seqs;
+    m->n_rows = l.n_rows;
     m->n_kv = n_kv;
     m->weights = pl->bytes;
     m->kv = qm_kv_pool_bytes(hp, l.kv_type, l.n_pages);
@@ -107,6 +112,8 @@ int qm_memory_choose(qm_memory *m, const qm_place *pl, qm_limits l, uint64_t fre
     if (o->n_parallel > QM_SEQS_MOST)
         return qm_fail(e, QM_ERR_LIMIT, "%u sequences at once (n_parallel): %d are the most", o->n_parallel,
                        QM_SEQS_MOST);
+    if (o->n_ubatch > QM_UBATCH_MOST)
+        return qm_fail(e, QM_ERR_ARG, "steps of %u rows (n_ubatch): %d are the most", o->n_ubatch, QM_UBATCH_MOST);
     if (o->n_kv && (n_ctx > o->n_kv || need > o->n_kv))
         return qm_fail(e, QM_ERR_LIMIT, "one sequence takes %llu positions, the KV cache (n_kv) has %u",
                        (unsigned long long)(n_ctx ? n_ctx : need), o->n_kv);
@@ -125,10 +132,10 @@ int qm_memory_choose(qm_memory *m, const qm_place *pl, qm_limits l, uint64_t fre
     if (m->n_ctx_max) snprintf(advice, sizeof advice, "; the largest context that fits is %u (-c)", m->n_ctx_max);
     return qm_fail(
         e, QM_ERR_NOMEM,
-        "the model needs %.2f GiB of device memory (weights %.2f, KV cache %.2f for %llu positions, scratch %.2f, "
-        "loading and driver %.2f), but %.2f of %.2f GiB can be used on %s%s",
+        "the model needs %.2f GiB of device memory (weights %.2f, KV cache %.2f for %llu positions, scratch %.2f for "
+        "steps of %u rows, loading and driver %.2f), but %.2f of %.2f GiB can be used on %s%s",
         qm_gib((double)m->need), qm_gib((double)m->weights), qm_gib((double)m->kv), (unsigned long long)m->n_kv,
-        qm_gib((double)(m->scratch + m->rope + m->sequence)), qm_gib((double)(m->loading + m->headroom)),
+        qm_gib((double)(m->scratch + m->rope + m->sequence)), m->n_rows, qm_gib((double)(m->loading + m->headroom)),
         qm_gib((double)m->limit), qm_gib((double)m->total), where, advice);
 }
 

@@ -21,7 +21,7 @@ int qm_ops_count(qm_engine *g, uint32_t depth, qm_op_records **out, qm_err *e) {
     *out = NULL;
     int rc = open_step(&x, g, depth, e);
     if (rc) return rc;
-    if ((rc = qm_op_records_new(&r, x.plan, depth, e)) || (rc = qm_inside_begin(&x, 0, e)) ||
+    if ((rc = qm_op_records_new(&r, x.plan, qm_work_decode(depth), e)) || (rc = qm_inside_begin(&x, 0, e)) ||
         (rc = qm_counters_begin(x.dev, e)))
         goto out;
     counting = 1;
@@ -155,7 +155,7 @@ int qm_ops_time(qm_engine *g, uint32_t depth, int runs, uint64_t seed, qm_op_rec
     int rc = timing_open(&m, g, depth, e);
     if (rc) return rc;
     const int n = m.x.plan->n_ops;
-    if ((rc = qm_op_records_new(&r, m.x.plan, depth, e))) goto out;
+    if ((rc = qm_op_records_new(&r, m.x.plan, qm_work_decode(depth), e))) goto out;
     if (!(v = malloc(sizeof *v * (size_t)runs * (2 * (size_t)n + 1)))) {
         rc = qm_fail(e, QM_ERR_NOMEM, "op by op: out of memory");
         goto out;

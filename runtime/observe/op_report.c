@@ -44,7 +44,7 @@ typedef struct {
 static void sum_add(sum *s, const qm_op_record *r) {
     s->n++;
     s->weights += r->op->weights;
-    s->weight_bytes += r->op->weight_bytes;
+    s->weight_bytes += r->weight_bytes;
     s->kv_bytes += r->kv_bytes;
     s->kv_read |= r->reads_kv;
     qm_counters_add(&s->c, &r->count);
@@ -81,16 +81,16 @@ static json_t *op_json(const qm_op_records *r, int i) {
     const int c = r->counted, t = has_times(r);
     return json_pack("{s:s, s:i, s:i, s:i, s:s, s:s, s:s, s:[iii], s:i, s:i, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, "
                      "s:o, s:o, s:o, s:o, s:o, s:o}",
-                     "record", "op", "depth", (int)r->depth, "i", i, "layer", op->layer, "slot", op->slot, "op",
+                     "record", "op", "depth", (int)r->work.depth, "i", i, "layer", op->layer, "slot", op->slot, "op",
                      qm_op_name(op->kind), "kernel", qm_kernel_table[op->kernel].entry, "grid", (int)op->grid[0],
                      (int)op->grid[1], (int)op->grid[2], "block", (int)op->block, "shared_bytes", (int)op->shared,
-                     "weights", (json_int_t)op->weights, "weight_bytes", (json_int_t)op->weight_bytes, "kv_bytes",
+                     "weights", (json_int_t)op->weights, "weight_bytes", (json_int_t)o->weight_bytes, "kv_bytes",
                      (json_int_t)o->kv_bytes, "thread_insts", count(c, o->count.thread_insts), "warp_insts",
                      count(c, o->count.warp_insts), "requested_bytes", count(c, requested(&o->count)), "sectors",
                      count(c, sectors(&o->count)), "shared_passes", count(c, o->count.shared_passes), "barriers",
                      count(c, o->count.barriers), "begin_ns", nanoseconds(t, o->begin_ns), "time_ns",
                      nanoseconds(t, o->time_ns), "gap_ns", gap(t, o->gap_ns), "bytes_per_s",
-                     rate(t, (double)(op->weight_bytes + o->kv_bytes), o->time_ns), "bound",
+                     rate(t, (double)(o->weight_bytes + o->kv_bytes), o->time_ns), "bound",
                      r->estimated ? json_string(qm_bound_name(o->bound)) : json_null());
 }
 
@@ -98,12 +98,14 @@ static json_t *fact_json(const qm_fact *f) {
     return json_pack("{s:f, s:s, s:s}", "value", f->v, "known", qm_fact_kind_name(f->kind), "source", f->source);
 }
 
-static json_t *chip_json(const qm_chip *c) {
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", c->id, "name", c->name,
-                     "multiprocessors", fact_json(&c->sms), "clock_hz", fact_json(&c->clock), "bandwidth",
-                     fact_json(&c->bandwidth), "reach", fact_json(&c->reach), "l2_bytes", fact_json(&c->l2), "issue",
-                     fact_json(&c->issue), "node_s", fact_json(&c->node), "ramp_s", fact_json(&c->ramp), "graph_s",
-                     fact_json(&c->graph), "barrier_s", fact_json(&c->barrier));
+json_t *qm_chip_json(const qm_chip *c) {
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", c->id,
+                     "name", c->name, "multiprocessors", fact_json(&c->sms), "clock_hz", fact_json(&c->clock),
+                     "bandwidth", fact_json(&c->bandwidth), "reach", fact_json(&c->reach), "l2_bytes",
+                     fact_json(&c->l2), "issue", fact_json(&c->issue), "node_s", fact_json(&c->node), "ramp_s",
+                     fact_json(&c->ramp), "graph_s", fact_json(&c->graph), "barrier_s", fact_json(&c->barrier),
+                     "latency_s", fact_json(&c->latency), "trip_s", fact_json(&c->trip), "mma_int",
+                     fact_json(&c->mma_int), "mma_float", fact_json(&c->mma_float));
 }
 
 static json_t *step_json(const qm_report *p, const qm_op_records *r, const qm_chip *chip) {
@@ -115,13 +117,16 @@ static json_t *step_json(const qm_report *p, const qm_op_records *r, const qm_ch
                           r->estimated ? "prediction"
                           : r->timed   ? "time stamps in the kernels"
                                        : "software device",
-                          "depth", (int)r->depth, "ops", r->n_ops, "device", r->device, "model_name", m->hp.name,
+                          "depth", (int)r->work.depth, "ops", r->n_ops, "device", r->device, "model_name", m->hp.name,
                           "layers", (int)m->hp.n_layers, "weights", (json_int_t)s.weights, "weight_bytes",
                           (json_int_t)s.weight_bytes, "kv_bytes", (json_int_t)s.kv_bytes, "thread_insts",
                           count(c, s.c.thread_insts), "warp_insts", count(c, s.c.warp_insts), "requested_bytes",
                           count(c, requested(&s.c)), "sectors", count(c, sectors(&s.c)), "shared_passes",
                           count(c, s.c.shared_passes), "barriers", count(c, s.c.barriers));
     if (t) json_object_set_new(j, "executor", json_string(r->executor));
+    json_object_set_new(j, "rows", json_integer(r->work.rows));
+    json_object_set_new(j, "n_seqs", json_integer(r->work.seqs));
+    json_object_set_new(j, "ops_counted_in_part", json_integer(r->n_sampled));
     json_object_set_new(j, "model", *p->path ? qm_json_str(p->path) : json_null());
     json_object_set_new(j, "step_ns", nanoseconds(t, r->step_ns));
     json_object_set_new(j, "step_with_stamps_ns", nanoseconds(t, r->stamped_ns));
@@ -130,10 +135,10 @@ static json_t *step_json(const qm_report *p, const qm_op_records *r, const qm_ch
     json_object_set_new(j, "clock_tick_ns", nanoseconds(r->timed, r->tick_ns));
     json_object_set_new(j, "runs", count(r->timed, (uint64_t)r->runs));
     json_object_set_new(j, "tokens_per_s",
-                        t && r->step_ns > 0 ? json_real(round(1e11 / r->step_ns) / 100) : json_null());
+                        t && r->step_ns > 0 ? json_real(round(1e11 * r->work.rows / r->step_ns) / 100) : json_null());
     json_object_set_new(j, "bytes_per_s", rate(t, (double)(s.weight_bytes + s.kv_bytes), r->step_ns));
     json_object_set_new(j, "bandwidth", r->bandwidth > 0 ? json_real(r->bandwidth) : json_null());
-    if (chip) json_object_set_new(j, "chip", chip_json(chip));
+    if (chip) json_object_set_new(j, "chip", qm_chip_json(chip));
     json_object_set_new(j, "machine", qm_machine_object(&p->machine));
     return j;
 }
@@ -238,12 +243,16 @@ static void title(qm_report *p, const qm_op_records *r) {
     char other[32];
     const sum s = sum_of(r);
     const double bytes = (double)(s.weight_bytes + s.kv_bytes);
-    qm_print(&p->to, "%s%s%s, %s, depth %u: %d ops, %.1f MB of weights and %.1f MB of keys and values\n",
-             r->estimated ? "ESTIMATE: " : "", r->device, executor(r, other), r->plan->place->model->hp.name, r->depth,
-             r->n_ops, 1e-6 * (double)s.weight_bytes, 1e-6 * (double)s.kv_bytes);
+    char rows[64] = "";
+    if (r->work.rows > 1)
+        snprintf(rows, sizeof rows, ", %u rows of %u sequence%s", r->work.rows, r->work.seqs,
+                 r->work.seqs > 1 ? "s" : "");
+    qm_print(&p->to, "%s%s%s, %s%s, depth %u: %d ops, %.1f MB of weights and %.1f MB of keys and values\n",
+             r->estimated ? "ESTIMATE: " : "", r->device, executor(r, other), r->plan->place->model->hp.name, rows,
+             r->work.depth, r->n_ops, 1e-6 * (double)s.weight_bytes, 1e-6 * (double)s.kv_bytes);
     if (r->counted && !r->estimated) qm_print(&p->to, "counted on the software device: no times\n");
     if (has_times(r)) {
-        qm_print(&p->to, "step %.1f us = %.1f tokens/s, %.1f GB/s", 1e-3 * r->step_ns, 1e9 / r->step_ns,
+        qm_print(&p->to, "step %.1f us = %.1f tokens/s, %.1f GB/s", 1e-3 * r->step_ns, 1e9 * r->work.rows / r->step_ns,
                  bytes / r->step_ns);
         if (r->bandwidth > 0)
             qm_print(&p->to, " = %.1f%% of %.0f GB/s", 1e11 * bytes / r->step_ns / r->bandwidth, 1e-9 * r->bandwidth);
@@ -293,19 +302,21 @@ static void line(qm_report *p, const qm_op_records *r, const qm_chip *c) {
     const double bytes = (double)(s.weight_bytes + s.kv_bytes), ideal = 1e9 * bytes / c->bandwidth.v,
                  whole = s.time + s.gap;
     if (!p->n_steps)
-        qm_print(
-            &p->to,
-            "ESTIMATES of %s%s: no GPU has run this. docs/prediction.md says how they come about.\n\n"
-            "| chip     |  depth | MB/token | ops | step us | tokens/s | ceiling | share | dram | issue |   l2 | "
-            "latency |\n"
-            "|:---------|-------:|---------:|----:|--------:|---------:|--------:|------:|-----:|------:|-----:|-------"
-            "-:|\n",
-            r->plan->place->model->hp.name, executor(r, other));
-    qm_print(&p->to,
-             "| %-8s | %6u | %8.1f | %3d | %7.0f | %8.0f | %7.0f | %4.0f%% | %3.0f%% | %4.0f%% | %3.0f%% | %6.0f%% |\n",
-             c->id, r->depth, 1e-6 * bytes, r->n_ops, 1e-3 * r->step_ns, 1e9 / r->step_ns, 1e9 / ideal,
-             100 * ideal / r->step_ns, 100 * s.bound[QM_BOUND_DRAM] / whole, 100 * s.bound[QM_BOUND_ISSUE] / whole,
-             100 * s.bound[QM_BOUND_L2] / whole, 100 * s.bound[QM_BOUND_LATENCY] / whole);
+        qm_print(&p->to,
+                 "ESTIMATES of %s%s: no GPU has run this. docs/prediction.md says how they come about.\n\n"
+                 "| chip     |  depth | MB/token | ops | step us | tokens/s | ceiling | share | dram | issue | tensor "
+                 "|   l2 | "
+                 "flight | latency |\n"
+                 "|:---------|-------:|---------:|----:|--------:|---------:|--------:|------:|-----:|------:|-------:|"
+                 "-----:|-"
+                 "------:|--------:|\n",
+                 r->plan->place->model->hp.name, executor(r, other));
+    qm_print(&p->to, "| %-8s | %6u | %8.1f | %3d | %7.0f | %8.0f | %7.0f | %4.0f%% |", c->id, r->work.depth,
+             1e-6 * bytes, r->n_ops, 1e-3 * r->step_ns, 1e9 / r->step_ns, 1e9 / ideal, 100 * ideal / r->step_ns);
+    static const int widths[QM_N_BOUNDS] = {0, 4, 5, 6, 4, 6, 7};
+    for (int k = QM_BOUND_DRAM; k < QM_N_BOUNDS; k++)
+        qm_print(&p->to, " %*.0f%% |", widths[k] - 1, 100 * s.bound[k] / whole);
+    qm_print(&p->to, "\n");
 }
 
 int qm_report_step(qm_report *p, const qm_op_records *r, const qm_chip *chip, qm_err *e) {

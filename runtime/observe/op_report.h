@@ -1,9 +1,13 @@
 /* op_report.h: steps op by op as text: a table for people, CSV, JSON. */
 #ifndef QM_OP_REPORT_H
 #define QM_OP_REPORT_H
+#include <jansson.h>
 #include "machine.h"
 #include "op_records.h"
 #include "predict.h"
+
+/* A chip's facts. */
+json_t *qm_chip_json(const qm_chip *c);
 
 typedef struct qm_report qm_report;
 /* path: of the model, or NULL for the shape of the 30B; m: what measured. */

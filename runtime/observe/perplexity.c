@@ -9,11 +9,25 @@
 static const double NEAR = 0.1;
 enum { DEFAULT_CHUNK = 512 };
 
-int qm_score_sequence(qm_session *s, uint32_t seq, const qm_lp_seq *q, float *logits, qm_position_fn fn, void *user,
+typedef struct {
+    qm_position_fn fn;
+    void *user;
+    uint32_t seq, first;
+    qm_err *e;
+    int rc;
+} scored;
+static int on_logits(void *user, uint32_t i, const float *logits) {
+    scored *x = user;
+    return x->rc = x->fn(x->user, x->seq, x->first + i, logits, x->e);
+}
+
+int qm_score_sequence(qm_session *s, uint32_t seq, const qm_lp_seq *q, qm_position_fn fn, void *user,
                       const qm_watch *watch, qm_err *e) {
     const qm_engine *g = qm_inside_engine(s);
     const uint32_t n_vocab = qm_inside_model(g)->hp.n_vocab;
     qm_engine_info info;
+    qm_err own = {0};
+    scored x = {fn, user, seq, q->first, &own, 0};
     qm_engine_get_info(g, &info);
     if (q->end > info.n_ctx)
         return qm_fail(e, QM_ERR_LIMIT, "sequence %u: %u tokens exceed the context of %u", seq, q->end, info.n_ctx);
@@ -22,13 +36,11 @@ int qm_score_sequence(qm_session *s, uint32_t seq, const qm_lp_seq *q, float *lo
             return qm_fail(e, QM_ERR_ARG, "sequence %u, token %u: id %u is outside the vocabulary of %u", seq, i,
                            q->tokens[i], n_vocab);
     int rc = qm_session_truncate(s, 0, e);
-    for (uint32_t pos = q->first, from = 0; pos < q->end && !rc; from = ++pos) {
-        uint32_t next;
-        rc = qm_inside_append(s, q->tokens + from, pos + 1 - from, watch, &next, e);
-        if (!rc) rc = qm_session_logits(s, logits, e);
-        if (!rc) rc = fn(user, seq, pos, logits, e);
-    }
-    return rc;
+    if (!rc && q->first) rc = qm_inside_append(s, q->tokens, q->first, watch, NULL, e);
+    if (!rc && q->end > q->first)
+        rc = qm_inside_score(s, q->tokens + q->first, q->end - q->first, watch, on_logits, &x, e);
+    if (x.rc && e) *e = own; /* why fn would not go on */
+    return x.rc ? x.rc : rc;
 }
 
 /* log(1 - exp(x)) for x < 0 */
@@ -248,14 +260,9 @@ int qm_perplexity(qm_engine *g, const uint32_t *tokens, size_t n, const qm_perpl
     qm_session *s = NULL;
     qm_lp_seq *own = NULL;
     uint32_t *copy = NULL;
-    float *logits = malloc(4ull * x.n_vocab);
     double start = qm_now();
     int rc = 0;
     *r = (qm_perplexity_result){0};
-    if (!logits) {
-        rc = qm_fail(e, QM_ERR_NOMEM, "perplexity: out of memory");
-        goto out;
-    }
     if (o->base) {
         if (tokens)
             rc = qm_fail(e, QM_ERR_ARG, "perplexity: a text and a base at once: the base brings its own tokens");
@@ -276,7 +283,7 @@ int qm_perplexity(qm_engine *g, const uint32_t *tokens, size_t n, const qm_perpl
     for (uint32_t i = 0; i < x.n_seqs && !rc; i++) x.n_all += x.seqs[i].end;
     qm_watch watch = {.on_prefill = on_position, .user = &x};
     for (uint32_t i = 0; i < x.n_seqs && !rc; i++) {
-        if ((rc = qm_score_sequence(s, i, &x.seqs[i], logits, position, &x, o->on_position ? &watch : NULL, e))) break;
+        if ((rc = qm_score_sequence(s, i, &x.seqs[i], position, &x, o->on_position ? &watch : NULL, e))) break;
         r->n_seqs++;
         r->n_tokens += x.seqs[i].end;
         x.n_before = r->n_tokens;
@@ -286,7 +293,6 @@ int qm_perplexity(qm_engine *g, const uint32_t *tokens, size_t n, const qm_perpl
     if (!rc && x.out.out) rc = qm_lp_finish(&x.out, e);
     if (!rc) conclude(&x);
     r->seconds = qm_now() - start;
-out:
     qm_session_close(s);
     qm_lp_close(&x.base);
     qm_lp_close(&x.out);
@@ -297,6 +303,5 @@ out:
     free(x.tmp);
     free(x.in);
     free(x.kl);
-    free(logits);
     return rc;
 }

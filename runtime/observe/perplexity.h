@@ -7,9 +7,10 @@
 
 /* One scored position: sequence seq, tokens up to and with position pos, what may follow. */
 typedef int (*qm_position_fn)(void *user, uint32_t seq, uint32_t pos, const float *logits, qm_err *e);
-/* Computes one sequence from an empty cache and hands its scored positions to fn, in order. logits: [n_vocab]. watch: its
- * on_prefill is called before each position and may cancel; or NULL. */
-int qm_score_sequence(qm_session *s, uint32_t seq, const qm_lp_seq *q, float *logits, qm_position_fn fn, void *user,
+/* Computes one sequence from an empty cache, as many positions at once as the engine has room for (n_ubatch; of scored ones
+ * n_outs), and hands its scored positions to fn, in order. watch: its on_prefill is called before each step and may cancel;
+ * or NULL. */
+int qm_score_sequence(qm_session *s, uint32_t seq, const qm_lp_seq *q, qm_position_fn fn, void *user,
                       const qm_watch *watch, qm_err *e);
 
 /* How far logits are from a record of the base's. */

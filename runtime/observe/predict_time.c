@@ -1,5 +1,6 @@
 /* predict_time.c: the chips, and from counts to times. See predict.h. */
 #include "predict.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include "../plan/ops.h"
@@ -30,20 +31,39 @@ const qm_chip *qm_chip_find(const char *id, size_t n) {
     return NULL;
 }
 
-enum { SCHEDULERS = 4, L2_PORT = 64 };
+enum { SCHEDULERS = 4, L2_PORT = 64, RESIDENT_WARPS = 16 /* 128 registers a thread */ };
+static const double LONE_WARP = 0.6; /* instructions a clock of a warp by itself: 342 take 560 to 590 clocks */
+
+/* Multiprocessors at work, on average until the last one ends. */
+static double busy_of(const qm_chip *c, const qm_op_record *r) { return r->ctas / ceil(r->ctas / c->sms.v); }
+
+/* Little's law: a CTA's bytes on their way take the latency, and the work on them too: the warp does both in turn. */
+static double flight(const qm_chip *c, const qm_op_record *r) {
+    const double chunk = qm_flight_bytes(r->op), warps = r->op->block / 32.0;
+    double bytes = (double)(r->weight_bytes + r->kv_bytes);
+    if (chunk <= 0 || bytes <= 0) return 0;
+    const double passes = qm_flight_passes(r), most = warps < RESIDENT_WARPS ? floor(RESIDENT_WARPS / warps) : 1;
+    const double here = r->ctas < c->sms.v ? r->ctas : c->sms.v, each = ceil(r->ctas / c->sms.v);
+    bytes *= passes;
+    const double latency = passes > 1 ? (c->latency.v + (passes - 1) * c->trip.v) / passes : c->latency.v;
+    const double work = (double)r->count.warp_insts / warps * (chunk / bytes) / (LONE_WARP * c->clock.v);
+    return bytes / (here * (each < most ? each : most) * chunk) * (latency + work);
+}
 
 /* The op's times with nothing around them; prefetched: bytes that are in the L2 already. */
 static void bounds(const qm_chip *c, const qm_op_record *r, double prefetched, double *t) {
-    const qm_op *op = r->op;
-    double ctas = (double)op->grid[0] * op->grid[1] * op->grid[2], busy = ctas < c->sms.v ? ctas : c->sms.v;
-    t[QM_BOUND_DRAM] = ((double)(op->weight_bytes + r->kv_bytes) - prefetched) / (c->bandwidth.v * c->reach.v);
-    t[QM_BOUND_ISSUE] = (double)r->count.warp_insts / (SCHEDULERS * busy * c->clock.v * c->issue.v);
-    t[QM_BOUND_L2] = 32.0 * (double)(r->count.load_sectors + r->count.store_sectors) / (L2_PORT * busy * c->clock.v);
+    const double busy = busy_of(c, r), rate = busy * c->clock.v, l2 = c->l2.v / 2;
+    const double spilled = (double)r->act_bytes > l2 ? (double)r->act_bytes - l2 : 0;
+    t[QM_BOUND_DRAM] = ((double)(r->weight_bytes + r->kv_bytes) + spilled - prefetched) / (c->bandwidth.v * c->reach.v);
+    t[QM_BOUND_ISSUE] = (double)r->count.warp_insts / (SCHEDULERS * rate * c->issue.v);
+    t[QM_BOUND_TENSOR] = ((double)r->count.mma_int / c->mma_int.v + (double)r->count.mma_float / c->mma_float.v) / rate;
+    t[QM_BOUND_L2] = 32.0 * (double)(r->count.load_sectors + r->count.store_sectors) / (L2_PORT * rate);
+    t[QM_BOUND_FLIGHT] = flight(c, r);
 }
 
 static qm_bound longest(const double *t) {
     qm_bound l = QM_BOUND_DRAM;
-    for (int b = QM_BOUND_ISSUE; b <= QM_BOUND_L2; b++)
+    for (int b = QM_BOUND_ISSUE; b <= QM_BOUND_FLIGHT; b++)
         if (t[b] > t[l]) l = (qm_bound)b;
     return l;
 }
@@ -51,15 +71,17 @@ static qm_bound longest(const double *t) {
 /* gap: seconds between the op before it and this one, where it has to wait for that. Returns for how many seconds of
  * its work, past the ramp, the memory has nothing to do. */
 static double predict(const qm_chip *c, qm_op_record *r, double gap, double prefetched) {
-    double t[QM_N_BOUNDS] = {0};
+    double t[QM_N_BOUNDS] = {0}, trips, clocks;
     bounds(c, r, prefetched, t);
+    qm_serial(r->op, &trips, &clocks);
+    const double before = c->ramp.v + (trips > 2 ? trips - 2 : 0) * c->trip.v + clocks / c->clock.v;
     r->bound = longest(t);
     double idle = t[r->bound] - t[QM_BOUND_DRAM];
     r->time_ns = 1e9 * t[r->bound];
     r->gap_ns = 0;
     if (!r->op->waits) return idle; /* starts with the op before it: only the memory's time is its own */
-    if (c->ramp.v + gap > t[r->bound]) r->bound = QM_BOUND_LATENCY;
-    r->time_ns += 1e9 * c->ramp.v;
+    if (before + gap > t[r->bound]) r->bound = QM_BOUND_LATENCY;
+    r->time_ns += 1e9 * before;
     r->gap_ns = 1e9 * gap;
     return idle;
 }

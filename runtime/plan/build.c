@@ -613,7 +613,7 @@ static void allocate(builder *s) {
     b->keys = scratch(s, 4ull * (hp->n_vocab + 3) * outs);
     b->hist = scratch(s, 4ull * QM_SAMPLE_BUCKETS * outs);
     b->part = scratch(s, 8ull * QM_SAMPLE_CTAS * outs);
-    b->cand = scratch(s, 8ull * hp->n_vocab * outs);
+    b->cand = scratch(s, 8ull * QM_SAMPLE_CAP * outs);
     b->work = scratch(s, (uint64_t)QM_WORK_SIZE * outs);
     b->acc = scratch(s, 4 * nq * spans * most_singles(l, rows));
     b->ml = scratch(s, 8 * (uint64_t)hp->n_head * spans * most_singles(l, rows));

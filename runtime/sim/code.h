@@ -21,8 +21,9 @@ enum { CMP_EQ, CMP_NE, CMP_LT, CMP_LE, CMP_GT, CMP_GE, CMP_EQU, CMP_NEU, CMP_LTU
        CMP_NUM, CMP_NAN };
 enum { BOOL_NONE, BOOL_AND, BOOL_OR, BOOL_XOR };
 enum { ATOM_ADD = 1, ATOM_MIN, ATOM_MAX, ATOM_AND, ATOM_OR, ATOM_XOR, ATOM_EXCH, ATOM_CAS, ATOM_INC, ATOM_DEC };
-/* sim_inst.flags: groups may have to reconverge before it; it may leave lanes behind; it accesses memory */
-enum { IF_RECONVERGE = 1, IF_SYNC = 2, IF_MEM = 4 };
+/* sim_inst.flags: groups may have to reconverge before it; it may leave lanes behind; it accesses memory; it is an
+ * mma of 8-bit integers, of floats */
+enum { IF_RECONVERGE = 1, IF_SYNC = 2, IF_MEM = 4, IF_MMA_INT = 8, IF_MMA_FLOAT = 16 };
 /* sim_inst.cmp of an mbarrier operation */
 enum { MB_INIT, MB_INVAL, MB_ARRIVE, MB_ARRIVE_TX, MB_EXPECT, MB_COMPLETE, MB_TEST, MB_TEST_PARITY, MB_TRY, MB_TRY_PARITY,
        MB_CP_ARRIVE };

@@ -99,6 +99,8 @@ static void add(qm_sim_counters *s, const qm_sim_counters *c) {
     s->prefetches += c->prefetches;
     s->prefetch_digest += c->prefetch_digest;
     s->shared_insts += c->shared_insts;
+    s->mma_int += c->mma_int;
+    s->mma_float += c->mma_float;
     s->atomics += c->atomics;
     s->barriers += c->barriers;
 }

@@ -54,6 +54,7 @@ void dec_mma(decoder *d) {
     in->rsz = half ? 2 : 4;
     in->cmp = !strcmp(first, "s8");
     in->bop = !strcmp(last, "s8");
+    in->flags |= s8 ? IF_MMA_INT : IF_MMA_FLOAT;
     put_aux(d, d->n_code - 1, v, nc + na + nb + nc);
 }
 

@@ -33,8 +33,13 @@ static int data(decoder *d, const ptx_opnd *o, int load, uint32_t *regs, int *rs
 static const char *mem_op(decoder *d, int load, int n, char *buf, size_t size) {
     int b = ptx_types[d->k.ty[0]].bytes, sp = d->k.space;
     if (b * n > 16) dec_fail(d, "an access is at most 16 bytes");
-    if ((sp == PS_GLOBAL || sp == PS_SHARED) && !d->k.order && !(d->k.mod & F_VOLATILE))
-        snprintf(buf, size, "%s%c_%d_%d", load ? "ld" : "st", sp == PS_GLOBAL ? 'g' : 's', b, n);
+    const int hot = sp == PS_GLOBAL || sp == PS_SHARED || (sp == PS_LOCAL && b >= 4);
+    if (hot && !d->k.order && !(d->k.mod & F_VOLATILE))
+        snprintf(buf, size, "%s%c_%d_%d", load ? "ld" : "st",
+                 sp == PS_GLOBAL   ? 'g'
+                 : sp == PS_SHARED ? 's'
+                                   : 'l',
+                 b, n);
     else snprintf(buf, size, load ? "ld_any" : "st_any");
     return buf;
 }

@@ -162,6 +162,8 @@ static void take_counters(qm_counters *c) {
                        .load_sectors = s.gld_sectors,
                        .store_sectors = s.gst_sectors,
                        .shared_passes = s.shared_wavefronts,
+                       .mma_int = s.mma_int,
+                       .mma_float = s.mma_float,
                        .atomics = s.atomics,
                        .barriers = s.barriers};
 }

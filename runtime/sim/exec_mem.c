@@ -96,7 +96,7 @@ uint8_t *sim_resolve(sim_warp *w, const sim_inst *in, int lane, int space, uint6
         break;
     case PS_LOCAL:
         size = w->cta->f->local_bytes;
-        base = w->local + (size_t)lane * size;
+        base = w->local;
         name = "local memory";
         break;
     case PS_PARAM:
@@ -115,7 +115,7 @@ uint8_t *sim_resolve(sim_warp *w, const sim_inst *in, int lane, int space, uint6
                   what, bytes, (unsigned long long)addr, name, (unsigned long long)size);
         return NULL;
     }
-    return base + addr;
+    return space == PS_LOCAL ? base + SIM_LOCAL_AT(addr, lane) : base + addr;
 }
 
 #define LOAD_AS(T)                                                          \
@@ -199,10 +199,10 @@ int h_st_any(sim_warp *w, const sim_inst *in, uint32_t m) { return sim_st_any(w,
 
 /* A call's argument: bytes of local memory from imm to target, for each lane. */
 int h_lcopy(sim_warp *w, const sim_inst *in, uint32_t m) {
-    size_t n = w->cta->f->local_bytes;
     for (uint32_t q = m; q; q &= q - 1) {
-        uint8_t *base = w->local + (size_t)__builtin_ctz(q) * n;
-        memmove(base + in->target, base + in->imm, in->aux);
+        const int l = __builtin_ctz(q);
+        for (uint32_t i = 0; i < in->aux; i++)
+            w->local[SIM_LOCAL_AT((uint32_t)in->target + i, l)] = w->local[SIM_LOCAL_AT((uint64_t)in->imm + i, l)];
     }
     return X_NEXT;
 }

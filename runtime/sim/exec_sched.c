@@ -96,6 +96,8 @@ static inline __attribute__((always_inline)) int run_slice(sim_warp *w, int budg
             w->pc = pc;
             int x = tab[in->op](w, in, m);
             if (__builtin_expect(x == X_NEXT, 1)) {
+                if (counting && in->flags & (IF_MMA_INT | IF_MMA_FLOAT))
+                    *(in->flags & IF_MMA_INT ? &w->wk->c.mma_int : &w->wk->c.mma_float) += 16u * 8u * in->n;
                 pc++;
                 continue;
             }

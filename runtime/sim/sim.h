@@ -31,6 +31,7 @@ typedef struct {
     uint64_t gst_sectors;
     uint64_t shared_wavefronts; /* shared-memory passes incl. bank conflicts */
     uint64_t shared_insts;      /* shared-memory instructions: wavefronts beyond ideal = conflicts */
+    uint64_t mma_int, mma_float; /* multiply-adds of mma: of 8-bit integers, of 16-bit floats */
     uint64_t atomics;
     uint64_t barriers;        /* bar.sync & co, per CTA arrival */
     uint64_t prefetches;      /* addresses that threads asked for by prefetch (not the bulk form) */

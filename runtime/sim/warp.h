@@ -58,6 +58,8 @@ typedef struct sim_cta {
     uint32_t n_bulk, cap_bulk;
 } sim_cta;
 
+/* Where a lane's byte of local memory lies; an aligned access of at most 16 bytes is in one piece. */
+#define SIM_LOCAL_AT(addr, lane) (((addr) & ~(uint64_t)15) * 32 + (uint64_t)(lane)*16 + ((addr)&15))
 struct sim_warp {
     uint8_t *r; /* registers, 64-byte aligned */
     sim_cta *cta;
@@ -70,7 +72,7 @@ struct sim_warp {
     int ng, cur;
     sim_group g[32];
     uint32_t id, back_edges, polls;
-    uint8_t *local; /* [32][local_bytes] */
+    uint8_t *local; /* [local_bytes / 16][32 lanes][16], as hardware has it: SIM_LOCAL_AT */
     sim_copy *copy; /* [first_copy, n_copy) cp.async issued, not yet waited for, oldest first */
     uint32_t first_copy, n_copy, cap_copy, commits[32];
     sim_async *async; /* [n_async] bulk stores, likewise */

@@ -439,6 +439,56 @@ def test_bench_options():
     assert r["fraction_of_bandwidth"] is None and r["load"]["bus_bytes_per_s"] is None and r["load"]["slower"] == "storage"
 
 
+def test_bench_sequences():
+    """-np: several sequences in shared steps; each test has its record, whatever the order of numbers."""
+    args = ("-p", "5", "-n", "3", "-np", "1,3", "-d", "0,9", "-r", "2", "--device", "sim", "-ub", "8", "--no-warmup")
+    records = json.loads(run("bench", model(), *args, "-o", "json")[0])
+    assert [r["test"] for r in records] == ["pp5", "pp5 x3", "tg3", "tg3 x3", "pp5 @ d9", "pp5 x3 @ d9", "tg3 @ d9", "tg3 x3 @ d9"]
+    for r in records:
+        tokens = r["n_seqs"] * (r["n_prompt"] + r["n_gen"])
+        assert r["n_seqs"] in (1, 3) and r["n_ubatch"] == 8 and r["first_token_ns"] > 0
+        assert all(close(t, tokens * 1e9 / n) for n, t in zip(r["samples_ns"], r["samples_ts"])), r
+        assert close(r["avg_ts"], statistics.mean(r["samples_ts"]))
+    by = {r["test"]: r for r in records}
+    # three share the dense weights, and more or fewer experts; keys and values are each one's own
+    for t in ("pp5", "tg3"):
+        assert by[t + " x3"]["weight_bytes_per_token"] < by[t]["weight_bytes_per_token"]
+        assert by[t + " x3"]["kv_bytes_per_token"] == by[t]["kv_bytes_per_token"]
+    out = run("bench", model(), *args)[0]
+    assert "tg3 x3 @ d9" in out
+    r, = json.loads(run("bench", model(), "-p", "0", "-n", "2", "-npl", "5", "-d", "4", "--prefill", "--executor", "ref", "-r", "1", "-o", "json",
+                        "--ubatch-size", "2")[0])
+    assert r["test"] == "tg2 x5 @ d4" and r["depth_filled_by"] == "prefill" and r["executor"] == "ref"
+
+
+def test_bench_predict_tests():
+    """--predict with -p, -n, -np: one record a test; without any of them a decode step at each depth, as ever."""
+    rows = json.loads(run("bench", "-m", model(), "--predict", "rtx4090,h200", "-p", "64,200", "-n", "16", "-np", "1,8", "-ub", "128", "-o", "json")[0])
+    assert [r["test"] for r in rows] == ["pp64", "pp64 x8", "pp200", "pp200 x8", "tg16", "tg16 x8"] * 2
+    assert all(r["estimate"] is True and r["tokens_per_s"] > 0 and r["chip"]["mma_int"]["source"] for r in rows)
+    assert [r["chip_id"] for r in rows] == ["rtx4090"] * 6 + ["h200"] * 6
+    r, = json.loads(run("bench", "-m", model(), "--predict", "rtx4090", "-p", "512", "-n", "0", "-o", "json")[0])
+    assert r["test"] == "pp512" and r["steps"] == 1 and r["n_ubatch"] == 512
+    assert close(r["tokens_per_s"], 512e9 / r["time_ns"], 1e-4) and r["ops"]
+    lines = run("bench", "-m", model(), "--predict", "gb10", "-p", "64", "-n", "0", "-o", "jsonl")[0].splitlines()
+    assert [json.loads(x)["test"] for x in lines] == ["pp64"]
+    rows = list(csv.DictReader(io.StringIO(run("bench", "-m", model(), "--predict", "gb10", "-p", "64", "-n", "8", "-o", "csv")[0])))
+    assert [r["test"] for r in rows] == ["pp64", "tg8"] and all(float(r["tokens_per_s"]) > 0 for r in rows)
+    out = run("bench", "-m", model(), "--predict", "gb10", "-p", "64", "-n", "8")[0]
+    assert "ESTIMATES" in out and "| pp64 " in out and "| tg8 " in out
+    out = run("bench", "-m", model(), "--predict", "gb10", "-p", "64", "-n", "0", "--per-op")[0]
+    assert "64 rows of 1 sequence" in out and "bound by" in out
+    steps = json.loads(run("bench", "-m", model(), "--predict", "gb10", "-o", "json")[0])
+    assert steps[0]["record"] == "step" and steps[0]["rows"] == 1
+    for args, said in ((("-np", "0"), "--parallel 0: expected 1 to 512"), (("-np", "513"), "--parallel 513"), (("-ub", "0"), "--ubatch 0: expected 1 to 512"),
+                       (("-ub", "1000"), "--ubatch 1000"), (("-p", "0", "-n", "0"), "nothing to do"), (("-np", "x"), "--parallel x")):
+        for more in ((), ("--predict", "gb10")):
+            out, err = run("bench", "-m", model(), *args, *more, status=2)
+            assert not out and said in err and err.count("\n") == 1, (args, err)
+    err = run("bench", "-m", model(), "--predict", "gb10", "-p", "8", "-d", "99999999", status=1)[1]
+    assert "pp8 @ d99999999" in err and err.count("\n") == 1
+
+
 def test_bench_refuses():
     for args, said in ((("-p", "1,,2"), "--n-prompt 1,,2"), (("-n", "x"), "--n-gen x"), (("-d", "-4"), "--n-depth"),
                        (("-d", "5000000000"), "--n-depth"), (("-r", "0"), "--repetitions 0"), (("-r", "1001"), "1 to 1000"),

@@ -130,7 +130,7 @@ def test_reverse_prompt_stops():
 
 def test_passed_over_once():
     base = generate("-p", "Hi", "-n", "4")[0]
-    args = ("-ngl", "99", "-t", "8", "-tb", "8", "-b", "512", "-ub", "512", "-fa", "--jinja", "--mlock", "--no-mmap", "-mg", "1", "-sm", "none",
+    args = ("-ngl", "99", "-t", "8", "-tb", "8", "-b", "512", "-fa", "--jinja", "--mlock", "--no-mmap", "-mg", "1", "-sm", "none",
             "-ts", "3,1", "--no-warmup", "--color", "-kvu", "-fa", "on", "--flash-attn", "auto", "-lv", "3", "--keep", "-1")
     ids, err = generate("-p", "Hi", "-n", "4", *args)
     assert ids == base and err.count("passed over, without a meaning here:") == 1, err
@@ -141,6 +141,55 @@ def test_passed_over_once():
     assert ids == base and "passed over" not in err, "what is done anyway is not worth a line"
     assert "-fa" in run("bench", "-m", "nowhere.gguf", "-ngl", "99", "-fa", "1", "-t", "4", status=1)[1]
     assert "-t 4" in run("perplexity", "-m", model(), "-ngl", "99", "-t", "4", "-f", "/nowhere.txt", status=1)[1]
+
+
+UBATCHES = (1, 7, 64, 512)
+
+
+def test_ubatch():
+    """How many positions are computed together is not seen in what comes out: logits, figures, the traced step."""
+    text = "The quick brown fox jumps over the lazy dog, and nobody knows why it would. " * 2  # more than 64 tokens
+    for executor in ("graph", "ref"):
+        where = ("-m", model(), "--device", "sim", "--executor", executor, "-c", "256")
+        hashes, figures = set(), set()
+        for n in UBATCHES:
+            r = json.loads(run("generate", *where, "-p", text, "-n", "3", "--temp", "0", "--json", "-ub", str(n))[0])
+            assert 64 < r["prompt"]["tokens"] < 250, r["prompt"]
+            hashes.add((r["logits_hash"], tuple(r["token_ids"])))
+            p = json.loads(run("perplexity", *where, "-f", "README.md", "-c", "200", "--chunks", "1", "-o", "json", "-q", "--ubatch", str(n))[0])
+            figures.add((p["nll"], p["ppl_err"], p["n_scored"]))
+        assert len(hashes) == 1, (executor, hashes)
+        assert len(figures) == 1, (executor, figures)
+    traces = {run("trace", "-m", model(), "--device", "sim", "-p", text, "-j", "-ub", str(n))[0] for n in (1, 64)}
+    assert len(traces) == 1
+
+
+def test_ubatch_range():
+    commands = [("generate", "-p", "Hi"), ("chat",), ("trace", "-p", "Hi"), ("perplexity", "-f", "README.md"), ("doctor",)]
+    for c in commands:
+        for n in ("0", "-1", "513", "2147483647"):
+            for name in ("--ubatch",) if c[0] == "doctor" else ("--ubatch", "-ub", "--ubatch-size"):
+                assert f"--ubatch {n}: expected 1 to 512" in refused(*c, "-m", "nowhere.gguf", name, n), (c, n)
+        assert "expected a number" in refused(*c, "-m", "nowhere.gguf", "--ubatch", "many")
+    assert "steps   64 positions at most" in run("generate", "-m", model(), "-p", "Hi", "-n", "1", "-v", "-ub", "33")[1]
+
+
+def test_memory_of_steps():
+    """What a step of many rows, more sequences and their cache take is in the check, with the numbers."""
+    def memory(*args, status=0):
+        return json.loads(run("doctor", "-m", model(), "--device", "sim", "-c", "512", "--json", *args, status=status)[0])["model"]
+    few, many = memory("--ubatch", "1"), memory("--ubatch", "512")
+    assert few["n_ubatch"] == 1 and many["n_ubatch"] == 512
+    assert few["activation_bytes"] * 4 < many["activation_bytes"] and many["need_bytes"] - few["need_bytes"] == many["activation_bytes"] - few["activation_bytes"]
+    eight, shared = memory("--parallel", "8"), memory("--parallel", "8", "--kv", "1024")
+    assert eight["n_kv"] == 8 * 512 and shared["n_kv"] == 1024 and eight["n_parallel"] == shared["n_parallel"] == 8
+    assert eight["kv_bytes"] == 4 * shared["kv_bytes"]
+    text = run("doctor", "-m", model(), "--device", "sim", "-c", "512", "--ubatch", "64", "--parallel", "8")[0]
+    assert "for 4096 positions" in text and "of steps of 64 rows and 8 sequences" in text, text
+    small = {"QMOE_SIM_MEM": str(many["need_bytes"] - 65536)}
+    assert "for steps of 512 rows" in run("generate", "-m", model(), "-p", "Hi", "-c", "512", "-ub", "512", "--device", "sim", env=small, status=1)[1]
+    for args, said in ((("--parallel", "-1"), "--parallel -1: expected"), (("--kv", "-1"), "--kv -1: expected"), (("--kv", "5"), "--kv is for --model")):
+        assert said in refused("doctor", *args), args
 
 
 def test_refused_by_name():

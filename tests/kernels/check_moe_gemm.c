@@ -26,8 +26,30 @@ static qm_launch launch_of(int wtype, const shape *s, uint32_t max_groups) {
     if (!s->tiles) return l;
     l.tiles = s->tiles;
     l.block = 32 * l.tiles;
+    l.shared = qm_rows_shared(wtype, l.width, l.block / 32);
     l.grid[0] = ((s->n_rows + 31) / 32 + l.tiles - 1) / l.tiles;
     return l;
+}
+
+static qm_moe_gemm_args make(const qm_type_info *ty, const shape *s, const grp *g) {
+    const size_t slots = (size_t)s->rows * s->n_used, n_scales = (size_t)s->count * s->n_used;
+    qm_moe_gemm_args a = {.n_rows = s->n_rows,
+                          .n_cols = s->n_cols,
+                          .n_expert = s->n_expert,
+                          .n_used = s->n_used,
+                          .max_groups = g->max_groups,
+                          .x_slots = !(s->how & X_ROWS),
+                          .y_row = s->how & BY_ROW ? s->n_used * s->n_rows : s->n_rows,
+                          .y_pick = s->how & BY_ROW ? s->n_rows : s->rows * s->n_rows,
+                          .order = g->order_at,
+                          .groups = g->groups_at,
+                          .n_groups = g->n_groups_at};
+    a.expert_bytes = qm_pack_bytes(ty, s->n_rows, s->n_cols);
+    a.w = wt_in("w", ty, s->n_expert, s->n_rows, s->n_cols);
+    a.x = wt_act_in("x", ty, s->how & X_ROWS ? s->count : n_scales, s->n_cols); /* of the rows that there are */
+    if (!(s->how & NO_SCALE)) a.scale = chk_in("scale", chk_normal(n_scales, 1), 4 * n_scales);
+    a.y = chk_out("y", 4 * slots * s->n_rows);
+    return a;
 }
 
 /* moe_matvec of each row alone: y [rows, n_used, n_rows] */
@@ -61,25 +83,8 @@ static void one(int checked, int wtype, shape s) {
         "how=%d T=%u",
         ty->name, s.n_rows, s.n_cols, s.count, s.rows, s.n_used, s.n_expert, s.width, (int)s.load, s.how, s.tiles);
     const grp g = grp_in(s.rows, s.count, s.n_used, s.n_expert, s.width, s.load, s.how & BAD_EXPERT);
-    const size_t slots = (size_t)s.rows * s.n_used, n_x = s.how & X_ROWS ? s.count : (size_t)s.count * s.n_used;
-    qm_moe_gemm_args a = {.n_rows = s.n_rows,
-                          .n_cols = s.n_cols,
-                          .n_expert = s.n_expert,
-                          .n_used = s.n_used,
-                          .max_groups = g.max_groups,
-                          .x_slots = !(s.how & X_ROWS),
-                          .y_row = s.how & BY_ROW ? s.n_used * s.n_rows : s.n_rows,
-                          .y_pick = s.how & BY_ROW ? s.n_rows : s.rows * s.n_rows,
-                          .order = g.order_at,
-                          .groups = g.groups_at,
-                          .n_groups = g.n_groups_at},
-                     r;
-    a.expert_bytes = qm_pack_bytes(ty, s.n_rows, s.n_cols);
-    a.w = wt_in("w", ty, s.n_expert, s.n_rows, s.n_cols);
-    a.x = wt_act_in("x", ty, n_x, s.n_cols);
-    const size_t n_scales = (size_t)s.count * s.n_used;
-    if (!(s.how & NO_SCALE)) a.scale = chk_in("scale", chk_normal(n_scales, 1), 4 * n_scales);
-    a.y = chk_out("y", 4 * slots * s.n_rows);
+    const size_t slots = (size_t)s.rows * s.n_used, n_scales = (size_t)s.count * s.n_used;
+    qm_moe_gemm_args a = make(ty, &s, &g), r;
     const qm_launch l = launch_of(wtype, &s, g.max_groups);
     const int k = kernel(wtype, l.width);
     a.tiles = l.tiles;
@@ -107,7 +112,7 @@ static void one(int checked, int wtype, shape s) {
     chk_end();
 }
 
-static const int types[] = {QM_TYPE_Q4_K, QM_TYPE_Q5_K};
+static const int types[] = {QM_TYPE_F32, QM_TYPE_F16, QM_TYPE_BF16, QM_TYPE_Q8_0, QM_TYPE_Q4_K, QM_TYPE_Q6_K};
 #define EACH_TYPE for (size_t i = 0; i < sizeof types / sizeof *types; i++)
 #define EACH_WIDTH for (uint32_t w = 8; w <= 32; w *= 2)
 
@@ -147,8 +152,56 @@ static void checked(void **state) {
     }
 }
 
+/* What it costs at the K of Qwen3-30B-A3B, in CTAs of 8 warps: warp instructions a packed block (32 rows x 256) and group,
+ * everything included; bytes requested less what the columns themselves have, over the weights of the experts that are used: one
+ * reads them once for each of its groups. */
+static void ledger(void **state) {
+    static const struct {
+        uint32_t rows;
+        double insts; /* a block, Q4_K */
+    } at[] = {{8, 3000}, {32, 3000}, {128, 3000}, {512, 3000}};
+    const qm_type_info *ty = qm_type_get(QM_TYPE_Q4_K);
+    (void)state;
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+        enum { USED = 2, EXPERTS = 32 };
+        shape s = {.n_rows = 256,
+                   .n_cols = 768,
+                   .rows = at[i].rows,
+                   .count = at[i].rows,
+                   .n_used = USED,
+                   .n_expert = EXPERTS,
+                   .tiles = 8};
+        s.width = qm_moe_width(s.rows, USED, EXPERTS);
+        chk_begin_counted("moe_gemm ledger %u rows", s.rows);
+        const grp g = grp_in(s.rows, s.count, USED, EXPERTS, s.width, GRP_ANY, 0);
+        s.n_expert = 1; /* one matrix does for all experts */
+        qm_moe_gemm_args a = make(ty, &s, &g);
+        const qm_launch l = launch_of(ty->type, &s, g.max_groups);
+        const int k = kernel(ty->type, l.width);
+        a.tiles = l.tiles, a.n_expert = EXPERTS, a.expert_bytes = 0;
+        chk_launch(k, l.grid[0], l.grid[1], 1, l.block, l.shared, &a);
+        qm_sim_counters c;
+        if (chk_counters(k, &c)) {
+            const double blocks = 1.0 * s.n_rows / 32 * s.n_cols / 256, slots = s.rows * USED;
+            const double weights = 1.0 * (double)qm_pack_bytes(ty, s.n_rows, s.n_cols) * g.n_experts;
+            const double x = 2.125 * s.n_cols * slots * l.grid[0], y = 4.0 * s.n_rows * slots;
+            const double insts = (double)c.warp_insts / (blocks * g.n), bytes = (double)(c.gld_bytes + c.gst_bytes);
+            print_message("moe_gemm %u rows, %u of %u, width %u: %u groups of %u experts; %.0f instructions a block; "
+                          "bytes %.3f of "
+                          "the weights, %.3f without columns; sectors %.3f of bytes\n",
+                          s.rows, USED, EXPERTS, s.width, g.n, g.n_experts, insts, bytes / weights,
+                          (bytes - x - y) / weights, 32.0 * (double)(c.gld_sectors + c.gst_sectors) / bytes);
+            if (insts > at[i].insts) chk_fail("%.1f instructions a block", insts);
+            if ((bytes - x - y) / weights > 1.02 * g.n / g.n_experts)
+                chk_fail("weights are read more than once a group");
+            if (32.0 * (double)(c.gld_sectors + c.gst_sectors) > 1.10 * bytes) chk_fail("sectors are touched in part");
+        }
+        chk_end();
+    }
+}
+
 int main(void) {
     const struct CMUnitTest t[] = {cmocka_unit_test(shapes), cmocka_unit_test(sizes), cmocka_unit_test(choices),
-                                   cmocka_unit_test(checked)};
+                                   cmocka_unit_test(checked), cmocka_unit_test(ledger)};
     return chk_main(t);
 }

@@ -227,6 +227,68 @@ static void parts_first(void **state) {
     }
 }
 
+/* Rows of several sequences and positions: each leaves the bits that it leaves alone; those beyond the count leave nothing. */
+static void rows(int checked, uint32_t hd, uint32_t parts, int counted) {
+    enum { N = 5, N_HEAD = 3, N_KV = 2, HEADS = N_HEAD + 2 * N_KV, OFF = 64, PAGES = 7 };
+    static const uint32_t tables[3 * OFF / 4] = {[0] = 3, [16] = 6, [17] = 1, [32] = 0};
+    static const qm_row_record row[N] = {{9, 0, 0}, {31, 1, OFF}, {32, 1, OFF}, {10, 0, 0}, {4, 2, 2ull * OFF}};
+    (checked ? chk_begin_checked : chk_begin)("qkrope %s rows hd=%u partials=%u count=%d", qm_kv_cache_name(kv), hd,
+                                              parts, counted);
+    const int k = chk_kernel_kv(QM_OP_QKROPE, kv, (int)hd);
+    const uint32_t count = counted ? N - 2 : N;
+    const size_t n = HEADS * hd, nq = N_HEAD * hd, pool = PAGES * N_KV * (size_t)qm_kv_head_page_bytes(kv, hd);
+    const size_t rope_n = (size_t)(QM_ROPE_FINE + 1) * hd;
+    const char *old = (const char *)chk_normal(pool / 4, 1);
+    qm_qkrope_args a = {.n_head = N_HEAD, .n_kv = N_KV, .n_partials = parts, .rows = N, .eps = 1e-6f}, r;
+    const float *qkv = chk_normal(parts * N * n, 2);
+    a.q_norm = chk_in("q_norm", chk_normal(hd, 1), 4 * hd);
+    a.k_norm = chk_in("k_norm", chk_normal(hd, 1), 4 * hd);
+    a.rope = chk_in("rope", chk_normal(rope_n, 1), 4 * rope_n);
+    a.qkv = chk_in("qkv", qkv, 4 * parts * N * n);
+    a.row = chk_in("row", row, sizeof row);
+    a.table = chk_in("table", tables, sizeof tables);
+    if (counted) a.count = chk_in("count", &count, 4);
+    a.k_pool = chk_inout("k_pool", old, pool);
+    a.v_pool = chk_inout("v_pool", old, pool);
+    a.q_out = chk_out("q_out", 4 * N * nq);
+    chk_launch(k, HEADS, N, 1, 32, 0, &a);
+    if (!checked) {
+        chk_ref_args(&r, &a, sizeof a);
+        qm_ref_qkrope(&r, &(qm_ref_env){.head_dim = (int)hd, .kv = kv, .grid = {HEADS, N, 1}, .block = 32, .rows = N});
+        chk_f32(a.q_out, N * nq, chk_tolerance(k)); /* NaN where none is written */
+        /* one row after the other, each from parts of its own, into one cache */
+        qm_qkrope_args one = a;
+        one.k_pool = chk_inout("k_pool", old, pool);
+        one.v_pool = chk_inout("v_pool", old, pool);
+        one.rows = 1;
+        one.count = 0;
+        for (uint32_t i = 0; i < count; i++) {
+            float *own = chk_tmp(4 * parts * n);
+            for (uint32_t p = 0; p < parts; p++) memcpy(own + p * n, qkv + (p * N + i) * n, 4 * n);
+            one.qkv = chk_in("qkv of a row", own, 4 * parts * n);
+            one.row = a.row + i * QM_ROW_SIZE;
+            one.q_out = chk_out("q_out", 4 * nq);
+            chk_launch(k, HEADS, 1, 1, 32, 0, &one);
+            if (memcmp((const float *)chk_get(a.q_out) + i * nq, chk_get(one.q_out), 4 * nq))
+                chk_fail("row %u: another q than alone", i);
+        }
+        if (memcmp(chk_get(a.k_pool), chk_get(one.k_pool), pool) ||
+            memcmp(chk_get(a.v_pool), chk_get(one.v_pool), pool))
+            chk_fail("the cache is not that of one row after the other");
+    }
+    chk_end();
+}
+
+static void many_rows(void **state) {
+    (void)state;
+    EACH_TYPE
+    for (uint32_t hd = 64; hd <= 128; hd += 64)
+        for (int i = 0; i < 4; i++) {
+            rows(0, hd, 1 + 2 * (uint32_t)(i & 1), i / 2);
+            rows(1, hd, 1 + 2 * (uint32_t)(i & 1), i / 2);
+        }
+}
+
 static void checked(void **state) {
     (void)state;
     EACH_TYPE {
@@ -259,6 +321,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rope_table), cmocka_unit_test(positions), cmocka_unit_test(shapes),
         cmocka_unit_test(nonfinite),  cmocka_unit_test(checked),   cmocka_unit_test(parts_first),
+        cmocka_unit_test(many_rows),
     };
     return chk_main(tests);
 }

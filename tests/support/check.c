@@ -276,6 +276,12 @@ int chk_kernel_kv(qm_op_kind op, int kv, int head_dim) {
     return i;
 }
 
+int chk_kernel_rows(qm_op_kind op, int wtype, int width) {
+    int i = qm_kernel_find_rows(op, wtype, width);
+    if (i < 0) chk_fail("no kernel %s, weights %d, width %d", qm_op_name(op), wtype, width);
+    return i;
+}
+
 double chk_tolerance(int kernel) { return qm_kernel_table[kernel].tolerance; }
 
 void chk_launch(int kernel, unsigned gx, unsigned gy, unsigned gz, unsigned block, unsigned shared, const void *args) {

@@ -66,8 +66,9 @@ const void *chk_get(uint64_t d);
 void *chk_tmp(size_t bytes);
 float *chk_normal(size_t n, float scale); /* near-normal values */
 
-int chk_kernel(qm_op_kind op, int wtype, int head_dim); /* table index */
-int chk_kernel_kv(qm_op_kind op, int kv, int head_dim); /* of an op that touches the cache */
+int chk_kernel(qm_op_kind op, int wtype, int head_dim);   /* table index */
+int chk_kernel_kv(qm_op_kind op, int kv, int head_dim);   /* of an op that touches the cache */
+int chk_kernel_rows(qm_op_kind op, int wtype, int width); /* of a product of many rows */
 double chk_tolerance(int kernel);
 void chk_launch(int kernel, unsigned gx, unsigned gy, unsigned gz, unsigned block, unsigned shared,
                 const void *args); /* and waits */

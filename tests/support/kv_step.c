@@ -55,11 +55,12 @@ void kv_step_make(kv_step *s, const kv_step_seq *seqs, uint32_t n_seqs, int spar
     for (uint32_t i = 0; i < n_seqs; i++) {
         uint32_t *table = tables + i * s->of_table / 4;
         for (uint32_t p = 0; p < pages_of(&seqs[i]); p++) table[p] = perm[at++];
-        for (uint32_t t = 0; t < seqs[i].first + seqs[i].n; t++)
-            for (uint32_t h = 0; h < 2 * s->n_kv; h++) {
+        const uint32_t n = seqs[i].first + seqs[i].n;
+        const float *x = chk_normal((size_t)n * 2 * s->n_kv * s->hd, 1);
+        for (uint32_t t = 0; t < n; t++)
+            for (uint32_t h = 0; h < 2 * s->n_kv; h++, x += s->hd) {
                 const int v = h >= s->n_kv;
                 const size_t off = (size_t)((table[t / 32] * s->n_kv + h % s->n_kv) * page);
-                const float *x = chk_normal(s->hd, 1);
                 qm_kv_page_put(s->kv, v, pool[v] + off, x, s->hd, t % 32);
                 if (sparse) qm_kv_page_put(s->kv, v, other[v] + off, x, s->hd, t % 32);
             }

@@ -5,7 +5,8 @@
 #include "check.h"
 
 typedef struct {
-    uint32_t first, n; /* the step has its positions first .. first + n - 1; the cache holds all up to the last of them */
+    uint32_t first,
+        n; /* the step has its positions first .. first + n - 1; the cache holds all up to the last of them */
 } kv_step_seq;
 
 enum { KV_STEP_ROWS = 64 };
@@ -17,9 +18,9 @@ typedef struct {
     uint32_t n_rows, n_runs, n_spans; /* spans: of the largest position */
     qm_row_record rows[KV_STEP_ROWS];
     uint32_t runs[KV_STEP_ROWS][2];
-    size_t pool;                              /* bytes */
-    uint64_t q, k_pool, v_pool, table, row;   /* on the device: q [n_rows, n_head, hd] */
-    uint64_t of_table;                        /* bytes from a sequence's block to the next */
+    size_t pool;                            /* bytes */
+    uint64_t q, k_pool, v_pool, table, row; /* on the device: q [n_rows, n_head, hd] */
+    uint64_t of_table;                      /* bytes from a sequence's block to the next */
 } kv_step;
 
 /* sparse: the cache slots of no token stay unwritten (for the device's check of such reads) instead of holding NaN. */

@@ -36,7 +36,7 @@ void smp_place(smp_placed *b, const smp_task *t) {
                                     .row = b->scan.row,
                                     .n = t->n,
                                     .rows = 1};
-    b->draw.cand = chk_out("cand", 8 * (size_t)t->n);
+    b->draw.cand = chk_out("cand", 8 * QM_SAMPLE_CAP);
     b->draw.result = chk_inout("result", zero, 2 * RING_BYTES);
 }
 
@@ -157,7 +157,7 @@ static void step_of_rows(const qm_sample_scan_args *scan, const qm_sample_draw_a
         if (i >= count) {
             chk_untouched(scan->keys, 4 * n4 * i, 4 * n4);
             chk_untouched(scan->part, 8 * (size_t)t->scan_grid * i, 8 * (size_t)t->scan_grid);
-            chk_untouched(draw->cand, 8 * (size_t)t->n * i, 8 * (size_t)t->n);
+            chk_untouched(draw->cand, 8 * QM_SAMPLE_CAP * i, 8 * QM_SAMPLE_CAP);
         } else if (own->s.temperature > 0 && memcmp(keys + n4 * i, want + n4 * i, 4 * n4))
             chk_fail("row %u: other keys", i);
     }
@@ -200,7 +200,7 @@ void smp_rows(const smp_task *t, uint32_t n_tasks, const uint32_t *map, uint32_t
                                 .map = scan.map,
                                 .n = scan.n,
                                 .rows = scan.rows};
-    draw.cand = chk_out("cand", 8 * n * op);
+    draw.cand = chk_out("cand", 8 * QM_SAMPLE_CAP * op);
     draw.result = chk_inout("result", chk_tmp((size_t)n_tasks * RING_BYTES), (size_t)n_tasks * RING_BYTES);
     step_of_rows(&scan, &draw, t, n_tasks, map, op, count);
     step_of_rows(&scan, &draw, t, n_tasks, map, op, op);

@@ -38,14 +38,14 @@ static void bytes_of_a_step(void **state) {
     qm_engine *g = fix_engine("small", "graph");
     uint64_t w, kv, w0, kv0;
     qm_err e;
-    fix_ok(qm_bench_step_bytes(g, 0, 1, &w, &kv, &e), &e);
+    fix_ok(qm_bench_step_bytes(g, (qm_work){0, 1, 1, 1}, &w, &kv, &e), &e);
     assert_int_equal(w, g->info.bytes_per_token);
     assert_int_equal(kv, 4 * 1024);
-    fix_ok(qm_bench_step_bytes(g, 300, 1, &w, &kv, &e), &e);
+    fix_ok(qm_bench_step_bytes(g, (qm_work){300, 1, 1, 1}, &w, &kv, &e), &e);
     assert_int_equal(w, g->info.bytes_per_token);
     assert_int_equal(kv, 4 * 1024 * 301);
     /* without logits: no lm_head, nothing behind the last layer's cache append */
-    fix_ok(qm_bench_step_bytes(g, 300, 0, &w0, &kv0, &e), &e);
+    fix_ok(qm_bench_step_bytes(g, (qm_work){300, 1, 1, 0}, &w0, &kv0, &e), &e);
     assert_true(w0 < w);
     assert_int_equal(kv0, 3 * 1024 * 301);
     qm_engine_close(g);
@@ -173,7 +173,7 @@ static void kv_bytes_are_read(void **state) {
     qm_err e;
     fix_ok(qm_session_open(&s, g, &e), &e);
     fix_ok(qm_inside_fill(s, 383, 1, &e), &e);
-    fix_ok(qm_bench_step_bytes(g, 383, 1, &w, &kv, &e), &e);
+    fix_ok(qm_bench_step_bytes(g, (qm_work){383, 1, 1, 1}, &w, &kv, &e), &e);
     qm_sim_counters_reset();
     fix_ok(qm_session_eval(s, 17, &e), &e);
     fix_ok(qm_session_result(s, 383, &id, &e), &e);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include "../../contracts/abi.h"
 #include "../../kernels/ref/launch.h"
+#include "../../runtime/base/rng.h"
 #include "../../runtime/file/quant.h"
 
 static const int types[] = {
@@ -100,7 +101,51 @@ static void sums(void **state) {
         }
 }
 
+/* Groups of slots: every tile has a warp, multiprocessors are busy, and few experts are read for more than one group, where
+ * rows choose theirs evenly. 512 rows of 8 of 128 would need wider groups for that. */
+static void groups(void **state) {
+    static const struct { uint32_t used, experts; } of[] = {{8, 128}, {4, 16}, {1, 1}, {2, 512}, {8, 8}};
+    static const uint32_t n_rows[] = {32, 96, 160, 768, 2048};
+    qm_rng rng = {1};
+    (void)state;
+    for (size_t m = 0; m < sizeof of / sizeof *of; m++)
+        for (uint32_t rows = 2; rows <= 512; rows *= 2) {
+            const uint32_t used = of[m].used, experts = of[m].experts, width = qm_moe_width(rows, used, experts);
+            const uint32_t most = qm_moe_groups(rows, used, experts, width);
+            uint32_t load[512] = {0}, n_groups = 0, n_experts = 0;
+            assert_true(width == 8 || width == 16 || width == 32);
+            assert_true(rows <= 8 || width < 2 * rows); /* no expert has more slots than there are rows */
+            for (uint32_t r = 0; r < rows; r++) {
+                uint32_t first = qm_rng_below(&rng, experts), step = 1 + 2 * qm_rng_below(&rng, 64);
+                while (experts > 1 && experts % 2 && step % experts == 0) step += 2;
+                for (uint32_t k = 0; k < used; k++) load[(first + k * step) % experts]++; /* different ones */
+            }
+            for (uint32_t e = 0; e < experts; e++) {
+                n_groups += (load[e] + width - 1) / width;
+                n_experts += load[e] > 0;
+            }
+            assert_true(n_groups <= most);
+            if (experts == 128 && n_groups > (rows < 512 ? 1.10 : 1.5) * n_experts)
+                fail_msg("%u rows: %u groups of %u experts", rows, n_groups, n_experts);
+            for (int i = 0; i < N_TYPES; i++)
+                for (size_t n = 0; n < sizeof n_rows / sizeof *n_rows; n++)
+                    for (uint32_t streams = 1; streams <= 2; streams++) {
+                        const uint32_t tiles = (n_rows[n] + 31) / 32;
+                        const qm_launch l = streams == 2
+                                                ? qm_launch_moe_gemm_up(types[i], n_rows[n], 2048, width, most, 128)
+                                                : qm_launch_moe_gemm(types[i], n_rows[n], 2048, width, most, 128);
+                        const uint32_t t = l.tiles;
+                        assert_true(t && !(t & (t - 1)) && l.block == 32 * t * streams && l.block <= 256);
+                        assert_true(l.grid[0] * t >= tiles && (l.grid[0] - 1) * t < tiles);
+                        assert_true(l.grid[1] == most && l.grid[2] == 1 && l.shared <= 48 * 1024);
+                        assert_int_equal(l.width, qm_type_get((uint32_t)types[i])->q16a ? width : 8);
+                        assert_true(t == 1 || l.grid[0] * l.grid[1] >= 128);
+                    }
+        }
+}
+
 int main(void) {
-    const struct CMUnitTest t[] = {cmocka_unit_test(any_shape), cmocka_unit_test(overhead), cmocka_unit_test(sums)};
+    const struct CMUnitTest t[] = {cmocka_unit_test(any_shape), cmocka_unit_test(overhead), cmocka_unit_test(sums),
+                                   cmocka_unit_test(groups)};
     return cmocka_run_group_tests(t, NULL, NULL);
 }

@@ -23,9 +23,10 @@ static void test_facts(void **state) {
             const qm_fact *f;
             double lo, hi;
         } facts[] = {
-            {&c->sms, 8, 512},      {&c->clock, 5e8, 4e9},      {&c->bandwidth, 5e10, 2e13},
-            {&c->reach, 0.5, 1},    {&c->l2, 1 << 20, 1 << 30}, {&c->issue, 0.1, 1},
-            {&c->node, 1e-7, 1e-5}, {&c->ramp, 1e-7, 1e-5},     {&c->graph, 1e-7, 1e-4},
+            {&c->sms, 8, 512},          {&c->clock, 5e8, 4e9},  {&c->bandwidth, 5e10, 2e13}, {&c->reach, 0.5, 1},
+            {&c->l2, 1 << 20, 1 << 30}, {&c->issue, 0.1, 1},    {&c->node, 1e-7, 1e-5},      {&c->ramp, 1e-7, 1e-5},
+            {&c->graph, 1e-7, 1e-4},    {&c->trip, 5e-8, 5e-7}, {&c->latency, 2e-7, 2e-6},   {&c->mma_int, 256, 8192},
+            {&c->mma_float, 128, 4096},
         };
         for (size_t k = 0; k < sizeof facts / sizeof *facts; k++) {
             assert_true(facts[k].f->v >= facts[k].lo && facts[k].f->v <= facts[k].hi);
@@ -48,17 +49,21 @@ static void test_arithmetic(void **state) {
                        .reach = {.v = 0.5},
                        .l2 = {.v = 1e6},
                        .issue = {.v = 0.5},
+                       .mma_int = {.v = 1000},
+                       .mma_float = {.v = 250},
+                       .latency = {.v = 1e-6},
+                       .trip = {.v = 1e-7},
                        .node = {.v = 1e-6},
                        .ramp = {.v = 2e-6},
                        .graph = {.v = 5e-6}};
-    qm_op op = {.grid = {200, 1, 1}, .waits = 1, .weight_bytes = 40000000};
-    qm_op_record r = {.op = &op, .kv_bytes = 10000000};
+    qm_op op = {.kind = QM_OP_RMSNORM, .grid = {200, 1, 1}, .block = 128, .waits = 1};
+    qm_op_record r = {.op = &op, .ctas = 200, .weight_bytes = 40000000, .kv_bytes = 10000000};
     qm_predict_op(&c, &r); /* 50 MB at 0.5 TB/s */
     assert_true(fabs(r.time_ns - 102000) < 1e-3 && r.gap_ns == 1000 && r.bound == QM_BOUND_DRAM);
     r.count.warp_insts = 40000000; /* over 4 x 100 x 1e9 x 0.5 */
     qm_predict_op(&c, &r);
     assert_true(fabs(r.time_ns - 202000) < 1e-3 && r.bound == QM_BOUND_ISSUE);
-    op.grid[0] = 50; /* half of the multiprocessors: twice as long */
+    r.ctas = 50; /* half of the multiprocessors: twice as long */
     qm_predict_op(&c, &r);
     assert_true(fabs(r.time_ns - 402000) < 1e-3 && r.bound == QM_BOUND_ISSUE);
     r.count.warp_insts = 0;
@@ -66,8 +71,7 @@ static void test_arithmetic(void **state) {
     r.count.store_sectors = 10000000; /* 1.6 GB over 50 ports of 64 GB/s */
     qm_predict_op(&c, &r);
     assert_true(fabs(r.time_ns - 502000) < 1e-3 && r.bound == QM_BOUND_L2);
-    r = (qm_op_record){.op = &op};
-    op.weight_bytes = 1000000; /* 2 us of reading, 3 us of waiting */
+    r = (qm_op_record){.op = &op, .ctas = 50, .weight_bytes = 1000000}; /* 2 us of reading, 3 us of waiting */
     qm_predict_op(&c, &r);
     assert_true(fabs(r.time_ns - 4000) < 1e-3 && r.bound == QM_BOUND_LATENCY);
 }
@@ -89,7 +93,7 @@ static void test_counts_like_the_real(void **state) {
     for (int d = 0; d < 3; d++) {
         const qm_op_records *est;
         qm_op_records *real;
-        fix_ok(qm_predictor_step(p, &c, depths[d], NULL, &est, &e), &e);
+        fix_ok(qm_predictor_step(p, &c, qm_work_decode(depths[d]), NULL, &est, &e), &e);
         fix_ok(qm_ops_count(g, depths[d], &real, &e), &e);
         assert_true(est->estimated && est->counted && !est->timed);
         assert_int_equal(est->n_ops, real->n_ops);
@@ -131,21 +135,21 @@ static void test_walked(void **state) {
     c.barrier.v = c.node.v;
     c.bandwidth.v = 20e9; /* a small model's bytes have to count */
     c.l2.v = 0;
-    fix_ok(qm_predictor_step(p, &c, 64, NULL, &graph, &e), &e);
-    fix_ok(qm_predictor_step(p, &c, 64, "persistent", &walk, &e), &e);
+    fix_ok(qm_predictor_step(p, &c, qm_work_decode(64), NULL, &graph, &e), &e);
+    fix_ok(qm_predictor_step(p, &c, qm_work_decode(64), "persistent", &walk, &e), &e);
     assert_true(fabs(walk->step_ns / graph->step_ns - 1) < 1e-12);
     assert_string_equal(graph->executor, "graph");
     assert_string_equal(walk->executor, "persistent");
     double before = walk->step_ns;
     for (int mb = 1; mb <= 64; mb *= 8) {
         c.l2.v = mb * 1048576.0;
-        fix_ok(qm_predictor_step(p, &c, 64, "persistent", &walk, &e), &e);
+        fix_ok(qm_predictor_step(p, &c, qm_work_decode(64), "persistent", &walk, &e), &e);
         assert_true(walk->step_ns < before);
         assert_true(walk->step_ns > 1e9 * (double)(walk->plan->weight_bytes + walk->kv_bytes) / c.bandwidth.v);
     }
     before = walk->step_ns;
     c.barrier.v = 2 * c.node.v;
-    fix_ok(qm_predictor_step(p, &c, 64, "persistent", &walk, &e), &e);
+    fix_ok(qm_predictor_step(p, &c, qm_work_decode(64), "persistent", &walk, &e), &e);
     assert_true(walk->step_ns > before);
     qm_predictor_close(p);
 }
@@ -166,7 +170,7 @@ static void test_walked_range(void **state) {
     fix_ok(g->exec->inside->capture(g, x.plan, NULL, &captured, &e), &e);
     w = captured.walk;
     fix_ok(qm_predictor_open(&p, fix_model("small"), &e), &e);
-    fix_ok(qm_predictor_step(p, &c, 64, "persistent", &r, &e), &e);
+    fix_ok(qm_predictor_step(p, &c, qm_work_decode(64), "persistent", &r, &e), &e);
     int barriers = 0, nodes = 0;
     for (int i = 1; i < r->n_ops; i++) {
         const qm_op *op = r->op[i].op;
@@ -187,8 +191,8 @@ static void test_walked_range(void **state) {
     qm_inside_close(&x);
     qm_engine_close(g);
     fix_ok(qm_predictor_open(&p, fix_model("q8_0"), &e), &e);
-    assert_int_equal(qm_predictor_step(p, &c, 64, "persistent", &r, &e), QM_ERR_UNSUPPORTED);
-    fix_ok(qm_predictor_step(p, &c, 64, NULL, &r, &e), &e);
+    assert_int_equal(qm_predictor_step(p, &c, qm_work_decode(64), "persistent", &r, &e), QM_ERR_UNSUPPORTED);
+    fix_ok(qm_predictor_step(p, &c, qm_work_decode(64), NULL, &r, &e), &e);
     qm_predictor_close(p);
 }
 
@@ -203,7 +207,7 @@ static void test_monotone(void **state) {
     for (int k = 0; k < 6; k++) {
         const qm_op_records *r;
         c.bandwidth.v = 1e9 * (1 << k);
-        fix_ok(qm_predictor_step(p, &c, 64, NULL, &r, &e), &e);
+        fix_ok(qm_predictor_step(p, &c, qm_work_decode(64), NULL, &r, &e), &e);
         if (k) assert_true(r->step_ns < before);
         before = r->step_ns;
         double bytes = (double)(r->plan->weight_bytes + r->kv_bytes), at = 0;
@@ -217,7 +221,7 @@ static void test_monotone(void **state) {
     before = 0;
     for (uint32_t depth = 0; depth < 512; depth += 100) {
         const qm_op_records *r;
-        fix_ok(qm_predictor_step(p, &c, depth, NULL, &r, &e), &e);
+        fix_ok(qm_predictor_step(p, &c, qm_work_decode(depth), NULL, &r, &e), &e);
         assert_true(r->step_ns >= before);
         before = r->step_ns;
     }

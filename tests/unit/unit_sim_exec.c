@@ -297,6 +297,40 @@ static void async_copies(void **state) {
     for (uint32_t i = 0; i < 32; i++) assert_int_equal(o[i], 1000 + i + 7);
 }
 
+/* Local memory is a lane's own, whether all lanes name one place of it or each its own, all of them or a few; beyond it
+ * is a fault. */
+static void local_memory(void **state) {
+    (void)state;
+#define LOCAL                                                                                            \
+    K ".local .align 16 .b8 m[64]; .reg .u32 b, c, d, e, v, w; .reg .u64 at, q, r; .reg .pred p, few;\n" \
+      "add.u32 b, %t, 100; add.u32 c, %t, 200; add.u32 d, %t, 300; add.u32 e, %t, 400; setp.lt.u32 few, %t, 5;\n"
+    runs(LOCAL
+         "st.local.v4.u32 [m], {b, c, d, e}; st.local.v2.u32 [m+16], {d, c}; st.local.u32 [m+24], e;\n"
+         "cvt.u64.u32 q, b; shl.b64 q, q, 32; cvt.u64.u32 r, e; st.local.u64 [m+32], q; st.local.v2.u64 [m+48], {r, "
+         "q};\n"
+         "@few st.local.v4.u32 [m], {e, d, c, b}; @few st.local.u64 [m+32], r;\n"
+         "ld.local.v4.u32 {b, c, d, e}, [m]; mad.lo.u32 v, b, 3, c; mad.lo.u32 v, v, 3, d; mad.lo.u32 v, v, 3, e;\n"
+         "mov.u64 at, m; and.b32 b, %t, 3; mad.wide.u32 at, b, 4, at; ld.local.u32 w, [at+16]; mad.lo.u32 v, v, 3, w;\n"
+         "@few ld.local.v2.u32 {b, c}, [m+16]; mad.lo.u32 v, v, 3, b; ld.local.u64 q, [m+32]; shr.u64 r, q, 32; "
+         "add.u64 q, q, r;\n"
+         "cvt.u32.u64 w, q; mad.lo.u32 v, v, 3, w; ld.local.v2.u64 {q, r}, [m+48]; shr.u64 r, r, 30; add.u64 q, q, r;\n"
+         "cvt.u32.u64 w, q; mad.lo.u32 v, v, 3, w;\n" SIMTEXT_PUT("v") "ret; }",
+         1, 32, 1024);
+    for (uint32_t t = 0; t < 32; t++) {
+        const uint32_t few = t < 5, b = t + 100, c = t + 200, d = t + 300, e = t + 400;
+        const uint32_t m[8] = {few ? e : b, few ? d : c, few ? c : d, few ? b : e, d, c, e, 0xa5a5a5a5u};
+        uint32_t v = ((m[0] * 3 + m[1]) * 3 + m[2]) * 3 + m[3];
+        v = v * 3 + m[4 + (t & 3)];
+        v = v * 3 + (few ? m[4] : t & 3);
+        v = v * 3 + (few ? e : b);
+        v = v * 3 + e + 4 * b;
+        if (o[t] != v) fail_msg("lane %u: %u, not %u", t, o[t], v);
+    }
+    assert_int_equal(simtext_run(LOCAL "ld.local.v4.u32 {b, c, d, e}, [m+64]; ret; }", 1, 32, 0, o, 1),
+                     SIM_ILLEGAL_ADDRESS);
+    assert_int_equal(simtext_run(LOCAL "ld.local.v4.u32 {b, c, d, e}, [m+8]; ret; }", 1, 32, 0, o, 1), SIM_MISALIGNED);
+}
+
 int main(void) {
     const struct CMUnitTest t[] = {
         cmocka_unit_test(divergence),
@@ -306,6 +340,7 @@ int main(void) {
         cmocka_unit_test(warp_ops),
         cmocka_unit_test(spin_locks),
         cmocka_unit_test(cooperative),
+        cmocka_unit_test(local_memory),
         cmocka_unit_test(waiting_is_no_deadlock),
         cmocka_unit_test(deadlocks),
         cmocka_unit_test(barrier_divergence),

@@ -306,6 +306,15 @@ static void test_cp_async(void **state) {
     says("one group too many under way", RACE(STAGES("2", "bar.sync 0;\n"), 1, 64), "asynchronous copy",
          "shared offset");
     says("the next copy before all have read", RACE(STAGES("1", ""), 1, 64), "asynchronous copy", "read at line");
+    /* the warp that comes last to a barrier goes on first: it reads before the other copies */
+    says(
+        "a copy into what another warp has read, with a barrier only before its wait",
+        RACE(BEGIN(
+                 1024) "mad.lo.u32 %s, %t, 16, 0;\nmad.wide.u32 %z, %t, 16, %p;\nst.shared.u32 [%s], %t;\nbar.sync 0;\n"
+                       "setp.ge.u32 %x, %t, 32;\n@%x ld.shared.u32 %a, [%s+-512];\n"
+                       "@!%x cp.async.cg.shared.global [%s], [%z], 16;\nbar.sync 0;\ncp.async.wait_all;\n" END,
+             1, 64),
+        "race", "shared offset");
     says("its own thread reads too early",
          RACE(COPY_OF("st.shared.u32 [%s], %t;\n", "ld.shared.u32 %a, [%s];\ncp.async.wait_all;\n"), 1, 32),
          "asynchronous copy", "read at line");
@@ -391,6 +400,20 @@ static void test_counters(void **state) {
                   threads);
         assert_int_equal(c.gld_bytes, 512);
         assert_int_equal(c.gld_sectors, 16);
+        c = count(
+            BEGIN(
+                16) ".reg .b32 %f<4>; .reg .f32 %g<4>;\n"
+                    "mov.b32 %f0, 0; mov.b32 %f1, 0; mov.b32 %f2, 0; mov.b32 %f3, 0;\n"
+                    "mov.f32 %g0, 0f00000000; mov.f32 %g1, 0f00000000; mov.f32 %g2, 0f00000000; mov.f32 %g3, "
+                    "0f00000000;\n"
+                    "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%f0, %f1, %f2, %f3}, {%a, %a, %a, %a}, {%a, %a}, "
+                    "{%f0, %f1, %f2, %f3};\n"
+                    "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%g0, %g1, %g2, %g3}, {%a, %a, %a, %a}, {%a, "
+                    "%a}, "
+                    "{%g0, %g1, %g2, %g3};\n" END,
+            5, 64, threads);
+        assert_int_equal(c.mma_int, 5 * 2 * 16 * 8 * 32);
+        assert_int_equal(c.mma_float, 5 * 2 * 16 * 8 * 16);
         /* a copy to shared memory is a load of what it takes, not of what it zeroes, and a store there */
         c = count(BEGIN(512) "mad.lo.u32 %s, %t, 16, 0;\nmad.wide.u32 %q, %t, 32, %p;\n"
                              "cp.async.cg.shared.global [%s], [%q], 16;\ncp.async.wait_all;\n" END,

@@ -178,12 +178,12 @@ static void among(const char *executor) {
     qm_session *s[MANY];
     qm_want w[MANY];
     qm_err e;
-    qm_synth_opts o = {.preset = "tiny", .seed = 9, .n_vocab = 512, .n_ctx = 256};
+    qm_synth_opts o = {.preset = "tiny", .seed = 9, .n_vocab = 512, .n_ctx = 512};
     char path[300];
     const char *dir = getenv("QMOE_TEST_TMP");
     snprintf(path, sizeof path, "%s/qmoe-%ld-among.gguf", dir ? dir : "/tmp", (long)getpid());
     fix_ok(qm_synth(path, &o, &e), &e);
-    qm_engine_opts eo = {.device = "sim", .executor = executor, .n_ctx = 256, .n_parallel = MANY, .n_ubatch = 512};
+    qm_engine_opts eo = {.device = "sim", .executor = executor, .n_ctx = 512, .n_parallel = MANY, .n_ubatch = 512};
     qm_engine *g;
     qm_rng r = {5};
     fix_ok(qm_engine_open(&g, path, &eo, &e), &e);
