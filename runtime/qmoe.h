@@ -237,15 +237,16 @@ int qm_session_eval(qm_session *s, uint32_t token, qm_err *e);
 
 /* ---- many sequences at once ----
  * A batch computes requests together: its steps have a row for each sequence that decodes, and what room is left is for
- * prompts, the oldest first. Sequences join and leave between steps. Neither that nor what is beside it changes a request's
- * tokens: they are those that it has alone. What requests begin with alike is computed once, as long as the KV cache has
- * room to keep it: whole pages of 32 positions.
+ * prompts, the oldest first. Sequences join and leave between steps. Neither that nor what is beside it changes a
+ * request's tokens: they are those that it has alone. What requests begin with alike is computed once, as long as the
+ * KV cache has room to keep it: whole pages of 32 positions.
  *
  * Where the cache is full, what nobody uses is dropped first, the oldest first; then the youngest request that runs is
- * paused, and later goes on with the same tokens; those that have not begun wait. A request that could never fit is refused.
+ * paused, and later goes on with the same tokens; those that have not begun wait. A request that could never fit is
+ * refused.
  *
- * Threads: one steps the batch (step, wait, state, close), and all callbacks come from it; no session of the engine may be
- * used beside it by another. submit and cancel may be called from any thread, also from a callback. */
+ * Threads: one steps the batch (step, wait, state, close), and all callbacks come from it; no session of the engine may
+ * be used beside it by another. submit and cancel may be called from any thread, also from a callback. */
 typedef struct qm_batch qm_batch;
 typedef struct {
     uint32_t n_seqs;  /* requests that run at once; each is a sequence of the engine's n_parallel. 0: all of these */
@@ -284,11 +285,12 @@ typedef struct {
     void (*on_end)(void *user, const qm_usage *u);
     void *user;
 } qm_request;
-/* Any thread. ticket, unless NULL: its name for qm_batch_cancel. QM_ERR_ARG: a value out of range, QM_ERR_LIMIT: it does
- * not fit the context, or the queue is full; then there will be no callback. */
+/* Any thread. ticket, unless NULL: its name for qm_batch_cancel. QM_ERR_ARG: a value out of range, QM_ERR_LIMIT: it
+ * does not fit the context, or the queue is full; then there will be no callback. */
 int qm_batch_submit(qm_batch *b, const qm_request *r, uint64_t *ticket, qm_err *e);
-/* Any thread. The request ends with QM_FINISH_CANCELLED at the beginning of the next qm_batch_step: it has no row in any
- * step after that, and its pages are the others'. 0: there is no such request, or it is cancelled already; else 1. */
+/* Any thread. The request ends with QM_FINISH_CANCELLED at the beginning of the next qm_batch_step: it has no row in
+ * any step after that, and its pages are the others'. 0: there is no such request, or it is cancelled already; else
+ * 1. */
 int qm_batch_cancel(qm_batch *b, uint64_t ticket);
 
 /* Does what is next: enqueues a step, and collects the tokens of the one before it; so one or two are on their way. 1:
@@ -300,8 +302,10 @@ int qm_batch_wait(qm_batch *b, double seconds);
 
 typedef struct {
     uint32_t n_running, n_waiting;
-    uint32_t n_pages, n_held, n_kept; /* of the KV cache: all; in use; not in use, but good for who begins with the same */
-    uint64_t n_steps, n_rows;         /* since it was opened */
+    uint32_t n_pages; /* of the KV cache */
+    uint32_t n_held;  /* of these in use */
+    uint32_t n_kept;  /* not in use, but good for who begins with the same */
+    uint64_t n_steps, n_rows; /* since it was opened */
 } qm_batch_state;
 void qm_batch_get_state(qm_batch *b, qm_batch_state *s);
 

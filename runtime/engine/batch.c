@@ -1,11 +1,11 @@
-/* batch.c: many sequences at once. One call of qm_batch_step is: who is to go goes, who waits may begin, a step is dealt and
- * enqueued, and the tokens of the step before it are collected. So the device always has a step to go on with while the
- * host looks at the last one's tokens; what is computed behind an answer's end is thrown away.
+/* batch.c: many sequences at once. One call of qm_batch_step is: who is to go goes, who waits may begin, a step is
+ * dealt and enqueued, and the tokens of the step before it are collected. So the device always has a step to go on with
+ * while the host looks at the last one's tokens; what is computed behind an answer's end is thrown away.
  *
- * A step on its way may belong to sequences that have gone since. Its rows are then nobody's: each lane counts its runs,
- * and a row of an earlier run is not looked at. Its writes do no harm. They go to pages of the former owner, and to the
- * tokens, the state and the results of the lane; all of these the next owner's copies and steps write anew before they
- * read them, and they come later in the one stream that all of them are in. */
+ * A step on its way may belong to sequences that have gone since. Its rows are then nobody's: each lane counts its
+ * runs, and a row of an earlier run is not looked at. Its writes do no harm. They go to pages of the former owner, and
+ * to the tokens, the state and the results of the lane; all of these the next owner's copies and steps write anew
+ * before they read them, and they come later in the one stream that all of them are in. */
 #include "batch.h"
 #include <stdlib.h>
 #include <string.h>
@@ -69,7 +69,8 @@ void qm_batch_close(qm_batch *b) {
     free(b);
 }
 
-/* A step could not be enqueued, or a device not be waited for. What the latest steps should have written may not be there. */
+/* A step could not be enqueued, or a device not be waited for. What the latest steps should have written may not be
+ * there. */
 static void fail_all(qm_batch *b, const qm_err *why) {
     for (uint32_t i = 0; i < b->n_lanes; i++)
         if (b->lanes[i].job) end(b, b->lanes[i].job, QM_FINISH_ERROR, why);
@@ -131,8 +132,8 @@ static int take(qm_batch *b, qm_lane *l, uint32_t pos, qm_err *e) {
     return 0;
 }
 
-/* Waits for the oldest step on its way, and looks at its tokens. Where all that had any are gone, it is waited for all the
- * same: no more than QM_RUN_AHEAD are ever on their way. */
+/* Waits for the oldest step on its way, and looks at its tokens. Where all that had any are gone, it is waited for all
+ * the same: no more than QM_RUN_AHEAD are ever on their way. */
 static int collect(qm_batch *b, qm_err *e) {
     qm_flight f = b->flight[0];
     memmove(&b->flight[0], &b->flight[1], (QM_RUN_AHEAD - 1) * sizeof f);

@@ -49,9 +49,9 @@ typedef struct {
 struct qm_batch {
     qm_engine *g;
     uint32_t n_lanes, n_queue, max_rows, max_outs;
-    qm_lane *lanes;  /* [n_lanes] */
+    qm_lane *lanes;   /* [n_lanes] */
     qm_lane **by_age; /* [n_lanes], for dealing: those that run, the oldest first */
-    qm_want *wants;  /* [n_lanes] */
+    qm_want *wants;   /* [n_lanes] */
     qm_flight flight[QM_RUN_AHEAD];
     uint32_t n_flight;
     int prompts_waited; /* 1: the last step had no row of a prompt although there is one */
@@ -66,8 +66,8 @@ struct qm_batch {
 
 /* ---- batch_queue.c ---- */
 int qm_queue_open(qm_batch *b, qm_err *e);
-void qm_queue_shut(qm_batch *b);  /* no request comes in any more */
-void qm_queue_close(qm_batch *b); /* all requests are gone */
+void qm_queue_shut(qm_batch *b);         /* no request comes in any more */
+void qm_queue_close(qm_batch *b);        /* all requests are gone */
 qm_job *qm_queue_waiting(qm_batch *b);   /* the oldest that does not run; NULL: none */
 qm_job *qm_queue_cancelled(qm_batch *b); /* one that is to go, each but once; NULL: none */
 qm_job *qm_queue_any(qm_batch *b);
@@ -76,8 +76,8 @@ void qm_queue_runs(qm_batch *b, qm_job *j, int running);
 void qm_queue_end(qm_batch *b, qm_job *j, qm_finish finish, const qm_err *why);
 
 /* ---- batch_deal.c ---- */
-/* Waiting requests begin, in order, as lanes and pages allow. A request that finds all lanes empty and still too few pages ends
- * with QM_ERR_LIMIT: only sessions beside the batch can hold them. */
+/* Waiting requests begin, in order, as lanes and pages allow. A request that finds all lanes empty and still too few
+ * pages ends with QM_ERR_LIMIT: only sessions beside the batch can hold them. */
 int qm_batch_admit(qm_batch *b, qm_err *e);
 /* lane->rows of all, and the pages for them. Returns how many lanes have any. */
 int qm_batch_deal(qm_batch *b, uint32_t *n, qm_err *e);

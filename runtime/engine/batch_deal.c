@@ -1,13 +1,14 @@
 /* batch_deal.c: who runs, and who gets which rows of the next step and the pages for them.
  *
- * Pages, by rule. A request begins when its prompt and one token fit beside what the running prompts still need, and a page
- * for each that runs. A running sequence takes pages as it needs them; kept prefixes go first (pages.h). Where that is not
- * enough the youngest running sequence is paused: its pages go back, its tokens are kept and later computed again, as a
- * prompt, to the same bits. So the oldest always gets on, and since every request that was accepted fits the pool by
- * itself, all of them end.
+ * Pages, by rule. A request begins when its prompt and one token fit beside what the running prompts still need, and a
+ * page for each that runs. A running sequence takes pages as it needs them; kept prefixes go first (pages.h). Where
+ * that is not enough the youngest running sequence is paused: its pages go back, its tokens are kept and later computed
+ * again, as a prompt, to the same bits. So the oldest always gets on, and since every request that was accepted fits
+ * the pool by itself, all of them end.
  *
- * Rows, by rule. Decoding sequences have a row each; what is left goes to prompts, the oldest first. Where the decoding ones
- * fill steps by themselves, those that have waited longest go first, and every second step has a row for a prompt. */
+ * Rows, by rule. Decoding sequences have a row each; what is left goes to prompts, the oldest first. Where the decoding
+ * ones fill steps by themselves, those that have waited longest go first, and every second step has a row for a
+ * prompt. */
 #include <stdlib.h>
 #include <string.h>
 #include "batch.h"

@@ -1,6 +1,6 @@
-/* batch_queue.c: requests by age, and what threads other than the one that steps the batch may call: submit, cancel. They
- * share nothing with it but this list and its lock, which is never held while the device is waited for or a caller's
- * function runs. */
+/* batch_queue.c: requests by age, and what threads other than the one that steps the batch may call: submit, cancel.
+ * They share nothing with it but this list and its lock, which is never held while the device is waited for or a
+ * caller's function runs. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,6 @@
-/* share.c: whole pages that sequences have in common (session.h). With the canonical sums of contracts/abi.h a page's bits
- * depend on its ids and those before it alone: it does not matter who computed it, beside whom, in chunks of what length. */
+/* share.c: whole pages that sequences have in common (session.h). With the canonical sums of contracts/abi.h a page's
+ * bits depend on its ids and those before it alone: it does not matter who computed it, beside whom, in chunks of what
+ * length. */
 #include "session.h"
 
 static uint32_t last_page(const qm_session *s, uint32_t n) { return n ? s->pages[n - 1] : QM_NO_PAGE; }

@@ -35,8 +35,8 @@ void req_on_end(void *user, const qm_usage *u);
 /* It has ended, its tokens are those that it has alone, up to where it ended, and it ended for the right reason. */
 void req_check(req *r);
 
-/* Each page has as many references as sequences hold it, and is in the list where it belongs; held, kept and blank are all;
- * the page before a known one is known, and held where it is. */
+/* Each page has as many references as sequences hold it, and is in the list where it belongs; held, kept and blank are
+ * all; the page before a known one is known, and held where it is. */
 void req_check_pool(qm_batch *b, qm_session *const *beside, uint32_t n_beside);
 /* A step, which must not fail, and the pool checked. */
 int req_step(qm_batch *b);

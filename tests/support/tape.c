@@ -87,11 +87,11 @@ void tape_alone(const uint32_t *ids, uint32_t n, const qm_sampling *p, uint32_t 
 static void run_one(entry *x) {
     qm_seq *s = x->seq;
     switch (x->what) {
-        case TOKENS: memcpy(s->tokens + x->at, x->words, x->n * sizeof *x->words); break;
-        case TABLE: memcpy(s->table + x->at, x->words, x->n * sizeof *x->words); break;
-        case SAMPLING: s->seed = x->seed, s->last = x->n; break;
-        case STEP:
-            for (uint32_t r = 0; r < x->n; r++) compute(&x->rows[r]);
+    case TOKENS: memcpy(s->tokens + x->at, x->words, x->n * sizeof *x->words); break;
+    case TABLE: memcpy(s->table + x->at, x->words, x->n * sizeof *x->words); break;
+    case SAMPLING: s->seed = x->seed, s->last = x->n; break;
+    case STEP:
+        for (uint32_t r = 0; r < x->n; r++) compute(&x->rows[r]);
     }
     free(x->words);
     free(x->rows);

@@ -1,7 +1,7 @@
-/* unit_batch: many sequences at once (qmoe.h, "many sequences at once"; pages.h): who gets rows and pages, what is shared, what
- * is dropped, who waits; and that none of it changes a token. The executor is a tape (support/tape.h): it computes next to
- * nothing, and a page that is not what it should be cannot hide. unit_batch_random has schedules at random, unit_batch_model
- * executors that compute a model. */
+/* unit_batch: many sequences at once (qmoe.h, "many sequences at once"; pages.h): who gets rows and pages, what is
+ * shared, what is dropped, who waits; and that none of it changes a token. The executor is a tape (support/tape.h): it
+ * computes next to nothing, and a page that is not what it should be cannot hide. unit_batch_random has schedules at
+ * random, unit_batch_model executors that compute a model. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,8 +60,8 @@ static void test_next_turn(void **state) {
     req_end(b);
 }
 
-/* Who comes while another computes the same prompt goes on behind it; and where two have computed the same, one page of it
- * stays. */
+/* Who comes while another computes the same prompt goes on behind it; and where two have computed the same, one page of
+ * it stays. */
 static void test_shared_while_running(void **state) {
     (void)state;
     for (int together = 0; together < 2; together++) {
@@ -91,7 +91,8 @@ static int knows(const req *r, uint32_t pages) {
     return 1;
 }
 
-/* What nobody uses is dropped when there is need of it: the oldest first, from its end; who is used again is young again. */
+/* What nobody uses is dropped when there is need of it: the oldest first, from its end; who is used again is young
+ * again. */
 static void test_oldest_goes_first(void **state) {
     (void)state;
     enum { N = 3 };
@@ -113,7 +114,8 @@ static void test_oldest_goes_first(void **state) {
     req_finish(b);
     for (int i = 0; i < N + 1; i++) assert_true(knows(&r[i], 2));
     assert_int_equal(req_engine->kv.n_kept, 8);
-    r[N + 1] = req_prompt(21, P + 1, 1); /* one is blank, one must go: the last of the oldest, which now is the second */
+    r[N + 1] =
+        req_prompt(21, P + 1, 1); /* one is blank, one must go: the last of the oldest, which now is the second */
     req_submit(b, &r[N + 1]);
     req_finish(b);
     assert_true(knows(&r[1], 1) && !knows(&r[1], 2));
@@ -150,8 +152,8 @@ static void test_collisions(void **state) {
     req_end(b);
 }
 
-/* Cancelled while it waits, while its prompt is computed, while it decodes, with steps on their way that run long after: the
- * next step has no row of it, and who waited for its pages has them at once. */
+/* Cancelled while it waits, while its prompt is computed, while it decodes, with steps on their way that run long
+ * after: the next step has no row of it, and who waited for its pages has them at once. */
 static void test_cancel(void **state) {
     (void)state;
     for (int when = 0; when < 3; when++)
@@ -355,7 +357,8 @@ static void test_callbacks(void **state) {
     (void)state;
     qm_batch *b = req_begin(1, 128, 8, 16, 0);
     req r = req_prompt(95, 20, 60);
-    qm_request q = {.ids = r.ids, .n = r.n, .ignore_eos = 1, .on_token = on_token_follow, .on_end = req_on_end, .user = &r};
+    qm_request q = {
+        .ids = r.ids, .n = r.n, .ignore_eos = 1, .on_token = on_token_follow, .on_end = req_on_end, .user = &r};
     qm_err e;
     follow = req_prompt(96, 10, 5);
     r.b = b;
@@ -401,7 +404,8 @@ static void test_step_fails(void **state) {
 }
 
 /* ---- sessions beside a batch: they hold pages of the same pool ---- */
-/* A session shares pages where it is told to; cut within one, it computes the rest of it once more, in a page of its own. */
+/* A session shares pages where it is told to; cut within one, it computes the rest of it once more, in a page of its
+ * own. */
 static void test_truncated_within_shared(void **state) {
     (void)state;
     qm_batch *b = req_begin(3, 160, 20, 32, 0);
@@ -439,8 +443,8 @@ static void test_truncated_within_shared(void **state) {
     req_end(b);
 }
 
-/* A request that would fit, but sessions hold the pool: it waits where another one runs, and is an error where nothing would
- * ever change. */
+/* A request that would fit, but sessions hold the pool: it waits where another one runs, and is an error where nothing
+ * would ever change. */
 static void test_pool_held_by_session(void **state) {
     (void)state;
     qm_batch *b = req_begin(3, 128, 4, 32, 0);
@@ -460,7 +464,8 @@ static void test_pool_held_by_session(void **state) {
     assert_int_equal(c.n_got, 3);
     assert_int_equal(r.u.finish, QM_FINISH_ERROR);
     assert_int_equal(r.u.error.code, QM_ERR_LIMIT);
-    assert_non_null(strstr(r.u.error.msg, "100 tokens need 4 pages of KV cache, but sessions beside the batch leave only 2 of 4 free"));
+    assert_non_null(strstr(
+        r.u.error.msg, "100 tokens need 4 pages of KV cache, but sessions beside the batch leave only 2 of 4 free"));
     qm_session_close(s);
     req_end(b);
 }

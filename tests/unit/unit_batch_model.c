@@ -1,7 +1,8 @@
-/* unit_batch_model: many sequences at once, by executors that compute a model (unit_batch has the rules): random schedules over
- * pools of few pages, with prefixes in common, cancelled and paused, on the references and on the software device, its
- * work as late as it may be, with checks for races and for reads of what nobody wrote. Every request has the tokens that
- * it has alone; and logits behind a prefix that was found are, to the bit, those behind one that was computed. */
+/* unit_batch_model: many sequences at once, by executors that compute a model (unit_batch has the rules): random
+ * schedules over pools of few pages, with prefixes in common, cancelled and paused, on the references and on the
+ * software device, its work as late as it may be, with checks for races and for reads of what nobody wrote. Every
+ * request has the tokens that it has alone; and logits behind a prefix that was found are, to the bit, those behind one
+ * that was computed. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,8 @@
 enum { P = QM_PAGE_TOKENS, N_CTX = 96, N_SEQS = 4, TEXTS = 3, MOST = 40, VOCAB = 512 };
 static const uint32_t lengths[] = {20, 32, 33, 50, 64, 81};
 enum { LENGTHS = sizeof lengths / sizeof *lengths };
-static const qm_sampling drawn = {.temperature = 1, .top_p = 0.95, .top_k = 40, .repeat_penalty = 1.1f, .repeat_last_n = 16, .seed = 3};
+static const qm_sampling drawn = {
+    .temperature = 1, .top_p = 0.95, .top_k = 40, .repeat_penalty = 1.1f, .repeat_last_n = 16, .seed = 3};
 static const qm_sampling greedy = {.top_p = 1, .repeat_penalty = 1};
 static char path[256];
 static qm_engine *g;
@@ -24,8 +26,18 @@ static uint32_t text[TEXTS][N_CTX];
 static int write_model(void **state) {
     const char *dir = getenv("QMOE_TEST_TMP");
     qm_err e;
-    const qm_synth_opts o = {.preset = "tiny", .seed = 7, .n_layers = 2, .n_embd = 256, .n_head = 2, .n_kv_head = 1, .head_dim = 128,
-                             .n_expert = 4, .n_expert_used = 2, .n_ff_exp = 256, .n_vocab = VOCAB, .n_ctx = N_CTX};
+    const qm_synth_opts o = {.preset = "tiny",
+                             .seed = 7,
+                             .n_layers = 2,
+                             .n_embd = 256,
+                             .n_head = 2,
+                             .n_kv_head = 1,
+                             .head_dim = 128,
+                             .n_expert = 4,
+                             .n_expert_used = 2,
+                             .n_ff_exp = 256,
+                             .n_vocab = VOCAB,
+                             .n_ctx = N_CTX};
     (void)state;
     snprintf(path, sizeof path, "%s/qmoe-%ld-batch.gguf", dir ? dir : "/tmp", (long)getpid());
     fix_ok(qm_synth(path, &o, &e), &e);
@@ -104,9 +116,7 @@ typedef struct {
     int ended;
     qm_usage u;
 } req;
-static struct {
-    uint32_t finished, cancelled, paused, found;
-} seen;
+static struct { uint32_t finished, cancelled, paused, found; } seen;
 
 static void on_end(void *user, const qm_usage *u) {
     req *r = user;
@@ -118,9 +128,7 @@ static int on_req_token(void *user, uint32_t id) { return on_token(&((req *)user
 
 static void submit(qm_batch *b, req *r, qm_rng *rng) {
     qm_err e;
-    *r = (req){.k = qm_rng_below(rng, TEXTS),
-               .l = qm_rng_below(rng, LENGTHS),
-               .draw = qm_rng_below(rng, 2)};
+    *r = (req){.k = qm_rng_below(rng, TEXTS), .l = qm_rng_below(rng, LENGTHS), .draw = qm_rng_below(rng, 2)};
     r->max = qm_rng_below(rng, 3) ? 1 + qm_rng_below(rng, 6) : most(r->l);
     const qm_request q = {.ids = text[r->k],
                           .n = lengths[r->l],
@@ -160,7 +168,8 @@ static void schedule(uint64_t seed) {
         const answer *want = answer_of(r[i].k, r[i].l, r[i].draw);
         assert_int_equal(r[i].ended, 1);
         if (memcmp(r[i].got.id, want->id, r[i].got.n * sizeof *want->id))
-            fail_msg("schedule %llu: a request of %u tokens has others than alone", (unsigned long long)seed, lengths[r[i].l]);
+            fail_msg("schedule %llu: a request of %u tokens has others than alone", (unsigned long long)seed,
+                     lengths[r[i].l]);
         if (r[i].u.finish != QM_FINISH_CANCELLED) {
             assert_int_equal(r[i].u.finish, QM_FINISH_LENGTH);
             assert_int_equal(r[i].got.n, r[i].max);
@@ -178,8 +187,8 @@ static void schedules(uint64_t first, uint64_t n) {
     if (more) n = strtoull(more, NULL, 10);
     memset(&seen, 0, sizeof seen);
     for (uint64_t i = 0; i < n; i++) schedule(first + i);
-    print_message("%llu schedules: %u finished, %u cancelled, %u pauses, %u positions found, %.1f s\n", (unsigned long long)n,
-                  seen.finished, seen.cancelled, seen.paused, seen.found, qm_now() - start);
+    print_message("%llu schedules: %u finished, %u cancelled, %u pauses, %u positions found, %.1f s\n",
+                  (unsigned long long)n, seen.finished, seen.cancelled, seen.paused, seen.found, qm_now() - start);
     assert_true(seen.finished > n && seen.found > 10 * n);
     if (n >= 25) assert_true(seen.cancelled > 0 && seen.paused > 0);
     qm_engine_close(g);
@@ -224,7 +233,8 @@ static void test_races_uninit(void **state) {
     sim(0, 0, 0);
 }
 
-/* The logits behind a prefix that another sequence has computed, in chunks of another length, are the bits of one's own. */
+/* The logits behind a prefix that another sequence has computed, in chunks of another length, are the bits of one's
+ * own. */
 static void test_found_is_computed(void **state) {
     (void)state;
     static const char *const executors[] = {"ref", "graph", "persistent"};
@@ -253,7 +263,8 @@ static void test_found_is_computed(void **state) {
         qm_batch_close(b);
         fix_ok(qm_session_truncate(s, 0, &e), &e);
         assert_true(g->kv.n_kept > 0);
-        fix_ok(qm_inside_fill(s, 40, 1, &e), &e); /* random keys and values all over the pool: nothing is known any more */
+        fix_ok(qm_inside_fill(s, 40, 1, &e),
+               &e); /* random keys and values all over the pool: nothing is known any more */
         assert_int_equal(g->kv.n_kept, 0);
         assert_int_equal(qm_pages_find(&g->kv, QM_NO_PAGE, text[0]), QM_NO_PAGE);
         qm_session_close(s);

@@ -1,7 +1,7 @@
-/* unit_batch_random: a thousand schedules at random, on a tape (support/tape.h): requests that begin alike, join, leave, are
- * cancelled; pools of any size from the least on; steps of any size; hashes that all collide; beside them a session that
- * shares, truncates and forgets. After every step the pool's books balance (req_check_pool); every request has the tokens
- * that it has alone; what is known of a page is true; and at the end all pages are back. */
+/* unit_batch_random: a thousand schedules at random, on a tape (support/tape.h): requests that begin alike, join,
+ * leave, are cancelled; pools of any size from the least on; steps of any size; hashes that all collide; beside them a
+ * session that shares, truncates and forgets. After every step the pool's books balance (req_check_pool); every request
+ * has the tokens that it has alone; what is known of a page is true; and at the end all pages are back. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,43 +9,42 @@
 #include "../support/requests.h"
 
 enum { REQUESTS = 14, FAMILIES = 3 };
-static struct {
-    uint64_t cancelled, paused, cached, evicted, finished, errors, truncated, steps;
-} seen;
+static struct { uint64_t cancelled, paused, cached, evicted, finished, errors, truncated, steps; } seen;
 
 /* A session beside the batch: goes on, shares, forgets. */
 static void stir(qm_session *s, qm_rng *rng, const uint32_t *text) {
     qm_err e;
     uint32_t id, want, n = qm_session_length(s);
     switch (qm_rng_below(rng, 4)) {
-        case 0:
-            fix_ok(qm_session_truncate(s, qm_rng_below(rng, n + 1), &e), &e);
-            seen.truncated++;
-            break;
-        case 1: /* begins anew with a text that others know */
+    case 0:
+        fix_ok(qm_session_truncate(s, qm_rng_below(rng, n + 1), &e), &e);
+        seen.truncated++;
+        break;
+    case 1: /* begins anew with a text that others know */
+        fix_ok(qm_session_truncate(s, 0, &e), &e);
+        s->n = 1 + qm_rng_below(rng, req_engine->limits.n_ctx - 1);
+        memcpy(s->ids, text, s->n * sizeof *text);
+        fix_ok(qm_session_adopt(s, &e), &e);
+        s->n = s->n_cached;
+        break;
+    default:
+        if (n + 1 >= req_engine->limits.n_ctx) break;
+        if (qm_session_eval(s, text[n], &e)) { /* no page */
             fix_ok(qm_session_truncate(s, 0, &e), &e);
-            s->n = 1 + qm_rng_below(rng, req_engine->limits.n_ctx - 1);
-            memcpy(s->ids, text, s->n * sizeof *text);
-            fix_ok(qm_session_adopt(s, &e), &e);
-            s->n = s->n_cached;
             break;
-        default:
-            if (n + 1 >= req_engine->limits.n_ctx) break;
-            if (qm_session_eval(s, text[n], &e)) { /* no page */
-                fix_ok(qm_session_truncate(s, 0, &e), &e);
-                break;
-            }
-            fix_ok(qm_session_result(s, n, &id, &e), &e);
-            tape_alone(s->ids, n + 1, NULL, &want, 1);
-            assert_int_equal(id, want);
-            fix_ok(qm_session_publish(s, &e), &e);
+        }
+        fix_ok(qm_session_result(s, n, &id, &e), &e);
+        tape_alone(s->ids, n + 1, NULL, &want, 1);
+        assert_int_equal(id, want);
+        fix_ok(qm_session_publish(s, &e), &e);
     }
 }
 
 static void schedule(uint64_t seed) {
     static req r[REQUESTS];
     static const uint32_t contexts[] = {40, 64, 100, 160, 300}, steps[] = {1, 2, 3, 8, 16, 64, 512};
-    static const qm_sampling how = {.temperature = 1, .top_p = 1, .repeat_penalty = 1.1f, .repeat_last_n = 4, .seed = 11};
+    static const qm_sampling how = {
+        .temperature = 1, .top_p = 1, .repeat_penalty = 1.1f, .repeat_last_n = 4, .seed = 11};
     qm_rng rng = {seed};
     const uint32_t n_ctx = contexts[qm_rng_below(&rng, 5)], n_seqs = 1 + qm_rng_below(&rng, 6);
     const int with_session = !qm_rng_below(&rng, 3), tight = !qm_rng_below(&rng, 3); /* short prompts, long answers */
@@ -109,10 +108,11 @@ static void test_random_schedules(void **state) {
     const uint64_t n = more ? strtoull(more, NULL, 10) : 1000;
     memset(&seen, 0, sizeof seen);
     for (uint64_t i = 0; i < n; i++) schedule(i);
-    print_message("%llu schedules: %llu steps; of the requests %llu finished, %llu cancelled, %llu pauses, %llu errors; %llu "
-                  "positions found, %llu steps that dropped pages, %llu truncations\n",
-                  U(n), U(seen.steps), U(seen.finished), U(seen.cancelled), U(seen.paused), U(seen.errors), U(seen.cached),
-                  U(seen.evicted), U(seen.truncated));
+    print_message(
+        "%llu schedules: %llu steps; of the requests %llu finished, %llu cancelled, %llu pauses, %llu errors; %llu "
+        "positions found, %llu steps that dropped pages, %llu truncations\n",
+        U(n), U(seen.steps), U(seen.finished), U(seen.cancelled), U(seen.paused), U(seen.errors), U(seen.cached),
+        U(seen.evicted), U(seen.truncated));
     /* everything has happened, often */
     assert_true(seen.finished > 3 * n && seen.cancelled > 2 * n && seen.paused > n / 8 && seen.cached > 30 * n);
     assert_true(seen.evicted > n && seen.truncated > 2 * n);
