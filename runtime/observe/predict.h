@@ -38,7 +38,8 @@ void qm_serial(const qm_op *op, double *trips, double *clocks);
  *   l2       32-byte sectors / (busy * 64 bytes * clock)
  *   flight   (weights + KV) * passes / (bytes on their way at once) * (latency, of later passes the L2's, and the work on them)
  *   time   = ramp + serial trips beyond the ramp's two + the longest of the five, gap = node
- * bound is the longest of the five, or latency where what comes before it and the node are longer still. */
+ * bound is the longest of the five, or latency where what comes before it and the node are longer still. An op that runs
+ * beside the ones before it has no gap, and of its time only what they leave; one that has nothing to do costs two trips. */
 void qm_predict_op(const qm_chip *c, qm_op_record *r);
 /* All ops, one after another, and the whole: graph + sum of gaps and times. one_kernel 0: a node an op. Else the
  * plan's resident ops are one node, the persistent kernel: between them a barrier and not a node, and whenever the

@@ -27,7 +27,8 @@ double qm_flight_bytes(const qm_op *op) {
     case QM_OP_MOE_UP: return warps * 2 * chunk;
     case QM_OP_GEMM:
     case QM_OP_MOE_GEMM:
-    case QM_OP_MOE_GEMM_UP: return warps * chunk / 2; /* half a tile (rows_stream.inc) */
+    case QM_OP_MOE_GEMM_UP: /* half a tile (rows_stream.inc); float weights: a whole one (rows_float.inc) */
+        return qm_type_get((uint32_t)k->wtype)->q16a ? warps * chunk / 2 : warps * chunk;
     case QM_OP_ATTN:
         return warps * 2 * (double)qm_kv_head_page_bytes((qm_kv_cache_type)k->kv, (uint32_t)k->head_dim) /
                BATCHES_OF_A_PAGE;

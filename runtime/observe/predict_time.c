@@ -68,25 +68,31 @@ static qm_bound longest(const double *t) {
     return l;
 }
 
-/* gap: seconds between the op before it and this one, where it has to wait for that. Returns for how many seconds of
- * its work, past the ramp, the memory has nothing to do. */
-static double predict(const qm_chip *c, qm_op_record *r, double gap, double prefetched) {
+/* gap: seconds between the op before it and this one, where it has to wait for that; else beside: seconds that those which it
+ * runs beside have taken: it began with the first of them, and only the memory's time is certainly its own. Returns for how
+ * many seconds of its work, past the ramp, the memory has nothing to do. */
+static double predict(const qm_chip *c, qm_op_record *r, double gap, double beside, double prefetched) {
     double t[QM_N_BOUNDS] = {0}, trips, clocks;
     bounds(c, r, prefetched, t);
     qm_serial(r->op, &trips, &clocks);
-    const double before = c->ramp.v + (trips > 2 ? trips - 2 : 0) * c->trip.v + clocks / c->clock.v;
+    const double before = !r->rows ? 2 * c->trip.v /* nothing to do: it looks, and leaves */
+                                   : c->ramp.v + (trips > 2 ? trips - 2 : 0) * c->trip.v + clocks / c->clock.v;
     r->bound = longest(t);
-    double idle = t[r->bound] - t[QM_BOUND_DRAM];
-    r->time_ns = 1e9 * t[r->bound];
-    r->gap_ns = 0;
-    if (!r->op->waits) return idle; /* starts with the op before it: only the memory's time is its own */
-    if (before + gap > t[r->bound]) r->bound = QM_BOUND_LATENCY;
-    r->time_ns += 1e9 * before;
+    if (!r->op->waits) {
+        const double left = before + t[r->bound] - beside;
+        if (left < t[QM_BOUND_DRAM]) r->bound = QM_BOUND_DRAM;
+        r->time_ns = 1e9 * (left < t[QM_BOUND_DRAM] ? t[QM_BOUND_DRAM] : left);
+        r->gap_ns = 0;
+        return 1e-9 * r->time_ns - t[QM_BOUND_DRAM];
+    }
+    const double idle = t[r->bound] - t[QM_BOUND_DRAM];
+    r->time_ns = 1e9 * (before + t[r->bound]);
     r->gap_ns = 1e9 * gap;
+    if (before + gap > t[r->bound]) r->bound = QM_BOUND_LATENCY;
     return idle;
 }
 
-void qm_predict_op(const qm_chip *c, qm_op_record *r) { predict(c, r, c->node.v, 0); }
+void qm_predict_op(const qm_chip *c, qm_op_record *r) { predict(c, r, c->node.v, 0, 0); }
 
 /* ---- what has been prefetched ---- */
 /* The memory is idle for as long as it takes to bring so many bytes: what the ops before `end` have asked for comes,
@@ -117,13 +123,15 @@ static double arrived(qm_op_records *r, int i) {
 
 void qm_predict_step(const qm_chip *c, int one_kernel, qm_op_records *r) {
     const qm_resident *resident = one_kernel ? &r->plan->resident : NULL;
-    double at = 0, rate = c->bandwidth.v * c->reach.v;
+    double at = 0, beside = 0, rate = c->bandwidth.v * c->reach.v;
     for (int i = 0; i < r->n_ops; i++) {
         qm_op_record *o = &r->op[i];
         int inside = resident && i > resident->first && i < resident->first + resident->n;
         double gap = inside ? c->barrier.v : c->node.v;
         if (resident && o->op->waits) deliver(r, i, rate * (gap + c->ramp.v));
-        double idle = predict(c, o, gap, resident ? arrived(r, i) : 0);
+        if (o->op->waits) beside = 0;
+        double idle = predict(c, o, gap, 1e-9 * beside, resident ? arrived(r, i) : 0);
+        beside += o->time_ns;
         if (resident) deliver(r, i, rate * idle);
         o->coming = (double)o->op->prefetch.bytes;
         if (!i) o->gap_ns = 0; /* in graph */

@@ -16,6 +16,9 @@ sim_handler sim_dot_better(const char *name, int level);
 /* math.c: directed rounding and the approximate functions that have no vector form */
 float qm_sim_sqrt_dir(float a, uint32_t mod);
 float qm_sim_div_dir(float a, float b, uint32_t mod);
+/* exec_warp.c: a shuffle of whatever lanes */
+enum { SHFL_UP, SHFL_DOWN, SHFL_BFLY, SHFL_IDX };
+int sim_shfl_any(sim_warp *w, const sim_inst *in, uint32_t m, int mode);
 /* exec_async.c: copies of this warp under way. sim_cp_async_any: with checks, or that faults. NULL: out of memory */
 int sim_cp_async_any(sim_warp *w, const sim_inst *in, uint32_t m);
 sim_copy *sim_copy_add(sim_warp *w);

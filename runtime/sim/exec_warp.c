@@ -1,5 +1,6 @@
 /* exec_warp.c: shuffles, votes, matches and reductions over a warp. */
 #include <string.h>
+#include "exec.h"
 #include "exec_scalar.h"
 
 #define R32(i) ((uint32_t *)(w->r + in->o[i]))
@@ -38,8 +39,7 @@ static int enter(sim_warp *w, const sim_inst *in, uint32_t m, const uint32_t *me
     } while (0)
 
 /* shfl: operands d, p, a, b, c, member. PTX ISA, "shfl.sync": segments by c[12:8], clamp c[4:0]. */
-enum { UP, DOWN, BFLY, IDX };
-static inline int shfl(sim_warp *w, const sim_inst *in, uint32_t m, int mode) {
+int sim_shfl_any(sim_warp *w, const sim_inst *in, uint32_t m, int mode) {
     ENTER(5);
     uint32_t t[32], p = 0;
     const uint32_t *a = R32(2), *b = R32(3), *c = R32(4);
@@ -47,9 +47,9 @@ static inline int shfl(sim_warp *w, const sim_inst *in, uint32_t m, int mode) {
     EACH (l) {
         int bv = (int)(b[l] & 31), cv = (int)(c[l] & 31), seg = (int)(c[l] >> 8 & 31), lane = (int)l;
         int max = (lane & seg) | (cv & ~seg), min = lane & seg, j, ok;
-        if (mode == UP) j = lane - bv, ok = j >= max;
-        else if (mode == DOWN) j = lane + bv, ok = j <= max;
-        else if (mode == BFLY) j = lane ^ bv, ok = j <= max;
+        if (mode == SHFL_UP) j = lane - bv, ok = j >= max;
+        else if (mode == SHFL_DOWN) j = lane + bv, ok = j <= max;
+        else if (mode == SHFL_BFLY) j = lane ^ bv, ok = j <= max;
         else j = min | (bv & ~seg), ok = j <= max;
         if (!ok) j = lane;
         t[l] = a[j & 31];
@@ -59,10 +59,6 @@ static inline int shfl(sim_warp *w, const sim_inst *in, uint32_t m, int mode) {
     if (in->o[1]) PRED(1) = (PRED(1) & ~m) | (p & m);
     return X_NEXT;
 }
-int h_shfl_up(sim_warp *w, const sim_inst *in, uint32_t m) { return shfl(w, in, m, UP); }
-int h_shfl_down(sim_warp *w, const sim_inst *in, uint32_t m) { return shfl(w, in, m, DOWN); }
-int h_shfl_bfly(sim_warp *w, const sim_inst *in, uint32_t m) { return shfl(w, in, m, BFLY); }
-int h_shfl_idx(sim_warp *w, const sim_inst *in, uint32_t m) { return shfl(w, in, m, IDX); }
 
 static int vote(sim_warp *w, const sim_inst *in, uint32_t m, int kind) {
     ENTER(2);

@@ -57,7 +57,7 @@ static void test_arithmetic(void **state) {
                        .ramp = {.v = 2e-6},
                        .graph = {.v = 5e-6}};
     qm_op op = {.kind = QM_OP_RMSNORM, .grid = {200, 1, 1}, .block = 128, .waits = 1};
-    qm_op_record r = {.op = &op, .ctas = 200, .weight_bytes = 40000000, .kv_bytes = 10000000};
+    qm_op_record r = {.op = &op, .rows = 1, .ctas = 200, .weight_bytes = 40000000, .kv_bytes = 10000000};
     qm_predict_op(&c, &r); /* 50 MB at 0.5 TB/s */
     assert_true(fabs(r.time_ns - 102000) < 1e-3 && r.gap_ns == 1000 && r.bound == QM_BOUND_DRAM);
     r.count.warp_insts = 40000000; /* over 4 x 100 x 1e9 x 0.5 */
@@ -71,7 +71,7 @@ static void test_arithmetic(void **state) {
     r.count.store_sectors = 10000000; /* 1.6 GB over 50 ports of 64 GB/s */
     qm_predict_op(&c, &r);
     assert_true(fabs(r.time_ns - 502000) < 1e-3 && r.bound == QM_BOUND_L2);
-    r = (qm_op_record){.op = &op, .ctas = 50, .weight_bytes = 1000000}; /* 2 us of reading, 3 us of waiting */
+    r = (qm_op_record){.op = &op, .rows = 1, .ctas = 50, .weight_bytes = 1000000}; /* 2 us of reading, 3 us of waiting */
     qm_predict_op(&c, &r);
     assert_true(fabs(r.time_ns - 4000) < 1e-3 && r.bound == QM_BOUND_LATENCY);
 }

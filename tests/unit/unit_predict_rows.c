@@ -127,7 +127,7 @@ static void test_terms(void **state) {
                        .graph = {.v = 0},
                        .barrier = {.v = 0}};
     qm_op op = {.kind = QM_OP_RMSNORM, .grid = {100, 1, 1}, .block = 256, .waits = 1};
-    qm_op_record r = {.op = &op, .ctas = 100, .count = {.mma_int = 100000000000ull}};
+    qm_op_record r = {.op = &op, .rows = 1, .ctas = 100, .count = {.mma_int = 100000000000ull}};
     qm_predict_op(&c, &r); /* 1e11 over 100 x 1000 x 1e9 */
     assert_true(fabs(r.time_ns - 1e6) < 1e-3 && r.bound == QM_BOUND_TENSOR);
     r.count.mma_float = 25000000000ull;
@@ -136,7 +136,7 @@ static void test_terms(void **state) {
     r.ctas = 150; /* two waves: 75 at work on average */
     qm_predict_op(&c, &r);
     assert_true(fabs(r.time_ns - 2e6 * 100 / 75) < 1e-3);
-    r = (qm_op_record){.op = &op, .ctas = 100, .act_bytes = 3000000}; /* 2 MB beyond half of the L2 */
+    r = (qm_op_record){.op = &op, .rows = 1, .ctas = 100, .act_bytes = 3000000}; /* 2 MB beyond half of the L2 */
     qm_predict_op(&c, &r);
     assert_true(fabs(r.time_ns - 2000) < 1e-3 && r.bound == QM_BOUND_DRAM);
     /* 8 warps of a CTA with 4,608 bytes each, one CTA a multiprocessor: 3.7 MB a microsecond, and no work on them */
@@ -145,7 +145,7 @@ static void test_terms(void **state) {
                  .grid = {100, 1, 1},
                  .block = 256,
                  .waits = 1};
-    r = (qm_op_record){.op = &op, .ctas = 100, .weight_bytes = 36864000};
+    r = (qm_op_record){.op = &op, .rows = 1, .ctas = 100, .weight_bytes = 36864000};
     qm_predict_op(&c, &r);
     assert_true(fabs(r.time_ns - 36864) < 1e-3 && r.bound == QM_BOUND_DRAM);
     qm_chip fast = c;
@@ -160,7 +160,7 @@ static void test_terms(void **state) {
     op = (qm_op){.kind = QM_OP_ROUTER, .grid = {1, 1, 1}, .block = 32, .waits = 1};
     op.args.router.n_partials = 8;
     op.args.router.n_used = 8;
-    r = (qm_op_record){.op = &op, .ctas = 1};
+    r = (qm_op_record){.op = &op, .rows = 1, .ctas = 1};
     qm_predict_op(&c, &r);
     assert_true(fabs(r.time_ns - (10 * 100 + 8 * 200)) < 1e-3 && r.bound == QM_BOUND_LATENCY);
 }

@@ -154,6 +154,9 @@ static const struct {
     {"ldmatrix.x4.trans", "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {a0, a1, a2, a3}, [xs];", 130},
     {"cp.async 16", "cp.async.cg.shared.global [xs], [w], 16;", 260},
     {"cp.async 16 or zero", "cp.async.cg.shared.global [xs], [w], 16, z;", 260},
+    {"shfl.bfly", "shfl.sync.bfly.b32 a0, a0, 4, 31, -1;", 100},
+    {"ld.local.v4", "ld.local.v4.b32 {a0, a1, a2, a3}, [own+16];", 100},
+    {"st.local.v4", "st.local.v4.b32 [own+16], {a0, a1, a2, a3};", 100},
 };
 
 static void tensor_speed(void **state) {
@@ -166,7 +169,8 @@ static void tensor_speed(void **state) {
     for (size_t i = 0; i < sizeof k_tensor / sizeof k_tensor[0]; i++) {
         text[0] = 0;
         put(".version 7.4\n.target sm_80\n.address_size 64\n"
-            ".visible .entry k(.param .u64 a) .maxntid 32 {\n.shared .align 16 .b8 x[1024];\n"
+            ".visible .entry k(.param .u64 a) .maxntid 32 {\n.shared .align 16 .b8 x[1024];\n.local .align 16 .b8 "
+            "own[64];\n"
             ".reg .u64 w; .reg .u32 t, n, xs, z; .reg .pred more; .reg .b32 a0, a1, a2, a3, b0, b1; .reg .f32 f0, f1, "
             "f2, f3; "
             ".reg .s32 i0, i1, i2, i3;\n"
