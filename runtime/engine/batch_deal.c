@@ -25,7 +25,7 @@ void qm_batch_leave(qm_batch *b, qm_lane *l) {
 }
 
 /* Its tokens go back to the request, which waits in its old place. */
-static void pause(qm_batch *b, qm_lane *l) {
+static void pause_lane(qm_batch *b, qm_lane *l) {
     qm_job *j = l->job;
     uint32_t *ids = realloc(j->ids, l->s->n * sizeof *ids);
     if (ids) {
@@ -165,7 +165,7 @@ static int make_room(qm_batch *b, uint32_t i, uint32_t *n_running) {
     const qm_lane *l = b->by_age[i];
     while (qm_pages_for(l->next + l->rows) > l->s->n_pages + b->g->kv.n_free) {
         --*n_running;
-        pause(b, b->by_age[*n_running]);
+        pause_lane(b, b->by_age[*n_running]);
         if (*n_running == i) return 0;
     }
     return 1;

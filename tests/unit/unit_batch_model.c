@@ -180,11 +180,15 @@ static void schedule(uint64_t seed) {
     }
 }
 
-/* n of them, or as many as QMOE_SCHEDULES says, from `first` on. */
-static void schedules(uint64_t first, uint64_t n) {
+/* As many as QMOE_SCHEDULES says, or n. */
+static uint64_t many(uint64_t n) {
     const char *more = getenv("QMOE_SCHEDULES");
+    return more ? strtoull(more, NULL, 10) : n;
+}
+
+/* n of them, from `first` on. */
+static void schedules(uint64_t first, uint64_t n) {
     const double start = qm_now();
-    if (more) n = strtoull(more, NULL, 10);
     memset(&seen, 0, sizeof seen);
     for (uint64_t i = 0; i < n; i++) schedule(first + i);
     print_message("%llu schedules: %u finished, %u cancelled, %u pauses, %u positions found, %.1f s\n",
@@ -197,14 +201,14 @@ static void schedules(uint64_t first, uint64_t n) {
 static void test_ref(void **state) {
     (void)state;
     open_engine("ref", 0);
-    schedules(0, 30);
+    schedules(0, many(30));
 }
 
 static void test_graph(void **state) {
     (void)state;
     sim(0, 0, 0);
     open_engine("graph", 0);
-    schedules(10000, 25);
+    schedules(10000, many(25));
 }
 
 static void test_persistent(void **state) {
