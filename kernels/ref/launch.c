@@ -168,8 +168,8 @@ qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t r
                        .width = width};
 }
 
-/* An expert that has more slots than a group holds is read again for its next group. Loads spread about their mean as chance
- * has it, at best: of a mean of 5 (11) one expert in 16 (18) has more than 8 (16). */
+/* An expert that has more slots than a group holds is read again for its next group. Loads spread about their mean as
+ * chance has it, at best: of a mean of 5 (11) one expert in 16 (18) has more than 8 (16). */
 uint32_t qm_moe_width(uint32_t rows, uint32_t n_used, uint32_t n_expert) {
     const uint32_t slots = rows * n_used;
     if (rows <= 8 || slots <= 5 * n_expert) return 8;
@@ -181,7 +181,8 @@ uint32_t qm_moe_groups(uint32_t rows, uint32_t n_used, uint32_t n_expert, uint32
     return used + (slots - used) / width; /* one an expert, and one more for each further width */
 }
 
-/* T: as many tiles as a CTA takes, so that its columns are read few times; fewer where that leaves multiprocessors idle. */
+/* T: as many tiles as a CTA takes, so that its columns are read few times; fewer where that leaves multiprocessors
+ * idle. */
 static qm_launch deal_groups(int wtype, uint32_t n_rows, uint32_t width, uint32_t max_groups, uint32_t n_streams,
                              uint32_t n_sm) {
     const uint32_t tiles = div_up(n_rows, QM_TILE_ROWS);

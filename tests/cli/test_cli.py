@@ -441,12 +441,12 @@ def test_bench_options():
 
 def test_bench_sequences():
     """-np: several sequences in shared steps; each test has its record, whatever the order of numbers."""
-    args = ("-p", "5", "-n", "3", "-np", "1,3", "-d", "0,9", "-r", "2", "--device", "sim", "-ub", "8", "--no-warmup")
+    args = ("-p", "5", "-n", "3", "-np", "1,3", "-d", "0,9", "-r", "2", "--device", "sim", "-ub", "16", "--no-warmup")
     records = json.loads(run("bench", model(), *args, "-o", "json")[0])
     assert [r["test"] for r in records] == ["pp5", "pp5 x3", "tg3", "tg3 x3", "pp5 @ d9", "pp5 x3 @ d9", "tg3 @ d9", "tg3 x3 @ d9"]
     for r in records:
         tokens = r["n_seqs"] * (r["n_prompt"] + r["n_gen"])
-        assert r["n_seqs"] in (1, 3) and r["n_ubatch"] == 8 and r["first_token_ns"] > 0
+        assert r["n_seqs"] in (1, 3) and r["n_ubatch"] == 16 and r["first_token_ns"] > 0
         assert all(close(t, tokens * 1e9 / n) for n, t in zip(r["samples_ns"], r["samples_ts"])), r
         assert close(r["avg_ts"], statistics.mean(r["samples_ts"]))
     by = {r["test"]: r for r in records}
