@@ -198,9 +198,11 @@ typedef enum {
     QM_FINISH_STOP,
     QM_FINISH_LENGTH,
     QM_FINISH_CONTEXT,
-    QM_FINISH_CALLBACK
+    QM_FINISH_CALLBACK,
+    QM_FINISH_CANCELLED, /* qm_batch_cancel, qm_batch_close */
+    QM_FINISH_ERROR      /* of a request: qm_usage.error says which */
 } qm_finish;
-const char *qm_finish_name(qm_finish f); /* "eog" "stop" "length" "context" "callback" */
+const char *qm_finish_name(qm_finish f); /* "eog" "stop" "length" "context" "callback" "cancelled" "error" */
 
 typedef struct {
     uint32_t max_tokens; /* 0 = until the context is full */
@@ -232,6 +234,80 @@ int qm_generate(qm_session *s, const uint32_t *prompt, size_t n_prompt, const qm
 int qm_session_logits(qm_session *s, float *out, qm_err *e);
 /* Teacher forcing: appends one token and computes its logits. */
 int qm_session_eval(qm_session *s, uint32_t token, qm_err *e);
+
+/* ---- many sequences at once ----
+ * A batch computes requests together: its steps have a row for each sequence that decodes, and what room is left is for
+ * prompts, the oldest first. Sequences join and leave between steps. Neither that nor what is beside it changes a
+ * request's tokens: they are those that it has alone. What requests begin with alike is computed once, as long as the
+ * KV cache has room to keep it: whole pages of 32 positions.
+ *
+ * Where the cache is full, what nobody uses is dropped first, the oldest first; then the youngest request that runs is
+ * paused, and later goes on with the same tokens; those that have not begun wait. A request that could never fit is
+ * refused.
+ *
+ * Threads: one steps the batch (step, wait, state, close), and all callbacks come from it; no session of the engine may
+ * be used beside it by another. submit and cancel may be called from any thread, also from a callback. */
+typedef struct qm_batch qm_batch;
+typedef struct {
+    uint32_t n_seqs;  /* requests that run at once; each is a sequence of the engine's n_parallel. 0: all of these */
+    uint32_t n_queue; /* how many more may wait for them; 0: any number */
+    uint32_t n_rows;  /* rows of a step at most; 0: as many as the engine has room for (n_ubatch) */
+} qm_batch_opts;
+/* o may be NULL. QM_ERR_LIMIT where the engine has not as many sequences left. */
+int qm_batch_open(qm_batch **out, qm_engine *g, const qm_batch_opts *o, qm_err *e);
+/* Requests that are not done end with QM_FINISH_CANCELLED. */
+void qm_batch_close(qm_batch *b);
+
+/* What a request took. Times in seconds from its submit. */
+typedef struct {
+    qm_finish finish;
+    uint32_t n_prompt, n_generated;
+    uint32_t n_cached; /* positions of the prompt that were not computed for it: the cache had them */
+    uint32_t n_paused; /* how often it was */
+    double started_s;  /* until its first step; 0: it had none */
+    double first_token_s, total_s;
+    qm_err error; /* QM_FINISH_ERROR: why; else its code is 0 */
+} qm_usage;
+
+typedef struct {
+    const uint32_t *ids; /* the prompt [n]; copied, as are sampling and stop */
+    size_t n;
+    const qm_sampling *sampling; /* NULL: greedy */
+    uint32_t max_tokens;         /* 0: until the context is full */
+    int ignore_eos;
+    const uint32_t *stop; /* token ids [n_stop] that end the answer: QM_FINISH_STOP */
+    size_t n_stop;
+    int no_reuse; /* 1: the whole prompt is computed, whatever the cache has of it: for measuring */
+    /* Every token, in order, the one that ends the answer too. Not 0: the answer ends here, QM_FINISH_CALLBACK. May be
+     * NULL. */
+    int (*on_token)(void *user, uint32_t id);
+    /* Once, last; the request is gone when this returns. May be NULL. */
+    void (*on_end)(void *user, const qm_usage *u);
+    void *user;
+} qm_request;
+/* Any thread. ticket, unless NULL: its name for qm_batch_cancel. QM_ERR_ARG: a value out of range, QM_ERR_LIMIT: it
+ * does not fit the context, or the queue is full; then there will be no callback. */
+int qm_batch_submit(qm_batch *b, const qm_request *r, uint64_t *ticket, qm_err *e);
+/* Any thread. The request ends with QM_FINISH_CANCELLED at the beginning of the next qm_batch_step: it has no row in
+ * any step after that, and its pages are the others'. 0: there is no such request, or it is cancelled already; else
+ * 1. */
+int qm_batch_cancel(qm_batch *b, uint64_t ticket);
+
+/* Does what is next: enqueues a step, and collects the tokens of the one before it; so one or two are on their way. 1:
+ * there is more to do; 0: no request is there. Negative: a step failed, and the requests that ran have ended with
+ * QM_FINISH_ERROR; those that wait are still there. */
+int qm_batch_step(qm_batch *b, qm_err *e);
+/* Until a request is there, at most so long: 1, or 0 where none has come. */
+int qm_batch_wait(qm_batch *b, double seconds);
+
+typedef struct {
+    uint32_t n_running, n_waiting;
+    uint32_t n_pages; /* of the KV cache */
+    uint32_t n_held;  /* of these in use */
+    uint32_t n_kept;  /* not in use, but good for who begins with the same */
+    uint64_t n_steps, n_rows; /* since it was opened */
+} qm_batch_state;
+void qm_batch_get_state(qm_batch *b, qm_batch_state *s);
 
 /* ---- conversations ---- */
 /* content: [n] bytes of UTF-8, or QM_ERR_ARG with the place of the first byte that is not; may be empty. Never trusted:

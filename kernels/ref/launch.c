@@ -151,8 +151,16 @@ qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t r
     const uint32_t tiles = div_up(n_rows, QM_TILE_ROWS), width = width_of(wtype, rows);
     const uint32_t parts = sums.n_parts <= max_parts ? sums.n_parts : 1;
     const uint32_t groups = div_up(rows, width);
+    const stream_type s = stream_of(wtype);
+    /* T: every multiprocessor has a CTA, and the busiest reads the fewest bytes, of tiles and, for each of its CTAs, columns */
     uint32_t t = GEMM_WARPS;
-    while (t > 1 && (uint64_t)div_up(tiles, t) * parts * groups < n_sm) t /= 2;
+    uint64_t least = UINT64_MAX;
+    for (uint32_t i = GEMM_WARPS; i; i /= 2) {
+        const uint64_t ctas = (uint64_t)div_up(tiles, i) * parts * groups;
+        const uint64_t bytes = (ctas + max_u32(n_sm, 1) - 1) / max_u32(n_sm, 1) *
+                               ((uint64_t)i * s.tile_bytes + (uint64_t)width * s.x_bytes);
+        if ((ctas >= n_sm || i == 1) && bytes < least) least = bytes, t = i;
+    }
     return (qm_launch){.grid = {div_up(tiles, t), parts, groups},
                        .block = 32 * t,
                        .shared = qm_rows_shared(wtype, width, t),
@@ -160,8 +168,8 @@ qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t r
                        .width = width};
 }
 
-/* An expert that has more slots than a group holds is read again for its next group. Loads spread about their mean as chance
- * has it, at best: of a mean of 5 (11) one expert in 16 (18) has more than 8 (16). */
+/* An expert that has more slots than a group holds is read again for its next group. Loads spread about their mean as
+ * chance has it, at best: of a mean of 5 (11) one expert in 16 (18) has more than 8 (16). */
 uint32_t qm_moe_width(uint32_t rows, uint32_t n_used, uint32_t n_expert) {
     const uint32_t slots = rows * n_used;
     if (rows <= 8 || slots <= 5 * n_expert) return 8;
@@ -173,7 +181,8 @@ uint32_t qm_moe_groups(uint32_t rows, uint32_t n_used, uint32_t n_expert, uint32
     return used + (slots - used) / width; /* one an expert, and one more for each further width */
 }
 
-/* T: as many tiles as a CTA takes, so that its columns are read few times; fewer where that leaves multiprocessors idle. */
+/* T: as many tiles as a CTA takes, so that its columns are read few times; fewer where that leaves multiprocessors
+ * idle. */
 static qm_launch deal_groups(int wtype, uint32_t n_rows, uint32_t width, uint32_t max_groups, uint32_t n_streams,
                              uint32_t n_sm) {
     const uint32_t tiles = div_up(n_rows, QM_TILE_ROWS);

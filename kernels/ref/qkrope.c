@@ -21,8 +21,9 @@ static void one_row(const qm_qkrope_args *a, const qm_ref_env *env, uint32_t r) 
     for (uint32_t h = 0; h < heads; h++) {
         double ss = 0;
         for (uint32_t d = 0; d < hd; d++) {
-            x[d] = 0;
-            for (uint32_t s = 0; s < a->n_partials; s++) x[d] += qkv[s * part + (size_t)h * hd + d];
+            float sum = qkv[(size_t)h * hd + d]; /* in f32: the sum is the same whoever takes it */
+            for (uint32_t s = 1; s < a->n_partials; s++) sum += qkv[s * part + (size_t)h * hd + d];
+            x[d] = sum;
             ss += x[d] * x[d];
         }
         if (h >= a->n_head + a->n_kv) { /* v: neither norm nor rotation */

@@ -10,9 +10,9 @@
 static float residual(const qm_rmsnorm_args *a, uint32_t row, uint32_t i) {
     const float *x = (const float *)(uintptr_t)a->x, *p = (const float *)(uintptr_t)a->partials;
     const size_t at = (size_t)row * a->n + i;
-    double sum = 0; /* the partials first, by rising index */
+    float sum = -0.0f; /* the partials first, by rising index, in f32: their sum is the same whoever takes it */
     for (uint32_t s = 0; s < a->n_partials; s++) sum += p[(size_t)s * a->rows * a->n + at];
-    return (float)(x[at] + sum);
+    return x[at] + sum;
 }
 
 /* row: of the step; y, yq: of the op's, 0 where not wanted */

@@ -8,7 +8,7 @@
 #include "schedule.h"
 
 const char *qm_finish_name(qm_finish f) {
-    static const char *const names[] = {"none", "eog", "stop", "length", "context", "callback"};
+    static const char *const names[] = {"none", "eog", "stop", "length", "context", "callback", "cancelled", "error"};
     return names[f];
 }
 

@@ -177,6 +177,7 @@ static int fill_pool(qm_session *s, uint64_t seed, qm_err *e) {
     uint16_t *chunk = malloc(CHUNK_BYTES);
     if (!chunk) return qm_fail(e, QM_ERR_NOMEM, "session: out of memory");
     random_halves(chunk, CHUNK_BYTES / 2, seed);
+    qm_pages_forget(&g->kv);
     if (!d) {
         for (uint64_t at = 0; at < total; at += have)
             memcpy((char *)(uintptr_t)pool + at, chunk, total - at < have ? total - at : have);

@@ -48,6 +48,10 @@ int qm_session_truncate(qm_session *s, uint32_t n, qm_err *e) {
     qm_session_note(s, NULL, NULL);
     s->n = n;
     if (s->n_cached > n) s->n_cached = n;
+    if (n < s->n_shared * QM_PAGE_TOKENS) { /* what is left of a shared page is computed once more, in an own one */
+        s->n_shared = n / QM_PAGE_TOKENS;
+        s->n_cached = s->n_shared * QM_PAGE_TOKENS;
+    }
     s->last = NULL;
     qm_session_trim(s);
     return 0;

@@ -12,6 +12,7 @@ struct qm_session {
     uint32_t n_cached; /* of these, how many have their keys and values in the cache (<= n) */
     uint32_t *pages;   /* [n_table] block table */
     uint32_t n_pages;
+    uint32_t n_shared;   /* of these, how many others may hold too: they are not written any more */
     const qm_plan *last; /* plan of the last step with logits; NULL: none since the last truncation */
     /* What somebody knows about the tokens (chat.c: the text that they stand for); gone when they change. NULL:
      * nothing. */
@@ -30,6 +31,16 @@ enum { QM_GROW_PAGES = 8 };
 int qm_session_grow(qm_session *s, uint32_t n, uint32_t until, qm_err *e);
 /* Gives those back that no cached position lies in. */
 void qm_session_trim(qm_session *s);
+
+/* ---- share.c: whole pages that sequences have in common, by what pages.h knows of them. Nobody's unless asked for:
+ * what generate and bench say that they computed, they computed. ---- */
+/* Where the next position to be computed begins a page: takes pages with what ids[0 .. n) go on with, as long as they
+ * are known, and never that of the last position, whose logits will be wanted. n_cached moves on behind them. */
+int qm_session_adopt(qm_session *s, qm_err *e);
+/* The full pages of the n_cached positions, whose steps have been enqueued, are known from here on; where another
+ * sequence has computed the same before, its page takes the place of this one's. After an error the session is only
+ * good for being closed. */
+int qm_session_publish(qm_session *s, qm_err *e);
 
 /* ---- prefill.c ---- */
 /* Computes everything up to n; the last position with logits. Needs n > n_cached. w may be NULL; it may cancel. */

@@ -124,12 +124,13 @@ static VNNI int vnni_mma(sim_warp *w, const sim_inst *in, uint32_t m) {
     const uint32_t *aux = w->cta->f->aux + in->aux;
     const int nk = in->n / 16;
     const __m512i flip = _mm512_set1_epi32(in->cmp ? (int)0x80808080u : 0);
-    columns b;
-    columns_of(&b, w, aux + 4 + 2 * nk, nk);
+    const __m512i even = _mm512_setr_epi32(0, 8, 16, 24, 0, 8, 16, 24, 0, 8, 16, 24, 0, 8, 16, 24);
     __m512i B[2][8], off[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()}, out[4][2];
     for (int o = 0; o < 2; o++)
         for (int j = 0; j < 4 * nk; j++) {
-            B[o][j] = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)b.v[o][j]));
+            const uint8_t *b = w->r + aux[4 + 2 * nk + j / 4];
+            const __m512i at = _mm512_add_epi32(even, _mm512_set1_epi32(4 * o + j % 4));
+            B[o][j] = _mm512_permutex2var_epi32(_mm512_load_si512(b), at, _mm512_load_si512(b + 64));
             off[o] = _mm512_dpbusd_epi32(off[o], flip, B[o][j]);
         }
     for (int h = 0; h < 2; h++)

@@ -1,6 +1,6 @@
-/* check_moe_gemm_up: every weight type and width: each slot bit for bit what moe_up gives for its row alone, and the reference
- * within the tolerance; groups of every size, fewer rows than the step has room for, which outputs are wanted, experts that are
- * not there; each expert's weights are read once. */
+/* check_moe_gemm_up: every weight type and width: each slot bit for bit what moe_up gives for its row alone, and the
+ * reference within the tolerance; groups of every size, fewer rows than the step has room for, which outputs are
+ * wanted, experts that are not there; each expert's weights are read once. */
 #include "groups.h"
 #include "weights.h"
 #include <string.h>
@@ -111,8 +111,7 @@ static void one(int checked, int wtype, shape s) {
     chk_end();
 }
 
-static const int types[] = {QM_TYPE_F32, QM_TYPE_F16, QM_TYPE_BF16, QM_TYPE_Q8_0, QM_TYPE_Q4_K, QM_TYPE_Q6_K};
-#define EACH_TYPE for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+#define EACH_TYPE for (int i = 0; i < WT_N; i++)
 #define EACH_WIDTH for (uint32_t w = 8; w <= 32; w *= 2)
 
 static void shapes(void **state) {
@@ -120,7 +119,7 @@ static void shapes(void **state) {
     (void)state;
     EACH_TYPE EACH_WIDTH for (size_t f = 0; f < sizeof ff / sizeof *ff; f++) for (size_t c = 0;
                                                                                   c < sizeof cols / sizeof *cols; c++)
-        one(0, types[i], (shape){ff[f], cols[c], 6, 6, 2, 4, w, GRP_ANY, WANT_H | WANT_HQ, 0});
+        one(0, wt_types[i], (shape){ff[f], cols[c], 6, 6, 2, 4, w, GRP_ANY, WANT_H | WANT_HQ, 0});
 }
 
 /* Every size from one slot to a whole group, and experts of several groups. */
@@ -128,8 +127,8 @@ static void sizes(void **state) {
     (void)state;
     EACH_TYPE EACH_WIDTH {
         const uint32_t n = w * (w + 1) / 2; /* 1 + 2 + .. + w */
-        one(0, types[i], (shape){32, 256, n, n, 1, w, w, GRP_STAIRS, WANT_H | WANT_HQ, 0});
-        one(0, types[i], (shape){64, 256, w + 5, w + 5, 2, 3, w, GRP_ONE, WANT_H | WANT_HQ, 0});
+        one(0, wt_types[i], (shape){32, 256, n, n, 1, w, w, GRP_STAIRS, WANT_H | WANT_HQ, 0});
+        one(0, wt_types[i], (shape){64, 256, w + 5, w + 5, 2, 3, w, GRP_ONE, WANT_H | WANT_HQ, 0});
     }
 }
 
@@ -137,31 +136,31 @@ static void choices(void **state) {
     (void)state;
     EACH_TYPE EACH_WIDTH {
         for (int how = 1; how < 8; how++)
-            if (how & 3) one(0, types[i], (shape){96, 512, 12, 9, 4, 5, w, GRP_ANY, how, 0});
-        one(0, types[i], (shape){64, 512, 16, 0, 4, 5, w, GRP_ANY, WANT_H | WANT_HQ, 0});
-        one(0, types[i], (shape){96, 512, 4, 1, 1, 1, w, GRP_ANY, WANT_H | WANT_HQ, 0}); /* a dense model */
-        one(0, types[i], (shape){32, 256, 20, 20, 8, 128, w, GRP_ANY, WANT_H | WANT_HQ, 0});
+            if (how & 3) one(0, wt_types[i], (shape){96, 512, 12, 9, 4, 5, w, GRP_ANY, how, 0});
+        one(0, wt_types[i], (shape){64, 512, 16, 0, 4, 5, w, GRP_ANY, WANT_H | WANT_HQ, 0});
+        one(0, wt_types[i], (shape){96, 512, 4, 1, 1, 1, w, GRP_ANY, WANT_H | WANT_HQ, 0}); /* a dense model */
+        one(0, wt_types[i], (shape){32, 256, 20, 20, 8, 128, w, GRP_ANY, WANT_H | WANT_HQ, 0});
         for (uint32_t t = 1; t <= 4; t *= 2)
-            one(0, types[i], (shape){160, 1536, 10, 10, 2, 4, w, GRP_ANY, WANT_H | WANT_HQ, t});
+            one(0, wt_types[i], (shape){160, 1536, 10, 10, 2, 4, w, GRP_ANY, WANT_H | WANT_HQ, t});
     }
 }
 
 static void checked(void **state) {
     (void)state;
     EACH_TYPE EACH_WIDTH {
-        one(1, types[i], (shape){64, 768, 6, 5, 2, 3, w, GRP_ANY, WANT_H | WANT_HQ, 0});
-        one(1, types[i], (shape){96, 1536, w + 3, w + 3, 1, 2, w, GRP_ONE, WANT_HQ, 0});
+        one(1, wt_types[i], (shape){64, 768, 6, 5, 2, 3, w, GRP_ANY, WANT_H | WANT_HQ, 0});
+        one(1, wt_types[i], (shape){96, 1536, w + 3, w + 3, 1, 2, w, GRP_ONE, WANT_HQ, 0});
     }
 }
 
-/* What it costs at the K of Qwen3-30B-A3B, in CTAs of 8 warps: warp instructions a packed block (32 rows x 256) and group,
- * everything included; bytes requested less what the columns themselves have, over the weights of the experts that are used: one
- * reads them once for each of its groups. */
+/* What it costs at the K of Qwen3-30B-A3B, in CTAs of 8 warps: warp instructions a packed block (32 rows x 256) and
+ * group, everything included; bytes requested less what the columns themselves have, over the weights of the experts
+ * that are used: one reads them once for each of its groups. */
 static void ledger(void **state) {
     static const struct {
         uint32_t rows;
         double insts; /* a block, Q4_K */
-    } at[] = {{8, 3000}, {32, 3000}, {128, 3000}, {512, 3000}};
+    } at[] = {{8, 725}, {32, 725}, {128, 1181}, {512, 2103}};
     const qm_type_info *ty = qm_type_get(QM_TYPE_Q4_K);
     (void)state;
     for (size_t i = 0; i < sizeof at / sizeof *at; i++) {

@@ -1,5 +1,5 @@
-/* check_moe_sort: order, groups and their number, bit for bit; random and skewed loads, all slots to one expert, ids past the
- * end, fewer rows than the step has room for, none. */
+/* check_moe_sort: order, groups and their number, bit for bit; random and skewed loads, all slots to one expert, ids
+ * past the end, fewer rows than the step has room for, none. */
 #include "check.h"
 #include <string.h>
 

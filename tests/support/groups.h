@@ -1,4 +1,5 @@
-/* groups.h: slots of experts and their groups (contracts/abi.h, "Groups of slots"), for the checks of moe_gemm_up and moe_gemm. */
+/* groups.h: slots of experts and their groups (contracts/abi.h, "Groups of slots"), for the checks of moe_gemm_up and
+ * moe_gemm. */
 #ifndef QM_TEST_GROUPS_H
 #define QM_TEST_GROUPS_H
 #include "check.h"
@@ -21,7 +22,7 @@ typedef struct {
     uint64_t ids_at, order_at, groups_at, n_groups_at;
 } grp;
 
-/* Buffers of a case, sorted by the reference; what is beyond the groups that there are is poison. bad: the last group's expert
- * is one that is not there, and so are the ids of its slots: the last expert is meant. */
+/* Buffers of a case, sorted by the reference; what is beyond the groups that there are is poison. bad: the last
+ * group's expert is one that is not there, and so are the ids of its slots: the last expert is meant. */
 grp grp_in(uint32_t rows, uint32_t count, uint32_t n_used, uint32_t n_expert, uint32_t width, grp_load load, int bad);
 #endif

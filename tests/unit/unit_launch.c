@@ -101,8 +101,8 @@ static void sums(void **state) {
         }
 }
 
-/* Groups of slots: every tile has a warp, multiprocessors are busy, and few experts are read for more than one group, where
- * rows choose theirs evenly. 512 rows of 8 of 128 would need wider groups for that. */
+/* Groups of slots: every tile has a warp, multiprocessors are busy, and few experts are read for more than one group,
+ * where rows choose theirs evenly. 512 rows of 8 of 128 would need wider groups for that. */
 static void groups(void **state) {
     static const struct { uint32_t used, experts; } of[] = {{8, 128}, {4, 16}, {1, 1}, {2, 512}, {8, 8}};
     static const uint32_t n_rows[] = {32, 96, 160, 768, 2048};
