@@ -99,6 +99,7 @@ typedef struct {
     uint64_t weights, kv;
     uint64_t scratch, rope; /* activations between ops; RoPE table */
     uint64_t sequence;      /* of all sessions that may be open: tokens, block tables, logits */
+    uint64_t step;          /* a step's record: its rows and lists of them */
     uint64_t loading;       /* staging, given back after the load */
     uint64_t headroom;      /* for the driver: modules, graphs */
     uint64_t need;          /* the sum */
