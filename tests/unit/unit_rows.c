@@ -203,6 +203,30 @@ static void test_so_many_sequences(void **state) {
     }
 }
 
+/* Two that take turns: where one goes on, the other has just been at the position before. */
+static void test_turn_about(void **state) {
+    (void)state;
+    for (int x = 0; x < N_EXECUTORS; x++) {
+        qm_engine *g = engine(executors[x], 64, 2, 0);
+        qm_session *a = session(g), *b;
+        qm_err e;
+        float alone[VOCAB], l[VOCAB];
+        fix_ok(qm_session_eval(a, 65, &e), &e);
+        fix_ok(qm_session_eval(a, 70, &e), &e);
+        fix_ok(qm_session_logits(a, alone, &e), &e);
+        qm_session_close(a);
+        a = session(g), b = session(g);
+        fix_ok(qm_session_eval(a, 65, &e), &e);
+        fix_ok(qm_session_eval(b, 77, &e), &e);
+        fix_ok(qm_session_eval(a, 70, &e), &e);
+        fix_ok(qm_session_logits(a, l, &e), &e);
+        assert_memory_equal(l, alone, sizeof l);
+        qm_session_close(b);
+        qm_session_close(a);
+        qm_engine_close(g);
+    }
+}
+
 typedef struct {
     const qm_engine *g;
     uint32_t least, left; /* free pages; tokens until it is enough */
@@ -338,6 +362,7 @@ int main(void) {
         cmocka_unit_test(test_dealt),
         cmocka_unit_test(test_prompts_together),
         cmocka_unit_test(test_so_many_sequences),
+        cmocka_unit_test(test_turn_about),
         cmocka_unit_test(test_room_for_others),
         cmocka_unit_test(test_pool_exhausted),
         cmocka_unit_test(test_pool_sizes),
