@@ -205,11 +205,11 @@ static uint32_t product(qm_bench_work *w, uint32_t n_sm, uint32_t n_experts, uin
     return rows;
 }
 
-/* Of an op that one row has too: as shape, of many. */
-static void of_many(qm_bench_work *w, qm_op_args *a, uint32_t n_sm) {
+/* How many rows: one, or those of the job. */
+static void of_rows(qm_bench_work *w, qm_op_args *a, uint32_t n_sm) {
     const qm_bench_job *j = &w->job;
     const qm_bench_model *m = j->m;
-    const uint32_t rows = j->rows;
+    const uint32_t rows = j->rows ? j->rows : 1;
     const qm_hparams hp = {.n_head = m->n_head, .n_kv = m->n_kv, .head_dim = m->head_dim};
     switch (j->op) {
     case QM_OP_RMSNORM: w->l.grid[0] = a->rmsnorm.rows = rows; break;
@@ -308,7 +308,7 @@ static int shape(qm_bench_work *w, uint32_t n_sm, qm_op_args *a, qm_err *e) {
     case QM_OP_STATS: break;
     default: return qm_bench_shape_rows(w, n_sm, a, e);
     }
-    if (j->rows > 1) of_many(w, a, n_sm);
+    of_rows(w, a, n_sm);
     return 0;
 }
 

@@ -40,6 +40,7 @@ typedef struct {
     double begin_ns;       /* from the first op's begin */
     double time_ns;        /* from its first CTA's begin to its last warp's end */
     double gap_ns;         /* from the last end before it to its begin */
+    double apart_ns;       /* of an estimate: time_ns, were reading and working on it to come one after the other */
     qm_bound bound;        /* of an estimate: what it waits for */
     double coming;         /* likewise, while it is made: bytes of its prefetch still on their way */
 } qm_op_record;
@@ -56,6 +57,7 @@ typedef struct {
     uint64_t weight_bytes, kv_bytes;
     int runs;          /* behind the times */
     double step_ns;    /* the whole step with nothing added: graph launch to its end; estimated likewise */
+    double apart_ns;   /* of an estimate: the step's likewise, with nothing overlapped */
     double stamped_ns; /* the same with stamps: what they disturb is stamped_ns / step_ns */
     double tick_ns;    /* least difference seen between two stamps: the clock's resolution */
     char device[128];  /* what ran, or the chip that is estimated */

@@ -42,7 +42,7 @@ typedef struct {
 } kind;
 enum { MAX_KINDS = 32 };
 typedef struct {
-    double steps, tokens, ns, weight_bytes, kv_bytes, bound[QM_N_BOUNDS];
+    double steps, tokens, ns, apart, weight_bytes, kv_bytes, bound[QM_N_BOUNDS];
     int n_sampled, n_kinds;
     kind kinds[MAX_KINDS];
 } sum;
@@ -65,6 +65,7 @@ static sum sum_of(const qm_bench_test *t, const qm_test_part *parts, const qm_op
     for (int i = 0; i < n; i++) {
         s.steps += parts[i].times;
         s.ns += parts[i].times * r[i]->step_ns;
+        s.apart += parts[i].times * r[i]->apart_ns;
         s.weight_bytes += parts[i].times * (double)r[i]->weight_bytes;
         s.kv_bytes += parts[i].times * (double)r[i]->kv_bytes;
         if (r[i]->n_sampled > s.n_sampled) s.n_sampled = r[i]->n_sampled;
@@ -125,15 +126,15 @@ static json_t *test_json(const qm_test_report *p, const qm_bench_test *t, const 
         json_object_set_new(bounds, qm_bound_name((qm_bound)b), json_real(s->bound[b] / s->ns));
     return json_pack(
         "{s:s, s:s, s:b, s:s, s:s, s:s, s:o, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:o, s:o, s:o, s:o, s:i, "
-        "s:o, "
-        "s:o, s:o, s:o}",
+        "s:o, s:o, s:o, s:o, s:o}",
         "record", "test", "test", name, "estimate", 1, "measured_by", "prediction", "device", c->name, "chip_id", c->id,
         "model", *p->path ? qm_json_str(p->path) : json_null(), "model_name", r->plan->place->model->hp.name,
         "executor", r->executor, "n_prompt", (int)t->n_prompt, "n_gen", (int)t->n_gen, "n_depth", (int)t->depth,
         "n_seqs", (int)(t->n_seqs ? t->n_seqs : 1), "n_ubatch", (int)p->n_ubatch, "steps", s->steps, "tokens",
         s->tokens, "time_ns", tenth(s->ns), "tokens_per_s", json_real(round(1e11 * s->tokens / s->ns) / 100),
-        "weight_bytes", json_real(round(s->weight_bytes)), "kv_bytes", json_real(round(s->kv_bytes)),
-        "ops_counted_in_part", s->n_sampled, "bound", bounds, "ops", ops, "chip", chip, "machine", machine);
+        "tokens_per_s_apart", json_real(round(1e11 * s->tokens / s->apart) / 100), "weight_bytes",
+        json_real(round(s->weight_bytes)), "kv_bytes", json_real(round(s->kv_bytes)), "ops_counted_in_part",
+        s->n_sampled, "bound", bounds, "ops", ops, "chip", chip, "machine", machine);
 }
 
 static void csv(qm_test_report *p, const json_t *j, int names) {
@@ -157,16 +158,17 @@ static void md(qm_test_report *p, const qm_bench_test *t, const qm_chip *c, cons
         qm_print(
             &p->to,
             "ESTIMATES of %s, %u rows a step: no GPU has run this. docs/prediction.md says how they come about.\n\n"
-            "| chip     | test              | steps |     ms/step | MB/step |  tokens/s |",
+            "| chip     | test              | steps |     ms/step | MB/step |  tokens/s |     apart |",
             r->plan->place->model->hp.name, p->n_ubatch);
         for (int b = QM_BOUND_DRAM; b < QM_N_BOUNDS; b++)
             qm_print(&p->to, " %*s |", widths[b], qm_bound_name((qm_bound)b));
-        qm_print(&p->to, "\n|:---------|:------------------|------:|------------:|--------:|----------:|");
+        qm_print(&p->to, "\n|:---------|:------------------|------:|------------:|--------:|----------:|----------:|");
         for (int b = QM_BOUND_DRAM; b < QM_N_BOUNDS; b++) qm_print(&p->to, "%.*s:|", widths[b] + 1, "---------");
         qm_print(&p->to, "\n");
     }
-    qm_print(&p->to, "| %-8s | %-17s | %5.0f | %11.3f | %7.0f | %9.1f |", c->id, name, s->steps,
-             1e-6 * s->ns / s->steps, 1e-6 * (s->weight_bytes + s->kv_bytes) / s->steps, 1e9 * s->tokens / s->ns);
+    qm_print(&p->to, "| %-8s | %-17s | %5.0f | %11.3f | %7.0f | %9.1f | %9.1f |", c->id, name, s->steps,
+             1e-6 * s->ns / s->steps, 1e-6 * (s->weight_bytes + s->kv_bytes) / s->steps, 1e9 * s->tokens / s->ns,
+             1e9 * s->tokens / s->apart);
     for (int b = QM_BOUND_DRAM; b < QM_N_BOUNDS; b++)
         qm_print(&p->to, " %*.0f%% |", widths[b] - 1, 100 * s->bound[b] / s->ns);
     qm_print(&p->to, "\n");

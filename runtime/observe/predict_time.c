@@ -78,15 +78,20 @@ static double predict(const qm_chip *c, qm_op_record *r, double gap, double besi
     const double before = !r->rows ? 2 * c->trip.v /* nothing to do: it looks, and leaves */
                                    : c->ramp.v + (trips > 2 ? trips - 2 : 0) * c->trip.v + clocks / c->clock.v;
     r->bound = longest(t);
+    double work = t[QM_BOUND_ISSUE] > t[QM_BOUND_TENSOR] ? t[QM_BOUND_ISSUE] : t[QM_BOUND_TENSOR];
+    if (t[QM_BOUND_L2] > work) work = t[QM_BOUND_L2];
+    const double apart = t[QM_BOUND_DRAM] + work - t[r->bound]; /* what it takes longer */
     if (!r->op->waits) {
         const double left = before + t[r->bound] - beside;
         if (left < t[QM_BOUND_DRAM]) r->bound = QM_BOUND_DRAM;
         r->time_ns = 1e9 * (left < t[QM_BOUND_DRAM] ? t[QM_BOUND_DRAM] : left);
         r->gap_ns = 0;
+        r->apart_ns = r->time_ns + (apart > 0 ? 1e9 * apart : 0);
         return 1e-9 * r->time_ns - t[QM_BOUND_DRAM];
     }
     const double idle = t[r->bound] - t[QM_BOUND_DRAM];
     r->time_ns = 1e9 * (before + t[r->bound]);
+    r->apart_ns = r->time_ns + (apart > 0 ? 1e9 * apart : 0);
     r->gap_ns = 1e9 * gap;
     if (before + gap > t[r->bound]) r->bound = QM_BOUND_LATENCY;
     return idle;
@@ -138,7 +143,8 @@ void qm_predict_step(const qm_chip *c, int one_kernel, qm_op_records *r) {
         o->begin_ns = at += o->gap_ns;
         at += o->time_ns;
     }
-    r->step_ns = at + 1e9 * c->graph.v;
+    r->step_ns = r->apart_ns = at + 1e9 * c->graph.v;
+    for (int i = 0; i < r->n_ops; i++) r->apart_ns += r->op[i].apart_ns - r->op[i].time_ns;
     r->bandwidth = c->bandwidth.v;
     r->estimated = 1;
     snprintf(r->device, sizeof r->device, "%s", c->name);

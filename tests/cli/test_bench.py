@@ -161,11 +161,12 @@ def test_kernels_every_kernel_has_a_bench():
         model, _, op, *rest = x["run_name"].split("/")
         of = rest[0] if rest and ":" not in rest[0] and rest[0] != "manual_time" else "-1"
         got.setdefault((op, of.upper()), set()).add(model)
-        assert ("inst_per_weight" in x) == (op in ("matvec", "moe_up", "moe_matvec")), x
+        assert ("inst_per_weight" in x) == (op in ("matvec", "moe_up", "moe_matvec", "gemm", "moe_gemm_up", "moe_gemm")), x
+        assert ("warp_inst_per_block" in x) == ("gemm" in op), x
     lines = [line[:3] for line in layers.kernels(".")]
     assert len({of for _, of, _ in lines}) >= 9, lines  # the types of streams.def and of kv.def, and none
     with open("runtime/plan/build.c") as f:
-        planned = {x.lower() for x in re.findall(r"push\(s, QM_OP_(\w+)", f.read())}
+        planned = {x.lower() for x in re.findall(r"push(?:_rows|_kv)?\(s, QM_OP_(\w+)", f.read())}
     assert "matvec" in planned and len(planned) >= 8, planned
     for op, of, dim in lines:
         if op not in planned and op not in {o for o, _ in got}:
@@ -225,7 +226,7 @@ def test_kernels_the_timed_way():
     built()
     rc, r, err = kernels("--timed", "--cold-l2", "--model", "small", "--copy-bandwidth", "2", "--benchmark_min_time=0.0001",
                          "--benchmark_filter=small/(embed/embed/Q4_K|attn_v/matvec/Q6_K|sample_draw)")
-    assert rc == 0 and len(r["benchmarks"]) == 3, err
+    assert rc == 0 and len(r["benchmarks"]) == 4, err  # sample_draw: of one row and of eight
     for x in r["benchmarks"]:
         assert x["iterations"] >= 100 and x["real_time"] > 0 and not x.get("error_occurred"), x
         assert abs(x["of_copy"] * 2e9 / x["bytes_per_second"] - 1) < 1e-6, x

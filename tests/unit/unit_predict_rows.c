@@ -130,6 +130,10 @@ static void test_terms(void **state) {
     qm_op_record r = {.op = &op, .rows = 1, .ctas = 100, .count = {.mma_int = 100000000000ull}};
     qm_predict_op(&c, &r); /* 1e11 over 100 x 1000 x 1e9 */
     assert_true(fabs(r.time_ns - 1e6) < 1e-3 && r.bound == QM_BOUND_TENSOR);
+    r.weight_bytes = 1000000000; /* 1 ms of reading: beside the work, or before it */
+    qm_predict_op(&c, &r);
+    assert_true(fabs(r.time_ns - 1e6) < 1e-3 && fabs(r.apart_ns - 2e6) < 1e-3);
+    r.weight_bytes = 0;
     r.count.mma_float = 25000000000ull;
     qm_predict_op(&c, &r);
     assert_true(fabs(r.time_ns - 2e6) < 1e-3 && r.bound == QM_BOUND_TENSOR);
@@ -347,6 +351,7 @@ static void test_json(void **state) {
         assert_true(num(j, "n_prompt") == x->n_prompt && num(j, "n_gen") == x->n_gen && num(j, "n_depth") == x->depth);
         assert_true(num(j, "n_ubatch") == 64 && num(j, "n_seqs") == x->n_seqs);
         assert_true(num(j, "steps") == (x->n_gen ? 8 : 2) && num(j, "tokens") == (x->n_gen ? 32 : 100));
+        assert_true(num(j, "tokens_per_s_apart") < num(j, "tokens_per_s"));
         assert_true(fabs(num(j, "tokens_per_s") / (1e9 * num(j, "tokens") / num(j, "time_ns")) - 1) < 1e-4);
         json_array_foreach (json_object_get(j, "ops"), k, op) {
             ops += num(op, "time_ns") + num(op, "gap_ns");
