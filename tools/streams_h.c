@@ -48,14 +48,12 @@ static void defines(const stream *s) {
 
 static void each(const stream *s) { printf("#define W %s\n#include \"entry.inc\"\n#undef W\n", s->word); }
 
-/* Widths: contracts/kernels.def. Float weights take no tensor cores, so have no mma_<type>.inc; another type without it has
- * no entries. */
+/* Widths: contracts/kernels.def. Float weights take no tensor cores, so have no mma_<type>.inc. */
 static void rows(const stream *s) {
     const int q16a = !strcmp(s->act, "q16a");
-    if (q16a) printf("#if __has_include(\"mma_%s.inc\")\n#include \"mma_%s.inc\"\n", s->word, s->word);
+    if (q16a) printf("#include \"mma_%s.inc\"\n", s->word);
     for (unsigned width = 8; width <= (q16a ? 32 : 8); width *= 2)
         printf("#define W %s\n#define G_WIDTH %u\n#include \"entry.inc\"\n#undef W\n#undef G_WIDTH\n", s->word, width);
-    if (q16a) printf("#endif\n");
 }
 
 int main(int argc, char **argv) {

@@ -361,7 +361,7 @@ LONG = "The quick brown fox jumps over the lazy dog. " * 9
 
 
 def test_progress_of_a_prompt():
-    args = ("generate", "-m", model(), "-p", LONG, "-n", "2", "--temp", "0", "--device", "sim", "-c", "1000")
+    args = ("generate", "-m", model(), "-p", LONG, "-n", "2", "--temp", "0", "--device", "sim", "-c", "1000", "-ub", "4")
     pieces, out = terminal(*args)
     err = "".join(x for _, x in pieces)
     lines = re.findall(r"\rprompt  (\d+) of (\d+) tokens(?:, ([0-9.]+) tok/s, ([0-9:]+)( s)? left)?\x1b\[K", err)
@@ -386,7 +386,7 @@ def test_progress_of_perplexity():
     text = os.path.join(TMP, "progress.txt")
     with open(text, "w") as f:
         f.write(LONG * 4)
-    args = ("perplexity", "-m", model(), "-f", text, "-c", "64", "--chunks", "3", "--device", "sim")
+    args = ("perplexity", "-m", model(), "-f", text, "-c", "64", "--chunks", "3", "--device", "sim", "-ub", "4")
     pieces, out = terminal(*args)
     err = "".join(x for _, x in pieces)
     lines = re.findall(r"\rchunk (\d) of 3,(?: PPL ([0-9.]+),)? (\d+) of 189 tokens(?:, [0-9.]+ tok/s, ([0-9:]+)(?: s)? left)?\x1b\[K", err)
