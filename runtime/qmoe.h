@@ -98,6 +98,7 @@ typedef struct {
     uint64_t n_kv;   /* positions of the KV cache, all sequences together */
     uint64_t weights, kv;
     uint64_t scratch, rope; /* activations between ops; RoPE table */
+    uint64_t step;          /* the record of a step's rows */
     uint64_t sequence;      /* of all sessions that may be open: tokens, block tables, logits */
     uint64_t loading;       /* staging, given back after the load */
     uint64_t headroom;      /* for the driver: modules, graphs */

@@ -156,10 +156,7 @@ out:
     return rc;
 }
 
-/* Steps of one row are ready before the first; those of many, of which a prompt needs few shapes, when one is needed. */
-static int prepare_plan(void *user, const qm_plan *p, qm_err *e) {
-    return p->shape.rows > 1 ? 0 : qm_device_prepare(user, p, e);
-}
+static int prepare_plan(void *user, const qm_plan *p, qm_err *e) { return qm_device_prepare(user, p, e); }
 
 int qm_device_exec_open(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     qm_device *d = g->dev;
