@@ -305,9 +305,9 @@ int qm_batch_wait(qm_batch *b, double seconds);
 
 typedef struct {
     uint32_t n_running, n_waiting;
-    uint32_t n_pages; /* of the KV cache */
-    uint32_t n_held;  /* of these in use */
-    uint32_t n_kept;  /* not in use, but good for who begins with the same */
+    uint32_t n_pages;         /* of the KV cache */
+    uint32_t n_held;          /* of these in use */
+    uint32_t n_kept;          /* not in use, but good for who begins with the same */
     uint64_t n_steps, n_rows; /* since it was opened */
 } qm_batch_state;
 void qm_batch_get_state(qm_batch *b, qm_batch_state *s);

@@ -19,14 +19,15 @@ uint32_t qm_schedule(qm_want *w, uint32_t n, qm_row *rows, uint32_t max, uint32_
     }
     for (uint32_t i = 0; i < n; i++) {
         const uint32_t left = w[i].n ? w[i].end - w[i].next - 1 : 0;
-        const uint32_t more = left ? with_logits(&w[i], 1 + least(left, room), outs + (w[i].logits == QM_SCORE)) - 1 : 0;
+        const uint32_t more =
+            left ? with_logits(&w[i], 1 + least(left, room), outs + (w[i].logits == QM_SCORE)) - 1 : 0;
         w[i].n += more;
         room -= more;
         if (w[i].logits == QM_SCORE) outs -= more;
         else if (w[i].logits && more && w[i].next + w[i].n == w[i].end) outs--;
         for (uint32_t pos = w[i].next; pos < w[i].next + w[i].n; pos++)
-            rows[n_rows++] = (qm_row){w[i].s->seq, pos,
-                                      w[i].logits == QM_SCORE || pos + 1 == w[i].end ? w[i].logits : QM_NO_LOGITS};
+            rows[n_rows++] =
+                (qm_row){w[i].s->seq, pos, w[i].logits == QM_SCORE || pos + 1 == w[i].end ? w[i].logits : QM_NO_LOGITS};
     }
     return n_rows;
 }

@@ -38,12 +38,13 @@ static const char *path_of(int kind) {
 
 static int open_it(qm_engine **g, int kind, const char *tmpl, const char *kwargs, qm_err *e) {
     const char *device = getenv("QMOE_TEST_DEVICE");
-    return qm_engine_open(
-        g, path_of(kind),
-        &(qm_engine_opts){
-            .device = device ? device : "sim", .n_ctx = 512, .n_ubatch = 2, /* a prompt can be cancelled on its way */
-            .chat_template = tmpl, .template_kwargs = kwargs},
-        e);
+    return qm_engine_open(g, path_of(kind),
+                          &(qm_engine_opts){.device = device ? device : "sim",
+                                            .n_ctx = 512,
+                                            .n_ubatch = 2, /* a prompt can be cancelled on its way */
+                                            .chat_template = tmpl,
+                                            .template_kwargs = kwargs},
+                          e);
 }
 static qm_engine *engine(int kind, const char *tmpl, const char *kwargs) {
     qm_engine *g;
