@@ -456,13 +456,10 @@ static void site_close(qm_engine *g) {
     inner->close(g);
 }
 
-/* Plans of every shape, so that all of them can be edited. */
-static int all_plans(qm_engine *g, qm_err *e) {
-    const qm_plan *p;
-    int rc = 0;
-    for (uint32_t pos = 0; pos < g->limits.n_ctx && !rc; pos += QM_PAGE_TOKENS)
-        if (!(rc = qm_engine_plan(g, pos, 0, &p, e))) rc = qm_engine_plan(g, pos, 1, &p, e);
-    return rc;
+/* For qm_engine_each_plan, which builds those that there are not yet: so that all can be edited. */
+static int built(void *user, const qm_plan *p, qm_err *e) {
+    (void)user, (void)p, (void)e;
+    return 0;
 }
 
 int fault_apply(qm_engine *g, const fault *f, fault_at at, qm_err *e) {
@@ -490,7 +487,7 @@ int fault_apply(qm_engine *g, const fault *f, fault_at at, qm_err *e) {
     }
     sites[i] = x;
     g->exec = &x->table;
-    rc = all_plans(g, e);
+    rc = qm_engine_each_plan(g, built, NULL, e);
     if (!rc && f->prepare) rc = f->prepare(x, e);
     for (int k = 0; k < g->n_plans && !rc && !f->late; k++) rc = edit_plan(x, g->plans[k], e);
     return rc; /* on failure too the engine is closed as usual */
