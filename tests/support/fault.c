@@ -428,7 +428,7 @@ static int edited_copy(fault_site *x, const qm_plan *p, const qm_plan **out, qm_
 static int step(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *p, qm_err *e) {
     fault_site *x = site_of(g);
     sequence *q = seq_of(x, rows->seq); /* NULL: the probe, which is healthy */
-    const uint32_t from = x->at.from ? x->at.from : !q ? 0 : x->f->many ? QM_PAGE_TOKENS : q->end;
+    const uint32_t from = x->at.from ? x->at.from : !q ? 0 : x->f->many ? 1 : q->end;
     int rc = 0, now = q && x->f->many == (p->shape.rows > 1) && (!x->f->late || rows->pos >= from);
     if (now && x->f->late) {
         if (!q->begun && x->f->begin) rc = x->f->begin(x, rows->seq, q->page, e);

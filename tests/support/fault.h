@@ -20,9 +20,9 @@ typedef struct {
                       after what was last put into the sequence at once (qm_session_eval puts one at a time:
                       say a position there) */
     int neutral;   /* 1: the same machinery with the right data: the control, which may change nothing */
-    uint32_t
-        rows; /* faults of many rows: of a step at most, <= FAULT_ROWS; 0: FAULT_ROWS. A late one of them begins with
-                      the first step all of whose rows are at `from` or after it; 0: after the first page */
+    /* Faults of many rows: of a step at most, <= FAULT_ROWS; 0: FAULT_ROWS. A late one of them begins with the first step
+     * all of whose rows are at `from` or after it; from 0: the second step of a prompt. */
+    uint32_t rows;
 } fault_at;
 
 typedef struct fault_site fault_site;
