@@ -1,40 +1,10 @@
 /* fault.c: the faults, and the executor that lets the late ones begin in time. */
-#include "fault.h"
+#include "fault_site.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "../../kernels/ref/ref.h"
 
-enum { MAX_SITES = 8, MAX_SEQS = 16, MAX_OWN = 64 };
-
-typedef struct {
-    qm_seq *s;
-    uint32_t end;  /* where the tokens put last end */
-    uint32_t page; /* block table entry 0, as the session put it */
-    int begun;
-} sequence;
-
-struct fault_site {
-    qm_engine *g;
-    const fault *f;
-    fault_at at;
-    const qm_executor *inner;
-    qm_executor table; /* inner with put_*, step, seq_close and close replaced */
-    qm_session *probe; /* an idle sequence: whose addresses we resolve; the owner of the stale page */
-    struct {
-        qm_tensor t;
-        float *data;
-        CUdeviceptr d;
-    } own[MAX_OWN]; /* weights that the fault brought along */
-    int n_own;
-    int region;   /* the fault's own vector */
-    int *regions; /* [n_layers] the fault's own matrices */
-    const qm_plan *of[QM_MAX_PLANS];
-    qm_plan *copy[QM_MAX_PLANS]; /* of[i], edited: what is stepped. The executor has made of[i] ready as it was. */
-    int n_copies;
-    sequence seqs[MAX_SEQS];
-    unsigned char *page; /* the stale page, all layers: as move_page orders it */
-};
 static fault_site *sites[MAX_SITES];
 
 static fault_site *site_of(const qm_engine *g) {
@@ -42,16 +12,38 @@ static fault_site *site_of(const qm_engine *g) {
         if (sites[i] && sites[i]->g == g) return sites[i];
     return NULL;
 }
-static int on_host(const fault_site *x) { return !strcmp(x->inner->name, "ref"); }
-static int in_scope(const fault_site *x, int layer) { return x->at.layer < 0 || layer == x->at.layer; }
+int fault_on_host(const fault_site *x) { return !strcmp(x->inner->name, "ref"); }
+int fault_in_scope(const fault_site *x, int layer) { return x->at.layer < 0 || layer == x->at.layer; }
 
 /* ---- what a fault brings along ---- */
 
-/* A region of F32 weights [n_expert, n_rows, n_cols] (packed) or a vector [n_cols] (not), beside the model's own.
- * Takes data (malloc). */
-static int add_region(fault_site *x, float *data, uint32_t n_expert, uint32_t n_rows, uint32_t n_cols, int packed,
-                      int *index, qm_err *e) {
+/* A weight and its region; bytes: of an expert on the device. Where it lies there is the caller's to say. */
+static int append(fault_site *x, qm_weight w, int packed, uint64_t bytes, int *index, qm_err *e) {
     qm_model *m = x->g->model;
+    qm_place *pl = x->g->place;
+    qm_weight *ws = realloc(m->weights, ((size_t)m->n_weights + 1) * sizeof *ws);
+    if (ws) m->weights = ws;
+    qm_region *rs = realloc(pl->regions, ((size_t)pl->n_regions + 1) * sizeof *rs);
+    if (rs) pl->regions = rs;
+    if (!ws || !rs) return qm_fail(e, QM_ERR_NOMEM, "fault: out of memory");
+    ws[m->n_weights] = w;
+    rs[pl->n_regions] = (qm_region){.weight = {m->n_weights},
+                                    .n_segments = 1,
+                                    .type = w.type,
+                                    .packed = packed,
+                                    .n_expert = w.n_expert,
+                                    .n_rows = w.n_rows,
+                                    .n_cols = w.n_cols,
+                                    .bytes = bytes * w.n_expert,
+                                    .expert_bytes = bytes,
+                                    .bias = -1};
+    m->n_weights++;
+    *index = pl->n_regions++;
+    return 0;
+}
+
+int fault_add_region(fault_site *x, float *data, uint32_t n_expert, uint32_t n_rows, uint32_t n_cols, int packed,
+                     int *index, qm_err *e) {
     qm_place *pl = x->g->place;
     qm_device *d = x->g->dev;
     const qm_type_info *f32 = qm_type_get(QM_TYPE_F32);
@@ -71,35 +63,20 @@ static int add_region(fault_site *x, float *data, uint32_t n_expert, uint32_t n_
                               .ne = {n_cols, n_rows, n_expert, 1},
                               .data = data,
                               .bytes = raw * n_expert};
-    qm_weight *w = realloc(m->weights, ((size_t)m->n_weights + 1) * sizeof *w);
-    if (w) m->weights = w;
-    qm_region *r = realloc(pl->regions, ((size_t)pl->n_regions + 1) * sizeof *r);
-    if (r) pl->regions = r;
-    if (!w || !r) return qm_fail(e, QM_ERR_NOMEM, "fault: out of memory");
-    m->weights[m->n_weights] = (qm_weight){.t = &x->own[o].t,
-                                           .data = data,
-                                           .type = f32,
-                                           .name = "fault",
-                                           .layer = -1,
-                                           .n_expert = n_expert,
-                                           .n_rows = n_rows,
-                                           .n_cols = n_cols,
-                                           .vector = !packed,
-                                           .bias = -1};
-    r += pl->n_regions;
-    *r = (qm_region){.weight = {m->n_weights},
-                     .n_segments = 1,
-                     .type = f32,
-                     .packed = packed,
-                     .n_expert = n_expert,
-                     .n_rows = n_rows,
-                     .n_cols = n_cols,
-                     .bytes = bytes * n_expert,
-                     .expert_bytes = bytes,
-                     .bias = -1};
-    m->n_weights++;
-    *index = pl->n_regions++;
-    if (on_host(x)) return 0; /* run_ref reads the tensor */
+    const qm_weight w = {.t = &x->own[o].t,
+                         .data = data,
+                         .type = f32,
+                         .name = "fault",
+                         .layer = -1,
+                         .n_expert = n_expert,
+                         .n_rows = n_rows,
+                         .n_cols = n_cols,
+                         .vector = !packed,
+                         .bias = -1};
+    if ((rc = append(x, w, packed, bytes, index, e))) return rc;
+    x->own[o].region = *index;
+    qm_region *r = &pl->regions[*index];
+    if (fault_on_host(x)) return 0; /* run_ref reads the tensor */
     if (!(dev = malloc(r->bytes))) return qm_fail(e, QM_ERR_NOMEM, "fault: out of memory");
     for (uint32_t k = 0; k < n_expert; k++) {
         if (packed) qm_pack(dev + k * bytes, (char *)data + k * raw, f32, n_rows, n_cols);
@@ -116,6 +93,24 @@ static int add_region(fault_site *x, float *data, uint32_t n_expert, uint32_t n_
 out:
     free(dev);
     return rc;
+}
+
+int fault_add_part(fault_site *x, int region, uint64_t bytes, int *index, qm_err *e) {
+    const uint64_t off = x->g->place->regions[region].off;
+    qm_weight w = x->g->model->weights[x->g->place->regions[region].weight[0]];
+    w.data = (const char *)w.data + bytes;
+    w.n_cols -= (uint32_t)(bytes / 4);
+    int rc = append(x, w, 0, 4ull * w.n_cols, index, e);
+    if (!rc) x->g->place->regions[*index].off = off + bytes;
+    return rc;
+}
+
+int fault_put(fault_site *x, int region, const void *src, uint64_t bytes, qm_err *e) {
+    for (int o = 0; o < x->n_own; o++)
+        if (x->own[o].region == region)
+            return x->g->exec->inside->put(x->g, fault_on_host(x) ? (uint64_t)(uintptr_t)x->own[o].data : x->own[o].d,
+                                           src, bytes, e);
+    return qm_fail(e, QM_ERR_ARG, "fault: region %d is not its own", region);
 }
 
 /* ---- editing plans ---- */
@@ -189,7 +184,7 @@ static int prepare_uniform(fault_site *x, qm_err *e) {
     uint32_t k = x->g->model->hp.n_used;
     float *w = malloc(k * sizeof *w);
     for (uint32_t i = 0; w && i < k; i++) w[i] = 1.0f / (float)k;
-    return add_region(x, w, 1, 1, k, 0, &x->region, e);
+    return fault_add_region(x, w, 1, 1, k, 0, &x->region, e);
 }
 static int edit_uniform(fault_site *x, qm_plan *p, int *i, qm_err *e) {
     (void)e;
@@ -221,7 +216,7 @@ static int own_table(fault_site *x, double base, uint32_t shift, qm_err *e) {
             t[2 * ((size_t)row * half + i)] = (float)cos((row + shift) * inv_freq[i]);
             t[2 * ((size_t)row * half + i) + 1] = (float)sin((row + shift) * inv_freq[i]);
         }
-    return add_region(x, t, 1, 1, (uint32_t)(bytes / 4), 0, &x->region, e);
+    return fault_add_region(x, t, 1, 1, (uint32_t)(bytes / 4), 0, &x->region, e);
 }
 static int prepare_base(fault_site *x, qm_err *e) { return own_table(x, x->at.neutral ? 0 : 1e4, 0, e); }
 static int prepare_shift(fault_site *x, qm_err *e) { return own_table(x, 0, x->at.neutral ? 0 : 1, e); }
@@ -252,7 +247,7 @@ static int prepare_transposed(fault_site *x, qm_err *e) {
     uint32_t n_layers = m->hp.n_layers;
     if (!(x->regions = calloc(n_layers, sizeof *x->regions))) return qm_fail(e, QM_ERR_NOMEM, "fault: out of memory");
     for (uint32_t l = 0; l < n_layers; l++) {
-        if (!in_scope(x, (int)l)) continue;
+        if (!fault_in_scope(x, (int)l)) continue;
         qm_weight w = m->weights[qm_model_find(m, (int)l, "ffn_down_exps")];
         uint64_t n = (uint64_t)w.n_rows * w.n_cols;
         float *all = malloc(w.n_expert * n * sizeof *all), *one = malloc(n * sizeof *one);
@@ -263,7 +258,7 @@ static int prepare_transposed(fault_site *x, qm_err *e) {
                     all[k * n + (x->at.neutral ? r * w.n_cols + c : c * w.n_rows + r)] = one[r * w.n_cols + c];
         }
         free(one);
-        int rc = add_region(x, one ? all : NULL, w.n_expert, w.n_rows, w.n_cols, 1, &x->regions[l], e);
+        int rc = fault_add_region(x, one ? all : NULL, w.n_expert, w.n_rows, w.n_cols, 1, &x->regions[l], e);
         if (rc) return rc;
     }
     return 0;
@@ -297,19 +292,19 @@ static int move_page(fault_site *x, uint32_t page, unsigned char *buf, int to_po
     qm_device *d = g->dev;
     uint64_t n = qm_kv_page_bytes(&g->model->hp, g->limits.kv_type), pool = n * g->limits.n_pages;
     int rc = 0;
-    if (!on_host(x)) QM_CU_TRY(d, CtxSynchronize());
+    if (!fault_on_host(x)) QM_CU_TRY(d, CtxSynchronize());
     for (uint32_t i = 0; i < 2 * g->model->hp.n_layers && !rc; i++) {
         const qm_ref at = QM_REF(QM_SPACE_KV, i * pool + page * n);
         unsigned char *b = buf + i * n;
         rc = to_pool ? qm_inside_write(&in, at, b, n, e) : qm_inside_read(&in, at, b, n, e);
     }
-    if (!rc && !on_host(x)) QM_CU_TRY(d, CtxSynchronize());
+    if (!rc && !fault_on_host(x)) QM_CU_TRY(d, CtxSynchronize());
 out:
     return rc;
 }
 
 /* An earlier sequence, still open, has filled a page with a question of its own. */
-static int prepare_page(fault_site *x, qm_err *e) {
+int fault_prepare_page(fault_site *x, qm_err *e) {
     static const char other[] = "Which animals live in the sea, and what do they eat in winter?";
     qm_session *s = x->probe;
     qm_tokens ids = {0};
@@ -329,7 +324,7 @@ static int prepare_page(fault_site *x, qm_err *e) {
     return move_page(x, s->pages[0], x->page, 0, e);
 }
 /* The block table's first entry is the earlier sequence's. What this one appends goes there too. */
-static int begin_page(fault_site *x, qm_seq *s, uint32_t page, qm_err *e) {
+int fault_begin_page(fault_site *x, qm_seq *s, uint32_t page, qm_err *e) {
     uint32_t stale = x->probe->pages[0];
     int rc = x->at.neutral ? move_page(x, page, x->page, 0, e) : 0; /* the control: the same page, moved */
     if (!rc) rc = move_page(x, stale, x->page, 1, e);
@@ -337,22 +332,27 @@ static int begin_page(fault_site *x, qm_seq *s, uint32_t page, qm_err *e) {
 }
 
 const fault faults[FAULT_N] = {
-    {"wrong_expert", "the first chosen expert is replaced by the best one not chosen", 0, NULL, edit_wrong_expert,
+    {"wrong_expert", "the first chosen expert is replaced by the best one not chosen", 0, NULL, edit_wrong_expert, NULL,
+     0, NULL},
+    {"dropped_top_expert", "the chosen expert of largest weight is left out of the sum", 0, NULL, edit_dropped, NULL, 0,
      NULL},
-    {"dropped_top_expert", "the chosen expert of largest weight is left out of the sum", 0, NULL, edit_dropped, NULL},
-    {"uniform_router", "every chosen expert has the weight 1/k", 0, prepare_uniform, edit_uniform, NULL},
-    {"no_qk_norm", "q and k are not normalised", 0, NULL, edit_no_qk_norm, NULL},
-    {"rope_base_1e4", "RoPE base 10000", 0, prepare_base, edit_table, NULL},
-    {"transposed_weight", "the experts' down projections are transposed", 0, prepare_transposed, edit_transposed, NULL},
-    {"stale_kv_page", "the first page of the cache is an earlier sequence's", 1, prepare_page, NULL, begin_page},
+    {"uniform_router", "every chosen expert has the weight 1/k", 0, prepare_uniform, edit_uniform, NULL, 0, NULL},
+    {"no_qk_norm", "q and k are not normalised", 0, NULL, edit_no_qk_norm, NULL, 0, NULL},
+    {"rope_base_1e4", "RoPE base 10000", 0, prepare_base, edit_table, NULL, 0, NULL},
+    {"transposed_weight", "the experts' down projections are transposed", 0, prepare_transposed, edit_transposed, NULL,
+     0, NULL},
+    {"stale_kv_page", "the first page of the cache is an earlier sequence's", 1, fault_prepare_page, NULL,
+     fault_begin_page, 0, NULL},
     {"off_by_one_position", "RoPE has the answer one position too far from the prompt", 1, prepare_shift, edit_table,
-     NULL},
-    {"off_by_one_query", "RoPE has q one position too far from k", 0, prepare_shift, edit_query, NULL},
+     NULL, 0, NULL},
+    {"off_by_one_query", "RoPE has q one position too far from k", 0, prepare_shift, edit_query, NULL, 0, NULL},
 };
 
 const fault *fault_find(const char *name) {
     for (int i = 0; i < FAULT_N; i++)
         if (!strcmp(faults[i].name, name)) return &faults[i];
+    for (int i = 0; i < FAULT_MANY_N; i++)
+        if (!strcmp(faults_of_many[i].name, name)) return &faults_of_many[i];
     return NULL;
 }
 
@@ -395,8 +395,9 @@ static int put_pages(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *pages,
 }
 static int edit_plan(fault_site *x, qm_plan *p, qm_err *e) {
     int rc = 0;
+    if (!x->f->edit || x->f->many != (p->shape.rows > 1)) return 0;
     for (int i = 0; i < p->n_ops && !rc; i++)
-        if (p->ops[i].layer >= 0 && in_scope(x, p->ops[i].layer)) rc = x->f->edit(x, p, &i, e);
+        if (p->ops[i].layer >= 0 && fault_in_scope(x, p->ops[i].layer)) rc = x->f->edit(x, p, &i, e);
     return rc;
 }
 
@@ -426,13 +427,14 @@ static int edited_copy(fault_site *x, const qm_plan *p, const qm_plan **out, qm_
 
 static int step(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *p, qm_err *e) {
     fault_site *x = site_of(g);
-    const uint32_t pos = rows[n - 1].pos;
     sequence *q = seq_of(x, rows->seq); /* NULL: the probe, which is healthy */
-    int rc = 0, now = q && (!x->f->late || (x->at.from ? pos >= x->at.from : pos >= q->end));
+    const uint32_t from = x->at.from ? x->at.from : !q ? 0 : x->f->many ? 1 : q->end;
+    int rc = 0, now = q && x->f->many == (p->shape.rows > 1) && (!x->f->late || rows->pos >= from);
     if (now && x->f->late) {
         if (!q->begun && x->f->begin) rc = x->f->begin(x, rows->seq, q->page, e);
         q->begun = 1;
     }
+    if (now && x->f->feed && !rc) rc = x->f->feed(x, rows, n, e);
     if (now && x->f->edit && !rc && !(rc = edited_copy(x, p, &p, e))) rc = x->inner->prepare(g, p, e);
     return rc ? rc : x->inner->step(g, rows, n, p, e);
 }
@@ -454,13 +456,10 @@ static void site_close(qm_engine *g) {
     inner->close(g);
 }
 
-/* Plans of every shape, so that all of them can be edited. */
-static int all_plans(qm_engine *g, qm_err *e) {
-    const qm_plan *p;
-    int rc = 0;
-    for (uint32_t pos = 0; pos < g->limits.n_ctx && !rc; pos += QM_PAGE_TOKENS)
-        if (!(rc = qm_engine_plan(g, pos, 0, &p, e))) rc = qm_engine_plan(g, pos, 1, &p, e);
-    return rc;
+/* For qm_engine_each_plan, which builds those that there are not yet: so that all can be edited. */
+static int built(void *user, const qm_plan *p, qm_err *e) {
+    (void)user, (void)p, (void)e;
+    return 0;
 }
 
 int fault_apply(qm_engine *g, const fault *f, fault_at at, qm_err *e) {
@@ -480,7 +479,7 @@ int fault_apply(qm_engine *g, const fault *f, fault_at at, qm_err *e) {
     x->table.seq_close = seq_close;
     x->table.put_tokens = put_tokens;
     x->table.put_pages = put_pages;
-    x->table.max_rows = 1; /* a late fault begins between two positions */
+    x->table.max_rows = !f->many ? 1 : at.rows ? at.rows : FAULT_ROWS;
     x->table.step = step;
     if ((rc = qm_session_open(&x->probe, g, e))) { /* before the table is ours: nobody's step is looked at */
         free(x);
@@ -488,7 +487,7 @@ int fault_apply(qm_engine *g, const fault *f, fault_at at, qm_err *e) {
     }
     sites[i] = x;
     g->exec = &x->table;
-    rc = all_plans(g, e);
+    rc = qm_engine_each_plan(g, built, NULL, e);
     if (!rc && f->prepare) rc = f->prepare(x, e);
     for (int k = 0; k < g->n_plans && !rc && !f->late; k++) rc = edit_plan(x, g->plans[k], e);
     return rc; /* on failure too the engine is closed as usual */

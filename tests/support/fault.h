@@ -5,7 +5,10 @@
  * on the device ("graph") and on the host ("ref"). Nothing outside tests/ knows of this.
  *
  * Late faults begin in the middle of a sequence: until then the healthy plan runs. The rest is there from
- * position 0, in the plans that the engine keeps, so that whoever launches them op by op meets it too. */
+ * position 0, in the plans that the engine keeps, so that whoever launches them op by op meets it too.
+ *
+ * The faults of one row are in steps of one row, and the engine then makes no others; those of many rows are in steps of
+ * many, and what the engine computes one row at a time stays healthy. */
 #ifndef QM_TEST_FAULT_H
 #define QM_TEST_FAULT_H
 #include "../../runtime/engine/inside_means.h"
@@ -17,6 +20,9 @@ typedef struct {
                       after what was last put into the sequence at once (qm_session_eval puts one at a time:
                       say a position there) */
     int neutral;   /* 1: the same machinery with the right data: the control, which may change nothing */
+    /* Faults of many rows: of a step at most, <= FAULT_ROWS; 0: FAULT_ROWS. A late one of them begins with the first step
+     * all of whose rows are at `from` or after it; from 0: the second step of a prompt. */
+    uint32_t rows;
 } fault_at;
 
 typedef struct fault_site fault_site;
@@ -26,11 +32,13 @@ typedef struct {
     int late;
     int (*prepare)(fault_site *x, qm_err *e);                  /* once; may be NULL */
     int (*edit)(fault_site *x, qm_plan *p, int *i, qm_err *e); /* op *i of its layer; *i moves on with what it adds */
-    int (*begin)(fault_site *x, qm_seq *s, uint32_t page, qm_err *e); /* late: before the first faulty step */
+    int (*begin)(fault_site *x, qm_seq *s, uint32_t page, qm_err *e);      /* late: before the first faulty step */
+    int many;                                                              /* of steps of many rows */
+    int (*feed)(fault_site *x, const qm_row *rows, uint32_t n, qm_err *e); /* before each faulty step; may be NULL */
 } fault;
 
-enum { FAULT_N = 9 };
-extern const fault faults[FAULT_N];
+enum { FAULT_N = 9, FAULT_MANY_N = 4, FAULT_ROWS = 16 };
+extern const fault faults[FAULT_N], faults_of_many[FAULT_MANY_N];
 const fault *fault_find(const char *name); /* NULL if there is none */
 
 /* Puts f into an engine that has computed nothing yet. One fault an engine; it is gone with the engine. */

@@ -121,7 +121,7 @@ static int position(void *user, uint32_t seq, uint32_t pos, const float *logits,
 static figures measure(const gates_subject *s, uint32_t n_seqs, const fault *f, int neutral) {
     bench b = {.s = s, .quiet = f != NULL, .v = {.cosine = 1}};
     const char *dev = getenv("QMOE_TEST_DEVICE"), *model = model_path(s);
-    qm_engine_opts o = {.device = dev ? dev : "sim", .n_ctx = 512};
+    qm_engine_opts o = {.device = dev ? dev : "sim", .n_ctx = 512, .n_outs = FAULT_ROWS};
     char name[128];
     qm_engine *g;
     qm_session *ss;
@@ -204,8 +204,9 @@ void gates_reject(const gates_subject *s, uint32_t n_seqs) {
     if (getenv("QMOE_FAULT_FULL")) n_seqs = 0;
     print_message("%-20s %-5s %9s  %8s %8s %8s  %9s %9s %9s\n", "fault", "model", "cosine", "max hf", "llama32",
                   "llama", "KL hf", "llama32", "llama");
-    for (int k = -1; k < FAULT_N; k++) {
-        const fault *f = &faults[k < 0 ? 0 : k]; /* first the control: the same machinery with the right data */
+    for (int k = -1; k < FAULT_N + FAULT_MANY_N; k++) {
+        const fault *f = k < 0 ? &faults[0] : k < FAULT_N ? &faults[k] : &faults_of_many[k - FAULT_N];
+        /* first the control: the same machinery with the right data */
         figures v = measure(s, n_seqs, f, k < 0);
         print_message("%-20s %-5s %9.6f ", k < 0 ? "control" : f->name, s->name, v.cosine);
         for (int p = 0; p < PEERS; p++)

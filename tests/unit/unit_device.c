@@ -258,9 +258,9 @@ static void registry_is_consistent(void **state) {
     (void)state;
     for (int i = 0; i < QM_N_KERNELS; i++) {
         const qm_kernel_info *k = &qm_kernel_table[i];
-        assert_int_equal(k->width ? qm_kernel_find_rows(k->op, k->wtype, k->width)
-                                  : qm_kernel_find(k->op, k->wtype, k->kv, k->head_dim),
-                         i); /* no two lines alike */
+        const int found = k->width ? qm_kernel_find_rows(k->op, k->wtype, k->width)
+                                   : qm_kernel_find(k->op, k->wtype, k->kv, k->head_dim);
+        assert_int_equal(found, i); /* no two lines alike */
         assert_string_equal(qm_op_name(k->op), k->file);
         assert_true(k->max_block >= 32 && k->max_block <= 1024 && k->tolerance >= 0);
         assert_true(k->args_bytes > 0 && k->args_bytes % 8 == 0);

@@ -3,6 +3,7 @@
  *   goldens      the greedy tokens have to depart; the control (the same machinery with the right data) must not
  *   gates        cosine, KL and arg max over forced tokens, as the parity gates take them, have to reject it
  *   equivalence  of cached and whole computation has to be broken by the faults that begin inside a sequence
+ *   many         rows of one step have the bits of one row at a time, unless a fault of many rows is in them
  *   executors    the fault means the same on the device and in the C reference: it is what its name says
  * Random weights make a fragile model: any of this is necessary, little of it sufficient. How a trained model
  * takes the same faults is unit_fault_demo's to show.
@@ -56,6 +57,21 @@ static void force(qm_session *s, uint32_t n, float (*out)[VOCAB]) {
         fix_ok(qm_session_eval(s, i < PROMPT ? goldens[0].prompt[i] : goldens[0].answer[i - PROMPT], &e), &e);
         fix_ok(qm_session_logits(s, out[i], &e), &e);
     }
+}
+
+static int on_logits(void *user, uint32_t i, const float *logits) {
+    memcpy(((float(*)[VOCAB])user)[i], logits, sizeof(float[VOCAB]));
+    return 0;
+}
+
+/* The same logits from steps of many rows. */
+static void force_many(qm_session *s, uint32_t n, float (*out)[VOCAB]) {
+    uint32_t ids[PROMPT + ANSWER];
+    qm_err e;
+    memcpy(ids, goldens[0].prompt, sizeof goldens[0].prompt);
+    memcpy(ids + PROMPT, goldens[0].answer, sizeof goldens[0].answer);
+    fix_ok(qm_session_truncate(s, 0, &e), &e);
+    fix_ok(qm_inside_score(s, ids, n, NULL, on_logits, out, &e), &e);
 }
 
 /* An engine with a fault in it (NULL: none) and a session. */
@@ -158,6 +174,23 @@ static void test_off_by_one_query(void **state) {
     golden("off_by_one_query");
 }
 
+static void test_swapped_rows(void **state) {
+    (void)state;
+    golden("swapped_rows");
+}
+static void test_dropped_group(void **state) {
+    (void)state;
+    golden("dropped_group");
+}
+static void test_mask_off_by_one(void **state) {
+    (void)state;
+    golden("mask_off_by_one");
+}
+static void test_stale_page_of_rows(void **state) {
+    (void)state;
+    golden("stale_page_of_rows");
+}
+
 /* ---- gates ---- */
 
 static uint32_t arg_max(const float *l) {
@@ -185,12 +218,12 @@ static double kl(const float *p, const float *q) {
 static void test_gates_reject(void **state) {
     (void)state;
     static float l[FORCED][VOCAB];
-    for (int k = 0; k < FAULT_N; k++) {
-        const fault *f = &faults[k];
+    for (int k = 0; k < FAULT_N + FAULT_MANY_N; k++) {
+        const fault *f = k < FAULT_N ? &faults[k] : &faults_of_many[k - FAULT_N];
         double cos = 1, worst_kl = 0;
         int same = 0;
         qm_session *s = sick("graph", f, (fault_at){.layer = -1, .from = FORCED_FROM});
-        force(s, FORCED, l);
+        (f->many ? force_many : force)(s, FORCED, l);
         done(s);
         for (int i = 0; i < FORCED; i++) {
             if (f->late && i < FORCED_FROM) assert_memory_equal(l[i], forced[i], sizeof l[i]); /* still healthy */
@@ -239,6 +272,23 @@ static void test_equivalence_rejects(void **state) {
     assert_int_equal(late, 2);
 }
 
+/* Steps of many rows against one row at a time, which has none of these faults: the same bits, or it is noticed. */
+static void test_many_against_one(void **state) {
+    (void)state;
+    static float l[FORCED][VOCAB];
+    for (int k = 0; k < 2 * FAULT_MANY_N; k++) {
+        const fault *f = &faults_of_many[k / 2];
+        int neutral = k % 2, differ = 0;
+        qm_session *s = sick("graph", f, (fault_at){.layer = -1, .from = FORCED_FROM, .neutral = neutral});
+        force_many(s, FORCED, l);
+        done(s);
+        for (int i = 0; i < FORCED; i++) differ += memcmp(l[i], forced[i], sizeof l[i]) != 0;
+        print_message("%-20s %-7s %d of %d positions have other bits than one row at a time\n", f->name,
+                      neutral ? "control" : "", differ, FORCED);
+        if (neutral ? differ : !differ) fail_msg("%s: %s", f->name, neutral ? "the control differs" : "not noticed");
+    }
+}
+
 /* ---- device and C reference ---- */
 
 /* Sick logits of both over a few tokens. That they agree says that the fault is one of meaning, not of the
@@ -247,17 +297,18 @@ static void test_executors_agree(void **state) {
     (void)state;
     enum { N = 6 };
     static float dev[N][VOCAB], ref[N][VOCAB];
-    for (int k = 0; k < FAULT_N; k++) {
+    for (int k = 0; k < FAULT_N + FAULT_MANY_N; k++) {
+        const fault *f = k < FAULT_N ? &faults[k] : &faults_of_many[k - FAULT_N];
         fault_at at = {.layer = -1, .from = 3};
-        qm_session *s = sick("graph", &faults[k], at);
-        force(s, N, dev);
+        qm_session *s = sick("graph", f, at);
+        (f->many ? force_many : force)(s, N, dev);
         done(s);
-        s = sick("ref", &faults[k], at);
-        force(s, N, ref);
+        s = sick("ref", f, at);
+        (f->many ? force_many : force)(s, N, ref);
         done(s);
         double cos = 1;
         for (int i = 0; i < N; i++) cos = fmin(cos, fix_cosine(dev[i], ref[i], VOCAB));
-        print_message("%-20s device against reference, both sick: cosine %.7f\n", faults[k].name, cos);
+        print_message("%-20s device against reference, both sick: cosine %.7f\n", f->name, cos);
         assert_true(cos >= 0.999999);
     }
 }
@@ -298,13 +349,15 @@ static void test_one_expert_is_wrong(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wrong_expert),        cmocka_unit_test(test_dropped_top_expert),
-        cmocka_unit_test(test_uniform_router),      cmocka_unit_test(test_no_qk_norm),
-        cmocka_unit_test(test_rope_base),           cmocka_unit_test(test_transposed_weight),
-        cmocka_unit_test(test_stale_kv_page),       cmocka_unit_test(test_off_by_one_position),
-        cmocka_unit_test(test_off_by_one_query),    cmocka_unit_test(test_gates_reject),
-        cmocka_unit_test(test_equivalence_rejects), cmocka_unit_test(test_executors_agree),
-        cmocka_unit_test(test_one_expert_is_wrong),
+        cmocka_unit_test(test_wrong_expert),       cmocka_unit_test(test_dropped_top_expert),
+        cmocka_unit_test(test_uniform_router),     cmocka_unit_test(test_no_qk_norm),
+        cmocka_unit_test(test_rope_base),          cmocka_unit_test(test_transposed_weight),
+        cmocka_unit_test(test_stale_kv_page),      cmocka_unit_test(test_off_by_one_position),
+        cmocka_unit_test(test_off_by_one_query),   cmocka_unit_test(test_swapped_rows),
+        cmocka_unit_test(test_dropped_group),      cmocka_unit_test(test_mask_off_by_one),
+        cmocka_unit_test(test_stale_page_of_rows), cmocka_unit_test(test_many_against_one),
+        cmocka_unit_test(test_gates_reject),       cmocka_unit_test(test_equivalence_rejects),
+        cmocka_unit_test(test_executors_agree),    cmocka_unit_test(test_one_expert_is_wrong),
     };
     return cmocka_run_group_tests_name("fault", tests, make_goldens, NULL);
 }

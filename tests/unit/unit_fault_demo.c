@@ -194,14 +194,32 @@ static void test_off_by_one_query(void **state) {
     (void)state;
     noticed("off_by_one_query");
 }
+static void test_swapped_rows(void **state) {
+    (void)state;
+    noticed("swapped_rows");
+}
+static void test_dropped_group(void **state) {
+    (void)state;
+    noticed("dropped_group");
+}
+static void test_mask_off_by_one(void **state) {
+    (void)state;
+    noticed("mask_off_by_one");
+}
+static void test_stale_page_of_rows(void **state) {
+    (void)state;
+    noticed("stale_page_of_rows");
+}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wrong_expert),     cmocka_unit_test(test_dropped_top_expert),
-        cmocka_unit_test(test_uniform_router),   cmocka_unit_test(test_no_qk_norm),
-        cmocka_unit_test(test_rope_base),        cmocka_unit_test(test_transposed_weight),
-        cmocka_unit_test(test_stale_kv_page),    cmocka_unit_test(test_off_by_one_position),
-        cmocka_unit_test(test_off_by_one_query),
+        cmocka_unit_test(test_wrong_expert),       cmocka_unit_test(test_dropped_top_expert),
+        cmocka_unit_test(test_uniform_router),     cmocka_unit_test(test_no_qk_norm),
+        cmocka_unit_test(test_rope_base),          cmocka_unit_test(test_transposed_weight),
+        cmocka_unit_test(test_stale_kv_page),      cmocka_unit_test(test_off_by_one_position),
+        cmocka_unit_test(test_off_by_one_query),   cmocka_unit_test(test_swapped_rows),
+        cmocka_unit_test(test_dropped_group),      cmocka_unit_test(test_mask_off_by_one),
+        cmocka_unit_test(test_stale_page_of_rows),
     };
     return cmocka_run_group_tests_name("fault_demo", tests, load, unload);
 }
