@@ -10,8 +10,9 @@ static int collect(void *user, const char *s, size_t n) { return qm_buffer_put(u
 
 static void say_model(const char *path, const qm_memory *m) {
     char a[9][32];
-    const uint64_t v[9] = {m->need,  m->weights, m->kv,  m->scratch + m->rope + m->sequence, m->loading, m->headroom,
-                           m->limit, m->total,   m->free};
+    const uint64_t v[9] = {m->need,    m->weights,  m->kv,    m->scratch + m->rope + m->step + m->sequence,
+                           m->loading, m->headroom, m->limit, m->total,
+                           m->free};
     for (int i = 0; i < 9; i++) qm_host_bytes(a[i], sizeof a[i], v[i]);
     printf("%-10s %s\n", "model", path);
     printf(
@@ -36,7 +37,7 @@ static json_t *model_json(const char *path, const qm_memory *m) {
              {"n_kv", m->n_kv},
              {"n_parallel", m->n_seqs},
              {"n_ubatch", m->n_rows},
-             {"activation_bytes", m->scratch + m->rope + m->sequence},
+             {"activation_bytes", m->scratch + m->rope + m->step + m->sequence},
              {"loading_bytes", m->loading},
              {"driver_bytes", m->headroom},
              {"usable_bytes", m->limit},

@@ -103,8 +103,8 @@ void qm_bench_test_name(char *s, size_t n, const qm_bench_test *t);
 /* A run lasts until its last token has been sampled and has reached the host. */
 typedef struct {
     double avg_ns, stddev_ns, avg_ts, stddev_ts; /* of the runs; ts: tokens a second; stddev of n - 1 */
-    double first_token_ns;                       /* average over the runs: until the first sampled token of each is here */
-    double weight_bytes, kv_bytes;               /* read for a token, averaged over the test's tokens */
+    double first_token_ns;         /* average over the runs: until the first sampled token of each is here */
+    double weight_bytes, kv_bytes; /* read for a token, averaged over the test's tokens */
 } qm_bench_result;
 /* samples_ns: [reps], one a run. */
 int qm_bench_run(qm_engine *g, const qm_bench_test *t, uint64_t *samples_ns, qm_bench_result *r, qm_err *e);
@@ -152,8 +152,8 @@ int qm_bench_predict_ops(const char *gguf_path, const char *chips, const qm_ops_
                          qm_err *e);
 /* Tests t [n], estimated likewise: one line or record for each chip and test; by_kind or every_op: their steps, op by op.
  * o's depths are not looked at, the tests have theirs. */
-int qm_bench_predict_tests(const char *gguf_path, const char *chips, const qm_bench_test *t, int n, const qm_ops_opts *o,
-                           qm_write_fn w, void *user, qm_err *e);
+int qm_bench_predict_tests(const char *gguf_path, const char *chips, const qm_bench_test *t, int n,
+                           const qm_ops_opts *o, qm_write_fn w, void *user, qm_err *e);
 
 /* ---- how well a model predicts a text, and how far two computations of it are apart ---- */
 /* A file of log-probabilities (docs/logprobs.md): token sequences and, for their scored positions, the likeliest

@@ -27,7 +27,6 @@ typedef struct {
  * for by a later step's event. */
 enum { MAX_GRAPHS = 2 * QM_MAX_PLANS, MAX_STEPS = 64 };
 
-
 typedef struct {
     qm_kernels *kernels;
     CUstream stream;
@@ -37,12 +36,12 @@ typedef struct {
     CUdeviceptr arrived; /* resident: arrivals at its grid's barriers */
     qm_uploader *put;    /* small copies to the device: through pinned memory, in the stream's order */
     qm_seq_layout layout;
-    unsigned char *taken;                    /* [n_seqs] */
-    void *rings;                             /* qm_result [n_seqs, QM_RESULT_RING], pinned */
-    CUdeviceptr d_rings;                     /* the same, as the device sees it */
-    qm_row next[QM_STEP_ROWS_MAX]; /* what the rows on the device compute next */
-    uint32_t n_next;               /* 0: not known */
-    int lists;                     /* the lists of the step's record are of these rows too */
+    unsigned char *taken;                      /* [n_seqs] */
+    void *rings;                               /* qm_result [n_seqs, QM_RESULT_RING], pinned */
+    CUdeviceptr d_rings;                       /* the same, as the device sees it */
+    qm_row next[QM_STEP_ROWS_MAX];             /* what the rows on the device compute next */
+    uint32_t n_next;                           /* 0: not known */
+    int lists;                                 /* the lists of the step's record are of these rows too */
     const qm_seq *logits_of[QM_STEP_ROWS_MAX]; /* [n_outs] whose last logits these in scratch are; NULL: nobody's */
     uint64_t logits_off;                       /* in scratch */
     step_graph graph[MAX_GRAPHS];
@@ -147,8 +146,7 @@ static int make_sequences(qm_engine *g, device_state *x, qm_err *e) {
     x->layout = qm_seq_layout_of(&g->model->hp, g->limits);
     x->logits_off = g->plans[0]->logits_off;
     if (!(x->taken = calloc(n, 1))) return qm_fail(e, QM_ERR_NOMEM, "executor: out of memory");
-    if ((rc = alloc(d, &x->seqs, n * x->layout.bytes, e)) || (rc = alloc(d, &x->step, QM_STEP_SIZE, e)))
-        return rc;
+    if ((rc = alloc(d, &x->seqs, n * x->layout.bytes, e)) || (rc = alloc(d, &x->step, QM_STEP_SIZE, e))) return rc;
     QM_CU_TRY(d, MemHostAlloc(&x->rings, n * QM_RESULT_RING * QM_RESULT_SIZE, CU_MEMHOSTALLOC_DEVICEMAP));
     QM_CU_TRY(d, MemHostGetDevicePointer(&x->d_rings, x->rings, 0));
     for (int i = 0; i < MAX_STEPS; i++) QM_CU_TRY(d, EventCreate(&x->done[i], CU_EVENT_DISABLE_TIMING));
@@ -156,10 +154,7 @@ out:
     return rc;
 }
 
-/* Steps of one row are ready before the first; those of many, of which a prompt needs few shapes, when one is needed. */
-static int prepare_plan(void *user, const qm_plan *p, qm_err *e) {
-    return p->shape.rows > 1 ? 0 : qm_device_prepare(user, p, e);
-}
+static int prepare_plan(void *user, const qm_plan *p, qm_err *e) { return qm_device_prepare(user, p, e); }
 
 int qm_device_exec_open(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     qm_device *d = g->dev;
@@ -289,8 +284,7 @@ static int put_rows(qm_engine *g, const qm_row *rows, uint32_t n, int lists, qm_
     qm_step_record rec;
     qm_step_fill(&rec, rows, n, where, x->layout.bytes);
     x->lists = lists;
-    return lists ? put(g, x->step, &rec, QM_STEP_SIZE, e)
-                 : put(g, x->step + QM_STEP_AT_ROWS, rec.rows, QM_ROW_SIZE, e);
+    return lists ? put(g, x->step, &rec, QM_STEP_SIZE, e) : put(g, x->step + QM_STEP_AT_ROWS, rec.rows, QM_ROW_SIZE, e);
 }
 
 int qm_device_place(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e) {
@@ -360,9 +354,7 @@ static int capture(qm_engine *g, const qm_plan *p, const qm_stamps *stamps, qm_c
     const qm_bases b = bases_of(x);
     int rc = 0;
     QM_PROF_SCOPE(QM_PROF_LOAD, "capture");
-    /* Nothing loads while a stream is being captured; a plan that is not the engine's own may need what it has not loaded.
-     * Kernels with stamps their owner has loaded (stamp.h). */
-    for (int i = 0; i < p->n_ops && !rc && !stamps; i++) {
+    for (int i = 0; i < p->n_ops && !stamps && !rc; i++) { /* no module can be loaded while a stream is captured */
         CUfunction f;
         rc = qm_kernels_get(x->kernels, p->ops[i].kernel, &f, e);
     }

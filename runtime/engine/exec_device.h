@@ -22,7 +22,7 @@ extern const struct qm_inside_means qm_device_inside;
 
 /* The entries of a table that are common. */
 #define QM_DEVICE_EXECUTOR                                                                                        \
-    .on_device = 1, .max_rows = QM_STEP_ROWS_MAX, .open = qm_device_exec_open, .close = qm_device_exec_close,       \
+    .on_device = 1, .max_rows = QM_STEP_ROWS_MAX, .open = qm_device_exec_open, .close = qm_device_exec_close,     \
     .seq_open = qm_device_seq_open, .seq_close = qm_device_seq_close, .prepare = qm_device_prepare,               \
     .put_tokens = qm_device_put_tokens, .put_pages = qm_device_put_pages, .put_sampling = qm_device_put_sampling, \
     .place = qm_device_place, .step = qm_device_step, .wait = qm_device_wait, .result = qm_device_result,         \

@@ -17,9 +17,9 @@ typedef struct {
     qm_result *rings;                          /* [n_seqs, QM_RESULT_RING] */
     unsigned char *taken;                      /* [n_seqs] */
     qm_seq_layout layout;
-    qm_step_record step; /* that is computed */
+    qm_step_record step;                 /* that is computed */
     qm_seq *logits_of[QM_STEP_ROWS_MAX]; /* [n_outs] whose last logits these in scratch are; NULL: nobody's */
-    uint64_t logits_off; /* there */
+    uint64_t logits_off;                 /* there */
 } host_state;
 
 static void ref_close(qm_engine *g) {

@@ -58,10 +58,11 @@ static void parts(qm_memory *m, const qm_place *pl, qm_limits l, const qm_engine
     m->kv = qm_kv_pool_bytes(hp, l.kv_type, l.n_pages);
     m->scratch = qm_plan_scratch_bytes(pl, l);
     m->rope = qm_rope_bytes(hp, n_ctx);
+    m->step = QM_STEP_SIZE;
     m->sequence = l.n_seqs * qm_seq_layout_of(hp, l).bytes;
     m->loading = QM_LOAD_BYTES;
     m->headroom = QM_HEADROOM_BYTES;
-    m->need = m->weights + m->kv + m->scratch + m->rope + m->sequence + m->loading + m->headroom;
+    m->need = m->weights + m->kv + m->scratch + m->rope + m->step + m->sequence + m->loading + m->headroom;
 }
 
 /* The largest context that fits: what is needed grows with it. */
@@ -135,8 +136,8 @@ int qm_memory_choose(qm_memory *m, const qm_place *pl, qm_limits l, uint64_t fre
         "the model needs %.2f GiB of device memory (weights %.2f, KV cache %.2f for %llu positions, scratch %.2f for "
         "steps of %u rows, loading and driver %.2f), but %.2f of %.2f GiB can be used on %s%s",
         qm_gib((double)m->need), qm_gib((double)m->weights), qm_gib((double)m->kv), (unsigned long long)m->n_kv,
-        qm_gib((double)(m->scratch + m->rope + m->sequence)), m->n_rows, qm_gib((double)(m->loading + m->headroom)),
-        qm_gib((double)m->limit), qm_gib((double)m->total), where, advice);
+        qm_gib((double)(m->scratch + m->rope + m->step + m->sequence)), m->n_rows,
+        qm_gib((double)(m->loading + m->headroom)), qm_gib((double)m->limit), qm_gib((double)m->total), where, advice);
 }
 
 int qm_memory_estimate(qm_memory *m, const char *gguf_path, const qm_engine_opts *o, qm_err *e) {

@@ -8,8 +8,9 @@ static int plan_of(qm_engine *g, qm_shape shape, const qm_plan **out, qm_err *e)
         *out = g->plans[i];
         return 0;
     }
-    int rc = g->n_plans < QM_MAX_PLANS ? qm_plan_build(&g->plans[g->n_plans], g->place, shape, g->limits, e)
-                                       : qm_fail(e, QM_ERR_LIMIT, "engine: more than %d shapes of a step", QM_MAX_PLANS);
+    int rc = g->n_plans < QM_MAX_PLANS
+                 ? qm_plan_build(&g->plans[g->n_plans], g->place, shape, g->limits, e)
+                 : qm_fail(e, QM_ERR_LIMIT, "engine: more than %d shapes of a step", QM_MAX_PLANS);
     if (!rc) *out = g->plans[g->n_plans++];
     return rc;
 }
@@ -48,7 +49,8 @@ static int each_of_one(qm_engine *g, qm_plan_fn fn, void *user, qm_err *e) {
 int qm_engine_each_plan(qm_engine *g, qm_plan_fn fn, void *user, qm_err *e) {
     int rc = each_of_one(g, fn, user, e);
     for (uint32_t rows = 2; rows <= g->limits.n_rows && !rc; rows *= 2)
-        for (uint32_t outs = 0; outs <= 2 && outs <= g->limits.n_outs && !rc; outs++) { /* none, one, as many as there may be */
+        for (uint32_t outs = 0; outs <= 2 && outs <= g->limits.n_outs && !rc;
+             outs++) { /* none, one, as many as there may be */
             const qm_plan *p;
             rc = plan_of(g, qm_plan_shape(&g->model->hp, g->limits, rows, outs, 0), &p, e);
             if (!rc) rc = fn(user, p, e);

@@ -19,14 +19,15 @@ uint32_t qm_schedule(qm_want *w, uint32_t n, qm_row *rows, uint32_t max, uint32_
     }
     for (uint32_t i = 0; i < n; i++) {
         const uint32_t left = w[i].n ? w[i].end - w[i].next - 1 : 0;
-        const uint32_t more = left ? with_logits(&w[i], 1 + least(left, room), outs + (w[i].logits == QM_SCORE)) - 1 : 0;
+        const uint32_t more =
+            left ? with_logits(&w[i], 1 + least(left, room), outs + (w[i].logits == QM_SCORE)) - 1 : 0;
         w[i].n += more;
         room -= more;
         if (w[i].logits == QM_SCORE) outs -= more;
         else if (w[i].logits && more && w[i].next + w[i].n == w[i].end) outs--;
         for (uint32_t pos = w[i].next; pos < w[i].next + w[i].n; pos++)
-            rows[n_rows++] = (qm_row){w[i].s->seq, pos,
-                                      w[i].logits == QM_SCORE || pos + 1 == w[i].end ? w[i].logits : QM_NO_LOGITS};
+            rows[n_rows++] =
+                (qm_row){w[i].s->seq, pos, w[i].logits == QM_SCORE || pos + 1 == w[i].end ? w[i].logits : QM_NO_LOGITS};
     }
     return n_rows;
 }
@@ -35,10 +36,10 @@ int qm_schedule_step(qm_engine *g, qm_want *w, uint32_t n, qm_err *e) {
     qm_row rows[QM_STEP_ROWS_MAX];
     const qm_plan *p;
     const uint32_t n_rows = qm_schedule(w, n, rows, least(g->exec->max_rows, g->limits.n_rows), g->limits.n_outs);
-    int logits = 0, rc = 0;
+    int decode = 1, rc = 0; /* every row draws: no prompt among them */
     if (!n_rows) return 0;
-    for (uint32_t r = 0; r < n_rows; r++) logits |= rows[r].logits == QM_DRAW;
-    QM_PROF_SCOPE(logits ? QM_PROF_DECODE : QM_PROF_PREFILL, "step");
+    for (uint32_t r = 0; r < n_rows; r++) decode &= rows[r].logits == QM_DRAW;
+    QM_PROF_SCOPE(decode ? QM_PROF_DECODE : QM_PROF_PREFILL, "step");
     for (uint32_t i = 0; i < n && !rc; i++)
         if (w[i].n) rc = qm_session_grow(w[i].s, w[i].next + w[i].n, w[i].until, e);
     if (!rc) rc = qm_engine_step_plan(g, rows, n_rows, &p, e);

@@ -13,7 +13,6 @@ typedef struct {
     uint32_t n;     /* filled by qm_schedule: rows that it has in this step, from next on */
 } qm_want;
 
-
 /* Deals up to max rows, of which max_outs (>= 1) with logits, to a step: one to each want in turn, so that none waits for another's long prompt; then what
  * room is left to those that want more, in their order. A want's rows are neighbours in the step. Returns how many
  * rows. Where there are more wants than rows, the caller brings them in another order next time. */

@@ -125,8 +125,8 @@ static json_t *test_json(const qm_test_report *p, const qm_bench_test *t, const 
     for (int b = QM_BOUND_DRAM; b < QM_N_BOUNDS; b++)
         json_object_set_new(bounds, qm_bound_name((qm_bound)b), json_real(s->bound[b] / s->ns));
     return json_pack(
-        "{s:s, s:s, s:b, s:s, s:s, s:s, s:o, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:o, s:o, s:o, s:o, s:i, "
-        "s:o, s:o, s:o, s:o, s:o}",
+        "{s:s, s:s, s:b, s:s, s:s, s:s, s:o, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:o, s:o, s:o, s:o, s:o, "
+        "s:i, s:o, s:o, s:o, s:o}",
         "record", "test", "test", name, "estimate", 1, "measured_by", "prediction", "device", c->name, "chip_id", c->id,
         "model", *p->path ? qm_json_str(p->path) : json_null(), "model_name", r->plan->place->model->hp.name,
         "executor", r->executor, "n_prompt", (int)t->n_prompt, "n_gen", (int)t->n_gen, "n_depth", (int)t->depth,

@@ -192,7 +192,8 @@ static uint32_t gemm(builder *s, const qm_region *r, qm_ref w, qm_ref x, qm_ref 
 static uint32_t product(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_ref y, uint32_t y_stride,
                         uint32_t max_parts, const char *slot) {
     const qm_region *r = region_at(s, weight);
-    if (s->rows > 1) return gemm(s, r, weight_ref(s, weight), activation(s, r->type, f32, q16a), y, y_stride, max_parts, slot);
+    if (s->rows > 1)
+        return gemm(s, r, weight_ref(s, weight), activation(s, r->type, f32, q16a), y, y_stride, max_parts, slot);
     qm_op *op = push(s, QM_OP_MATVEC, r->type->type, 0, slot);
     if (!op) return 1;
     qm_launch l = qm_launch_matvec(r->type->type, r->n_rows, r->n_cols, s->p->limits.n_sm, max_parts);
@@ -211,14 +212,19 @@ static uint32_t product(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_ref 
     return l.grid[1];
 }
 
+static uint32_t n_parts_of(const qm_region *r) { return qm_sums_of((int)r->type->type, r->n_cols).n_parts; }
+
 void qm_build_qkv(builder *s, int q, int k, int v) {
     const int w[] = {q, k, v};
+    const uint32_t stride = (s->hp->n_head + 2 * s->hp->n_kv) * s->hp->head_dim;
+    /* the parts of several ops have one stride only where each row's are told theirs, and there must be as many of each */
+    uint32_t parts = many(s) || region_at(s, w[0])->n_segments == 3 ? MAX_PARTS : 1;
+    for (int i = 1; i < 3; i++)
+        if (n_parts_of(region_at(s, w[i])) != n_parts_of(region_at(s, w[0]))) parts = 1;
     uint64_t off = 0;
     for (int i = 0; i < 3;) {
         const qm_region *r = region_at(s, w[i]);
-        /* the parts of several ops would not share one stride: only one op writes parts */
-        s->n_qkv_parts = product(s, w[i], s->b.xn, s->b.xq, s->b.qkv + off, (s->hp->n_head + 2 * s->hp->n_kv) * s->hp->head_dim,
-                                 r->n_segments == 3 ? MAX_PARTS : 1, "qkv");
+        s->n_qkv_parts = product(s, w[i], s->b.xn, s->b.xq, s->b.qkv + off, stride, parts, "qkv");
         off += (uint64_t)r->n_rows * 4;
         i += r->n_segments;
     }
@@ -254,7 +260,9 @@ static uint32_t spans_for(uint32_t n) { return (n + QM_SPAN - 1) / QM_SPAN; }
 
 /* Rows that share no sequence with another of the step, at most; and runs of those that do. */
 static uint32_t most_singles(qm_limits l, uint32_t rows) { return rows == 1 ? 1 : least(rows, at_least_1(l.n_seqs)); }
-static uint32_t most_runs(qm_limits l, uint32_t rows) { return least(rows / 2, rows / QM_RUN_ROWS + at_least_1(l.n_seqs)); }
+static uint32_t most_runs(qm_limits l, uint32_t rows) {
+    return least(rows / 2, rows / QM_RUN_ROWS + at_least_1(l.n_seqs));
+}
 
 /* Of rows that share no sequence: many CTAs a row, whose spans are then combined. */
 static void attention_of_singles(builder *s, qm_ref k_pool, qm_ref v_pool) {
@@ -388,8 +396,8 @@ static void experts_of_many(builder *s, int weight, qm_ref x, int x_slots, qm_re
                             const char *slot) {
     const qm_region *r = region_at(s, weight);
     const uint32_t used = n_used(s->hp);
-    const qm_launch l = qm_launch_moe_gemm(r->type->type, r->n_rows, r->n_cols, group_width(s), most_groups(s),
-                                           s->p->limits.n_sm);
+    const qm_launch l =
+        qm_launch_moe_gemm(r->type->type, r->n_rows, r->n_cols, group_width(s), most_groups(s), s->p->limits.n_sm);
     qm_op *op = push_rows(s, QM_OP_MOE_GEMM, r->type->type, &l, slot);
     if (!op) return;
     op->args.moe_gemm = (qm_moe_gemm_args){.w = weight_ref(s, weight),
@@ -447,8 +455,8 @@ static void gated_up(builder *s, int gate, int up) {
     qm_op *op;
     if (many(s)) sort_slots(s);
     if (g->type == u->type && many(s)) {
-        const qm_launch l =
-            qm_launch_moe_gemm_up(g->type->type, hp->n_ff, hp->n_embd, group_width(s), most_groups(s), s->p->limits.n_sm);
+        const qm_launch l = qm_launch_moe_gemm_up(g->type->type, hp->n_ff, hp->n_embd, group_width(s), most_groups(s),
+                                                  s->p->limits.n_sm);
         if (!(op = push_rows(s, QM_OP_MOE_GEMM_UP, g->type->type, &l, "ffn_up"))) return;
         op->args.moe_gemm_up = (qm_moe_gemm_up_args){.w_gate = weight_ref(s, gate),
                                                      .w_up = weight_ref(s, up),
@@ -630,9 +638,10 @@ uint64_t qm_plan_scratch_bytes(const qm_place *pl, qm_limits limits) {
 
 int qm_plan_build(qm_plan **out, const qm_place *place, qm_shape shape, qm_limits limits, qm_err *e) {
     *out = NULL;
-    if (!shape.rows || shape.rows > at_least_1(limits.n_rows) || shape.outs > least(shape.rows, at_least_1(limits.n_outs)))
-        return qm_fail(e, QM_ERR_ARG, "plan: a step of %u rows, %u with logits: there is room for %u and %u", shape.rows,
-                       shape.outs, at_least_1(limits.n_rows), at_least_1(limits.n_outs));
+    if (!shape.rows || shape.rows > at_least_1(limits.n_rows) ||
+        shape.outs > least(shape.rows, at_least_1(limits.n_outs)))
+        return qm_fail(e, QM_ERR_ARG, "plan: a step of %u rows, %u with logits: there is room for %u and %u",
+                       shape.rows, shape.outs, at_least_1(limits.n_rows), at_least_1(limits.n_outs));
     qm_plan *p = calloc(1, sizeof *p);
     if (!p) return qm_fail(e, QM_ERR_NOMEM, "plan: out of memory");
     p->place = place;

@@ -53,7 +53,7 @@ static void put(qm_operand *o, const qm_op_view *v, const uint32_t *dims, size_t
                           .n_parts = parts};                                               \
     static_assert(N(__VA_ARGS__) <= QM_MAX_DIMS, #field);                                  \
     put(&out[n++], v, (const uint32_t[]){__VA_ARGS__}, N(__VA_ARGS__));
-#define SPARE(field, k, ...)                          \
+#define SPARE(field, k, ...)                        \
     OPERAND(field, OUT, SCRATCH, k, 1, __VA_ARGS__) \
     out[n - 1].spare = 1;
 #define END(word) \

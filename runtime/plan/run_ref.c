@@ -76,8 +76,8 @@ int qm_run_ref_op(const qm_plan *p, int i, const qm_bases *b, qm_err *e) {
         uint64_t v = resolve(p, o[f].ref, b);
         memcpy(a.bytes + o[f].offset, &v, 8);
     }
-    qm_ref_env env = {k->wtype,  k->head_dim,      p->limits.kv_type, {op->grid[0], op->grid[1], op->grid[2]},
-                      op->block, op->rows, p->limits.f32_act};
+    qm_ref_env env = {k->wtype,  k->head_dim, p->limits.kv_type, {op->grid[0], op->grid[1], op->grid[2]},
+                      op->block, op->rows,    p->limits.f32_act};
     if ((unsigned)op->kind >= QM_N_OPS) return qm_fail(e, QM_ERR_ARG, "run_ref: there is no op %d", (int)op->kind);
     /* weights are raw rows here: as many bytes an expert, and as many tensors, as the file has */
     if (op->kind == QM_OP_MOE_UP) a.moe_up.expert_bytes = raw_expert_bytes(p, op->args.moe_up.w_gate);

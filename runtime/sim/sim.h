@@ -29,8 +29,8 @@ typedef struct {
     uint64_t gst_bytes;
     uint64_t gld_sectors; /* distinct 32-byte sectors per warp instruction */
     uint64_t gst_sectors;
-    uint64_t shared_wavefronts; /* shared-memory passes incl. bank conflicts */
-    uint64_t shared_insts;      /* shared-memory instructions: wavefronts beyond ideal = conflicts */
+    uint64_t shared_wavefronts;  /* shared-memory passes incl. bank conflicts */
+    uint64_t shared_insts;       /* shared-memory instructions: wavefronts beyond ideal = conflicts */
     uint64_t mma_int, mma_float; /* multiply-adds of mma: of 8-bit integers, of 16-bit floats */
     uint64_t atomics;
     uint64_t barriers;        /* bar.sync & co, per CTA arrival */

@@ -15,6 +15,7 @@
 #include "../../runtime/device/kernels.h"
 #include "../../runtime/device/texts.h"
 #include "../../runtime/device/prof.h"
+#include "../../runtime/file/quant.h"
 #include "../../runtime/observe/machine.h"
 #include "../../runtime/qmoe.h"
 
@@ -257,7 +258,9 @@ static void registry_is_consistent(void **state) {
     (void)state;
     for (int i = 0; i < QM_N_KERNELS; i++) {
         const qm_kernel_info *k = &qm_kernel_table[i];
-        assert_int_equal(qm_kernel_find(k->op, k->wtype, k->kv, k->head_dim), i); /* no two lines alike */
+        const int found = k->width ? qm_kernel_find_rows(k->op, k->wtype, k->width)
+                                   : qm_kernel_find(k->op, k->wtype, k->kv, k->head_dim);
+        assert_int_equal(found, i); /* no two lines alike */
         assert_string_equal(qm_op_name(k->op), k->file);
         assert_true(k->max_block >= 32 && k->max_block <= 1024 && k->tolerance >= 0);
         assert_true(k->args_bytes > 0 && k->args_bytes % 8 == 0);
@@ -265,6 +268,8 @@ static void registry_is_consistent(void **state) {
     }
     assert_int_equal(qm_kernel_find(QM_OP_MATVEC, 9999, -1, 0), -1);
     assert_int_equal(qm_kernel_find(QM_OP_ATTN, -1, 9999, 128), -1);
+    assert_int_equal(qm_kernel_find_rows(QM_OP_GEMM, QM_TYPE_Q4_K, 64), -1); /* no such width */
+    assert_int_equal(qm_kernel_find(QM_OP_GEMM, QM_TYPE_Q4_K, -1, 0), -1);   /* it is of some width */
     assert_null(qm_ptx_text("no_such_op"));
     assert_null(qm_ptx_text("matve")); /* no match by prefix */
     assert_non_null(qm_op_name((qm_op_kind)-1));

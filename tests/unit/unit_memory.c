@@ -42,7 +42,7 @@ static void test_parts(void **state) {
     assert_true(m.sequence >= 4ull * 512 + 4 * 512 / QM_PAGE_TOKENS + 4ull * g->model->hp.n_vocab);
     assert_true(m.scratch > 0);
     assert_int_equal(m.headroom, 256ull << 20);
-    assert_int_equal(m.need, m.weights + m.kv + m.scratch + m.rope + m.sequence + m.loading + m.headroom);
+    assert_int_equal(m.need, m.weights + m.kv + m.scratch + m.rope + m.step + m.sequence + m.loading + m.headroom);
     assert_true(m.fits);
     assert_int_equal(m.n_ctx_max, 512);
     qm_engine_close(g);

@@ -221,10 +221,9 @@ static void ranges_of_a_run(void **state) {
     expect("tokenize", QM_PROF_TOKENIZE, 1);
     expect("chat", QM_PROF_TOKENIZE, 1);
     expect("session_open", QM_PROF_LOAD, 1);
-    expect("prefill", QM_PROF_PREFILL, 1); /* the last token of the prompt is the first with logits */
-    expect("prefill/step", QM_PROF_PREFILL, PROMPT - 1);
-    expect("prefill/step", QM_PROF_DECODE, 1);
-    expect("sample", QM_PROF_SAMPLE, 1); /* of the prompt */
+    expect("prefill", QM_PROF_PREFILL, 1);
+    expect("prefill/step", QM_PROF_PREFILL, 1); /* all positions of the prompt */
+    expect("sample", QM_PROF_SAMPLE, 1);        /* of the prompt */
     expect("decode", QM_PROF_DECODE, 1);
     expect("decode/step", QM_PROF_DECODE, GEN - 1);
     expect("decode/sample", QM_PROF_SAMPLE, GEN);

@@ -44,7 +44,8 @@ static void test_every_op(void **state) {
 static void test_shapes(void **state) {
     (void)state;
     qm_operand o[QM_MAX_OPERANDS];
-    qm_op_args a = {.rmsnorm = {.x = 1, .partials = 2, .w = 3, .yq = 4, .n = 96, .n_partials = 8, .rows = 5}}; /* 3 of 5 */
+    qm_op_args a = {
+        .rmsnorm = {.x = 1, .partials = 2, .w = 3, .yq = 4, .n = 96, .n_partials = 8, .rows = 5}}; /* 3 of 5 */
     int n = qm_operands(QM_OP_RMSNORM, &a, &VIEW, o);
     const qm_operand *x = qm_operand_find(o, n, "x"), *p = qm_operand_find(o, n, "partials"),
                      *w = qm_operand_find(o, n, "w"), *q = qm_operand_find(o, n, "yq");

@@ -138,7 +138,7 @@ static void test_prompt_calls(void **state) {
         int rc = qm_generate(s, ids, PROMPT, &o, &st, &e);
         all_again(g);
         fix_ok(rc, &e);
-        assert_int_equal(seen.launches, PROMPT);
+        assert_int_equal(seen.launches, 1); /* of all 300 rows */
         qm_session_close(s);
         qm_engine_close(g);
     }
