@@ -33,8 +33,9 @@ typedef struct {
     uint32_t rows; /* of the step; 0: one */
 } watch;
 
-/* Warp instructions a block, at 16 and 32 rows: those of a design study's inner loop, and a quarter more for all around it,
+/* Warp instructions a block, at 8, 16 and 32 rows: those of a design study's inner loop, and a quarter more for all around it,
  * where a CTA has all of K. Of a part of it (2 blocks of qkv) the way in and out is a larger share: reported only. */
+#define GATE_8 (1.25 * 568)
 #define GATE_16 (1.25 * 942)
 #define GATE_32 (1.25 * 1761)
 
@@ -55,7 +56,7 @@ static const watch watches[] = {
     {"moe_down", QM_TYPE_Q8_0, 0, 0, 0},
     {"qkv", QM_TYPE_F16, 0, 0, 0},
     {"qkv", QM_TYPE_BF16, 0, 0, 0},
-    {"lm_head", QM_TYPE_Q4_K, 2048, 0, 8}, /* 714, 26% above the study */
+    {"lm_head", QM_TYPE_Q4_K, 2048, GATE_8, 8},
     {"lm_head", QM_TYPE_Q4_K, 2048, GATE_16, 16},
     {"lm_head", QM_TYPE_Q4_K, 2048, GATE_32, 32},
     {"qkv", QM_TYPE_Q4_K, 512, 0, 8},
@@ -74,10 +75,10 @@ static const watch watches[] = {
     {"qkv", QM_TYPE_Q8_0, 512, 0, 32},
     {"qkv", QM_TYPE_F16, 512, 0, 32},
     {"qkv", QM_TYPE_BF16, 512, 0, 32},
-    {"moe_up", QM_TYPE_Q4_K, 128, 0, 8},
-    {"moe_up", QM_TYPE_Q4_K, 128, 0, 16},
-    {"moe_up", QM_TYPE_Q4_K, 128, 0, 32},
-    {"moe_up", QM_TYPE_Q4_K, 128, 0, 512},
+    {"moe_up", QM_TYPE_Q4_K, 128, GATE_8, 8},
+    {"moe_up", QM_TYPE_Q4_K, 128, GATE_8, 16},
+    {"moe_up", QM_TYPE_Q4_K, 128, GATE_8, 32},
+    {"moe_up", QM_TYPE_Q4_K, 128, GATE_32, 512},
     {"moe_down", QM_TYPE_Q4_K, 256, 0, 8},
     {"moe_down", QM_TYPE_Q4_K, 256, 0, 512},
     {"moe_down", QM_TYPE_Q6_K, 256, 0, 8},

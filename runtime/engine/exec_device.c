@@ -354,7 +354,9 @@ static int capture(qm_engine *g, const qm_plan *p, const qm_stamps *stamps, qm_c
     const qm_bases b = bases_of(x);
     int rc = 0;
     QM_PROF_SCOPE(QM_PROF_LOAD, "capture");
-    for (int i = 0; i < p->n_ops && !stamps && !rc; i++) { /* no module can be loaded while a stream is captured */
+    /* Nothing loads while a stream is being captured; a plan that is not the engine's own may need what it has not loaded.
+     * Kernels with stamps their owner has loaded (stamp.h). */
+    for (int i = 0; i < p->n_ops && !rc && !stamps; i++) {
         CUfunction f;
         rc = qm_kernels_get(x->kernels, p->ops[i].kernel, &f, e);
     }
