@@ -27,18 +27,20 @@ typedef struct qm_engine_info qm_engine_info;
 typedef struct {
     const char *device;   /* "auto" (NULL), "cuda:N", "sim" */
     const char *executor; /* "graph" (NULL): one CUDA graph node per op; "persistent": one resident kernel walks the ops
-                             of a step (Q4_K_M files); "ref": the C reference on the host */
+                             of a step of one row (Q4_K_M files), other steps are as with "graph"; "ref": the C
+                             reference on the host */
     /* KV cache positions to make room for; QM_CTX_MODEL: the model's limit. 0: max(n_needed + 8, n_wanted,
      * QM_CTX_LEAST), at most the model's limit; where that does not fit into memory what does, if that is n_needed at
      * least (QM_CTX_LEAST or the model's limit, where n_needed is not known). What cannot be is refused before any
      * weight is loaded. */
     uint32_t n_ctx;
-    /* Sequences (sessions) that may be open at once, which share the KV cache; 0: 4. */
+    /* Sequences (sessions, and those of a qm_batch) that may be open at once, which share the KV cache: 1 .. 1024; 0: 4. */
     uint32_t n_parallel;
     /* Rows of a step at most, positions of prompts and sequences that are computed together: 1 .. 512, rounded up to a power
-     * of two; 0: 512. A step's scratch memory grows with it; no result does. */
+     * of two, and no more than n_ctx takes; 0: 512. A step's scratch memory grows with it; no result depends on it. */
     uint32_t n_ubatch;
-    /* Of these, rows whose logits are kept: for who scores a text; 0: one a sequence. */
+    /* Of these, rows whose logits one step can have: n_parallel at least, n_ubatch at most; 0: n_parallel. More are for who
+     * scores a text (qm_perplexity); each takes scratch memory, about 8 bytes a token of the vocabulary. */
     uint32_t n_outs;
     /* Positions of the KV cache, all sequences together; 0: n_ctx for each of the n_parallel that were asked for, or
      * n_ctx in all where none were. */

@@ -41,7 +41,7 @@ ROOMS = {
 }
 # Headers that the build writes, by what they are written from.
 WRITTEN = {"op_offsets.h": "contracts/ops.def", "streams.h": "contracts/streams.def", "each_type.inc": "contracts/streams.def",
-           "walk_cases.inc": "contracts/kernels.def"}
+           "each_rows.inc": "contracts/streams.def", "walk_cases.inc": "contracts/kernels.def"}
 ANYTHING = ("tests", "bench", "tools")  # may include any room; no room includes them
 # What tokenizer.ggml.pre may be is said where a vocabulary is read and written: "qwen2" is that of every Qwen.
 PRE = ("runtime/text/tokenizer_open.c", "runtime/convert/synth_vocab.c")
@@ -89,13 +89,13 @@ def check_includes(root, path, lines, say):
 
 
 def kernels(root):
-    """The lines of contracts/kernels.def, which has loops over streams.def: [(op, of, head_dim, entry)], all strings; of: the
-    type of the weights or of the cache, or -1."""
+    """The lines of contracts/kernels.def, which has loops over streams.def: [(op, of, shape, entry)], all strings; of: the
+    type of the weights or of the cache, or -1; shape: the heads' dim, or of a product of many rows a warp's width."""
     folder = os.path.join(root, "contracts")
-    keep = [f"-D{m}(...)={m}(__VA_ARGS__)" for m in ("QM_KERNEL", "QM_KERNEL_KV")]
+    keep = [f"-D{m}(...)={m}(__VA_ARGS__)" for m in ("QM_KERNEL", "QM_KERNEL_KV", "QM_KERNEL_ROWS")]
     text = subprocess.run(["cpp", "-P", "-undef", "-nostdinc", *keep, "-I", folder, os.path.join(folder, "kernels.def")],
                           stdout=subprocess.PIPE, text=True, check=True).stdout
-    return re.findall(r"\bQM_KERNEL(?:_KV)?\((\w+), *([\w-]+), *(\d+), *(\w+),", text)
+    return re.findall(r"\bQM_KERNEL(?:_KV|_ROWS)?\((\w+), *([\w-]+), *(\d+), *(\w+),", text)
 
 
 # A device's name is for people: what it can do stands in its qm_caps. The one who reads names is who opens devices.

@@ -357,6 +357,11 @@ static int capture(qm_engine *g, const qm_plan *p, const qm_stamps *stamps, qm_c
     const qm_bases b = bases_of(x);
     int rc = 0;
     QM_PROF_SCOPE(QM_PROF_LOAD, "capture");
+    for (int i = 0; i < p->n_ops && !stamps && !rc; i++) { /* no module can be loaded while a stream is captured */
+        CUfunction f;
+        rc = qm_kernels_get(x->kernels, p->ops[i].kernel, &f, e);
+    }
+    if (rc) return rc;
     if (g->exec->resident && (rc = qm_walk_open(&out->walk, x->put, g->dev, x->kernels, p, &b, e))) return rc;
     return qm_capture_plan(g->dev, x->stream, p, &out->walk, launch_captured, &(captured){g, p, &out->walk, stamps},
                            &out->graph, e);

@@ -5,7 +5,7 @@
 #include "../qmoe.h"
 
 /* What the driver takes beside our own buffers and tells nobody in advance: the context's heap and local memory, the
- * code of the modules, and up to 14 graphs of some 560 nodes. */
+ * code of the modules, and up to 41 graphs of some 560 nodes: 14 of one row, 27 of more (plans.c). */
 enum { QM_HEADROOM_BYTES = 256 << 20 };
 /* May be used: this share of all there is, and no more than is free. */
 #define QM_MEMORY_SHARE 0.95

@@ -19,9 +19,10 @@
 #endif
 
 /* Qwen3-30B-A3B Q4_K_M: the file, and what a GPU must hold: the packed weights (the same bytes) and a
- * 4096-token f16 KV cache (98,304 bytes a token), with 256 MiB for activations and the context. */
+ * 4096-token f16 KV cache (98,304 bytes a token), with 128 MiB for activations of steps of 512 rows, 64 for loading and
+ * 256 for the driver. */
 #define FILE_30B_BYTES (17.28 * 1073741824.0)
-#define NEED_30B_BYTES (FILE_30B_BYTES + 4096.0 * 98304.0 + 268435456.0)
+#define NEED_30B_BYTES (FILE_30B_BYTES + 4096.0 * 98304.0 + 134217728.0 + 67108864.0 + 268435456.0)
 
 static json_t *host_report(void) {
     struct utsname u;

@@ -211,14 +211,19 @@ static uint32_t product(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_ref 
     return l.grid[1];
 }
 
+static uint32_t n_parts_of(const qm_region *r) { return qm_sums_of((int)r->type->type, r->n_cols).n_parts; }
+
 void qm_build_qkv(builder *s, int q, int k, int v) {
     const int w[] = {q, k, v};
+    const uint32_t stride = (s->hp->n_head + 2 * s->hp->n_kv) * s->hp->head_dim;
+    /* the parts of several ops have one stride only where each row's are told theirs, and there must be as many of each */
+    uint32_t parts = many(s) || region_at(s, w[0])->n_segments == 3 ? MAX_PARTS : 1;
+    for (int i = 1; i < 3; i++)
+        if (n_parts_of(region_at(s, w[i])) != n_parts_of(region_at(s, w[0]))) parts = 1;
     uint64_t off = 0;
     for (int i = 0; i < 3;) {
         const qm_region *r = region_at(s, w[i]);
-        /* the parts of several ops would not share one stride: only one op writes parts */
-        s->n_qkv_parts = product(s, w[i], s->b.xn, s->b.xq, s->b.qkv + off, (s->hp->n_head + 2 * s->hp->n_kv) * s->hp->head_dim,
-                                 r->n_segments == 3 ? MAX_PARTS : 1, "qkv");
+        s->n_qkv_parts = product(s, w[i], s->b.xn, s->b.xq, s->b.qkv + off, stride, parts, "qkv");
         off += (uint64_t)r->n_rows * 4;
         i += r->n_segments;
     }

@@ -1,6 +1,6 @@
 /* plan.h: a model as data. Three steps, each pure C with no device at hand:
  *   place  where every weight lives on the device (regions), shared by all plans of a model
- *   build  the ops of one decode step and the scratch buffers between them
+ *   build  the ops of a step of up to so many rows, and the scratch buffers between them
  *   ref    runs a plan on the host: the meaning of it all (run_ref)
  * A plan is immutable once built; executors resolve its references against their own base addresses. */
 #ifndef QM_PLAN_H
@@ -111,8 +111,8 @@ typedef struct {
     qm_op *ops; /* [n_ops] */
     int n_ops, cap_ops;
     uint64_t scratch_bytes;
-    uint64_t x_off;      /* f32 [n_embd]: the residual stream */
-    uint64_t logits_off; /* f32 [n_vocab], in scratch: the step's logits; in all plans of a model the same */
+    uint64_t x_off;      /* f32 [rows, n_embd]: the residual stream */
+    uint64_t logits_off; /* f32 [outs, n_vocab], in scratch: the step's logits; in all plans of a model the same */
     qm_seq_layout seq;
     uint64_t weight_bytes; /* sum over the ops */
     qm_resident resident;

@@ -525,9 +525,9 @@ def test_context():
     run("synth", "-o", wide, "--seed", "3", "--layers", "2", "--ctx", "1000000")
     chat = lambda **env: subprocess.run([BIN, "chat", wide, "--device", "sim", "-v"], input=b"", capture_output=True, env=dict(os.environ, **env))
     assert "KV cache for 32768 " in chat().stderr.decode()
-    got = int(chat(QMOE_SIM_MEM="400M").stderr.decode().split("of KV cache for ")[1].split()[0])
+    got = int(chat(QMOE_SIM_MEM="420M").stderr.decode().split("of KV cache for ")[1].split()[0])
     assert 4096 <= got < 32768, got
-    out, err = run("generate", wide, "--raw", "-p", "Hi", "-n", "900000", "--device", "sim", status=1, env={"QMOE_SIM_MEM": "400M"})
+    out, err = run("generate", wide, "--raw", "-p", "Hi", "-n", "900000", "--device", "sim", status=1, env={"QMOE_SIM_MEM": "420M"})
     assert not out and "device memory" in err and "-c" in err and err.count("\n") == 1, err
 
 

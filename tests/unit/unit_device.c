@@ -15,6 +15,7 @@
 #include "../../runtime/device/kernels.h"
 #include "../../runtime/device/texts.h"
 #include "../../runtime/device/prof.h"
+#include "../../runtime/file/quant.h"
 #include "../../runtime/observe/machine.h"
 #include "../../runtime/qmoe.h"
 
@@ -267,6 +268,8 @@ static void registry_is_consistent(void **state) {
     }
     assert_int_equal(qm_kernel_find(QM_OP_MATVEC, 9999, -1, 0), -1);
     assert_int_equal(qm_kernel_find(QM_OP_ATTN, -1, 9999, 128), -1);
+    assert_int_equal(qm_kernel_find_rows(QM_OP_GEMM, QM_TYPE_Q4_K, 64), -1); /* no such width */
+    assert_int_equal(qm_kernel_find(QM_OP_GEMM, QM_TYPE_Q4_K, -1, 0), -1);   /* it is of some width */
     assert_null(qm_ptx_text("no_such_op"));
     assert_null(qm_ptx_text("matve")); /* no match by prefix */
     assert_non_null(qm_op_name((qm_op_kind)-1));

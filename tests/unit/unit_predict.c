@@ -71,7 +71,8 @@ static void test_arithmetic(void **state) {
     r.count.store_sectors = 10000000; /* 1.6 GB over 50 ports of 64 GB/s */
     qm_predict_op(&c, &r);
     assert_true(fabs(r.time_ns - 502000) < 1e-3 && r.bound == QM_BOUND_L2);
-    r = (qm_op_record){.op = &op, .rows = 1, .ctas = 50, .weight_bytes = 1000000}; /* 2 us of reading, 3 us of waiting */
+    r = (qm_op_record){
+        .op = &op, .rows = 1, .ctas = 50, .weight_bytes = 1000000}; /* 2 us of reading, 3 us of waiting */
     qm_predict_op(&c, &r);
     assert_true(fabs(r.time_ns - 4000) < 1e-3 && r.bound == QM_BOUND_LATENCY);
 }

@@ -87,7 +87,7 @@ static void same(const char *path, const char *name, uint32_t n, const int *sms,
             multiprocessors(sms[i]);
             g = engine(path, x ? "persistent" : "graph", MAX_N, MAX_N, 1);
             for (int c = 0; c < N_CHUNKS; c++) {
-                if (i && c % 3 != i % 3) continue; /* not all on each */
+                if ((i || x) && c % 3 != (i + x) % 3) continue; /* not all on each */
                 if (chunks[c] > n && chunks[c] < MAX_N) continue;
                 score(&got, g, n, 0, chunks[c]);
                 compare(name, x ? "persistent" : "graph", sms[i], chunks[c], &want, &got, 0, n);
@@ -100,7 +100,7 @@ static void test_demo(void **state) {
     (void)state;
     static const int sms[] = {4, 48, 128, 132};
     const char *path = getenv("QMOE_DEMO");
-    same(path && *path ? path : "models/demo.gguf", "demo", 150, sms, 4, 1);
+    same(path && *path ? path : "models/demo.gguf", "demo", 100, sms, 4, 1);
 }
 
 /* Every type of weights, experts and none. */
@@ -112,7 +112,7 @@ static void test_types(void **state) {
 #undef QM_STREAM
         "small", "dense"};
     static const int sms[] = {4, 128};
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++) same(fix_model(types[i]), types[i], 40, sms, 2, 0);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) same(fix_model(types[i]), types[i], 33, sms, 2, 0);
 }
 
 /* Query heads a kv head, head lengths, and 8 of 128 experts. */
@@ -142,7 +142,7 @@ static void test_shapes(void **state) {
         snprintf(name, sizeof name, "%u/%u heads of %u, %u experts", shape[i].n_head, shape[i].n_kv, shape[i].head_dim,
                  shape[i].n_expert);
         fix_ok(qm_synth(path, &o, &e), &e);
-        same(path, name, 70, sms, 2, 0);
+        same(path, name, 66, sms, 2, 0);
         unlink(path);
     }
 }
@@ -222,8 +222,7 @@ static void test_among(void **state) {
     (void)state;
     if (getenv("QMOE_TEST_DEVICE") && strcmp(getenv("QMOE_TEST_DEVICE"), "sim")) skip();
     multiprocessors(4);
-    among("graph");
-    among("persistent");
+    among("graph"); /* steps of many rows are the same in the persistent executor */
 }
 
 int main(void) {
