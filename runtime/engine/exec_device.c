@@ -415,7 +415,7 @@ int qm_device_step(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *
     int rc = 0;
     if (n < 1 || n > p->shape.rows)
         return qm_fail(e, QM_ERR_ARG, "executor: a step of %u rows by a plan of %u", n, p->shape.rows);
-    if (!s && (rc = qm_device_prepare(g, p, e))) return rc; /* of many rows: when one is first needed */
+    if (!s && (rc = qm_device_prepare(g, p, e))) return rc; /* not one of the engine's own */
     s = find(x, p);
     if (!s || !s->c.graph)
         return qm_fail(e, QM_ERR_ARG, "executor: a step of %u splits was not prepared", p->shape.n_splits);
