@@ -1,6 +1,6 @@
 /* exec_common.c: what all executors do alike. */
 #include <string.h>
-#include "executor.h"
+#include "engine.h"
 
 int qm_result_take(const qm_result *ring, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {
     const volatile qm_result *v = &ring[pos % QM_RESULT_RING]; /* the device writes it */
@@ -41,4 +41,33 @@ void qm_step_fill(qm_step_record *s, const qm_row *rows, uint32_t n, qm_where_fn
             s->runs[s->n_runs++][1] = of - i < QM_RUN_ROWS ? of - i : QM_RUN_ROWS;
         }
     }
+}
+
+uint32_t qm_logits_find(const qm_logits_places *p, const qm_engine *g, const qm_seq *s) {
+    uint32_t o = 0;
+    while (o < g->limits.n_outs && p->of[o] != s) o++;
+    return o;
+}
+
+void qm_logits_forget(qm_logits_places *p, const qm_engine *g, const qm_seq *s) {
+    const uint32_t o = qm_logits_find(p, g, s);
+    if (o < g->limits.n_outs) p->of[o] = NULL;
+}
+
+int qm_logits_take(qm_logits_places *p, qm_engine *g, const qm_row *rows, uint32_t n, qm_keep_fn keep, qm_err *e) {
+    qm_seq *next[QM_STEP_ROWS_MAX];
+    uint32_t n_outs = 0;
+    int rc = 0;
+    for (uint32_t r = 0; r < n; r++)
+        if (rows[r].logits == QM_DRAW) {
+            qm_logits_forget(p, g, rows[r].seq); /* this step's are newer */
+            next[n_outs++] = rows[r].seq;
+        }
+    for (uint32_t r = 0; r < n; r++)
+        if (rows[r].logits == QM_SCORE) next[n_outs++] = NULL;
+    for (uint32_t o = 0; o < n_outs && !rc; o++) {
+        if (p->of[o]) rc = keep(g, p->of[o], o, e);
+        p->of[o] = next[o];
+    }
+    return rc;
 }

@@ -36,14 +36,14 @@ typedef struct {
     CUdeviceptr arrived; /* resident: arrivals at its grid's barriers */
     qm_uploader *put;    /* small copies to the device: through pinned memory, in the stream's order */
     qm_seq_layout layout;
-    unsigned char *taken;                      /* [n_seqs] */
-    void *rings;                               /* qm_result [n_seqs, QM_RESULT_RING], pinned */
-    CUdeviceptr d_rings;                       /* the same, as the device sees it */
-    qm_row next[QM_STEP_ROWS_MAX];             /* what the rows on the device compute next */
-    uint32_t n_next;                           /* 0: not known */
-    int lists;                                 /* the lists of the step's record are of these rows too */
-    const qm_seq *logits_of[QM_STEP_ROWS_MAX]; /* [n_outs] whose last logits these in scratch are; NULL: nobody's */
-    uint64_t logits_off;                       /* in scratch */
+    unsigned char *taken;          /* [n_seqs] */
+    void *rings;                   /* qm_result [n_seqs, QM_RESULT_RING], pinned */
+    CUdeviceptr d_rings;           /* the same, as the device sees it */
+    qm_row next[QM_STEP_ROWS_MAX]; /* what the rows on the device compute next */
+    uint32_t n_next;               /* 0: not known */
+    int lists;                     /* the lists of the step's record are of these rows too */
+    qm_logits_places places;
+    uint64_t logits_off; /* in scratch */
     step_graph graph[MAX_GRAPHS];
     int n_graphs;
     CUevent done[MAX_STEPS]; /* of step i mod it */
@@ -187,8 +187,7 @@ void qm_device_seq_close(qm_engine *g, qm_seq *s) {
     g->dev->cu.StreamSynchronize(x->stream);
     for (uint32_t r = 0; r < x->n_next; r++)
         if (x->next[r].seq == s) x->n_next = 0;
-    for (uint32_t o = 0; o < g->limits.n_outs; o++)
-        if (x->logits_of[o] == s) x->logits_of[o] = NULL;
+    qm_logits_forget(&x->places, g, s);
     x->taken[s->index] = 0;
     free(s);
 }
@@ -242,34 +241,14 @@ int qm_device_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm
 }
 
 /* ---- rows ---- */
-/* Scratch has room for the logits of one step: those of a sequence whose place now becomes another's move to its block, unless
- * the step has newer ones of it. */
-static int keep_logits(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e) {
+/* The logits in scratch's place o move to their sequence's block. */
+static int keep_logits(qm_engine *g, qm_seq *s, uint32_t o, qm_err *e) {
     device_state *x = g->exec_state;
     qm_device *d = g->dev;
     const uint64_t bytes = 4ull * g->model->hp.n_vocab;
-    const qm_seq *next[QM_STEP_ROWS_MAX];
-    uint32_t n_outs = 0;
-    int rc = 0, newer;
-    for (uint32_t r = 0; r < n; r++) /* draws first: qm_step_fill */
-        if (rows[r].logits == QM_DRAW) next[n_outs++] = rows[r].seq;
-    const uint32_t n_draws = n_outs;
-    for (uint32_t r = 0; r < n; r++)
-        if (rows[r].logits == QM_SCORE) next[n_outs++] = NULL;
-    for (uint32_t o = 0; o < n_outs; o++) {
-        const qm_seq *old = x->logits_of[o];
-        newer = 0;
-        for (uint32_t i = 0; old && i < n_draws; i++) newer |= next[i] == old;
-        if (old && !newer)
-            QM_CU_TRY(d, MemcpyDtoDAsync(old->block + x->layout.logits_off, x->scratch + x->logits_off + o * bytes,
-                                         bytes, x->stream));
-    }
-    for (uint32_t o = 0; o < g->limits.n_outs; o++) {
-        newer = 0;
-        for (uint32_t i = 0; x->logits_of[o] && i < n_draws; i++) newer |= next[i] == x->logits_of[o];
-        if (o < n_outs) x->logits_of[o] = next[o];
-        else if (newer) x->logits_of[o] = NULL;
-    }
+    int rc = 0;
+    QM_CU_TRY(
+        d, MemcpyDtoDAsync(s->block + x->layout.logits_off, x->scratch + x->logits_off + o * bytes, bytes, x->stream));
 out:
     return rc;
 }
@@ -290,16 +269,17 @@ static int put_rows(qm_engine *g, const qm_row *rows, uint32_t n, int lists, qm_
 int qm_device_place(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e) {
     device_state *x = g->exec_state;
     x->n_next = 0; /* how far its ops take the rows is not known here */
-    int rc = keep_logits(g, rows, n, e);
+    int rc = qm_logits_take(&x->places, g, rows, n, keep_logits, e);
     return rc ? rc : put_rows(g, rows, n, 1, e);
 }
 
 /* Rows that go on where they were need no word from the host. */
 static int aim(qm_engine *g, const qm_row *rows, uint32_t n, int lists, qm_err *e) {
     device_state *x = g->exec_state;
-    int same = x->n_next == n && (x->lists || !lists), rc = keep_logits(g, rows, n, e);
+    int same = x->n_next == n && (x->lists || !lists), rc = 0;
     for (uint32_t r = 0; r < n && same; r++)
         same = x->next[r].seq == rows[r].seq && x->next[r].pos == rows[r].pos && x->next[r].logits == rows[r].logits;
+    if (!same) rc = qm_logits_take(&x->places, g, rows, n, keep_logits, e);
     if (!rc && !same) rc = put_rows(g, rows, n, lists, e);
     x->n_next = rc ? 0 : n;
     for (uint32_t r = 0; r < n; r++) x->next[r] = (qm_row){rows[r].seq, rows[r].pos + 1, rows[r].logits};
@@ -415,8 +395,6 @@ int qm_device_step(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *
     int rc = 0;
     if (n < 1 || n > p->shape.rows)
         return qm_fail(e, QM_ERR_ARG, "executor: a step of %u rows by a plan of %u", n, p->shape.rows);
-    if (!s && (rc = qm_device_prepare(g, p, e))) return rc; /* not one of the engine's own */
-    s = find(x, p);
     if (!s || !s->c.graph)
         return qm_fail(e, QM_ERR_ARG, "executor: a step of %u splits was not prepared", p->shape.n_splits);
     if ((rc = aim(g, rows, n, p->shape.rows > 1, e))) return rc;
@@ -446,10 +424,10 @@ int qm_device_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {
     device_state *x = g->exec_state;
     qm_device *d = g->dev;
     const uint64_t bytes = 4ull * g->model->hp.n_vocab;
-    CUdeviceptr at = s->block + x->layout.logits_off;
+    const uint32_t o = qm_logits_find(&x->places, g, s);
+    const CUdeviceptr at =
+        o < g->limits.n_outs ? x->scratch + x->logits_off + o * bytes : s->block + x->layout.logits_off;
     int rc = 0;
-    for (uint32_t o = 0; o < g->limits.n_outs; o++)
-        if (x->logits_of[o] == s) at = x->scratch + x->logits_off + o * bytes;
     QM_CU_TRY(d, StreamSynchronize(x->stream));
     QM_CU_TRY(d, MemcpyDtoH(out, at, bytes));
 out:

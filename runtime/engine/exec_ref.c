@@ -17,9 +17,9 @@ typedef struct {
     qm_result *rings;                          /* [n_seqs, QM_RESULT_RING] */
     unsigned char *taken;                      /* [n_seqs] */
     qm_seq_layout layout;
-    qm_step_record step;                 /* that is computed */
-    qm_seq *logits_of[QM_STEP_ROWS_MAX]; /* [n_outs] whose last logits these in scratch are; NULL: nobody's */
-    uint64_t logits_off;                 /* there */
+    qm_step_record step; /* that is computed */
+    qm_logits_places places;
+    uint64_t logits_off; /* in scratch */
 } host_state;
 
 static void ref_close(qm_engine *g) {
@@ -60,8 +60,7 @@ static int ref_open(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
 
 static void ref_seq_close(qm_engine *g, qm_seq *s) {
     host_state *x = g->exec_state;
-    for (uint32_t o = 0; o < g->limits.n_outs; o++)
-        if (x->logits_of[o] == s) x->logits_of[o] = NULL;
+    qm_logits_forget(&x->places, g, s);
     x->taken[s->index] = 0;
     free(s);
 }
@@ -132,21 +131,19 @@ static qm_row_record where(const qm_seq *s, uint64_t seq_bytes) {
     return (qm_row_record){.seq = s->index, .seq_off = s->index * seq_bytes};
 }
 
-static int ref_place(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e) {
-    host_state *x = g->exec_state;
+/* The logits in scratch's place o move to their sequence's block. */
+static int keep_logits(qm_engine *g, qm_seq *s, uint32_t o, qm_err *e) {
+    const host_state *x = g->exec_state;
     const uint64_t bytes = 4ull * g->model->hp.n_vocab;
     (void)e;
-    qm_step_fill(&x->step, rows, n, where, x->layout.bytes);
-    /* logits whose place the step takes move to their sequence's block */
-    for (uint32_t o = 0; o < x->step.n_outs; o++)
-        if (x->logits_of[o])
-            memcpy(x->logits_of[o]->block + x->layout.logits_off, x->scratch + x->logits_off + o * bytes, bytes);
-    for (uint32_t o = 0; o < x->step.n_outs; o++)
-        x->logits_of[o] = o < x->step.n_draws ? rows[x->step.outs[o]].seq : NULL;
-    for (uint32_t o = x->step.n_outs; o < g->limits.n_outs; o++)
-        for (uint32_t i = 0; i < x->step.n_draws; i++)
-            if (x->logits_of[o] == x->logits_of[i]) x->logits_of[o] = NULL;
+    memcpy(s->block + x->layout.logits_off, x->scratch + x->logits_off + o * bytes, bytes);
     return 0;
+}
+
+static int ref_place(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e) {
+    host_state *x = g->exec_state;
+    qm_step_fill(&x->step, rows, n, where, x->layout.bytes);
+    return qm_logits_take(&x->places, g, rows, n, keep_logits, e);
 }
 
 static int ref_step(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *p, qm_err *e) {
@@ -171,11 +168,9 @@ static int ref_result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint3
 static int ref_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {
     const host_state *x = g->exec_state;
     const uint64_t bytes = 4ull * g->model->hp.n_vocab;
-    const unsigned char *at = s->block + x->layout.logits_off;
+    const uint32_t o = qm_logits_find(&x->places, g, s);
     (void)e;
-    for (uint32_t o = 0; o < g->limits.n_outs; o++)
-        if (x->logits_of[o] == s) at = x->scratch + x->logits_off + o * bytes;
-    memcpy(out, at, bytes);
+    memcpy(out, o < g->limits.n_outs ? x->scratch + x->logits_off + o * bytes : s->block + x->layout.logits_off, bytes);
     return 0;
 }
 

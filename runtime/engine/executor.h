@@ -20,6 +20,18 @@ typedef struct {
 typedef qm_row_record (*qm_where_fn)(const qm_seq *s, uint64_t seq_bytes);
 void qm_step_fill(qm_step_record *s, const qm_row *rows, uint32_t n, qm_where_fn where, uint64_t seq_bytes);
 
+/* Scratch has room for the logits of one step, [n_outs]: whose last ones each place holds; NULL: nobody's. */
+typedef struct {
+    qm_seq *of[QM_STEP_ROWS_MAX];
+} qm_logits_places;
+/* These rows' logits take their places, in the order of qm_step_fill's outs. Of who is in one of them, and gets no newer ones by this
+ * step, keep saves those of place o first. */
+typedef int (*qm_keep_fn)(qm_engine *g, qm_seq *s, uint32_t o, qm_err *e);
+int qm_logits_take(qm_logits_places *p, qm_engine *g, const qm_row *rows, uint32_t n, qm_keep_fn keep, qm_err *e);
+/* The place that holds s's; limits.n_outs: none does. */
+uint32_t qm_logits_find(const qm_logits_places *p, const qm_engine *g, const qm_seq *s);
+void qm_logits_forget(qm_logits_places *p, const qm_engine *g, const qm_seq *s);
+
 /* Steps that may be enqueued before the first of them has been looked at: enough that the device never waits for the
  * host, few enough that little is thrown away when the text ends. */
 enum { QM_RUN_AHEAD = 2 };
