@@ -5,7 +5,7 @@
 #include "jobs.h"
 
 /* As runtime/plan/build.c: fewer rows leave partial sums. */
-enum { PARTS_ROWS = 32, FEW_EXPERTS = 16 };
+enum { FEW_EXPERTS = 16 };
 
 uint32_t qm_bench_experts(const qm_bench_job *j) {
     const int all = j->wtype == QM_TYPE_Q4_K || j->wtype == QM_TYPE_Q6_K || j->wtype < 0;
@@ -37,7 +37,7 @@ int qm_bench_shape_rows(qm_bench_work *w, uint32_t n_sm, qm_op_args *a, qm_err *
     int rc = 0;
     switch (j->op) {
     case QM_OP_GEMM:
-        w->l = qm_launch_gemm(j->wtype, j->n_rows, j->n_cols, j->rows, n_sm, j->rows > PARTS_ROWS ? 1 : j->max_parts);
+        w->l = qm_launch_gemm(j->wtype, j->n_rows, j->n_cols, j->rows, n_sm, j->max_parts);
         a->gemm =
             (qm_gemm_args){.n_rows = rows, .n_cols = j->n_cols, .tiles = w->l.tiles, .rows = j->rows, .y_stride = rows};
         break;

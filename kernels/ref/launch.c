@@ -149,7 +149,7 @@ qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t r
                          uint32_t max_parts) {
     const qm_sums sums = qm_sums_of(wtype, n_cols);
     const uint32_t tiles = div_up(n_rows, QM_TILE_ROWS), width = width_of(wtype, rows);
-    const uint32_t parts = sums.n_parts <= max_parts ? sums.n_parts : 1;
+    const uint32_t parts = sums.n_parts <= max_parts && rows <= QM_PARTS_ROWS ? sums.n_parts : 1;
     const uint32_t groups = div_up(rows, width);
     const stream_type s = stream_of(wtype);
     /* T: every multiprocessor has a CTA, and the busiest reads the fewest bytes, of tiles and, for each of its CTAs, columns */

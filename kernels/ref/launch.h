@@ -33,7 +33,9 @@ qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint
 /* ---- many rows ---- */
 /* Dynamic shared memory of a product of many rows, of so many warps a CTA (kernels/ptx/rows_stream.inc, rows_float.inc). */
 uint32_t qm_rows_shared(int wtype, uint32_t width, uint32_t warps);
-/* As matvec, for `rows` rows; grid[1]: all parts where that is at most max_parts, else 1. */
+/* As matvec, for `rows` rows; grid[1]: all parts where that is at most max_parts and the rows are QM_PARTS_ROWS at most, else 1: more
+ * keep the device busy as they are. */
+enum { QM_PARTS_ROWS = 32 };
 qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t rows, uint32_t n_sm, uint32_t max_parts);
 /* Slots of a group (op moe_sort): 8, 16 or 32, from the mean load of an expert, so that most have one group. */
 uint32_t qm_moe_width(uint32_t rows, uint32_t n_used, uint32_t n_expert);

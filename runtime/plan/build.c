@@ -35,8 +35,7 @@ struct qm_builder {
 };
 typedef qm_builder builder;
 
-/* Products of up to PARTS_ROWS rows may leave partial sums: more keep the device busy as they are. */
-enum { MAX_PARTS = 1 << QM_PARTS_LOG, PARTS_ROWS = 32 };
+enum { MAX_PARTS = 1 << QM_PARTS_LOG };
 
 static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
 static uint32_t at_least_1(uint32_t n) { return n ? n : 1; }
@@ -169,7 +168,6 @@ static qm_ref activation(builder *s, const qm_type_info *t, qm_ref f32, qm_ref q
 /* The same of many rows, whose y lie y_stride floats apart. */
 static uint32_t gemm(builder *s, const qm_region *r, qm_ref w, qm_ref x, qm_ref y, uint32_t y_stride,
                      uint32_t max_parts, const char *slot) {
-    if (n_rows(s) > PARTS_ROWS) max_parts = 1;
     const qm_launch l = qm_launch_gemm(r->type->type, r->n_rows, r->n_cols, s->rows, s->p->limits.n_sm, max_parts);
     qm_op *op = push_rows(s, QM_OP_GEMM, r->type->type, &l, slot);
     if (!op) return 1;
@@ -587,7 +585,7 @@ static void head(builder *s) {
 
 /* What rows leave as partial sums: n values each. */
 static uint64_t parts(uint32_t rows, uint64_t n) {
-    const uint64_t split = (uint64_t)MAX_PARTS * least(rows, PARTS_ROWS);
+    const uint64_t split = (uint64_t)MAX_PARTS * least(rows, QM_PARTS_ROWS);
     return 4 * n * (split > rows ? split : rows);
 }
 
