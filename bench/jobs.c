@@ -410,23 +410,15 @@ static int bind(qm_bench_work *w, qm_op_args *a, double spread, qm_err *e) {
 
 /* Which rows have which expert, which are a run. */
 static int deal_rows(qm_bench_work *w, qm_err *e) {
-    const qm_routing *r = &w->routing;
-    const struct {
-        const char *name;
-        const void *from;
-        size_t bytes;
-    } given[] = {{"ids", r->ids, 4ull * r->n_slots},
-                 {"order", r->order, 4ull * r->n_slots},
-                 {"groups", r->groups, sizeof *r->groups * r->n_groups},
-                 {"n_groups", &r->n_groups, 4}};
     uint32_t runs[QM_STEP_ROWS_MAX][2];
     qm_operand o[QM_MAX_OPERANDS];
     const int n = qm_operands(w->job.op, &w->args[0], &w->view, o);
     int rc = 0;
-    for (int k = 0; k < n; k++)
-        for (size_t i = 0; i < sizeof given / sizeof *given && r->n_slots; i++)
-            if (o[k].dir == QM_IN && !strcmp(o[k].name, given[i].name))
-                QM_CU_TRY(w->d, MemcpyHtoD(o[k].ref, given[i].from, given[i].bytes));
+    for (int k = 0; k < n; k++) {
+        size_t bytes;
+        const void *given = o[k].dir == QM_IN ? qm_routing_of(&w->routing, o[k].name, &bytes) : NULL;
+        if (given) QM_CU_TRY(w->d, MemcpyHtoD(o[k].ref, given, bytes));
+    }
     if (w->job.op == QM_OP_ATTN_PREFILL) {
         for (uint32_t i = 0; i < w->l.grid[1]; i++) {
             runs[i][0] = i * QM_RUN_ROWS;

@@ -105,15 +105,6 @@ static int bind(memory *s, const qm_op *op, qm_op_args *args, qm_err *e) {
     qm_device *d = s->d;
     qm_operand o[QM_MAX_OPERANDS];
     const int n = qm_op_operands(s->plan, op, o);
-    const qm_routing *r = &s->routing;
-    const struct {
-        const char *name;
-        const void *from;
-        size_t bytes;
-    } given[] = {{"ids", r->ids, 4ull * r->n_slots},
-                 {"order", r->order, 4ull * r->n_slots},
-                 {"groups", r->groups, sizeof *r->groups * r->n_groups},
-                 {"n_groups", &r->n_groups, 4}};
     int rc = 0;
     *args = op->args;
     QM_CU_TRY(d, MemsetD8Async(s->base[QM_SPACE_SCRATCH], 0, s->bytes[QM_SPACE_SCRATCH], NULL));
@@ -125,9 +116,9 @@ static int bind(memory *s, const qm_op *op, qm_op_args *args, qm_err *e) {
                                                                 ? s->base[space] + value % s->layer_pool
                                                                 : s->base[space] + value;
         memcpy(args->bytes + o[i].offset, &at, 8);
-        for (size_t j = 0; j < sizeof given / sizeof *given && r->n_slots; j++)
-            if (o[i].dir == QM_IN && !strcmp(o[i].name, given[j].name))
-                QM_CU_TRY(d, MemcpyHtoD(at, given[j].from, given[j].bytes));
+        size_t bytes;
+        const void *given = o[i].dir == QM_IN ? qm_routing_of(&s->routing, o[i].name, &bytes) : NULL;
+        if (given) QM_CU_TRY(d, MemcpyHtoD(at, given, bytes));
     }
 out:
     return rc;

@@ -1,6 +1,7 @@
 /* routing.c: see routing.h. */
 #include "routing.h"
 #include <stdlib.h>
+#include <string.h>
 #include "../../kernels/ref/ref.h"
 #include "../base/rng.h"
 
@@ -42,4 +43,21 @@ void qm_routing_free(qm_routing *r) {
     free(r->order);
     free(r->groups);
     *r = (qm_routing){0};
+}
+
+const void *qm_routing_of(const qm_routing *r, const char *operand, size_t *bytes) {
+    const struct {
+        const char *name;
+        const void *from;
+        size_t bytes;
+    } given[] = {{"ids", r->ids, 4ull * r->n_slots},
+                 {"order", r->order, 4ull * r->n_slots},
+                 {"groups", r->groups, sizeof *r->groups * r->n_groups},
+                 {"n_groups", &r->n_groups, 4}};
+    for (size_t i = 0; i < sizeof given / sizeof *given && r->n_slots; i++)
+        if (!strcmp(operand, given[i].name)) {
+            *bytes = given[i].bytes;
+            return given[i].from;
+        }
+    return NULL;
 }

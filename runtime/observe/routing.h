@@ -13,4 +13,6 @@ typedef struct {
  * moe_sort with these arguments, of `rows` rows of its args->rows. Free with qm_routing_free, also after a failure. */
 int qm_routing_make(qm_routing *r, const qm_moe_sort_args *args, uint32_t rows, qm_err *e);
 void qm_routing_free(qm_routing *r);
+/* What an op's operand of that name holds by it, and its bytes; NULL: it says nothing of such a one, or was not made. */
+const void *qm_routing_of(const qm_routing *r, const char *operand, size_t *bytes);
 #endif
