@@ -115,3 +115,9 @@ double fix_rel_l2(const float *a, const float *b, size_t n) {
 uint64_t fix_address(qm_session *s, const qm_plan *p, qm_ref r) {
     return qm_inside_address(&(qm_inside){.g = s->g, .s = s, .plan = p}, r);
 }
+
+int fix_lines(const char *s) {
+    int n = 0;
+    for (; *s; s++) n += *s == '\n';
+    return n;
+}

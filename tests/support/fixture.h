@@ -32,6 +32,7 @@ typedef struct {
     size_t n;
 } fix_text;
 int fix_collect(void *user, const char *s, size_t n);
+int fix_lines(const char *s); /* that end in a line feed */
 /* Cosine of two vectors; relative L2 distance of a to b. */
 double fix_cosine(const float *a, const float *b, size_t n);
 double fix_rel_l2(const float *a, const float *b, size_t n);

@@ -55,3 +55,17 @@ grp grp_in(uint32_t rows, uint32_t count, uint32_t n_used, uint32_t n_expert, ui
     g.n_groups_at = chk_in("n_groups", &g.n, 4);
     return g;
 }
+
+void grp_ledger(const char *op, const grp *g, int k, double blocks, double weights, double columns, double max_insts) {
+    qm_sim_counters c;
+    if (!chk_counters(k, &c)) return;
+    const double insts = (double)c.warp_insts / (blocks * g->n), bytes = (double)(c.gld_bytes + c.gst_bytes);
+    const double sectors = 32.0 * (double)(c.gld_sectors + c.gst_sectors);
+    print_message("%s %u rows, %u of %u, width %u: %u groups of %u experts; %.0f instructions a block; bytes %.3f of "
+                  "the weights, %.3f without columns; sectors %.3f of bytes\n",
+                  op, g->rows, g->n_used, g->n_expert, g->width, g->n, g->n_experts, insts, bytes / weights,
+                  (bytes - columns) / weights, sectors / bytes);
+    if (insts > max_insts) chk_fail("%.1f instructions a block", insts);
+    if ((bytes - columns) / weights > 1.02 * g->n / g->n_experts) chk_fail("weights are read more than once a group");
+    if (sectors > 1.10 * bytes) chk_fail("sectors are touched in part");
+}

@@ -25,4 +25,9 @@ typedef struct {
 /* Buffers of a case, sorted by the reference; what is beyond the groups that there are is poison. bad: the last
  * group's expert is one that is not there, and so are the ids of its slots: the last expert is meant. */
 grp grp_in(uint32_t rows, uint32_t count, uint32_t n_used, uint32_t n_expert, uint32_t width, grp_load load, int bad);
+
+/* What a product of a case's groups cost, by kernel k's counters: prints it, and fails above max_insts warp instructions a packed
+ * block and group, where the weights (bytes of the experts used) are read more than once a group, or where sectors are touched in
+ * part. blocks: of an expert's matrices; columns: bytes of activations and results. */
+void grp_ledger(const char *op, const grp *g, int k, double blocks, double weights, double columns, double max_insts);
 #endif

@@ -296,12 +296,6 @@ static void test_json(void **state) {
     }
 }
 
-static int lines(const char *s) {
-    int n = 0;
-    for (; *s; s++) n += *s == '\n';
-    return n;
-}
-
 /* Tables say that they are estimates; CSV has one line an op and the same columns in each. */
 static void test_texts(void **state) {
     (void)state;
@@ -312,7 +306,7 @@ static void test_texts(void **state) {
     fix_text t = {0};
     fix_ok(qm_bench_predict_ops(model, "all", &o, fix_collect, &t, &e), &e);
     assert_non_null(strstr(t.s, "ESTIMATES"));
-    assert_int_equal(lines(strstr(t.s, "|---")), 1 + 2 * qm_n_chips);
+    assert_int_equal(fix_lines(strstr(t.s, "|---")), 1 + 2 * qm_n_chips);
     free(t.s);
     t = (fix_text){0};
     o.by_kind = 1;
@@ -324,7 +318,7 @@ static void test_texts(void **state) {
     t = (fix_text){0};
     o.format = QM_FORMAT_CSV;
     fix_ok(qm_bench_predict_ops(model, "h200", &o, fix_collect, &t, &e), &e);
-    int columns = 0, ops = lines(t.s);
+    int columns = 0, ops = fix_lines(t.s);
     char *save = NULL;
     for (char *l = strtok_r(t.s, "\n", &save); l; l = strtok_r(NULL, "\n", &save)) {
         int c = 1;

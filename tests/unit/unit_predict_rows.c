@@ -366,12 +366,6 @@ static void test_json(void **state) {
     free(text.s);
 }
 
-static int lines(const char *s) {
-    int n = 0;
-    for (; *s; s++) n += *s == '\n';
-    return n;
-}
-
 static void test_texts(void **state) {
     (void)state;
     qm_err e;
@@ -381,12 +375,12 @@ static void test_texts(void **state) {
     fix_ok(qm_bench_predict_tests(fix_model("small"), "h200,gb10", t, 2, &o, fix_collect, &text, &e), &e);
     assert_non_null(strstr(text.s, "ESTIMATES"));
     assert_non_null(strstr(text.s, "| tg4 x2 "));
-    assert_int_equal(lines(strstr(text.s, "|:--")), 1 + 4);
+    assert_int_equal(fix_lines(strstr(text.s, "|:--")), 1 + 4);
     free(text.s);
     text = (fix_text){0};
     o.format = QM_FORMAT_CSV;
     fix_ok(qm_bench_predict_tests(fix_model("small"), "h200", t, 2, &o, fix_collect, &text, &e), &e);
-    assert_int_equal(lines(text.s), 3);
+    assert_int_equal(fix_lines(text.s), 3);
     assert_ptr_equal(strstr(text.s, "record,test,estimate"), text.s);
     free(text.s);
     text = (fix_text){0};
