@@ -24,6 +24,7 @@ enum { QM_UBATCH_MOST = 512 }; /* rows of a step */
 typedef struct qm_engine qm_engine;
 typedef struct qm_engine_info qm_engine_info;
 #define QM_CTX_MODEL UINT32_MAX /* n_ctx: the model's limit */
+#define QM_KV_SHARED UINT32_MAX /* n_kv: what one sequence may have is what all have together */
 typedef struct {
     const char *device;   /* "auto" (NULL), "cuda:N", "sim" */
     const char *executor; /* "graph" (NULL): one CUDA graph node per op; "persistent": one resident kernel walks the ops
@@ -43,7 +44,7 @@ typedef struct {
      * scores a text (qm_perplexity); each takes scratch memory, about 8 bytes a token of the vocabulary. */
     uint32_t n_outs;
     /* Positions of the KV cache, all sequences together; 0: n_ctx for each of the n_parallel that were asked for, or
-     * n_ctx in all where none were. */
+     * n_ctx in all where none were. QM_KV_SHARED: n_ctx in all. */
     uint32_t n_kv;
     /* How keys and values are kept in the cache, one of qm_cache_types; NULL: "f16". Both alike, or QM_ERR_ARG. */
     const char *cache_k, *cache_v;
