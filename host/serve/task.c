@@ -116,7 +116,7 @@ static int on_part(void *user, qm_part part, const char *s, size_t n) {
     const answer *a = user;
     task *t = a->t;
     if (t->sink) t->sink->part(t->p, a->i, part, s, n);
-    return !t->sink; /* it was cancelled from inside */
+    return t->sink ? 0 : 2; /* it was cancelled from inside */
 }
 
 static void finish(answer *a, task_finish f) {
