@@ -128,6 +128,9 @@ int qm_engine_tokenize(const qm_engine *g, const char *text, size_t n, int speci
 /* The bytes of a token, [*n], which may be a part of a character; of a control token its text. NULL: no such id. They
  * live as long as g. */
 const char *qm_engine_piece(const qm_engine *g, uint32_t id, size_t *n);
+/* The same as it counts for an answer: a control token has no bytes, but for the tags that answers are read by (<think>,
+ * </think>, <tool_call>, </tool_call>). qm_generate's text is made of these; qm_answer_push (qmoe_text.h) takes them. */
+const char *qm_engine_answer_piece(const qm_engine *g, uint32_t id, size_t *n);
 
 /* A file's vocabulary alone: no weights are read, no device is opened, and the model need not be one that runs here. */
 typedef struct qm_vocab qm_vocab;
