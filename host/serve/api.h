@@ -4,6 +4,7 @@
 #define QM_SERVE_API_H
 #include <jansson.h>
 #include "../host.h"
+#include "http.h"
 #include "metrics.h"
 #include "task.h"
 
