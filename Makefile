@@ -35,10 +35,10 @@ endif
 # No fused multiply-add unless the source says fma(): the software device is exact to the bit.
 ALL_C   = -std=c11 -D_GNU_SOURCE -ffp-contract=off $(WARN) -MMD -MP -I. -Iruntime -isystem $(CUDA_INC) $(CFLAGS) $(SANFLAGS) $(DEFS)
 LDLIBS  = -lpcre2-8 -lutf8proc -ljansson -lpopt -lm -ldl -lpthread
-HOSTLIBS = -ledit
+HOSTLIBS = -ledit -lmicrohttpd
 
 LIB_C  := $(wildcard runtime/*/*.c kernels/ref/*.c)
-HOST_C := $(wildcard host/*.c)
+HOST_C := $(wildcard host/*.c host/serve/*.c)
 TEST_C := $(wildcard tests/*/unit_*.c tests/*/check_*.c)
 FUZZ_C := $(wildcard tests/fuzz/fuzz_*.c)
 HELP_O := $(patsubst %.c,$(B)/o/%.o,$(wildcard tests/support/*.c))

@@ -40,6 +40,8 @@ int qm_answer_push(qm_answer *a, const char *s, size_t n);
 /* The end of the answer: what was held back comes. Returns as push does, and does nothing after a 1. */
 int qm_answer_end(qm_answer *a);
 int qm_answer_calls(const qm_answer *a); /* QM_PART_CALL so far */
+/* The stop string that ended it, as it was given; NULL: none has. */
+const char *qm_answer_stopped(const qm_answer *a);
 void qm_answer_close(qm_answer *a);
 
 /* ---- thinking alone, nothing dropped: for who shows an answer as it stands ---- */

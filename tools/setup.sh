@@ -16,7 +16,7 @@ say() { echo "setup: $*" >&2; }
 die() { say "$*"; exit 1; }
 
 # ---- packages -------------------------------------------------------------------------------------
-packages="gcc libc6-dev make cpp binutils libpcre2-dev libutf8proc-dev libjansson-dev libpopt-dev libedit-dev"
+packages="gcc libc6-dev make cpp binutils libpcre2-dev libutf8proc-dev libjansson-dev libpopt-dev libedit-dev libmicrohttpd-dev"
 if [ "$what" = all ]; then
     packages="$packages g++ libcmocka-dev libbenchmark-dev python3 python3-yaml python3-pyte zsh clang clang-format libclang-rt-dev"
 fi
@@ -61,7 +61,7 @@ need() {
 need "$packages"
 if ! command -v dpkg-query >/dev/null 2>&1; then
     command -v gcc >/dev/null 2>&1 || die "no gcc found; install a C11 compiler"
-    for h in pcre2.h utf8proc.h jansson.h popt.h histedit.h; do
+    for h in pcre2.h utf8proc.h jansson.h popt.h histedit.h microhttpd.h; do
         echo "#include <$h>" | gcc -DPCRE2_CODE_UNIT_WIDTH=8 -E - >/dev/null 2>&1 ||
             die "no <$h> found; install its development package (this is not a Debian system)"
     done
