@@ -6,10 +6,10 @@
 static int nomem(qm_err *e) { return qm_fail(e, QM_ERR_NOMEM, "answer: out of memory"); }
 
 static int stop_open(qm_stop *p, const char *s, size_t n) {
-    p->s = malloc(n);
+    p->s = malloc(n + 1);
     p->back = malloc(n * sizeof *p->back);
     if (!p->s || !p->back) return -1;
-    memcpy(p->s, s, n);
+    memcpy(p->s, s, n + 1);
     p->n = (uint32_t)n;
     p->back[0] = 0;
     for (uint32_t i = 1, k = 0; i < n; i++) {
@@ -43,10 +43,9 @@ void qm_emitter_close(qm_emitter *m) {
     *m = (qm_emitter){0};
 }
 
-/* Takes the bytes held[from .. n) into the automata. The length of the stop string that is complete, and *end where it
- * ends; or 0. */
-static size_t find_stop(qm_emitter *m, size_t from, size_t *end) {
-    size_t found = 0;
+/* Takes the bytes held[from .. n) into the automata. The stop string that is complete, and *end where it ends; or NULL. */
+static const qm_stop *find_stop(qm_emitter *m, size_t from, size_t *end) {
+    const qm_stop *found = NULL;
     for (size_t at = from; at < m->n && !found; at++)
         for (size_t i = 0; i < m->n_stop; i++) {
             qm_stop *p = &m->stop[i];
@@ -54,7 +53,7 @@ static size_t find_stop(qm_emitter *m, size_t from, size_t *end) {
             p->at += p->s[p->at] == m->held[at];
             if (p->at < p->n) continue;
             *end = at + 1;
-            if (p->n > found) found = p->n;
+            if (!found || p->n > found->n) found = p;
         }
     return found;
 }
@@ -74,12 +73,14 @@ int qm_emitter_push(qm_emitter *m, const char *s, size_t n, int last, const char
     }
     size_t from = m->n, end;
     m->n += qm_utf8_push(&m->utf8, s, n, last, m->held + m->n);
-    size_t found = find_stop(m, from, &end), wait = 0;
+    const qm_stop *found = find_stop(m, from, &end);
     if (found) {
-        *n_text = end - found;
+        *n_text = end - found->n;
         m->given = m->n;
-        return m->stopped = 1;
+        m->stopped = found->s;
+        return 1;
     }
+    size_t wait = 0;
     for (size_t i = 0; i < m->n_stop; i++)
         if (m->stop[i].at > wait) wait = m->stop[i].at;
     *n_text = m->given = last ? m->n : qm_text_cut(m->held, m->n, m->n - wait);

@@ -4,7 +4,7 @@
 #include "unicode.h"
 
 typedef struct {
-    char *s;
+    char *s;        /* [n], with a NUL */
     uint32_t n, at; /* at: so many of its bytes end what has come so far */
     uint32_t *back; /* [n] of a beginning of it, the longest shorter one that ends it too (Knuth, Morris, Pratt) */
 } qm_stop;
@@ -15,7 +15,7 @@ typedef struct {
     qm_utf8_stream utf8;
     char *held; /* [n] what came; the first [given] are out, the rest may begin a stop string */
     size_t n, cap, given;
-    int stopped;
+    const char *stopped; /* the stop string that is complete */
 } qm_emitter;
 
 /* Copies the stop strings; empty ones stop nothing. QM_ERR_NOMEM. */
