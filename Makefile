@@ -152,7 +152,7 @@ demo: $(B)/qmoe-gpu
 	@printf '\n> (go on) Once upon a time' && $(DEMO) --raw -p "Once upon a time" -n 200
 
 # What is installed, and uninstalled: MODE:FILE:PLACE below PREFIX.
-HEADERS   := $(addprefix runtime/,qmoe.h qmoe_tools.h base/err.h base/log.h base/text.h)
+HEADERS   := $(addprefix runtime/,qmoe.h qmoe_text.h qmoe_tools.h base/err.h base/log.h base/text.h)
 INSTALLED  = 755:$(B)/qmoe-gpu:bin/qmoe-gpu 644:docs/qmoe-gpu.1:share/man/man1/qmoe-gpu.1 \
              644:$(B)/completion.bash:share/bash-completion/completions/qmoe-gpu 644:$(B)/completion.zsh:share/zsh/site-functions/_qmoe-gpu \
              644:$(B)/libqmoe.a:lib/libqmoe.a 644:$(B)/qmoe.pc:lib/pkgconfig/qmoe.pc \

@@ -24,6 +24,7 @@ enum { QM_UBATCH_MOST = 512 }; /* rows of a step */
 typedef struct qm_engine qm_engine;
 typedef struct qm_engine_info qm_engine_info;
 #define QM_CTX_MODEL UINT32_MAX /* n_ctx: the model's limit */
+#define QM_KV_SHARED UINT32_MAX /* n_kv: what one sequence may have is what all have together */
 typedef struct {
     const char *device;   /* "auto" (NULL), "cuda:N", "sim" */
     const char *executor; /* "graph" (NULL): one CUDA graph node per op; "persistent": one resident kernel walks the ops
@@ -43,7 +44,7 @@ typedef struct {
      * scores a text (qm_perplexity); each takes scratch memory, about 8 bytes a token of the vocabulary. */
     uint32_t n_outs;
     /* Positions of the KV cache, all sequences together; 0: n_ctx for each of the n_parallel that were asked for, or
-     * n_ctx in all where none were. */
+     * n_ctx in all where none were. QM_KV_SHARED: n_ctx in all. */
     uint32_t n_kv;
     /* How keys and values are kept in the cache, one of qm_cache_types; NULL: "f16". Both alike, or QM_ERR_ARG. */
     const char *cache_k, *cache_v;
@@ -127,6 +128,9 @@ int qm_engine_tokenize(const qm_engine *g, const char *text, size_t n, int speci
 /* The bytes of a token, [*n], which may be a part of a character; of a control token its text. NULL: no such id. They
  * live as long as g. */
 const char *qm_engine_piece(const qm_engine *g, uint32_t id, size_t *n);
+/* The same as it counts for an answer: a control token has no bytes, but for the tags that answers are read by (<think>,
+ * </think>, <tool_call>, </tool_call>). qm_generate's text is made of these; qm_answer_push (qmoe_text.h) takes them. */
+const char *qm_engine_answer_piece(const qm_engine *g, uint32_t id, size_t *n);
 
 /* A file's vocabulary alone: no weights are read, no device is opened, and the model need not be one that runs here. */
 typedef struct qm_vocab qm_vocab;
@@ -272,6 +276,20 @@ typedef struct {
     qm_err error; /* QM_FINISH_ERROR: why; else its code is 0 */
 } qm_usage;
 
+/* The natural logarithm of a token's probability before anything of the sampling chain: softmax of the model's own
+ * logits, without biases, penalties, temperature or mask. */
+typedef struct {
+    uint32_t id;
+    float logprob;
+} qm_logprob;
+enum { QM_TOP_LOGPROBS = 20 };
+/* Of a token that was chosen, and the n most likely ones of its position: best first, of equals the lower id. */
+typedef struct {
+    float logprob;
+    uint32_t n;
+    qm_logprob top[QM_TOP_LOGPROBS];
+} qm_logprobs;
+
 typedef struct {
     const uint32_t *ids; /* the prompt [n]; copied, as are sampling and stop */
     size_t n;
@@ -281,9 +299,18 @@ typedef struct {
     const uint32_t *stop; /* token ids [n_stop] that end the answer: QM_FINISH_STOP */
     size_t n_stop;
     int no_reuse; /* 1: the whole prompt is computed, whatever the cache has of it: for measuring */
-    /* Every token, in order, the one that ends the answer too. Not 0: the answer ends here, QM_FINISH_CALLBACK. May be
-     * NULL. */
-    int (*on_token)(void *user, uint32_t id);
+    int logprobs; /* 1: on_token is told the token's, and of the most likely ones n_logprobs, 0 .. QM_TOP_LOGPROBS */
+    uint32_t n_logprobs;
+    /* Which tokens may come next: [(n_vocab + 31) / 32] words, bit i % 32 of word i / 32 is token i. NULL: all may, this
+     * once. Called before each choice of this request, after on_token of the one before; after a pause it may be called
+     * again for the same choice. The words are read before it is called again. Where they allow nothing the request ends
+     * with QM_FINISH_ERROR. Such a request has a row in a step only when its last token has been looked at: alone it pays
+     * a round trip to the host for each token; beside others it is in every second step, while they go on. May be NULL:
+     * no limits. */
+    const uint32_t *(*mask)(void *user);
+    /* Every token, in order, the one that ends the answer too; lp: NULL unless asked for. Not 0: the answer ends here,
+     * QM_FINISH_CALLBACK. May be NULL. */
+    int (*on_token)(void *user, uint32_t id, const qm_logprobs *lp);
     /* Once, last; the request is gone when this returns. May be NULL. */
     void (*on_end)(void *user, const qm_usage *u);
     void *user;

@@ -126,7 +126,7 @@ static int take(qm_batch *b, qm_lane *l, uint32_t pos, qm_err *e) {
     l->s->ids[l->s->n++] = id;
     if ((rc = computed(l, e))) return rc;
     if (!j->u.n_generated++) j->u.first_token_s = qm_now() - j->submitted;
-    const int told = j->r.on_token ? j->r.on_token(j->r.user, id) : 0;
+    const int told = j->r.on_token ? j->r.on_token(j->r.user, id, NULL) : 0;
     const qm_finish f = ends(b, j, id, told);
     if (f != QM_FINISH_NONE) end(b, j, f, NULL);
     return 0;

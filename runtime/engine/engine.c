@@ -169,6 +169,9 @@ out:
 void qm_engine_get_info(const qm_engine *g, qm_engine_info *i) { *i = g->info; }
 
 const char *qm_engine_piece(const qm_engine *g, uint32_t id, size_t *n) { return qm_token_piece(g->tok, id, n); }
+const char *qm_engine_answer_piece(const qm_engine *g, uint32_t id, size_t *n) {
+    return qm_token_answer(g->tok, id, n);
+}
 
 int qm_engine_tokenize(const qm_engine *g, const char *text, size_t n, int special, qm_tokens *out, qm_err *e) {
     qm_prof_push(QM_PROF_TOKENIZE, "tokenize");

@@ -41,8 +41,9 @@ void req_end(qm_batch *b) {
     tape_end(req_engine);
 }
 
-int req_on_token(void *user, uint32_t id) {
+int req_on_token(void *user, uint32_t id, const qm_logprobs *lp) {
     req *r = user;
+    (void)lp;
     assert_false(r->ended);
     assert_true(r->n_got < REQ_MAX);
     r->got[r->n_got++] = id;

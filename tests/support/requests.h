@@ -30,7 +30,7 @@ req req_again(const req *r); /* the same once more */
 int req_try(qm_batch *b, req *r, qm_err *e);
 void req_submit(qm_batch *b, req *r);
 /* Callbacks; user: the req. */
-int req_on_token(void *user, uint32_t id);
+int req_on_token(void *user, uint32_t id, const qm_logprobs *lp);
 void req_on_end(void *user, const qm_usage *u);
 /* It has ended, its tokens are those that it has alone, up to where it ended, and it ended for the right reason. */
 void req_check(req *r);

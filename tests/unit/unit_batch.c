@@ -345,13 +345,13 @@ static void test_ends(void **state) {
 
 /* Callbacks may submit and cancel. */
 static req follow;
-static int on_token_follow(void *user, uint32_t id) {
+static int on_token_follow(void *user, uint32_t id, const qm_logprobs *lp) {
     req *r = user;
     if (!r->n_got) {
         req_submit(r->b, &follow);
         qm_batch_cancel(r->b, r->ticket);
     }
-    return req_on_token(user, id);
+    return req_on_token(user, id, lp);
 }
 static void test_callbacks(void **state) {
     (void)state;
