@@ -202,9 +202,9 @@ static int wait_for(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
     return 0;
 }
 
-static int result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {
+static int result(qm_engine *g, qm_seq *s, uint32_t pos, qm_result *r, qm_err *e) {
     wait_for(g, s, pos, e);
-    return qm_result_take(s->ring, pos, id, flags, e);
+    return qm_result_take(s->ring, pos, r, e);
 }
 
 static const qm_executor table = {.name = "tape",
