@@ -163,7 +163,7 @@ void qm_sample_tell(qm_result *r, const float *logits, uint32_t n, uint32_t toke
     r->sum = 0;
     for (uint32_t i = 0; i < n; i++) r->sum += qm_sample_mass(qm_order_key(logits[i]), first, 1);
     r->first = qm_order_value(first);
-    r->chosen = logits[token];
+    r->chosen = logits[token < n ? token : n - 1]; /* nothing beyond them is read, whatever it is */
     for (uint32_t k = 0; k < QM_RESULT_N_TOP && k < n; k++) {
         r->top[k].id = ~(uint32_t)top[k];
         r->top[k].logit = qm_order_value((uint32_t)(top[k] >> 32));
