@@ -85,12 +85,22 @@ static void on_end(void *user, const qm_usage *u) {
     tell(s->r, v);
 }
 
+/* By its rows, where there was a step between the two. */
+static void count_step(uint64_t *steps_of, const qm_batch_state *before, const qm_batch_state *now) {
+    const uint64_t rows = now->n_rows - before->n_rows;
+    int i = 0;
+    if (now->n_steps == before->n_steps) return;
+    while (i < 9 && rows > 1u << i) i++;
+    steps_of[i]++;
+}
+
 /* What the loop may look at while the next step runs. */
 static void leave_state(runner *r, int rc, const qm_err *e) {
     qm_batch_state b;
     qm_batch_get_state(r->b, &b);
     const double now = loop_clock();
     pthread_mutex_lock(&r->lock);
+    count_step(r->state.steps_of, &r->state.batch, &b);
     r->state.batch = b;
     if (rc < 0) {
         r->state.n_failed++;

@@ -36,6 +36,7 @@ void runner_deliver(runner *r);
 typedef struct {
     qm_batch_state batch;
     uint64_t n_failed;      /* steps that failed */
+    uint64_t steps_of[10];  /* steps of 1, 2, 3..4, 5..8 .. 257..512 rows */
     double last_step;       /* loop_clock when a step succeeded last; 0: never */
     int failed;             /* 1: the last step failed, and no later one has succeeded: the device is gone */
     qm_err why;

@@ -128,7 +128,11 @@ int serve_run(qm_engine *g, const serve_opts *o) {
                   .log_json = o->log_json,
                   .timeout_s = o->timeout_s,
                   .sampling = o->sampling,
-                  .n_parallel = o->n_parallel};
+                  .seeded = o->seeded,
+                  .commit = o->commit,
+                  .n_parallel = o->n_parallel,
+                  .max_queue = o->max_queue,
+                  .started_clock = loop_clock()};
     qm_engine_get_info(g, &s->info);
     int rc = read_pem(o->tls_cert, &cert, &e);
     if (!rc) rc = read_pem(o->tls_key, &key, &e);
