@@ -96,7 +96,7 @@ static void token(void *p, uint32_t i, uint32_t id, const char *piece, size_t n,
     (void)i;
     (void)id;
     json_t *one = said(piece, n, lp->logprob), *top = json_array();
-    for (uint32_t k = 0; k < lp->n_top; k++) {
+    for (uint32_t k = 0; k < lp->n; k++) {
         size_t m;
         const char *s = qm_engine_piece(x->s->g, lp->top[k].id, &m);
         json_array_append_new(top, said(s, m, lp->top[k].logprob));
