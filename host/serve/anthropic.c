@@ -297,7 +297,7 @@ static int read_request(server *s, http_request *r, const json_t *body, int coun
     return fields_end(&f, s, r);
 }
 
-static void ask(server *s, http_request *r, int counting) {
+static void answer_messages(server *s, http_request *r, int counting) {
     asked q = {0};
     task_ask a = {0};
     qm_err e;
@@ -313,5 +313,5 @@ static void ask(server *s, http_request *r, int counting) {
     json_decref(body);
 }
 
-void api_messages(server *s, http_request *r) { ask(s, r, 0); }
-void api_count_tokens(server *s, http_request *r) { ask(s, r, 1); }
+void api_messages(server *s, http_request *r) { answer_messages(s, r, 0); }
+void api_count_tokens(server *s, http_request *r) { answer_messages(s, r, 1); }

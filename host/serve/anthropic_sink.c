@@ -94,7 +94,7 @@ static void end(exchange *x) {
     api_event(x->r, "message_stop", json_pack("{s:s}", "type", "message_stop"));
 }
 
-static void fail(exchange *x, int status, const qm_err *e) { api_event(x->r, "error", api_error_json(1, status, e)); }
+static void broke(exchange *x, int status, const qm_err *e) { api_event(x->r, "error", api_error_json(1, status, e)); }
 
 const protocol anthropic_protocol = {.id = "msg_",
                                      .block_ids = {"", "", "toolu_"},
@@ -104,5 +104,5 @@ const protocol anthropic_protocol = {.id = "msg_",
                                      .delta = delta,
                                      .close = close_block,
                                      .end = end,
-                                     .fail = fail,
+                                     .broke = broke,
                                      .answer = answer};

@@ -135,7 +135,7 @@ static void end(exchange *x) {
                       response(x, NULL, NULL));
 }
 
-static void fail(exchange *x, int status, const qm_err *e) {
+static void broke(exchange *x, int status, const qm_err *e) {
     const char *code = status < 500 ? "invalid_prompt" : "server_error";
     event(x, "error", json_pack("{s:s, s:s, s:n}", "code", code, "message", e->msg, "param"));
     event_of_response(x, "response.failed",
@@ -150,5 +150,5 @@ const protocol responses_protocol = {.id = "resp_",
                                      .delta = delta,
                                      .close = close_block,
                                      .end = end,
-                                     .fail = fail,
+                                     .broke = broke,
                                      .answer = answer};
