@@ -69,9 +69,9 @@ static void open_block(exchange *x, block *b) {
                         ? json_pack("{s:s, s:s, s:s}", "type", "thinking", "thinking", "", "signature", "")
                         : json_pack("{s:s, s:s, s:o, s:{}}", "type", "tool_use", "id", b->id, "name",
                                     exchange_text(&b->name), "input");
-    api_event(x->r, "content_block_start",
-              json_pack("{s:s, s:I, s:o}", "type", "content_block_start", "index", index_of(x, b), "content_block",
-                        empty));
+    api_event(
+        x->r, "content_block_start",
+        json_pack("{s:s, s:I, s:o}", "type", "content_block_start", "index", index_of(x, b), "content_block", empty));
 }
 
 static void delta(exchange *x, block *b, const char *s, size_t n) {

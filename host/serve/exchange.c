@@ -86,7 +86,8 @@ static json_t *bytes_of(const char *s, size_t n) {
 }
 
 static json_t *said(const char *s, size_t n, float v) {
-    return json_pack("{s:o, s:f, s:o}", "token", sink_string(s, n), "logprob", openai_logprob(v), "bytes", bytes_of(s, n));
+    return json_pack("{s:o, s:f, s:o}", "token", sink_string(s, n), "logprob", openai_logprob(v), "bytes",
+                     bytes_of(s, n));
 }
 
 static void on_token(void *p, uint32_t i, uint32_t id, const char *piece, size_t n, const qm_logprobs *lp) {

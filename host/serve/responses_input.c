@@ -48,7 +48,7 @@ static json_t *texts(talk *t, const char *at, json_t *content, const char *types
     if (json_is_string(content)) return json_incref(content);
     if (!json_is_array(content)) refuse(t, at, "", "expected a string or an array of parts");
     json_t *parts = json_array();
-    json_array_foreach(content, i, part) {
+    json_array_foreach (content, i, part) {
         char place[PLACE + 32];
         snprintf(place, sizeof place, "%s[%zu]", at, i);
         const char *type = json_string_value(json_object_get(part, "type"));
@@ -99,8 +99,9 @@ static void reasoning(talk *t, const char *at, const json_t *item) {
     json_t *part;
     for (int k = 0; k < 2 && !b.n; k++) {
         json_t *list = json_object_get(item, names[k]);
-        if (list && !json_is_null(list) && !json_is_array(list)) refuse(t, at, k ? ".summary" : ".content", "expected an array");
-        json_array_foreach(list, i, part) {
+        if (list && !json_is_null(list) && !json_is_array(list))
+            refuse(t, at, k ? ".summary" : ".content", "expected an array");
+        json_array_foreach (list, i, part) {
             char place[PLACE + 32];
             snprintf(place, sizeof place, "%s.%s[%zu]", at, names[k], i);
             json_t *text = string_of(t, place, part, "text");
@@ -131,7 +132,8 @@ static void output(talk *t, const char *at, const json_t *item) {
     snprintf(place, sizeof place, "%s.output", at);
     json_t *text = texts(t, place, json_object_get(item, "output"), "input_text output_text text");
     t->turn = NULL;
-    append(t, t->out, json_pack("{s:s, s:O, s:o}", "role", "tool", "tool_call_id", id ? id : json_null(), "content", text));
+    append(t, t->out,
+           json_pack("{s:s, s:O, s:o}", "role", "tool", "tool_call_id", id ? id : json_null(), "content", text));
 }
 
 json_t *responses_messages(fields *f) {
@@ -139,11 +141,10 @@ json_t *responses_messages(fields *f) {
     const char *instructions = fields_string(f, "instructions", NULL);
     json_t *input = fields_any(f, "input"), *item;
     size_t i;
-    if (instructions)
-        append(&t, t.out, json_pack("{s:s, s:s}", "role", "system", "content", instructions));
+    if (instructions) append(&t, t.out, json_pack("{s:s, s:s}", "role", "system", "content", instructions));
     if (json_is_string(input)) append(&t, t.out, json_pack("{s:s, s:O}", "role", "user", "content", input));
-    else if (!json_is_array(input)) fields_fail(f, "input", "expected a string or an array of items");
-    json_array_foreach(input, i, item) {
+    else if (!json_array_size(input)) fields_fail(f, "input", "expected a string or an array of items");
+    json_array_foreach (input, i, item) {
         char at[PLACE - 32];
         snprintf(at, sizeof at, "input[%zu]", i);
         const char *type = json_string_value(json_object_get(item, "type"));
@@ -153,7 +154,8 @@ json_t *responses_messages(fields *f) {
         else if (!strcmp(type, "function_call")) call(&t, at, item);
         else if (!strcmp(type, "function_call_output")) output(&t, at, item);
         else if (!strcmp(type, "reasoning")) reasoning(&t, at, item);
-        else if (!strcmp(type, "item_reference")) refuse(&t, at, ".type", "item_reference: nothing is stored here: say the item");
+        else if (!strcmp(type, "item_reference"))
+            refuse(&t, at, ".type", "item_reference: nothing is stored here: say the item");
         else fields_fail(f, at, "type %.40s: not supported", type);
         if (*f->error) break;
     }

@@ -9,8 +9,8 @@
 static char *play_conversation;
 static qm_err play_refuses; /* code not 0: api_prepare fails so */
 int api_prepare(server *s, const api_conversation *c, task_ask *a, qm_err *e) {
-    json_t *j = json_pack("{s:O*, s:O*, s:O*, s:s*, s:s*, s:b, s:s*}", "messages", c->messages, "tools", c->tools, "kwargs",
-                          c->kwargs, "tool_choice", c->tool_choice, "tool_name", c->tool_name, "parallel",
+    json_t *j = json_pack("{s:O*, s:O*, s:O*, s:s*, s:s*, s:b, s:s*}", "messages", c->messages, "tools", c->tools,
+                          "kwargs", c->kwargs, "tool_choice", c->tool_choice, "tool_name", c->tool_name, "parallel",
                           c->parallel_calls, "schema", c->schema);
     (void)s;
     free(play_conversation);
@@ -38,7 +38,8 @@ static const char *qm_engine_piece(const qm_engine *g, uint32_t id, size_t *n) {
     *n = strlen(pieces[id]);
     return pieces[id];
 }
-__attribute__((unused)) static int qm_engine_tokenize(const qm_engine *g, const char *s, size_t n, int special, qm_tokens *out, qm_err *e) {
+__attribute__((unused)) static int qm_engine_tokenize(const qm_engine *g, const char *s, size_t n, int special,
+                                                      qm_tokens *out, qm_err *e) {
     (void)g, (void)s, (void)special, (void)e;
     out->n += n;
     return 0;
