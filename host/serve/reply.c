@@ -98,7 +98,8 @@ void api_refuse(http_request *r, const qm_err *e) {
 }
 
 void api_reply_json(http_request *r, int status, json_t *j) {
-    static const char none[] = "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\",\"param\":null,\"code\":null}}";
+    static const char none[] =
+        "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\",\"param\":null,\"code\":null}}";
     char *s = j ? json_dumps(j, JSON_COMPACT) : NULL;
     json_decref(j);
     if (s) http_reply(r, status, "application/json", s, strlen(s));
