@@ -72,6 +72,8 @@ typedef struct {
 extern const char qm_cache_types[];
 int qm_engine_open(qm_engine **out, const char *gguf_path, const qm_engine_opts *o, qm_err *e);
 void qm_engine_close(qm_engine *g);
+/* The calling thread is the engine's from here on; who opened it needs not call it, another thread does first of all. */
+int qm_engine_take(qm_engine *g, qm_err *e);
 
 struct qm_engine_info {
     char arch[32], name[96], device[16], device_name[128], device_why[256], executor[16];
