@@ -139,6 +139,11 @@ $(FUZZERS): $(B)/libqmoe.a
 $(B)/tok_cli: $(B)/o/tools/tok_cli.o $(B)/libqmoe.a
 	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
 
+# What tests/serve/test_http.py speaks to.
+HTTP_O := $(patsubst %.c,$(B)/o/%.o,host/serve/loop.c $(wildcard host/serve/http*.c) tests/serve/http_server.c)
+$(B)/http_server: $(HTTP_O) $(B)/libqmoe.a
+	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $^ -lmicrohttpd $(LDLIBS)
+
 include bench/bench.mk
 
 tests: $(TESTS)
@@ -148,7 +153,7 @@ fuzzers: $(FUZZERS)
 fuzz:
 	@+$(if $(FUZZ_C),$(if $(shell command -v clang),$(MAKE) --no-print-directory FUZZ=1 SAN= CC=clang B=$(B)/fuzz CFLAGS="-O1 -g" fuzzers,echo "no clang: fuzzers not built"),:)
 
-check: all tests $(B)/tok_cli $(PTX_B) $(if $(SAN),,fuzz $(BENCHES))
+check: all tests $(B)/tok_cli $(B)/http_server $(PTX_B) $(if $(SAN),,fuzz $(BENCHES))
 	@B=$(B) SAN=$(SAN) PTXAS=$(PTXAS) NVRTC_LIB=$(NVRTC_LIB) $(PYTHON) tests/run $(TESTS) $(SCRIPTS)
 
 # The server's page in a headless Chromium, which is too large to be asked of everybody: make check has these tests where one
@@ -164,7 +169,7 @@ demo: $(B)/qmoe-gpu
 	@printf '\n> (go on) Once upon a time' && $(DEMO) --raw -p "Once upon a time" -n 200
 
 # What is installed, and uninstalled: MODE:FILE:PLACE below PREFIX.
-HEADERS   := $(addprefix runtime/,qmoe.h qmoe_tools.h base/err.h base/log.h base/text.h)
+HEADERS   := $(addprefix runtime/,qmoe.h qmoe_guide.h qmoe_text.h qmoe_tools.h base/err.h base/log.h base/text.h)
 INSTALLED  = 755:$(B)/qmoe-gpu:bin/qmoe-gpu 644:docs/qmoe-gpu.1:share/man/man1/qmoe-gpu.1 \
              644:$(B)/completion.bash:share/bash-completion/completions/qmoe-gpu 644:$(B)/completion.zsh:share/zsh/site-functions/_qmoe-gpu \
              644:$(B)/libqmoe.a:lib/libqmoe.a 644:$(B)/qmoe.pc:lib/pkgconfig/qmoe.pc \

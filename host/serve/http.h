@@ -18,6 +18,7 @@ typedef struct {
     double head_s;      /* a request's head and body must be there within so long of its first byte (of the connection, for the
                            first); 0: 30 s. An idle kept-alive connection may stay for idle_s; 0: 75 s */
     double idle_s;
+    double vanish_s;    /* a client whose machine answers no packet for so long is gone; 0: 15 s. At least 2 s are to be given */
     /* A whole request. It is answered by http_reply, or http_stream .. http_end, now or later; until then it stays. */
     void (*on_request)(void *user, http_request *r);
     void *user;
