@@ -11,7 +11,7 @@ from needs import show_help  # noqa: E402
 ROOMS = {
     "contracts": [],
     "runtime/base": [],
-    "runtime": ["runtime/base"],  # qmoe.h and qmoe_tools.h, the public surface
+    "runtime": ["runtime/base"],  # qmoe.h, qmoe_guide.h, qmoe_text.h and qmoe_tools.h, the public surface
     # qmoe.h: who does what it promises includes it, to be held to it.
     "runtime/file": ["contracts/abi.h", "contracts/streams.def", "runtime/base", "runtime/qmoe.h"],
     "runtime/text": ["runtime/base", "runtime/file/gguf.h", "runtime/qmoe.h", "runtime/qmoe_text.h", "runtime/qmoe_guide.h"],  # gguf.h: a vocabulary is metadata

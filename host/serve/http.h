@@ -23,6 +23,9 @@ typedef struct {
         vanish_s; /* a client whose machine answers no packet for so long is gone; 0: 15 s. At least 2 s are to be given */
     /* A whole request. It is answered by http_reply, or http_stream .. http_end, now or later; until then it stays. */
     void (*on_request)(void *user, http_request *r);
+    /* An answer begins, whoever gives it: those that this file refuses too. path: NULL where there was no valid one. For who
+     * counts. May be NULL. */
+    void (*on_answer)(void *user, const char *path, int status);
     void *user;
 } http_opts;
 int http_open(http **out, loop *l, const http_opts *o, qm_err *e);

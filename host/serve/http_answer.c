@@ -58,6 +58,7 @@ static int begin(http_request *r, int status, const char *type, struct MHD_Respo
     if (r->h->refuse) add_header(m, "Connection", "close"); /* we are about to leave: the next request goes elsewhere */
     r->response = m;
     r->status = status;
+    if (r->h->o.on_answer) r->h->o.on_answer(r->h->o.user, r->path, status);
     return 0;
 }
 

@@ -40,7 +40,7 @@ struct loop {
 
 enum { MAX_EVENTS = 256 };
 
-static double clock_now(void) {
+double loop_clock(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
@@ -60,7 +60,7 @@ int loop_open(loop **out, qm_err *e) {
     loop *l = calloc(1, sizeof *l);
     *out = NULL;
     if (!l) return qm_fail(e, QM_ERR_NOMEM, "event loop: no memory");
-    l->now = clock_now();
+    l->now = loop_clock();
     l->epoll = epoll_create1(EPOLL_CLOEXEC);
     l->wake = l->epoll < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (l->wake < 0 || !(l->on_eventfd = loop_add(l, l->wake, EPOLLIN, on_eventfd, l))) {
@@ -144,7 +144,7 @@ static void run_timers(loop *l) {
 /* Milliseconds until the next timer, rounded up: one that wakes too early would only wait again. -1: there is none. */
 static int wait_ms(const loop *l) {
     if (!l->n_timers) return -1;
-    double ms = 1e3 * (l->heap[0]->at - clock_now());
+    double ms = 1e3 * (l->heap[0]->at - loop_clock());
     if (ms <= 0) return 0;
     return ms > 1e9 ? 1000000000 : (int)ms + 1;
 }
@@ -171,11 +171,11 @@ void loop_remove(loop *l, loop_watch *w) {
 /* ---- the loop ---- */
 int loop_run(loop *l, qm_err *e) {
     struct epoll_event ev[MAX_EVENTS];
-    l->now = clock_now();
+    l->now = loop_clock();
     while (!l->stop) {
         int n = epoll_wait(l->epoll, ev, MAX_EVENTS, wait_ms(l));
         if (n < 0 && errno != EINTR) return qm_fail(e, QM_ERR_IO, "event loop: %s", strerror(errno));
-        l->now = clock_now();
+        l->now = loop_clock();
         for (int i = 0; i < n && !l->stop; i++) {
             loop_watch *w = ev[i].data.ptr;
             if (w->fn) w->fn(w->user, ev[i].events);

@@ -11,6 +11,7 @@ void loop_close(loop *l);
 /* Until loop_stop. 0, or an error of epoll. */
 int loop_run(loop *l, qm_err *e);
 void loop_stop(loop *l);
+double loop_clock(void); /* seconds, monotonic; any thread */
 double loop_now(const loop *l); /* seconds, monotonic; one value for all that one wake-up does */
 
 typedef struct loop_watch loop_watch;

@@ -30,12 +30,15 @@ void runner_close(runner *r);
 int runner_submit(runner *r, const runner_ask *a, runner_seq **out, qm_err *e);
 /* No more on_token; on_end comes, with what it took. Twice is once. */
 void runner_cancel(runner_seq *s);
+/* What the device's thread has left is told: the loop's wake function calls it. */
+void runner_deliver(runner *r);
 
 typedef struct {
     qm_batch_state batch;
     uint64_t n_failed;      /* steps that failed */
-    double last_step;       /* loop's clock: when a step succeeded last; 0: never */
-    int failed;             /* 1: the last step failed, and no later one has succeeded: the device is gone */
+    uint64_t steps_of[10];  /* steps of 1, 2, 3..4, 5..8 .. 257..512 rows */
+    double last_step;       /* loop_clock when a step succeeded last; 0: never */
+    int failed;             /* 1: a step has failed: the device is not to be trusted any more */
     qm_err why;
 } runner_state;
 void runner_get_state(runner *r, runner_state *s); /* a copy that the device's thread left after its last step */

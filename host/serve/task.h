@@ -3,7 +3,6 @@
  * they find its pages; it turns tokens into parts (runtime/qmoe_text.h), ends at stop strings, and counts. */
 #ifndef QM_SERVE_TASK_H
 #define QM_SERVE_TASK_H
-#include "http.h"
 #include "runner.h"
 #include "runtime/qmoe_text.h"
 
@@ -50,9 +49,21 @@ typedef struct {
     void (*failed)(void *p, int began, int status, const qm_err *e);
 } task_sink;
 
-/* Takes what is in a. Never fails here: failed is called, from the loop, never from inside this function. id: "chatcmpl-..": for the log. */
-task *task_begin(server *s, http_request *r, task_ask *a, const task_sink *sink, void *p, const char *id);
+/* Takes what is in a. What goes wrong is told by failed, from the loop, never from inside this function; NULL: no memory for even
+ * that, and a is as it was. id: "chatcmpl-..", for the log; peer: who asks. */
+task *task_begin(server *s, const char *peer, task_ask *a, const task_sink *sink, void *p, const char *id);
 /* The client is gone: no function of the sink is called any more; its rows leave by the next step. The task frees itself, and the
  * caller may free p. */
 void task_cancel(task *t);
+/* All of the server's end, failed with 503: what a drain that has lasted too long does. */
+void task_fail_all(server *s, const qm_err *why);
+
+typedef struct {
+    const char *id;
+    uint32_t n, n_prompt, n_generated; /* answers; tokens */
+    int begun;                         /* 0: it waits, or its prompt is being computed */
+    double seconds;
+} task_view;
+void task_each(const server *s, void (*fn)(void *user, const task_view *v), void *user);
+uint32_t task_count(const server *s); /* those that have not ended */
 #endif

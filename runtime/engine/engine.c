@@ -25,6 +25,13 @@ void qm_engine_close(qm_engine *g) {
     free(g);
 }
 
+int qm_engine_take(qm_engine *g, qm_err *e) {
+    int rc = 0;
+    if (g->dev) QM_CU_TRY(g->dev, CtxSetCurrent(g->dev->ctx));
+out:
+    return rc;
+}
+
 static int open_files(qm_engine *g, const char *path, const qm_engine_opts *o, qm_err *e) {
     QM_PROF_SCOPE(QM_PROF_LOAD, "files");
     int rc = qm_gguf_open(&g->gguf, path, e);
@@ -169,6 +176,9 @@ out:
 void qm_engine_get_info(const qm_engine *g, qm_engine_info *i) { *i = g->info; }
 
 const char *qm_engine_piece(const qm_engine *g, uint32_t id, size_t *n) { return qm_token_piece(g->tok, id, n); }
+const char *qm_engine_answer_piece(const qm_engine *g, uint32_t id, size_t *n) {
+    return qm_token_answer(g->tok, id, n);
+}
 
 int qm_engine_tokenize(const qm_engine *g, const char *text, size_t n, int special, qm_tokens *out, qm_err *e) {
     qm_prof_push(QM_PROF_TOKENIZE, "tokenize");

@@ -26,6 +26,10 @@ uint32_t tape_most_rows(void);
  * gives. */
 void tape_check_known(qm_engine *g);
 
-/* What a tape computes, without one: the tokens behind ids[0 .. n), most of them, to out. s: NULL, greedy. */
-void tape_alone(const uint32_t *ids, uint32_t n, const qm_sampling *s, uint32_t *out, uint32_t most);
+/* What a tape computes, without one: the tokens behind ids[0 .. n), most of them, to out. s: NULL, greedy. limited: each
+ * is one that tape_mask allows. */
+void tape_alone(const uint32_t *ids, uint32_t n, const qm_sampling *s, int limited, uint32_t *out, uint32_t most);
+/* A rule to limit tokens by: the mask of the one that is to stand at position pos, behind the token `before`. words: of the
+ * engine's vocabulary. NULL: all may. */
+const uint32_t *tape_mask(uint32_t before, uint32_t pos, uint32_t *words);
 #endif

@@ -85,7 +85,7 @@ def test_headers_stand_alone():
     """qmoe.h runs models, qmoe_tools.h measures and looks inside; each in C and in C++, with no other library's header."""
     make("install", "PREFIX=" + PREFIX)
     include = os.path.join(PREFIX, "include/qmoe")
-    assert sorted(x for x in os.listdir(include) if x.endswith(".h")) == ["qmoe.h", "qmoe_tools.h"], os.listdir(include)
+    assert sorted(x for x in os.listdir(include) if x.endswith(".h")) == ["qmoe.h", "qmoe_guide.h", "qmoe_text.h", "qmoe_tools.h"], os.listdir(include)
     for compiler, language, null in (("gcc", "c", "0"), ("g++", "c++", "nullptr")):
         if not shutil.which(compiler):
             continue
