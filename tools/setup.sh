@@ -98,16 +98,31 @@ todo=
 for x in $wheels; do
     [ -f "$venv/have-${x%%=*}" ] || todo="$todo $x"
 done
-if [ -n "$todo" ]; then
+make_venv() {
     need "python3 python3-venv"
     py=/usr/bin/python3
     [ -x $py ] || py=python3
     [ -x $venv/bin/pip ] || $py -m venv $venv || die "python3 -m venv failed (is python3-venv installed?)"
+}
+if [ -n "$todo" ]; then
+    make_venv
     say "fetching$todo into $venv"
     $venv/bin/python3 -m pip install -q --disable-pip-version-check --no-deps $todo >&2 </dev/null ||
         die "pip could not install NVIDIA's wheels; or install the CUDA toolkit and set CUDA_HOME"
     for x in $todo; do : > "$venv/have-${x%%=*}"; done
 fi
+# ---- clients of the server, for its tests ----------------------------------------------------------
+if [ "$what" != build ]; then
+    clients=$(cksum < tests/requirements.txt)
+    if [ "$(cat $venv/have-clients 2>/dev/null)" != "$clients" ]; then
+        make_venv
+        say "fetching tests/requirements.txt into $venv"
+        $venv/bin/python3 -m pip install -q --disable-pip-version-check --no-deps -r tests/requirements.txt >&2 </dev/null ||
+            die "pip could not install what tests/requirements.txt lists"
+        printf '%s' "$clients" > $venv/have-clients
+    fi
+fi
+
 w=$(ls -d $venv/lib/python3*/site-packages/nvidia/cu13 2>/dev/null | head -n 1)
 if [ -n "$w" ]; then
     w=$(pwd)/$w

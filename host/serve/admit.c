@@ -73,7 +73,7 @@ int api_admit(server *s, int open, http_request *r) {
         return 0;
     }
     if (open) return 0; /* the browser keeps the answer from the page */
-    api_error(r, 403, NULL, "pages of %.100s may not use this server, which asks for no key: start it with --api-key-file",
-              origin);
+    api_error(r, 403, NULL,
+              "pages of %.100s may not use this server, which asks for no key: start it with --api-key-file", origin);
     return -1;
 }

@@ -47,7 +47,6 @@ void api_dispatch(server *s, http_request *r) {
         http_set_header(r, "Allow", allow);
         return api_error(r, 405, NULL, "%.200s takes %s, not %.20s", path, allow, method);
     }
-    if (s->draining && !strcmp(method, "POST"))
-        return api_error(r, 503, NULL, "the server is shutting down");
+    if (s->draining && !strcmp(method, "POST")) return api_error(r, 503, NULL, "the server is shutting down");
     found->fn(s, r);
 }

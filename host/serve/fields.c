@@ -43,13 +43,9 @@ json_t *api_body(http_request *r) {
     return NULL;
 }
 
-void fields_begin(fields *f, const json_t *o) {
-    *f = (fields){.o = o, .at = ""};
-}
+void fields_begin(fields *f, const json_t *o) { *f = (fields){.o = o, .at = ""}; }
 
-void fields_within(fields *f, const json_t *o, const char *at) {
-    *f = (fields){.o = o, .at = at};
-}
+void fields_within(fields *f, const json_t *o, const char *at) { *f = (fields){.o = o, .at = at}; }
 
 void fields_join(fields *f, const fields *inner) {
     if (*f->error || !*inner->error) return;
@@ -176,7 +172,7 @@ static void say_unknown(server *s, const char *name, const char *path) {
     if (s->n_unknown == MOST) return;
     memcpy(s->unknown[s->n_unknown++], shown, sizeof shown);
     log_line(s, "info", "%s: the field %s is not known, and ignored%s", path, shown,
-                s->n_unknown == MOST ? "; of further ones nothing is said" : "");
+             s->n_unknown == MOST ? "; of further ones nothing is said" : "");
 }
 
 int fields_end(fields *f, server *s, http_request *r) {
@@ -186,7 +182,7 @@ int fields_end(fields *f, server *s, http_request *r) {
     }
     const char *name;
     json_t *v;
-    json_object_foreach((json_t *)f->o, name, v) {
+    json_object_foreach ((json_t *)f->o, name, v) {
         size_t i = 0;
         while (i < f->n_known && strcmp(f->known[i], name)) i++;
         if (i == f->n_known) say_unknown(s, name, http_path(r));

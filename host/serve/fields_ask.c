@@ -48,7 +48,7 @@ static void biases(fields *f, const server *s, task_ask *a) {
     json_t *x;
     size_t i;
     if (json_is_object(v)) {
-        json_object_foreach((json_t *)v, name, x) {
+        json_object_foreach ((json_t *)v, name, x) {
             char *end;
             long long id = strtoll(name, &end, 10);
             if (*name < '0' || *name > '9' || *end || !json_is_number(x))
@@ -56,7 +56,7 @@ static void biases(fields *f, const server *s, task_ask *a) {
             add_bias(f, s, a, id, json_number_value(x));
         }
     } else if (json_is_array(v)) {
-        json_array_foreach(v, i, x) {
+        json_array_foreach (v, i, x) {
             const json_t *id = json_array_get(x, 0), *b = json_array_get(x, 1);
             if (json_array_size(x) != 2 || !json_is_integer(id) || !(json_is_number(b) || json_is_false(b)))
                 return fields_fail(f, "logit_bias", "expected [[TOKEN ID, number or false], ...]");
@@ -80,7 +80,7 @@ static void stops(fields *f, const char *name, task_ask *a) {
     if (json_array_size(v) > MOST_STOPS) return fields_fail(f, name, "more than %d strings", MOST_STOPS);
     if (!(a->stop = calloc(MOST_STOPS, sizeof *a->stop))) return fields_fail(f, name, "out of memory");
     if (!json_is_array(v)) return add_stop(f, name, a, v);
-    json_array_foreach(v, i, x) add_stop(f, name, a, x);
+    json_array_foreach (v, i, x) add_stop(f, name, a, x);
 }
 
 void fields_sampling(fields *f, server *s, const char *stop_name, task_ask *a) {

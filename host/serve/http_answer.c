@@ -58,6 +58,7 @@ static int begin(http_request *r, int status, const char *type, struct MHD_Respo
     if (r->h->refuse) add_header(m, "Connection", "close"); /* we are about to leave: the next request goes elsewhere */
     r->response = m;
     r->status = status;
+    if (r->h->o.on_answer) r->h->o.on_answer(r->h->o.user, r->path, status);
     return 0;
 }
 
@@ -82,8 +83,10 @@ enum MHD_Result http_answer_refuse(http_request *r, struct MHD_Connection *m) {
     char s[256];
     while (known[i].status != r->refused) i++;
     /* As OpenAI's and as Anthropic's clients read it. */
-    int n = snprintf(s, sizeof s, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":\"%s\",\"param\":null,\"code\":null}}\n",
-                     known[i].type, known[i].why);
+    int n =
+        snprintf(s, sizeof s,
+                 "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":\"%s\",\"param\":null,\"code\":null}}\n",
+                 known[i].type, known[i].why);
     http_conn_enter(r->c, CONN_LAST);
     r->h->n_dropped += r->refused != 400;
     if (begin(r, r->refused, "application/json", MHD_create_response_from_buffer((size_t)n, s, MHD_RESPMEM_MUST_COPY)))

@@ -53,7 +53,7 @@ metrics *metrics_open(void) { return calloc(1, sizeof(metrics)); }
 void metrics_close(metrics *m) { free(m); }
 
 static int path_of(const char *path) {
-    for (int i = 0; i < N_PATHS - 1; i++) {
+    for (int i = 0; path && i < N_PATHS - 1; i++) {
         const size_t n = strlen(paths[i]);
         if (paths[i][n - 1] == '*' ? !strncmp(path, paths[i], n - 1) && path[n - 1] : !strcmp(path, paths[i])) return i;
     }
@@ -147,8 +147,7 @@ static void of_model(text *t, const metrics_now *now, const char *name, double v
 static void put_histogram(text *t, const shape *s, const histogram *h) {
     uint64_t n = 0;
     head(t, s->name, "histogram", s->help);
-    for (int i = 0; i < s->n; i++)
-        put(t, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", s->name, s->ends[i], n += h->in[i]);
+    for (int i = 0; i < s->n; i++) put(t, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", s->name, s->ends[i], n += h->in[i]);
     put(t, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.9g\n%s_count %" PRIu64 "\n", s->name, h->n, s->name, h->sum,
         s->name, h->n);
 }

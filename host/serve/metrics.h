@@ -7,7 +7,8 @@
 typedef struct metrics metrics;
 metrics *metrics_open(void); /* NULL: no memory */
 void metrics_close(metrics *m);
-void metrics_request(metrics *m, const char *path, int status); /* an answered request; what is no endpoint's path is "other" */
+void metrics_request(metrics *m, const char *path,
+                     int status); /* an answered request; what is no endpoint's path, NULL too, is "other" */
 /* A task has ended. finish: "stop", "length", "tool_calls", "cancelled", "error" */
 void metrics_task(metrics *m, const char *finish, uint32_t n_prompt, uint32_t n_cached, uint32_t n_generated);
 void metrics_first_token(metrics *m, double seconds);

@@ -50,8 +50,9 @@ static void tool_choice(fields *f, api_conversation *c) {
         fields_join(f, &o);
         fields_join(f, &g);
     } else
-        fields_fail(f, "tool_choice",
-                    "expected \"none\", \"auto\", \"required\", or {\"type\": \"function\", \"function\": {\"name\": ...}}");
+        fields_fail(
+            f, "tool_choice",
+            "expected \"none\", \"auto\", \"required\", or {\"type\": \"function\", \"function\": {\"name\": ...}}");
 }
 
 static void take_schema(fields *f, asked *a, json_t *schema) {
@@ -81,8 +82,7 @@ static void response_format(fields *f, asked *a) {
         fields_bool(&g, "strict", 0);
         if (!*o.error) take_schema(&g, a, fields_object(&g, "schema"));
         fields_join(&o, &g);
-    } else if (strcmp(type, "text"))
-        fields_fail(&o, "type", "expected \"text\", \"json_object\" or \"json_schema\"");
+    } else if (strcmp(type, "text")) fields_fail(&o, "type", "expected \"text\", \"json_object\" or \"json_schema\"");
     fields_join(f, &o);
 }
 

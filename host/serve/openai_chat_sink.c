@@ -108,8 +108,8 @@ static void stream_part(chat *c, uint32_t i, qm_part part, const char *s, size_t
     case QM_PART_CALL: stream_call(c, i, s, n); break;
     case QM_PART_ARGUMENTS:
         chunk(c, i,
-              json_pack("{s:[{s:I, s:{s:o}}]}", "tool_calls", "index", (json_int_t)c->choices[i].n_calls - 1, "function",
-                        "arguments", sink_string(s, n)),
+              json_pack("{s:[{s:I, s:{s:o}}]}", "tool_calls", "index", (json_int_t)c->choices[i].n_calls - 1,
+                        "function", "arguments", sink_string(s, n)),
               NULL, NULL);
         break;
     case QM_PART_CALL_END: break;
@@ -151,9 +151,9 @@ static json_t *whole(chat *c, const task_usage *u) {
     json_t *choices = json_array();
     for (uint32_t i = 0; i < c->c.n; i++) {
         choice *o = &c->choices[i];
-        json_array_append_new(choices,
-                              json_pack("{s:I, s:o, s:o, s:s}", "index", (json_int_t)i, "message", message_json(&o->got),
-                                        "logprobs", take_logprobs(o), "finish_reason", openai_finish(o->finish)));
+        json_array_append_new(choices, json_pack("{s:I, s:o, s:o, s:s}", "index", (json_int_t)i, "message",
+                                                 message_json(&o->got), "logprobs", take_logprobs(o), "finish_reason",
+                                                 openai_finish(o->finish)));
     }
     if (json_array_size(choices) < c->c.n) c->broken = 1;
     json_t *j = openai_object(c->s, c->id, "chat.completion", c->created, choices);

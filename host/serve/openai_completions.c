@@ -29,9 +29,10 @@ static int is_ids(const json_t *v) { return json_is_integer(json_array_get(v, 0)
 static void take_ids(fields *f, const server *s, const json_t *ids, qm_tokens *out) {
     size_t i;
     json_t *id;
-    if (!(out->v = malloc((json_array_size(ids) + 1) * sizeof *out->v))) return fields_fail(f, "prompt", "out of memory");
+    if (!(out->v = malloc((json_array_size(ids) + 1) * sizeof *out->v)))
+        return fields_fail(f, "prompt", "out of memory");
     out->cap = json_array_size(ids) + 1;
-    json_array_foreach(ids, i, id) {
+    json_array_foreach (ids, i, id) {
         if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= s->info.n_vocab)
             return fields_fail(f, "prompt", "token %zu: expected an id from 0 to %u", i, s->info.n_vocab - 1);
         out->v[out->n++] = (uint32_t)json_integer_value(id);

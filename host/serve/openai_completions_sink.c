@@ -145,9 +145,9 @@ static json_t *whole(completions *c) {
     json_t *choices = json_array();
     for (uint32_t i = 0; i < c->n_choices; i++) {
         choice *o = &c->choices[i];
-        json_array_append_new(choices, json_pack("{s:o, s:I, s:o, s:s}", "text", sink_text(&o->got.text), "index",
-                                                 (json_int_t)i, "logprobs", take_logprobs(o), "finish_reason",
-                                                 openai_finish(o->finish)));
+        json_array_append_new(choices,
+                              json_pack("{s:o, s:I, s:o, s:s}", "text", sink_text(&o->got.text), "index", (json_int_t)i,
+                                        "logprobs", take_logprobs(o), "finish_reason", openai_finish(o->finish)));
     }
     if (json_array_size(choices) < c->n_choices) c->broken = 1;
     json_t *j = openai_object(c->s, c->id, "text_completion", c->created, choices);

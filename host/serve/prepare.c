@@ -12,7 +12,7 @@ static int no_memory(qm_err *e) { return qm_fail(e, QM_ERR_NOMEM, "out of memory
 static int check_tools(const json_t *tools, qm_err *e) {
     size_t i, k;
     json_t *t;
-    json_array_foreach(tools, i, t) {
+    json_array_foreach (tools, i, t) {
         const json_t *type = json_object_get(t, "type"), *f = json_object_get(t, "function");
         const char *name = json_string_value(json_object_get(f, "name"));
         if (!json_is_object(t)) return qm_fail(e, QM_ERR_ARG, "tools[%zu]: expected an object", i);
@@ -43,7 +43,7 @@ static int check_tools(const json_t *tools, qm_err *e) {
 static int is_among(const json_t *tools, const char *name) {
     size_t i;
     json_t *t;
-    json_array_foreach(tools, i, t)
+    json_array_foreach (tools, i, t)
         if (!strcmp(name, json_string_value(json_object_get(json_object_get(t, "function"), "name")))) return 1;
     return 0;
 }
@@ -63,9 +63,11 @@ static int open_guide(server *s, const api_conversation *c, qm_tools_choice choi
                                             .lenient = 1},
                            e);
     /* Which of the two it speaks of it says by its pointer: of tools it begins with an index. */
-    if (rc) qm_err_prefix(e, "%s", c->schema && (!a->tools || e->msg[0] != '/' || e->msg[1] < '0' || e->msg[1] > '9')
-                                       ? "response_format"
-                                       : "tools");
+    if (rc)
+        qm_err_prefix(e, "%s",
+                      c->schema && (!a->tools || e->msg[0] != '/' || e->msg[1] < '0' || e->msg[1] > '9')
+                          ? "response_format"
+                          : "tools");
     return rc;
 }
 
@@ -77,7 +79,8 @@ int api_prepare(server *s, const api_conversation *c, task_ask *a, qm_err *e) {
                              : !strcmp(how, "named")  ? QM_TOOLS_NAMED
                                                       : QM_TOOLS_AUTO;
     if (check_tools(c->tools, e)) return e->code;
-    if (choice != QM_TOOLS_AUTO && !tools) return qm_fail(e, QM_ERR_ARG, "tool_choice: there are no tools to choose from");
+    if (choice != QM_TOOLS_AUTO && !tools)
+        return qm_fail(e, QM_ERR_ARG, "tool_choice: there are no tools to choose from");
     if (choice == QM_TOOLS_NAMED && !is_among(tools, c->tool_name))
         return qm_fail(e, QM_ERR_ARG, "tool_choice: %.64s is not among the tools", c->tool_name);
     if (tools && !qm_engine_tool_format(s->g))
@@ -98,13 +101,15 @@ int api_prepare(server *s, const api_conversation *c, task_ask *a, qm_err *e) {
     return rc;
 }
 
-int api_render_text(server *s, json_t *messages, json_t *tools, json_t *kwargs, int turn, char **text, size_t *n, qm_err *e) {
+int api_render_text(server *s, json_t *messages, json_t *tools, json_t *kwargs, int turn, char **text, size_t *n,
+                    qm_err *e) {
     char *m = dump(messages), *t = json_array_size(tools) ? dump(tools) : NULL, *k = dump(kwargs);
     int rc = check_tools(tools, e);
     *text = NULL;
     if (!rc && (!m || (json_array_size(tools) && !t) || (kwargs && !k))) rc = no_memory(e);
     if (!rc)
-        rc = qm_engine_render_text(s->g, &(qm_conversation){.messages = m, .tools = t, .kwargs = k, .no_turn = !turn}, text, n, e);
+        rc = qm_engine_render_text(s->g, &(qm_conversation){.messages = m, .tools = t, .kwargs = k, .no_turn = !turn},
+                                   text, n, e);
     free(m);
     free(t);
     free(k);
@@ -115,7 +120,8 @@ int api_fit(const server *s, task_ask *a, qm_err *e) {
     const uint32_t n_ctx = s->info.n_ctx;
     if (!a->prompt.n) return qm_fail(e, QM_ERR_ARG, "the prompt is empty");
     if (a->prompt.n >= n_ctx)
-        return qm_fail(e, QM_ERR_LIMIT, "the prompt has %zu tokens, which leaves no room for an answer in the context of %u",
+        return qm_fail(e, QM_ERR_LIMIT,
+                       "the prompt has %zu tokens, which leaves no room for an answer in the context of %u",
                        a->prompt.n, n_ctx);
     if (a->max_tokens > n_ctx - a->prompt.n) a->max_tokens = 0;
     return 0;

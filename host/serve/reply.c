@@ -6,6 +6,9 @@
 #include <sys/random.h>
 #include "../json.h"
 
+/* 12 digits: more than a float has, and 0.95 stays 0.95. */
+#define API_JSON (JSON_COMPACT | JSON_REAL_PRECISION(12))
+
 /* The protocols' names of an error. */
 static const struct kind {
     int status;
@@ -98,8 +101,9 @@ void api_refuse(http_request *r, const qm_err *e) {
 }
 
 void api_reply_json(http_request *r, int status, json_t *j) {
-    static const char none[] = "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\",\"param\":null,\"code\":null}}";
-    char *s = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    static const char none[] =
+        "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\",\"param\":null,\"code\":null}}";
+    char *s = j ? json_dumps(j, API_JSON) : NULL;
     json_decref(j);
     if (s) http_reply(r, status, "application/json", s, strlen(s));
     else http_reply(r, 500, "application/json", none, sizeof none - 1);
@@ -117,7 +121,7 @@ static int put(const char *s, size_t n, void *b) { return qm_buffer_put(b, s, n)
 int api_event(http_request *r, const char *name, json_t *j) {
     qm_buffer b = {0};
     int bad = !j || (name && (put("event: ", 7, &b) || put(name, strlen(name), &b) || put("\n", 1, &b))) ||
-              put("data: ", 6, &b) || json_dump_callback(j, put, &b, JSON_COMPACT) || put("\n\n", 2, &b);
+              put("data: ", 6, &b) || json_dump_callback(j, put, &b, API_JSON) || put("\n\n", 2, &b);
     json_decref(j);
     int rc = bad ? -1 : http_write(r, b.s, b.n);
     free(b.s);

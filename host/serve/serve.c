@@ -86,6 +86,11 @@ static void woken(void *user) {
 
 static void on_request(void *user, http_request *q) { api_dispatch(user, q); }
 
+static void on_answer(void *user, const char *path, int status) {
+    const server *s = user;
+    metrics_request(s->metrics, path, status);
+}
+
 static int catch_signals(running *r, struct sigaction old[2], qm_err *e) {
     const struct sigaction a = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     if ((signal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0 ||
@@ -147,6 +152,7 @@ int serve_run(qm_engine *g, const serve_opts *o) {
                                     .tls_cert = cert,
                                     .tls_key = key,
                                     .on_request = on_request,
+                                    .on_answer = on_answer,
                                     .user = s},
                        &e);
     if (!rc) rc = catch_signals(&r, old, &e);

@@ -50,8 +50,8 @@ json_t *sink_timings(const task_usage *u) {
     const double prompt_s = u->first_token_s > u->queued_s ? u->first_token_s - u->queued_s : 0;
     const double predicted_s = u->total_s > u->first_token_s ? u->total_s - u->first_token_s : 0;
     const uint32_t computed = u->n_prompt > u->n_cached ? u->n_prompt - u->n_cached : 0;
-    return json_pack("{s:I, s:I, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f}", "cache_n", (json_int_t)u->n_cached, "prompt_n",
-                     (json_int_t)computed, "prompt_ms", 1e3 * prompt_s, "prompt_per_token_ms",
+    return json_pack("{s:I, s:I, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f}", "cache_n", (json_int_t)u->n_cached,
+                     "prompt_n", (json_int_t)computed, "prompt_ms", 1e3 * prompt_s, "prompt_per_token_ms",
                      computed ? 1e3 * prompt_s / computed : 0, "prompt_per_second", per_second(computed, prompt_s),
                      "predicted_n", (json_int_t)u->n_generated, "predicted_ms", 1e3 * predicted_s,
                      "predicted_per_token_ms", u->tokens_per_s > 0 ? 1e3 / u->tokens_per_s : 0, "predicted_per_second",

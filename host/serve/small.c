@@ -155,7 +155,8 @@ void api_tokenize(server *s, http_request *r) {
     fields_begin(&f, body);
     const char *text = fields_string(&f, "content", NULL);
     const int special = fields_bool(&f, "parse_special", 1), pieces = fields_bool(&f, "with_pieces", 0);
-    fields_refuse(&f, "add_special", "false", "not supported: prompts of these models begin with no token of their own");
+    fields_refuse(&f, "add_special", "false",
+                  "not supported: prompts of these models begin with no token of their own");
     if (!text) fields_fail(&f, "content", "expected a string");
     if (!fields_end(&f, s, r)) {
         if (qm_engine_tokenize(s->g, text, strlen(text), special, &t, &e)) api_refuse(r, &e);
@@ -174,7 +175,7 @@ void api_detokenize(server *s, http_request *r) {
     fields_begin(&f, body);
     json_t *tokens = fields_array(&f, "tokens");
     if (!tokens) fields_fail(&f, "tokens", "expected an array of token ids");
-    json_array_foreach(tokens, i, id) {
+    json_array_foreach (tokens, i, id) {
         size_t n = 0;
         const json_int_t v = json_is_integer(id) ? json_integer_value(id) : -1;
         const char *p = v >= 0 && v < s->info.n_vocab ? qm_engine_piece(s->g, (uint32_t)v, &n) : NULL;

@@ -12,10 +12,10 @@
 #include "host/serve/api.c"
 
 /* Each endpoint says that it was called. */
-#define QM_ENDPOINT(method, path, name, open)                                                                          \
-    void api_##name(server *s, http_request *r) {                                                                      \
-        (void)s;                                                                                                       \
-        http_reply(r, 200, "text/plain", #name, sizeof #name - 1);                                                     \
+#define QM_ENDPOINT(method, path, name, open)                      \
+    void api_##name(server *s, http_request *r) {                  \
+        (void)s;                                                   \
+        http_reply(r, 200, "text/plain", #name, sizeof #name - 1); \
     }
 #include "host/serve/endpoints.def"
 #undef QM_ENDPOINT
@@ -81,10 +81,18 @@ static void test_keys(void **state) {
     static const struct {
         const char *header, *value;
         int good;
-    } cases[] = {{"Authorization", "Bearer secret", 1},  {"authorization", "bearer   secret", 1}, {"x-api-key", "other-key", 1},
-                 {"Authorization", "Bearer other-key", 1}, {"Authorization", "secret", 0},          {"Authorization", "Basic secret", 0},
-                 {"Authorization", "Bearer ", 0},         {"Authorization", "Bearer secre", 0},    {"Authorization", "Bearer secrets", 0},
-                 {"Authorization", "Bearer Secret", 0},   {"x-api-key", "", 0},                    {"x-api-key", "secretsecret", 0},
+    } cases[] = {{"Authorization", "Bearer secret", 1},
+                 {"authorization", "bearer   secret", 1},
+                 {"x-api-key", "other-key", 1},
+                 {"Authorization", "Bearer other-key", 1},
+                 {"Authorization", "secret", 0},
+                 {"Authorization", "Basic secret", 0},
+                 {"Authorization", "Bearer ", 0},
+                 {"Authorization", "Bearer secre", 0},
+                 {"Authorization", "Bearer secrets", 0},
+                 {"Authorization", "Bearer Secret", 0},
+                 {"x-api-key", "", 0},
+                 {"x-api-key", "secretsecret", 0},
                  {"Cookie", "secret", 0}};
     server s = {.keys = keys, .n_keys = 2};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -102,8 +110,10 @@ static void test_keys(void **state) {
     }
     http_request r = {0};
     call(&s, &r, "POST", "/v1/messages");
-    assert_string_equal(r.out.s, "{\"type\":\"error\",\"error\":{\"type\":\"authentication_error\",\"message\":\"no API key, or none that is "
-                                 "known here: Authorization: Bearer KEY, or x-api-key: KEY\"}}");
+    assert_string_equal(
+        r.out.s,
+        "{\"type\":\"error\",\"error\":{\"type\":\"authentication_error\",\"message\":\"no API key, or none that is "
+        "known here: Authorization: Bearer KEY, or x-api-key: KEY\"}}");
     fake_free(&r);
 }
 

@@ -16,8 +16,14 @@ static server srv;
 
 static int reset(void **state) {
     (void)state;
-    srv = (server){.info.n_vocab = 100, .sampling = {.temperature = 0.5f, .top_k = 40, .top_p = 0.9, .min_p = 0.05,
-                                                     .repeat_penalty = 1, .repeat_last_n = 64, .seed = 7}};
+    srv = (server){.info.n_vocab = 100,
+                   .sampling = {.temperature = 0.5f,
+                                .top_k = 40,
+                                .top_p = 0.9,
+                                .min_p = 0.05,
+                                .repeat_penalty = 1,
+                                .repeat_last_n = 64,
+                                .seed = 7}};
     fake_logs = 0;
     return 0;
 }
@@ -56,7 +62,8 @@ static void test_bad_bodies(void **state) {
         if (!strstr(r.out.s, cases[i].says)) fail_msg("%s: %s", cases[i].text, r.out.s);
         json_t *j = json_loads(r.out.s, 0, NULL);
         assert_non_null(j);
-        assert_string_equal(json_string_value(json_object_get(json_object_get(j, "error"), "type")), "invalid_request_error");
+        assert_string_equal(json_string_value(json_object_get(json_object_get(j, "error"), "type")),
+                            "invalid_request_error");
         json_decref(j);
         fake_free(&r);
     }
@@ -123,7 +130,7 @@ static void test_wrong_types(void **state) {
     (void)state;
     static const char *const values[] = {"0.5", "1", "true", "\"s\"", "[]", "{}", "null", "3", "-2.5", "2.0"};
     /* By reader, '1': taken. */
-    static const char *const taken[] = {[NUMBER] = "1100001001", [INT] = "0100001001", [BOOL] = "0010001000",
+    static const char *const taken[] = {[NUMBER] = "1100001001", [INT] = "0100001001",   [BOOL] = "0010001000",
                                         [STRING] = "0001001000", [ARRAY] = "0000101000", [OBJECT] = "0000011000"};
     for (int how = NUMBER; how <= OBJECT; how++)
         for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
@@ -148,7 +155,8 @@ static void test_values_and_defaults(void **state) {
     fields f;
     fields_begin(&f, j);
     assert_true(fields_number(&f, "n", 0, 2, 9) == 1.25 && fields_number(&f, "none", 0, 2, 9) == 9);
-    assert_true(fields_int(&f, "i", -5, 5, 9) == -3 && fields_int(&f, "z", 0, 2, 9) == 9 && fields_int(&f, "w", 0, 20, 0) == 16);
+    assert_true(fields_int(&f, "i", -5, 5, 9) == -3 && fields_int(&f, "z", 0, 2, 9) == 9 &&
+                fields_int(&f, "w", 0, 20, 0) == 16);
     assert_true(!fields_bool(&f, "b", 1) && fields_bool(&f, "none", 1));
     assert_string_equal(fields_string(&f, "s", "u"), "t");
     assert_string_equal(fields_string(&f, "z", "u"), "u");
@@ -166,9 +174,18 @@ static void test_refusals(void **state) {
         const char *value, *unless;
         int refused;
     } cases[] = {
-        {"null", "", 0},     {"true", "false", 1}, {"false", "false", 0}, {"1", "0|1|2", 0},           {"12", "0|1|2", 1},
-        {"\"x\"", "\"x\"", 0}, {"[]", "[]", 0},      {"[1]", "[]", 1},      {"[\"text\"]", "[\"text\"]", 0}, {"{}", "", 1},
-        {"1.0", "1|1.0", 0}, {"\"\"", "\"\"|5", 0},
+        {"null", "", 0},
+        {"true", "false", 1},
+        {"false", "false", 0},
+        {"1", "0|1|2", 0},
+        {"12", "0|1|2", 1},
+        {"\"x\"", "\"x\"", 0},
+        {"[]", "[]", 0},
+        {"[1]", "[]", 1},
+        {"[\"text\"]", "[\"text\"]", 0},
+        {"{}", "", 1},
+        {"1.0", "1|1.0", 0},
+        {"\"\"", "\"\"|5", 0},
         {"\"a long text that cannot be one of the few short ones that are there to be found\"", "\"\"", 1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -178,7 +195,8 @@ static void test_refusals(void **state) {
         fields f;
         fields_begin(&f, j);
         fields_refuse(&f, "x", cases[i].unless, "not here");
-        if ((*f.error != 0) != cases[i].refused) fail_msg("%s unless %s: \"%s\"", cases[i].value, cases[i].unless, f.error);
+        if ((*f.error != 0) != cases[i].refused)
+            fail_msg("%s unless %s: \"%s\"", cases[i].value, cases[i].unless, f.error);
         json_decref(j);
     }
 }
@@ -229,12 +247,15 @@ static void test_sampling(void **state) {
     (void)state;
     task_ask a;
     fields f;
-    ask("{\"temperature\":1.5,\"top_k\":5,\"top_p\":0.25,\"min_p\":0.125,\"presence_penalty\":1,\"frequency_penalty\":-1,"
-        "\"repetition_penalty\":1.25,\"repeat_last_n\":-1,\"seed\":12,\"ignore_eos\":true}", &a, &f);
+    ask("{\"temperature\":1.5,\"top_k\":5,\"top_p\":0.25,\"min_p\":0.125,\"presence_penalty\":1,\"frequency_penalty\":-"
+        "1,"
+        "\"repetition_penalty\":1.25,\"repeat_last_n\":-1,\"seed\":12,\"ignore_eos\":true}",
+        &a, &f);
     assert_string_equal(f.error, "");
     const qm_sampling *p = &a.sampling;
-    assert_true(p->temperature == 1.5f && p->top_k == 5 && p->top_p == 0.25 && p->min_p == 0.125 && p->presence_penalty == 1 &&
-                p->frequency_penalty == -1 && p->repeat_penalty == 1.25f && p->repeat_last_n == -1 && p->seed == 12 && a.ignore_eos);
+    assert_true(p->temperature == 1.5f && p->top_k == 5 && p->top_p == 0.25 && p->min_p == 0.125 &&
+                p->presence_penalty == 1 && p->frequency_penalty == -1 && p->repeat_penalty == 1.25f &&
+                p->repeat_last_n == -1 && p->seed == 12 && a.ignore_eos);
     ask_free(&a);
     ask("{\"repeat_penalty\":1.5}", &a, &f);
     assert_true(a.sampling.repeat_penalty == 1.5f && a.sampling.temperature == 0.5f && a.sampling.top_k == 40);
@@ -256,11 +277,24 @@ static void test_biases(void **state) {
     static const struct {
         const char *value;
         int n; /* -1: refused */
-    } cases[] = {{"{}", 0},          {"{\"5\":-100,\"99\":1.5}", 2}, {"[[5,-100],[6,false]]", 2}, {"[]", 0},
-                 {"{\"100\":1}", -1}, {"{\"-1\":1}", -1},             {"{\"5x\":1}", -1},          {"{\"\":1}", -1},
-                 {"{\"5\":\"a\"}", -1}, {"{\"5\":2e6}", -1},           {"[[5]]", -1},               {"[5]", -1},
-                 {"[[5,true]]", -1}, {"[[1.5,1]]", -1},              {"\"x\"", -1},               {"3", -1},
-                 {"{\"99999999999999999999\":1}", -1}, {"[[5,1],[5,2]]", 1}};
+    } cases[] = {{"{}", 0},
+                 {"{\"5\":-100,\"99\":1.5}", 2},
+                 {"[[5,-100],[6,false]]", 2},
+                 {"[]", 0},
+                 {"{\"100\":1}", -1},
+                 {"{\"-1\":1}", -1},
+                 {"{\"5x\":1}", -1},
+                 {"{\"\":1}", -1},
+                 {"{\"5\":\"a\"}", -1},
+                 {"{\"5\":2e6}", -1},
+                 {"[[5]]", -1},
+                 {"[5]", -1},
+                 {"[[5,true]]", -1},
+                 {"[[1.5,1]]", -1},
+                 {"\"x\"", -1},
+                 {"3", -1},
+                 {"{\"99999999999999999999\":1}", -1},
+                 {"[[5,1],[5,2]]", 1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[128];
         task_ask a;
@@ -284,7 +318,8 @@ static void test_biases(void **state) {
     srv.sampling.n_bias = 2;
     ask("{\"logit_bias\":[[4,false],[5,-1]]}", &a, &f);
     assert_int_equal(a.sampling.n_bias, 3);
-    assert_true(a.bias[0].id == 3 && a.bias[0].bias == 1 && a.bias[1].id == 4 && a.bias[1].bias == -INFINITY && a.bias[2].id == 5);
+    assert_true(a.bias[0].id == 3 && a.bias[0].bias == 1 && a.bias[1].id == 4 && a.bias[1].bias == -INFINITY &&
+                a.bias[2].id == 5);
     ask_free(&a);
 }
 
@@ -293,9 +328,19 @@ static void test_stops(void **state) {
     static const struct {
         const char *value;
         int n;
-    } cases[] = {{"null", 0}, {"\"a\"", 1}, {"[]", 0}, {"[\"a\",\"bc\"]", 2}, {"\"\"", -1}, {"[\"a\",\"\"]", -1}, {"[1]", -1}, {"5", -1},
-                 {"{}", -1}, {"[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\"]", 16},
-                 {"[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\"]", -1}};
+    } cases[] = {
+        {"null", 0},
+        {"\"a\"", 1},
+        {"[]", 0},
+        {"[\"a\",\"bc\"]", 2},
+        {"\"\"", -1},
+        {"[\"a\",\"\"]", -1},
+        {"[1]", -1},
+        {"5", -1},
+        {"{}", -1},
+        {"[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\"]", 16},
+        {"[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\"]",
+         -1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[256];
         task_ask a;
@@ -304,7 +349,8 @@ static void test_stops(void **state) {
         ask(text, &a, &f);
         if (cases[i].n < 0) {
             if (strcmp(f.param, "stop")) fail_msg("%s was taken", cases[i].value);
-        } else if (*f.error || a.n_stop != (size_t)cases[i].n) fail_msg("%s: %zu, %s", cases[i].value, a.n_stop, f.error);
+        } else if (*f.error || a.n_stop != (size_t)cases[i].n)
+            fail_msg("%s: %zu, %s", cases[i].value, a.n_stop, f.error);
         ask_free(&a);
     }
 }
@@ -315,15 +361,23 @@ static void test_max_tokens(void **state) {
     static const struct {
         const char *text;
         int64_t want; /* -1: refused */
-    } cases[] = {{"{}", 16}, {"{\"max_tokens\":5}", 5}, {"{\"max_tokens\":-1}", 0}, {"{\"max_tokens\":0}", -1},
-                 {"{\"max_tokens\":null}", 16}, {"{\"max_completion_tokens\":3,\"max_tokens\":5}", 3}, {"{\"max_tokens\":-2}", -1},
-                 {"{\"max_tokens\":1.5}", -1}, {"{\"max_tokens\":\"5\"}", -1}, {"{\"max_completion_tokens\":-1,\"max_tokens\":5}", 0}};
+    } cases[] = {{"{}", 16},
+                 {"{\"max_tokens\":5}", 5},
+                 {"{\"max_tokens\":-1}", 0},
+                 {"{\"max_tokens\":0}", -1},
+                 {"{\"max_tokens\":null}", 16},
+                 {"{\"max_completion_tokens\":3,\"max_tokens\":5}", 3},
+                 {"{\"max_tokens\":-2}", -1},
+                 {"{\"max_tokens\":1.5}", -1},
+                 {"{\"max_tokens\":\"5\"}", -1},
+                 {"{\"max_completion_tokens\":-1,\"max_tokens\":5}", 0}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         json_t *j = json_loads(cases[i].text, 0, NULL);
         fields f;
         fields_begin(&f, j);
         uint32_t got = fields_max_tokens(&f, names, 2, 16);
-        if (!!*f.error != (cases[i].want < 0) || (!*f.error && got != cases[i].want)) fail_msg("%s: %u %s", cases[i].text, got, f.error);
+        if (!!*f.error != (cases[i].want < 0) || (!*f.error && got != cases[i].want))
+            fail_msg("%s: %u %s", cases[i].text, got, f.error);
         json_decref(j);
     }
 }
@@ -333,7 +387,8 @@ static void test_error_shapes(void **state) {
     (void)state;
     http_request r = {.path = "/v1/completions"};
     api_error(&r, 400, "n", "n: %d", 5);
-    assert_string_equal(r.out.s, "{\"error\":{\"message\":\"n: 5\",\"type\":\"invalid_request_error\",\"param\":\"n\",\"code\":null}}");
+    assert_string_equal(
+        r.out.s, "{\"error\":{\"message\":\"n: 5\",\"type\":\"invalid_request_error\",\"param\":\"n\",\"code\":null}}");
     assert_string_equal(r.type, "application/json");
     fake_free(&r);
     r = (http_request){.path = "/v1/messages/count_tokens"};
@@ -362,9 +417,14 @@ static void test_params_of_failures(void **state) {
     (void)state;
     static const struct {
         const char *msg, *param;
-    } cases[] = {{"messages[2].content[1]: type image_url", "messages[2].content[1]"}, {"tools: no", "tools"},
-                 {"tool_choice: x", "tool_choice"}, {"the prompt is empty", NULL}, {"messages are bad: x", NULL},
-                 {"messagesx: y", NULL}, {"template, line 3: no", NULL}, {"response_format: /properties: no", "response_format"}};
+    } cases[] = {{"messages[2].content[1]: type image_url", "messages[2].content[1]"},
+                 {"tools: no", "tools"},
+                 {"tool_choice: x", "tool_choice"},
+                 {"the prompt is empty", NULL},
+                 {"messages are bad: x", NULL},
+                 {"messagesx: y", NULL},
+                 {"template, line 3: no", NULL},
+                 {"response_format: /properties: no", "response_format"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         http_request r = {.path = "/v1/chat/completions"};
         qm_err e;
@@ -399,12 +459,12 @@ static void test_ids(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_bad_bodies, reset),         cmocka_unit_test_setup(test_depth_and_number, reset),
-        cmocka_unit_test_setup(test_wrong_types, reset),        cmocka_unit_test_setup(test_values_and_defaults, reset),
-        cmocka_unit_test_setup(test_refusals, reset),           cmocka_unit_test_setup(test_unknown_is_logged_once, reset),
-        cmocka_unit_test_setup(test_sampling, reset),           cmocka_unit_test_setup(test_biases, reset),
-        cmocka_unit_test_setup(test_stops, reset),              cmocka_unit_test_setup(test_max_tokens, reset),
-        cmocka_unit_test_setup(test_error_shapes, reset),       cmocka_unit_test_setup(test_params_of_failures, reset),
+        cmocka_unit_test_setup(test_bad_bodies, reset),   cmocka_unit_test_setup(test_depth_and_number, reset),
+        cmocka_unit_test_setup(test_wrong_types, reset),  cmocka_unit_test_setup(test_values_and_defaults, reset),
+        cmocka_unit_test_setup(test_refusals, reset),     cmocka_unit_test_setup(test_unknown_is_logged_once, reset),
+        cmocka_unit_test_setup(test_sampling, reset),     cmocka_unit_test_setup(test_biases, reset),
+        cmocka_unit_test_setup(test_stops, reset),        cmocka_unit_test_setup(test_max_tokens, reset),
+        cmocka_unit_test_setup(test_error_shapes, reset), cmocka_unit_test_setup(test_params_of_failures, reset),
         cmocka_unit_test_setup(test_ids, reset)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
