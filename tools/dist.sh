@@ -26,7 +26,7 @@ check=${1:-}
 # What a reader wants, with all that README.md and docs/ link to.
 papers() {
     mkdir -p "$1/bench" "$1/contracts" "$1/tools" "$1/runtime/arch"
-    cp runtime/qmoe.h runtime/qmoe_tools.h "$1/runtime/" # the public surface
+    cp runtime/qmoe.h runtime/qmoe_guide.h runtime/qmoe_text.h runtime/qmoe_tools.h "$1/runtime/" # the public surface
     cp runtime/arch/qwen3moe.c "$1/runtime/arch/"           # a family, to be read
     cp -r docs models "$1/"
     cp -r bench/results "$1/bench/"
