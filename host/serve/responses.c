@@ -155,7 +155,7 @@ static void reasoning(fields *f, asked *q) {
         fields_refuse(&o, "context", "\"auto\"", "not supported: the template says what of earlier thoughts is seen");
         fields_refuse(&o, "mode", "\"standard\"", "not supported: there is one mode");
         while (effort && i < 7 && strcmp(effort, efforts[i])) i++;
-        if (i == 6) fields_fail(&o, "effort", "expected none, minimal, low, medium, high, xhigh or max");
+        if (i == 7) fields_fail(&o, "effort", "expected none, minimal, low, medium, high, xhigh or max");
         if (effort && !q->c.kwargs) q->c.kwargs = json_object();
         if (effort && json_object_set_new(q->c.kwargs, "enable_thinking", json_boolean(i >= 2)))
             fields_fail(&o, "effort", "out of memory");
