@@ -1,6 +1,6 @@
 #!/bin/sh
-# setup.sh [build|all]: finds or installs what the build (or the build and the tests) needs, and
-# writes $B/config.mk. Asks nothing; quick when everything is there; make runs it every time.
+# setup.sh [build|all|browser]: finds or installs what the build (or the build and the tests, or these and a browser) needs,
+# and writes $B/config.mk. Asks nothing; quick when everything is there; make runs it every time.
 #
 # On Debian and its relatives missing packages come from apt-get. The CUDA headers and ptxas come from
 # $CUDA_HOME or /usr/local/cuda, else from NVIDIA's Python wheels (CUDA 13.0) in build/venv; no GPU and
@@ -17,9 +17,11 @@ die() { say "$*"; exit 1; }
 
 # ---- packages -------------------------------------------------------------------------------------
 packages="gcc libc6-dev make cpp binutils libpcre2-dev libutf8proc-dev libjansson-dev libpopt-dev libedit-dev libmicrohttpd-dev"
-if [ "$what" = all ]; then
-    packages="$packages g++ libcmocka-dev libbenchmark-dev python3 python3-yaml python3-pyte zsh clang clang-format libclang-rt-dev"
+if [ "$what" != build ]; then
+    packages="$packages g++ libcmocka-dev libbenchmark-dev python3 python3-yaml python3-pyte haproxy zsh clang clang-format libclang-rt-dev"
 fi
+
+[ "$what" != browser ] || packages="$packages chromium-headless-shell"
 
 # Names of the packages in $1 that are not installed.
 missing() {
@@ -90,7 +92,7 @@ fi
 # Wheels: the headers for every build; ptxas for the tests; NVRTC once there is CUDA C to compile.
 wheels=
 [ -n "$inc" ] || wheels="nvidia-cuda-runtime==13.0.* nvidia-nvtx==13.0.*"
-[ -n "$ptxas" ] || [ "$what" != all ] || wheels="$wheels nvidia-cuda-nvcc==13.0.*"
+[ -n "$ptxas" ] || [ "$what" = build ] || wheels="$wheels nvidia-cuda-nvcc==13.0.*"
 if [ -z "$nvrtc" ] && ls kernels/cu/*.cu >/dev/null 2>&1; then wheels="$wheels nvidia-cuda-nvrtc==13.0.*"; fi
 todo=
 for x in $wheels; do

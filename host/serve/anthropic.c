@@ -69,7 +69,7 @@ static json_t *texts(fields *f, const char *at, json_t *content) {
     if (json_is_string(content)) return json_incref(content);
     if (!json_is_array(content)) fields_fail(f, at, "expected a string or an array of blocks");
     json_t *parts = json_array();
-    json_array_foreach(content, i, block) {
+    json_array_foreach (content, i, block) {
         char place[PLACE + 32];
         snprintf(place, sizeof place, "%s[%zu]", at, i);
         const char *type = type_of(f, place, block);
@@ -84,14 +84,15 @@ static void tool_result(fields *f, json_t *out, const char *at, const json_t *bl
     json_t *content = json_object_get(block, "content"), *id = string_of(f, at, block, "tool_use_id");
     snprintf(place, sizeof place, "%s.content", at);
     json_t *text = content && !json_is_null(content) ? texts(f, place, content) : json_string("");
-    append(f, out, json_pack("{s:s, s:O, s:o}", "role", "tool", "tool_call_id", id ? id : json_null(), "content", text));
+    append(f, out,
+           json_pack("{s:s, s:O, s:o}", "role", "tool", "tool_call_id", id ? id : json_null(), "content", text));
 }
 
 /* Results stand as messages of their own, at their place. */
 static void user_blocks(fields *f, json_t *out, const char *at, const json_t *content) {
     size_t i;
     json_t *block, *parts = json_array();
-    json_array_foreach(content, i, block) {
+    json_array_foreach (content, i, block) {
         char place[PLACE];
         snprintf(place, sizeof place, "%s.content[%zu]", at, i);
         const char *type = type_of(f, place, block);
@@ -114,15 +115,15 @@ static void tool_use(fields *f, json_t *calls, const char *at, const json_t *blo
     if (!json_is_object(input)) fields_fail(f, place, "expected an object");
     if (!*f->error)
         append(f, calls,
-               json_pack("{s:O, s:s, s:{s:O, s:O}}", "id", id, "type", "function", "function", "name", name, "arguments",
-                         input));
+               json_pack("{s:O, s:s, s:{s:O, s:O}}", "id", id, "type", "function", "function", "name", name,
+                         "arguments", input));
 }
 
 static void assistant_blocks(fields *f, json_t *out, const char *at, const json_t *content) {
     size_t i;
     qm_buffer thoughts = {0};
     json_t *block, *parts = json_array(), *calls = json_array();
-    json_array_foreach(content, i, block) {
+    json_array_foreach (content, i, block) {
         char place[PLACE];
         snprintf(place, sizeof place, "%s.content[%zu]", at, i);
         const char *type = type_of(f, place, block);
@@ -148,7 +149,7 @@ static void messages(fields *f, json_t *out) {
     const char *role = NULL;
     size_t i;
     if (!json_array_size(all)) fields_fail(f, "messages", "expected an array of messages");
-    json_array_foreach(all, i, m) {
+    json_array_foreach (all, i, m) {
         char at[PLACE - 32], place[PLACE];
         snprintf(at, sizeof at, "messages[%zu]", i);
         json_t *content = json_object_get(m, "content");
@@ -198,7 +199,7 @@ static void tools(fields *f, asked *q) {
     size_t i;
     if (!json_array_size(all)) return;
     q->c.tools = json_array();
-    json_array_foreach(all, i, t) {
+    json_array_foreach (all, i, t) {
         char at[PLACE - 32];
         snprintf(at, sizeof at, "tools[%zu]", i);
         tool(f, q->c.tools, at, t);
@@ -207,7 +208,7 @@ static void tools(fields *f, asked *q) {
 
 static void tool_choice(fields *f, asked *q) {
     static const char *const theirs[] = {"auto", "any", "none", "tool"}, *const ours[] = {"auto", "required", "none",
-                                                                                         "named"};
+                                                                                          "named"};
     json_t *v = fields_object(f, "tool_choice");
     fields o;
     q->c.parallel_calls = 1;
@@ -297,7 +298,7 @@ static int read_request(server *s, http_request *r, const json_t *body, int coun
     return fields_end(&f, s, r);
 }
 
-static void ask(server *s, http_request *r, int counting) {
+static void answer_messages(server *s, http_request *r, int counting) {
     asked q = {0};
     task_ask a = {0};
     qm_err e;
@@ -313,5 +314,5 @@ static void ask(server *s, http_request *r, int counting) {
     json_decref(body);
 }
 
-void api_messages(server *s, http_request *r) { ask(s, r, 0); }
-void api_count_tokens(server *s, http_request *r) { ask(s, r, 1); }
+void api_messages(server *s, http_request *r) { answer_messages(s, r, 0); }
+void api_count_tokens(server *s, http_request *r) { answer_messages(s, r, 1); }

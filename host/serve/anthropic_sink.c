@@ -69,9 +69,9 @@ static void open_block(exchange *x, block *b) {
                         ? json_pack("{s:s, s:s, s:s}", "type", "thinking", "thinking", "", "signature", "")
                         : json_pack("{s:s, s:s, s:o, s:{}}", "type", "tool_use", "id", b->id, "name",
                                     exchange_text(&b->name), "input");
-    api_event(x->r, "content_block_start",
-              json_pack("{s:s, s:I, s:o}", "type", "content_block_start", "index", index_of(x, b), "content_block",
-                        empty));
+    api_event(
+        x->r, "content_block_start",
+        json_pack("{s:s, s:I, s:o}", "type", "content_block_start", "index", index_of(x, b), "content_block", empty));
 }
 
 static void delta(exchange *x, block *b, const char *s, size_t n) {
@@ -94,7 +94,7 @@ static void end(exchange *x) {
     api_event(x->r, "message_stop", json_pack("{s:s}", "type", "message_stop"));
 }
 
-static void fail(exchange *x, int status, const qm_err *e) { api_event(x->r, "error", api_error_json(1, status, e)); }
+static void broke(exchange *x, int status, const qm_err *e) { api_event(x->r, "error", api_error_json(1, status, e)); }
 
 const protocol anthropic_protocol = {.id = "msg_",
                                      .block_ids = {"", "", "toolu_"},
@@ -104,5 +104,5 @@ const protocol anthropic_protocol = {.id = "msg_",
                                      .delta = delta,
                                      .close = close_block,
                                      .end = end,
-                                     .fail = fail,
+                                     .broke = broke,
                                      .answer = answer};

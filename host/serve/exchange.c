@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include "sink.h"
+#include "openai.h"
 
 static void block_free(block *b) {
     free(b->name.s);
@@ -29,13 +29,13 @@ json_t *exchange_arguments(const block *b) {
     return NULL;
 }
 
-static void close_block(exchange *x) {
+static void end_block(exchange *x) {
     if (x->open && x->stream) x->how->close(x, &x->blocks[x->n - 1]);
     x->open = 0;
 }
 
-static block *open_block(exchange *x, block_kind kind, const char *name, size_t n) {
-    close_block(x);
+static block *start_block(exchange *x, block_kind kind, const char *name, size_t n) {
+    end_block(x);
     block *v = realloc(x->blocks, (x->n + 1) * sizeof *v), *b;
     if (!v) return NULL;
     x->blocks = v;
@@ -54,14 +54,14 @@ static block *open_block(exchange *x, block_kind kind, const char *name, size_t 
 static int take(exchange *x, qm_part part, const char *s, size_t n) {
     static const block_kind kinds[] = {BLOCK_TEXT, BLOCK_THINKING, BLOCK_CALL, BLOCK_CALL, BLOCK_CALL}; /* by qm_part */
     block *b = x->open ? &x->blocks[x->n - 1] : NULL;
-    if (part == QM_PART_CALL) return open_block(x, BLOCK_CALL, s, n) ? 0 : -1;
+    if (part == QM_PART_CALL) return start_block(x, BLOCK_CALL, s, n) ? 0 : -1;
     if (part == QM_PART_CALL_END) {
         if (b) b->whole = 1;
-        close_block(x);
+        end_block(x);
         return 0;
     }
     if (!n) return 0;
-    if ((!b || b->kind != kinds[part]) && !(b = open_block(x, kinds[part], "", 0))) return -1;
+    if ((!b || b->kind != kinds[part]) && !(b = start_block(x, kinds[part], "", 0))) return -1;
     if (part == QM_PART_TEXT && x->logprobs) {
         if (b->logprobs ? json_array_extend(b->logprobs, x->logprobs) : !(b->logprobs = json_copy(x->logprobs)))
             return -1;
@@ -72,14 +72,12 @@ static int take(exchange *x, qm_part part, const char *s, size_t n) {
 }
 
 /* ---- the task's sink ---- */
-static void begin(void *p) {
+static void on_begin(void *p) {
     exchange *x = p;
     if (!x->stream) return;
     api_begin_stream(x->r);
     x->how->begin(x);
 }
-
-static double logprob(float v) { return v > -9999.0f ? (double)v : -9999.0; } /* JSON has no -inf */
 
 static json_t *bytes_of(const char *s, size_t n) {
     json_t *v = json_array();
@@ -88,10 +86,11 @@ static json_t *bytes_of(const char *s, size_t n) {
 }
 
 static json_t *said(const char *s, size_t n, float v) {
-    return json_pack("{s:o, s:f, s:o}", "token", sink_string(s, n), "logprob", logprob(v), "bytes", bytes_of(s, n));
+    return json_pack("{s:o, s:f, s:o}", "token", sink_string(s, n), "logprob", openai_logprob(v), "bytes",
+                     bytes_of(s, n));
 }
 
-static void token(void *p, uint32_t i, uint32_t id, const char *piece, size_t n, const qm_logprobs *lp) {
+static void on_token(void *p, uint32_t i, uint32_t id, const char *piece, size_t n, const qm_logprobs *lp) {
     exchange *x = p;
     (void)i;
     (void)id;
@@ -105,7 +104,7 @@ static void token(void *p, uint32_t i, uint32_t id, const char *piece, size_t n,
     if (json_object_set_new(one, "top_logprobs", top) | json_array_append_new(x->logprobs, one)) x->broken = 1;
 }
 
-static void part(void *p, uint32_t i, qm_part kind, const char *s, size_t n) {
+static void on_part(void *p, uint32_t i, qm_part kind, const char *s, size_t n) {
     exchange *x = p;
     (void)i;
     if (!x->broken && take(x, kind, s, n)) x->broken = 1;
@@ -113,30 +112,30 @@ static void part(void *p, uint32_t i, qm_part kind, const char *s, size_t n) {
     x->logprobs = NULL;
 }
 
-static void finish(void *p, uint32_t i, task_finish f, const char *stopped_by) {
+static void on_finish(void *p, uint32_t i, task_finish f, const char *stopped_by) {
     exchange *x = p;
     (void)i;
     x->finish = f;
-    if (!x->broken) close_block(x);
+    if (!x->broken) end_block(x);
     if (stopped_by && !(x->stopped = strdup(stopped_by))) x->broken = 1;
 }
 
-static void failed(void *p, int began, int status, const qm_err *e) {
+static void on_failed(void *p, int began, int status, const qm_err *e) {
     exchange *x = p;
     if (began && x->stream) {
-        x->how->fail(x, status, e);
+        x->how->broke(x, status, e);
         http_end(x->r);
     } else api_fail(x->r, status, e);
     exchange_free(x);
 }
 
-static void done(void *p, const task_usage *u) {
+static void on_done(void *p, const task_usage *u) {
     exchange *x = p;
     qm_err e;
     x->u = *u;
     if (x->broken) {
         qm_fail(&e, QM_ERR_NOMEM, "out of memory");
-        failed(x, 1, 500, &e);
+        on_failed(x, 1, 500, &e);
         return;
     }
     if (x->stream) {
@@ -146,7 +145,7 @@ static void done(void *p, const task_usage *u) {
     exchange_free(x);
 }
 
-static void gone(void *p) {
+static void on_gone(void *p) {
     exchange *x = p;
     task_cancel(x->t);
     exchange_free(x);
@@ -154,7 +153,7 @@ static void gone(void *p) {
 
 void exchange_begin(server *s, http_request *r, task_ask *a, const protocol *how, int stream, uint32_t max_tokens,
                     json_t *request) {
-    static const task_sink sink = {begin, token, part, finish, done, failed};
+    static const task_sink sink = {on_begin, on_token, on_part, on_finish, on_done, on_failed};
     struct timespec now;
     exchange *x = calloc(1, sizeof *x);
     if (!x || !request) goto no_memory;
@@ -169,7 +168,7 @@ void exchange_begin(server *s, http_request *r, task_ask *a, const protocol *how
                     .max_tokens = max_tokens};
     api_id(x->id, how->id);
     if (!(x->t = task_begin(s, http_peer(r), a, &sink, x, x->id))) goto no_memory;
-    http_on_gone(r, gone, x);
+    http_on_gone(r, on_gone, x);
     return;
 no_memory:
     api_error(r, 500, NULL, "out of memory");

@@ -17,13 +17,13 @@ typedef struct exchange exchange;
 /* How a protocol writes it. b is x's, and may move with the next block; its index is b - x->blocks. */
 typedef struct {
     const char *id, *block_ids[N_BLOCK_KINDS], *call_id; /* what ids begin with */
-    /* Streamed, in this order: begin, for each block open, delta .., close; then end, or fail. */
+    /* Streamed, in this order: begin, for each block open, delta .., close; then end, or broke. */
     void (*begin)(exchange *x);
     void (*open)(exchange *x, block *b);
     void (*delta)(exchange *x, block *b, const char *s, size_t n);
     void (*close)(exchange *x, block *b);
     void (*end)(exchange *x);
-    void (*fail)(exchange *x, int status, const qm_err *e);
+    void (*broke)(exchange *x, int status, const qm_err *e);
     /* Not streamed: the whole. NULL: no memory. */
     json_t *(*answer)(exchange *x);
 } protocol;

@@ -83,8 +83,10 @@ enum MHD_Result http_answer_refuse(http_request *r, struct MHD_Connection *m) {
     char s[256];
     while (known[i].status != r->refused) i++;
     /* As OpenAI's and as Anthropic's clients read it. */
-    int n = snprintf(s, sizeof s, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":\"%s\",\"param\":null,\"code\":null}}\n",
-                     known[i].type, known[i].why);
+    int n =
+        snprintf(s, sizeof s,
+                 "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":\"%s\",\"param\":null,\"code\":null}}\n",
+                 known[i].type, known[i].why);
     http_conn_enter(r->c, CONN_LAST);
     r->h->n_dropped += r->refused != 400;
     if (begin(r, r->refused, "application/json", MHD_create_response_from_buffer((size_t)n, s, MHD_RESPMEM_MUST_COPY)))

@@ -13,6 +13,9 @@
 #include <unistd.h>
 
 enum { ACCEPTS = 64 }; /* a wake-up: others have their turn */
+/* A client that has closed its side may have left a whole request behind, which is answered. The library does not always
+ * notice that it was the last (an end that comes in one edge with bytes): so long, and the connection goes. */
+#define LAST_WORDS_S 0.5
 
 /* ---- the listening socket ---- */
 static int listen_at(const struct addrinfo *a) {
@@ -34,7 +37,8 @@ static void listen_on(http *h) {
 }
 
 int http_listen(http *h, qm_err *e) {
-    struct addrinfo want = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo want = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *list;
     char port[8];
     snprintf(port, sizeof port, "%u", h->o.port);
@@ -51,7 +55,8 @@ int http_listen(http *h, qm_err *e) {
     struct sockaddr_storage at;
     socklen_t n = sizeof at;
     if (getsockname(h->listen, (struct sockaddr *)&at, &n) == 0)
-        h->port = ntohs(at.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&at)->sin6_port : ((struct sockaddr_in *)&at)->sin_port);
+        h->port = ntohs(at.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&at)->sin6_port
+                                                 : ((struct sockaddr_in *)&at)->sin_port);
     listen_on(h);
     return h->listening ? 0 : qm_fail(e, QM_ERR_IO, "%s, port %u: %s", h->o.host, h->o.port, strerror(errno));
 }
@@ -88,13 +93,15 @@ void http_conn_enter(conn *c, conn_state s) {
     if (s == CONN_OPEN) return;
     if (s == CONN_IDLE) c->idle_round = h->round;
     if (s == CONN_LAST) c->acked = acked(c);
-    c->deadline = loop_after(h->loop, s == CONN_HEAD ? h->o.head_s : h->o.idle_s, on_deadline, c);
+    double seconds = s == CONN_HEAD ? h->o.head_s : h->o.idle_s;
+    if (c->lost && s != CONN_LAST) seconds = LAST_WORDS_S;
+    c->deadline = loop_after(h->loop, seconds, on_deadline, c);
     if (!c->deadline) http_conn_drop(c); /* no memory: better none than one without end */
 }
 
 void http_conn_drop(conn *c) {
     struct linger none = {.l_onoff = 1}; /* what it has not read is not kept for it */
-    if (c->state != CONN_IDLE) {
+    if (c->state != CONN_IDLE && !c->lost) {
         setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
         c->h->n_dropped++;
     }
@@ -114,13 +121,15 @@ static void on_edge(void *user, uint32_t events) {
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
         c->lost = 1;
         if (c->r && c->state == CONN_OPEN) http_request_lost(c->r);
+        else if (c->state != CONN_LAST) http_conn_enter(c, c->state);
         return;
     }
     if (c->state != CONN_IDLE) return;
     /* The first byte of a request; or an edge of the last one, whose bytes the library took in its last run before we heard
      * of them. */
     char byte;
-    if (c->idle_round < c->h->round || recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) http_conn_enter(c, CONN_HEAD);
+    if (c->idle_round < c->h->round || recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+        http_conn_enter(c, CONN_HEAD);
 }
 
 static void set_options(const http *h, int fd) {
@@ -128,7 +137,7 @@ static void set_options(const http *h, int fd) {
     unsigned ms = (unsigned)(1e3 * h->o.vanish_s);
     if (third < 1) third = 1;
     int idle = 2 * third;
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);                 /* nothing is on its way: probes */
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one); /* nothing is on its way: probes */
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &third, sizeof third);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
@@ -171,7 +180,8 @@ static void pause_accepting(http *h) {
 
 static void name_peer(char *s, size_t n, const struct sockaddr *at, socklen_t n_at) {
     char host[48], port[8];
-    if (getnameinfo(at, n_at, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0) snprintf(s, n, "?");
+    if (getnameinfo(at, n_at, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        snprintf(s, n, "?");
     else snprintf(s, n, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
 }
 

@@ -40,7 +40,7 @@ typedef struct header {
 struct http_request {
     conn *c; /* NULL: the library has done with it */
     http *h;
-    int held; /* the program has it */
+    int held;                  /* the program has it */
     http_request *prev, *next; /* of those that the program has */
     char method[24], peer[64];
     char *path;
@@ -93,8 +93,8 @@ void *http_request_begin(void *user, const char *uri, struct MHD_Connection *m);
 enum MHD_Result http_request_step(void *user, struct MHD_Connection *m, const char *url, const char *method,
                                   const char *version, const char *data, size_t *n, void **context);
 void http_request_done(void *user, struct MHD_Connection *m, void **context, enum MHD_RequestTerminationCode why);
-void http_request_lost(http_request *r);    /* the client has gone: the program is told, once */
-void http_request_let_go(http_request *r);  /* by the program */
+void http_request_lost(http_request *r);   /* the client has gone: the program is told, once */
+void http_request_let_go(http_request *r); /* by the program */
 void http_request_drop_body(http_request *r);
 /* http_answer.c */
 enum MHD_Result http_answer_queue(http_request *r, struct MHD_Connection *m);

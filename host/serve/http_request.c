@@ -164,7 +164,8 @@ static enum MHD_Result on_header(void *user, enum MHD_ValueKind kind, const char
 static int check_head(http_request *r, struct MHD_Connection *m, const char *version) {
     framing f = {0};
     MHD_get_connection_values(m, MHD_HEADER_KIND, on_header, &f);
-    if (f.codings && (f.codings > 1 || f.lengths || !f.coding || strcasecmp(f.coding, "chunked") || strcmp(version, "HTTP/1.1") < 0)) {
+    if (f.codings && (f.codings > 1 || f.lengths || !f.coding || strcasecmp(f.coding, "chunked") ||
+                      strcmp(version, "HTTP/1.1") < 0)) {
         r->refused = 400;
         return 1;
     }

@@ -49,7 +49,8 @@ static json_t *as_in_chat(fields *f, const char *at, const json_t *t) {
     const char *type = json_string_value(json_object_get(t, "type"));
     snprintf(place, sizeof place, "%s.type", at);
     if (!type || strcmp(type, "function")) {
-        fields_fail(f, place, "%.40s: not supported: only functions can be called here", type ? type : "expected a string");
+        fields_fail(f, place, "%.40s: not supported: only functions can be called here",
+                    type ? type : "expected a string");
         return NULL;
     }
     json_t *function = json_object();
@@ -66,7 +67,7 @@ static void tools(fields *f, asked *q) {
     json_t *all = fields_array(f, "tools"), *t;
     size_t i;
     if (json_array_size(all)) q->c.tools = json_array();
-    json_array_foreach(all, i, t) {
+    json_array_foreach (all, i, t) {
         char at[40];
         snprintf(at, sizeof at, "tools[%zu]", i);
         if (json_array_append_new(q->c.tools, as_in_chat(f, at, t))) fields_fail(f, at, "out of memory");
@@ -86,13 +87,15 @@ static void tool_choice(fields *f, asked *q) {
         return;
     }
     if (!json_is_object(v)) {
-        fields_fail(f, "tool_choice", "expected \"none\", \"auto\", \"required\", or {\"type\": \"function\", \"name\": ...}");
+        fields_fail(f, "tool_choice",
+                    "expected \"none\", \"auto\", \"required\", or {\"type\": \"function\", \"name\": ...}");
         return;
     }
     fields o;
     fields_within(&o, v, "tool_choice.");
     const char *type = fields_string(&o, "type", "");
-    if (strcmp(type, "function")) fields_fail(&o, "type", "%.40s: not supported: only functions can be called here", type);
+    if (strcmp(type, "function"))
+        fields_fail(&o, "type", "%.40s: not supported: only functions can be called here", type);
     q->c.tool_choice = "named";
     q->c.tool_name = fields_string(&o, "name", NULL);
     if (!q->c.tool_name) fields_fail(&o, "name", "expected a string");
@@ -111,7 +114,8 @@ static void format(fields *f, asked *q, const json_t *v) {
         fields_string(&o, "description", NULL);
         fields_bool(&o, "strict", 0);
         if (!schema) fields_fail(&o, "schema", "expected a JSON schema, an object");
-        else if (!(q->c.schema = q->schema = json_dumps(schema, JSON_COMPACT))) fields_fail(&o, "schema", "out of memory");
+        else if (!(q->c.schema = q->schema = json_dumps(schema, JSON_COMPACT)))
+            fields_fail(&o, "schema", "out of memory");
     } else if (strcmp(type, "text")) fields_fail(&o, "type", "expected \"text\", \"json_object\" or \"json_schema\"");
     fields_join(f, &o);
 }
@@ -143,7 +147,8 @@ static void reasoning(fields *f, asked *q) {
         fields_string(&o, "summary", NULL);
         fields_string(&o, "generate_summary", NULL);
         while (effort && i < 6 && strcmp(effort, efforts[i])) i++;
-        if (i == 6) fields_fail(&o, "effort", "expected \"none\", \"minimal\", \"low\", \"medium\", \"high\" or \"xhigh\"");
+        if (i == 6)
+            fields_fail(&o, "effort", "expected \"none\", \"minimal\", \"low\", \"medium\", \"high\" or \"xhigh\"");
         if (effort && !q->c.kwargs) q->c.kwargs = json_object();
         if (effort && json_object_set_new(q->c.kwargs, "enable_thinking", json_boolean(i >= 2)))
             fields_fail(&o, "effort", "out of memory");
@@ -157,7 +162,7 @@ static void include(fields *f, task_ask *a) {
     size_t i;
     a->n_logprobs = (uint32_t)fields_int(f, "top_logprobs", 0, QM_TOP_LOGPROBS, 0);
     a->logprobs = a->n_logprobs > 0;
-    json_array_foreach(all, i, v) {
+    json_array_foreach (all, i, v) {
         char at[40];
         const char *s = json_is_string(v) ? json_string_value(v) : "";
         snprintf(at, sizeof at, "include[%zu]", i);

@@ -13,7 +13,7 @@ typedef struct {
     json_t *turn; /* the assistant's, the last of out, while more of it may come; borrowed */
 } talk;
 
-static void fail(talk *t, const char *at, const char *name, const char *what) {
+static void refuse(talk *t, const char *at, const char *name, const char *what) {
     char place[PLACE + 32];
     snprintf(place, sizeof place, "%s%s", at, name);
     fields_fail(t->f, place, "%s", what);
@@ -37,7 +37,7 @@ static json_t *string_of(talk *t, const char *at, const json_t *o, const char *n
     char member[40];
     json_t *v = json_object_get(o, name);
     snprintf(member, sizeof member, ".%s", name);
-    if (!json_is_string(v)) fail(t, at, member, "expected a string");
+    if (!json_is_string(v)) refuse(t, at, member, "expected a string");
     return json_is_string(v) ? v : NULL;
 }
 
@@ -46,14 +46,14 @@ static json_t *texts(talk *t, const char *at, json_t *content, const char *types
     size_t i;
     json_t *part;
     if (json_is_string(content)) return json_incref(content);
-    if (!json_is_array(content)) fail(t, at, "", "expected a string or an array of parts");
+    if (!json_is_array(content)) refuse(t, at, "", "expected a string or an array of parts");
     json_t *parts = json_array();
-    json_array_foreach(content, i, part) {
+    json_array_foreach (content, i, part) {
         char place[PLACE + 32];
         snprintf(place, sizeof place, "%s[%zu]", at, i);
         const char *type = json_string_value(json_object_get(part, "type"));
         const char *known = type && *type ? strstr(types, type) : NULL;
-        if (!type) fail(t, place, "", "expected an object with a type");
+        if (!type) refuse(t, place, "", "expected an object with a type");
         else if (!known || (known > types && known[-1] != ' ') || !strchr(" ", known[strlen(type)]))
             fields_fail(t->f, place, "type %.40s: this is a model of text only", type);
         else {
@@ -77,7 +77,7 @@ static void message(talk *t, const char *at, const json_t *item) {
     const char *role = json_string_value(json_object_get(item, "role"));
     size_t i = 0;
     while (role && i < 4 && strcmp(role, roles[i])) i++;
-    if (!role || i == 4) return fail(t, at, ".role", "expected \"user\", \"assistant\", \"system\" or \"developer\"");
+    if (!role || i == 4) return refuse(t, at, ".role", "expected \"user\", \"assistant\", \"system\" or \"developer\"");
     snprintf(place, sizeof place, "%s.content", at);
     json_t *text = texts(t, place, content, "input_text output_text text");
     if (i != 1) {
@@ -99,8 +99,9 @@ static void reasoning(talk *t, const char *at, const json_t *item) {
     json_t *part;
     for (int k = 0; k < 2 && !b.n; k++) {
         json_t *list = json_object_get(item, names[k]);
-        if (list && !json_is_null(list) && !json_is_array(list)) fail(t, at, k ? ".summary" : ".content", "expected an array");
-        json_array_foreach(list, i, part) {
+        if (list && !json_is_null(list) && !json_is_array(list))
+            refuse(t, at, k ? ".summary" : ".content", "expected an array");
+        json_array_foreach (list, i, part) {
             char place[PLACE + 32];
             snprintf(place, sizeof place, "%s.%s[%zu]", at, names[k], i);
             json_t *text = string_of(t, place, part, "text");
@@ -131,7 +132,8 @@ static void output(talk *t, const char *at, const json_t *item) {
     snprintf(place, sizeof place, "%s.output", at);
     json_t *text = texts(t, place, json_object_get(item, "output"), "input_text output_text text");
     t->turn = NULL;
-    append(t, t->out, json_pack("{s:s, s:O, s:o}", "role", "tool", "tool_call_id", id ? id : json_null(), "content", text));
+    append(t, t->out,
+           json_pack("{s:s, s:O, s:o}", "role", "tool", "tool_call_id", id ? id : json_null(), "content", text));
 }
 
 json_t *responses_messages(fields *f) {
@@ -139,21 +141,21 @@ json_t *responses_messages(fields *f) {
     const char *instructions = fields_string(f, "instructions", NULL);
     json_t *input = fields_any(f, "input"), *item;
     size_t i;
-    if (instructions)
-        append(&t, t.out, json_pack("{s:s, s:s}", "role", "system", "content", instructions));
+    if (instructions) append(&t, t.out, json_pack("{s:s, s:s}", "role", "system", "content", instructions));
     if (json_is_string(input)) append(&t, t.out, json_pack("{s:s, s:O}", "role", "user", "content", input));
-    else if (!json_is_array(input)) fields_fail(f, "input", "expected a string or an array of items");
-    json_array_foreach(input, i, item) {
+    else if (!json_array_size(input)) fields_fail(f, "input", "expected a string or an array of items");
+    json_array_foreach (input, i, item) {
         char at[PLACE - 32];
         snprintf(at, sizeof at, "input[%zu]", i);
         const char *type = json_string_value(json_object_get(item, "type"));
-        if (!json_is_object(item)) fail(&t, at, "", "expected an object");
+        if (!json_is_object(item)) refuse(&t, at, "", "expected an object");
         else if (!type ? json_object_get(item, "role") != NULL : !strcmp(type, "message")) message(&t, at, item);
-        else if (!type) fail(&t, at, ".type", "expected a string");
+        else if (!type) refuse(&t, at, ".type", "expected a string");
         else if (!strcmp(type, "function_call")) call(&t, at, item);
         else if (!strcmp(type, "function_call_output")) output(&t, at, item);
         else if (!strcmp(type, "reasoning")) reasoning(&t, at, item);
-        else if (!strcmp(type, "item_reference")) fail(&t, at, ".type", "item_reference: nothing is stored here: say the item");
+        else if (!strcmp(type, "item_reference"))
+            refuse(&t, at, ".type", "item_reference: nothing is stored here: say the item");
         else fields_fail(f, at, "type %.40s: not supported", type);
         if (*f->error) break;
     }

@@ -59,8 +59,10 @@ static json_t *response(const exchange *x, const char *status, json_t *error) {
     for (size_t i = 0; ended && i < x->n; i++) json_array_append_new(output, item_of(x, &x->blocks[i], 1));
     json_t *j = json_pack("{s:s, s:s, s:I, s:s, s:b, s:o, s:o, s:o, s:o, s:n, s:b, s:s, s:s, s:n, s:o}", "id", x->id,
                           "object", "response", "created_at", (json_int_t)x->created, "status",
-                          status ? status : cut ? "incomplete" : "completed", "background", 0, "error",
-                          error ? error : json_null(), "incomplete_details",
+                          status ? status
+                          : cut  ? "incomplete"
+                                 : "completed",
+                          "background", 0, "error", error ? error : json_null(), "incomplete_details",
                           cut ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null(), "model",
                           sink_string(x->s->alias, strlen(x->s->alias)), "output", output, "previous_response_id",
                           "store", 0, "truncation", "disabled", "service_tier", "default", "max_tool_calls", "usage",
@@ -72,14 +74,17 @@ static json_t *response(const exchange *x, const char *status, json_t *error) {
 static json_t *answer(exchange *x) { return response(x, NULL, NULL); }
 
 /* ---- events ---- */
-/* Takes j, which gets its type and number. */
+/* With the members of j, which it takes. */
 static void event(exchange *x, const char *type, json_t *j) {
-    json_object_set_new(j, "type", json_string(type));
-    json_object_set_new(j, "sequence_number", json_integer(x->sequence++));
-    api_event(x->r, type, j);
+    json_t *all = json_pack("{s:s, s:I}", "type", type, "sequence_number", (json_int_t)x->sequence++);
+    json_object_update(all, j);
+    json_decref(j);
+    api_event(x->r, type, all);
 }
 
-static void event_of_response(exchange *x, const char *type, json_t *r) { event(x, type, json_pack("{s:o}", "response", r)); }
+static void event_of_response(exchange *x, const char *type, json_t *r) {
+    event(x, type, json_pack("{s:o}", "response", r));
+}
 
 /* One of a block: item_id, output_index, and, of texts, content_index. */
 static json_t *at(const exchange *x, const block *b) {
@@ -135,7 +140,7 @@ static void end(exchange *x) {
                       response(x, NULL, NULL));
 }
 
-static void fail(exchange *x, int status, const qm_err *e) {
+static void broke(exchange *x, int status, const qm_err *e) {
     const char *code = status < 500 ? "invalid_prompt" : "server_error";
     event(x, "error", json_pack("{s:s, s:s, s:n}", "code", code, "message", e->msg, "param"));
     event_of_response(x, "response.failed",
@@ -150,5 +155,5 @@ const protocol responses_protocol = {.id = "resp_",
                                      .delta = delta,
                                      .close = close_block,
                                      .end = end,
-                                     .fail = fail,
+                                     .broke = broke,
                                      .answer = answer};

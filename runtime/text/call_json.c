@@ -89,6 +89,7 @@ static int value_done(qm_calls *c) {
     j->state = NEXT;
     if (j->live) {
         j->live = 0;
+        j->text.n = 0;
         complete(c);
         return 0;
     }
@@ -136,7 +137,10 @@ static qm_loose put_byte(qm_calls *c, char b) {
     case KEY:
         switch (put_inner(c, b)) {
         case QM_LOOSE_MORE: return QM_LOOSE_MORE;
-        case QM_LOOSE_DONE: return key_done(j) ? QM_LOOSE_BAD : QM_LOOSE_MORE;
+        case QM_LOOSE_DONE:
+            if (!key_done(j)) return QM_LOOSE_MORE;
+            j->text.n -= j->text.n > 0; /* the byte is not taken */
+            return QM_LOOSE_BAD;
         default: return QM_LOOSE_BAD;
         }
     case COLON: j->state = BEFORE_VALUE; return b == ':' ? QM_LOOSE_MORE : QM_LOOSE_BAD;

@@ -67,7 +67,7 @@ static void end_value(qm_calls *c) {
     qm_value *v = &c->value;
     qm_bytes b = {0};
     if (v->stream) qm_bytes_put1(&b, '"');
-    else qm_call_value(v->types, v->raw.s, v->raw.n, &b);
+    else qm_call_value(v->types, v->raw.n ? v->raw.s : "", v->raw.n, &b);
     put_bytes(c, &b);
     c->state = QM_CALLS_GAP;
 }
@@ -162,10 +162,11 @@ long qm_xml_value_step(qm_calls *c, const char *s, size_t n, int end) {
     return (long)k;
 }
 
-/* The answer ends in a call. Its parameters are whole, or the last one is cut. */
+/* The answer ends in a call: its parameters are whole, the next one's name is cut, or its value. */
 void qm_xml_call_cut(qm_calls *c) {
     const qm_value *v = &c->value;
     if (c->state == QM_CALLS_GAP && (!c->in.n || (c->in.n > 1 && c->in.s[1] == '/'))) end_call(c);
+    else if (c->state == QM_CALLS_GAP && memchr(c->in.s, '=', c->in.n)) qm_calls_text(c, c->in.s, c->in.n);
     else if (c->state == QM_CALLS_VALUE && !v->stream && v->raw.n) {
         put(c, "\"");
         put_escaped(c, v->raw.s, v->raw.n);

@@ -63,7 +63,8 @@ static void on_line(void *user) {
         end_work(w);
         return;
     }
-    if (http_write(w->r, s, (size_t)snprintf(s, sizeof s, "line %d\n", w->left)) == 0) w->t = loop_after(l, w->s, on_line, w);
+    if (http_write(w->r, s, (size_t)snprintf(s, sizeof s, "line %d\n", w->left)) == 0)
+        w->t = loop_after(l, w->s, on_line, w);
 }
 
 static void on_flood(void *user) {
@@ -97,10 +98,12 @@ static int number(const http_request *r, const char *name) {
 
 static void echo(http_request *r) {
     size_t n;
+    char q[256];
     const char *s = http_body(r, &n);
     http_set_header(r, "X-Method", http_method(r));
     http_set_header(r, "X-Path", http_path(r));
-    http_set_header(r, "X-Query", http_query(r, "q") ? http_query(r, "q") : "none");
+    snprintf(q, sizeof q, http_query(r, "q") ? "[%s]" : "none", http_query(r, "q"));
+    http_set_header(r, "X-Query", q);
     http_set_header(r, "X-Told", http_header(r, "x-tell") ? http_header(r, "x-tell") : "none");
     http_reply(r, 200, "application/octet-stream", s, n);
 }
@@ -109,8 +112,8 @@ static void state(http_request *r) {
     http_state s;
     char t[160];
     http_get_state(h, &s);
-    int n = snprintf(t, sizeof t, "{\"connections\":%u,\"open\":%u,\"requests\":%lu,\"dropped\":%lu}", s.n_connections, s.n_open,
-                     (unsigned long)s.n_requests, (unsigned long)s.n_dropped);
+    int n = snprintf(t, sizeof t, "{\"connections\":%u,\"open\":%u,\"requests\":%lu,\"dropped\":%lu}", s.n_connections,
+                     s.n_open, (unsigned long)s.n_requests, (unsigned long)s.n_dropped);
     http_reply(r, 200, "application/json", t, (size_t)n);
 }
 
