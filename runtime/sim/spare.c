@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { ALIGN = 1024, KEPT_MOST = 64 << 20 };
+enum { ALIGN = 1024, KEPT_MOST = 256 << 20 };
 
 /* Stands ALIGN bytes before the memory. */
 typedef struct block {

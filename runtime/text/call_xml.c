@@ -67,7 +67,7 @@ static void end_value(qm_calls *c) {
     qm_value *v = &c->value;
     qm_bytes b = {0};
     if (v->stream) qm_bytes_put1(&b, '"');
-    else qm_call_value(v->types, v->raw.s, v->raw.n, &b);
+    else qm_call_value(v->types, v->raw.n ? v->raw.s : "", v->raw.n, &b);
     put_bytes(c, &b);
     c->state = QM_CALLS_GAP;
 }

@@ -184,11 +184,8 @@ static int put_pages(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *pages,
 static int put_mask(qm_engine *g, qm_seq *s, const qm_sample_params *p, const uint32_t *mask, qm_err *e) {
     (void)g, (void)e;
     if (p)
-        write_down((entry){.what = SAMPLING,
-                           .seq = s,
-                           .n = p->last_n,
-                           .seed = seed_of(p),
-                           .limited = (p->edits & QM_EDIT_MASK) != 0});
+        write_down((entry){
+            .what = SAMPLING, .seq = s, .n = p->last_n, .seed = seed_of(p), .limited = (p->edits & QM_EDIT_MASK) != 0});
     const uint32_t n = QM_MASK_WORDS(t.n_vocab);
     if (mask) write_down((entry){.what = MASK, .seq = s, .n = n, .words = copy(mask, n * sizeof *mask)});
     return 0;
