@@ -66,7 +66,7 @@ static int open_guide(server *s, const api_conversation *c, qm_tools_choice choi
     if (rc)
         qm_err_prefix(e, "%s",
                       c->schema && (!a->tools || e->msg[0] != '/' || e->msg[1] < '0' || e->msg[1] > '9')
-                          ? "response_format"
+                          ? (c->schema_name ? c->schema_name : "response_format")
                           : "tools");
     return rc;
 }
