@@ -135,8 +135,8 @@ $(FUZZERS): $(B)/libqmoe.a
 	@mkdir -p $(@D)
 	$(call Q,LD,$@)$(CC) $(SANFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $< $(LDLIBS)
 
-# What tools/tok_compare.py asks; part of the check, so that it cannot rot.
-$(B)/tok_cli: $(B)/o/tools/tok_cli.o $(B)/libqmoe.a
+# What tools/tok_compare.py and tests/tools/test_schema.py ask; part of the check, so that it cannot rot.
+$(B)/tok_cli $(B)/guide_cli: $(B)/%: $(B)/o/tools/%.o $(B)/libqmoe.a
 	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
 
 # What tests/serve/test_http.py speaks to.
@@ -153,7 +153,7 @@ fuzzers: $(FUZZERS)
 fuzz:
 	@+$(if $(FUZZ_C),$(if $(shell command -v clang),$(MAKE) --no-print-directory FUZZ=1 SAN= CC=clang B=$(B)/fuzz CFLAGS="-O1 -g" fuzzers,echo "no clang: fuzzers not built"),:)
 
-check: all tests $(B)/tok_cli $(B)/http_server $(PTX_B) $(if $(SAN),,fuzz $(BENCHES))
+check: all tests $(B)/tok_cli $(B)/guide_cli $(B)/http_server $(PTX_B) $(if $(SAN),,fuzz $(BENCHES))
 	@B=$(B) SAN=$(SAN) PTXAS=$(PTXAS) NVRTC_LIB=$(NVRTC_LIB) $(PYTHON) tests/run $(TESTS) $(SCRIPTS)
 
 # The server's page in a headless Chromium, which is too large to be asked of everybody: make check has these tests where one

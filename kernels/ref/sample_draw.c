@@ -29,8 +29,7 @@ static void draw_and_tell(const qm_sample_draw_args *a, uint32_t i) {
     memcpy(&p, state + QM_STATE_MODE, sizeof p);
     draw(a, i, &p, tokens, row->pos);
     if (!a->result) return;
-    qm_result *r =
-        (qm_result *)(uintptr_t)a->result + (size_t)row->seq * QM_RESULT_RING + row->pos % QM_RESULT_RING;
+    qm_result *r = (qm_result *)(uintptr_t)a->result + (size_t)row->seq * QM_RESULT_RING + row->pos % QM_RESULT_RING;
     if (p.logprobs)
         qm_sample_tell(r, (const float *)(uintptr_t)a->logits + (size_t)i * a->n, a->n, tokens[row->pos + 1]);
     memcpy(&r->flags, state + QM_STATE_FLAGS, 4);

@@ -88,6 +88,7 @@ static int enqueue(qm_batch *b, uint32_t *n, qm_err *e) {
     qm_flight *f = &b->flight[b->n_flight];
     int rc = qm_batch_deal(b, n, e);
     if (rc || !*n) return rc;
+    const double begun = qm_now(); /* the software device does its work while it is given it */
     if ((rc = qm_schedule_step(b->g, b->wants, *n, e))) return rc;
     b->n_steps++;
     b->n_flight++;
@@ -95,7 +96,7 @@ static int enqueue(qm_batch *b, uint32_t *n, qm_err *e) {
     for (uint32_t i = 0; i < *n && !rc; i++) {
         qm_lane *l = b->by_age[i];
         f->row[i] = (qm_awaited){l, l->run, b->wants[i].end - 1, b->wants[i].logits};
-        if (!l->job->u.started_s) l->job->u.started_s = qm_now() - l->job->submitted;
+        if (!l->job->u.started_s) l->job->u.started_s = begun - l->job->submitted;
         l->next = b->wants[i].next;
         l->served = b->n_steps;
         b->n_rows += l->rows;

@@ -4,23 +4,21 @@
 #include "batch.h"
 #include <string.h>
 
-/* How the next token is chosen, with its mask or NULL. */
-static int put(qm_batch *b, qm_lane *l, const uint32_t *mask, uint32_t n_allowed, qm_err *e) {
-    const qm_sample_params p = qm_sampling_masked(&l->job->words.p, n_allowed);
+static int ask(qm_batch *b, qm_lane *l, qm_err *e) {
+    const qm_request *r = &l->job->r;
+    const uint32_t *mask = r->mask(r->user);
+    uint32_t n_allowed;
+    const qm_sample_params p = qm_sampling_masked(&l->job->words.p, mask, b->g->model->hp.n_vocab, &n_allowed);
+    l->masked = l->s->n;
+    if (!n_allowed) {
+        qm_err why;
+        qm_fail(&why, QM_ERR_ARG, "the request's mask allows no token at position %u", l->s->n);
+        qm_batch_end(b, l->job, QM_FINISH_ERROR, &why);
+        return 0;
+    }
     const int same = !memcmp(&p, &l->how, sizeof p);
     l->how = p;
     return mask || !same ? b->g->exec->put_mask(b->g, l->s->seq, same ? NULL : &p, mask, e) : 0;
-}
-
-static int ask(qm_batch *b, qm_lane *l, qm_err *e) {
-    const qm_request *r = &l->job->r;
-    const uint32_t *mask = r->mask(r->user), n = mask ? qm_mask_count(mask, b->g->model->hp.n_vocab) : 0;
-    l->masked = l->s->n;
-    if (!mask || n) return put(b, l, mask, n, e);
-    qm_err why;
-    qm_fail(&why, QM_ERR_ARG, "the request's mask allows no token at position %u", l->s->n);
-    qm_batch_end(b, l->job, QM_FINISH_ERROR, &why);
-    return 0;
 }
 
 int qm_batch_masks(qm_batch *b, qm_err *e) {

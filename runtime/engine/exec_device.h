@@ -26,6 +26,6 @@ extern const struct qm_inside_means qm_device_inside;
     .on_device = 1, .max_rows = QM_STEP_ROWS_MAX, .open = qm_device_exec_open, .close = qm_device_exec_close,     \
     .seq_open = qm_device_seq_open, .seq_close = qm_device_seq_close, .prepare = qm_device_prepare,               \
     .put_tokens = qm_device_put_tokens, .put_pages = qm_device_put_pages, .put_sampling = qm_device_put_sampling, \
-    .put_mask = qm_device_put_mask, .place = qm_device_place, .step = qm_device_step, .wait = qm_device_wait, .result = qm_device_result,         \
-    .logits = qm_device_logits, .outs = qm_device_outs, .inside = &qm_device_inside
+    .put_mask = qm_device_put_mask, .place = qm_device_place, .step = qm_device_step, .wait = qm_device_wait,     \
+    .result = qm_device_result, .logits = qm_device_logits, .outs = qm_device_outs, .inside = &qm_device_inside
 #endif

@@ -94,18 +94,23 @@ int qm_sampling_check(const qm_sampling *p, qm_err *e) {
     return qm_sampling_words(&w, p, UINT32_MAX, e);
 }
 
-uint32_t qm_mask_count(const uint32_t *mask, uint32_t n_vocab) {
+/* Not past `enough`: most masks allow either few tokens, and are empty words, or many. */
+static uint32_t count(const uint32_t *mask, uint32_t n_vocab, uint32_t enough) {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < n_vocab / 32; i++) n += (uint32_t)__builtin_popcount(mask[i]);
+    for (uint32_t i = 0; i < n_vocab / 32 && n <= enough; i++)
+        if (mask[i]) n += (uint32_t)__builtin_popcount(mask[i]);
     if (n_vocab % 32) n += (uint32_t)__builtin_popcount(mask[n_vocab / 32] & ((1u << n_vocab % 32) - 1));
     return n;
 }
 
-qm_sample_params qm_sampling_masked(const qm_sample_params *p, uint32_t n_allowed) {
+qm_sample_params qm_sampling_masked(const qm_sample_params *p, const uint32_t *mask, uint32_t n_vocab,
+                                    uint32_t *n_allowed) {
     qm_sample_params m = *p;
-    if (!n_allowed) return m;
+    *n_allowed = n_vocab;
+    if (!mask) return m;
+    *n_allowed = count(mask, n_vocab, p->top_k ? p->top_k : QM_SAMPLE_CAP);
     m.edits |= QM_EDIT_MASK;
-    if (m.top_k > n_allowed || (!m.top_k && n_allowed <= QM_SAMPLE_CAP)) m.top_k = n_allowed;
+    if (m.top_k > *n_allowed || (!m.top_k && *n_allowed <= QM_SAMPLE_CAP)) m.top_k = *n_allowed;
     return m;
 }
 

@@ -11,7 +11,7 @@ class Server:
     """The server with these options, for a with statement. It must end well."""
 
     def __init__(self, limit=None, **options):
-        before = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))) if limit else None
+        before = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limit)) if limit else None
         self.p = subprocess.Popen([SERVER, *(f"{k}={v}" for k, v in options.items())], stdin=subprocess.PIPE,
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, preexec_fn=before)
         self.said = b""
@@ -156,10 +156,11 @@ def test_requests_and_answers():
             assert ask(s, "BREW /pot")[1]["x-method"] == "BREW"
             status, headers, _ = ask(s, "HEAD /hello")
             assert status == 200 and headers["content-length"] == "5"
-            s.sendall(request("HEAD /slow?n=3&ms=1&id=1"))
-            assert Reader(s).answer(body=False)[0] == 200 and v.heard() == "end 1"
-            # Nothing of the answer to HEAD but its head is in the way of the next.
-            assert ask(s, "GET /later?ms=20")[2] == b"later" and ask(s, "GET /wake")[2] == b"woken"
+            with v.connect() as t:  # of a stream: the connection ends with it, or else a next answer's place would not be known
+                status, headers, _ = ask(t, "HEAD /slow?n=3&ms=1&id=1")
+                assert (status, headers["connection"]) == (200, "close") and v.heard() == "end 1" and closed(t) < 1
+            assert ask(s, "GET /later?ms=20")[2] == b"later"
+            assert [ask(s, "GET /wake")[2] for _ in range(3)] == [b"woken"] * 3
             assert v.state()["connections"] == 2 and v.state()["open"] == 1  # the state's own request
 
 
@@ -294,8 +295,10 @@ def test_gone():
                 for behind in (b"", request("GET /hello")):  # unread bytes do not hide it
                     i += 1
                     s = v.connect()
-                    s.sendall(request(f"GET {path}id={i}") + behind)
-                    assert v.heard(0.05) is None
+                    s.sendall(request(f"GET {path}id={i}"))
+                    assert v.heard(0.03) is None
+                    s.sendall(behind)
+                    assert v.heard(0.02) is None
                     t0 = time.monotonic()
                     leave(s)
                     assert v.heard() == f"gone {i}", (leave, path)
@@ -345,47 +348,38 @@ def test_vanished():
 
 # ---- hostile ones ----
 def test_slow_senders():
-    with Server(head_s=0.6, idle_s=2) as v:
+    with Server(head_s=0.6, idle_s=1.5) as v:
         parts = {"nothing": b"", "a line": b"GET /hel", "a head": b"GET /hello HTTP/1.1\r\nX-A: ", "a body": request("POST /echo", Content_Length=1000),
                  "chunks": request("POST /echo", Transfer_Encoding="chunked") + b"1000\r\n"}
-        for first in (b"", request("GET /hello")):  # of a connection, and of one that has been kept
-            live = {}
+        working = v.connect()  # what the program takes its time for has no deadline
+        working.sendall(request("GET /later?ms=2500"))
+        live = {}
+        for kept in (False, True):  # a connection's first request, and a later one
             for name, part in parts.items():
                 s = v.connect()
-                if first:
-                    s.sendall(first)
-                    assert Reader(s).answer()[2] == b"hello"
-                    if not part:
-                        continue
+                live[s] = name, kept
+                if kept:
+                    assert ask(s, "GET /hello")[2] == b"hello"
                 s.sendall(part)
-                live[s] = name
-            t0, ends = time.monotonic(), {}
-            while live and time.monotonic() - t0 < 3:
-                for s, name in list(live.items()):
-                    try:
-                        if name != "nothing":
-                            s.sendall(b"a")  # always something
-                        if select.select([s], [], [], 0)[0] and not s.recv(1000):
-                            raise ConnectionResetError
-                    except OSError:
-                        ends[live.pop(s)] = time.monotonic() - t0
-                time.sleep(0.05)
-            assert not live and all(0.4 < t < 1.2 for t in ends.values()), (first, ends)
-        assert v.state()["dropped"] == 9
+        t0, ends = time.monotonic(), {}
+        while live and time.monotonic() - t0 < 4:
+            for s, (name, kept) in list(live.items()):
+                try:
+                    if name != "nothing":
+                        s.sendall(b"a")  # always something
+                    if select.select([s], [], [], 0)[0] and not s.recv(1000):
+                        raise ConnectionResetError
+                except OSError:
+                    ends[live.pop(s)] = time.monotonic() - t0
+            time.sleep(0.05)
         # An idle connection that has been kept may wait longer than a request may take; and not for ever.
-        s = v.connect()
-        assert ask(s, "GET /hello")[0] == 200
-        time.sleep(1)
-        assert ask(s, "GET /hello")[0] == 200
-        t = closed(s)
-        assert 1.5 < t < 3, t
-        # What the program takes its time for has no deadline.
-        s = v.connect()
-        assert ask(s, "GET /later?ms=2500")[2] == b"later"
+        idle = ends.pop(("nothing", True))
+        assert not live and all(0.4 < t < 1.2 for t in ends.values()) and 1.3 < idle < 2.2, (ends, idle)
+        assert Reader(working).answer()[2] == b"later" and v.state()["dropped"] == 9
 
 
 def test_slow_readers():
-    with Server(max_unread=1 << 20, idle_s=1) as v:
+    with Server(max_unread=1 << 20, idle_s=0.5) as v:
         before = v.status("VmRSS")
         slow = []
         for i in range(8):
@@ -406,12 +400,12 @@ def test_slow_readers():
         t0 = time.monotonic()
         while v.state()["connections"] > 1 and time.monotonic() - t0 < 5:
             time.sleep(0.1)
-        assert 0.3 < time.monotonic() - t0 < 3
+        assert 0.1 < time.monotonic() - t0 < 3
         # One that takes it slowly, but does, gets it.
         s, n = v.connect(receive=65536), 0
         s.sendall(request("POST /echo", b"x" * (16 << 20)))
-        for _ in range(12):
-            time.sleep(0.2)
+        for _ in range(8):
+            time.sleep(0.15)
             n += len(s.recv(1 << 20))
         while n < 16 << 20:
             n += len(s.recv(1 << 20))
@@ -507,6 +501,7 @@ def test_ten_thousand_idle():
             print(f"# {n} idle connections: {each:.0f} bytes each", flush=True)
             assert state["connections"] == n + 1 and took < 0.5, (state, took)
             assert each < (60000 if SAN else 20000), each
+            time.sleep(0.3)
             switches, cpu = v.status("voluntary_ctxt_switches"), v.cpu()
             time.sleep(1)
             assert (v.status("voluntary_ctxt_switches"), v.cpu()) == (switches, cpu)
@@ -517,7 +512,7 @@ def test_ten_thousand_idle():
 
 
 def test_out_of_descriptors():
-    with Server(limit=192) as v:  # 64 are kept for other things
+    with Server(limit=(192, 192)) as v:  # 64 are kept for other things
         many = [v.connect() for _ in range(160)]
         time.sleep(0.2)
         cpu = v.cpu()
@@ -539,6 +534,11 @@ def test_out_of_descriptors():
         assert v.cpu() - cpu < 0.3, v.cpu() - cpu  # it did not spin
         resource.prlimit(v.p.pid, resource.RLIMIT_NOFILE, (own + 10, 192))
         assert Reader(s).answer()[2] == b"hello"
+        for s in many:
+            s.close()
+    with Server(limit=(80, 400)) as v:  # what may be had is taken
+        many = [v.connect() for _ in range(200)]
+        assert v.state()["connections"] == 201
         for s in many:
             s.close()
     with Server(max_connections=3) as v:

@@ -87,7 +87,7 @@ class Pretend:
 
     def props(self):
         return {"default_generation_settings": {"n_ctx": 4096, "params": {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "min_p": 0.0, "seed": -1}},
-                "device": "sim (4 SMs)", "executor": "graph"}
+                "device": "sim", "device_name": "sim (4 SMs)", "executor": "graph"}
 
     def close(self):
         self.server.shutdown()

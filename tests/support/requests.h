@@ -11,7 +11,7 @@ typedef struct {
     uint64_t ticket;
     uint32_t stop, stop_after; /* a token id, 0: none; a number of tokens, 0: never */
     int ended, ignore_eos, no_reuse;
-    int limited; /* its tokens are those that tape_mask allows */
+    int limited;                            /* its tokens are those that tape_mask allows */
     uint32_t mask[REQ_VOCAB / 32], n_masks; /* asked for */
     const qm_sampling *how;
     qm_usage u;

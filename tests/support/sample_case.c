@@ -15,7 +15,7 @@ void smp_words(qm_sample_words *w, const smp_task *t) {
     memset(w, 0, sizeof *w);
     if (qm_sampling_words(w, &t->s, t->n, &e)) chk_fail("%s", e.msg);
     if (t->force_draw) w->p.mode = 1;
-    if (t->mask) w->p = qm_sampling_masked(&w->p, qm_mask_count(t->mask, t->n));
+    w->p = qm_sampling_masked(&w->p, t->mask, t->n, &(uint32_t){0});
     w->p.seq = t->seq;
     w->p.logprobs = t->logprobs != 0;
 }

@@ -9,7 +9,9 @@
 #include "../support/requests.h"
 
 enum { REQUESTS = 14, FAMILIES = 3 };
-static struct { uint64_t cancelled, paused, cached, evicted, finished, errors, truncated, steps, limited, asked_again; } seen;
+static struct {
+    uint64_t cancelled, paused, cached, evicted, finished, errors, truncated, steps, limited, asked_again;
+} seen;
 
 /* A session beside the batch: goes on, shares, forgets. */
 static void stir(qm_session *s, qm_rng *rng, const uint32_t *text) {
@@ -113,7 +115,8 @@ static void test_random_schedules(void **state) {
     for (uint64_t i = 0; i < n; i++) schedule(i);
     print_message(
         "%llu schedules: %llu steps; of the requests %llu finished, %llu cancelled, %llu pauses, %llu errors; %llu "
-        "positions found, %llu steps that dropped pages, %llu truncations; %llu tokens by a mask, asked for again in %llu requests\n",
+        "positions found, %llu steps that dropped pages, %llu truncations; %llu tokens by a mask, asked for again in "
+        "%llu requests\n",
         U(n), U(seen.steps), U(seen.finished), U(seen.cancelled), U(seen.paused), U(seen.errors), U(seen.cached),
         U(seen.evicted), U(seen.truncated), U(seen.limited), U(seen.asked_again));
     /* everything has happened, often */

@@ -66,7 +66,7 @@ static void ask(qm_session *s, const qm_sampling *how) {
     fix_ok(qm_session_set_sampling(s, how, &e), &e);
     fix_ok(qm_sampling_words(&w, how, 512, &e), &e);
     w.p.logprobs = 1;
-    w.p = qm_sampling_masked(&w.p, qm_mask_count(mask, 512));
+    w.p = qm_sampling_masked(&w.p, mask, 512, &(uint32_t){0});
     fix_ok(s->g->exec->put_mask(s->g, s->seq, &w.p, mask, &e), &e);
 }
 

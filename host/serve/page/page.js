@@ -53,7 +53,7 @@ async function ask() {
   try {
     const [props, models] = await Promise.all([getJson('props', settings.key), getJson('v1/models', settings.key)]);
     const d = props.default_generation_settings || {}, first = (models.data || [])[0] || {};
-    server = {model: first.id, device: props.device, executor: props.executor, n_ctx: d.n_ctx, defaults: d.params || {}};
+    server = {model: first.id, device: props.device, name: props.device_name, executor: props.executor, n_ctx: d.n_ctx, defaults: d.params || {}};
     complain('');
   } catch (e) {
     server = {};
@@ -61,7 +61,7 @@ async function ask() {
       complain('This server asks for an API key: Settings has a field for it.');
     } else complain(`The server does not answer: ${e.message}`);
   }
-  $('device').textContent = [server.model, server.device, server.executor].filter(Boolean).join(' · ') || 'no connection';
+  $('device').textContent = [server.model, server.name || server.device, server.executor].filter(Boolean).join(' · ') || 'no connection';
   drawNumbers();
   drawContext();
 }
