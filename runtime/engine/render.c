@@ -59,7 +59,8 @@ int qm_engine_render_json(const qm_engine *g, const qm_conversation *c, qm_token
     QM_PROF_SCOPE(QM_PROF_TOKENIZE, "chat");
     int rc = render(g, c, &r, e);
     if (!rc) rc = qm_tokenize_rendered(g->tok, &r, g->tok_flags, out, e);
-    if (!rc && thinking) *thinking = ends_in(&r, opens) ? 2 : !ends_in(&r, closes) && qm_chat_format_thinks(g->format);
+    if (!rc && thinking)
+        *thinking = ends_in(&r, opens) ? 2 : !c->begun && !ends_in(&r, closes) && qm_chat_format_thinks(g->format);
     qm_rendered_free(&r);
     return rc;
 }
