@@ -6,13 +6,15 @@
 
 enum { PLACE = 96 };
 
+/* That no thought is taken out of the messages, as coding agents say with each request. */
+#define KEEP_ALL "{\"edits\":[]}|{\"edits\":[{\"type\":\"clear_thinking_20251015\",\"keep\":\"all\"}]}"
 static const struct {
     const char *name, *unless, *why;
 } refused[] = {
     {"mcp_servers", "[]", "not supported: the server calls nobody"},
     {"diagnostics", "", "not supported: usage says what the cache had"},
     {"container", "", "not supported: nothing is run here"},
-    {"context_management", "", "not supported: say the messages that are to be seen"},
+    {"context_management", KEEP_ALL, "not supported: say the messages that are to be seen"},
     {"inference_geo", "", "not supported: there is one place"},
     {"speed", "\"standard\"", "not supported: there is one speed"},
 };
@@ -269,7 +271,9 @@ static void output_config(fields *f, asked *q) {
     fields o;
     fields_within(&o, v, "output_config.");
     json_t *inner = fields_object(&o, "format");
-    fields_refuse(&o, "effort", "\"high\"", "not supported: there is one effort; thinking turns thinking on and off");
+    /* A wish, which this model has no ear for. */
+    fields_refuse(&o, "effort", "\"low\"|\"medium\"|\"high\"|\"xhigh\"|\"max\"",
+                  "expected low, medium, high, xhigh or max");
     fields_join(f, &o);
     if (!*f->error) format(f, q, inner, "output_config.format.");
 }
