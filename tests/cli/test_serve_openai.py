@@ -350,7 +350,7 @@ BAD_FIELDS = {  # by field, values that are no such thing
     "response_format": [1, "json", {}, {"type": "xml"}, {"type": "json_schema"}, {"type": "json_schema", "json_schema": {"name": "x"}},
                         {"type": "json_schema", "json_schema": {"schema": []}}, {"type": "json_object", "schema": 1}],
     "chat_template_kwargs": [1, []], "model": [1], "user": [1], "metadata": [1], "store": [True], "service_tier": ["flex"], "modalities": [["audio"]],
-    "audio": [{}], "prediction": [{}], "web_search_options": [{}], "functions": [[{}]], "function_call": ["auto"], "reasoning_effort": ["high"],
+    "audio": [{}], "prediction": [{}], "web_search_options": [{}], "functions": [[{}]], "function_call": ["auto"], "reasoning_effort": ["much", 1],
     "best_of": [2], "grammar": ["x"], "guided_json": [{}], "echo": [True], "mirostat": [2], "n_probs": [1], "stop_token_ids": [[1]], "typical_p": [0.5],
 }
 
@@ -381,7 +381,7 @@ def test_harmless_fields_and_unknown_ones():
     want = text_of(chat(body))
     harmless = {"user": "me", "metadata": {"a": "b"}, "store": False, "service_tier": "auto", "modalities": ["text"], "safety_identifier": "x", "prompt_cache_key": "y",
                 "parallel_tool_calls": True, "tool_choice": "none", "tools": [], "functions": [], "response_format": {"type": "text"}, "logit_bias": {}, "n": 1, "stop": None,
-                "presence_penalty": 0, "top_logprobs": 0, "logprobs": False, "cache_prompt": True, "typical_p": 1.0, "mirostat": 0, "best_of": 1, "chat_template_kwargs": {}}
+                "presence_penalty": 0, "top_logprobs": 0, "logprobs": False, "cache_prompt": True, "typical_p": 1.0, "mirostat": 0, "best_of": 1, "reasoning_effort": "medium", "chat_template_kwargs": {}}
     assert text_of(chat(body, **harmless)) == want
     for _ in range(3):
         assert text_of(chat(body, some_new_field={"x": [1]})) == want
