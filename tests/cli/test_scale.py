@@ -62,7 +62,8 @@ class Client(threading.Thread):
         try:
             c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
             c.request("POST", "/v1/chat/completions", json.dumps({"messages": [{"role": "user", "content": self.prompt}], "stream": True,
-                                                                  "max_tokens": self.tokens, "temperature": 0}))
+                                                                  "max_tokens": self.tokens, "temperature": 0}),
+                      {"Content-Type": "application/json"})
             r = c.getresponse()
             self.status = r.status
             if r.status != 200:
