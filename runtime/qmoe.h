@@ -369,9 +369,10 @@ typedef struct {
     int no_turn;        /* 1: the assistant's turn is not opened (add_generation_prompt is false) */
 } qm_conversation;
 /* As qm_engine_render, and nothing in it is trusted: no name, description, argument or result becomes a control token.
- * thinks, unless NULL: as qm_engine_thinks. Errors begin with the place ("messages[2].content[1]: ..."): QM_ERR_ARG;
+ * thinking, unless NULL: 0: no thinking is to be expected: the template has no <think>, or has closed the block; 1: the
+ * answer may begin with one; 2: the template has opened it. Errors begin with the place ("messages[2].content[1]: ..."): QM_ERR_ARG;
  * QM_ERR_UNSUPPORTED: an image, or tools where the template has none; QM_ERR_LIMIT: 64 MiB or 100 levels of JSON. */
-int qm_engine_render_json(const qm_engine *g, const qm_conversation *c, qm_tokens *out, int *thinks, qm_err *e);
+int qm_engine_render_json(const qm_engine *g, const qm_conversation *c, qm_tokens *out, int *thinking, qm_err *e);
 /* Its text [*n], with a NUL after it; malloc'd. */
 int qm_engine_render_text(const qm_engine *g, const qm_conversation *c, char **text, size_t *n, qm_err *e);
 

@@ -57,6 +57,7 @@ static int byte_token(const uint32_t *m, char byte, uint32_t *id) {
  * closes text that may hold anything. */
 static uint32_t draw(const uint32_t *m, uint32_t n, int close, const char *end, const char **at) {
     uint32_t id;
+    close = close && qm_rng_below(&rng, 8); /* now and then anything: what closes may be content */
     for (id = 0; close && id < n; id++)
         if (allowed(m, id) && qm_token_is_eog(tok, id)) return id;
     if (end && (close || **at)) {
@@ -66,11 +67,12 @@ static uint32_t draw(const uint32_t *m, uint32_t n, int close, const char *end, 
     }
     for (const char *c = "\"}]>"; close && *c; c++)
         if (byte_token(m, *c, &id)) return id;
-    id = qm_rng_below(&rng, n);
-    for (uint32_t k = 0; k < n; k++)
-        if (allowed(m, (id + k) % n)) return (id + k) % n;
-    die("a mask that allows nothing");
-    return 0;
+    uint32_t all = 0, k;
+    for (id = 0; id < n; id++) all += (uint32_t)allowed(m, id);
+    if (!all) die("a mask that allows nothing");
+    k = qm_rng_below(&rng, all);
+    for (id = 0; !allowed(m, id) || k--; id++) {}
+    return id;
 }
 
 static json_t *walk(const qm_guide *g, const char *end, cost *k) {
@@ -166,14 +168,14 @@ static json_t *answer(const json_t *q) {
         json_array_append_new(walks, walk(g, json_string_value(json_object_get(q, "end")), &k));
     size_t i;
     json_t *x;
-    json_array_foreach(json_object_get(q, "accept"), i, x) {
+    json_array_foreach (json_object_get(q, "accept"), i, x) {
         const char *p = json_string_value(x);
         size_t n = json_string_length(x);
         json_array_append_new(accept, json_pack("[I,I]", by_bytes(g, p, n), by_tokens(g, p, n, &k)));
     }
     qm_guide_close(g);
-    return json_pack("{s:o,s:o,s:{s:f,s:f,s:f,s:f,s:I}}", "walks", walks, "accept", accept, "cost", "open", k.open, "first",
-                     k.first, "slowest", k.slowest, "all", k.all, "n", (json_int_t)k.n);
+    return json_pack("{s:o,s:o,s:{s:f,s:f,s:f,s:f,s:I}}", "walks", walks, "accept", accept, "cost", "open", k.open,
+                     "first", k.first, "slowest", k.slowest, "all", k.all, "n", (json_int_t)k.n);
 }
 
 int main(int argc, char **argv) {

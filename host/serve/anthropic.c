@@ -6,12 +6,15 @@
 
 enum { PLACE = 96 };
 
+/* That no thought is taken out of the messages, as coding agents say with each request. */
+#define KEEP_ALL "{\"edits\":[]}|{\"edits\":[{\"type\":\"clear_thinking_20251015\",\"keep\":\"all\"}]}"
 static const struct {
     const char *name, *unless, *why;
 } refused[] = {
     {"mcp_servers", "[]", "not supported: the server calls nobody"},
+    {"diagnostics", "", "not supported: usage says what the cache had"},
     {"container", "", "not supported: nothing is run here"},
-    {"context_management", "", "not supported: say the messages that are to be seen"},
+    {"context_management", KEEP_ALL, "not supported: say the messages that are to be seen"},
     {"inference_geo", "", "not supported: there is one place"},
     {"speed", "\"standard\"", "not supported: there is one speed"},
 };
@@ -154,14 +157,17 @@ static void messages(fields *f, json_t *out) {
         snprintf(at, sizeof at, "messages[%zu]", i);
         json_t *content = json_object_get(m, "content");
         role = json_string_value(json_object_get(m, "role"));
-        int assistant = role && !strcmp(role, "assistant");
-        if (!role || (!assistant && strcmp(role, "user"))) {
+        int assistant = role && !strcmp(role, "assistant"), system = role && !strcmp(role, "system");
+        if (!role || (!assistant && !system && strcmp(role, "user"))) {
             snprintf(place, sizeof place, "%s.role", at);
-            fields_fail(f, place, "expected \"user\" or \"assistant\"");
+            fields_fail(f, place, "expected \"user\", \"assistant\" or \"system\"");
         } else if (json_is_string(content)) append_message(f, out, role, json_incref(content));
         else if (!json_is_array(content) || (!assistant && !json_array_size(content))) {
             snprintf(place, sizeof place, "%s.content", at);
             fields_fail(f, place, "expected a string or an array of blocks");
+        } else if (system) {
+            snprintf(place, sizeof place, "%s.content", at);
+            append_message(f, out, role, texts(f, place, content));
         } else if (assistant) assistant_blocks(f, out, at, content);
         else user_blocks(f, out, at, content);
         if (*f->error) return;
@@ -172,25 +178,22 @@ static void messages(fields *f, json_t *out) {
 
 /* ---- tools ---- */
 static void tool(fields *f, json_t *out, const char *at, const json_t *t) {
-    char place[PLACE];
-    json_t *type = json_object_get(t, "type"), *description = json_object_get(t, "description"),
-           *schema = json_object_get(t, "input_schema"), *strict = json_object_get(t, "strict");
-    const char *s = json_string_value(type);
-    snprintf(place, sizeof place, "%s.type", at);
-    if (type && !json_is_null(type) && (!s || strcmp(s, "custom")))
-        return fields_fail(f, place, "%.40s: not supported: tools are the client's", s ? s : "expected a string");
-    json_t *name = string_of(f, at, t, "name");
-    snprintf(place, sizeof place, "%s.input_schema", at);
-    if (!json_is_object(schema)) fields_fail(f, place, "expected an object");
-    snprintf(place, sizeof place, "%s.description", at);
-    if (description && !json_is_string(description)) fields_fail(f, place, "expected a string");
-    snprintf(place, sizeof place, "%s.strict", at);
-    if (strict && !json_is_boolean(strict) && !json_is_null(strict)) fields_fail(f, place, "expected true or false");
+    fields o;
+    fields_within(&o, t, at);
+    const char *type = fields_string(&o, "type", "custom"), *name = fields_string(&o, "name", NULL);
+    if (strcmp(type, "custom")) fields_fail(&o, "type", "%.40s: not supported: tools are the client's", type);
+    json_t *schema = fields_object(&o, "input_schema"), *strict = fields_any(&o, "strict");
+    const char *description = fields_string(&o, "description", NULL);
+    if (!name) fields_fail(&o, "name", "expected a string");
+    if (!schema) fields_fail(&o, "input_schema", "expected an object");
+    fields_bool(&o, "strict", 0);
+    fields_refuse(&o, "defer_loading", "false", "not supported: all tools are told of");
+    fields_refuse(&o, "allowed_callers", "[]|[\"direct\"]", "not supported: the model calls");
+    fields_refuse(&o, "input_examples", "[]", "not supported: say them in the description");
+    fields_join(f, &o);
     if (*f->error) return;
-    json_t *function = json_pack("{s:O}", "name", name);
-    if (description) json_object_set(function, "description", description);
-    json_object_set(function, "parameters", schema);
-    if (json_is_boolean(strict)) json_object_set(function, "strict", strict);
+    json_t *function = json_pack("{s:s, s:s*, s:O}", "name", name, "description", description, "parameters", schema);
+    if (strict) json_object_set(function, "strict", strict);
     append(f, out, json_pack("{s:s, s:o}", "type", "function", "function", function));
 }
 
@@ -201,7 +204,8 @@ static void tools(fields *f, asked *q) {
     q->c.tools = json_array();
     json_array_foreach (all, i, t) {
         char at[PLACE - 32];
-        snprintf(at, sizeof at, "tools[%zu]", i);
+        snprintf(at, sizeof at, "tools[%zu]%s", i, json_is_object(t) ? "." : "");
+        if (!json_is_object(t)) return fields_fail(f, at, "expected an object");
         tool(f, q->c.tools, at, t);
     }
 }
@@ -253,6 +257,7 @@ static void format(fields *f, asked *q, const json_t *v, const char *at) {
     fields_within(&o, v, at);
     if (strcmp(fields_string(&o, "type", ""), "json_schema")) fields_fail(&o, "type", "expected \"json_schema\"");
     const json_t *schema = fields_object(&o, "schema");
+    q->c.schema_name = strncmp(at, "output_format", 13) ? "output_config.format.schema" : "output_format.schema";
     if (!schema) fields_fail(&o, "schema", "expected a JSON schema, an object");
     else if (!q->schema && !(q->c.schema = q->schema = json_dumps(schema, JSON_COMPACT)))
         fields_fail(&o, "schema", "out of memory");
@@ -266,7 +271,9 @@ static void output_config(fields *f, asked *q) {
     fields o;
     fields_within(&o, v, "output_config.");
     json_t *inner = fields_object(&o, "format");
-    fields_refuse(&o, "effort", "\"high\"", "not supported: there is one effort; thinking turns thinking on and off");
+    /* A wish, which this model has no ear for. */
+    fields_refuse(&o, "effort", "\"low\"|\"medium\"|\"high\"|\"xhigh\"|\"max\"",
+                  "expected low, medium, high, xhigh or max");
     fields_join(f, &o);
     if (!*f->error) format(f, q, inner, "output_config.format.");
 }

@@ -6,9 +6,10 @@
 /* Tokens from the cache are not among input_tokens here. While the answer comes it is not known how many were. */
 static json_t *usage(const exchange *x, int ended) {
     const uint32_t cached = ended ? x->u.n_cached : 0;
-    return json_pack("{s:I, s:I, s:I, s:I}", "input_tokens", (json_int_t)(x->n_prompt - cached),
+    return json_pack("{s:I, s:I, s:I, s:I, s:{s:I}}", "input_tokens", (json_int_t)(x->n_prompt - cached),
                      "cache_creation_input_tokens", (json_int_t)0, "cache_read_input_tokens", (json_int_t)cached,
-                     "output_tokens", (json_int_t)(ended ? x->u.n_generated : 0));
+                     "output_tokens", (json_int_t)(ended ? x->u.n_generated : 0), "output_tokens_details",
+                     "thinking_tokens", (json_int_t)(ended ? exchange_thought(x) : 0));
 }
 
 static const char *stop_reason(const exchange *x) {

@@ -113,7 +113,7 @@ typedef struct {
     json_t *messages, *tools, *kwargs; /* borrowed; tools, kwargs may be NULL */
     const char *tool_choice, *tool_name;
     int parallel_calls;
-    const char *schema;
+    const char *schema, *schema_name; /* schema_name: the field that it came by; NULL: response_format */
 } api_conversation;
 int api_prepare(server *s, const api_conversation *c, task_ask *a, qm_err *e);
 /* The conversation as text, malloc'd [*n]: what /apply-template says. turn: the assistant's is opened. */

@@ -29,6 +29,16 @@ json_t *exchange_arguments(const block *b) {
     return NULL;
 }
 
+uint32_t exchange_thought(const exchange *x) {
+    qm_tokens ids = {0};
+    for (size_t i = 0; i < x->n; i++)
+        if (x->blocks[i].kind == BLOCK_THINKING)
+            qm_engine_tokenize(x->s->g, x->blocks[i].text.s, x->blocks[i].text.n, 0, &ids, NULL);
+    size_t n = ids.n;
+    qm_tokens_free(&ids);
+    return n < x->u.n_generated ? (uint32_t)n : x->u.n_generated;
+}
+
 static void end_block(exchange *x) {
     if (x->open && x->stream) x->how->close(x, &x->blocks[x->n - 1]);
     x->open = 0;

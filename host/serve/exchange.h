@@ -50,6 +50,8 @@ struct exchange {
 void exchange_begin(server *s, http_request *r, task_ask *a, const protocol *how, int stream, uint32_t max_tokens,
                     json_t *request);
 json_t *exchange_text(const qm_buffer *b); /* a string */
+/* How many of the generated tokens were thought: those that the text of it has. */
+uint32_t exchange_thought(const exchange *x);
 /* The call's arguments as JSON: an object. NULL: they are none. */
 json_t *exchange_arguments(const block *b);
 #endif

@@ -1,38 +1,15 @@
-/* http.c: libmicrohttpd as part of our loop. It has an epoll descriptor of its own, and is run when that is ready or when it
- * says that it has more to do; it keeps no time: all deadlines are ours (http_conn.c). */
+/* http.c: opens and closes libmicrohttpd and what is around it. It keeps no time: all deadlines are ours (http_conn.c). */
 #include "http_inside.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/resource.h>
 
 /* Heads of requests and of answers, and the frame of a stream's chunk, are in this much memory of a connection. */
 enum { HEAD_MEMORY = 32 * 1024 };
 /* Descriptors that are not for connections: the model's file, the device, logs, epoll. */
 enum { SPARE_DESCRIPTORS = 64 };
-
-static void run(void *user) {
-    http *h = user;
-    MHD_UNSIGNED_LONG_LONG ms;
-    h->run = NULL;
-    h->round++;
-    MHD_run(h->d);
-    if (!h->run && MHD_get_timeout(h->d, &ms) == MHD_YES) h->run = loop_after(h->loop, 1e-3 * (double)ms, run, h);
-}
-
-void http_run_soon(http *h) {
-    if (h->closing) return;
-    loop_cancel(h->loop, h->run);
-    h->run = loop_after(h->loop, 0, run, h);
-    /* No memory for a timer: the library's descriptor is level-triggered, and asks again. */
-}
-
-static void on_library(void *user, uint32_t events) {
-    (void)events;
-    http_run_soon(user);
-}
 
 /* What the library says is about single connections: of interest to who looks for a fault. */
 static void on_said(void *user, const char *fmt, va_list ap) {
@@ -65,14 +42,14 @@ static struct MHD_Daemon *start(http *h) {
     };
     if (tls) flags |= MHD_USE_TLS;
     /* clang-format off */
-    return MHD_start_daemon(flags, 0, NULL, NULL, http_request_step, h,
+    return MHD_start_daemon(flags, 0, NULL, NULL, http_receive, h,
         MHD_OPTION_EXTERNAL_LOGGER, on_said, h, /* first: it hears of the others */
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)h->max_connections,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEAD_MEMORY,
         MHD_OPTION_CONNECTION_TIMEOUT, 0u,
         MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_URI_LOG_CALLBACK, http_request_begin, h,
-        MHD_OPTION_NOTIFY_COMPLETED, http_request_done, h,
+        MHD_OPTION_URI_LOG_CALLBACK, http_receive_line, h,
+        MHD_OPTION_NOTIFY_COMPLETED, http_receive_done, h,
         MHD_OPTION_NOTIFY_CONNECTION, http_conn_notify, h,
         MHD_OPTION_ARRAY, tls ? secret : secret + 3, MHD_OPTION_END);
     /* clang-format on */
@@ -85,6 +62,7 @@ int http_open(http **out, loop *l, const http_opts *o, qm_err *e) {
     http *h = calloc(1, sizeof *h);
     if (!h) return qm_fail(e, QM_ERR_NOMEM, "http: no memory");
     h->loop = l;
+    h->lost = http_request_lost;
     h->o = *o;
     h->listen = -1;
     if (!h->o.host) h->o.host = "127.0.0.1";
@@ -97,8 +75,7 @@ int http_open(http **out, loop *l, const http_opts *o, qm_err *e) {
     int rc = http_listen(h, e);
     if (rc) goto fail;
     h->d = start(h);
-    const union MHD_DaemonInfo *info = h->d ? MHD_get_daemon_info(h->d, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
-    if (!info || !(h->library = loop_add(l, info->epoll_fd, EPOLLIN, on_library, h))) {
+    if (!h->d || http_run_begin(h)) {
         rc = qm_fail(e, o->tls_cert ? QM_ERR_ARG : QM_ERR_IO, "%s: %s", o->tls_cert ? "TLS" : "http",
                      *h->said ? h->said : "libmicrohttpd does not start");
         goto fail;
@@ -120,9 +97,7 @@ void http_refuse_new(http *h) {
 void http_close(http *h) {
     if (!h) return;
     http_refuse_new(h);
-    h->closing = 1;
-    loop_cancel(h->loop, h->run);
-    loop_remove(h->loop, h->library);
+    http_run_end(h);
     while (h->open) {
         http_request *r = h->open;
         http_request_lost(r);

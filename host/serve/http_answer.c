@@ -4,28 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void http_wake(http_request *r) {
-    if (!r->c || !r->suspended) return;
-    r->suspended = 0;
-    MHD_resume_connection(r->c->m);
-    http_run_soon(r->h);
-}
-
-static void free_headers(http_request *r) {
-    for (header *x; (x = r->headers);) {
-        r->headers = x->next;
-        free(x->name);
-        free(x->value);
-        free(x);
-    }
-}
-
-void http_answer_free(http_request *r) {
-    free_headers(r);
-    if (r->response) MHD_destroy_response(r->response);
-    free(r->out);
-}
-
 /* A line break in a value would begin a header of its own. */
 static char *one_line(const char *s) {
     char *t = strdup(s);
@@ -52,13 +30,13 @@ static int begin(http_request *r, int status, const char *type, struct MHD_Respo
     if (!m) return -1;
     for (header *x = r->headers; x; x = x->next)
         if (x->name && x->value) add_header(m, x->name, x->value);
-    free_headers(r);
+    http_free_headers(r);
     if (type) add_header(m, "Content-Type", type);
     add_header(m, "X-Content-Type-Options", "nosniff");
     if (r->h->refuse) add_header(m, "Connection", "close"); /* we are about to leave: the next request goes elsewhere */
     r->response = m;
     r->status = status;
-    if (r->h->o.on_answer) r->h->o.on_answer(r->h->o.user, r->path, status);
+    if (r->h->o.on_answer) r->h->o.on_answer(r->h->o.user, *r->path ? r->path : NULL, status);
     return 0;
 }
 
@@ -129,7 +107,8 @@ void http_stream(http_request *r, int status, const char *type) {
     if (!r->held || r->failed || !r->c || r->stream) return;
     r->stream = 1;
     http_set_header(r, "Cache-Control", "no-store");
-    http_set_header(r, "X-Accel-Buffering", "no"); /* nginx would gather it */
+    http_set_header(r, "X-Accel-Buffering", "no");                             /* nginx would gather it */
+    if (!strcmp(r->method, "HEAD")) http_set_header(r, "Connection", "close"); /* the library adds the chunks' end */
     if (begin(r, status, type, MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, on_take, r, NULL))) {
         r->failed = 1;
         http_conn_drop(r->c);

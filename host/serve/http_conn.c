@@ -120,7 +120,7 @@ static void on_edge(void *user, uint32_t events) {
     conn *c = user;
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
         c->lost = 1;
-        if (c->r && c->state == CONN_OPEN) http_request_lost(c->r);
+        if (c->r && c->state == CONN_OPEN) c->h->lost(c->r);
         else if (c->state != CONN_LAST) http_conn_enter(c, c->state);
         return;
     }

@@ -1,8 +1,8 @@
 /* http_inside.h: what http*.c share. libmicrohttpd parses, frames and encrypts; it is driven by its own epoll descriptor,
  * which our loop watches. Sockets are accepted, timed and watched for their loss here: the library is handed each one.
  *
- * In a wake-up of the loop our own watches come first (edges of a connection: bytes, a client gone), then, by a timer of no
- * seconds, the library (http_run), which calls on_request. So an edge is always known before its bytes are dealt with. */
+ * In a wake-up of the loop our own watches come first (edges of a connection: bytes, a client gone), last the library
+ * (http_run.c), which calls on_request. So an edge is always known before its bytes are dealt with. */
 #ifndef QM_SERVE_HTTP_INSIDE_H
 #define QM_SERVE_HTTP_INSIDE_H
 #include <microhttpd.h>
@@ -69,18 +69,23 @@ struct http {
     int listen;
     uint16_t port;
     loop_watch *listening, *library; /* listening NULL: not now */
-    loop_timer *run, *again;         /* the library's next run; when to try accepting again */
-    int refuse, closing;
+    loop_timer *again;               /* when to try accepting again */
+    int due;                         /* the library wants its turn */
+    int refuse;
     uint64_t round; /* of the library's runs */
     conn *adding;   /* the connection that is being handed to the library */
     http_request *open;
+    void (*lost)(http_request *r); /* http_request_lost: for connections, which know no more of requests */
     uint32_t n_connections, n_open, max_connections;
     uint64_t n_requests, n_dropped;
     size_t n_bodies; /* bytes of all bodies */
     char said[256];  /* the library's last message */
 };
 
-/* http.c */
+/* Each of these uses those above it alone. */
+/* http_run.c */
+int http_run_begin(http *h);
+void http_run_end(http *h);
 void http_run_soon(http *h);
 /* http_conn.c */
 int http_listen(http *h, qm_err *e);
@@ -89,16 +94,19 @@ void http_conn_notify(void *user, struct MHD_Connection *m, void **context, enum
 void http_conn_enter(conn *c, conn_state s); /* with its deadline */
 void http_conn_drop(conn *c);                /* by us: what follows comes by its watch */
 /* http_request.c */
-void *http_request_begin(void *user, const char *uri, struct MHD_Connection *m);
-enum MHD_Result http_request_step(void *user, struct MHD_Connection *m, const char *url, const char *method,
-                                  const char *version, const char *data, size_t *n, void **context);
-void http_request_done(void *user, struct MHD_Connection *m, void **context, enum MHD_RequestTerminationCode why);
-void http_request_lost(http_request *r);   /* the client has gone: the program is told, once */
-void http_request_let_go(http_request *r); /* by the program */
+void http_request_hold(http_request *r);                  /* for the program */
+void http_request_let_go(http_request *r);                /* by the program */
+void http_request_lost(http_request *r);                  /* the client has gone: the program is told, once */
+void http_request_through(http_request *r, int complete); /* the library has done with it: all sent, or given up */
 void http_request_drop_body(http_request *r);
+void http_free_headers(http_request *r);
+void http_wake(http_request *r); /* the library goes on with it */
 /* http_answer.c */
 enum MHD_Result http_answer_queue(http_request *r, struct MHD_Connection *m);
 enum MHD_Result http_answer_refuse(http_request *r, struct MHD_Connection *m);
-void http_answer_free(http_request *r);
-void http_wake(http_request *r);
+/* http_receive.c */
+void *http_receive_line(void *user, const char *uri, struct MHD_Connection *m);
+enum MHD_Result http_receive(void *user, struct MHD_Connection *m, const char *url, const char *method,
+                             const char *version, const char *data, size_t *n, void **context);
+void http_receive_done(void *user, struct MHD_Connection *m, void **context, enum MHD_RequestTerminationCode why);
 #endif

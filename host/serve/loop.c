@@ -32,6 +32,8 @@ struct loop {
     double now;
     void (*on_wake)(void *user);
     void *wake_user;
+    double (*at_end)(void *user);
+    void *end_user;
     loop_timer **heap; /* [n_timers] the next one first */
     size_t n_timers, cap;
     uint64_t n_set;
@@ -141,10 +143,12 @@ static void run_timers(loop *l) {
     }
 }
 
-/* Milliseconds until the next timer, rounded up: one that wakes too early would only wait again. -1: there is none. */
-static int wait_ms(const loop *l) {
-    if (!l->n_timers) return -1;
-    double ms = 1e3 * (l->heap[0]->at - loop_clock());
+/* Milliseconds until the next timer, rounded up: one that wakes too early would only wait again; `most` seconds at most, where
+ * that is not below 0. -1: for ever. */
+static int wait_ms(const loop *l, double most) {
+    if (!l->n_timers && most < 0) return -1;
+    double s = l->n_timers && most != 0 ? l->heap[0]->at - loop_clock() : most;
+    double ms = 1e3 * (most >= 0 && most < s ? most : s);
     if (ms <= 0) return 0;
     return ms > 1e9 ? 1000000000 : (int)ms + 1;
 }
@@ -171,9 +175,10 @@ void loop_remove(loop *l, loop_watch *w) {
 /* ---- the loop ---- */
 int loop_run(loop *l, qm_err *e) {
     struct epoll_event ev[MAX_EVENTS];
+    double most = 0;
     l->now = loop_clock();
     while (!l->stop) {
-        int n = epoll_wait(l->epoll, ev, MAX_EVENTS, wait_ms(l));
+        int n = epoll_wait(l->epoll, ev, MAX_EVENTS, wait_ms(l, most));
         if (n < 0 && errno != EINTR) return qm_fail(e, QM_ERR_IO, "event loop: %s", strerror(errno));
         l->now = loop_clock();
         for (int i = 0; i < n && !l->stop; i++) {
@@ -181,6 +186,7 @@ int loop_run(loop *l, qm_err *e) {
             if (w->fn) w->fn(w->user, ev[i].events);
         }
         run_timers(l);
+        most = l->at_end && !l->stop ? l->at_end(l->end_user) : -1;
         free_removed(l);
     }
     l->stop = 0;
@@ -193,6 +199,11 @@ double loop_now(const loop *l) { return l->now; }
 void loop_on_wake(loop *l, void (*fn)(void *user), void *user) {
     l->on_wake = fn;
     l->wake_user = user;
+}
+
+void loop_at_end(loop *l, double (*fn)(void *user), void *user) {
+    l->at_end = fn;
+    l->end_user = user;
 }
 
 void loop_wake(loop *l) {

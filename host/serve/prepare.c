@@ -66,7 +66,7 @@ static int open_guide(server *s, const api_conversation *c, qm_tools_choice choi
     if (rc)
         qm_err_prefix(e, "%s",
                       c->schema && (!a->tools || e->msg[0] != '/' || e->msg[1] < '0' || e->msg[1] > '9')
-                          ? "response_format"
+                          ? (c->schema_name ? c->schema_name : "response_format")
                           : "tools");
     return rc;
 }
@@ -88,13 +88,11 @@ int api_prepare(server *s, const api_conversation *c, task_ask *a, qm_err *e) {
 
     char *messages = dump(c->messages), *kwargs = dump(c->kwargs);
     a->tools = dump(tools);
-    int thinks = 0, rc;
+    int rc;
     if (!messages || (tools && !a->tools) || (c->kwargs && !kwargs)) rc = no_memory(e);
     else
         rc = qm_engine_render_json(s->g, &(qm_conversation){.messages = messages, .tools = a->tools, .kwargs = kwargs},
-                                   &a->prompt, &thinks, e);
-    /* A model that may think opens the block itself, unless it was told not to. */
-    a->thinking = thinks ? 2 : !json_is_false(json_object_get(c->kwargs, "enable_thinking"));
+                                   &a->prompt, &a->thinking, e);
     if (!rc) rc = open_guide(s, c, choice, a, e);
     free(messages);
     free(kwargs);

@@ -11,6 +11,7 @@ static const struct {
     {"prompt", "", "not supported: nothing is stored here"},
     {"background", "false", "not supported: an answer comes where it was asked for"},
     {"truncation", "\"disabled\"", "not supported: what does not fit is refused"},
+    {"moderation", "", "not supported: nobody judges here"},
     {"max_tool_calls", "", "not supported: it is for tools that a server runs"},
     {"context_management", "[]", "not supported: say the items that are to be seen"},
     {"service_tier", "\"auto\"|\"default\"", "not supported: there is one tier"},
@@ -57,6 +58,10 @@ static json_t *as_in_chat(fields *f, const char *at, const json_t *t) {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         json_t *v = json_object_get(t, names[i]);
         if (v && !json_is_null(v) && json_object_set(function, names[i], v)) fields_fail(f, place, "out of memory");
+    }
+    if (json_is_true(json_object_get(t, "defer_loading"))) {
+        snprintf(place, sizeof place, "%s.defer_loading", at);
+        fields_fail(f, place, "not supported: all tools are told of");
     }
     snprintf(place, sizeof place, "%s.name", at);
     if (!json_is_string(json_object_get(t, "name"))) fields_fail(f, place, "expected a string");
@@ -113,6 +118,7 @@ static void format(fields *f, asked *q, const json_t *v) {
         fields_string(&o, "name", NULL);
         fields_string(&o, "description", NULL);
         fields_bool(&o, "strict", 0);
+        q->c.schema_name = "text.format.schema";
         if (!schema) fields_fail(&o, "schema", "expected a JSON schema, an object");
         else if (!(q->c.schema = q->schema = json_dumps(schema, JSON_COMPACT)))
             fields_fail(&o, "schema", "out of memory");
@@ -134,7 +140,7 @@ static void text(fields *f, asked *q) {
 
 /* Effort turns thinking on or off, where the template can; how much there is of it is the model's affair. */
 static void reasoning(fields *f, asked *q) {
-    static const char *const efforts[] = {"none", "minimal", "low", "medium", "high", "xhigh"};
+    static const char *const efforts[] = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
     json_t *v = fields_object(f, "reasoning"), *more = fields_object(f, "chat_template_kwargs");
     const char *effort = NULL;
     if (more && !(q->c.kwargs = json_copy(more))) fields_fail(f, "chat_template_kwargs", "out of memory");
@@ -146,9 +152,10 @@ static void reasoning(fields *f, asked *q) {
         /* There are no summaries: what is thought comes as it is. */
         fields_string(&o, "summary", NULL);
         fields_string(&o, "generate_summary", NULL);
-        while (effort && i < 6 && strcmp(effort, efforts[i])) i++;
-        if (i == 6)
-            fields_fail(&o, "effort", "expected \"none\", \"minimal\", \"low\", \"medium\", \"high\" or \"xhigh\"");
+        fields_refuse(&o, "context", "\"auto\"", "not supported: the template says what of earlier thoughts is seen");
+        fields_refuse(&o, "mode", "\"standard\"", "not supported: there is one mode");
+        while (effort && i < 7 && strcmp(effort, efforts[i])) i++;
+        if (i == 7) fields_fail(&o, "effort", "expected none, minimal, low, medium, high, xhigh or max");
         if (effort && !q->c.kwargs) q->c.kwargs = json_object();
         if (effort && json_object_set_new(q->c.kwargs, "enable_thinking", json_boolean(i >= 2)))
             fields_fail(&o, "effort", "out of memory");
@@ -210,6 +217,7 @@ static int read_request(server *s, http_request *r, const json_t *body, asked *q
     fields_string(&f, "safety_identifier", NULL);
     fields_string(&f, "prompt_cache_key", NULL);
     fields_string(&f, "prompt_cache_retention", NULL);
+    fields_object(&f, "prompt_cache_options");
     for (size_t i = 0; i < sizeof repeated / sizeof *repeated; i++) keep_asked(&f, q, repeated[i]);
     keep(&f, q, "metadata", metadata ? json_incref(metadata) : json_object());
     keep(&f, q, "temperature", json_real((double)a->sampling.temperature));

@@ -34,22 +34,12 @@ static json_t *item_of(const exchange *x, const block *b, int begun) {
 }
 
 /* ---- the response ---- */
-/* What was thought is counted by its text, in tokens. */
-static json_int_t thought(const exchange *x) {
-    qm_tokens ids = {0};
-    for (size_t i = 0; i < x->n; i++)
-        if (x->blocks[i].kind == BLOCK_THINKING)
-            qm_engine_tokenize(x->s->g, x->blocks[i].text.s, x->blocks[i].text.n, 0, &ids, NULL);
-    json_int_t n = (json_int_t)ids.n;
-    qm_tokens_free(&ids);
-    return n < x->u.n_generated ? n : x->u.n_generated;
-}
-
 static json_t *usage(const exchange *x) {
-    return json_pack("{s:I, s:{s:I}, s:I, s:{s:I}, s:I}", "input_tokens", (json_int_t)x->u.n_prompt,
-                     "input_tokens_details", "cached_tokens", (json_int_t)x->u.n_cached, "output_tokens",
-                     (json_int_t)x->u.n_generated, "output_tokens_details", "reasoning_tokens", thought(x),
-                     "total_tokens", (json_int_t)x->u.n_prompt + x->u.n_generated);
+    return json_pack("{s:I, s:{s:I, s:I}, s:I, s:{s:I}, s:I}", "input_tokens", (json_int_t)x->u.n_prompt,
+                     "input_tokens_details", "cached_tokens", (json_int_t)x->u.n_cached, "cache_write_tokens",
+                     (json_int_t)0, "output_tokens", (json_int_t)x->u.n_generated, "output_tokens_details",
+                     "reasoning_tokens", (json_int_t)exchange_thought(x), "total_tokens",
+                     (json_int_t)x->u.n_prompt + x->u.n_generated);
 }
 
 /* status: "in_progress", "failed"; NULL: it has ended. error: taken; NULL: none. */
@@ -57,8 +47,9 @@ static json_t *response(const exchange *x, const char *status, json_t *error) {
     const int cut = !status && x->finish == TASK_LENGTH, ended = !status;
     json_t *output = json_array();
     for (size_t i = 0; ended && i < x->n; i++) json_array_append_new(output, item_of(x, &x->blocks[i], 1));
-    json_t *j = json_pack("{s:s, s:s, s:I, s:s, s:b, s:o, s:o, s:o, s:o, s:n, s:b, s:s, s:s, s:n, s:o}", "id", x->id,
-                          "object", "response", "created_at", (json_int_t)x->created, "status",
+    json_t *j = json_pack("{s:s, s:s, s:I, s:o, s:s, s:b, s:o, s:o, s:o, s:o, s:n, s:b, s:s, s:s, s:n, s:o}", "id",
+                          x->id, "object", "response", "created_at", (json_int_t)x->created, "completed_at",
+                          ended && !cut ? json_integer((json_int_t)(x->created + x->u.total_s)) : json_null(), "status",
                           status ? status
                           : cut  ? "incomplete"
                                  : "completed",

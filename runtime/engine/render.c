@@ -4,14 +4,15 @@
 #include "../device/prof.h"
 #include "engine.h"
 
-/* Whether r ends in a <think> that is the format's own: a message may end in the same text. */
-static int opens_thought(const qm_rendered *r) {
-    static const char tag[] = "<think>";
-    size_t n = r->n, k = sizeof tag - 1;
+/* Whether r ends in a tag that is the format's own: a message may end in the same text. */
+static int ends_in(const qm_rendered *r, const char *tag) {
+    size_t n = r->n, k = strlen(tag);
     const qm_span *last = r->n_own ? r->own + r->n_own - 1 : NULL;
     while (n && strchr(" \t\r\n", r->text[n - 1])) n--;
     return n >= k && !memcmp(r->text + n - k, tag, k) && last && last->start <= n - k && last->end >= n;
 }
+
+static const char opens[] = "<think>", closes[] = "</think>";
 
 int qm_engine_render(const qm_engine *g, const qm_message *m, size_t n_messages, qm_tokens *out, qm_err *e) {
     qm_rendered r;
@@ -25,7 +26,7 @@ int qm_engine_render(const qm_engine *g, const qm_message *m, size_t n_messages,
 int qm_engine_thinks(const qm_engine *g, const qm_message *m, size_t n_messages, qm_err *e) {
     qm_rendered r;
     int rc = qm_chat_format_messages(g->format, g->tok, m, n_messages, &r, e);
-    if (!rc) rc = opens_thought(&r);
+    if (!rc) rc = ends_in(&r, opens);
     qm_rendered_free(&r);
     return rc;
 }
@@ -39,12 +40,12 @@ static int render(const qm_engine *g, const qm_conversation *c, qm_rendered *r, 
     return rc;
 }
 
-int qm_engine_render_json(const qm_engine *g, const qm_conversation *c, qm_tokens *out, int *thinks, qm_err *e) {
+int qm_engine_render_json(const qm_engine *g, const qm_conversation *c, qm_tokens *out, int *thinking, qm_err *e) {
     qm_rendered r;
     QM_PROF_SCOPE(QM_PROF_TOKENIZE, "chat");
     int rc = render(g, c, &r, e);
     if (!rc) rc = qm_tokenize_rendered(g->tok, &r, g->tok_flags, out, e);
-    if (!rc && thinks) *thinks = opens_thought(&r);
+    if (!rc && thinking) *thinking = ends_in(&r, opens) ? 2 : !ends_in(&r, closes) && qm_chat_format_thinks(g->format);
     qm_rendered_free(&r);
     return rc;
 }

@@ -23,11 +23,11 @@ typedef struct {
 
 struct qm_automaton {
     const qm_grammar *g;
-    lists states; /* of qm_gthread, and for a complete one the word 1 at the end */
-    lists stacks; /* of way; 0: the bottom */
-    uint8_t *depth;    /* [stacks.cap] rules open */
-    uint32_t *row;     /* [states.cap] its steps are steps + 256 * row; 0: none are known */
-    uint32_t *steps;   /* [n_rows][256] a state, or UNKNOWN */
+    lists states;    /* of qm_gthread, and for a complete one the word 1 at the end */
+    lists stacks;    /* of way; 0: the bottom */
+    uint8_t *depth;  /* [stacks.cap] rules open */
+    uint32_t *row;   /* [states.cap] its steps are steps + 256 * row; 0: none are known */
+    uint32_t *steps; /* [n_rows][256] a state, or UNKNOWN */
     uint32_t n_rows, cap_rows;
     int failed;
     /* while a set is made */

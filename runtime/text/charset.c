@@ -87,12 +87,8 @@ int qm_charset_class(qm_charset *s, char name, int wide) {
     qm_charset not = {0};
     int rc = 0;
     switch (name) {
-    case 'd':
-        rc = ADD_SPANS(s, digit);
-        return rc ? rc : wide ? add_unicode(s, QM_UC_NUMBER) : 0;
-    case 'w':
-        rc = ADD_SPANS(s, word);
-        return rc ? rc : wide ? ADD_SPANS(s, beyond) : 0;
+    case 'd': rc = ADD_SPANS(s, digit); return rc ? rc : wide ? add_unicode(s, QM_UC_NUMBER) : 0;
+    case 'w': rc = ADD_SPANS(s, word); return rc ? rc : wide ? ADD_SPANS(s, beyond) : 0;
     case 's':
         rc = ADD_SPANS(s, space);
         if (!rc && wide) rc = ADD_SPANS(s, more_space);
@@ -102,9 +98,9 @@ int qm_charset_class(qm_charset *s, char name, int wide) {
     case 'S': rc = qm_charset_class(&not, 's', !wide); break;
     default: rc = ADD_SPANS(&not, line_end); break;
     }
-    if (!rc) rc = qm_charset_invert(&not);
-    if (!rc) rc = qm_charset_add_all(s, &not);
-    qm_charset_free(&not);
+    if (!rc) rc = qm_charset_invert(&not );
+    if (!rc) rc = qm_charset_add_all(s, &not );
+    qm_charset_free(&not );
     return rc;
 }
 
@@ -126,8 +122,7 @@ static uint32_t between(qm_nfa *f, const uint8_t *lo, const uint8_t *hi, int n, 
     size_t rest = (size_t)n - 1;
     int from = lo[0] + (memcmp(lo + 1, least, rest) != 0), to = hi[0] - (memcmp(hi + 1, most, rest) != 0);
     uint32_t s = UINT32_MAX, x;
-    if (from <= to)
-        s = qm_nfa_byte(f, (uint8_t)from, (uint8_t)to, between(f, least, most, n - 1, next));
+    if (from <= to) s = qm_nfa_byte(f, (uint8_t)from, (uint8_t)to, between(f, least, most, n - 1, next));
     if (from > lo[0]) {
         x = qm_nfa_byte(f, lo[0], lo[0], between(f, lo + 1, most, n - 1, next));
         s = s == UINT32_MAX ? x : qm_nfa_split(f, x, s);

@@ -28,6 +28,7 @@ void qm_chat_format_close(qm_chat_format *f) {
 
 const char *qm_chat_format_name(const qm_chat_format *f) { return f->name; }
 int qm_chat_format_tools(const qm_chat_format *f) { return f->tools; }
+int qm_chat_format_thinks(const qm_chat_format *f) { return !f->t || strstr(f->text, "<think>") != NULL; }
 
 static int set_tokens(qm_chat_format *f, const qm_gguf *g, const qm_tokenizer *t, qm_err *e) {
     static const char *const names[][2] = {{"bos_token", "tokenizer.ggml.bos_token_id"},

@@ -13,6 +13,8 @@ int qm_chat_format_open(qm_chat_format **out, const qm_gguf *g, const qm_tokeniz
 void qm_chat_format_close(qm_chat_format *f);
 const char *qm_chat_format_name(const qm_chat_format *f);
 int qm_chat_format_tools(const qm_chat_format *f); /* as qm_engine_tool_format */
+/* 1: its text has a <think>, and so may an answer; of ChatML nobody knows. */
+int qm_chat_format_thinks(const qm_chat_format *f);
 /* v's roles may be made the format's own. */
 int qm_chat_format_render(const qm_chat_format *f, const qm_tokenizer *t, qm_chat_values *v, qm_rendered *out,
                           qm_err *e);

@@ -65,10 +65,10 @@ void qm_nfa_set(qm_nfa *f, uint32_t split, uint32_t a, uint32_t b) {
 typedef struct {
     qm_dfa d;
     uint32_t cap;
-    uint32_t *key;      /* keys, end to end */
+    uint32_t *key; /* keys, end to end */
     size_t n_key, cap_key;
-    size_t *key_at;     /* [n + 1] into key */
-    uint32_t *slot;     /* [n_slots] state + 1 by key, 0 = empty */
+    size_t *key_at; /* [n + 1] into key */
+    uint32_t *slot; /* [n_slots] state + 1 by key, 0 = empty */
     uint32_t n_slots;
     uint64_t work;
     const char *what;

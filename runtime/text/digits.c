@@ -214,7 +214,8 @@ int qm_number_dfa(qm_dfa *out, int integer, const qm_bounds *b, qm_err *e) {
             continue;
         }
         int whole = is_zero(&d[side]) ? 1 : (int)strlen(d[side].whole), frac = (int)strlen(d[side].frac);
-        int room = integer ? 32 : EXACT_DIGITS - whole; /* an integer's range has none of these digits: any number will do */
+        int room =
+            integer ? 32 : EXACT_DIGITS - whole; /* an integer's range has none of these digits: any number will do */
         if (room < 1 || room < frac + strict[side])
             return qm_fail(e, QM_ERR_UNSUPPORTED, "a bound of more than %d digits", EXACT_DIGITS);
         if (integer || room < m) m = room;

@@ -51,7 +51,9 @@ uint32_t qm_g_text(qm_grammar *g, const char *s, size_t n, uint32_t next) {
     return next;
 }
 
-uint32_t qm_g_loop(qm_grammar *g) { return add(g, (qm_gnode){.kind = QM_G_SPLIT, .next = QM_G_FAIL, .other = QM_G_FAIL}); }
+uint32_t qm_g_loop(qm_grammar *g) {
+    return add(g, (qm_gnode){.kind = QM_G_SPLIT, .next = QM_G_FAIL, .other = QM_G_FAIL});
+}
 
 void qm_g_set(qm_grammar *g, uint32_t split, uint32_t a, uint32_t b) {
     if (g->failed) return;
@@ -147,10 +149,11 @@ static size_t first_rules(order *o, uint32_t r, uint32_t *out, int *empty) {
     while (n) {
         uint32_t i = o->stack[--n];
         const qm_gnode *x = &g->node[i];
-        if (o->seen[i] == r + 1 || x->need == QM_G_NEVER) continue;
+        if (o->seen[i] == r + 1) continue;
         o->seen[i] = r + 1;
         switch (x->kind) {
         case QM_G_RET: *empty = 1; break;
+        case QM_G_FAIL:
         case QM_G_BYTE: break;
         case QM_G_CALL: out[n_out++] = x->other; break;
         case QM_G_DFA:
@@ -167,9 +170,6 @@ static size_t first_rules(order *o, uint32_t r, uint32_t *out, int *empty) {
 int qm_grammar_end(qm_grammar *g, qm_err *e) {
     if (g->failed == QM_ERR_LIMIT) return qm_fail(e, QM_ERR_LIMIT, "what the answer is held to is too large");
     if (g->failed) return qm_fail(e, QM_ERR_NOMEM, "guide: out of memory");
-    find_needs(g);
-    if (g->node[g->rule[0].entry].need == QM_G_NEVER)
-        return qm_fail(e, QM_ERR_ARG, "nothing satisfies it (within %d levels of nesting)", QM_G_DEPTH);
     order o = {.g = g};
     size_t room = 2 * (size_t)g->n_nodes + 2;
     o.seen = calloc(g->n_nodes, sizeof *o.seen);
@@ -206,5 +206,9 @@ int qm_grammar_end(qm_grammar *g, qm_err *e) {
     free(o.stack);
     free(o.state);
     free(todo);
-    return rc;
+    if (rc) return rc;
+    find_needs(g);
+    if (g->node[g->rule[0].entry].need == QM_G_NEVER)
+        return qm_fail(e, QM_ERR_ARG, "nothing satisfies it (within %d levels of nesting)", QM_G_DEPTH);
+    return 0;
 }

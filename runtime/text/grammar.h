@@ -7,10 +7,10 @@
 #include "dfa.h"
 
 enum {
-    QM_G_RET,   /* the end of the rule */
-    QM_G_FAIL,  /* never */
-    QM_G_BYTE,  /* this byte */
-    QM_G_DFA,   /* what an automaton accepts; counted: min .. max of its characters, each of which ends in an end state */
+    QM_G_RET,  /* the end of the rule */
+    QM_G_FAIL, /* never */
+    QM_G_BYTE, /* this byte */
+    QM_G_DFA, /* what an automaton accepts; counted: min .. max of its characters, each of which ends in an end state */
     QM_G_SPLIT, /* next or other */
     QM_G_CALL,  /* a rule */
     QM_G_ADD,   /* the counter goes up, to max at most: more are told apart by nobody */
@@ -36,15 +36,23 @@ typedef struct {
     uint32_t rank; /* a rule that another may begin with has a higher one */
 } qm_grule;
 /* Tables that are the same for all grammars; bulk.c knows which tokens stay inside. */
-typedef enum { QM_G_STRING, QM_G_RAW, QM_G_UNTIL_THOUGHT, QM_G_UNTIL_CALL, QM_G_NO_THOUGHT, QM_G_NO_CALL, QM_G_SHARED } qm_gshared;
+typedef enum {
+    QM_G_STRING,
+    QM_G_RAW,
+    QM_G_UNTIL_THOUGHT,
+    QM_G_UNTIL_CALL,
+    QM_G_NO_THOUGHT,
+    QM_G_NO_CALL,
+    QM_G_SHARED
+} qm_gshared;
 typedef struct {
     qm_gnode *node; /* [n_nodes] 0: QM_G_RET, 1: QM_G_FAIL */
     qm_grule *rule; /* [n_rules] 0: the whole answer */
     qm_dfa *dfa;    /* [n_dfas] the first QM_G_SHARED are there from the beginning */
     uint32_t n_nodes, cap_nodes, n_rules, cap_rules, n_dfas, cap_dfas;
-    uint64_t n_states; /* of all dfas but the shared */
+    uint64_t n_states;    /* of all dfas but the shared */
     const qm_dfa *shared; /* [QM_G_SHARED] */
-    int failed;        /* QM_ERR_NOMEM, QM_ERR_LIMIT: nodes that are made then are QM_G_FAIL */
+    int failed;           /* QM_ERR_NOMEM, QM_ERR_LIMIT: nodes that are made then are QM_G_FAIL */
 } qm_grammar;
 
 int qm_grammar_open(qm_grammar *g, const qm_dfa *shared, qm_err *e);

@@ -154,12 +154,13 @@ static int answer(maker *m, json_t *schema) {
 int qm_guide_make(qm_guide **out, const qm_tokenizer *t, const qm_guide_opts *o, qm_err *e) {
     json_t *schema = NULL;
     *out = NULL;
-    if (!o->schema && !o->any_object && !o->tools) return qm_fail(e, QM_ERR_ARG, "guide: there is nothing to hold an answer to");
-    if (o->thinking < 0 || o->thinking > 2) return qm_fail(e, QM_ERR_ARG, "guide: thinking is %d, not 0 to 2", o->thinking);
+    if (!o->schema && !o->any_object && !o->tools)
+        return qm_fail(e, QM_ERR_ARG, "guide: there is nothing to hold an answer to");
+    if (o->thinking < 0 || o->thinking > 2)
+        return qm_fail(e, QM_ERR_ARG, "guide: thinking is %d, not 0 to 2", o->thinking);
     if (o->tools && (unsigned)o->tool_choice > QM_TOOLS_NAMED)
         return qm_fail(e, QM_ERR_ARG, "guide: tool_choice is %d, not 0 to 2", (int)o->tool_choice);
-    if (o->tools && o->tool_choice == QM_TOOLS_NAMED && !o->name)
-        return qm_fail(e, QM_ERR_ARG, "tool_choice: no name");
+    if (o->tools && o->tool_choice == QM_TOOLS_NAMED && !o->name) return qm_fail(e, QM_ERR_ARG, "tool_choice: no name");
     qm_guide *g = calloc(1, sizeof *g);
     if (!g) return qm_fail(e, QM_ERR_NOMEM, "guide: out of memory");
     maker m = {.g = &g->grammar, .o = o, .e = e};

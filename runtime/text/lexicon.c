@@ -132,8 +132,8 @@ static int make(qm_lexicon **out, const qm_tokenizer *t, qm_err *e) {
     /* So that no answer gets stuck: what may come can be spelled, and the end can be said. */
     for (int b = 0; b < 256 && !rc; b++)
         if (x->kind[t->byte_id[b]] != QM_LEX_TEXT)
-            rc = qm_fail(e, QM_ERR_UNSUPPORTED, "%s: answers cannot be guided: no ordinary token for the byte 0x%02x", t->name,
-                         (unsigned)b);
+            rc = qm_fail(e, QM_ERR_UNSUPPORTED, "%s: answers cannot be guided: no ordinary token for the byte 0x%02x",
+                         t->name, (unsigned)b);
     if (!rc && !may_end)
         rc = qm_fail(e, QM_ERR_UNSUPPORTED, "%s: answers cannot be guided: no token ends generation", t->name);
     if (!rc) rc = make_shared(x->shared, e);

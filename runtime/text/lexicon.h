@@ -12,19 +12,19 @@ typedef struct {
     uint32_t *by_chars;   /* those, by how many of its characters they begin or go on with */
     uint32_t *chars_from; /* [most_chars + 2] where in by_chars those of so many begin */
     uint32_t n_inside, most_chars;
-    qm_trie leaving;      /* tokens that it takes up to where it may end, and not further */
+    qm_trie leaving; /* tokens that it takes up to where it may end, and not further */
 } qm_bulk;
 typedef enum {
-    QM_LEX_NONE,    /* never in guided text: control tokens, and what the file says is unused */
+    QM_LEX_NONE, /* never in guided text: control tokens, and what the file says is unused */
     QM_LEX_TEXT,
     QM_LEX_SPECIAL, /* user-defined, and tags that are control tokens: only in free text, or where what is spelled is wanted */
-    QM_LEX_END      /* ends generation */
+    QM_LEX_END /* ends generation */
 } qm_lex_kind;
 typedef struct qm_lexicon {
     const qm_tokenizer *tok;
-    uint32_t n, n_words; /* tokens; (n + 31) / 32 */
-    uint8_t *kind;       /* [n] qm_lex_kind */
-    uint32_t *same;      /* [n] as qm_trie_build */
+    uint32_t n, n_words;  /* tokens; (n + 31) / 32 */
+    uint8_t *kind;        /* [n] qm_lex_kind */
+    uint32_t *same;       /* [n] as qm_trie_build */
     uint32_t *all, *ends; /* [n_words] text, special and end; end */
     uint32_t *special, n_special;
     qm_trie trie; /* text and special */

@@ -7,10 +7,10 @@
 typedef enum { R_EMPTY, R_SET, R_CAT, R_ALT, R_REPEAT } kind;
 typedef struct node {
     kind k;
-    qm_charset set;       /* R_SET */
-    struct node *a, *b;   /* R_CAT, R_ALT; R_REPEAT: a */
-    uint32_t min, max;    /* R_REPEAT; max UINT32_MAX: no end */
-    struct node *all;     /* the next of all nodes, to be freed */
+    qm_charset set;     /* R_SET */
+    struct node *a, *b; /* R_CAT, R_ALT; R_REPEAT: a */
+    uint32_t min, max;  /* R_REPEAT; max UINT32_MAX: no end */
+    struct node *all;   /* the next of all nodes, to be freed */
 } node;
 enum { MOST_DEPTH = 100, MOST_REPEAT = 10000 };
 
@@ -26,7 +26,8 @@ typedef struct {
 static void *fail(parser *p, int code, const char *what) {
     if (!p->rc) {
         char shown[160];
-        p->rc = qm_fail(p->e, code, "\"%s\": at %zu: %s", qm_text_show(shown, sizeof shown, p->text, p->n), p->at, what);
+        p->rc =
+            qm_fail(p->e, code, "\"%s\": at %zu: %s", qm_text_show(shown, sizeof shown, p->text, p->n), p->at, what);
     }
     return NULL;
 }
@@ -178,7 +179,8 @@ static node *take_repeated(parser *p) {
         return x;
     }
     take(p, '?'); /* a lazy one matches the same strings */
-    if (more(p) && memchr("*+?{", p->text[p->at], 4)) return fail(p, QM_ERR_UNSUPPORTED, "a quantifier after a quantifier");
+    if (more(p) && memchr("*+?{", p->text[p->at], 4))
+        return fail(p, QM_ERR_UNSUPPORTED, "a quantifier after a quantifier");
     node *r = new_node(p, R_REPEAT, x, NULL);
     if (r) r->min = min, r->max = max;
     return r;
@@ -236,7 +238,8 @@ static uint32_t emit(qm_nfa *f, const node *x, qm_spell spell, uint32_t next) {
         s = next;
         for (uint32_t i = x->min; i < x->max && !f->failed; i++) s = qm_nfa_split(f, emit(f, x->a, spell, s), next);
     }
-    for (uint32_t i = 0, n = 0; i < x->min && !f->failed && f->n != n; i++) { /* until nothing is added: what is empty */
+    for (uint32_t i = 0, n = 0; i < x->min && !f->failed && f->n != n;
+         i++) { /* until nothing is added: what is empty */
         n = f->n;
         s = emit(f, x->a, spell, s);
     }

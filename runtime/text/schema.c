@@ -15,15 +15,40 @@ static const struct {
     const char *name;
     int what;
 } keywords[] = {
-    {"title", NOTE},       {"description", NOTE},      {"default", NOTE},          {"examples", NOTE},
-    {"deprecated", NOTE},  {"readOnly", NOTE},         {"writeOnly", NOTE},        {"$comment", NOTE},
-    {"$schema", NOTE},     {"$id", NOTE},              {"$defs", NOTE},            {"definitions", NOTE},
-    {"$ref", REF},         {"anyOf", CHOICE},          {"oneOf", CHOICE},          {"allOf", CHOICE},
-    {"enum", VALUE},       {"const", VALUE},           {"type", REST},             {"properties", REST},
-    {"required", REST},    {"items", REST},            {"prefixItems", REST},      {"additionalProperties", REST},
-    {"minItems", REST},    {"maxItems", REST},         {"minLength", REST},        {"maxLength", REST},
-    {"pattern", REST},     {"format", REST},           {"minimum", REST},          {"maximum", REST},
-    {"exclusiveMinimum", REST}, {"exclusiveMaximum", REST},
+    {"title", NOTE},
+    {"description", NOTE},
+    {"default", NOTE},
+    {"examples", NOTE},
+    {"deprecated", NOTE},
+    {"readOnly", NOTE},
+    {"writeOnly", NOTE},
+    {"$comment", NOTE},
+    {"$schema", NOTE},
+    {"$id", NOTE},
+    {"$defs", NOTE},
+    {"definitions", NOTE},
+    {"$ref", REF},
+    {"anyOf", CHOICE},
+    {"oneOf", CHOICE},
+    {"allOf", CHOICE},
+    {"enum", VALUE},
+    {"const", VALUE},
+    {"type", REST},
+    {"properties", REST},
+    {"required", REST},
+    {"items", REST},
+    {"prefixItems", REST},
+    {"additionalProperties", REST},
+    {"minItems", REST},
+    {"maxItems", REST},
+    {"minLength", REST},
+    {"maxLength", REST},
+    {"pattern", REST},
+    {"format", REST},
+    {"minimum", REST},
+    {"maximum", REST},
+    {"exclusiveMinimum", REST},
+    {"exclusiveMaximum", REST},
 };
 
 /* The kind of the schema's keywords, the first of REF, CHOICE, VALUE, REST that it has. */
@@ -31,7 +56,7 @@ int sc_look(sc *c, const json_t *schema, const sc_place *at) {
     const char *key, *first = NULL;
     json_t *x;
     int kind = REST;
-    json_object_foreach((json_t *)schema, key, x) {
+    json_object_foreach ((json_t *)schema, key, x) {
         size_t i = 0, n = sizeof keywords / sizeof *keywords;
         while (i < n && strcmp(keywords[i].name, key)) i++;
         if (i < n && keywords[i].what < kind && keywords[i].what != NOTE) kind = keywords[i].what, first = key;
@@ -41,7 +66,7 @@ int sc_look(sc *c, const json_t *schema, const sc_place *at) {
         sc_fail(c, QM_ERR_UNSUPPORTED, at, key, "this keyword is not supported");
         return kind;
     }
-    json_object_foreach((json_t *)schema, key, x) {
+    json_object_foreach ((json_t *)schema, key, x) {
         size_t i = 0, n = sizeof keywords / sizeof *keywords;
         while (i < n && strcmp(keywords[i].name, key)) i++;
         if (kind == REST || i == n || keywords[i].what == NOTE || !strcmp(key, first) || c->o.lenient) continue;
@@ -125,7 +150,8 @@ int sc_finish(sc *c) {
         uint32_t entry = body(c, j.schema, j.at);
         if (!c->rc && !c->g->failed) c->g->rule[j.rule].entry = entry;
     }
-    if (!c->rc && c->g->failed == QM_ERR_LIMIT) c->rc = qm_fail(c->e, QM_ERR_LIMIT, "%sthe schema is too large", c->o.where);
+    if (!c->rc && c->g->failed == QM_ERR_LIMIT)
+        c->rc = qm_fail(c->e, QM_ERR_LIMIT, "%sthe schema is too large", c->o.where);
     else if (!c->rc && c->g->failed) sc_nomem(c);
     for (sc_place *p = c->places, *next; p; p = next) {
         next = p->all;

@@ -13,9 +13,9 @@ typedef struct {
 typedef struct {
     qm_grammar *g;
     qm_schema_common *common;
-    const json_t *root;  /* what $ref refers to; stays as it is until the grammar is made */
-    const char *where;   /* for messages, before the JSON pointer: "schema: ", "tools: /0/function/parameters" */
-    int lenient;         /* keywords outside of the subset hold nobody */
+    const json_t *root; /* what $ref refers to; stays as it is until the grammar is made */
+    const char *where;  /* for messages, before the JSON pointer: "schema: ", "tools: /0/function/parameters" */
+    int lenient;        /* keywords outside of the subset hold nobody */
 } qm_schema_opts;
 /* The rule of root: a value that it allows, as JSON. Negative: an error that names the place. */
 int qm_schema_rule(const qm_schema_opts *o, uint32_t *rule, qm_err *e);

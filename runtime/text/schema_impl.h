@@ -12,7 +12,7 @@
 
 typedef struct sc_place {
     const struct sc_place *up;
-    const char *key;          /* NULL: index */
+    const char *key; /* NULL: index */
     size_t index;
     struct sc_place *all;
 } sc_place;

@@ -16,8 +16,8 @@ static uint32_t colon(sc *c, uint32_t next) {
 static uint32_t members(sc *c, uint32_t key, uint32_t rule, uint32_t end) {
     uint32_t again = qm_g_loop(c->g);
     uint32_t member = qm_g_byte(c->g, '"', colon(c, qm_g_call(c->g, rule, again)));
-    member = qm_g_byte(c->g, '"', key < QM_G_SHARED ? qm_g_counted(c->g, key, 0, QM_G_ENDLESS, member)
-                                                    : qm_g_dfa(c->g, key, member));
+    member = qm_g_byte(
+        c->g, '"', key < QM_G_SHARED ? qm_g_counted(c->g, key, 0, QM_G_ENDLESS, member) : qm_g_dfa(c->g, key, member));
     qm_g_set(c->g, again, end, comma(c, member));
     return member;
 }
@@ -71,7 +71,7 @@ static uint32_t other_keys(sc *c, const json_t *properties) {
     if (c->rc) return QM_G_FAIL;
     if (qm_nfa_open(&f)) return sc_nomem(c);
     uint32_t start = qm_nfa_byte(&f, 1, 0, QM_NFA_END); /* nothing */
-    json_object_foreach((json_t *)properties, key, x) {
+    json_object_foreach ((json_t *)properties, key, x) {
         uint32_t s = QM_NFA_END;
         for (size_t n = strlen(key); n;) {
             char e[7];
@@ -103,16 +103,16 @@ static size_t take_properties(sc *c, const json_t *schema, const sc_place *at, p
     json_t *x;
     size_t i, n = 0, left = 0;
     json_t *needed = json_object();
-    json_array_foreach((json_t *)required, i, x) {
+    json_array_foreach ((json_t *)required, i, x) {
         if (!json_is_string(x)) sc_fail(c, QM_ERR_ARG, sc_key(c, at, "required"), NULL, "not a list of names");
         else if (!needed || json_object_set_new(needed, json_string_value(x), json_true())) sc_nomem(c);
     }
-    json_object_foreach((json_t *)properties, key, x) {
+    json_object_foreach ((json_t *)properties, key, x) {
         p[n] = (property){.key = key, .rule = sc_rule(c, x, sc_key(c, sc_key(c, at, "properties"), key))};
         p[n++].required = json_object_get(needed, key) != NULL;
     }
     /* required, and described by nothing but additionalProperties */
-    json_array_foreach((json_t *)required, i, x) {
+    json_array_foreach ((json_t *)required, i, x) {
         key = json_string_value(x);
         if (c->rc || !key || !json_object_get(needed, key) || json_object_get(properties, key)) continue;
         left++;

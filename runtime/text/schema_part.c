@@ -104,7 +104,8 @@ const json_t *sc_target(sc *c, const json_t *ref, const sc_place *at, const sc_p
     const char *s = json_string_value(ref);
     if (!s) return sc_fail(c, QM_ERR_ARG, at, "$ref", "not a string"), NULL;
     if (*s != '#' || (s[1] && s[1] != '/'))
-        return sc_fail(c, QM_ERR_UNSUPPORTED, at, "$ref", "only \"#\" and \"#/...\" within the schema are supported"), NULL;
+        return sc_fail(c, QM_ERR_UNSUPPORTED, at, "$ref", "only \"#\" and \"#/...\" within the schema are supported"),
+               NULL;
     const json_t *x = c->o.root;
     *to = NULL;
     s++;
@@ -216,7 +217,7 @@ unsigned sc_types(sc *c, const json_t *schema, const sc_place *at) {
     size_t i;
     if (json_is_array(type)) {
         if (!json_array_size(type)) sc_fail(c, QM_ERR_ARG, at, "type", "an empty list");
-        json_array_foreach((json_t *)type, i, x) bits |= type_of(c, x, at);
+        json_array_foreach ((json_t *)type, i, x) bits |= type_of(c, x, at);
     } else if (type) {
         bits = type_of(c, type, at);
     } else { /* what the keywords are for is meant */

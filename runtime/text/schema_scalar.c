@@ -8,9 +8,9 @@
 #include "schema_impl.h"
 
 /* ---- strings ---- */
-#define DATE \
+#define DATE                                                                                                         \
     "(((0\\d\\d[1-9]|0\\d[1-9]0|0[1-9]00|[1-9]\\d{3})-((0[13578]|1[02])-(0[1-9]|[12]\\d|3[01])|(0[469]|11)-(0[1-9]|" \
-    "[12]\\d|30)|02-(0[1-9]|1\\d|2[0-8])))|(\\d\\d(0[48]|[2468][048]|[13579][26])|(0[48]|[2468][048]|[13579][26])" \
+    "[12]\\d|30)|02-(0[1-9]|1\\d|2[0-8])))|(\\d\\d(0[48]|[2468][048]|[13579][26])|(0[48]|[2468][048]|[13579][26])"   \
     "00)-02-29)"
 #define TIME "([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,6})?(Z|[-+]([01]\\d|2[0-3]):[0-5]\\d)"
 #define OCTET "(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)"
@@ -63,7 +63,8 @@ uint32_t sc_string(sc *c, const json_t *schema, const sc_place *at, int raw, uin
         while (i < n && strcmp(formats[i].name, json_string_value(format))) i++;
         if (i < n) narrow(c, &d, formats[i].regex, strlen(formats[i].regex), raw, at, "format");
         else if (!c->o.lenient)
-            return sc_fail(c, QM_ERR_UNSUPPORTED, at, "format", "\"%.60s\" is not supported", json_string_value(format));
+            return sc_fail(c, QM_ERR_UNSUPPORTED, at, "format", "\"%.60s\" is not supported",
+                           json_string_value(format));
     }
     if (pattern && understood(c, json_string_value(pattern), json_string_length(pattern)))
         narrow(c, &d, json_string_value(pattern), json_string_length(pattern), raw, at, "pattern");
@@ -174,12 +175,12 @@ uint32_t sc_const(sc *c, const json_t *value, int raw, uint32_t next) {
         case JSON_OBJECT:
             list[n++] = (todo){.text = json_is_array(t.v) ? "[" : "{"};
             list[n++] = (todo){.text = ""};
-            json_array_foreach((json_t *)t.v, i, x) {
+            json_array_foreach ((json_t *)t.v, i, x) {
                 if (i) list[n++] = (todo){.text = ","}, list[n++] = (todo){.text = ""};
                 list[n++] = (todo){.v = x};
             }
             i = 0;
-            json_object_foreach((json_t *)t.v, key, x) {
+            json_object_foreach ((json_t *)t.v, key, x) {
                 if (i++) list[n++] = (todo){.text = ","}, list[n++] = (todo){.text = ""};
                 list[n++] = (todo){.text = key, .key = 1};
                 list[n++] = (todo){.v = x};

@@ -60,12 +60,14 @@ int qm_schema_parameters(const qm_schema_opts *o, uint32_t next, uint32_t *entry
     json_t *x;
     if (!keys) sc_nomem(&c);
     n = 0;
-    json_object_foreach((json_t *)properties, key, x) if (keys) keys[n++] = key;
+    json_object_foreach ((json_t *)properties, key, x)
+        if (keys) keys[n++] = key;
     while (n-- && !c.rc) { /* the last first */
         int needed = 0;
         for (size_t r = 0; r < json_array_size(required); r++)
             needed |= !strcmp(json_string_value(json_array_get(required, r)), keys[n]);
-        if (strpbrk(keys[n], ">\n")) sc_fail(&c, QM_ERR_UNSUPPORTED, below, keys[n], "a name with > or a line end in it");
+        if (strpbrk(keys[n], ">\n"))
+            sc_fail(&c, QM_ERR_UNSUPPORTED, below, keys[n], "a name with > or a line end in it");
         uint32_t s = sc_text(&c, "\n</parameter>\n", *entry);
         s = value(&c, json_object_get(properties, keys[n]), sc_key(&c, below, keys[n]), 0, s);
         s = sc_text(&c, "<parameter=", sc_text(&c, keys[n], sc_text(&c, ">\n", s)));

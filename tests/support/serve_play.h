@@ -115,12 +115,13 @@ static char *play_seen(const char *const *prefixes, size_t n) {
                 memmove(at, at + 24, strlen(at + 24) + 1);
         }
     }
-    char *at = strstr(s, "\"created_at\":");
-    for (; at; at = strstr(at, "\"created_at\":")) {
-        at += 13;
-        size_t digits = strspn(at, "0123456789");
-        if (digits > 1) memmove(at, at + digits - 1, strlen(at + digits - 1) + 1), *at = '0';
-    }
+    static const char *const times[] = {"\"created_at\":", "\"completed_at\":"};
+    for (size_t k = 0; k < 2; k++)
+        for (char *at = s; (at = strstr(at, times[k]));) {
+            at += strlen(times[k]);
+            size_t digits = strspn(at, "0123456789");
+            if (digits > 1) memmove(at, at + digits - 1, strlen(at + digits - 1) + 1), *at = '0';
+        }
     return s;
 }
 #endif

@@ -39,7 +39,7 @@ static struct {
     uint64_t n_steps, n_waited; /* enqueued; of these, the host knows that they are done */
     qm_rng rng;
     int late;
-    uint32_t most_rows, fail_at, eog, n_vocab;
+    uint32_t most_rows, fail_at, fail_mask_at, eog, n_vocab;
 } t;
 
 static uint64_t mix(uint64_t h, uint64_t x) {
@@ -182,7 +182,8 @@ static int put_pages(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *pages,
 }
 
 static int put_mask(qm_engine *g, qm_seq *s, const qm_sample_params *p, const uint32_t *mask, qm_err *e) {
-    (void)g, (void)e;
+    (void)g;
+    if (mask && t.fail_mask_at && !--t.fail_mask_at) return qm_fail(e, QM_ERR_DEVICE, "the tape tore");
     if (p)
         write_down((entry){
             .what = SAMPLING, .seq = s, .n = p->last_n, .seed = seed_of(p), .limited = (p->edits & QM_EDIT_MASK) != 0});
@@ -281,6 +282,7 @@ void tape_end(qm_engine *g) {
 }
 
 void tape_fail_at(uint32_t steps) { t.fail_at = steps; }
+void tape_fail_mask_at(uint32_t masks) { t.fail_mask_at = masks; }
 uint32_t tape_most_rows(void) { return t.most_rows; }
 
 /* The words of the prefix that ends with a page, joined; its own must be what they should. */

@@ -18,8 +18,9 @@
 void tape_begin(qm_engine *g, qm_limits limits, uint32_t n_pages, uint64_t seed);
 /* All sequences are closed. g's own executor and limits are back; the pool is new. */
 void tape_end(qm_engine *g);
-/* A step from now, so many: exec->step fails once. 0: none does. */
+/* A step from now, so many: exec->step fails once. 0: none does. The same of a mask put. */
 void tape_fail_at(uint32_t steps);
+void tape_fail_mask_at(uint32_t masks);
 /* The most rows that a step had since the beginning. */
 uint32_t tape_most_rows(void);
 /* Runs what is on the tape; then fails the test where a page that is known does not hold what computing its prefix

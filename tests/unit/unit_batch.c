@@ -444,15 +444,15 @@ static void test_callbacks(void **state) {
 }
 
 /* A step that fails: who ran ends with its error, who waited goes on, and nothing is known of any page. */
-static void test_step_fails(void **state) {
-    (void)state;
+static void step_fails(int masks) {
     for (uint32_t at = 1; at < 12; at += 5) {
         qm_batch *b = req_begin(2, 128, 8, 16, 3);
         req r[3] = {req_prompt(100, 60, 20), req_prompt(101, 40, 20), req_prompt(102, 60, 20)};
         qm_err e;
         int rc;
+        r[0].limited = r[1].limited = masks;
         for (int i = 0; i < 3; i++) req_submit(b, &r[i]);
-        tape_fail_at(at);
+        (masks ? tape_fail_mask_at : tape_fail_at)(at);
         while ((rc = qm_batch_step(b, &e)) > 0) req_check_pool(b, NULL, 0);
         assert_int_equal(rc, QM_ERR_DEVICE);
         assert_string_equal(e.msg, "the tape tore");
@@ -471,6 +471,10 @@ static void test_step_fails(void **state) {
         tape_check_known(req_engine);
         req_end(b);
     }
+}
+static void test_step_fails(void **state) {
+    (void)state;
+    for (int masks = 0; masks < 2; masks++) step_fails(masks);
 }
 
 /* ---- sessions beside a batch: they hold pages of the same pool ---- */

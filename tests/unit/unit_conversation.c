@@ -399,7 +399,7 @@ static void by_the_engine(void **state) {
     assert_int_equal(qm_engine_tool_format(g), 0);
     /* Plain messages and JSON are one thing. */
     fix_ok(qm_engine_render_json(g, &asks, &a, &thinks, &e), &e);
-    assert_int_equal(thinks, 1);
+    assert_int_equal(thinks, 2);
     qm_message hi = {"user", "Hi", 2};
     fix_ok(qm_engine_render(g, &hi, 1, &b, &e), &e);
     assert_int_equal(qm_engine_thinks(g, &hi, 1, &e), 1);
@@ -415,10 +415,23 @@ static void by_the_engine(void **state) {
     /* A request's variables come over the engine's; a <think> of theirs, or of a message, opens nothing. */
     a.n = 0;
     fix_ok(qm_engine_render_json(g, &ends, &a, &thinks, &e), &e);
-    assert_int_equal(thinks, 0);
+    assert_int_equal(thinks, 1); /* it has one, but did not open it here */
     fix_ok(qm_engine_render_text(g, &ends, &text, &n, &e), &e);
     assert_string_equal(text, "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think><|im_end|>\n<think>");
     free(text);
+    /* A block that the template closed is over; one that a message closes is not. */
+    static const char *const more[] = {NULL, "{\"closed\": true, \"end\": \"\"}", "{\"end\": \"</think>\"}"};
+    qm_engine *other = engine("{{ messages[0].content }}{% if closed %}<think>\n</think>\n\n{% endif %}{{ end }}");
+    for (int i = 0; i < 3; i++) {
+        qm_conversation c = {.messages = HI, .kwargs = more[i]};
+        fix_ok(qm_engine_render_json(other, &c, &b, &thinks, &e), &e);
+        assert_int_equal(thinks, i != 1);
+    }
+    qm_engine_close(other);
+    qm_engine *plain = engine("{{ messages[0].content }}"); /* knows of none */
+    fix_ok(qm_engine_render_json(plain, &asks, &b, &thinks, &e), &e);
+    assert_int_equal(thinks, 0);
+    qm_engine_close(plain);
     /* What fails appends nothing. */
     n = a.n;
     assert_int_equal(qm_engine_render_json(g, &(qm_conversation){.messages = "[0]"}, &a, NULL, &e), QM_ERR_ARG);

@@ -26,6 +26,7 @@ static char *seen(void) {
 }
 
 #define HI "\"max_tokens\":7,\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]"
+#define SAYS_HI_AND "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"},"
 #define SAYS_HI "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]"
 
 /* Each request, and the conversation that is made of it. */
@@ -64,6 +65,9 @@ static void test_conversations(void **state) {
          SAYS_HI ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"description\":\"d\",\"parameters\":"
                  "{\"type\":\"object\"},"
                  "\"strict\":true}}],\"tool_choice\":\"required\",\"parallel\":false}"},
+        {"{\"max_tokens\":7,\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"system\",\"content\":[{"
+         "\"type\":\"text\",\"text\":\"s\"}]}]}",
+         SAYS_HI_AND "{\"role\":\"system\",\"content\":[{\"type\":\"text\",\"text\":\"s\"}]}],\"parallel\":true}"},
         {"{\"tools\":[],\"tool_choice\":{\"type\":\"tool\",\"name\":\"f\"}," HI "}",
          SAYS_HI ",\"tool_choice\":\"named\",\"tool_name\":\"f\",\"parallel\":true}"},
         {"{\"tool_choice\":{\"type\":\"auto\"},\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":2000}," HI "}",
@@ -120,7 +124,8 @@ static void test_refusals(void **state) {
         {"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}", "max_tokens: "},
         {"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"max_tokens\":0}", "max_tokens: "},
         {"{\"messages\":[1],\"max_tokens\":1}", "messages[0].role: "},
-        {CONTENT("system", "\"x\""), "messages[0].role: "},
+        {CONTENT("developer", "\"x\""), "messages[0].role: "},
+        {CONTENT("system", "[{\"type\":\"image\"}]"), "messages[0].content[0]: type image"},
         {CONTENT("user", "null"), "messages[0].content: "},
         {CONTENT("user", "[]"), "messages[0].content: "},
         {CONTENT("user", "[\"x\"]"), "messages[0].content[0]: "},
@@ -151,6 +156,13 @@ static void test_refusals(void **state) {
         {"{\"tools\":[{\"name\":\"f\"}]," HI "}", "tools[0].input_schema: "},
         {"{\"tools\":[{\"name\":\"f\",\"input_schema\":{},\"description\":[]}]," HI "}", "tools[0].description: "},
         {"{\"tools\":[{\"name\":\"f\",\"input_schema\":{},\"strict\":1}]," HI "}", "tools[0].strict: "},
+        {"{\"tools\":[{\"name\":\"f\",\"input_schema\":{},\"defer_loading\":true}]," HI "}",
+         "tools[0].defer_loading: "},
+        {"{\"tools\":[{\"name\":\"f\",\"input_schema\":{},\"input_examples\":[{}]}]," HI "}",
+         "tools[0].input_examples: "},
+        {"{\"tools\":[{\"name\":\"f\",\"input_schema\":{},\"allowed_callers\":[\"code_execution_20250825\"]}]," HI "}",
+         "tools[0].allowed_callers: "},
+        {"{\"tools\":[7]," HI "}", "tools[0]: "},
         {"{\"tool_choice\":\"auto\"," HI "}", "tool_choice: "},
         {"{\"tool_choice\":{\"type\":\"some\"}," HI "}", "tool_choice.type: "},
         {"{\"tool_choice\":{\"type\":\"tool\"}," HI "}", "tool_choice.name: "},
@@ -160,13 +172,15 @@ static void test_refusals(void **state) {
         {"{\"thinking\":{\"type\":\"on\"}," HI "}", "thinking.type: "},
         {"{\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":\"many\"}," HI "}", "thinking.budget_tokens: "},
         {"{\"thinking\":{\"type\":\"enabled\",\"display\":\"omitted\"}," HI "}", "thinking.display: "},
-        {"{\"output_config\":{\"effort\":\"low\"}," HI "}", "output_config.effort: "},
+        {"{\"output_config\":{\"effort\":\"some\"}," HI "}", "output_config.effort: "},
         {"{\"output_config\":{\"format\":{\"type\":\"text\"}}," HI "}", "output_config.format.type: "},
         {"{\"output_format\":{\"type\":\"json_schema\"}," HI "}", "output_format.schema: "},
         {"{\"stop_sequences\":[1]," HI "}", "stop_sequences: "},
         {"{\"stream\":\"yes\"," HI "}", "stream: "},
         {"{\"temperature\":\"hot\"," HI "}", "temperature: "},
         {"{\"mcp_servers\":[{}]," HI "}", "mcp_servers: "},
+        {"{\"context_management\":{\"edits\":[{\"type\":\"clear_tool_uses_20250919\"}]}," HI "}",
+         "context_management: "},
         {"{\"container\":\"c\"," HI "}", "container: "},
         {"{\"metadata\":1," HI "}", "metadata: "},
     };
@@ -208,10 +222,11 @@ static void play_all(void) {
 }
 
 #define MESSAGE "{\"id\":\"msg_\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":["
-#define ENDS(reason, sequence, n)                                       \
-    "],\"stop_reason\":" reason ",\"stop_sequence\":" sequence          \
-    ",\"usage\":{\"input_tokens\":6,\"cache_creation_input_tokens\":0," \
-    "\"cache_read_input_tokens\":4,\"output_tokens\":" n "}}"
+#define ENDS(reason, sequence, n, thought)                                                                          \
+    "],\"stop_reason\":" reason ",\"stop_sequence\":" sequence                                                      \
+    ",\"usage\":{\"input_tokens\":6,\"cache_creation_input_tokens\":0,"                                             \
+    "\"cache_read_input_tokens\":4,\"output_tokens\":" n ",\"output_tokens_details\":{\"thinking_tokens\":" thought \
+    "}}}"
 
 static void test_whole(void **state) {
     (void)state;
@@ -223,16 +238,16 @@ static void test_whole(void **state) {
                                         "\"text\",\"text\":\"I \xe2\x82\xac\"},"
                                         "{\"type\":\"tool_use\",\"id\":\"toolu_\",\"name\":\"f\",\"input\":{\"a\":1}},"
                                         "{\"type\":\"tool_use\",\"id\":\"toolu_\",\"name\":\"g\",\"input\":{}}" ENDS(
-                                            "\"tool_use\"", "null", "9"));
+                                            "\"tool_use\"", "null", "9", "2"));
     /* How it ends. Before the length that was asked for, it was the context's. */
     static const struct {
         task_finish f;
         const char *stopped, *ends;
         uint32_t n;
-    } ends[] = {{TASK_STOP, NULL, ENDS("\"end_turn\"", "null", "3"), 3},
-                {TASK_STOP, "END", ENDS("\"stop_sequence\"", "\"END\"", "3"), 3},
-                {TASK_LENGTH, NULL, ENDS("\"max_tokens\"", "null", "7"), 7},
-                {TASK_LENGTH, NULL, ENDS("\"model_context_window_exceeded\"", "null", "3"), 3}};
+    } ends[] = {{TASK_STOP, NULL, ENDS("\"end_turn\"", "null", "3", "0"), 3},
+                {TASK_STOP, "END", ENDS("\"stop_sequence\"", "\"END\"", "3", "0"), 3},
+                {TASK_LENGTH, NULL, ENDS("\"max_tokens\"", "null", "7", "0"), 7},
+                {TASK_LENGTH, NULL, ENDS("\"model_context_window_exceeded\"", "null", "3", "0"), 3}};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
         char want[512];
         ask("{" HI "}");
@@ -246,14 +261,14 @@ static void test_whole(void **state) {
     ask("{" HI "}");
     play_begin();
     play_done(TASK_STOP, NULL, 1);
-    assert_string_equal(seen(), MESSAGE ENDS("\"end_turn\"", "null", "1"));
+    assert_string_equal(seen(), MESSAGE ENDS("\"end_turn\"", "null", "1", "0"));
     ask("{" HI "}");
     play_begin();
     play_part(QM_PART_CALL, "f");
     play_part(QM_PART_ARGUMENTS, "{\"a\":\"b");
     play_done(TASK_LENGTH, NULL, 7);
     assert_string_equal(seen(), MESSAGE
-                        "{\"type\":\"text\",\"text\":\"f({\\\"a\\\":\\\"b\"}" ENDS("\"max_tokens\"", "null", "7"));
+                        "{\"type\":\"text\",\"text\":\"f({\\\"a\\\":\\\"b\"}" ENDS("\"max_tokens\"", "null", "7", "0"));
 }
 
 #define EVENT(name, more) "event: " name "\ndata: {\"type\":\"" name "\"" more "}\n\n"
@@ -263,7 +278,8 @@ static void test_whole(void **state) {
 #define BEGIN                                                                                                     \
     EVENT("message_start",                                                                                        \
           ",\"message\":" MESSAGE "],\"stop_reason\":null,\"stop_sequence\":null,\"usage\":{\"input_tokens\":10," \
-          "\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":0,\"output_tokens\":0}}")                \
+          "\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":0,\"output_tokens\":0,\"output_tokens_"  \
+          "details\":{\"thinking_tokens\":0}}}")                                                                  \
     EVENT("ping", "")
 
 static void test_streamed(void **state) {
@@ -287,8 +303,8 @@ static void test_streamed(void **state) {
                                         "message_delta",
                                         ",\"delta\":{\"stop_reason\":\"tool_use\",\"stop_sequence\":null},\"usage\":"
                                         "{\"input_tokens\":6,\"cache_creation_input_tokens\":0,"
-                                        "\"cache_read_input_tokens\":4,\"output_tokens\":9}")
-                                        EVENT("message_stop", ""));
+                                        "\"cache_read_input_tokens\":4,\"output_tokens\":9,\"output_tokens_details\":{"
+                                        "\"thinking_tokens\":2}}") EVENT("message_stop", ""));
     /* An answer without a word. */
     ask("{\"stream\":true," HI "}");
     play_begin();

@@ -162,6 +162,11 @@ static void test_refusals(void **state) {
         {"{\"text\":{\"verbosity\":\"low\"}," HI "}", "text.verbosity: "},
         {"{\"reasoning\":{\"effort\":\"huge\"}," HI "}", "reasoning.effort: "},
         {"{\"reasoning\":7," HI "}", "reasoning: "},
+        {"{\"reasoning\":{\"context\":\"all_turns\"}," HI "}", "reasoning.context: "},
+        {"{\"reasoning\":{\"mode\":\"pro\"}," HI "}", "reasoning.mode: "},
+        {"{\"moderation\":{\"model\":\"x\"}," HI "}", "moderation: "},
+        {"{\"tools\":[{\"type\":\"function\",\"name\":\"f\",\"defer_loading\":true}]," HI "}",
+         "tools[0].defer_loading: "},
         {"{\"include\":[\"file_search_call.results\"]," HI "}", "include[0]: file_search_call.results"},
         {"{\"include\":[1]," HI "}", "include[0]: "},
         {"{\"top_logprobs\":21," HI "}", "top_logprobs: "},
@@ -183,7 +188,7 @@ static void test_refusals(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         ask(cases[i][0]);
         if (play_request.status != 400 || !strstr(play_request.out.s, cases[i][1]) || play_task.begun)
-            fail_msg("case %zu: %d %s", i, play_request.status, play_request.out.s ? play_request.out.s : "");
+            fail_msg("case %zu (%s): %d %s", i, cases[i][0], play_request.status, play_request.out.s ? play_request.out.s : "");
         assert_non_null(strstr(play_request.out.s, "\"type\":\"invalid_request_error\""));
     }
 }
@@ -200,8 +205,8 @@ static void play_all(void) {
     play_part(QM_PART_CALL_END, "");
 }
 
-#define RESPONSE(status, details, output, usage)                                                                       \
-    "{\"id\":\"resp_\",\"object\":\"response\",\"created_at\":0,\"status\":\"" status                                  \
+#define RESPONSE(status, at, details, output, usage)                                                                   \
+    "{\"id\":\"resp_\",\"object\":\"response\",\"created_at\":0,\"completed_at\":" at ",\"status\":\"" status          \
     "\",\"background\":false,\"error\":null,\"incomplete_details\":" details ",\"model\":\"m\",\"output\":[" output    \
     "],\"previous_response_id\":null,\"store\":false,\"truncation\":\"disabled\",\"service_tier\":\"default\",\"max_"  \
     "tool_calls\":"                                                                                                    \
@@ -211,16 +216,16 @@ static void play_all(void) {
     "\"safety_identifier\":null,\"user\":null,\"prompt_cache_key\":null,\"metadata\":{\"a\":\"b\"},\"temperature\":0." \
     "5,"                                                                                                               \
     "\"top_p\":0.75,\"top_logprobs\":0}"
-#define USAGE(out, thought, total)                                                               \
-    "{\"input_tokens\":10,\"input_tokens_details\":{\"cached_tokens\":4},\"output_tokens\":" out \
-    ",\"output_tokens_details\":{\"reasoning_tokens\":" thought "},\"total_tokens\":" total "}"
+#define USAGE(out, thought, total)                                                                           \
+    "{\"input_tokens\":10,\"input_tokens_details\":{\"cached_tokens\":4,\"cache_write_tokens\":0},\"output_" \
+    "tokens\":" out ",\"output_tokens_details\":{\"reasoning_tokens\":" thought "},\"total_tokens\":" total "}"
 #define ASKS "\"instructions\":\"I\",\"max_output_tokens\":7,\"metadata\":{\"a\":\"b\"}," HI "}"
 #define THOUGHT(status, content) \
     "{\"id\":\"rs_\",\"type\":\"reasoning\",\"status\":\"" status "\",\"summary\":[],\"content\":[" content "]}"
 #define THOUGHT_PART(text) "{\"type\":\"reasoning_text\",\"text\":\"" text "\"}"
 #define MESSAGE(status, content)                                                                                       \
     "{\"id\":\"msg_\",\"type\":\"message\",\"status\":\"" status "\",\"role\":\"assistant\",\"content\":[" content "]" \
-                                                                                                                   "}"
+    "}"
 #define TEXT_PART(text) "{\"type\":\"output_text\",\"text\":\"" text "\",\"annotations\":[],\"logprobs\":[]}"
 #define CALL(status, arguments)                                       \
     "{\"id\":\"fc_\",\"type\":\"function_call\",\"status\":\"" status \
@@ -232,7 +237,7 @@ static void test_whole(void **state) {
     ask("{" ASKS);
     play_all();
     play_done(TASK_CALLS, NULL, 6);
-    assert_string_equal(seen(), RESPONSE("completed", "null",
+    assert_string_equal(seen(), RESPONSE("completed", "0", "null",
                                          THOUGHT("completed", THOUGHT_PART("hm")) "," MESSAGE(
                                              "completed", TEXT_PART(EURO)) "," CALL("completed", "{\\\"a\\\": 1}"),
                                          USAGE("6", "2", "16")));
@@ -242,7 +247,7 @@ static void test_whole(void **state) {
     play_part(QM_PART_TEXT, "x");
     play_done(TASK_LENGTH, NULL, 7);
     assert_string_equal(
-        seen(), RESPONSE("incomplete", "{\"reason\":\"max_output_tokens\"}",
+        seen(), RESPONSE("incomplete", "null", "{\"reason\":\"max_output_tokens\"}",
                          THOUGHT("completed", THOUGHT_PART("hm")) "," MESSAGE("completed", TEXT_PART(EURO)) "," CALL(
                              "completed", "{\\\"a\\\": 1}") "," MESSAGE("incomplete", TEXT_PART("x")),
                          USAGE("7", "2", "17")));
@@ -251,12 +256,12 @@ static void test_whole(void **state) {
     play_part(QM_PART_CALL, "f");
     play_part(QM_PART_ARGUMENTS, "{");
     play_done(TASK_LENGTH, NULL, 7);
-    assert_string_equal(seen(), RESPONSE("incomplete", "{\"reason\":\"max_output_tokens\"}", CALL("incomplete", "{"),
-                                         USAGE("7", "0", "17")));
+    assert_string_equal(seen(), RESPONSE("incomplete", "null", "{\"reason\":\"max_output_tokens\"}",
+                                         CALL("incomplete", "{"), USAGE("7", "0", "17")));
     ask("{" ASKS);
     play_begin();
     play_done(TASK_STOP, NULL, 1);
-    assert_string_equal(seen(), RESPONSE("completed", "null", "", USAGE("1", "0", "11")));
+    assert_string_equal(seen(), RESPONSE("completed", "0", "null", "", USAGE("1", "0", "11")));
 }
 
 #define EVENT(type, n, more) "event: " type "\ndata: {\"type\":\"" type "\",\"sequence_number\":" n "," more "}\n\n"
@@ -271,8 +276,8 @@ static void test_whole(void **state) {
 
 static void test_streamed(void **state) {
     static const char *const want[] = {
-        EVENT("response.created", "0", "\"response\":" RESPONSE("in_progress", "null", "", "null")),
-        EVENT("response.in_progress", "1", "\"response\":" RESPONSE("in_progress", "null", "", "null")),
+        EVENT("response.created", "0", "\"response\":" RESPONSE("in_progress", "null", "null", "", "null")),
+        EVENT("response.in_progress", "1", "\"response\":" RESPONSE("in_progress", "null", "null", "", "null")),
         ADDED("2", "0", THOUGHT("in_progress", "")),
         PART_ADDED("3", RS, THOUGHT_PART("")),
         EVENT("response.reasoning_text.delta", "4", RS ",\"delta\":\"h\""),
@@ -292,7 +297,7 @@ static void test_streamed(void **state) {
         EVENT("response.function_call_arguments.done", "18", FC ",\"name\":\"f\",\"arguments\":\"{\\\"a\\\": 1}\""),
         DONE("19", "2", CALL("completed", "{\\\"a\\\": 1}")),
         EVENT("response.completed", "20",
-              "\"response\":" RESPONSE("completed", "null",
+              "\"response\":" RESPONSE("completed", "0", "null",
                                        THOUGHT("completed", THOUGHT_PART("hm")) "," MESSAGE(
                                            "completed", TEXT_PART(EURO)) "," CALL("completed", "{\\\"a\\\": 1}"),
                                        USAGE("6", "2", "16"))),
