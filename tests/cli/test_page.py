@@ -103,6 +103,15 @@ def test_events_may_be_cut_anywhere():
         say(p, "Cut", 1)
         assert last(p) == "Grüße, 世界 🌍! a\\nb" and not p.texts(".error"), (end, last(p), p.texts(".error"))
         quiet(p)
+        # The network joins what it likes; so once more by hand, in pieces of 1 to 7 bytes.
+        want = ["two\nlines"] + [line[5:].strip() for line in whole.decode().replace("\r\n", "\n").replace("\r", "\n").split("\n") if line.startswith("data:")]
+        for size in range(1, 8):
+            got = p.eval("""await (async () => {
+                const all = [], bytes = Uint8Array.from(atob(a), c => c.charCodeAt(0)); let i = 0;
+                const body = new ReadableStream({pull(c) { if (i >= bytes.length) c.close(); else c.enqueue(bytes.slice(i, i += b)); }});
+                for await (const d of events(body)) all.push(d);
+                return all; })()""", base64.b64encode(b"data: two" + end + b"data:lines" + end * 2 + whole).decode(), size)
+            assert got == want and len(got) > 8, (end, size, got)
     two = event({"content": "joined"}).replace(b'"index"', b'\ndata: "index"')
     p = page([two, event(finish="stop"), b"data: [DONE]\n\n"])
     say(p, "Lines", 1)
