@@ -139,6 +139,7 @@ def test_recipes_name_what_there_is():
     for d in docs[1:]:
         s = d["spec"].get("selector") or d["spec"]["podSelector"]
         assert s.get("matchLabels", s).items() <= labels, d["kind"]
+    compile(recipe("ray_serve.py"), "ray_serve.py", "exec")
     unit = recipe("qmoe-gpu.service")
     assert int(re.search(r"^TimeoutStopSec=(\d+)", unit, re.M).group(1)) > int(re.search(r"--drain (\d+)", unit).group(1))
     with Server("--device", "sim") as s:
