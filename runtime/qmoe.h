@@ -367,6 +367,9 @@ typedef struct {
     const char *tools;
     const char *kwargs; /* an object of variables for the template, over qm_engine_opts.template_kwargs; or NULL */
     int no_turn;        /* 1: the assistant's turn is not opened (add_generation_prompt is false) */
+    /* Text that the assistant's turn begins with, so that an answer goes on from it; or NULL. QM_ERR_UNSUPPORTED where the
+     * template has opened a <think> block in that place. */
+    const char *begun;
 } qm_conversation;
 /* As qm_engine_render, and nothing in it is trusted: no name, description, argument or result becomes a control token.
  * thinking, unless NULL: 0: no thinking is to be expected: the template has no <think>, or has closed the block; 1: the

@@ -18,7 +18,7 @@ die() { say "$*"; exit 1; }
 # ---- packages -------------------------------------------------------------------------------------
 packages="gcc libc6-dev make cpp binutils libpcre2-dev libutf8proc-dev libjansson-dev libpopt-dev libedit-dev libmicrohttpd-dev"
 if [ "$what" != build ]; then
-    packages="$packages g++ libcmocka-dev libbenchmark-dev python3 python3-yaml python3-pyte python3-jsonschema haproxy zsh clang clang-format libclang-rt-dev"
+    packages="$packages g++ libcmocka-dev libbenchmark-dev openssl python3 python3-yaml python3-pyte python3-jsonschema haproxy zsh clang clang-format libclang-rt-dev"
 fi
 
 [ "$what" != browser ] || packages="$packages chromium-headless-shell"

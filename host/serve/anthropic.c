@@ -24,6 +24,7 @@ typedef struct {
     int stream;
     uint32_t max_tokens;
     char *schema;
+    qm_buffer begun;
 } asked;
 
 static void asked_free(asked *q) {
@@ -31,6 +32,7 @@ static void asked_free(asked *q) {
     json_decref(q->c.tools);
     json_decref(q->c.kwargs);
     free(q->schema);
+    free(q->begun.s);
 }
 
 /* ---- messages ---- */
@@ -147,7 +149,29 @@ static void assistant_blocks(fields *f, json_t *out, const char *at, const json_
     append(f, out, m);
 }
 
-static void messages(fields *f, json_t *out) {
+/* The last message, where it is the assistant's: the answer goes on from its text. */
+static void begun(fields *f, asked *q, const json_t *content, size_t i) {
+    json_t *block;
+    size_t k;
+    if (json_is_string(content)) {
+        if (qm_buffer_put(&q->begun, json_string_value(content), json_string_length(content)))
+            fields_fail(f, "messages", "out of memory");
+    } else
+        json_array_foreach ((json_t *)content, k, block) {
+            char at[PLACE];
+            snprintf(at, sizeof at, "messages[%zu].content[%zu]", i, k);
+            const char *type = type_of(f, at, block);
+            if (type && strcmp(type, "text"))
+                fields_fail(f, at, "type %.40s: an answer can go on from text alone", type);
+            json_t *text = *f->error ? NULL : string_of(f, at, block, "text");
+            if (text && qm_buffer_put(&q->begun, json_string_value(text), json_string_length(text)))
+                fields_fail(f, at, "out of memory");
+        }
+    if (!q->begun.n) fields_fail(f, "messages", "the last one, from which the answer goes on, is empty");
+    q->c.begun = q->begun.s;
+}
+
+static void messages(fields *f, asked *q, json_t *out) {
     json_t *all = fields_array(f, "messages"), *m;
     const char *role = NULL;
     size_t i;
@@ -161,7 +185,9 @@ static void messages(fields *f, json_t *out) {
         if (!role || (!assistant && !system && strcmp(role, "user"))) {
             snprintf(place, sizeof place, "%s.role", at);
             fields_fail(f, place, "expected \"user\", \"assistant\" or \"system\"");
-        } else if (json_is_string(content)) append_message(f, out, role, json_incref(content));
+        } else if (assistant && i + 1 == json_array_size(all) && (json_is_string(content) || json_is_array(content)))
+            begun(f, q, content, i);
+        else if (json_is_string(content)) append_message(f, out, role, json_incref(content));
         else if (!json_is_array(content) || (!assistant && !json_array_size(content))) {
             snprintf(place, sizeof place, "%s.content", at);
             fields_fail(f, place, "expected a string or an array of blocks");
@@ -172,8 +198,6 @@ static void messages(fields *f, json_t *out) {
         else user_blocks(f, out, at, content);
         if (*f->error) return;
     }
-    if (role && !strcmp(role, "assistant"))
-        fields_fail(f, "messages", "the last one is the assistant's: an answer cannot be begun for the model");
 }
 
 /* ---- tools ---- */
@@ -285,7 +309,7 @@ static int read_request(server *s, http_request *r, const json_t *body, int coun
     json_t *system = fields_any(&f, "system");
     q->c.messages = json_array();
     if (system) append_message(&f, q->c.messages, "system", texts(&f, "system", system));
-    messages(&f, q->c.messages);
+    messages(&f, q, q->c.messages);
     tools(&f, q);
     tool_choice(&f, q);
     thinking(&f, q);

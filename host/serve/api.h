@@ -22,14 +22,14 @@ struct server {
     size_t n_keys;
     int draining; /* SIGTERM: new requests are refused with 503, those that run go on */
     int quiet, log_json;
-    double timeout_s; /* what a request may take; 0: any time */
+    double timeout_s;     /* what a request may take; 0: any time */
     qm_sampling sampling; /* the file's own, or the command line's */
     int seeded;           /* 1: its seed is for every request that says none; 0: each draws one */
     char unknown[64][48]; /* [n_unknown] names of fields that nobody knows: they are logged once */
     size_t n_unknown;
     uint32_t n_parallel, max_queue; /* max_queue 0: no bound */
     double started_clock;           /* loop's clock */
-    task *tasks; /* all that run, for /slots and the drain; next by task's own link */
+    task *tasks;                    /* all that run, for /slots and the drain; next by task's own link */
 };
 
 typedef struct {
@@ -53,7 +53,8 @@ int api_admit(server *s, int open, http_request *r);
 /* Which shape: by path: /v1/messages.. is Anthropic's {"type":"error","error":{type,message}}, all else OpenAI's
  * {"error":{message,type,param,code}}. param: the field ("messages[2].content"), or NULL. status 400, 401, 403, 404, 405, 413, 429,
  * 500, 503, 504. */
-void api_error(http_request *r, int status, const char *param, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void api_error(http_request *r, int status, const char *param, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 /* The same for a failure: the field is the place that its message begins with. What a sink's failed() answers with before the
  * stream began. */
 void api_fail(http_request *r, int status, const qm_err *e);
@@ -94,9 +95,9 @@ double fields_number(fields *f, const char *name, double low, double high, doubl
 int64_t fields_int(fields *f, const char *name, int64_t low, int64_t high, int64_t otherwise);
 int fields_bool(fields *f, const char *name, int otherwise);
 const char *fields_string(fields *f, const char *name, const char *otherwise); /* a NUL inside is refused */
-json_t *fields_array(fields *f, const char *name);  /* borrowed; NULL: not there */
-json_t *fields_object(fields *f, const char *name); /* borrowed */
-json_t *fields_any(fields *f, const char *name);    /* borrowed */
+json_t *fields_array(fields *f, const char *name);                             /* borrowed; NULL: not there */
+json_t *fields_object(fields *f, const char *name);                            /* borrowed */
+json_t *fields_any(fields *f, const char *name);                               /* borrowed */
 /* Refused by name where it is there and not one of what asks for what is done anyway (JSON texts: "1|null|false"). */
 void fields_refuse(fields *f, const char *name, const char *unless, const char *why);
 /* 0, or the request is answered with 400, -1. Logs unknown names once a name. */
@@ -113,11 +114,14 @@ typedef struct {
     json_t *messages, *tools, *kwargs; /* borrowed; tools, kwargs may be NULL */
     const char *tool_choice, *tool_name;
     int parallel_calls;
+    const char
+        *begun; /* what the answer goes on from, or NULL: of a prompt that is free: no schema, no required call */
     const char *schema, *schema_name; /* schema_name: the field that it came by; NULL: response_format */
 } api_conversation;
 int api_prepare(server *s, const api_conversation *c, task_ask *a, qm_err *e);
 /* The conversation as text, malloc'd [*n]: what /apply-template says. turn: the assistant's is opened. */
-int api_render_text(server *s, json_t *messages, json_t *tools, json_t *kwargs, int turn, char **text, size_t *n, qm_err *e);
+int api_render_text(server *s, json_t *messages, json_t *tools, json_t *kwargs, int turn, char **text, size_t *n,
+                    qm_err *e);
 /* max_tokens is cut to what the context has room for; QM_ERR_LIMIT where the prompt leaves room for nothing. */
 int api_fit(const server *s, task_ask *a, qm_err *e);
 #endif

@@ -89,29 +89,12 @@ static void on_begin(void *p) {
     x->how->begin(x);
 }
 
-static json_t *bytes_of(const char *s, size_t n) {
-    json_t *v = json_array();
-    for (size_t i = 0; i < n; i++) json_array_append_new(v, json_integer((unsigned char)s[i]));
-    return v;
-}
-
-static json_t *said(const char *s, size_t n, float v) {
-    return json_pack("{s:o, s:f, s:o}", "token", sink_string(s, n), "logprob", openai_logprob(v), "bytes",
-                     bytes_of(s, n));
-}
-
 static void on_token(void *p, uint32_t i, uint32_t id, const char *piece, size_t n, const qm_logprobs *lp) {
     exchange *x = p;
     (void)i;
     (void)id;
-    json_t *one = said(piece, n, lp->logprob), *top = json_array();
-    for (uint32_t k = 0; k < lp->n; k++) {
-        size_t m;
-        const char *s = qm_engine_piece(x->s->g, lp->top[k].id, &m);
-        json_array_append_new(top, said(s, m, lp->top[k].logprob));
-    }
     if (!x->logprobs) x->logprobs = json_array();
-    if (json_object_set_new(one, "top_logprobs", top) | json_array_append_new(x->logprobs, one)) x->broken = 1;
+    if (json_array_append_new(x->logprobs, openai_token(x->s, piece, n, lp))) x->broken = 1;
 }
 
 static void on_part(void *p, uint32_t i, qm_part kind, const char *s, size_t n) {

@@ -85,3 +85,21 @@ void openai_last(json_t *object, const task_usage *u, uint64_t seed) {
 }
 
 double openai_logprob(float x) { return x > -9999.0f ? (double)x : -9999.0; }
+
+static json_t *token_json(const char *s, size_t n, float logprob) {
+    json_t *bytes = json_array();
+    for (size_t i = 0; i < n; i++) json_array_append_new(bytes, json_integer((unsigned char)s[i]));
+    return json_pack("{s:o, s:f, s:o}", "token", sink_string(s, n), "logprob", openai_logprob(logprob), "bytes", bytes);
+}
+
+json_t *openai_token(const server *s, const char *piece, size_t n, const qm_logprobs *lp) {
+    json_t *top = json_array(), *j = token_json(piece, n, lp->logprob);
+    for (uint32_t k = 0; k < lp->n; k++) {
+        size_t m;
+        const char *other = qm_engine_piece(s->g, lp->top[k].id, &m);
+        json_array_append_new(top, token_json(other ? other : "", other ? m : 0, lp->top[k].logprob));
+    }
+    if (!json_object_set_new(j, "top_logprobs", top)) return j;
+    json_decref(j);
+    return NULL;
+}

@@ -17,4 +17,6 @@ json_t *openai_object(const server *s, const char *id, const char *object, json_
 /* What comes with the last object of an answer: timings, and the seed that gives it again. */
 void openai_last(json_t *object, const task_usage *u, uint64_t seed);
 double openai_logprob(float x); /* JSON has no -inf: -9999 */
+/* {token, logprob, bytes, top_logprobs}; NULL: no memory. */
+json_t *openai_token(const server *s, const char *piece, size_t n, const qm_logprobs *lp);
 #endif

@@ -12,7 +12,6 @@ static const struct {
     {"audio", "", "not supported: answers are text"},
     {"prediction", "", "not supported"},
     {"web_search_options", "", "not supported: nothing is searched here"},
-    {"reasoning_effort", "", "not supported: say chat_template_kwargs {\"enable_thinking\": true or false}"},
     {"enable_thinking", "", "say it in chat_template_kwargs: {\"enable_thinking\": true or false}"},
     {"verbosity", "\"medium\"", "not supported"},
     {"store", "false", "nothing is stored here"},
@@ -26,10 +25,10 @@ static const struct {
     {"include_reasoning", "true", "not supported: what is thought is reasoning_content"},
 };
 
-/* schema is malloc'd. */
 typedef struct {
     api_conversation c;
-    char *schema;
+    char *schema;   /* malloc'd */
+    json_t *kwargs; /* ours: chat_template_kwargs with what reasoning_effort means; NULL: none */
 } asked;
 
 static void tool_choice(fields *f, api_conversation *c) {
@@ -92,11 +91,29 @@ static void logprobs(fields *f, task_ask *a) {
     if (a->n_logprobs && !a->logprobs) fields_fail(f, "top_logprobs", "goes with logprobs: true alone");
 }
 
+/* Effort turns thinking on or off, where the template can; how much there is of it is the model's affair. What
+ * chat_template_kwargs says goes before it. */
+static void template_kwargs(fields *f, asked *k) {
+    static const char *const efforts[] = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
+    enum { N = sizeof efforts / sizeof *efforts };
+    json_t *said = fields_object(f, "chat_template_kwargs");
+    const char *effort = fields_string(f, "reasoning_effort", NULL);
+    size_t i = 0;
+    if (*f->error || (!said && !effort)) return;
+    while (effort && i < N && strcmp(effort, efforts[i])) i++;
+    if (i == N) return fields_fail(f, "reasoning_effort", "expected none, minimal, low, medium, high, xhigh or max");
+    k->c.kwargs = k->kwargs = said ? json_copy(said) : json_object();
+    if (!k->kwargs) fields_fail(f, "chat_template_kwargs", "out of memory");
+    else if (effort && !json_object_get(k->kwargs, "enable_thinking") &&
+             json_object_set_new(k->kwargs, "enable_thinking", json_boolean(i >= 2)))
+        fields_fail(f, "reasoning_effort", "out of memory");
+}
+
 static void conversation(fields *f, asked *k) {
     k->c.messages = fields_array(f, "messages");
     if (!json_array_size(k->c.messages)) fields_fail(f, "messages", "expected an array of messages");
     k->c.tools = fields_array(f, "tools");
-    k->c.kwargs = fields_object(f, "chat_template_kwargs");
+    template_kwargs(f, k);
     k->c.parallel_calls = fields_bool(f, "parallel_tool_calls", 1);
     tool_choice(f, &k->c);
     response_format(f, k);
@@ -106,7 +123,7 @@ void api_chat(server *s, http_request *r) {
     static const char *const max_names[] = {"max_completion_tokens", "max_tokens"};
     json_t *body = api_body(r);
     if (!body) return;
-    asked k = {{0}, NULL};
+    asked k = {0};
     task_ask a = {0};
     openai_common c = {0};
     qm_err e;
@@ -129,5 +146,6 @@ void api_chat(server *s, http_request *r) {
     }
     task_ask_free(&a);
     free(k.schema);
+    json_decref(k.kwargs);
     json_decref(body);
 }

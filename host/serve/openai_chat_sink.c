@@ -37,26 +37,14 @@ static void chat_free(chat *c) {
 }
 
 /* ---- log-probabilities ---- */
-static json_t *token_json(const char *s, size_t n, float logprob) {
-    json_t *bytes = json_array();
-    for (size_t i = 0; i < n; i++) json_array_append_new(bytes, json_integer((unsigned char)s[i]));
-    return json_pack("{s:o, s:f, s:o}", "token", sink_string(s, n), "logprob", openai_logprob(logprob), "bytes", bytes);
-}
-
 /* Of every token that was generated, those that were thought and those of calls too: they are told of with the delta that they
  * led to, or a later one. */
 static void on_token(void *p, uint32_t i, uint32_t id, const char *piece, size_t n, const qm_logprobs *lp) {
     chat *c = p;
     choice *o = &c->choices[i];
-    json_t *top = json_array(), *j = token_json(piece, n, lp->logprob);
     (void)id;
-    for (uint32_t k = 0; k < lp->n; k++) {
-        size_t m;
-        const char *s = qm_engine_piece(c->s->g, lp->top[k].id, &m);
-        json_array_append_new(top, token_json(s ? s : "", s ? m : 0, lp->top[k].logprob));
-    }
     if (!o->logprobs) o->logprobs = json_array();
-    if (!j || json_object_set_new(j, "top_logprobs", top) || json_array_append_new(o->logprobs, j)) c->broken = 1;
+    if (json_array_append_new(o->logprobs, openai_token(c->s, piece, n, lp))) c->broken = 1;
 }
 
 static json_t *take_logprobs(choice *o) {

@@ -83,6 +83,8 @@ int api_prepare(server *s, const api_conversation *c, task_ask *a, qm_err *e) {
         return qm_fail(e, QM_ERR_ARG, "tool_choice: there are no tools to choose from");
     if (choice == QM_TOOLS_NAMED && !is_among(tools, c->tool_name))
         return qm_fail(e, QM_ERR_ARG, "tool_choice: %.64s is not among the tools", c->tool_name);
+    if (c->begun && (c->schema || choice != QM_TOOLS_AUTO))
+        return qm_fail(e, QM_ERR_UNSUPPORTED, "an answer that is begun cannot be held to a form");
     if (tools && !qm_engine_tool_format(s->g))
         return qm_fail(e, QM_ERR_UNSUPPORTED, "tools: the model's chat template takes none");
 
@@ -91,8 +93,9 @@ int api_prepare(server *s, const api_conversation *c, task_ask *a, qm_err *e) {
     int rc;
     if (!messages || (tools && !a->tools) || (c->kwargs && !kwargs)) rc = no_memory(e);
     else
-        rc = qm_engine_render_json(s->g, &(qm_conversation){.messages = messages, .tools = a->tools, .kwargs = kwargs},
-                                   &a->prompt, &a->thinking, e);
+        rc = qm_engine_render_json(
+            s->g, &(qm_conversation){.messages = messages, .tools = a->tools, .kwargs = kwargs, .begun = c->begun},
+            &a->prompt, &a->thinking, e);
     if (!rc) rc = open_guide(s, c, choice, a, e);
     free(messages);
     free(kwargs);

@@ -183,6 +183,8 @@ static void on_end(void *user, const qm_usage *u) {
     qm_err e;
     a->seq = NULL;
     t->n_left--;
+    /* Nobody hears of it, but what was computed for a client that has gone is work too. */
+    if (!t->sink && u->n_generated > a->n_generated) t->u.n_generated += u->n_generated - a->n_generated;
     if (a->i == 0) {
         t->u.n_cached = u->n_cached;
         t->u.queued_s = u->started_s;

@@ -31,11 +31,25 @@ int qm_engine_thinks(const qm_engine *g, const qm_message *m, size_t n_messages,
     return rc;
 }
 
+/* Puts text, which is data, behind r. */
+static int begin_answer(qm_rendered *r, const char *text, qm_err *e) {
+    size_t n = strlen(text);
+    if (ends_in(r, opens))
+        return qm_fail(e, QM_ERR_UNSUPPORTED, "an answer cannot be begun: the chat template opens a <think> block");
+    char *p = realloc(r->text, r->n + n + 1);
+    if (!p) return qm_fail(e, QM_ERR_NOMEM, "chat: out of memory");
+    memcpy(p + r->n, text, n + 1);
+    r->text = p;
+    r->n += n;
+    return 0;
+}
+
 static int render(const qm_engine *g, const qm_conversation *c, qm_rendered *r, qm_err *e) {
     qm_chat_values v;
     *r = (qm_rendered){0};
     int rc = qm_chat_values_read(&v, c, e);
     if (!rc) rc = qm_chat_format_render(g->format, g->tok, &v, r, e);
+    if (!rc && c->begun && (rc = begin_answer(r, c->begun, e))) qm_rendered_free(r);
     qm_chat_values_free(&v);
     return rc;
 }
@@ -45,7 +59,8 @@ int qm_engine_render_json(const qm_engine *g, const qm_conversation *c, qm_token
     QM_PROF_SCOPE(QM_PROF_TOKENIZE, "chat");
     int rc = render(g, c, &r, e);
     if (!rc) rc = qm_tokenize_rendered(g->tok, &r, g->tok_flags, out, e);
-    if (!rc && thinking) *thinking = ends_in(&r, opens) ? 2 : !ends_in(&r, closes) && qm_chat_format_thinks(g->format);
+    if (!rc && thinking)
+        *thinking = ends_in(&r, opens) ? 2 : !c->begun && !ends_in(&r, closes) && qm_chat_format_thinks(g->format);
     qm_rendered_free(&r);
     return rc;
 }

@@ -17,7 +17,7 @@ typedef struct {
     uint32_t node, count, stack;
 } way; /* back from a rule */
 typedef struct {
-    uint32_t rule;
+    uint32_t rank, rule; /* a rank is one rule's */
     way to;
 } call;
 
@@ -30,6 +30,7 @@ struct qm_automaton {
     uint32_t *steps; /* [n_rows][256] a state, or UNKNOWN */
     uint32_t n_rows, cap_rows;
     int failed;
+    uint64_t work;
     /* while a set is made */
     qm_gthread *todo, *out;
     uint32_t n_todo, cap_todo, n_out, cap_out;
@@ -152,11 +153,41 @@ static int is_new(qm_automaton *a, const qm_gthread *t) {
     return 1;
 }
 
+static int by_words(const void *x, const void *y, size_t n) {
+    const uint32_t *p = x, *q = y;
+    for (size_t i = 0; i < n; i++)
+        if (p[i] != q[i]) return p[i] < q[i] ? -1 : 1;
+    return 0;
+}
+static int by_thread(const void *x, const void *y) { return by_words(x, y, sizeof(qm_gthread) / 4); }
+static int by_call(const void *x, const void *y) { return by_words(x, y, sizeof(call) / 4); }
+
+/* Calls wait in a heap: the one of lowest rank comes first, and those of one rule one after the other. */
+static void call_put(qm_automaton *a, call c) {
+    if (!room(a, &a->calls, &a->cap_calls, a->n_calls, sizeof *a->calls)) return;
+    uint32_t i = a->n_calls++;
+    for (; i && by_call(&c, &a->calls[(i - 1) / 2]) < 0; i = (i - 1) / 2) a->calls[i] = a->calls[(i - 1) / 2];
+    a->calls[i] = c;
+}
+
+static call call_take(qm_automaton *a) {
+    call first = a->calls[0], last = a->calls[--a->n_calls];
+    uint32_t i = 0;
+    for (uint32_t k = 1; k < a->n_calls; i = k, k = 2 * i + 1) {
+        if (k + 1 < a->n_calls && by_call(&a->calls[k + 1], &a->calls[k]) < 0) k++;
+        if (by_call(&last, &a->calls[k]) <= 0) break;
+        a->calls[i] = a->calls[k];
+    }
+    a->calls[i] = last;
+    return first;
+}
+
 static uint32_t most_count(const qm_gnode *n) { return n->max == QM_G_ENDLESS ? n->min : n->max; }
 
 static void follow(qm_automaton *a, qm_gthread t) {
     const qm_gnode *n = &a->g->node[t.node];
     const qm_dfa *d;
+    a->work++;
     switch (n->kind) {
     case QM_G_RET:
         if (!t.stack) a->complete = 1;
@@ -179,8 +210,7 @@ static void follow(qm_automaton *a, qm_gthread t) {
         add(a, n->other, QM_DFA_START, t.count, t.stack);
         break;
     case QM_G_CALL:
-        if (room(a, &a->calls, &a->cap_calls, a->n_calls, sizeof *a->calls))
-            a->calls[a->n_calls++] = (call){n->other, {n->next, t.count, t.stack}};
+        call_put(a, (call){a->g->rule[n->other].rank, n->other, {n->next, t.count, t.stack}});
         break;
     case QM_G_ADD: add(a, n->next, QM_DFA_START, t.count + (t.count < n->max), t.stack); break;
     case QM_G_ZERO: add(a, n->next, QM_DFA_START, 0, t.stack); break;
@@ -194,34 +224,18 @@ static void follow(qm_automaton *a, qm_gthread t) {
     }
 }
 
-static int by_words(const void *x, const void *y, size_t n) {
-    const uint32_t *p = x, *q = y;
-    for (size_t i = 0; i < n; i++)
-        if (p[i] != q[i]) return p[i] < q[i] ? -1 : 1;
-    return 0;
-}
-static int by_thread(const void *x, const void *y) { return by_words(x, y, sizeof(qm_gthread) / 4); }
-static int by_call(const void *x, const void *y) { return by_words(x, y, sizeof(call) / 4); }
-
 /* Enters the rule of lowest rank that is called: all its callers are known by then. */
 static void enter(qm_automaton *a) {
-    uint32_t rule = a->calls[0].rule, n = 0, depth = 0, kept = 0;
-    for (uint32_t i = 1; i < a->n_calls; i++)
-        if (a->g->rule[a->calls[i].rule].rank < a->g->rule[rule].rank) rule = a->calls[i].rule;
-    if (!room(a, &a->words, &a->cap_words_now, 3 * a->n_calls, sizeof *a->words)) return;
-    qsort(a->calls, a->n_calls, sizeof *a->calls, by_call);
-    for (uint32_t i = 0; i < a->n_calls; i++) {
-        const call *c = &a->calls[i];
-        if (c->rule != rule) {
-            a->calls[kept++] = *c;
-            continue;
-        }
+    uint32_t rank = a->calls[0].rank, rule = a->calls[0].rule, n = 0, depth = 0;
+    while (a->n_calls && a->calls[0].rank == rank) {
+        call c = call_take(a);
+        a->work++;
+        if (!room(a, &a->words, &a->cap_words_now, 3 * n + 3, sizeof *a->words)) return;
         const uint32_t *w = a->words + 3 * n;
-        if (n && w[-3] == c->to.node && w[-2] == c->to.count && w[-1] == c->to.stack) continue;
-        memcpy(a->words + 3 * n++, &c->to, sizeof c->to);
-        if (a->depth[c->to.stack] + 1u > depth) depth = a->depth[c->to.stack] + 1u;
+        if (n && w[-3] == c.to.node && w[-2] == c.to.count && w[-1] == c.to.stack) continue;
+        memcpy(a->words + 3 * n++, &c.to, sizeof c.to);
+        if (a->depth[c.to.stack] + 1u > depth) depth = a->depth[c.to.stack] + 1u;
     }
-    a->n_calls = kept;
     uint32_t cap = a->stacks.cap, s = lists_find(a, &a->stacks, a->words, 3 * n);
     if (cap != a->stacks.cap) {
         uint8_t *d = realloc(a->depth, a->stacks.cap);
@@ -294,6 +308,7 @@ uint32_t qm_automaton_start(qm_automaton *a) {
     return set_end(a);
 }
 
+uint64_t qm_automaton_work(const qm_automaton *a) { return a->work; }
 int qm_automaton_failed(const qm_automaton *a) { return a->failed; }
 
 int qm_automaton_accepts(const qm_automaton *a, uint32_t s) { return (a->states.at[s + 1] - a->states.at[s]) % 4 == 1; }
@@ -334,6 +349,7 @@ uint32_t qm_automaton_step(qm_automaton *a, uint32_t s, uint8_t byte) {
         if (!room(a, &a->steps, &a->cap_rows, a->n_rows, 256 * sizeof *a->steps)) return QM_AUTO_DEAD;
         memset(a->steps + 256 * (size_t)a->n_rows, 0xff, 256 * sizeof *a->steps);
         a->row[s] = a->n_rows++;
+        a->work += 64; /* a kilobyte of memory */
     }
     uint32_t *to = &a->steps[256 * (size_t)a->row[s] + byte];
     if (*to == UNKNOWN) *to = take(a, s, byte);

@@ -21,6 +21,8 @@ void qm_automaton_close(qm_automaton *a);
 uint32_t qm_automaton_start(qm_automaton *a);
 /* QM_AUTO_DEAD: the answer cannot go on with this byte; or there was no memory (qm_automaton_failed). */
 uint32_t qm_automaton_step(qm_automaton *a, uint32_t state, uint8_t byte);
+/* What steps have cost so far: about the threads that were followed. It grows only where a step is new. */
+uint64_t qm_automaton_work(const qm_automaton *a);
 int qm_automaton_failed(const qm_automaton *a);
 int qm_automaton_accepts(const qm_automaton *a, uint32_t state); /* the answer is complete */
 const qm_gthread *qm_automaton_threads(const qm_automaton *a, uint32_t state, uint32_t *n);

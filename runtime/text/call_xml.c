@@ -35,11 +35,11 @@ static void begin_value(qm_calls *c, const qm_tag *p) {
     qm_value *v = &c->value;
     v->types = qm_call_types(c->tool, p->name, p->n_name);
     v->begun = v->opens = 0;
-    v->decided = v->stream = v->types == QM_TYPE_STRING;
+    v->decided = v->stream = 0;
     v->raw.n = 0;
     put(c, json_object_size(c->seen) ? ", \"" : "\"");
     put_escaped(c, p->name, p->n_name);
-    put(c, v->stream ? "\": \"" : "\": ");
+    put(c, "\": ");
     if (json_object_setn_new(c->seen, p->name, p->n_name, json_true())) c->in.failed = 1;
     c->state = QM_CALLS_VALUE;
 }

@@ -65,7 +65,7 @@ void qm_calls_push(qm_calls *c, const char *s, size_t n);
 void qm_calls_end(qm_calls *c);
 int qm_calls_failed(const qm_calls *c); /* no memory */
 
-/* ---- between calls.c, call_json.c and call_xml.c ----
+/* ---- between calls.c, call_json.c, call_xml.c and, below them, call_frame.c ----
  * A step takes bytes of s[0..n), n > 0: how many, 0 only where it has changed the state; or -1: it must see more. With end
  * there is no more. */
 enum { QM_CALLS_TEXT, QM_CALLS_JSON, QM_CALLS_GAP, QM_CALLS_VALUE, QM_CALLS_AFTER };

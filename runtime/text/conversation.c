@@ -241,9 +241,26 @@ static int read_messages(qm_chat_values *v, const char *text, qm_err *e) {
     return 0;
 }
 
+/* The first byte of s[0..n) that is not UTF-8; n: none. */
+static size_t not_utf8(const char *text, size_t n) {
+    const uint8_t *s = (const uint8_t *)text;
+    uint32_t cp;
+    size_t at = 0;
+    for (int k = 1; at < n && (k = qm_utf8_decode(s + at, n - at, &cp)) > 0;) at += (size_t)k;
+    return at;
+}
+
+static int check_begun(const qm_conversation *c, qm_err *e) {
+    size_t n = c->begun ? strlen(c->begun) : 0, at = not_utf8(c->begun, n);
+    if (n && c->no_turn) return qm_fail(e, QM_ERR_ARG, "an answer cannot be begun where no turn is opened for it");
+    if (at == n) return 0;
+    return qm_fail(e, QM_ERR_ARG, "the beginning of the answer is not UTF-8 at byte %zu", at);
+}
+
 int qm_chat_values_read(qm_chat_values *v, const qm_conversation *c, qm_err *e) {
     *v = (qm_chat_values){.no_turn = c->no_turn};
-    int rc = read_messages(v, c->messages ? c->messages : "[]", e);
+    int rc = check_begun(c, e);
+    if (!rc) rc = read_messages(v, c->messages ? c->messages : "[]", e);
     if (!rc && c->tools) rc = read_tools(v, c->tools, e);
     if (!rc && c->kwargs) rc = qm_chat_kwargs(&v->kwargs, c->kwargs, e);
     if (rc) qm_chat_values_free(v);
@@ -255,15 +272,14 @@ int qm_chat_values_read(qm_chat_values *v, const qm_conversation *c, qm_err *e) 
 static int check_utf8(const qm_message *m, size_t n, qm_err *e) {
     for (size_t i = 0; i < n; i++)
         for (int role = 0; role < 2; role++) {
-            const uint8_t *s = (const uint8_t *)(role ? m[i].role : m[i].content);
-            size_t len = role ? strlen(m[i].role) : m[i].n, at = 0;
-            uint32_t cp;
-            for (int k = 1; at < len && (k = qm_utf8_decode(s + at, len - at, &cp)) > 0;) at += (size_t)k;
+            const char *s = role ? m[i].role : m[i].content;
+            size_t len = role ? strlen(m[i].role) : m[i].n, at = not_utf8(s, len);
             if (at < len && role)
-                return qm_fail(e, QM_ERR_ARG, "message %zu: its role is not UTF-8 at byte %zu (0x%02x)", i, at, s[at]);
+                return qm_fail(e, QM_ERR_ARG, "message %zu: its role is not UTF-8 at byte %zu (0x%02x)", i, at,
+                               (uint8_t)s[at]);
             if (at < len)
                 return qm_fail(e, QM_ERR_ARG, "message %zu (%.16s): not UTF-8 at byte %zu (0x%02x)", i, m[i].role, at,
-                               s[at]);
+                               (uint8_t)s[at]);
         }
     return 0;
 }

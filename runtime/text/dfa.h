@@ -12,6 +12,7 @@ typedef struct {
     uint16_t *next;  /* [n][256] */
     uint8_t *accept; /* [n] */
     uint8_t *ends;   /* [n] 1: no byte leads on */
+    uint64_t work;   /* what making it has cost: about the states that were visited */
 } qm_dfa;
 void qm_dfa_free(qm_dfa *d); /* {0} afterwards */
 

@@ -199,6 +199,7 @@ static int unbounded(qm_dfa *out, int integer, int plain, int m, qm_err *e) {
 }
 
 int qm_number_dfa(qm_dfa *out, int integer, const qm_bounds *b, qm_err *e) {
+    memset(out, 0, sizeof *out);
     const json_t *v[2] = {b->least, b->most};
     int strict[2] = {b->least_strict, b->most_strict}, m = EXACT_DIGITS, nothing = 0, rc = 0;
     decimal d[2];

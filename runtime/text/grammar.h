@@ -20,7 +20,7 @@ enum {
 };
 enum { QM_G_ENDLESS = UINT32_MAX }; /* max */
 /* How deeply rules may be nested in an answer: what would have to go deeper to be completed is not begun. */
-enum { QM_G_DEPTH = 64, QM_G_NEVER = 255, QM_G_NODES = 1 << 20, QM_G_RULES = 1 << 16 };
+enum { QM_G_DEPTH = 64, QM_G_NEVER = 255, QM_G_NODES = 1 << 20, QM_G_RULES = 1 << 14 };
 enum { QM_G_STATES = 1 << 16 }; /* of all tables of a grammar; 512 bytes each */
 
 typedef struct {

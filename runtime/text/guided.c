@@ -6,6 +6,9 @@
 
 /* Masks that are kept: states of JSON come back. 19 KB each for Qwen's vocabulary. */
 enum { N_MASKS = 24 };
+/* What a mask may cost, as qm_automaton_work counts: tens of milliseconds. A schema made to be slow then gets its longer
+ * tokens left out; each byte alone is always looked at, so that an answer goes on. */
+enum { MOST_WORK = 250000 };
 typedef struct {
     uint32_t state; /* QM_AUTO_DEAD: none */
     uint64_t used;  /* the clock when it last was */
@@ -52,8 +55,12 @@ void qm_guided_close(qm_guided *s) {
 /* The tokens of t that state takes. */
 static void walk(qm_guided *s, const qm_trie *t, uint32_t state, uint32_t *words) {
     const uint32_t *same = s->g->x->same;
+    uint64_t begun = qm_automaton_work(s->a);
     s->at[0] = state;
-    for (uint32_t i = 0; i < t->n;) {
+    for (uint32_t i = 0; i < t->n; i = t->end[i])
+        if (qm_automaton_step(s->a, state, t->byte[i]))
+            for (uint32_t id = t->token[i]; id != QM_TRIE_NONE; id = same[id]) qm_bit_set(words, id);
+    for (uint32_t i = 0; i < t->n && qm_automaton_work(s->a) - begun < MOST_WORK;) {
         uint32_t to = qm_automaton_step(s->a, s->at[t->depth[i] - 1], t->byte[i]);
         if (!to) {
             i = t->end[i];

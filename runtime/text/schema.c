@@ -4,7 +4,7 @@
 #include <string.h>
 #include "schema_impl.h"
 
-enum { MOST_ONE_OF = 64 };
+enum { MOST_ONE_OF = 64, MOST_CHOICES = 256 };
 #define NOTE SC_NOTE
 #define REF SC_REF
 #define CHOICE SC_CHOICE
@@ -86,8 +86,8 @@ const json_t *sc_choice(sc *c, const json_t *schema, const sc_place *at, const s
     if (!n) return sc_fail(c, QM_ERR_ARG, at, name, "not a list of schemas"), NULL;
     if (which == 0 && n > 1)
         return sc_fail(c, QM_ERR_UNSUPPORTED, at, name, "of several schemas: of one it is supported"), NULL;
-    if (which == 2 && n > MOST_ONE_OF)
-        return sc_fail(c, QM_ERR_LIMIT, at, name, "more than %d schemas", MOST_ONE_OF), NULL;
+    int most = which == 2 ? MOST_ONE_OF : MOST_CHOICES;
+    if (n > (size_t)most) return sc_fail(c, QM_ERR_LIMIT, at, name, "more than %d schemas", most), NULL;
     for (size_t i = 0; which == 2 && i < n && !c->o.lenient; i++)
         for (size_t k = 0; k < i && !c->rc; k++)
             if (!sc_disjoint(c, json_array_get(all, k), json_array_get(all, i), at))

@@ -53,6 +53,8 @@ uint32_t sc_common(sc *c, uint32_t *slot, const char *regex);
 uint32_t sc_space(sc *c, uint32_t next); /* white space between tokens: docs/structured.md */
 uint32_t sc_text(sc *c, const char *s, uint32_t next);
 uint32_t sc_dfa(sc *c, qm_dfa *d, uint32_t next); /* takes d */
+/* Counts what making d took. A schema of many that are slow to make is too large. */
+void sc_spend(sc *c, const qm_dfa *d);
 /* A whole number of 0 or more under a keyword; `none` where it is not there. */
 uint32_t sc_size(sc *c, const json_t *schema, const sc_place *at, const char *keyword, uint32_t none);
 /* The types that a schema names, or which its keywords are for; T_INT only where T_NUM is not. */

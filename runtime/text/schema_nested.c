@@ -85,6 +85,8 @@ static uint32_t other_keys(sc *c, const json_t *properties) {
     qm_nfa_close(&f);
     if (!rc) {
         rc = qm_dfa_both(&other, qm_grammar_dfa(c->g, any), &known, 1, "properties", c->e);
+        sc_spend(c, &known);
+        sc_spend(c, &other);
         qm_dfa_free(&known);
     }
     if (rc) return c->rc = rc, QM_G_FAIL;

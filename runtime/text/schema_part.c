@@ -6,6 +6,8 @@
 #include "regex.h"
 #include "schema_impl.h"
 
+enum { MOST_WORK = 20 * 1000 * 1000 };
+
 /* ---- places and errors ---- */
 static const sc_place *new_place(sc *c, const sc_place *up, const char *key, size_t index) {
     sc_place *p = malloc(sizeof *p);
@@ -157,6 +159,12 @@ uint32_t sc_dfa(sc *c, qm_dfa *d, uint32_t next) {
         return QM_G_FAIL;
     }
     return qm_g_dfa(c->g, qm_g_add_dfa(c->g, d), next);
+}
+
+void sc_spend(sc *c, const qm_dfa *d) {
+    c->k->work += d->work;
+    if (c->k->work > MOST_WORK && !c->rc)
+        c->rc = qm_fail(c->e, QM_ERR_LIMIT, "%sthe schema is too large: its patterns take too long to make", c->o.where);
 }
 
 uint32_t sc_common(sc *c, uint32_t *slot, const char *regex) {

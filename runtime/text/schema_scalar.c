@@ -32,8 +32,10 @@ static void narrow(sc *c, qm_dfa *d, const char *regex, size_t n, int raw, const
     qm_err why;
     if (c->rc) return;
     int rc = qm_regex_dfa(&more, regex, n, QM_REGEX_SEARCH | (raw ? 0 : QM_REGEX_JSON), &why);
+    sc_spend(c, &more);
     if (!rc && d->n) {
         rc = qm_dfa_both(&both, d, &more, 0, keyword, &why);
+        sc_spend(c, &both);
         qm_dfa_free(&more);
         more = both;
     }
@@ -115,6 +117,7 @@ uint32_t sc_number(sc *c, const json_t *schema, const sc_place *at, int integer,
     qm_err why;
     int rc = qm_number_dfa(&d, integer, &b, &why);
     if (rc == QM_ERR_UNSUPPORTED && c->o.lenient) rc = qm_number_dfa(&d, integer, &(qm_bounds){0}, &why);
+    sc_spend(c, &d);
     if (rc) return sc_fail(c, rc, at, b.least ? "minimum" : "maximum", "%.200s", why.msg);
     if (!slot) return sc_dfa(c, &d, next);
     *slot = qm_g_add_dfa(c->g, &d);

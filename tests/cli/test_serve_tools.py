@@ -156,6 +156,18 @@ def test_schema_begins_after_thinking():
     assert json.loads(m["content"]) == "done" and "reasoning_content" not in m, m
 
 
+def test_effort_is_thinking_or_not():
+    """The template has <think></think> in the prompt where thinking is off: a longer prompt."""
+    def n(**more):
+        status, answer = server().post("/v1/chat/completions", {"messages": says(), "max_tokens": 1, **more})
+        assert status == 200, answer
+        return answer["usage"]["prompt_tokens"]
+    on, off = n(chat_template_kwargs={"enable_thinking": True}), n(chat_template_kwargs=PLAIN)
+    assert on != off and n(reasoning_effort="none") == n(reasoning_effort="minimal") == off
+    assert n(reasoning_effort="low") == n(reasoning_effort="high") == n() == on
+    assert n(reasoning_effort="high", chat_template_kwargs=PLAIN) == off
+
+
 def test_others_keep_their_answers_beside_a_guided_one():
     from concurrent.futures import ThreadPoolExecutor
     s = server()

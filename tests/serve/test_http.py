@@ -234,21 +234,34 @@ def test_continue():
         assert r.answer()[2] == b"hello"
 
 
-def test_streams_go_out_at_once():
-    with Server() as v, v.connect() as s:
+def times_of_a_stream(v):
+    """When its head came, and by how much each of its pieces was late. It has ten, 30 ms apart."""
+    with v.connect() as s:
         t0 = time.monotonic()
         s.sendall(request("GET /slow?n=10&ms=30&id=1"))
         r = Reader(s)
         status, headers = r.head()
-        head = time.monotonic() - t0
+        head, times = time.monotonic() - t0, []
         assert status == 200 and headers["transfer-encoding"] == "chunked" and headers["cache-control"] == "no-store", headers
-        times = []
         while x := r.chunk():
             assert x == b"line %d\n" % (9 - len(times)), x
             times.append(time.monotonic() - t0)
-        late = [t - 0.030 * (i + 1) for i, t in enumerate(times)]
-        assert head < 0.025 and len(times) == 10 and max(late) < 0.2, (head, late)
-        assert late[-1] < 0.035 * 3, late  # none waited for the one after it (or for an acknowledgement: 40 ms each)
+        assert len(times) == 10, times
+        return head, [t - 0.030 * (i + 1) for i, t in enumerate(times)]
+
+
+def test_streams_go_out_at_once():
+    with Server() as v:
+        # None waits for the one after it, or for an acknowledgement (40 ms). On a busy machine it may for the processor: one
+        # of five will do, what is held back is so each time.
+        seen = []
+        for _ in range(5):
+            head, late = times_of_a_stream(v)
+            seen.append((head, late))
+            if head < 0.025 and late[0] < 0.025 and max(b - a for a, b in zip(late, late[1:])) < 0.025:
+                break
+        else:
+            raise AssertionError(seen)
         # HTTP/1.0 has no chunks: the end is the connection's.
         with v.connect() as t:
             t.sendall(b"GET /slow?n=3&ms=1&id=2 HTTP/1.0\r\n\r\n")
@@ -304,7 +317,8 @@ def test_gone():
                     assert v.heard() == f"gone {i}", (leave, path)
                     times.append(time.monotonic() - t0)
                     s.close()
-        assert max(times) < 0.1, times
+        # At once; on a busy machine one or the other waits for the processor.
+        assert sorted(times)[len(times) * 3 // 4] < 0.1 and max(times) < 1, times
         assert v.heard(0.2) is None  # once each
         time.sleep(0.05)
         state = v.state()
@@ -391,7 +405,7 @@ def test_slow_readers():
         more = v.status("VmRSS") - before
         assert more < (60000 if SAN else 20000), more  # of 8 MiB that may wait
         t0 = time.monotonic()
-        assert ask(v.connect(), "GET /hello")[0] == 200 and time.monotonic() - t0 < 0.1
+        assert ask(v.connect(), "GET /hello")[0] == 200 and time.monotonic() - t0 < 0.5
         assert v.state()["dropped"] == 8
         # An answer that is complete and is not taken goes too.
         s = v.connect(receive=4096)
@@ -515,7 +529,6 @@ def test_out_of_descriptors():
     with Server(limit=(192, 192)) as v:  # 64 are kept for other things
         many = [v.connect() for _ in range(160)]
         time.sleep(0.2)
-        cpu = v.cpu()
         many[150].sendall(request("GET /hello"))  # it waits to be accepted
         many[10].sendall(request("GET /hello"))   # who is there is served
         assert Reader(many[10]).answer()[2] == b"hello"
@@ -530,8 +543,9 @@ def test_out_of_descriptors():
         resource.prlimit(v.p.pid, resource.RLIMIT_NOFILE, (own, 192))
         s = v.connect()
         s.sendall(request("GET /hello"))
+        cpu = v.cpu()
         assert not select.select([s], [], [], 1.5)[0]
-        assert v.cpu() - cpu < 0.3, v.cpu() - cpu  # it did not spin
+        assert v.cpu() - cpu < 0.05, v.cpu() - cpu  # it did not spin
         resource.prlimit(v.p.pid, resource.RLIMIT_NOFILE, (own + 10, 192))
         assert Reader(s).answer()[2] == b"hello"
         for s in many:

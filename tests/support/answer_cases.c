@@ -148,6 +148,8 @@ const answer_case answer_cases[] = {
     {FUN("f", PAR("maybe", "text") PAR("list", "12")), F("{\"maybe\": \"text\", \"list\": 12}")},
     {FUN("f", PAR("maybe", "null") PAR("list", "12 apples")), F("{\"maybe\": null, \"list\": \"12 apples\"}")},
     {FUN("f", PAR("maybe", "nullable") PAR("list", "[1]")), F("{\"maybe\": \"nullable\", \"list\": \"[1]\"}")},
+    {FUN("f", PAR("maybe", "5") PAR("list", "null") PAR("e", "7")),
+     F("{\"maybe\": \"5\", \"list\": \"null\", \"e\": \"7\"}")},
     {FUN("f", PAR("e", "on") PAR("mixed", "1") PAR("c", "7")), F("{\"e\": \"on\", \"mixed\": 1, \"c\": 7}")},
     {FUN("f", PAR("mixed", "auto") PAR("mixed", "null")), F("{\"mixed\": \"auto\", \"mixed\": null}")},
     {FUN("f", PAR("r", "{\"x\": 1}") PAR("loop", "[1]") PAR("any", "true")),

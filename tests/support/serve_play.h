@@ -9,9 +9,9 @@
 static char *play_conversation;
 static qm_err play_refuses; /* code not 0: api_prepare fails so */
 int api_prepare(server *s, const api_conversation *c, task_ask *a, qm_err *e) {
-    json_t *j = json_pack("{s:O*, s:O*, s:O*, s:s*, s:s*, s:b, s:s*}", "messages", c->messages, "tools", c->tools,
+    json_t *j = json_pack("{s:O*, s:O*, s:O*, s:s*, s:s*, s:b, s:s*, s:s*}", "messages", c->messages, "tools", c->tools,
                           "kwargs", c->kwargs, "tool_choice", c->tool_choice, "tool_name", c->tool_name, "parallel",
-                          c->parallel_calls, "schema", c->schema);
+                          c->parallel_calls, "begun", c->begun, "schema", c->schema);
     (void)s;
     free(play_conversation);
     play_conversation = json_dumps(j, JSON_COMPACT);

@@ -154,6 +154,7 @@ static void test_nothing_waits(void **state) {
         {"Hello", T "Hello"},
         {"Hello <", T "Hello"},
         {"Hello <b", T "Hello <b"},
+        {"<tool_call>\n{\"name\": \"nobody\", \"a", T "<tool_call>\n{\"name\": \"nobody\", \"a"},
         {"<tool_call>\n{\"name\": \"f\", \"arguments\": {", C "f" A "{"},
         {"<tool_call>\n{\"name\": \"f\", \"arguments\": {\"s\": \"ab", C "f" A "{\"s\": \"ab"},
         {"<tool_call>\n{\"name\": \"f\", \"arguments\": {\"s\": \"ab\\", C "f" A "{\"s\": \"ab"},
@@ -208,7 +209,7 @@ static void test_out_stops(void **state) {
 /* Which of several stop strings ended it, whatever the cut; what comes after it is dropped. */
 static void test_stop_strings(void **state) {
     (void)state;
-    static const char *const stop[] = {"", "nd th", "d the en", "end", "\xc3\xa9t\xc3\xa9", "zzz"};
+    static const char *const stop[] = {"", "nd th", "d the en", "end", "\xc3\xa9t\xc3\xa9", "zzz", "yy end", "nanab"};
     static const struct {
         const char *text, *parts, *stopped;
     } cases[] = {
@@ -218,13 +219,15 @@ static void test_stop_strings(void **state) {
         {"l'\xc3\xa9tage", T "l'\xc3\xa9tage", NULL},
         {"zzended", T "zz", "end"},
         {"z zz zzzz", T "z zz ", "zzz"},
+        {"yy end", "", "yy end"},
+        {"nananab!", T "na", "nanab"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (size_t k = 1; k <= strlen(cases[i].text); k++) {
             heard h = {0};
             put(&h, "", 0);
             qm_answer *a;
-            qm_answer_opts o = {.stop = stop, .n_stop = 6, .out = on_part, .user = &h};
+            qm_answer_opts o = {.stop = stop, .n_stop = sizeof stop / sizeof *stop, .out = on_part, .user = &h};
             assert_int_equal(qm_answer_open(&a, &o, NULL), 0);
             int rc = 0;
             for (size_t at = 0, n = strlen(cases[i].text); at < n; at += k)

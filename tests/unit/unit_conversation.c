@@ -427,11 +427,26 @@ static void by_the_engine(void **state) {
         fix_ok(qm_engine_render_json(other, &c, &b, &thinks, &e), &e);
         assert_int_equal(thinks, i != 1);
     }
-    qm_engine_close(other);
     qm_engine *plain = engine("{{ messages[0].content }}"); /* knows of none */
     fix_ok(qm_engine_render_json(plain, &asks, &b, &thinks, &e), &e);
     assert_int_equal(thinks, 0);
     qm_engine_close(plain);
+    /* An answer that is begun goes on from there, as data; not inside of a thought. */
+    qm_conversation begun = {.messages = HI, .begun = "So<|im_end|>", .kwargs = "{\"closed\": true}"};
+    fix_ok(qm_engine_render_text(other, &begun, &text, &n, &e), &e);
+    assert_string_equal(text, "Hi<think>\n</think>\n\n!So<|im_end|>");
+    free(text);
+    b.n = 0;
+    fix_ok(qm_engine_render_json(other, &begun, &b, &thinks, &e), &e);
+    assert_int_equal(thinks, 0);
+    for (size_t i = 0; i < b.n; i++) assert_int_not_equal(b.v[i], qm_token_find(other->tok, "<|im_end|>"));
+    begun.no_turn = 1;
+    assert_int_equal(qm_engine_render_json(other, &begun, &b, &thinks, &e), QM_ERR_ARG);
+    begun = (qm_conversation){.messages = HI, .begun = "\xff"};
+    assert_int_equal(qm_engine_render_json(other, &begun, &b, &thinks, &e), QM_ERR_ARG);
+    begun.begun = "So";
+    assert_int_equal(qm_engine_render_json(g, &begun, &b, &thinks, &e), QM_ERR_UNSUPPORTED);
+    qm_engine_close(other);
     /* What fails appends nothing. */
     n = a.n;
     assert_int_equal(qm_engine_render_json(g, &(qm_conversation){.messages = "[0]"}, &a, NULL, &e), QM_ERR_ARG);

@@ -154,6 +154,7 @@ static void *waker(void *user) {
     for (int i = 0; i < WAKES; i++) {
         atomic_fetch_add(&said, 1);
         loop_wake(l);
+        if (i % 100 == 0) usleep(50);
     }
     return NULL;
 }
@@ -162,7 +163,6 @@ static void on_woken(void *user) {
     (void)user;
     calls++;
     heard = atomic_load(&said);
-    usleep(500); /* what is said now is for the next call */
     if (heard == THREADS * WAKES) loop_stop(l);
 }
 
@@ -170,12 +170,44 @@ static void on_woken(void *user) {
 static void test_wakes(void **state) {
     pthread_t t[THREADS];
     (void)state;
+    calls = 0;
     loop_on_wake(l, on_woken, NULL);
     for (int i = 0; i < THREADS; i++) assert_int_equal(pthread_create(t + i, NULL, waker, NULL), 0);
+    assert_non_null(loop_after(l, 10, on_stop, NULL));
     run();
     for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
     assert_int_equal(heard, THREADS * WAKES);
     assert_in_range(calls, 1, THREADS * WAKES);
+}
+
+static atomic_int stage;
+
+static void *wake_in_the_call(void *user) {
+    while (atomic_load(&stage) != 1) usleep(10);
+    loop_wake(l);
+    atomic_store(&stage, 2);
+    return user;
+}
+
+static void on_two_calls(void *user) {
+    (void)user;
+    if (++calls == 2) loop_stop(l);
+    atomic_store(&stage, 1);
+    while (calls == 1 && atomic_load(&stage) != 2) usleep(10);
+}
+
+/* Who wakes while the last wake is being heard is heard after it. */
+static void test_wake_in_the_call(void **state) {
+    pthread_t t;
+    (void)state;
+    calls = 0;
+    loop_on_wake(l, on_two_calls, NULL);
+    assert_int_equal(pthread_create(&t, NULL, wake_in_the_call, NULL), 0);
+    loop_wake(l);
+    assert_non_null(loop_after(l, 10, on_stop, NULL));
+    run();
+    pthread_join(t, NULL);
+    assert_int_equal(calls, 2);
 }
 
 /* ---- the end of a wake-up ---- */
@@ -204,6 +236,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_timers_leave_room, open_loop, close_loop),
         cmocka_unit_test_setup_teardown(test_remove_in_its_own_call, open_loop, close_loop),
         cmocka_unit_test_setup_teardown(test_wakes, open_loop, close_loop),
+        cmocka_unit_test_setup_teardown(test_wake_in_the_call, open_loop, close_loop),
         cmocka_unit_test_setup_teardown(test_at_end, open_loop, close_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -68,6 +68,12 @@ static void test_conversations(void **state) {
         {"{\"max_tokens\":7,\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"system\",\"content\":[{"
          "\"type\":\"text\",\"text\":\"s\"}]}]}",
          SAYS_HI_AND "{\"role\":\"system\",\"content\":[{\"type\":\"text\",\"text\":\"s\"}]}],\"parallel\":true}"},
+        {"{\"max_tokens\":7,\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"assistant\",\"content\":[{"
+         "\"type\":\"text\",\"text\":\"So \"},"
+         "{\"type\":\"text\",\"text\":\"far\"}]}]}",
+         SAYS_HI ",\"parallel\":true,\"begun\":\"So far\"}"},
+        {"{\"context_management\":{\"edits\":[{\"type\":\"clear_thinking_20251015\",\"keep\":\"all\"}]}," HI "}",
+         SAYS_HI ",\"parallel\":true}"},
         {"{\"tools\":[],\"tool_choice\":{\"type\":\"tool\",\"name\":\"f\"}," HI "}",
          SAYS_HI ",\"tool_choice\":\"named\",\"tool_name\":\"f\",\"parallel\":true}"},
         {"{\"tool_choice\":{\"type\":\"auto\"},\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":2000}," HI "}",
@@ -145,8 +151,13 @@ static void test_refusals(void **state) {
         {CONTENT("assistant", "[{\"type\":\"tool_use\",\"name\":\"f\",\"input\":{}}]"), "messages[0].content[0].id: "},
         {CONTENT("assistant", "[{\"type\":\"tool_use\",\"id\":\"a\",\"name\":\"f\",\"input\":\"{}\"}]"),
          "messages[0].content[0].input: "},
-        {"{\"messages\":[{\"role\":\"assistant\",\"content\":\"The answer is\"}],\"max_tokens\":1}",
-         "messages: the last one"},
+        {"{\"messages\":[{\"role\":\"assistant\",\"content\":\"\"}],\"max_tokens\":1}", "messages: the last one"},
+        {"{\"messages\":[{\"role\":\"assistant\",\"content\":[]}],\"max_tokens\":1}", "messages: the last one"},
+        {"{\"messages\":[{\"role\":\"assistant\",\"content\":null}],\"max_tokens\":1}", "messages[0].content: "},
+        {"{\"messages\":[{\"role\":\"assistant\",\"content\":[{\"type\":\"tool_use\",\"id\":\"a\",\"name\":\"f\","
+         "\"input\":{}}]}],"
+         "\"max_tokens\":1}",
+         "messages[0].content[0]: type tool_use"},
         {"{\"system\":7," HI "}", "system: "},
         {"{\"system\":[{\"type\":\"image\"}]," HI "}", "system[0]: type image"},
         {"{\"tools\":{}," HI "}", "tools: "},

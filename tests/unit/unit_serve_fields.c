@@ -164,6 +164,7 @@ static void test_values_and_defaults(void **state) {
     /* The first error stays. */
     fields_int(&f, "i", 0, 5, 0);
     fields_int(&f, "s", 0, 5, 0);
+    fields_fail(&f, "late", "too late");
     assert_string_equal(f.param, "i");
     json_decref(j);
 }
@@ -179,6 +180,7 @@ static void test_refusals(void **state) {
         {"false", "false", 0},
         {"1", "0|1|2", 0},
         {"12", "0|1|2", 1},
+        {"1", "10|12", 1},
         {"\"x\"", "\"x\"", 0},
         {"[]", "[]", 0},
         {"[1]", "[]", 1},
