@@ -1,5 +1,6 @@
 /* serve.c: qmoe-gpu serve: the model over HTTP, for other programs and for people. The server itself is host/serve. */
 #include "serve/serve.h"
+#include "runtime/qmoe_tools.h"
 #include "run.h"
 #include "sampling.h"
 #include <errno.h>
@@ -111,6 +112,10 @@ int qm_cmd_serve(int argc, char **argv) {
     qm_run_describe(&i);
     if (!qm_run.quiet) qm_run_say_device(&i);
     qm_sampling_choose(g, &o.sampling);
+    o.seeded = qm_sampling_seeded();
+    qm_machine m;
+    qm_engine_machine(g, &m);
+    o.commit = m.commit;
     rc = serve_run(g, &o);
     qm_engine_close(g);
     return rc;

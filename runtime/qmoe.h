@@ -72,6 +72,8 @@ typedef struct {
 extern const char qm_cache_types[];
 int qm_engine_open(qm_engine **out, const char *gguf_path, const qm_engine_opts *o, qm_err *e);
 void qm_engine_close(qm_engine *g);
+/* The calling thread is the engine's from here on; who opened it needs not call it, another thread does first of all. */
+int qm_engine_take(qm_engine *g, qm_err *e);
 
 struct qm_engine_info {
     char arch[32], name[96], device[16], device_name[128], device_why[256], executor[16];
@@ -353,6 +355,35 @@ int qm_engine_render(const qm_engine *g, const qm_message *m, size_t n_messages,
 /* 1 where the template itself opens a <think> block at the end of the conversation as rendered, so that the answer begins
  * inside of it and has no such tag; 0; or negative, as qm_engine_render. */
 int qm_engine_thinks(const qm_engine *g, const qm_message *m, size_t n_messages, qm_err *e);
+
+/* A conversation as JSON text: what chat APIs send. */
+typedef struct {
+    /* An array of objects. role: system, developer (system, where the template does not name it), user, assistant, or what
+     * else the template names: tool. content: a string, or an array of {"type": "text", "text": ...}, joined with a line end
+     * between two; of an assistant also null. Of an assistant also reasoning_content, and tool_calls: an array of {"type":
+     * "function", "function": {"name", "arguments": an object, or its text}}. All other members are the template's to read. */
+    const char *messages;
+    /* An array of {"type": "function", "function": {"name", "description", "parameters"}}; or NULL. */
+    const char *tools;
+    const char *kwargs; /* an object of variables for the template, over qm_engine_opts.template_kwargs; or NULL */
+    int no_turn;        /* 1: the assistant's turn is not opened (add_generation_prompt is false) */
+    /* Text that the assistant's turn begins with, so that an answer goes on from it; or NULL. QM_ERR_UNSUPPORTED where the
+     * template has opened a <think> block in that place. */
+    const char *begun;
+} qm_conversation;
+/* As qm_engine_render, and nothing in it is trusted: no name, description, argument or result becomes a control token.
+ * thinking, unless NULL: 0: no thinking is to be expected: the template has no <think>, or has closed the block; 1: the
+ * answer may begin with one; 2: the template has opened it. Errors begin with the place ("messages[2].content[1]: ..."): QM_ERR_ARG;
+ * QM_ERR_UNSUPPORTED: an image, or tools where the template has none; QM_ERR_LIMIT: 64 MiB or 100 levels of JSON. */
+int qm_engine_render_json(const qm_engine *g, const qm_conversation *c, qm_tokens *out, int *thinking, qm_err *e);
+/* Its text [*n], with a NUL after it; malloc'd. */
+int qm_engine_render_text(const qm_engine *g, const qm_conversation *c, char **text, size_t *n, qm_err *e);
+
+/* How the template writes calls of tools, and the model, which was taught by it, will: 0: it takes no tools, or has calls
+ * of another kind (tools are refused then); QM_TOOLS_JSON: <tool_call>{"name", "arguments"}</tool_call>; QM_TOOLS_XML:
+ * <tool_call><function=NAME><parameter=KEY>VALUE</parameter></function></tool_call>. */
+enum { QM_TOOLS_JSON = 1, QM_TOOLS_XML = 2 };
+int qm_engine_tool_format(const qm_engine *g);
 
 /* Answers a conversation in a session that may hold an earlier state of it: what the rendered conversation and the
  * session begin with alike stays in the cache, the rest of the session is forgotten, the rest of the conversation

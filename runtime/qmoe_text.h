@@ -14,7 +14,7 @@ typedef enum {
     QM_PART_THINKING,  /* without its tags and the white space around it */
     QM_PART_CALL,      /* a function's name, whole: a call begins */
     QM_PART_ARGUMENTS, /* a piece of its arguments, JSON text: what came so far is a beginning of valid JSON */
-    QM_PART_CALL_END   /* no bytes: the arguments are whole, one valid JSON object. A call that the end of the answer cut
+    QM_PART_CALL_END /* no bytes: the arguments are whole, one valid JSON object. A call that the end of the answer cut
                           short, or that broke its format when its beginning was out already, has no such part */
 } qm_part;
 /* n bytes of a part: whole UTF-8 characters. Non-zero stops: push or end returns it; 2 or more, so that it is told from
@@ -24,7 +24,7 @@ typedef int (*qm_part_fn)(void *user, qm_part part, const char *s, size_t n);
 typedef struct {
     const char *const *stop; /* stop strings, n_stop of them, as in qm_gen_opts: of the whole answer, tags included */
     size_t n_stop;
-    int thinking;      /* 0: none is looked for, tags are text; 1: a <think> block may begin the answer; 2: the prompt has
+    int thinking; /* 0: none is looked for, tags are text; 1: a <think> block may begin the answer; 2: the prompt has
                           opened it, and the answer begins inside (qm_engine_thinks) */
     const char *tools; /* a JSON array as OpenAI's `tools`; NULL: calls are not looked for */
     qm_part_fn out;
@@ -40,10 +40,16 @@ int qm_answer_push(qm_answer *a, const char *s, size_t n);
 /* The end of the answer: what was held back comes. Returns as push does, and does nothing after a 1. */
 int qm_answer_end(qm_answer *a);
 int qm_answer_calls(const qm_answer *a); /* QM_PART_CALL so far */
+/* The stop string that ended it, as it was given; NULL: none has. */
+const char *qm_answer_stopped(const qm_answer *a);
 void qm_answer_close(qm_answer *a);
 
 /* ---- thinking alone, nothing dropped: for who shows an answer as it stands ---- */
-typedef enum { QM_THINK_ANSWER, QM_THINK_THOUGHT, QM_THINK_TAG } qm_think_kind; /* a tag, white space before it included */
+typedef enum {
+    QM_THINK_ANSWER,
+    QM_THINK_THOUGHT,
+    QM_THINK_TAG
+} qm_think_kind; /* a tag, white space before it included */
 /* n bytes of one kind. Non-zero stops. */
 typedef int (*qm_think_fn)(void *user, qm_think_kind kind, const char *s, size_t n);
 typedef struct {

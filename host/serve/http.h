@@ -9,17 +9,23 @@
 typedef struct http http;
 typedef struct http_request http_request;
 typedef struct {
-    const char *host; /* an address or a name; NULL: 127.0.0.1 */
-    uint16_t port;    /* 0: any; http_port says which */
+    const char *host;               /* an address or a name; NULL: 127.0.0.1 */
+    uint16_t port;                  /* 0: any; http_port says which */
     const char *tls_cert, *tls_key; /* PEM texts, both or neither */
     uint32_t max_connections;       /* 0: as many as descriptors allow */
-    size_t max_body;    /* bytes of a request's body: more is 413; 0: 32 MiB */
-    size_t max_unread;  /* bytes of a stream that the client has not taken: more, and it is dropped; 0: 1 MiB */
-    double head_s;      /* a request's head and body must be there within so long of its first byte (of the connection, for the
+    size_t max_body;                /* bytes of a request's body: more is 413; 0: 32 MiB */
+    size_t max_unread; /* bytes of a stream that the client has not taken: more, and it is dropped; 0: 1 MiB */
+    double
+        head_s; /* a request's head and body must be there within so long of its first byte (of the connection, for the
                            first); 0: 30 s. An idle kept-alive connection may stay for idle_s; 0: 75 s */
     double idle_s;
+    double
+        vanish_s; /* a client whose machine answers no packet for so long is gone; 0: 15 s. At least 2 s are to be given */
     /* A whole request. It is answered by http_reply, or http_stream .. http_end, now or later; until then it stays. */
     void (*on_request)(void *user, http_request *r);
+    /* An answer begins, whoever gives it: those that this file refuses too. path: NULL where there was no valid one. For who
+     * counts. May be NULL. */
+    void (*on_answer)(void *user, const char *path, int status);
     void *user;
 } http_opts;
 int http_open(http **out, loop *l, const http_opts *o, qm_err *e);
@@ -34,7 +40,9 @@ void http_get_state(const http *h, http_state *s);
 
 /* ---- a request ---- */
 const char *http_method(const http_request *r);
-const char *http_path(const http_request *r); /* percent-decoded, without the query; a path with NUL or bad escapes is answered 400 before it comes here */
+const char *http_path(
+    const http_request *
+        r); /* percent-decoded, without the query; a path with NUL or bad escapes is answered 400 before it comes here */
 const char *http_query(const http_request *r, const char *name);  /* NULL: not there */
 const char *http_header(const http_request *r, const char *name); /* any case; NULL: not there */
 const char *http_body(const http_request *r, size_t *n);          /* a NUL follows it */

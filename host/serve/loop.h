@@ -11,7 +11,7 @@ void loop_close(loop *l);
 /* Until loop_stop. 0, or an error of epoll. */
 int loop_run(loop *l, qm_err *e);
 void loop_stop(loop *l);
-double loop_clock(void); /* seconds, monotonic; any thread */
+double loop_clock(void);        /* seconds, monotonic; any thread */
 double loop_now(const loop *l); /* seconds, monotonic; one value for all that one wake-up does */
 
 typedef struct loop_watch loop_watch;
@@ -23,6 +23,10 @@ typedef struct loop_timer loop_timer;
 /* Once, `seconds` from now. NULL: no memory. The timer is gone when fn is called. */
 loop_timer *loop_after(loop *l, double seconds, void (*fn)(void *user), void *user);
 void loop_cancel(loop *l, loop_timer *t);
+
+/* fn is called at the end of each wake-up, when descriptors and timers have had their turn. It returns for how long the loop
+ * may sleep at most, in seconds: 0: it wants its next turn at once; below 0: no matter. One such function a loop; NULL: none. */
+void loop_at_end(loop *l, double (*fn)(void *user), void *user);
 
 /* Any thread: fn(user) is called once on the loop's thread soon; several wakes before that may become one. One such function a
  * loop. */

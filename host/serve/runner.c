@@ -30,6 +30,7 @@ struct runner_seq {
 
 struct runner {
     loop *l;
+    qm_engine *g;
     qm_batch *b;
     pthread_t thread;
     runner_seq *seqs;
@@ -85,21 +86,28 @@ static void on_end(void *user, const qm_usage *u) {
     tell(s->r, v);
 }
 
+/* By its rows, where there was a step between the two. */
+static void count_step(uint64_t *steps_of, const qm_batch_state *before, const qm_batch_state *now) {
+    const uint64_t rows = now->n_rows - before->n_rows;
+    int i = 0;
+    if (now->n_steps == before->n_steps) return;
+    while (i < 9 && rows > 1u << i) i++;
+    steps_of[i]++;
+}
+
 /* What the loop may look at while the next step runs. */
 static void leave_state(runner *r, int rc, const qm_err *e) {
     qm_batch_state b;
     qm_batch_get_state(r->b, &b);
     const double now = loop_clock();
     pthread_mutex_lock(&r->lock);
+    count_step(r->state.steps_of, &r->state.batch, &b);
     r->state.batch = b;
     if (rc < 0) {
         r->state.n_failed++;
         r->state.failed = 1;
         r->state.why = *e;
-    } else {
-        r->state.failed = 0;
-        r->state.last_step = now;
-    }
+    } else r->state.last_step = now;
     pthread_mutex_unlock(&r->lock);
     if (rc < 0) loop_wake(r->l);
 }
@@ -107,6 +115,8 @@ static void leave_state(runner *r, int rc, const qm_err *e) {
 static void *run(void *user) {
     runner *r = user;
     int stop = 0;
+    qm_err taken = {0};
+    if (qm_engine_take(r->g, &taken)) leave_state(r, -1, &taken);
     while (!stop) {
         pthread_mutex_lock(&r->lock);
         while (!r->wanted && !r->stop) pthread_cond_wait(&r->work, &r->lock);
@@ -157,6 +167,7 @@ int runner_open(runner **out, loop *l, qm_engine *g, const runner_opts *o, qm_er
     runner *r = calloc(1, sizeof *r);
     if (!r) return qm_fail(e, QM_ERR_NOMEM, "serve: out of memory");
     r->l = l;
+    r->g = g;
     r->last = &r->first;
     int rc = qm_batch_open(&r->b, g, &(qm_batch_opts){.n_seqs = o->n_seqs, .n_queue = o->n_queue}, e);
     if (rc) goto out;

@@ -48,7 +48,7 @@ static void drain(running *r, double seconds) {
     if (!r->s.tasks || !loop_after(r->s.loop, seconds, stop, r)) loop_stop(r->s.loop);
 }
 
-void server_drained(server *s) {
+static void drained(server *s) {
     running *r = (running *)s; /* its first member */
     if (!r->ending) loop_after(s->loop, 0.2, stop, r); /* the last bytes go out */
 }
@@ -85,6 +85,11 @@ static void woken(void *user) {
 }
 
 static void on_request(void *user, http_request *q) { api_dispatch(user, q); }
+
+static void on_answer(void *user, const char *path, int status) {
+    const server *s = user;
+    metrics_request(s->metrics, path, status);
+}
 
 static int catch_signals(running *r, struct sigaction old[2], qm_err *e) {
     const struct sigaction a = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
@@ -124,11 +129,16 @@ int serve_run(qm_engine *g, const serve_opts *o) {
                   .started = (double)now.tv_sec,
                   .keys = o->keys,
                   .n_keys = o->n_keys,
+                  .drained = drained,
                   .quiet = o->quiet,
                   .log_json = o->log_json,
                   .timeout_s = o->timeout_s,
                   .sampling = o->sampling,
-                  .n_parallel = o->n_parallel};
+                  .seeded = o->seeded,
+                  .commit = o->commit,
+                  .n_parallel = o->n_parallel,
+                  .max_queue = o->max_queue,
+                  .started_clock = loop_clock()};
     qm_engine_get_info(g, &s->info);
     int rc = read_pem(o->tls_cert, &cert, &e);
     if (!rc) rc = read_pem(o->tls_key, &key, &e);
@@ -143,6 +153,7 @@ int serve_run(qm_engine *g, const serve_opts *o) {
                                     .tls_cert = cert,
                                     .tls_key = key,
                                     .on_request = on_request,
+                                    .on_answer = on_answer,
                                     .user = s},
                        &e);
     if (!rc) rc = catch_signals(&r, old, &e);

@@ -12,6 +12,8 @@ typedef struct {
     uint32_t n_parallel, max_queue; /* max_queue 0: any number */
     double timeout_s, drain_s;      /* drain_s: after SIGTERM, what runs may take */
     qm_sampling sampling;           /* where a request says nothing */
+    int seeded;                     /* 1: also its seed; 0: each such request draws one */
+    const char *commit;             /* of the build */
     int quiet, log_json;
 } serve_opts;
 /* Serves until a signal ends it, or the device fails. The exit status: 0 after a drain, 1 otherwise, said on stderr. */

@@ -59,7 +59,7 @@ static void leave(task *t) {
     task_ask_free(&t->a);
     server *s = t->s;
     free(t);
-    if (s->draining && !s->tasks) server_drained(s);
+    if (s->draining && !s->tasks) s->drained(s);
 }
 
 static void count(task *t) {
@@ -183,6 +183,8 @@ static void on_end(void *user, const qm_usage *u) {
     qm_err e;
     a->seq = NULL;
     t->n_left--;
+    /* Nobody hears of it, but what was computed for a client that has gone is work too. */
+    if (!t->sink && u->n_generated > a->n_generated) t->u.n_generated += u->n_generated - a->n_generated;
     if (a->i == 0) {
         t->u.n_cached = u->n_cached;
         t->u.queued_s = u->started_s;

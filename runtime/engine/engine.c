@@ -26,6 +26,13 @@ void qm_engine_close(qm_engine *g) {
     free(g);
 }
 
+int qm_engine_take(qm_engine *g, qm_err *e) {
+    int rc = 0;
+    if (g->dev) QM_CU_TRY(g->dev, CtxSetCurrent(g->dev->ctx));
+out:
+    return rc;
+}
+
 static int open_files(qm_engine *g, const char *path, const qm_engine_opts *o, qm_err *e) {
     QM_PROF_SCOPE(QM_PROF_LOAD, "files");
     int rc = qm_gguf_open(&g->gguf, path, e);

@@ -134,7 +134,7 @@ static uint32_t between(qm_nfa *f, const uint8_t *lo, const uint8_t *hi, int n, 
     return s;
 }
 
-size_t qm_json_escape(uint32_t cp, char out[7]) {
+size_t qm_json_escape_cp(uint32_t cp, char out[7]) {
     static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
     const char *p = cp && cp < 0x80 ? strchr(from, (int)cp) : NULL;
     if (!p && cp >= 0x20) return 0;
@@ -172,7 +172,7 @@ uint32_t qm_nfa_charset(qm_nfa *f, const qm_charset *set, qm_spell spell, uint32
         for (; spell == QM_SPELL_JSON && lo <= hi && lo <= '\\'; lo++) {
             char e[7];
             uint32_t until = lo < '"' ? '"' - 1 : '\\' - 1; /* the characters up to there need no escape */
-            size_t n = qm_json_escape(lo, e);
+            size_t n = qm_json_escape_cp(lo, e);
             uint32_t to = next;
             if (!n && until > hi) until = hi;
             if (!n) {

@@ -26,5 +26,5 @@ typedef enum { QM_SPELL_RAW, QM_SPELL_JSON } qm_spell;
 /* States that take one character of s, then go to next. */
 uint32_t qm_nfa_charset(qm_nfa *f, const qm_charset *s, qm_spell spell, uint32_t next);
 /* The JSON escape of a character that needs one, into out; its length, or 0. */
-size_t qm_json_escape(uint32_t cp, char out[7]);
+size_t qm_json_escape_cp(uint32_t cp, char out[7]);
 #endif

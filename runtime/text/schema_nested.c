@@ -75,7 +75,7 @@ static uint32_t other_keys(sc *c, const json_t *properties) {
         uint32_t s = QM_NFA_END;
         for (size_t n = strlen(key); n;) {
             char e[7];
-            size_t k = qm_json_escape((uint8_t)key[--n], e);
+            size_t k = qm_json_escape_cp((uint8_t)key[--n], e);
             if (!k) s = qm_nfa_byte(&f, (uint8_t)key[n], (uint8_t)key[n], s);
             while (k) k--, s = qm_nfa_byte(&f, (uint8_t)e[k], (uint8_t)e[k], s);
         }

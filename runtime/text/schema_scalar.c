@@ -129,7 +129,7 @@ uint32_t sc_quoted(sc *c, const char *s, const char *after, uint32_t next) {
     next = qm_g_byte(c->g, '"', sc_text(c, after, next));
     for (size_t n = strlen(s); n;) {
         char e[7];
-        size_t k = qm_json_escape((uint8_t)s[--n], e);
+        size_t k = qm_json_escape_cp((uint8_t)s[--n], e);
         next = k ? qm_g_text(c->g, e, k, next) : qm_g_byte(c->g, (uint8_t)s[n], next);
     }
     return qm_g_byte(c->g, '"', next);

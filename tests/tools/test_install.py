@@ -90,6 +90,7 @@ def test_headers_stand_alone():
         if not shutil.which(compiler):
             continue
         for program in (f"#include <qmoe.h>\nint main() {{ qm_engine_close({null}); }}\n",
+                        f"#include <qmoe_text.h>\nint main() {{ qm_answer_close({null}); }}\n",
                         f"#include <qmoe_tools.h>\nint main() {{ return qm_machine_json({null}) || qm_doctor(0, {null}, {null}, {null}); }}\n"):
             p = subprocess.run([compiler, "-fsyntax-only", "-x", language, "-Wall", "-Werror", "-I", include, "-"], text=True, input=program,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
