@@ -169,11 +169,13 @@ qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t r
 }
 
 /* An expert that has more slots than a group holds is read again for its next group. Loads spread about their mean as
- * chance has it, at best: of a mean of 5 (11) one expert in 16 (18) has more than 8 (16). */
+ * chance has it, at best: of a mean of 5 (11) one expert in 16 (18) has more than 8 (16). 64 columns are taken 16 at a time,
+ * as many as there are: so nothing is between 16 and 64, but for experts that have no more than 32 slots at all. */
 uint32_t qm_moe_width(uint32_t rows, uint32_t n_used, uint32_t n_expert) {
     const uint32_t slots = rows * n_used;
     if (rows <= 8 || slots <= 5 * n_expert) return 8;
-    return rows <= 16 || slots <= 11 * n_expert ? 16 : 32;
+    if (rows <= 16 || slots <= 11 * n_expert) return 16;
+    return rows <= 32 ? 32 : 64;
 }
 
 uint32_t qm_moe_groups(uint32_t rows, uint32_t n_used, uint32_t n_expert, uint32_t width) {
