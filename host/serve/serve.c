@@ -48,7 +48,7 @@ static void drain(running *r, double seconds) {
     if (!r->s.tasks || !loop_after(r->s.loop, seconds, stop, r)) loop_stop(r->s.loop);
 }
 
-void server_drained(server *s) {
+static void drained(server *s) {
     running *r = (running *)s; /* its first member */
     if (!r->ending) loop_after(s->loop, 0.2, stop, r); /* the last bytes go out */
 }
@@ -129,6 +129,7 @@ int serve_run(qm_engine *g, const serve_opts *o) {
                   .started = (double)now.tv_sec,
                   .keys = o->keys,
                   .n_keys = o->n_keys,
+                  .drained = drained,
                   .quiet = o->quiet,
                   .log_json = o->log_json,
                   .timeout_s = o->timeout_s,

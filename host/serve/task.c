@@ -59,7 +59,7 @@ static void leave(task *t) {
     task_ask_free(&t->a);
     server *s = t->s;
     free(t);
-    if (s->draining && !s->tasks) server_drained(s);
+    if (s->draining && !s->tasks) s->drained(s);
 }
 
 static void count(task *t) {

@@ -172,12 +172,12 @@ def test_a_step_a_token():
 
 
 def test_no_character_is_split():
-    """Tokens drawn at random, parts of characters among them: what is streamed is what is not, to the byte."""
+    """Tokens drawn at random, half of them single bytes above 160: what is streamed is what is not, to the byte."""
     for seed in range(3):
-        body = {"messages": says("日本語 😀"), "seed": seed, "max_tokens": 40, "ignore_eos": True, **WILD, "temperature": 20.0}
+        body = {"messages": says("日本語 😀"), "seed": seed, "max_tokens": 40, "ignore_eos": True, **WILD, "logit_bias": {str(i): 16 for i in range(94, 188)}}
         whole = text_of(chat(body))
+        assert "\ufffd" in whole and len(whole) > 10, whole
         assert streamed("/v1/chat/completions", body)[0] == [whole]
-    assert not whole.isascii(), whole
 
 
 def test_stop_strings():

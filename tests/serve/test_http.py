@@ -514,10 +514,10 @@ def test_ten_thousand_idle():
             each = (v.status("VmRSS") - before) * 1024 / n
             print(f"# {n} idle connections: {each:.0f} bytes each", flush=True)
             assert state["connections"] == n + 1 and took < 0.5, (state, took)
-            assert each < (60000 if SAN else 20000), each
+            assert each < (60000 if SAN else 30000), each
             time.sleep(0.3)
             switches, cpu = v.status("voluntary_ctxt_switches"), v.cpu()
-            time.sleep(1)
+            time.sleep(0.5)
             assert (v.status("voluntary_ctxt_switches"), v.cpu()) == (switches, cpu)
     finally:
         for s in many:
@@ -532,7 +532,7 @@ def test_out_of_descriptors():
         many[150].sendall(request("GET /hello"))  # it waits to be accepted
         many[10].sendall(request("GET /hello"))   # who is there is served
         assert Reader(many[10]).answer()[2] == b"hello"
-        assert not select.select([many[150]], [], [], 0.5)[0]
+        assert not select.select([many[150]], [], [], 0.3)[0]
         for s in many[:100]:
             s.close()
         assert Reader(many[150]).answer()[2] == b"hello"
@@ -544,7 +544,7 @@ def test_out_of_descriptors():
         s = v.connect()
         s.sendall(request("GET /hello"))
         cpu = v.cpu()
-        assert not select.select([s], [], [], 1.5)[0]
+        assert not select.select([s], [], [], 0.8)[0]
         assert v.cpu() - cpu < 0.05, v.cpu() - cpu  # it did not spin
         resource.prlimit(v.p.pid, resource.RLIMIT_NOFILE, (own + 10, 192))
         assert Reader(s).answer()[2] == b"hello"
