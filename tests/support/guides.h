@@ -35,6 +35,7 @@ static const qm_str gv_extra[] = {GV("{\""),
                                   GV("\xc3\x83\xc2\xa9"),   /* U+00E9, whole */
                                   GV("\xc3\x83\xc2\xa9\""), /* and a quote behind it */
                                   GV("\xc3\xa6\xc4\xb9"),   /* two bytes of three */
+                                  GV("a\xc3\xa6\xc4\xb9"),  /* a letter, and two bytes of three */
                                   GV("\xc2\xa5\""),         /* the third one, and a quote */
                                   GV("<|endoftext|>"),
                                   GV("<|im_start|>"),
@@ -46,7 +47,7 @@ static const qm_str gv_extra[] = {GV("{\""),
                                   GV("<x>"),
                                   GV("[PAD]")};
 static const uint32_t gv_type[] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-                                   1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 3, 3, 4, 4, 4, 3, 4, 5};
+                                   1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 3, 3, 4, 4, 4, 3, 4, 5};
 enum { GV_EXTRA = sizeof gv_extra / sizeof *gv_extra, GV_N = 256 + GV_EXTRA, GV_END = GV_N - 7 };
 
 /* NULL: it could not be opened. */
