@@ -452,6 +452,9 @@ def test_an_answer_goes_on_behind_another_conversation():
     p.button("New conversation")
     say(p, "short", 1)
     assert last(p) == "Short."
+    kept = "JSON.parse(localStorage.getItem('qmoe-gpu.chat.' + chats.find(c => c.title === 'long').id)).nodes[1]"
+    p.wait(f"{kept} && !{kept}.note")  # it has ended
+    assert p.texts("#list .open") == ["short", "long"]  # its end moves nothing in the list
     p.button("long")
     p.wait("document.querySelector('.answer > .text').innerText.split(' ').length >= 40")
     p.wait(ANSWERED, 1)
