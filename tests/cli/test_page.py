@@ -250,7 +250,7 @@ def test_markdown():
 def test_what_is_shown_stays_while_more_comes():
     p = page(pieces("First.\n\n```c\nint x;\n```\n\n" + "And a long tail. " * 40, size=8, pause=0.01))
     say(p, "Go")
-    p.wait("document.querySelector('.code button')")
+    p.wait("document.querySelector('.code + p')")  # the code is whole
     p.eval("(window.kept = document.querySelector('.code'), document.querySelector('.code button').focus())")
     p.wait(ANSWERED, 1)
     assert p.eval("window.kept === document.querySelector('.code') && document.activeElement === document.querySelector('.code button')")
