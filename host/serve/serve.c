@@ -107,6 +107,14 @@ static int read_pem(const char *path, char **text, qm_err *e) {
     return path && qm_run_read(path, 1 << 20, text, &n) ? qm_fail(e, QM_ERR_IO, "%s: no TLS without it", path) : 0;
 }
 
+/* The vocabulary's part of guides is made once, in some 80 ms: no request shall wait for it. */
+static void warm_up(const qm_engine *g) {
+    qm_guide *any = NULL;
+    qm_err none;
+    qm_guide_open(&any, g, &(qm_guide_opts){.schema = "{}"}, &none);
+    qm_guide_close(any);
+}
+
 static const char *alias_of(const serve_opts *o, char out[256]) {
     if (o->alias) return o->alias;
     const char *slash = strrchr(o->model_path, '/');
@@ -140,6 +148,7 @@ int serve_run(qm_engine *g, const serve_opts *o) {
                   .max_queue = o->max_queue,
                   .started_clock = loop_clock()};
     qm_engine_get_info(g, &s->info);
+    warm_up(g);
     int rc = read_pem(o->tls_cert, &cert, &e);
     if (!rc) rc = read_pem(o->tls_key, &key, &e);
     if (!rc) rc = loop_open(&s->loop, &e);
