@@ -152,15 +152,20 @@ qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t r
     const uint32_t parts = sums.n_parts <= max_parts && rows <= QM_PARTS_ROWS ? sums.n_parts : 1;
     const uint32_t groups = div_up(rows, width);
     const stream_type s = stream_of(wtype);
-    /* T: every multiprocessor has a CTA, and the busiest reads the fewest bytes, of tiles and, for each of its CTAs, columns */
+    /* T: every multiprocessor has a CTA, and the busiest reads the fewest bytes, of tiles and, for each of its CTAs, columns.
+     * Few rows wait for memory, which has as many warps' loads under way whatever T is: there as many warps as may be share
+     * the copying of columns, while every other multiprocessor has a CTA. */
     uint32_t t = GEMM_WARPS;
     uint64_t least = UINT64_MAX;
-    for (uint32_t i = GEMM_WARPS; i; i /= 2) {
-        const uint64_t ctas = (uint64_t)div_up(tiles, i) * parts * groups;
-        const uint64_t bytes = (ctas + max_u32(n_sm, 1) - 1) / max_u32(n_sm, 1) *
-                               ((uint64_t)i * s.tile_bytes + (uint64_t)width * s.x_bytes);
-        if ((ctas >= n_sm || i == 1) && bytes < least) least = bytes, t = i;
-    }
+    if (rows <= QM_PARTS_ROWS)
+        while (t > 1 && 2 * (uint64_t)div_up(tiles, t) * parts * groups < n_sm) t /= 2;
+    else
+        for (uint32_t i = GEMM_WARPS; i; i /= 2) {
+            const uint64_t ctas = (uint64_t)div_up(tiles, i) * parts * groups;
+            const uint64_t bytes = (ctas + max_u32(n_sm, 1) - 1) / max_u32(n_sm, 1) *
+                                   ((uint64_t)i * s.tile_bytes + (uint64_t)width * s.x_bytes);
+            if ((ctas >= n_sm || i == 1) && bytes < least) least = bytes, t = i;
+        }
     return (qm_launch){.grid = {div_up(tiles, t), parts, groups},
                        .block = 32 * t,
                        .shared = qm_rows_shared(wtype, width, t),
