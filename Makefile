@@ -2,6 +2,7 @@
 #   make            the program, $(B)/qmoe-gpu        make SAN=1 check   all tests under ASan and UBSan
 #   make demo       a small model says something      make fuzz          build the fuzzers (clang)
 #   make check      every test and check              make bench     the benches: bench/results/README.md
+#   make check-browser   the server's page in Chromium, which it installs (140 MB to fetch, 470 MiB on disk)
 #   make install PREFIX=/usr/local DESTDIR=       program, library, header, man page, completion; make uninstall
 B      ?= $(if $(SAN),build-san,build)
 PREFIX ?= /usr/local
@@ -20,7 +21,7 @@ endif
 .DELETE_ON_ERROR:
 GOALS := $(or $(MAKECMDGOALS),all)
 ifneq ($(filter-out clean uninstall format,$(GOALS)),)
-LEVEL := $(if $(filter-out all demo install clean uninstall,$(GOALS)),all,build)
+LEVEL := $(if $(filter check-browser,$(GOALS)),browser,$(if $(filter-out all demo install clean uninstall,$(GOALS)),all,build))
 -include $(B)/config.mk
 $(B)/config.mk: FORCE
 	@B=$(B) sh tools/setup.sh $(LEVEL)
@@ -35,10 +36,10 @@ endif
 # No fused multiply-add unless the source says fma(): the software device is exact to the bit.
 ALL_C   = -std=c11 -D_GNU_SOURCE -ffp-contract=off $(WARN) -MMD -MP -I. -Iruntime -isystem $(CUDA_INC) $(CFLAGS) $(SANFLAGS) $(DEFS)
 LDLIBS  = -lpcre2-8 -lutf8proc -ljansson -lpopt -lm -ldl -lpthread
-HOSTLIBS = -ledit
+HOSTLIBS = -ledit -lmicrohttpd
 
 LIB_C  := $(wildcard runtime/*/*.c kernels/ref/*.c)
-HOST_C := $(wildcard host/*.c)
+HOST_C := $(wildcard host/*.c host/serve/*.c)
 TEST_C := $(wildcard tests/*/unit_*.c tests/*/check_*.c)
 FUZZ_C := $(wildcard tests/fuzz/fuzz_*.c)
 HELP_O := $(patsubst %.c,$(B)/o/%.o,$(wildcard tests/support/*.c))
@@ -51,7 +52,7 @@ FUZZERS := $(addprefix $(B)/tests/,$(notdir $(FUZZ_C:.c=)))
 
 all: $(B)/qmoe-gpu
 
-$(B)/qmoe-gpu: $(HOST_C:%.c=$(B)/o/%.o) $(B)/libqmoe.a
+$(B)/qmoe-gpu: $(HOST_C:%.c=$(B)/o/%.o) $(B)/o/page.o $(B)/libqmoe.a
 	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $^ $(HOSTLIBS) $(LDLIBS)
 
 $(B)/libqmoe.a: $(LIB_O)
@@ -98,9 +99,15 @@ $(B)/ptx/%.ptx: kernels/ptx/%.ptx $(wildcard kernels/ptx/*.inc) contracts/abi.h 
 
 PTX_B := $(PTX:kernels/ptx/%.ptx=$(B)/ptx/%.ptx)
 $(B)/embed.S: $(PTX_B) $(CU) contracts/abi.h tools/embed.sh Makefile | $(B)/config.mk
-	@sh tools/embed.sh $(B) $(PTX_B) $(CU) contracts/abi.h > $@
+	@sh tools/embed.sh qm_embedded $(PTX_B) $(CU) contracts/abi.h > $@
 
-$(B)/o/embed.o: $(B)/embed.S
+# The server's page is one file, and part of the program too.
+$(B)/page/page.html $(B)/page/page.csp &: $(wildcard host/serve/page/*) tools/page.sh | $(B)/config.mk
+	$(call Q,GEN,$(B)/page/page.html)sh tools/page.sh host/serve/page $(B)/page
+$(B)/page.S: $(B)/page/page.html $(B)/page/page.csp tools/embed.sh
+	@sh tools/embed.sh page_embedded $(B)/page/page.html $(B)/page/page.csp > $@
+
+$(B)/o/embed.o $(B)/o/page.o: $(B)/o/%.o: $(B)/%.S
 	@mkdir -p $(@D)
 	$(call Q,AS,$<)$(CC) -c -o $@ $<
 
@@ -128,9 +135,14 @@ $(FUZZERS): $(B)/libqmoe.a
 	@mkdir -p $(@D)
 	$(call Q,LD,$@)$(CC) $(SANFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $< $(LDLIBS)
 
-# What tools/tok_compare.py asks; part of the check, so that it cannot rot.
-$(B)/tok_cli: $(B)/o/tools/tok_cli.o $(B)/libqmoe.a
+# What tools/tok_compare.py and tests/tools/test_schema.py ask; part of the check, so that it cannot rot.
+$(B)/tok_cli $(B)/guide_cli: $(B)/%: $(B)/o/tools/%.o $(B)/libqmoe.a
 	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
+
+# What tests/serve/test_http.py speaks to.
+HTTP_O := $(patsubst %.c,$(B)/o/%.o,host/serve/loop.c $(wildcard host/serve/http*.c) tests/serve/http_server.c)
+$(B)/http_server: $(HTTP_O) $(B)/libqmoe.a
+	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $^ -lmicrohttpd $(LDLIBS)
 
 include bench/bench.mk
 
@@ -141,8 +153,13 @@ fuzzers: $(FUZZERS)
 fuzz:
 	@+$(if $(FUZZ_C),$(if $(shell command -v clang),$(MAKE) --no-print-directory FUZZ=1 SAN= CC=clang B=$(B)/fuzz CFLAGS="-O1 -g" fuzzers,echo "no clang: fuzzers not built"),:)
 
-check: all tests $(B)/tok_cli $(PTX_B) $(if $(SAN),,fuzz $(BENCHES))
+check: all tests $(B)/tok_cli $(B)/guide_cli $(B)/http_server $(PTX_B) $(if $(SAN),,fuzz $(BENCHES))
 	@B=$(B) SAN=$(SAN) PTXAS=$(PTXAS) NVRTC_LIB=$(NVRTC_LIB) $(PYTHON) tests/run $(TESTS) $(SCRIPTS)
+
+# The server's page in a headless Chromium, which is too large to be asked of everybody: make check has these tests where one
+# is there, and says that it passes them over where not.
+check-browser: all
+	@B=$(B) QMOE_ONLY=test_page QMOE_BROWSER=1 $(PYTHON) tests/run $(filter %test_page.py %test_page_serve.py,$(SCRIPTS))
 
 # models/demo.gguf (models/README.md): three short answers, then the beginning of a story.
 DEMO := $(B)/qmoe-gpu generate -m models/demo.gguf
@@ -152,7 +169,7 @@ demo: $(B)/qmoe-gpu
 	@printf '\n> (go on) Once upon a time' && $(DEMO) --raw -p "Once upon a time" -n 200
 
 # What is installed, and uninstalled: MODE:FILE:PLACE below PREFIX.
-HEADERS   := $(addprefix runtime/,qmoe.h qmoe_tools.h base/err.h base/log.h base/text.h)
+HEADERS   := $(addprefix runtime/,qmoe.h qmoe_guide.h qmoe_text.h qmoe_tools.h base/err.h base/log.h base/text.h)
 INSTALLED  = 755:$(B)/qmoe-gpu:bin/qmoe-gpu 644:docs/qmoe-gpu.1:share/man/man1/qmoe-gpu.1 \
              644:$(B)/completion.bash:share/bash-completion/completions/qmoe-gpu 644:$(B)/completion.zsh:share/zsh/site-functions/_qmoe-gpu \
              644:$(B)/libqmoe.a:lib/libqmoe.a 644:$(B)/qmoe.pc:lib/pkgconfig/qmoe.pc \
@@ -190,6 +207,6 @@ clean:
 	rm -rf $(B)
 
 FORCE:
-.PHONY: all tests fuzz fuzzers check demo dist dist-check install uninstall setup format clean FORCE
+.PHONY: all tests fuzz fuzzers check check-browser demo dist dist-check install uninstall setup format clean FORCE
 .SECONDARY:
 -include $(shell find $(B)/o -name '*.d' 2>/dev/null)

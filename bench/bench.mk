@@ -8,7 +8,7 @@ $(B)/bench/ptx/%.ptx: bench/ptx/%.ptx $(wildcard bench/ptx/*.inc) | $(B)/config.
 
 # The texts are part of the program, as the kernels' are; the table has a name of its own.
 $(B)/bench/embed.S: $(BENCH_PTX) tools/embed.sh bench/bench.mk | $(B)/config.mk
-	@sh tools/embed.sh $(B) $(BENCH_PTX) | sed 's/qm_embedded/qm_bench_embedded/' > $@
+	@sh tools/embed.sh qm_bench_embedded $(BENCH_PTX) > $@
 $(B)/o/bench/embed.o: $(B)/bench/embed.S
 	@mkdir -p $(@D)
 	$(call Q,AS,$<)$(CC) -c -o $@ $<

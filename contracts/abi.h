@@ -98,7 +98,7 @@
 #define QM_STATE_FLAGS     4   /* u32: QM_FLAG_* raised by kernels, cleared by the host; before it 4 bytes of nothing */
 /* How the next token is chosen ("Sampling", below). All zero is greedy, with the logits as they are. */
 #define QM_STATE_MODE        8   /* u32: 0 greedy, 1 a draw */
-#define QM_STATE_EDITS      12   /* u32: 0: the logits as they are; LAST_N and N_BIAS are 0 as well */
+#define QM_STATE_EDITS      12   /* u32: QM_EDIT_*; 0: the logits as they are */
 #define QM_STATE_SEED       16   /* u64 */
 #define QM_STATE_TOP_P      24   /* f64: >= 1: off */
 #define QM_STATE_MIN_MASS   32   /* u64: ceil(min_p * QM_SAMPLE_ONE); 0: off */
@@ -114,9 +114,12 @@
 #define QM_STATE_LAST_N     80   /* u32: tokens in the penalties' window, at most QM_SAMPLE_WINDOW; 0: off */
 #define QM_STATE_N_BIAS     84   /* u32 <= QM_SAMPLE_BIASES */
 #define QM_STATE_SEQ        88   /* u32: the sequence's id, for the draw's counter */
+#define QM_STATE_LOGPROBS   92   /* u32: 1: the result says what logprobs are made of */
 #define QM_STATE_SIZE     96
 #define QM_STATE_BIAS     QM_STATE_SIZE /* {u32 id, f32 bias} [QM_SAMPLE_BIASES], after the state; no id twice */
 #define QM_STATE_BYTES    (QM_STATE_SIZE + 8 * QM_SAMPLE_BIASES)
+#define QM_EDIT_LOGITS 1   /* biases, penalties; without it LAST_N and N_BIAS are 0 */
+#define QM_EDIT_MASK   2   /* the highest: the sequence's mask says which tokens may come; one of them at least */
 #define QM_FLAG_NONFINITE  1   /* a NaN or +inf among the logits */
 #define QM_FLAG_BAD_TOKEN  2   /* a token id outside the embedding: row 0 was used */
 
@@ -138,6 +141,9 @@
  * on f32 and f64, so that hardware, software device and C agree to the bit.
  *  1. l = the logit, plus its id's bias; then, if the id is c > 0 times among tokens[max(0, pos + 1 - last_n) .. pos]:
  *     l / penalty where l > 0, else l * penalty, once however often it is there; less (c * frequency + presence).
+ *     With a mask, u32 [QM_MASK_WORDS]: a NaN where bit id % 32 of word id / 32 is 0. So no such token comes while another one
+ *     may: it is after all of them, and has no mass. Who sets a mask of k tokens sets top_k to k at most, and to k where it
+ *     was off and the candidates hold k: the same tokens, without looking for masses where there are none.
  *  2. Tokens are in order of u64 {order key of l, ~id}, falling: larger first, ties by lowest id, a NaN below
  *     -inf, -0 = 0. Greedy: the first of them. Else the mass of a token at a temperature t is
  *     floor(e^((l - l_first) / t) * 2^44), that of the first and of its equals 2^44. e^x by fma alone
@@ -162,6 +168,8 @@
 #define QM_SAMPLE_WINDOW  0x1fffff /* a token's count and its bias' number + 1 share a word: 21 bits and 11 */
 #define QM_SAMPLE_COUNT_BITS 21
 
+#define QM_MASK_WORDS(n) (((n) + 31) / 32) /* u32, a bit for each token */
+
 #define QM_SAMPLE_RANGE   4096    /* ids of a CTA of sample_scan, at most */
 
 /* What a step tells the host, in pinned host memory that the device maps: the step of position p writes slot
@@ -169,8 +177,15 @@
  * there when the step's work is done. */
 #define QM_RESULT_TOKEN  0    /* u32: tokens[p + 1] */
 #define QM_RESULT_FLAGS  4    /* u32: QM_FLAG_* raised so far */
-#define QM_RESULT_POS    8    /* u32: p */
-#define QM_RESULT_SIZE  16
+#define QM_RESULT_POS    8    /* u32: p; after it 4 bytes of nothing */
+/* Where the state's LOGPROBS is 1, of the logits as the model gave them: a token's logprob is its logit, less FIRST, less the
+ * logarithm of SUM / 2^44. Else not written. */
+#define QM_RESULT_SUM   16    /* u64: sum over all tokens of floor(e^(l - FIRST) * 2^44), as masses are ("Sampling", 2) */
+#define QM_RESULT_FIRST 24    /* f32: the largest logit */
+#define QM_RESULT_CHOSEN 28   /* f32: that of the token */
+#define QM_RESULT_TOP   32    /* {u32 id, f32 logit} of the first min(n, QM_RESULT_N_TOP) tokens in order */
+#define QM_RESULT_N_TOP 20
+#define QM_RESULT_SIZE 192
 #define QM_RESULT_RING   4
 
 /* What the two share; zero before the first launch. */

@@ -1,7 +1,7 @@
 /* chat_answer.c: the conversation and the model's part in it: an answer as it comes, what it counted, what stands when it
  * was stopped or failed. */
 #include "chat.h"
-#include "think.h"
+#include "qmoe_text.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,8 +49,9 @@ typedef struct {
 static const char thinking_word[] = "thinking ...";
 
 /* A piece of the answer on its way to stdout. */
-static int show(void *user, int thinking, const char *s, size_t n) {
+static int show(void *user, qm_think_kind kind, const char *s, size_t n) {
     answer *a = user;
+    const int thinking = kind != QM_THINK_ANSWER; /* the tags are shown as thoughts are */
     if (a->smart && thinking != a->dim) {
         if (a->hide) fprintf(stdout, thinking ? "\033[2m%s\033[22m" : "\r\033[K", thinking_word);
         else fputs(thinking ? "\033[2m" : "\033[22m", stdout);

@@ -12,8 +12,30 @@ qm_run_options qm_run = {.n = -1, .ctx = INT_MIN};
 
 static char *system_file;
 static int escape, no_escape;
-const struct poptOption qm_run_table[] = {
+const struct poptOption qm_run_model_table[] = {
     {"model", 'm', POPT_ARG_STRING, &qm_run.model, 0, "the model, a GGUF file (any part of a split set)", "FILE"},
+    {"chat-template", 0, POPT_ARG_STRING, &qm_run.template_file, 0,
+     "render the conversation by this Jinja template instead of the model's own: a file, or the template itself",
+     "FILE"},
+    {"template-kwargs", 0, POPT_ARG_STRING, &qm_run.template_kwargs, 0,
+     "more variables for the template: '{\"enable_thinking\": false}'", "JSON"},
+    {"ctx", 'c', POPT_ARG_INT, &qm_run.ctx, 0,
+     "context: positions to make room for; 0: the model's limit (default: what is asked for takes, at least 4096, "
+     "without an end 32768; at most the model's limit and what fits)",
+     "N"},
+    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_cache_table, 0, NULL, NULL},
+    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_ubatch_table, 0, NULL, NULL},
+    {"no-nfc", 0, POPT_ARG_NONE, &qm_run.no_nfc, 0, "do not normalise the text to NFC (llama.cpp's ids)", NULL},
+    {"device", 'd', POPT_ARG_STRING, &qm_run.device, 0, "where to run (default: auto)", "auto|cuda:N|sim"},
+    {"executor", 0, POPT_ARG_STRING, &qm_run.executor, 0,
+     "one CUDA graph a step, one resident kernel that walks it (Q4_K_M files), or the C reference (default: graph)",
+     "graph|persistent|ref"},
+    {"rope-freq-base", 0, POPT_ARG_FLOAT, &qm_run.rope_base, 0, "override the file's RoPE base", "X"},
+    {"verbose", 'v', POPT_ARG_NONE, &qm_run.verbose, 0, "more about the model and the device on stderr", NULL},
+    {"quiet", 'q', POPT_ARG_NONE, &qm_run.quiet, 0, "nothing on stderr but errors", NULL},
+    POPT_TABLEEND};
+
+const struct poptOption qm_run_table[] = {
     {"prompt", 'p', POPT_ARG_STRING, &qm_run.prompt, 0, "the prompt; of a chat the first one", "TEXT"},
     {"system", 0, POPT_ARG_STRING, &qm_run.system, 0, "a system message before the prompt", "TEXT"},
     {"system-file", 0, POPT_ARG_STRING, &system_file, 0, "read the system message from FILE", "FILE"},
@@ -23,29 +45,11 @@ const struct poptOption qm_run_table[] = {
      "stands)",
      NULL},
     {"no-escape", 0, POPT_ARG_NONE, &no_escape, 0, "the opposite of --escape: the default", NULL},
-    {"chat-template", 0, POPT_ARG_STRING, &qm_run.template_file, 0,
-     "render the conversation by this Jinja template instead of the model's own: a file, or the template itself",
-     "FILE"},
-    {"template-kwargs", 0, POPT_ARG_STRING, &qm_run.template_kwargs, 0,
-     "more variables for the template: '{\"enable_thinking\": false}'", "JSON"},
     {"n-predict", 'n', POPT_ARG_INT, &qm_run.n, 0,
      "tokens of an answer at most; -1: until it ends or the context is full", "N"},
-    {"ctx", 'c', POPT_ARG_INT, &qm_run.ctx, 0,
-     "context: positions to make room for; 0: the model's limit (default: what is asked for takes, at least 4096, "
-     "without an end 32768; at most the model's limit and what fits)",
-     "N"},
-    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_cache_table, 0, NULL, NULL},
-    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_ubatch_table, 0, NULL, NULL},
     {"stop", 0, POPT_ARG_ARGV, &qm_run.stop, 0, "end an answer before this text (may be given several times)", "TEXT"},
     {"ignore-eos", 0, POPT_ARG_NONE, &qm_run.ignore_eos, 0, "go on after an end-of-text token", NULL},
-    {"no-nfc", 0, POPT_ARG_NONE, &qm_run.no_nfc, 0, "do not normalise the text to NFC (llama.cpp's ids)", NULL},
-    {"device", 'd', POPT_ARG_STRING, &qm_run.device, 0, "where to run (default: auto)", "auto|cuda:N|sim"},
-    {"executor", 0, POPT_ARG_STRING, &qm_run.executor, 0,
-     "one CUDA graph a step, one resident kernel that walks it (Q4_K_M files), or the C reference (default: graph)",
-     "graph|persistent|ref"},
-    {"rope-freq-base", 0, POPT_ARG_FLOAT, &qm_run.rope_base, 0, "override the file's RoPE base", "X"},
-    {"verbose", 'v', POPT_ARG_NONE, &qm_run.verbose, 0, "more about the model and the device on stderr", NULL},
-    {"quiet", 'q', POPT_ARG_NONE, &qm_run.quiet, 0, "nothing on stderr but errors", NULL},
+    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_run_model_table, 0, NULL, NULL},
     POPT_TABLEEND};
 
 /* What the template makes of them is the engine's affair; that they are JSON is ours to say before anything is opened. */
@@ -158,6 +162,8 @@ int qm_run_open(qm_engine **g, int (*cancelled)(void), qm_run_measure m, void *u
                         .cache_k = qm_cache.k,
                         .cache_v = qm_cache.v,
                         .n_ubatch = (uint32_t)qm_ubatch,
+                        .n_parallel = qm_run.n_parallel,
+                        .n_kv = qm_run.n_kv,
                         .measure = measure,
                         .rope_base = qm_run.rope_base,
                         .no_nfc = qm_run.no_nfc,

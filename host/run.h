@@ -1,4 +1,4 @@
-/* run.h: what the commands that run a model for a person share (generate, chat): their common options, how a
+/* run.h: what the commands that run a model for a person share (generate, chat, serve): their common options, how a
  * model is opened and what is reported of it. */
 #ifndef QM_HOST_RUN_H
 #define QM_HOST_RUN_H
@@ -11,11 +11,13 @@ typedef struct {
     size_t n_stop;
     int n, ctx, no_nfc, ignore_eos, verbose, quiet; /* n -1: no limit; ctx -1: not given, 0: the model's */
     float rope_base;
+    uint32_t n_parallel, n_kv; /* qm_engine_opts': set by who wants more than one sequence */
 } qm_run_options;
 extern qm_run_options qm_run;
-extern const struct poptOption qm_run_table[];
+extern const struct poptOption qm_run_model_table[]; /* the model, its context and where it runs */
+extern const struct poptOption qm_run_table[];       /* these, a prompt and how an answer ends */
 
-/* Reads argv by `table`, which includes qm_run_table, and checks the common options. `COMMAND MODEL` means
+/* Reads argv by `table`, which includes qm_run_table or qm_run_model_table, and checks the common options. `COMMAND MODEL` means
  * -m MODEL. Returns -1 to go on, or the exit status. */
 int qm_run_args(int argc, char **argv, const struct poptOption *table, const char *synopsis);
 /* The most that is read of what should be a text: of /dev/zero or a wrong file too. The longest context there is

@@ -198,6 +198,8 @@ void qm_sampling_choose(const qm_engine *g, qm_sampling *p) {
                         qm_sampler_name(params[i].sampler));
 }
 
+int qm_sampling_seeded(void) { return given[SEED] && strtoll(given[SEED], NULL, 10) >= 0; }
+
 int qm_sampling_set(qm_sampling *p, const char *name, const char *value) {
     int i = find(name);
     if (i >= 0) return put(p, i, value, "");

@@ -10,6 +10,8 @@ extern const struct poptOption qm_sampling_table[]; /* --temp --top-k ... */
 int qm_sampling_args(void);
 /* The file's defaults, then what the options said. A seed that was not given is drawn. */
 void qm_sampling_choose(const qm_engine *g, qm_sampling *p);
+/* Whether the options said which. */
+int qm_sampling_seeded(void);
 /* One parameter by its name ("top-k" or "top_k"): 0, or -1 and one line on stderr that tells the range or the names. */
 int qm_sampling_set(qm_sampling *p, const char *name, const char *value);
 /* Whether nothing is drawn, so that the seed does not matter. */

@@ -24,6 +24,7 @@ enum { QM_UBATCH_MOST = 512 }; /* rows of a step */
 typedef struct qm_engine qm_engine;
 typedef struct qm_engine_info qm_engine_info;
 #define QM_CTX_MODEL UINT32_MAX /* n_ctx: the model's limit */
+#define QM_KV_SHARED UINT32_MAX /* n_kv: what one sequence may have is what all have together */
 typedef struct {
     const char *device;   /* "auto" (NULL), "cuda:N", "sim" */
     const char *executor; /* "graph" (NULL): one CUDA graph node per op; "persistent": one resident kernel walks the ops
@@ -43,7 +44,7 @@ typedef struct {
      * scores a text (qm_perplexity); each takes scratch memory, about 8 bytes a token of the vocabulary. */
     uint32_t n_outs;
     /* Positions of the KV cache, all sequences together; 0: n_ctx for each of the n_parallel that were asked for, or
-     * n_ctx in all where none were. */
+     * n_ctx in all where none were. QM_KV_SHARED: n_ctx in all. */
     uint32_t n_kv;
     /* How keys and values are kept in the cache, one of qm_cache_types; NULL: "f16". Both alike, or QM_ERR_ARG. */
     const char *cache_k, *cache_v;
@@ -71,6 +72,8 @@ typedef struct {
 extern const char qm_cache_types[];
 int qm_engine_open(qm_engine **out, const char *gguf_path, const qm_engine_opts *o, qm_err *e);
 void qm_engine_close(qm_engine *g);
+/* The calling thread is the engine's from here on; who opened it needs not call it, another thread does first of all. */
+int qm_engine_take(qm_engine *g, qm_err *e);
 
 struct qm_engine_info {
     char arch[32], name[96], device[16], device_name[128], device_why[256], executor[16];
@@ -127,6 +130,9 @@ int qm_engine_tokenize(const qm_engine *g, const char *text, size_t n, int speci
 /* The bytes of a token, [*n], which may be a part of a character; of a control token its text. NULL: no such id. They
  * live as long as g. */
 const char *qm_engine_piece(const qm_engine *g, uint32_t id, size_t *n);
+/* The same as it counts for an answer: a control token has no bytes, but for the tags that answers are read by (<think>,
+ * </think>, <tool_call>, </tool_call>). qm_generate's text is made of these; qm_answer_push (qmoe_text.h) takes them. */
+const char *qm_engine_answer_piece(const qm_engine *g, uint32_t id, size_t *n);
 
 /* A file's vocabulary alone: no weights are read, no device is opened, and the model need not be one that runs here. */
 typedef struct qm_vocab qm_vocab;
@@ -272,6 +278,20 @@ typedef struct {
     qm_err error; /* QM_FINISH_ERROR: why; else its code is 0 */
 } qm_usage;
 
+/* The natural logarithm of a token's probability before anything of the sampling chain: softmax of the model's own
+ * logits, without biases, penalties, temperature or mask. */
+typedef struct {
+    uint32_t id;
+    float logprob;
+} qm_logprob;
+enum { QM_TOP_LOGPROBS = 20 };
+/* Of a token that was chosen, and the n most likely ones of its position: best first, of equals the lower id. */
+typedef struct {
+    float logprob;
+    uint32_t n;
+    qm_logprob top[QM_TOP_LOGPROBS];
+} qm_logprobs;
+
 typedef struct {
     const uint32_t *ids; /* the prompt [n]; copied, as are sampling and stop */
     size_t n;
@@ -281,9 +301,18 @@ typedef struct {
     const uint32_t *stop; /* token ids [n_stop] that end the answer: QM_FINISH_STOP */
     size_t n_stop;
     int no_reuse; /* 1: the whole prompt is computed, whatever the cache has of it: for measuring */
-    /* Every token, in order, the one that ends the answer too. Not 0: the answer ends here, QM_FINISH_CALLBACK. May be
-     * NULL. */
-    int (*on_token)(void *user, uint32_t id);
+    int logprobs; /* 1: on_token is told the token's, and of the most likely ones n_logprobs, 0 .. QM_TOP_LOGPROBS */
+    uint32_t n_logprobs;
+    /* Which tokens may come next: [(n_vocab + 31) / 32] words, bit i % 32 of word i / 32 is token i. NULL: all may, this
+     * once. Called before each choice of this request, after on_token of the one before; after a pause it may be called
+     * again for the same choice. The words are read before it is called again. Where they allow nothing the request ends
+     * with QM_FINISH_ERROR. Such a request has a row in a step only when its last token has been looked at: alone it pays
+     * a round trip to the host for each token; beside others it is in every second step, while they go on. May be NULL:
+     * no limits. */
+    const uint32_t *(*mask)(void *user);
+    /* Every token, in order, the one that ends the answer too; lp: NULL unless asked for. Not 0: the answer ends here,
+     * QM_FINISH_CALLBACK. May be NULL. */
+    int (*on_token)(void *user, uint32_t id, const qm_logprobs *lp);
     /* Once, last; the request is gone when this returns. May be NULL. */
     void (*on_end)(void *user, const qm_usage *u);
     void *user;
@@ -326,6 +355,35 @@ int qm_engine_render(const qm_engine *g, const qm_message *m, size_t n_messages,
 /* 1 where the template itself opens a <think> block at the end of the conversation as rendered, so that the answer begins
  * inside of it and has no such tag; 0; or negative, as qm_engine_render. */
 int qm_engine_thinks(const qm_engine *g, const qm_message *m, size_t n_messages, qm_err *e);
+
+/* A conversation as JSON text: what chat APIs send. */
+typedef struct {
+    /* An array of objects. role: system, developer (system, where the template does not name it), user, assistant, or what
+     * else the template names: tool. content: a string, or an array of {"type": "text", "text": ...}, joined with a line end
+     * between two; of an assistant also null. Of an assistant also reasoning_content, and tool_calls: an array of {"type":
+     * "function", "function": {"name", "arguments": an object, or its text}}. All other members are the template's to read. */
+    const char *messages;
+    /* An array of {"type": "function", "function": {"name", "description", "parameters"}}; or NULL. */
+    const char *tools;
+    const char *kwargs; /* an object of variables for the template, over qm_engine_opts.template_kwargs; or NULL */
+    int no_turn;        /* 1: the assistant's turn is not opened (add_generation_prompt is false) */
+    /* Text that the assistant's turn begins with, so that an answer goes on from it; or NULL. QM_ERR_UNSUPPORTED where the
+     * template has opened a <think> block in that place. */
+    const char *begun;
+} qm_conversation;
+/* As qm_engine_render, and nothing in it is trusted: no name, description, argument or result becomes a control token.
+ * thinking, unless NULL: 0: no thinking is to be expected: the template has no <think>, or has closed the block; 1: the
+ * answer may begin with one; 2: the template has opened it. Errors begin with the place ("messages[2].content[1]: ..."): QM_ERR_ARG;
+ * QM_ERR_UNSUPPORTED: an image, or tools where the template has none; QM_ERR_LIMIT: 64 MiB or 100 levels of JSON. */
+int qm_engine_render_json(const qm_engine *g, const qm_conversation *c, qm_tokens *out, int *thinking, qm_err *e);
+/* Its text [*n], with a NUL after it; malloc'd. */
+int qm_engine_render_text(const qm_engine *g, const qm_conversation *c, char **text, size_t *n, qm_err *e);
+
+/* How the template writes calls of tools, and the model, which was taught by it, will: 0: it takes no tools, or has calls
+ * of another kind (tools are refused then); QM_TOOLS_JSON: <tool_call>{"name", "arguments"}</tool_call>; QM_TOOLS_XML:
+ * <tool_call><function=NAME><parameter=KEY>VALUE</parameter></function></tool_call>. */
+enum { QM_TOOLS_JSON = 1, QM_TOOLS_XML = 2 };
+int qm_engine_tool_format(const qm_engine *g);
 
 /* Answers a conversation in a session that may hold an earlier state of it: what the rendered conversation and the
  * session begin with alike stays in the cache, the rest of the session is forgotten, the rest of the conversation

@@ -11,8 +11,9 @@
 #
 # dist.sh papers DIR: only what there is to read (README, docs, contracts, results, models), into DIR.
 #
-# The program links the small libraries statically: one file that can be copied anywhere. The test
-# programs share one libqmoe.so, else the same two megabytes would be in the tarball sixty times.
+# The program links the small libraries statically; that of HTTP comes with those of TLS, which Debian has as shared ones
+# alone: they lie in build/lib, where the program looks first. The test programs share one libqmoe.so, else the same two
+# megabytes would be in the tarball sixty times.
 set -eu
 case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 B=${B:-build}
@@ -26,7 +27,7 @@ check=${1:-}
 # What a reader wants, with all that README.md and docs/ link to.
 papers() {
     mkdir -p "$1/bench" "$1/contracts" "$1/tools" "$1/runtime/arch"
-    cp runtime/qmoe.h runtime/qmoe_tools.h "$1/runtime/" # the public surface
+    cp runtime/qmoe.h runtime/qmoe_guide.h runtime/qmoe_text.h runtime/qmoe_tools.h "$1/runtime/" # the public surface
     cp runtime/arch/qwen3moe.c "$1/runtime/arch/"           # a family, to be read
     cp -r docs models "$1/"
     cp -r bench/results "$1/bench/"
@@ -50,7 +51,8 @@ mkdir -p "$D"
 
 # ---- the compiler and where its libraries are -------------------------------------------------------
 packages="libpcre2-dev libpcre2-8-0 libutf8proc-dev libutf8proc2 libjansson-dev libjansson4 libpopt-dev libpopt0
-          libedit-dev libedit2 libncurses-dev libtinfo6 libbsd-dev libbsd0 libmd-dev libmd0 libcmocka-dev libcmocka0 libbenchmark-dev libbenchmark1debian libstdc++6 libgcc-s1"
+          libedit-dev libedit2 libncurses-dev libtinfo6 libbsd-dev libbsd0 libmd-dev libmd0 libcmocka-dev libcmocka0 libbenchmark-dev libbenchmark1debian libstdc++6 libgcc-s1
+          libmicrohttpd-dev libmicrohttpd12 libgnutls30 libp11-kit0 libidn2-0 libunistring2 libtasn1-6 libnettle8 libhogweed6 libgmp10 libffi8"
 cross=
 CC=${CC:-gcc} CXX=${CXX:-g++}
 emulator= sysroot= tool=
@@ -92,7 +94,7 @@ build() {
         CFLAGS="-O2 -g1 -fPIC -fno-semantic-interposition" LIBQMOE="$O/libqmoe.so" "$@"
 }
 system="-lm -ldl -lpthread"
-build HOSTLIBS="-Wl,-Bstatic -ledit -ltinfo -lbsd -lmd -Wl,-Bdynamic" LDLIBS="-Wl,-Bstatic -lpcre2-8 -lutf8proc -ljansson -lpopt -Wl,-Bdynamic $system" all
+build HOSTLIBS='-Wl,--disable-new-dtags,-rpath,\$$ORIGIN/lib -Wl,-Bstatic -ledit -ltinfo -lbsd -lmd -Wl,-Bdynamic -lmicrohttpd' LDLIBS="-Wl,-Bstatic -lpcre2-8 -lutf8proc -ljansson -lpopt -Wl,-Bdynamic $system" all
 # DT_RPATH and not DT_RUNPATH: it holds for the libraries of the libraries too.
 build LDLIBS='-Wl,--disable-new-dtags,-rpath,\$$ORIGIN/../lib -lpcre2-8 -lutf8proc -ljansson -lpopt '"$system" \
     tests bench
@@ -140,7 +142,7 @@ where() { # where NAME: its path on this machine
 more=1
 while [ -n "$more" ]; do
     more=
-    for f in "$T"/build/tests/* "$T"/build/bench/* "$T"/build/lib/* "$T"/build/fixtures/*; do
+    for f in "$T/build/qmoe-gpu" "$T"/build/tests/* "$T"/build/bench/* "$T"/build/lib/* "$T"/build/fixtures/*; do
         [ -f "$f" ] || continue
         for n in $(needed "$f"); do
             if is_glibc "$n" || [ -f "$T/build/lib/$n" ]; then continue; fi
@@ -151,13 +153,16 @@ while [ -n "$more" ]; do
         done
     done
 done
-for p in libpcre2-8-0 libutf8proc2 libjansson4 libpopt0 libedit2 libtinfo6 libbsd0 libmd0 libcmocka0 libbenchmark1debian libstdc++6 libgcc-s1; do
+for p in libpcre2-8-0 libutf8proc2 libjansson4 libpopt0 libedit2 libtinfo6 libbsd0 libmd0 libcmocka0 libbenchmark1debian libstdc++6 libgcc-s1 \
+    libmicrohttpd12 libgnutls30 libp11-kit0 libidn2-0 libunistring2 libtasn1-6 libnettle8 libhogweed6 libgmp10 libffi8; do
     f=$sysroot/usr/share/doc/$p/copyright
     [ ! -f "$f" ] || cp "$f" "$T/licenses/$p"
 done
 
 # ---- verify, without running -------------------------------------------------------------------------
-for n in $(needed "$T/build/qmoe-gpu"); do is_glibc "$n" || die "the program needs $n: it should be linked statically"; done
+for n in $(needed "$T/build/qmoe-gpu"); do
+    is_glibc "$n" || [ "${n%.so.*}" = libmicrohttpd ] || die "the program needs $n: it should be linked statically"
+done
 newest=0
 for f in "$T"/build/qmoe-gpu "$T"/build/*/*; do
     [ -f "$f" ] || continue

@@ -1,9 +1,9 @@
 #!/bin/sh
-# embed.sh BUILD FILE...: an assembler file whose table qm_embedded[] holds each file's text,
-# NUL-terminated, under its base name. The struct is declared in runtime/device/texts.c:
+# embed.sh TABLE FILE...: an assembler file whose table TABLE[] holds each file's text, NUL-terminated, under its base
+# name. The struct is declared where it is read (runtime/device/texts.c, host/serve/page.c):
 #   struct { const char *name, *text; }, ended by a NULL name.
 case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
-B=$1; shift
+table=$1; shift
 echo '.section .rodata'
 i=0
 for f in "$@"; do
@@ -12,8 +12,8 @@ for f in "$@"; do
 done
 echo '.section .data.rel.ro,"aw"'
 echo '.balign 8'
-echo '.globl qm_embedded'
-echo 'qm_embedded:'
+echo ".globl $table"
+echo "$table:"
 j=0
 while [ $j -lt $i ]; do echo ".quad n$j, t$j"; j=$((j + 1)); done
 echo '.quad 0, 0'

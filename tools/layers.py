@@ -11,10 +11,10 @@ from needs import show_help  # noqa: E402
 ROOMS = {
     "contracts": [],
     "runtime/base": [],
-    "runtime": ["runtime/base"],  # qmoe.h and qmoe_tools.h, the public surface
+    "runtime": ["runtime/base"],  # qmoe.h, qmoe_guide.h, qmoe_text.h and qmoe_tools.h, the public surface
     # qmoe.h: who does what it promises includes it, to be held to it.
     "runtime/file": ["contracts/abi.h", "contracts/streams.def", "runtime/base", "runtime/qmoe.h"],
-    "runtime/text": ["runtime/base", "runtime/file/gguf.h", "runtime/qmoe.h"],  # gguf.h: a vocabulary is metadata
+    "runtime/text": ["runtime/base", "runtime/file/gguf.h", "runtime/qmoe.h", "runtime/qmoe_text.h", "runtime/qmoe_guide.h"],  # gguf.h: a vocabulary is metadata
     "runtime/convert": ["contracts/streams.def", "runtime/base", "runtime/file", "runtime/arch/family.h", "runtime/qmoe_tools.h"],
     # What the peers share: quant.h (types, block sizes, the packed layout), and the one way to write a file.
     "runtime/device": ["contracts", "runtime/base", "runtime/qmoe.h", "runtime/file/quant.h", "runtime/file/outfile.h"],
@@ -37,7 +37,9 @@ ROOMS = {
                         "runtime/device/prof.h", "runtime/device/nvrtc.h", "runtime/device/cache.h",
                         "runtime/file/npy.h", "runtime/file/input.h", "runtime/file/outfile.h", "runtime/file/quant.h",
                         "runtime/arch/arch.h", "runtime/text/tokenizer.h", "runtime/qmoe.h", "runtime/qmoe_tools.h"],
-    "host": ["runtime/qmoe.h", "runtime/qmoe_tools.h"],
+    "host": ["runtime/qmoe.h", "runtime/qmoe_tools.h", "runtime/qmoe_text.h", "host/serve/serve.h"],
+    # The server: of host what all commands share.
+    "host/serve": ["host", "runtime/qmoe.h", "runtime/qmoe_text.h", "runtime/qmoe_guide.h"],
 }
 # Headers that the build writes, by what they are written from.
 WRITTEN = {"op_offsets.h": "contracts/ops.def", "streams.h": "contracts/streams.def", "each_type.inc": "contracts/streams.def",

@@ -125,6 +125,7 @@ class Tree:
         """What has to be built before these tests can run."""
         programs = [f"build/tests/{t}" for t in tests if re.match("unit_|check_", t)]
         return programs + (["all"] if len(programs) < len(tests) else []) + \
+            (["build/http_server"] if "test_http" in tests else []) + \
             (["bench"] if any(t.startswith("bench:") for t in tests) else [])
 
 
@@ -166,7 +167,7 @@ def main():
     home = os.path.join(o.build, "mutants")
     trees = [Tree(os.path.join(home, str(k))) for k in range(o.jobs)]
     for t in trees:
-        rc, out = t.make(["all", "tests", "bench"])
+        rc, out = t.make(["all", "tests", "bench", "build/http_server"])
         if rc:
             print(out, "\nthe unbroken tree does not build")
             return 1

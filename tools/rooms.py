@@ -12,6 +12,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DOT = "docs/rooms.dot"
 WHAT = {  # a line for each room
     "host": "the program: commands, options, terminal",
+    "host/serve": "the HTTP server",
     "runtime": "public headers",
     "runtime/observe": "measuring and looking inside",
     "runtime/engine": "sequences, steps, executors",

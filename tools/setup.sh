@@ -1,6 +1,6 @@
 #!/bin/sh
-# setup.sh [build|all]: finds or installs what the build (or the build and the tests) needs, and
-# writes $B/config.mk. Asks nothing; quick when everything is there; make runs it every time.
+# setup.sh [build|all|browser]: finds or installs what the build (or the build and the tests, or these and a browser) needs,
+# and writes $B/config.mk. Asks nothing; quick when everything is there; make runs it every time.
 #
 # On Debian and its relatives missing packages come from apt-get. The CUDA headers and ptxas come from
 # $CUDA_HOME or /usr/local/cuda, else from NVIDIA's Python wheels (CUDA 13.0) in build/venv; no GPU and
@@ -16,10 +16,12 @@ say() { echo "setup: $*" >&2; }
 die() { say "$*"; exit 1; }
 
 # ---- packages -------------------------------------------------------------------------------------
-packages="gcc libc6-dev make cpp binutils libpcre2-dev libutf8proc-dev libjansson-dev libpopt-dev libedit-dev"
-if [ "$what" = all ]; then
-    packages="$packages g++ libcmocka-dev libbenchmark-dev python3 python3-yaml python3-pyte zsh clang clang-format libclang-rt-dev"
+packages="gcc libc6-dev make cpp binutils libpcre2-dev libutf8proc-dev libjansson-dev libpopt-dev libedit-dev libmicrohttpd-dev"
+if [ "$what" != build ]; then
+    packages="$packages g++ libcmocka-dev libbenchmark-dev openssl python3 python3-yaml python3-pyte python3-jsonschema haproxy zsh clang clang-format libclang-rt-dev"
 fi
+
+[ "$what" != browser ] || packages="$packages chromium-headless-shell"
 
 # Names of the packages in $1 that are not installed.
 missing() {
@@ -61,7 +63,7 @@ need() {
 need "$packages"
 if ! command -v dpkg-query >/dev/null 2>&1; then
     command -v gcc >/dev/null 2>&1 || die "no gcc found; install a C11 compiler"
-    for h in pcre2.h utf8proc.h jansson.h popt.h histedit.h; do
+    for h in pcre2.h utf8proc.h jansson.h popt.h histedit.h microhttpd.h; do
         echo "#include <$h>" | gcc -DPCRE2_CODE_UNIT_WIDTH=8 -E - >/dev/null 2>&1 ||
             die "no <$h> found; install its development package (this is not a Debian system)"
     done
@@ -90,22 +92,37 @@ fi
 # Wheels: the headers for every build; ptxas for the tests; NVRTC once there is CUDA C to compile.
 wheels=
 [ -n "$inc" ] || wheels="nvidia-cuda-runtime==13.0.* nvidia-nvtx==13.0.*"
-[ -n "$ptxas" ] || [ "$what" != all ] || wheels="$wheels nvidia-cuda-nvcc==13.0.*"
+[ -n "$ptxas" ] || [ "$what" = build ] || wheels="$wheels nvidia-cuda-nvcc==13.0.*"
 if [ -z "$nvrtc" ] && ls kernels/cu/*.cu >/dev/null 2>&1; then wheels="$wheels nvidia-cuda-nvrtc==13.0.*"; fi
 todo=
 for x in $wheels; do
     [ -f "$venv/have-${x%%=*}" ] || todo="$todo $x"
 done
-if [ -n "$todo" ]; then
+make_venv() {
     need "python3 python3-venv"
     py=/usr/bin/python3
     [ -x $py ] || py=python3
     [ -x $venv/bin/pip ] || $py -m venv $venv || die "python3 -m venv failed (is python3-venv installed?)"
+}
+if [ -n "$todo" ]; then
+    make_venv
     say "fetching$todo into $venv"
     $venv/bin/python3 -m pip install -q --disable-pip-version-check --no-deps $todo >&2 </dev/null ||
         die "pip could not install NVIDIA's wheels; or install the CUDA toolkit and set CUDA_HOME"
     for x in $todo; do : > "$venv/have-${x%%=*}"; done
 fi
+# ---- clients of the server, for its tests ----------------------------------------------------------
+if [ "$what" != build ]; then
+    clients=$(cksum < tests/requirements.txt)
+    if [ "$(cat $venv/have-clients 2>/dev/null)" != "$clients" ]; then
+        make_venv
+        say "fetching tests/requirements.txt into $venv"
+        $venv/bin/python3 -m pip install -q --disable-pip-version-check --no-deps -r tests/requirements.txt >&2 </dev/null ||
+            die "pip could not install what tests/requirements.txt lists"
+        printf '%s' "$clients" > $venv/have-clients
+    fi
+fi
+
 w=$(ls -d $venv/lib/python3*/site-packages/nvidia/cu13 2>/dev/null | head -n 1)
 if [ -n "$w" ]; then
     w=$(pwd)/$w

@@ -61,10 +61,20 @@ static_assert(sizeof(qm_group) == QM_GROUP_SIZE, "abi");
 
 typedef struct { /* a slot of what result points to */
     uint32_t token, flags, pos, pad_;
+    uint64_t sum;
+    float first, chosen;
+    struct {
+        uint32_t id;
+        float logit;
+    } top[QM_RESULT_N_TOP];
 } qm_result;
 static_assert(offsetof(qm_result, token) == QM_RESULT_TOKEN, "abi");
 static_assert(offsetof(qm_result, flags) == QM_RESULT_FLAGS, "abi");
 static_assert(offsetof(qm_result, pos) == QM_RESULT_POS, "abi");
+static_assert(offsetof(qm_result, sum) == QM_RESULT_SUM, "abi");
+static_assert(offsetof(qm_result, first) == QM_RESULT_FIRST, "abi");
+static_assert(offsetof(qm_result, chosen) == QM_RESULT_CHOSEN, "abi");
+static_assert(offsetof(qm_result, top) == QM_RESULT_TOP, "abi");
 static_assert(sizeof(qm_result) == QM_RESULT_SIZE, "abi");
 
 typedef struct { /* what jobs points to */

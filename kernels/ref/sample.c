@@ -93,6 +93,11 @@ void qm_sample_keys(uint32_t *keys, const float *logits, uint32_t n, const qm_sa
     }
 }
 
+void qm_sample_mask(uint32_t *keys, uint32_t n, const uint32_t *mask) {
+    for (uint32_t i = 0; i < n; i++)
+        if (!(mask[i / 32] >> i % 32 & 1)) keys[i] = qm_order_key(NAN);
+}
+
 static int falling(const void *a, const void *b) {
     uint64_t x, y;
     memcpy(&x, a, 8);
@@ -139,5 +144,28 @@ uint32_t qm_sample_pick(const uint64_t *items, qm_sample_kept kept, const qm_sam
     for (uint32_t i = 0;; i++) {
         sum += draw_mass(items, i, p);
         if (sum > r) return ~(uint32_t)items[i];
+    }
+}
+
+/* The largest items so far stand first, in order: an item that is among them moves in. */
+void qm_sample_tell(qm_result *r, const float *logits, uint32_t n, uint32_t token) {
+    uint64_t top[QM_RESULT_N_TOP] = {0};
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t item = qm_sample_item(qm_order_key(logits[i]), i);
+        for (int k = 0; k < QM_RESULT_N_TOP; k++) {
+            if (item < top[k]) continue;
+            uint64_t less = top[k];
+            top[k] = item;
+            item = less;
+        }
+    }
+    const uint32_t first = (uint32_t)(top[0] >> 32);
+    r->sum = 0;
+    for (uint32_t i = 0; i < n; i++) r->sum += qm_sample_mass(qm_order_key(logits[i]), first, 1);
+    r->first = qm_order_value(first);
+    r->chosen = logits[token < n ? token : n - 1]; /* nothing beyond them is read, whatever it is */
+    for (uint32_t k = 0; k < QM_RESULT_N_TOP && k < n; k++) {
+        r->top[k].id = ~(uint32_t)top[k];
+        r->top[k].logit = qm_order_value((uint32_t)(top[k] >> 32));
     }
 }

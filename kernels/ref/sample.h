@@ -7,7 +7,7 @@
 /* The parameters as they lie in a sequence's state, from QM_STATE_MODE on. */
 typedef struct {
     uint32_t mode;  /* 0 greedy, 1 a draw */
-    uint32_t edits; /* 0: no penalties and no biases */
+    uint32_t edits; /* QM_EDIT_* */
     uint64_t seed;
     double top_p;
     uint64_t min_mass, cut_min_mass;
@@ -16,6 +16,7 @@ typedef struct {
     float penalty, presence, frequency;
     uint32_t last_n, n_bias;
     uint32_t seq;
+    uint32_t logprobs; /* 1: wanted */
 } qm_sample_params;
 #define QM_SAMPLE_FIELD(field, off) \
     static_assert(offsetof(qm_sample_params, field) + QM_STATE_MODE == QM_STATE_##off, "abi")
@@ -36,6 +37,7 @@ QM_SAMPLE_FIELD(frequency, FREQUENCY);
 QM_SAMPLE_FIELD(last_n, LAST_N);
 QM_SAMPLE_FIELD(n_bias, N_BIAS);
 QM_SAMPLE_FIELD(seq, SEQ);
+QM_SAMPLE_FIELD(logprobs, LOGPROBS);
 static_assert(sizeof(qm_sample_params) + QM_STATE_MODE == QM_STATE_SIZE, "abi");
 
 /* At QM_STATE_BIAS, n_bias of them. */
@@ -62,6 +64,8 @@ static inline uint64_t qm_sample_item(uint32_t key, uint32_t id) { return (uint6
 /* keys[n]: logits after biases and penalties over tokens[.. pos]. bias [n_bias]. */
 void qm_sample_keys(uint32_t *keys, const float *logits, uint32_t n, const qm_sample_params *p,
                     const qm_sample_bias *bias, const uint32_t *tokens, uint32_t pos);
+/* Those that the mask [(n + 31) / 32] does not allow become a NaN's. */
+void qm_sample_mask(uint32_t *keys, uint32_t n, const uint32_t *mask);
 /* items[n] = the tokens in order. */
 void qm_sample_order(uint64_t *items, const uint32_t *keys, uint32_t n);
 /* What is kept: the first n tokens, and of them those whose mass for min_p is >= min_mass; total: of their masses. */
@@ -72,4 +76,7 @@ typedef struct {
 qm_sample_kept qm_sample_keep(const uint64_t *items, uint32_t n, const qm_sample_params *p);
 /* The id that 64 random bits choose. */
 uint32_t qm_sample_pick(const uint64_t *items, qm_sample_kept kept, const qm_sample_params *p, uint64_t bits);
+
+/* r's sum, first, chosen and top: of the model's logits [n] and the token that was chosen. */
+void qm_sample_tell(qm_result *r, const float *logits, uint32_t n, uint32_t token);
 #endif

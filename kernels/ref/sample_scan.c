@@ -1,4 +1,4 @@
-/* sample_scan: of each row order keys of the logits after biases and penalties; where the choice is greedy, tokens[pos + 1]. A NaN
+/* sample_scan: of each row order keys of the logits after biases, penalties and mask; where the choice is greedy, tokens[pos + 1]. A NaN
  * or +inf raises QM_FLAG_NONFINITE. */
 #include <math.h>
 #include <stdlib.h>
@@ -22,6 +22,7 @@ static void scan(const qm_sample_scan_args *a, uint32_t i_row) {
     /* a greedy choice leaves no keys */
     if (!p.mode && !(keys = own = malloc((size_t)n4 * sizeof *own))) return;
     qm_sample_keys(keys, logits, a->n, &p, (const qm_sample_bias *)(const void *)(state + QM_STATE_BIAS), tokens, pos);
+    if (p.edits & QM_EDIT_MASK) qm_sample_mask(keys, a->n, (const uint32_t *)(uintptr_t)(a->mask + row->seq_off));
     for (uint32_t i = a->n; i % 4; i++) keys[i] = 0;
     uint64_t first = 0;
     for (uint32_t i = 0; i < a->n; i++) {

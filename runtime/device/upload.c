@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAX_BUFFERS 8
+#define MAX_BUFFERS 32
 #define MAX_THREADS 64
 #define MIN_PART (256u << 10) /* smaller parts are not worth a thread's wake-up */
 

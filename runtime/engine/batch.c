@@ -50,7 +50,7 @@ static qm_lane *lane_of(qm_batch *b, const qm_job *j) {
     return NULL;
 }
 
-static void end(qm_batch *b, qm_job *j, qm_finish finish, const qm_err *why) {
+void qm_batch_end(qm_batch *b, qm_job *j, qm_finish finish, const qm_err *why) {
     qm_lane *l = lane_of(b, j);
     if (l) qm_batch_leave(b, l);
     qm_queue_end(b, j, finish, why);
@@ -59,7 +59,7 @@ static void end(qm_batch *b, qm_job *j, qm_finish finish, const qm_err *why) {
 void qm_batch_close(qm_batch *b) {
     if (!b) return;
     qm_queue_shut(b);
-    for (qm_job *j; (j = qm_queue_any(b));) end(b, j, QM_FINISH_CANCELLED, NULL);
+    for (qm_job *j; (j = qm_queue_any(b));) qm_batch_end(b, j, QM_FINISH_CANCELLED, NULL);
     for (uint32_t i = 0; i < b->n_lanes; i++) qm_session_close(b->lanes[i].s); /* waits for what is on its way */
     for (int i = 0; i < QM_RUN_AHEAD; i++) free(b->flight[i].row);
     free(b->lanes);
@@ -73,7 +73,7 @@ void qm_batch_close(qm_batch *b) {
  * there. */
 static void fail_all(qm_batch *b, const qm_err *why) {
     for (uint32_t i = 0; i < b->n_lanes; i++)
-        if (b->lanes[i].job) end(b, b->lanes[i].job, QM_FINISH_ERROR, why);
+        if (b->lanes[i].job) qm_batch_end(b, b->lanes[i].job, QM_FINISH_ERROR, why);
     qm_pages_forget(&b->g->kv);
 }
 
@@ -88,6 +88,7 @@ static int enqueue(qm_batch *b, uint32_t *n, qm_err *e) {
     qm_flight *f = &b->flight[b->n_flight];
     int rc = qm_batch_deal(b, n, e);
     if (rc || !*n) return rc;
+    const double begun = qm_now(); /* the software device does its work while it is given it */
     if ((rc = qm_schedule_step(b->g, b->wants, *n, e))) return rc;
     b->n_steps++;
     b->n_flight++;
@@ -95,7 +96,7 @@ static int enqueue(qm_batch *b, uint32_t *n, qm_err *e) {
     for (uint32_t i = 0; i < *n && !rc; i++) {
         qm_lane *l = b->by_age[i];
         f->row[i] = (qm_awaited){l, l->run, b->wants[i].end - 1, b->wants[i].logits};
-        if (!l->job->u.started_s) l->job->u.started_s = qm_now() - l->job->submitted;
+        if (!l->job->u.started_s) l->job->u.started_s = begun - l->job->submitted;
         l->next = b->wants[i].next;
         l->served = b->n_steps;
         b->n_rows += l->rows;
@@ -116,19 +117,21 @@ static qm_finish ends(const qm_batch *b, const qm_job *j, uint32_t id, int told)
 /* The token that the lane's row at pos chose. */
 static int take(qm_batch *b, qm_lane *l, uint32_t pos, qm_err *e) {
     qm_job *j = l->job;
-    uint32_t id;
+    qm_result r;
+    qm_logprobs lp;
     qm_err why;
-    int rc = qm_session_result(l->s, pos, &id, &why);
+    int rc = qm_session_told(l->s, pos, &r, &why);
     if (rc) {
-        end(b, j, QM_FINISH_ERROR, &why);
+        qm_batch_end(b, j, QM_FINISH_ERROR, &why);
         return 0;
     }
-    l->s->ids[l->s->n++] = id;
+    l->s->ids[l->s->n++] = r.token;
     if ((rc = computed(l, e))) return rc;
     if (!j->u.n_generated++) j->u.first_token_s = qm_now() - j->submitted;
-    const int told = j->r.on_token ? j->r.on_token(j->r.user, id) : 0;
-    const qm_finish f = ends(b, j, id, told);
-    if (f != QM_FINISH_NONE) end(b, j, f, NULL);
+    if (j->r.logprobs) qm_logprobs_of(&lp, &r, j->r.n_logprobs, b->g->model->hp.n_vocab);
+    const int told = j->r.on_token ? j->r.on_token(j->r.user, r.token, j->r.logprobs ? &lp : NULL) : 0;
+    const qm_finish f = ends(b, j, r.token, told);
+    if (f != QM_FINISH_NONE) qm_batch_end(b, j, f, NULL);
     return 0;
 }
 
@@ -150,8 +153,9 @@ static int collect(qm_batch *b, qm_err *e) {
 
 int qm_batch_step(qm_batch *b, qm_err *e) {
     uint32_t n = 0;
-    for (qm_job *j; (j = qm_queue_cancelled(b));) end(b, j, QM_FINISH_CANCELLED, NULL);
+    for (qm_job *j; (j = qm_queue_cancelled(b));) qm_batch_end(b, j, QM_FINISH_CANCELLED, NULL);
     int rc = qm_batch_admit(b, e);
+    if (!rc) rc = qm_batch_masks(b, e);
     if (!rc) rc = enqueue(b, &n, e);
     if (!rc && b->n_flight && (b->n_flight == QM_RUN_AHEAD || !n)) rc = collect(b, e);
     if (rc) {

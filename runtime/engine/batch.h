@@ -1,6 +1,7 @@
 /* batch.h: many sequences at once: requests, the lanes in which they run, the steps on their way. qmoe.h has what it
- * promises. Three files, each using those before it:
+ * promises. Four files:
  *   batch_queue.c  requests in the order of their age: what other threads may touch, under a lock
+ *   batch_mask.c   which tokens a request's next one may be
  *   batch_deal.c   who runs, who waits, who gets which rows of the next step and the pages for them
  *   batch.c        steps: enqueued, their tokens collected; how a request ends */
 #ifndef QM_BATCH_H
@@ -32,6 +33,8 @@ typedef struct {
     uint32_t next;   /* the next position to be enqueued */
     uint32_t rows;   /* that it gets in the step which is dealt */
     uint64_t served; /* number of its last step */
+    uint32_t masked; /* with a mask: tokens that it had when the mask of its next one was asked for */
+    qm_sample_params how; /* on the device, but for the biases */
 } qm_lane;
 
 /* A step on its way: of each of its sequences the last row. */
@@ -75,6 +78,11 @@ void qm_queue_runs(qm_batch *b, qm_job *j, int running);
 /* Takes it out, tells its owner how it ended, frees it. */
 void qm_queue_end(qm_batch *b, qm_job *j, qm_finish finish, const qm_err *why);
 
+/* ---- batch_mask.c ---- */
+/* Of who limits his tokens the mask for the next one goes to the device, if the last one is known. Requests whose mask
+ * allows nothing end. */
+int qm_batch_masks(qm_batch *b, qm_err *e);
+
 /* ---- batch_deal.c ---- */
 /* Waiting requests begin, in order, as lanes and pages allow. A request that finds all lanes empty and still too few
  * pages ends with QM_ERR_LIMIT: only sessions beside the batch can hold them. */
@@ -83,4 +91,8 @@ int qm_batch_admit(qm_batch *b, qm_err *e);
 int qm_batch_deal(qm_batch *b, uint32_t *n, qm_err *e);
 /* Nobody runs here any more; the pages are given back. */
 void qm_batch_leave(qm_batch *b, qm_lane *l);
+
+/* ---- batch.c ---- */
+/* The request ends, wherever it is. */
+void qm_batch_end(qm_batch *b, qm_job *j, qm_finish finish, const qm_err *why);
 #endif

@@ -90,6 +90,8 @@ static int begin(qm_batch *b, qm_lane *l, qm_job *j, qm_err *e) {
     l->job = j;
     l->run = ++b->n_runs;
     l->next = 0;
+    l->masked = 0;
+    l->how = j->words.p;
     l->served = b->n_steps;
     qm_queue_runs(b, j, 1);
     int rc = x->put_sampling(b->g, l->s->seq, &j->words, e);
@@ -118,7 +120,8 @@ int qm_batch_admit(qm_batch *b, qm_err *e) {
 
 /* ---- rows ---- */
 static int decodes(const qm_lane *l) { return l->next + 1 >= l->s->n; } /* or is at its prompt's last position */
-static int has_more(const qm_lane *l) { return l->next < l->job->end; }
+/* Has a position to compute; who limits his tokens only such whose token is known: its mask is on the device. */
+static int has_more(const qm_lane *l) { return l->next < l->job->end && !(l->job->r.mask && l->next >= l->s->n); }
 
 /* n_decoding lanes, of which room get a row: those that have waited longest. */
 static void deal_decoding(qm_batch *b, uint32_t n_running, uint32_t room) {

@@ -42,6 +42,8 @@ static void free_job(qm_job *j) {
 static int check(const qm_batch *b, const qm_request *r, qm_err *e) {
     const uint32_t n_vocab = b->g->model->hp.n_vocab, n_ctx = b->g->limits.n_ctx;
     if (!r->n) return qm_fail(e, QM_ERR_ARG, "the prompt is empty");
+    if (r->n_logprobs > QM_TOP_LOGPROBS)
+        return qm_fail(e, QM_ERR_ARG, "n_logprobs is %u, not in the range 0 to %d", r->n_logprobs, QM_TOP_LOGPROBS);
     if (r->n + 1 > n_ctx || r->n + r->max_tokens > n_ctx) /* what fits a context fits the pool (memory.c) */
         return qm_fail(e, QM_ERR_LIMIT, "%zu tokens of prompt + %u to generate exceed the context of %u", r->n,
                        r->max_tokens ? r->max_tokens : 1, n_ctx);
@@ -62,6 +64,7 @@ static int make_job(const qm_batch *b, const qm_request *r, qm_job **out, qm_err
         goto out;
     }
     if ((rc = qm_sampling_words(&j->words, r->sampling ? r->sampling : &greedy, b->g->model->hp.n_vocab, e))) goto out;
+    j->words.p.logprobs = r->logprobs != 0;
     memcpy(j->ids, r->ids, n * sizeof *j->ids);
     if (r->n_stop) memcpy(j->stop, r->stop, r->n_stop * sizeof *j->stop);
     j->n = n;

@@ -1,4 +1,4 @@
-/* chat.c: a conversation and a session: the messages as tokens, and of those only what the cache lacks.
+/* chat.c: a conversation and a session: of its tokens only what the cache lacks.
  *
  * The text of an answer need not tokenise into the ids that were generated, and where it does not, the cache would be
  * good for nothing after that place. So a session remembers the text that its tokens stand for: the rendered
@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../device/prof.h"
-#include "../text/chatml.h"
 #include "session.h"
 
 typedef struct {
@@ -24,36 +23,6 @@ static void transcript_free(void *p) {
     free(d);
 }
 
-static int tokenize(const qm_engine *g, const qm_rendered *r, qm_tokens *out, qm_err *e) {
-    return qm_tokenize_rendered(g->tok, r, g->tok_flags, out, e);
-}
-
-int qm_engine_render(const qm_engine *g, const qm_message *m, size_t n_messages, qm_tokens *out, qm_err *e) {
-    qm_rendered r;
-    QM_PROF_SCOPE(QM_PROF_TOKENIZE, "chat");
-    int rc = qm_chat_format_render(g->format, g->tok, m, n_messages, &r, e);
-    if (rc) return rc;
-    rc = tokenize(g, &r, out, e);
-    qm_rendered_free(&r);
-    return rc;
-}
-
-int qm_engine_thinks(const qm_engine *g, const qm_message *m, size_t n_messages, qm_err *e) {
-    static const char tag[] = "<think>";
-    qm_rendered r;
-    int rc = qm_chat_format_render(g->format, g->tok, m, n_messages, &r, e);
-    if (rc) return rc;
-    size_t n = r.n;
-    while (n && strchr(" \t\r\n", r.text[n - 1])) n--;
-    int yes = n >= sizeof tag - 1 && !memcmp(r.text + n - (sizeof tag - 1), tag, sizeof tag - 1);
-    if (yes) { /* a message may end in it */
-        const qm_span *last = r.n_own ? r.own + r.n_own - 1 : NULL;
-        yes = last && last->start <= n - (sizeof tag - 1) && last->end >= n;
-    }
-    qm_rendered_free(&r);
-    return yes;
-}
-
 /* The ids of r from byte `from` on. */
 static int tokenize_rest(const qm_engine *g, const qm_rendered *r, size_t from, qm_tokens *out, qm_err *e) {
     qm_rendered rest = {.text = r->text + from, .n = r->n - from};
@@ -62,7 +31,7 @@ static int tokenize_rest(const qm_engine *g, const qm_rendered *r, size_t from, 
         if (r->own[i].end > from)
             rest.own[rest.n_own++] =
                 (qm_span){r->own[i].start < from ? 0 : r->own[i].start - from, r->own[i].end - from};
-    int rc = tokenize(g, &rest, out, e);
+    int rc = qm_tokenize_rendered(g->tok, &rest, g->tok_flags, out, e);
     free(rest.own);
     return rc;
 }
@@ -89,7 +58,7 @@ static int ids_of(const qm_session *s, const qm_rendered *r, qm_tokens *ids, int
         free(rest.v);
         if (rc || ids->n) return rc;
     }
-    return tokenize(s->g, r, ids, e);
+    return qm_tokenize_rendered(s->g->tok, r, s->g->tok_flags, ids, e);
 }
 
 typedef struct {
@@ -181,7 +150,7 @@ int qm_session_chat(qm_session *s, const qm_message *m, size_t n_messages, const
     listener l = {.o = o, .tok = s->g->tok};
     transcript *d = calloc(1, sizeof *d), *before = NULL;
     if (!d) return qm_fail(e, QM_ERR_NOMEM, "chat: out of memory");
-    int rc = qm_chat_format_render(s->g->format, s->g->tok, m, n_messages, &d->r, e);
+    int rc = qm_chat_format_messages(s->g->format, s->g->tok, m, n_messages, &d->r, e);
     int kept = 0;
     if (!rc) rc = ids_of(s, &d->r, &ids, &kept, e);
     if (rc) goto out;

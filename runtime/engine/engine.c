@@ -6,6 +6,7 @@
 #include <string.h>
 #include "../arch/arch.h"
 #include "../device/prof.h"
+#include "../text/guide.h"
 #include "memory.h"
 
 /* Launch geometry for the host reference: any figure will do, this one keeps partial sums few. */
@@ -23,6 +24,13 @@ void qm_engine_close(qm_engine *g) {
     qm_gguf_close(g->gguf);
     if (g->dev) qm_device_close(g->dev);
     free(g);
+}
+
+int qm_engine_take(qm_engine *g, qm_err *e) {
+    int rc = 0;
+    if (g->dev) QM_CU_TRY(g->dev, CtxSetCurrent(g->dev->ctx));
+out:
+    return rc;
 }
 
 static int open_files(qm_engine *g, const char *path, const qm_engine_opts *o, qm_err *e) {
@@ -169,6 +177,13 @@ out:
 void qm_engine_get_info(const qm_engine *g, qm_engine_info *i) { *i = g->info; }
 
 const char *qm_engine_piece(const qm_engine *g, uint32_t id, size_t *n) { return qm_token_piece(g->tok, id, n); }
+const char *qm_engine_answer_piece(const qm_engine *g, uint32_t id, size_t *n) {
+    return qm_token_answer(g->tok, id, n);
+}
+
+int qm_guide_open(qm_guide **out, const qm_engine *g, const qm_guide_opts *o, qm_err *e) {
+    return qm_guide_make(out, g->tok, o, e);
+}
 
 int qm_engine_tokenize(const qm_engine *g, const char *text, size_t n, int special, qm_tokens *out, qm_err *e) {
     qm_prof_push(QM_PROF_TOKENIZE, "tokenize");

@@ -2,13 +2,11 @@
 #include <string.h>
 #include "engine.h"
 
-int qm_result_take(const qm_result *ring, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {
-    const volatile qm_result *v = &ring[pos % QM_RESULT_RING]; /* the device writes it */
-    if (v->pos != pos)
+int qm_result_take(const qm_result *ring, uint32_t pos, qm_result *r, qm_err *e) {
+    *r = *(const volatile qm_result *)&ring[pos % QM_RESULT_RING]; /* the device writes it */
+    if (r->pos != pos)
         return qm_fail(e, QM_ERR_DEVICE, "the result of position %u is not there: its slot has that of %u", pos,
-                       v->pos);
-    *id = v->token;
-    *flags = v->flags;
+                       r->pos);
     return 0;
 }
 

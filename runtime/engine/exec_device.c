@@ -50,8 +50,9 @@ typedef struct {
     uint64_t n_steps;
 } device_state;
 
-/* What goes through `put` is small: parameters, ids of a prompt, a table of pages. */
-enum { PUT_BYTES = 64 << 10, PUT_BUFFERS = 8 };
+/* What goes through `put` is small: parameters, ids of a prompt, a table of pages, masks; but there may be one for each
+ * sequence of a step, and the step before it is not waited for. */
+enum { PUT_BYTES = 64 << 10, PUT_BUFFERS = 32 };
 
 /* Where host and device share memory, what may be used counts the page cache in, since the kernel gives it back; but a
  * driver may ask for more at once than it gets so fast. */
@@ -240,6 +241,13 @@ int qm_device_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm
     return put(g, s->block + x->layout.state_off + QM_STATE_MODE, w, qm_sample_words_bytes(w), e);
 }
 
+int qm_device_put_mask(qm_engine *g, qm_seq *s, const qm_sample_params *p, const uint32_t *mask, qm_err *e) {
+    const device_state *x = g->exec_state;
+    const uint64_t bytes = 4ull * QM_MASK_WORDS(g->model->hp.n_vocab);
+    int rc = p ? put(g, s->block + x->layout.state_off + QM_STATE_MODE, p, sizeof *p, e) : 0;
+    return rc || !mask ? rc : put(g, s->block + x->layout.mask_off, mask, bytes, e);
+}
+
 /* ---- rows ---- */
 /* The logits in scratch's place o move to their sequence's block. */
 static int keep_logits(qm_engine *g, qm_seq *s, uint32_t o, qm_err *e) {
@@ -415,9 +423,9 @@ out:
     return rc;
 }
 
-int qm_device_result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {
+int qm_device_result(qm_engine *g, qm_seq *s, uint32_t pos, qm_result *r, qm_err *e) {
     int rc = qm_device_wait(g, s, pos, e);
-    return rc ? rc : qm_result_take(s->ring, pos, id, flags, e);
+    return rc ? rc : qm_result_take(s->ring, pos, r, e);
 }
 
 int qm_device_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {

@@ -109,6 +109,14 @@ static int ref_put_sampling(qm_engine *g, qm_seq *s, const qm_sample_words *w, q
     return 0;
 }
 
+static int ref_put_mask(qm_engine *g, qm_seq *s, const qm_sample_params *p, const uint32_t *mask, qm_err *e) {
+    const host_state *x = g->exec_state;
+    (void)e;
+    if (p) memcpy(word(s, x->layout.state_off + QM_STATE_MODE), p, sizeof *p);
+    if (mask) memcpy(word(s, x->layout.mask_off), mask, 4ull * QM_MASK_WORDS(g->model->hp.n_vocab));
+    return 0;
+}
+
 /* s: NULL: where a row says whose memory it is. */
 static qm_bases bases_of(qm_engine *g, const qm_seq *s) {
     host_state *x = g->exec_state;
@@ -160,9 +168,9 @@ static int ref_wait(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
     return 0;
 }
 
-static int ref_result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {
+static int ref_result(qm_engine *g, qm_seq *s, uint32_t pos, qm_result *r, qm_err *e) {
     (void)g;
-    return qm_result_take(s->ring, pos, id, flags, e);
+    return qm_result_take(s->ring, pos, r, e);
 }
 
 static int ref_logits(qm_engine *g, qm_seq *s, float *out, qm_err *e) {
@@ -209,6 +217,7 @@ const qm_executor qm_executor_ref = {
     .put_tokens = ref_put_tokens,
     .put_pages = ref_put_pages,
     .put_sampling = ref_put_sampling,
+    .put_mask = ref_put_mask,
     .place = ref_place,
     .step = ref_step,
     .wait = ref_wait,

@@ -61,14 +61,18 @@ typedef struct qm_executor {
     int (*put_pages)(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *pages, uint32_t n, qm_err *e);
     /* How the steps from here on choose their token; a new sequence is greedy. */
     int (*put_sampling)(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm_err *e);
+    /* The same of all but the biases; and which tokens may come, [QM_MASK_WORDS(n_vocab)], as long as the parameters have
+     * QM_EDIT_MASK. NULL: as before. */
+    int (*put_mask)(qm_engine *g, qm_seq *s, const qm_sample_params *p, const uint32_t *mask, qm_err *e);
     /* For who launches a step's ops by hand: the ops launched next, of plan p, compute these rows. step does it itself. */
     int (*place)(qm_engine *g, const qm_row *rows, uint32_t n, qm_err *e);
     /* Computes n rows (1 .. limits.n_rows) by a plan that was prepared: p is qm_engine_step_plan's. */
     int (*step)(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *p, qm_err *e);
     /* Waits for the step that computed position pos, at most QM_RUN_AHEAD steps before the sequence's last one. */
     int (*wait)(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e);
-    /* The same for a row with logits, with the token it chose and the QM_FLAG_* raised so far. */
-    int (*result)(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e);
+    /* The same for a row with logits, with the token it chose, the QM_FLAG_* raised so far, and what its logprobs are made of,
+     * if the sequence's parameters ask for it. */
+    int (*result)(qm_engine *g, qm_seq *s, uint32_t pos, qm_result *r, qm_err *e);
     /* Logits of the sequence's last enqueued row that had any, [n_vocab]. Waits. */
     int (*logits)(qm_engine *g, qm_seq *s, float *out, qm_err *e);
     /* Those of the last enqueued step's rows that wanted any, [n, n_vocab] from the first-th on: first those that chose a token, then
@@ -90,7 +94,7 @@ const qm_executor *qm_executor_find(const char *name, qm_err *e);
 
 /* ---- what all of them do alike ---- */
 /* The slot of position pos in a ring; QM_ERR_DEVICE where it holds another position's. */
-int qm_result_take(const qm_result *ring, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e);
+int qm_result_take(const qm_result *ring, uint32_t pos, qm_result *r, qm_err *e);
 /* taken [n]: the first that is 0 becomes 1, its number *i. */
 int qm_seq_take(unsigned char *taken, uint32_t n, uint32_t *i, qm_err *e);
 #endif

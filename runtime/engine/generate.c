@@ -4,7 +4,7 @@
 #include <string.h>
 #include "../base/hash.h"
 #include "../device/prof.h"
-#include "../text/unicode.h"
+#include "../text/emitter.h"
 #include "schedule.h"
 
 const char *qm_finish_name(qm_finish f) {
@@ -12,61 +12,21 @@ const char *qm_finish_name(qm_finish f) {
     return names[f];
 }
 
-/* Text on its way out: whole characters only, and never a part of a stop string. */
 typedef struct {
     const qm_gen_opts *o;
-    qm_utf8_stream utf8;
-    char *held; /* text not yet given out: it may be the beginning of a stop string */
-    size_t n, cap;
+    qm_emitter out;
 } emitter;
 
-static int reserve(emitter *m, size_t more, qm_err *e) {
-    if (m->n + more <= m->cap) return 0;
-    size_t cap = 2 * (m->n + more);
-    char *p = realloc(m->held, cap);
-    if (!p) return qm_fail(e, QM_ERR_NOMEM, "generate: out of memory");
-    m->held = p;
-    m->cap = cap;
-    return 0;
-}
-
-/* Offset of the first stop string in the held text, or -1. */
-static long find_stop(const emitter *m) {
-    long best = -1;
-    for (size_t i = 0; i < m->o->n_stop; i++) {
-        size_t len = strlen(m->o->stop[i]);
-        if (!len) continue;
-        char *at = memmem(m->held, m->n, m->o->stop[i], len);
-        if (at && (best < 0 || at - m->held < best)) best = at - m->held;
-    }
-    return best;
-}
-
-/* Length of the longest tail of the held text that begins some stop string. */
-static size_t stop_prefix(const emitter *m) {
-    size_t longest = 0;
-    for (size_t i = 0; i < m->o->n_stop; i++) {
-        size_t len = strlen(m->o->stop[i]);
-        for (size_t k = len > m->n ? m->n : len ? len - 1 : 0; k > longest; k--) /* a whole one is find_stop's */
-            if (!memcmp(m->held + m->n - k, m->o->stop[i], k)) longest = k;
-    }
-    return longest;
-}
-
 /* Takes a token's bytes; gives out what is safe. *f: why the answer ends here, where it does. */
-static int emit(emitter *m, uint32_t id, qm_str bytes, int last, qm_finish *f, qm_err *e) {
+static int emit(emitter *m, uint32_t id, const char *bytes, size_t n, int last, qm_finish *f, qm_err *e) {
     QM_PROF_SCOPE(QM_PROF_TOKENIZE, "text");
-    if (reserve(m, 3 * (bytes.n + 4), e)) return QM_ERR_NOMEM;
-    m->n += qm_utf8_push(&m->utf8, bytes.s, bytes.n, last, m->held + m->n);
-    long stop = find_stop(m);
-    size_t out = stop >= 0 ? (size_t)stop : last ? m->n : m->n - stop_prefix(m);
-    int said_stop = m->o->on_token && (id != UINT32_MAX || out) ? m->o->on_token(m->o->user, id, m->held, out) : 0;
-    memmove(m->held, m->held + out, m->n - out);
-    m->n -= out;
-    if (stop >= 0) {
-        *f = QM_FINISH_STOP;
-        m->n = 0;
-    } else if (said_stop && !last) *f = QM_FINISH_CALLBACK;
+    const char *text;
+    size_t out;
+    int stop = qm_emitter_push(&m->out, bytes, n, last, &text, &out, e);
+    if (stop < 0) return stop;
+    int said_stop = m->o->on_token && (id != UINT32_MAX || out) ? m->o->on_token(m->o->user, id, text, out) : 0;
+    if (stop) *f = QM_FINISH_STOP;
+    else if (said_stop && !last) *f = QM_FINISH_CALLBACK;
     return 0;
 }
 
@@ -119,15 +79,16 @@ static int decode(qm_session *s, emitter *m, qm_gen_stats *st, double start, qm_
             if (o->on_token) o->on_token(o->user, id, "", 0); /* the answer is complete, whatever it says */
             break;
         }
-        qm_str bytes = qm_token_is_control(g->tok, id) ? (qm_str){"", 0} : qm_token_bytes(g->tok, id);
-        if ((rc = emit(m, id, bytes, 0, &st->finish, e))) return rc;
+        size_t n;
+        const char *bytes = qm_token_answer(g->tok, id, &n);
+        if ((rc = emit(m, id, bytes, n, 0, &st->finish, e))) return rc;
     }
     st->decode_s = qm_now() - first_time;
     if (st->finish == QM_FINISH_NONE)
         st->finish = want == room && want != o->max_tokens ? QM_FINISH_CONTEXT : QM_FINISH_LENGTH;
     if (st->finish != QM_FINISH_STOP && st->finish != QM_FINISH_CALLBACK) {
         qm_finish ignored = QM_FINISH_NONE;
-        rc = emit(m, UINT32_MAX, (qm_str){"", 0}, 1, &ignored, e);
+        rc = emit(m, UINT32_MAX, "", 0, 1, &ignored, e);
         if (ignored == QM_FINISH_STOP) st->finish = QM_FINISH_STOP;
     }
     return rc;
@@ -142,6 +103,10 @@ int qm_generate(qm_session *s, const uint32_t *prompt, size_t n_prompt, const qm
     float *logits = malloc((size_t)vocab * sizeof *logits);
     if (!logits) return qm_fail(e, QM_ERR_NOMEM, "generate: out of memory");
     emitter m = {.o = o};
+    if ((rc = qm_emitter_open(&m.out, o->stop, o->n_stop, e))) {
+        free(logits);
+        return rc;
+    }
     double start = qm_now();
     st->n_prompt = (uint32_t)n_prompt;
     qm_session_note(s, NULL, NULL);
@@ -157,6 +122,6 @@ int qm_generate(qm_session *s, const uint32_t *prompt, size_t n_prompt, const qm
 out:
     qm_session_trim(s);
     free(logits);
-    free(m.held);
+    qm_emitter_close(&m.out);
     return rc;
 }

@@ -46,7 +46,8 @@ static void parts(qm_memory *m, const qm_place *pl, qm_limits l, const qm_engine
     const qm_hparams *hp = &pl->model->hp;
     /* a page has positions of one sequence */
     const uint64_t whole = (uint64_t)qm_pages_for(n_ctx) * QM_PAGE_TOKENS;
-    uint64_t n_kv = o->n_kv ? o->n_kv : o->n_parallel > 1 ? whole * o->n_parallel : n_ctx;
+    const int shared = o->n_kv == QM_KV_SHARED || (!o->n_kv && o->n_parallel <= 1);
+    uint64_t n_kv = shared ? n_ctx : o->n_kv ? o->n_kv : whole * o->n_parallel;
     l.n_ctx = n_ctx;
     qm_step_limits(&l, o);
     l.n_pages = qm_pages_for(n_kv);

@@ -51,7 +51,7 @@ int qm_sampling_params(qm_sample_params *out, const qm_sampling *s, qm_err *e) {
     if (!draws) t = 1; /* not read */
     *out = (qm_sample_params){
         .mode = (uint32_t)draws,
-        .edits = (uint32_t)edits,
+        .edits = edits ? QM_EDIT_LOGITS : 0,
         .seed = s->seed,
         .top_p = top_p,
         .min_mass = min_mass,
@@ -85,11 +85,39 @@ int qm_sampling_words(qm_sample_words *out, const qm_sampling *s, uint32_t n_voc
         if (k == out->p.n_bias) out->bias[out->p.n_bias++] = (qm_sample_bias){b->id, 0};
         out->bias[k].bias += b->bias; /* a token that is named twice gets both, as in llama.cpp */
     }
-    if (out->p.n_bias) out->p.edits = 1;
+    if (out->p.n_bias) out->p.edits = QM_EDIT_LOGITS;
     return 0;
 }
 
 int qm_sampling_check(const qm_sampling *p, qm_err *e) {
     qm_sample_words w;
     return qm_sampling_words(&w, p, UINT32_MAX, e);
+}
+
+/* Not past `enough`: most masks allow either few tokens, and are empty words, or many. */
+static uint32_t count(const uint32_t *mask, uint32_t n_vocab, uint32_t enough) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < n_vocab / 32 && n <= enough; i++)
+        if (mask[i]) n += (uint32_t)__builtin_popcount(mask[i]);
+    if (n_vocab % 32) n += (uint32_t)__builtin_popcount(mask[n_vocab / 32] & ((1u << n_vocab % 32) - 1));
+    return n;
+}
+
+qm_sample_params qm_sampling_masked(const qm_sample_params *p, const uint32_t *mask, uint32_t n_vocab,
+                                    uint32_t *n_allowed) {
+    qm_sample_params m = *p;
+    *n_allowed = n_vocab;
+    if (!mask) return m;
+    *n_allowed = count(mask, n_vocab, p->top_k ? p->top_k : QM_SAMPLE_CAP);
+    m.edits |= QM_EDIT_MASK;
+    if (m.top_k > *n_allowed || (!m.top_k && *n_allowed <= QM_SAMPLE_CAP)) m.top_k = *n_allowed;
+    return m;
+}
+
+void qm_logprobs_of(qm_logprobs *out, const qm_result *r, uint32_t n_top, uint32_t n_vocab) {
+    const double first = r->first, of_all = log((double)r->sum / (double)QM_SAMPLE_ONE);
+    out->logprob = (float)(r->chosen - first - of_all);
+    out->n = n_top < n_vocab ? n_top : n_vocab;
+    for (uint32_t i = 0; i < out->n; i++)
+        out->top[i] = (qm_logprob){r->top[i].id, (float)(r->top[i].logit - first - of_all)};
 }

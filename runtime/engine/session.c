@@ -102,15 +102,21 @@ int qm_session_sick(uint32_t pos, qm_err *e) {
                    pos);
 }
 
-int qm_session_result(qm_session *s, uint32_t pos, uint32_t *id, qm_err *e) {
-    uint32_t flags = 0;
+int qm_session_told(qm_session *s, uint32_t pos, qm_result *r, qm_err *e) {
     QM_PROF_SCOPE(QM_PROF_SAMPLE, "sample"); /* the device samples: here the host waits for the token */
-    int rc = s->g->exec->result(s->g, s->seq, pos, id, &flags, e);
+    int rc = s->g->exec->result(s->g, s->seq, pos, r, e);
     if (rc) return rc;
-    if (flags & QM_FLAG_NONFINITE) return qm_session_sick(pos, e);
-    if (flags & QM_FLAG_BAD_TOKEN)
+    if (r->flags & QM_FLAG_NONFINITE) return qm_session_sick(pos, e);
+    if (r->flags & QM_FLAG_BAD_TOKEN)
         return qm_fail(e, QM_ERR_DEVICE, "a token id outside the embedding reached the device by position %u", pos);
     return 0;
+}
+
+int qm_session_result(qm_session *s, uint32_t pos, uint32_t *id, qm_err *e) {
+    qm_result r;
+    int rc = qm_session_told(s, pos, &r, e);
+    if (!rc) *id = r.token;
+    return rc;
 }
 
 int qm_session_logits(qm_session *s, float *out, qm_err *e) {

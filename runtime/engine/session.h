@@ -52,6 +52,8 @@ int qm_session_step(qm_session *s, uint32_t pos, int logits, qm_err *e);
 int qm_session_place(qm_session *s, uint32_t pos, qm_err *e);
 /* The error of logits that are not finite. */
 int qm_session_sick(uint32_t pos, qm_err *e);
-/* The token that the row at pos chose; its flags are turned into errors. Waits. */
+/* What the row at pos chose, and what its logprobs are made of if it was asked; its flags are turned into errors. Waits. */
+int qm_session_told(qm_session *s, uint32_t pos, qm_result *r, qm_err *e);
+/* The token alone. */
 int qm_session_result(qm_session *s, uint32_t pos, uint32_t *id, qm_err *e);
 #endif

@@ -546,6 +546,7 @@ static void sampling(builder *s) {
                                                  .work = s->b.work,
                                                  .state = seq(p->seq.state_off),
                                                  .tokens = seq(p->seq.tokens_off),
+                                                 .mask = seq(p->seq.mask_off),
                                                  .row = step_row(),
                                                  .count = draws,
                                                  .map = s->map,
@@ -556,7 +557,8 @@ static void sampling(builder *s) {
     op->grid[0] = l.grid[0];
     op->grid[1] = s->rows;
     op->block = l.block;
-    op->args.sample_draw = (qm_sample_draw_args){.keys = s->b.keys,
+    op->args.sample_draw = (qm_sample_draw_args){.logits = s->b.logits,
+                                                 .keys = s->b.keys,
                                                  .cand = s->b.cand,
                                                  .work = s->b.work,
                                                  .state = seq(p->seq.state_off),

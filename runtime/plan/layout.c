@@ -16,7 +16,8 @@ qm_seq_layout qm_seq_layout_of(const qm_hparams *hp, qm_limits l) {
     s.state_off = 0;
     s.tokens_off = align256(QM_STATE_BYTES);
     s.table_off = s.tokens_off + align256(4 * ((uint64_t)l.n_ctx + 1));
-    s.logits_off = s.table_off + align256(4ull * qm_pages_for(l.n_ctx));
+    s.mask_off = s.table_off + align256(4ull * qm_pages_for(l.n_ctx));
+    s.logits_off = s.mask_off + align256(4ull * QM_MASK_WORDS(hp->n_vocab));
     s.bytes = s.logits_off + align256(4ull * hp->n_vocab);
     return s;
 }

@@ -99,7 +99,7 @@ typedef struct {
 
 /* Byte offsets in a sequence's block and in scratch that the executors need. */
 typedef struct {
-    uint64_t state_off, tokens_off, table_off;
+    uint64_t state_off, tokens_off, table_off, mask_off;
     uint64_t logits_off; /* f32 [n_vocab]: of its last step that had any, once another row has scratch */
     uint64_t bytes;
 } qm_seq_layout;

@@ -1,5 +1,6 @@
 /* context.c: see context.h. There is one device and one context on it, the primary one. */
 #include "context.h"
+#include "spare.h"
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -63,6 +64,7 @@ int sim_context_unref(void) { return g_ctx ? --g_ctx->refs : -1; }
 
 void sim_context_end(void) {
     free(g_ctx);
+    sim_spare_drop();
     g_ctx = NULL;
     g_sticky = CUDA_SUCCESS;
 }

@@ -1,6 +1,7 @@
 /* driver_graph.c: captured lists of operations (graphs) and their executable copies. */
 #include <stdlib.h>
 #include "driver.h"
+#include "sim.h"
 #include "stream.h"
 
 typedef struct {
@@ -62,11 +63,22 @@ CUresult CUDAAPI sim_cu_GraphInstantiate(CUgraphExec *x, CUgraph g, unsigned lon
     return sim_unlock(*x ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY);
 }
 
+/* Asked for by who tests what comes after it (qm_sim_options.lost_at). */
+static CUresult lose_device(void) {
+    static uint64_t n;
+    qm_sim_options o;
+    qm_sim_get_options(&o);
+    if (!o.lost_at || ++n < o.lost_at) return CUDA_SUCCESS;
+    sim_poison(CUDA_ERROR_LAUNCH_FAILED);
+    return sim_fail(CUDA_ERROR_LAUNCH_FAILED, "the device is lost, as QMOE_SIM_LOST=%llu asks", (unsigned long long)o.lost_at);
+}
+
 CUresult CUDAAPI sim_cu_GraphLaunch(CUgraphExec x, CUstream s) {
     sim_lock();
     CUresult r = sim_ready();
     if (r) return sim_unlock(r);
     if (!sim_handle_is(x, SIM_H_EXEC)) return sim_unlock(sim_fail(CUDA_ERROR_INVALID_VALUE, "not an executable graph"));
+    if ((r = lose_device())) return sim_unlock(r);
     return sim_unlock(sim_submit(s, &(sim_op){.kind = SIM_OP_CHILD, .child = ((sim_graph *)x)->ops}, "cuGraphLaunch"));
 }
 

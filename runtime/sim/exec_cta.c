@@ -7,6 +7,7 @@
 #include "ptx.h"
 #include "report.h"
 #include "run.h"
+#include "spare.h"
 
 sim_cta *sim_cta_new(sim_worker *wk) {
     const sim_func *f = wk->f;
@@ -20,17 +21,17 @@ sim_cta *sim_cta_new(sim_worker *wk) {
     c->n_warps = (c->n_threads + 31) / 32;
     uint32_t base = (f->shared_bytes + f->shared_align - 1) / f->shared_align * f->shared_align;
     c->shared_bytes = l->dyn_shared ? base + l->dyn_shared : f->shared_bytes;
-    c->shared = aligned_alloc(1024, (c->shared_bytes + 1023 + 1024) / 1024 * 1024);
+    c->shared = sim_spare_take(c->shared_bytes + 1024);
     c->warps = calloc(c->n_warps, sizeof *c->warps);
     size_t stride =
         (f->reg_bytes + 63 + 64) / 64 * 64; /* an odd line between warps keeps them off the same cache sets */
-    uint8_t *regs = aligned_alloc(64, stride * c->n_warps);
-    uint8_t *local = f->local_bytes ? malloc((size_t)f->local_bytes * 32 * c->n_warps) : NULL;
+    uint8_t *regs = sim_spare_take(stride * c->n_warps);
+    uint8_t *local = f->local_bytes ? sim_spare_take((size_t)f->local_bytes * 32 * c->n_warps) : NULL;
     if (!c->shared || !c->warps || !regs || (f->local_bytes && !local)) {
-        free(c->shared);
+        sim_spare_give(c->shared);
         free(c->warps);
-        free(regs);
-        free(local);
+        sim_spare_give(regs);
+        sim_spare_give(local);
         free(c);
         return NULL;
     }
@@ -51,10 +52,10 @@ sim_cta *sim_cta_new(sim_worker *wk) {
 void sim_cta_free(sim_cta *c) {
     if (!c) return;
     for (uint32_t i = 0; i < c->n_warps; i++) sim_async_free(&c->warps[i]);
-    free(c->warps[0].r);
-    free(c->warps[0].local);
+    sim_spare_give(c->warps[0].r);
+    sim_spare_give(c->warps[0].local);
     free(c->warps);
-    free(c->shared);
+    sim_spare_give(c->shared);
     free(c->bulk);
     free(c);
 }

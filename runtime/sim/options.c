@@ -53,7 +53,7 @@ static void order(reader *r, const char *name, int *lazy, uint64_t *seed) {
 
 void sim_env_read(qm_sim_options *o, int *cc, char *why, size_t why_n) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN), pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    uint64_t sms = 4, threads = cores > 0 ? (uint64_t)cores : 1, count = 0, seed = 0, arch = 80;
+    uint64_t sms = 4, threads = cores > 0 ? (uint64_t)cores : 1, count = 0, seed = 0, arch = 80, lost_at = 0;
     uint64_t mem = pages > 0 && page > 0 ? (uint64_t)pages / 2 * (uint64_t)page : (uint64_t)2 << 30;
     reader r = {why, why_n};
     why[0] = 0;
@@ -64,6 +64,7 @@ void sim_env_read(qm_sim_options *o, int *cc, char *why, size_t why_n) {
     number(&r, "QMOE_SIM_SEED", 0, UINT64_MAX, &seed);
     number(&r, "QMOE_SIM_COUNT", 0, 1, &count);
     number(&r, "QMOE_SIM_CC", 80, 129, &arch);
+    number(&r, "QMOE_SIM_LOST", 1, UINT64_MAX, &lost_at);
     words(&r, "QMOE_SIM_CHECK", (const char *const[]){"races", "uninit"},
           (int *const[]){&o->check_races, &o->check_uninit});
     order(&r, "QMOE_SIM_ORDER", &o->lazy, &o->order_seed);
@@ -75,6 +76,7 @@ void sim_env_read(qm_sim_options *o, int *cc, char *why, size_t why_n) {
     o->mem_bytes = (size_t)mem;
     o->sched_seed = seed;
     o->count = (int)count;
+    o->lost_at = lost_at;
     *cc = (int)arch;
 }
 

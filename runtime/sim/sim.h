@@ -15,6 +15,7 @@ typedef struct {
     int lazy;            /* enqueued work runs as late as its synchronisation allows (docs/sim.md) */
     uint64_t order_seed; /* lazy: 0 = always the latest order; else any legal one, drawn by this */
     size_t mem_bytes;    /* declared device memory (default: half the host's) */
+    uint64_t lost_at;    /* not 0: with the n-th launch of a graph the device is lost, as one that falls off its bus */
 } qm_sim_options;
 void qm_sim_get_options(qm_sim_options *o);
 void qm_sim_set_options(const qm_sim_options *o); /* between launches only */

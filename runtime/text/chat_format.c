@@ -1,44 +1,34 @@
 /* chat_format.c: which chat format a model speaks. Its own template (tokenizer.chat_template) or one that the caller
  * gives; without one plain ChatML, which is what Qwen3 was trained on, and no think block. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "../base/log.h"
 #include "chat_format.h"
 #include "chatml.h"
 #include "jinja.h"
-#include "unicode.h"
 
 struct qm_chat_format {
     qm_template *t;  /* NULL: ChatML */
+    char *text;      /* the template's; of ChatML "" */
     json_t *kwargs;  /* object: more variables of the template */
     json_t *trusted; /* object: bos_token, eos_token */
+    int tools;       /* the format of calls: qm_engine_tool_format */
     char name[24];
 };
 
 void qm_chat_format_close(qm_chat_format *f) {
     if (!f) return;
     qm_template_free(f->t);
+    free(f->text);
     json_decref(f->kwargs);
     json_decref(f->trusted);
     free(f);
 }
 
 const char *qm_chat_format_name(const qm_chat_format *f) { return f->name; }
-
-static int set_kwargs(qm_chat_format *f, const char *text, qm_err *e) {
-    static const char *const ours[] = {"messages", "add_generation_prompt", "bos_token", "eos_token"};
-    json_error_t at;
-    f->kwargs = text ? json_loads(text, JSON_REJECT_DUPLICATES, &at) : json_object();
-    if (!f->kwargs && !text) return qm_fail(e, QM_ERR_NOMEM, "chat format: out of memory");
-    if (!f->kwargs)
-        return qm_fail(e, QM_ERR_ARG, "template kwargs: line %d, column %d: %s", at.line, at.column, at.text);
-    if (!json_is_object(f->kwargs))
-        return qm_fail(e, QM_ERR_ARG, "template kwargs: expected an object: {\"name\": value, ...}");
-    for (int i = 0; i < 4; i++)
-        if (json_object_get(f->kwargs, ours[i]))
-            return qm_fail(e, QM_ERR_ARG, "template kwargs: \"%s\" is not for the caller to set", ours[i]);
-    return 0;
-}
+int qm_chat_format_tools(const qm_chat_format *f) { return f->tools; }
+int qm_chat_format_thinks(const qm_chat_format *f) { return !f->t || strstr(f->text, "<think>") != NULL; }
 
 static int set_tokens(qm_chat_format *f, const qm_gguf *g, const qm_tokenizer *t, qm_err *e) {
     static const char *const names[][2] = {{"bos_token", "tokenizer.ggml.bos_token_id"},
@@ -55,71 +45,129 @@ static int set_tokens(qm_chat_format *f, const qm_gguf *g, const qm_tokenizer *t
     return 0;
 }
 
+/* tools and documents are None where transformers has none to give. */
+static int render(const qm_chat_format *f, const qm_chat_values *v, const qm_template_limits *limits, qm_rendered *out,
+                  qm_err *e) {
+    json_t *data = json_pack("{s:O, s:b, s:n, s:n}", "messages", v->messages, "add_generation_prompt", !v->no_turn,
+                             "tools", "documents");
+    int rc = !data || json_object_update(data, f->kwargs) || (v->kwargs && json_object_update(data, v->kwargs)) ||
+             (v->tools && json_object_set(data, "tools", v->tools));
+    rc = rc ? qm_fail(e, QM_ERR_NOMEM, "chat format: out of memory")
+            : qm_template_render(f->t, &(qm_template_vars){.data = data, .trusted = f->trusted, .limits = *limits}, out,
+                                 e);
+    json_decref(data);
+    return rc;
+}
+
+static int render_chatml(const qm_chat_values *v, qm_rendered *out, qm_err *e) {
+    size_t n = json_array_size(v->messages), i;
+    json_t *one;
+    qm_message *m = malloc((n + 1) * sizeof *m);
+    if (!m) return qm_fail(e, QM_ERR_NOMEM, "chat format: out of memory");
+    json_array_foreach (v->messages, i, one) {
+        json_t *content = json_object_get(one, "content");
+        m[i] = (qm_message){json_string_value(json_object_get(one, "role")), json_string_value(content),
+                            json_string_length(content)};
+    }
+    int rc = qm_chatml_render(m, n, !v->no_turn, out, e);
+    free(m);
+    return rc;
+}
+
+/* ---- what a template can say ---- */
+/* A conversation with a tool, a call of it and a result shows how the template writes calls, and so how the model was
+ * taught to: no names of families. */
+static int call_format(const qm_chat_format *f) {
+    static const qm_conversation probe = {
+        .messages = "[{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"\","
+                    " \"tool_calls\": [{\"id\": \"call00001\", \"type\": \"function\", \"function\":"
+                    " {\"name\": \"called\", \"arguments\": {\"key\": \"value\"}}}]},"
+                    " {\"role\": \"tool\", \"tool_call_id\": \"call00001\", \"content\": \"b\"}]",
+        .tools =
+            "[{\"type\": \"function\", \"function\": {\"name\": \"offered\", \"description\": \"c\", \"parameters\":"
+            " {\"type\": \"object\", \"properties\": {\"key\": {\"type\": \"string\"}}}}}]"};
+    qm_chat_values v;
+    qm_rendered r = {0};
+    qm_err ignored;
+    int format = 0;
+    if (!f->t || qm_chat_values_read(&v, &probe, &ignored)) return 0;
+    if (!render(f, &v, &(qm_template_limits){.steps = 1000000}, &r, &ignored) && strstr(r.text, "offered"))
+        format = strstr(r.text, "<function=called") ? QM_TOOLS_XML : strstr(r.text, "<tool_call>") ? QM_TOOLS_JSON : 0;
+    qm_rendered_free(&r);
+    qm_chat_values_free(&v);
+    return format;
+}
+
+/* The template's text has the word in quotes. */
+static int names(const qm_chat_format *f, const char *word) {
+    size_t n = strlen(word);
+    for (const char *at = f->text; (at = strstr(at, word)); at++)
+        if (at > f->text && (at[-1] == '\'' || at[-1] == '"') && at[n] == at[-1]) return 1;
+    return 0;
+}
+
+/* Templates pass over in silence what they do not know. So it is refused here, or, a developer's message, said by
+ * another name. */
+static int fit(const qm_chat_format *f, qm_chat_values *v, qm_err *e) {
+    size_t i;
+    json_t *m;
+    const char *what = v->tools && !f->tools ? "tools" : NULL;
+    char at[64];
+    json_array_foreach (v->messages, i, m) {
+        const char *role = json_string_value(json_object_get(m, "role"));
+        if (!strcmp(role, "developer") && !names(f, role)) {
+            if (json_object_set_new(m, "role", json_string("system")))
+                return qm_fail(e, QM_ERR_NOMEM, "chat format: out of memory");
+        } else if (strcmp(role, "system") && strcmp(role, "user") && strcmp(role, "assistant") && !names(f, role))
+            return qm_fail(e, QM_ERR_ARG, "messages[%zu].role: \"%.40s\" is not known to the chat format (%s)", i, role,
+                           f->name);
+        if (what || f->tools || !json_object_get(m, "tool_calls")) continue;
+        snprintf(at, sizeof at, "messages[%zu].tool_calls", i);
+        what = at;
+    }
+    if (!what) return 0;
+    return qm_fail(e, QM_ERR_UNSUPPORTED, "%s: the chat format (%s) has no tools, or calls in a form that is not known",
+                   what, f->name);
+}
+
 int qm_chat_format_open(qm_chat_format **out, const qm_gguf *g, const qm_tokenizer *t, const char *own_template,
                         const char *kwargs, qm_err *e) {
     qm_chat_format *f = *out = calloc(1, sizeof *f);
     qm_str text;
     qm_err why;
     if (!f) return qm_fail(e, QM_ERR_NOMEM, "chat format: out of memory");
-    int rc = set_kwargs(f, kwargs, e);
+    int rc = qm_chat_kwargs(&f->kwargs, kwargs, e);
     if (!rc) rc = set_tokens(f, g, t, e);
     if (rc) return rc;
     strcpy(f->name, "ChatML");
-    if (own_template) { /* asked for: what does not work is an error */
-        strcpy(f->name, "the caller's template");
-        return qm_template_compile(&f->t, own_template, strlen(own_template), e);
-    }
-    int found = qm_gguf_get_str(g, "tokenizer.chat_template", &text, &why);
-    if (found > 0 && text.n) found = qm_template_compile(&f->t, text.s, text.n, &why) ? -1 : 1;
+    int found = own_template ? 1 : qm_gguf_get_str(g, "tokenizer.chat_template", &text, &why);
+    if (own_template) text = (qm_str){own_template, strlen(own_template)};
+    if (found > 0 && (text.n || own_template)) found = qm_template_compile(&f->t, text.s, text.n, &why) ? -1 : 1;
+    if (found < 0 && own_template) return qm_fail(e, why.code, "%s", why.msg); /* asked for: what fails is an error */
     if (found < 0)
         qm_log(QM_LOG_WARN, "%s: tokenizer.chat_template: %s; plain ChatML is used instead", qm_gguf_path(g), why.msg);
-    if (f->t) strcpy(f->name, "the file's template");
+    if (f->t) strcpy(f->name, own_template ? "the caller's template" : "the file's template");
+    if (!(f->text = f->t ? strndup(text.s, text.n) : strdup("")))
+        return qm_fail(e, QM_ERR_NOMEM, "chat format: out of memory");
+    f->tools = call_format(f);
     return 0;
 }
 
-/* Messages are UTF-8, whatever the format: a template works on characters, and bytes of another encoding would be
- * answered as if they had been meant. (transformers takes nothing else either.) */
-static int check_utf8(const qm_message *m, size_t n, qm_err *e) {
-    for (size_t i = 0; i < n; i++)
-        for (int role = 0; role < 2; role++) {
-            const uint8_t *s = (const uint8_t *)(role ? m[i].role : m[i].content);
-            size_t len = role ? strlen(m[i].role) : m[i].n, at = 0;
-            uint32_t cp;
-            for (int k = 1; at < len && (k = qm_utf8_decode(s + at, len - at, &cp)) > 0;) at += (size_t)k;
-            if (at < len && role)
-                return qm_fail(e, QM_ERR_ARG, "message %zu: its role is not UTF-8 at byte %zu (0x%02x)", i, at, s[at]);
-            if (at < len)
-                return qm_fail(e, QM_ERR_ARG, "message %zu (%.16s): not UTF-8 at byte %zu (0x%02x)", i, m[i].role, at,
-                               s[at]);
-        }
-    return 0;
-}
-
-/* NULL: no memory. */
-static json_t *messages(const qm_message *m, size_t n) {
-    json_t *list = json_array();
-    for (size_t i = 0; list && i < n; i++) {
-        json_t *one = json_pack("{s:s, s:s%}", "role", m[i].role, "content", m[i].content ? m[i].content : "", m[i].n);
-        if (!json_array_append_new(list, one)) continue; /* takes NULL as a failure */
-        json_decref(list);
-        return NULL;
-    }
-    return list;
-}
-
-int qm_chat_format_render(const qm_chat_format *f, const qm_tokenizer *t, const qm_message *m, size_t n,
-                          qm_rendered *out, qm_err *e) {
+int qm_chat_format_render(const qm_chat_format *f, const qm_tokenizer *t, qm_chat_values *v, qm_rendered *out,
+                          qm_err *e) {
     *out = (qm_rendered){0};
-    int rc = check_utf8(m, n, e);
+    int rc = fit(f, v, e);
+    if (!rc && !f->t) rc = qm_chatml_check(t, e);
     if (rc) return rc;
-    if (!f->t) return (rc = qm_chatml_check(t, e)) ? rc : qm_chatml_render(m, n, out, e);
-    json_t *list = messages(m, n);
-    if (!list) return qm_fail(e, QM_ERR_NOMEM, "chat format: out of memory");
-    /* tools and documents are None where transformers has none to give. */
-    json_t *data =
-        json_pack("{s:o, s:b, s:n, s:n}", "messages", list, "add_generation_prompt", 1, "tools", "documents");
-    rc = !data || json_object_update(data, f->kwargs) ? qm_fail(e, QM_ERR_NOMEM, "chat format: out of memory") : 0;
-    if (!rc) rc = qm_template_render(f->t, &(qm_template_vars){.data = data, .trusted = f->trusted}, out, e);
-    json_decref(data);
+    return f->t ? render(f, v, &(qm_template_limits){0}, out, e) : render_chatml(v, out, e);
+}
+
+int qm_chat_format_messages(const qm_chat_format *f, const qm_tokenizer *t, const qm_message *m, size_t n,
+                            qm_rendered *out, qm_err *e) {
+    qm_chat_values v;
+    *out = (qm_rendered){0};
+    int rc = qm_chat_values_of(&v, m, n, e);
+    if (!rc) rc = qm_chat_format_render(f, t, &v, out, e);
+    qm_chat_values_free(&v);
     return rc;
 }

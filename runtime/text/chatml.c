@@ -22,7 +22,7 @@ static void put(qm_rendered *r, const char *s, size_t n, int own) {
     r->n += n;
 }
 
-int qm_chatml_render(const qm_message *m, size_t n_messages, qm_rendered *out, qm_err *e) {
+int qm_chatml_render(const qm_message *m, size_t n_messages, int turn, qm_rendered *out, qm_err *e) {
     static const char *const roles[] = {"system", "user", "assistant"};
     static const char start[] = "<|im_start|>", end[] = "<|im_end|>\n";
     size_t room = 64;
@@ -50,8 +50,7 @@ int qm_chatml_render(const qm_message *m, size_t n_messages, qm_rendered *out, q
         put(out, m[i].content, m[i].n, 0);
         put(out, end, sizeof end - 1, 1);
     }
-    put(out, start, sizeof start - 1, 1);
-    put(out, "assistant\n", 10, 1);
+    if (turn) put(out, start, sizeof start - 1, 1), put(out, "assistant\n", 10, 1);
     out->text[out->n] = 0;
     return 0;
 }
@@ -59,7 +58,7 @@ int qm_chatml_render(const qm_message *m, size_t n_messages, qm_rendered *out, q
 int qm_chatml(const qm_tokenizer *t, const qm_message *m, size_t n_messages, int tok_flags, qm_tokens *ids, qm_err *e) {
     qm_rendered r;
     int rc = qm_chatml_check(t, e);
-    if (rc || (rc = qm_chatml_render(m, n_messages, &r, e))) return rc;
+    if (rc || (rc = qm_chatml_render(m, n_messages, 1, &r, e))) return rc;
     rc = qm_tokenize_rendered(t, &r, tok_flags, ids, e);
     qm_rendered_free(&r);
     return rc;

@@ -5,9 +5,9 @@
 #include "rendered.h"
 #include "tokenizer.h"
 
-/* <|im_start|>role\ncontent<|im_end|>\n ... <|im_start|>assistant\n ; contents are data, the rest is the format's
- * own. qm_rendered_free. QM_ERR_ARG for a role other than system, user, assistant. */
-int qm_chatml_render(const qm_message *m, size_t n_messages, qm_rendered *out, qm_err *e);
+/* <|im_start|>role\ncontent<|im_end|>\n ... and, turn != 0, <|im_start|>assistant\n ; contents are data, the rest is the
+ * format's own. qm_rendered_free. QM_ERR_ARG for a role other than system, user, assistant. */
+int qm_chatml_render(const qm_message *m, size_t n_messages, int turn, qm_rendered *out, qm_err *e);
 /* The same as ids, appended. QM_ERR_UNSUPPORTED where the vocabulary lacks <|im_start|> or <|im_end|>. */
 int qm_chatml(const qm_tokenizer *t, const qm_message *m, size_t n_messages, int tok_flags, qm_tokens *ids, qm_err *e);
 /* 0, or the QM_ERR_UNSUPPORTED of qm_chatml. */

@@ -37,6 +37,9 @@ uint32_t qm_tokenizer_n(const qm_tokenizer *t); /* vocabulary entries, specials 
 qm_str qm_token_bytes(const qm_tokenizer *t, uint32_t id);
 /* The same as qmoe.h has it: NULL where there is no such token. */
 const char *qm_token_piece(const qm_tokenizer *t, uint32_t id, size_t *n);
+/* The same as it counts for an answer: nothing of a control token, but for the tags that answers are read by, which a
+ * file may have made control tokens. */
+const char *qm_token_answer(const qm_tokenizer *t, uint32_t id, size_t *n);
 int qm_token_is_control(const qm_tokenizer *t, uint32_t id);
 int qm_token_is_eog(const qm_tokenizer *t, uint32_t id); /* ends generation: eos, eot, <|endoftext|>, <|im_end|> */
 int64_t qm_token_find(const qm_tokenizer *t, const char *text); /* exact token text; -1 if none */

@@ -46,6 +46,7 @@ struct qm_tokenizer {
     tok_node *node;        /* [n_nodes] node 0 is the root; child and sibling 0 = none */
     uint32_t n_nodes;
     void *regex; /* pcre2_code */
+    struct qm_lexicon **lexicon; /* [1] what guides need of the vocabulary: made when first asked for (lexicon.c) */
 };
 
 static inline uint32_t tok_merge_slot(const qm_tokenizer *t, uint32_t left, uint32_t right) {

@@ -1,6 +1,7 @@
 /* A GGUF's tokenizer.ggml.* metadata, checked, into a qm_tokenizer. Nothing is assumed of the file but
  * what gguf.c has checked (every string lies inside it). Errors name the file, the key and its offset. */
 #include "../base/log.h"
+#include "lexicon.h"
 #include "tokenizer_impl.h"
 #include "unicode.h"
 #include <stdlib.h>
@@ -232,8 +233,9 @@ int qm_tokenizer_open(qm_tokenizer **out, const qm_gguf *g, qm_err *e) {
     const char *name = qm_gguf_path(g);
     t->name = strdup(name ? name : "(memory)");
     t->key = qm_hash_key_new();
+    t->lexicon = calloc(1, sizeof *t->lexicon);
     qm_str s;
-    int rc = t->name ? 0 : qm_fail(e, QM_ERR_NOMEM, "no memory for the tokenizer");
+    int rc = t->name && t->lexicon ? 0 : qm_fail(e, QM_ERR_NOMEM, "no memory for the tokenizer");
     if (rc) goto out;
 
     if ((rc = qm_gguf_get_str(g, K_MODEL, &s, e)) < 0) goto out;
@@ -274,6 +276,8 @@ out:
 
 void qm_tokenizer_close(qm_tokenizer *t) {
     if (!t) return;
+    if (t->lexicon) qm_lexicon_free(*t->lexicon);
+    free(t->lexicon);
     free(t->name);
     free(t->text);
     free(t->text_off);

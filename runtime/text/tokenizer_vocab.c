@@ -30,3 +30,13 @@ const char *qm_token_piece(const qm_tokenizer *t, uint32_t id, size_t *n) {
     *n = s.n;
     return id < t->n ? s.s : NULL;
 }
+
+const char *qm_token_answer(const qm_tokenizer *t, uint32_t id, size_t *n) {
+    static const char *const tags[] = {"<think>", "</think>", "<tool_call>", "</tool_call>"};
+    const char *s = qm_token_piece(t, id, n);
+    if (!s || !qm_token_is_control(t, id)) return s;
+    for (size_t i = 0; i < sizeof tags / sizeof *tags; i++)
+        if (*n == strlen(tags[i]) && !memcmp(s, tags[i], *n)) return s;
+    *n = 0;
+    return s;
+}

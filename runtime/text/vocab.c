@@ -1,6 +1,7 @@
 /* vocab.c: a file's vocabulary without its weights. */
 #include <stdlib.h>
 #include "../qmoe.h"
+#include "guide.h"
 #include "tokenizer.h"
 
 struct qm_vocab {
@@ -51,3 +52,7 @@ int qm_vocab_tokenize(const qm_vocab *v, const char *text, size_t n, int special
 uint32_t qm_vocab_n(const qm_vocab *v) { return qm_tokenizer_n(v->tok); }
 
 const char *qm_vocab_piece(const qm_vocab *v, uint32_t id, size_t *n) { return qm_token_piece(v->tok, id, n); }
+
+int qm_guide_open_vocab(qm_guide **out, const qm_vocab *v, const qm_guide_opts *o, qm_err *e) {
+    return qm_guide_make(out, v->tok, o, e);
+}

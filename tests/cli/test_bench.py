@@ -151,7 +151,7 @@ def kernels(*args):
 
 def test_kernels_every_kernel_has_a_bench():
     built()
-    rc, r, err = kernels("--rows", "256")
+    rc, r, err = kernels("--rows", "64")
     assert rc == 0, err
     assert r["context"]["device"] == "sim" and r["context"]["commit"]
     got = {}

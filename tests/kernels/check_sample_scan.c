@@ -147,6 +147,57 @@ static void biases(void **state) {
         }
 }
 
+/* ---- the mask ---- */
+/* Of n tokens one in `of`, and the last one. */
+static const uint32_t *some_of(uint32_t n, uint32_t of) {
+    uint32_t *mask = chk_tmp(4 * (size_t)QM_MASK_WORDS(n));
+    memset(mask, 0, 4 * (size_t)QM_MASK_WORDS(n));
+    for (uint32_t i = 0; i < n; i++)
+        if (i + 1 == n || qm_rng_below(chk_rng(), of) == 0) mask[i / 32] |= 1u << i % 32;
+    for (uint32_t i = n; i % 32; i++) mask[i / 32] |= 1u << i % 32; /* of nobody */
+    return mask;
+}
+
+/* Few and many tokens, with and without biases and penalties; the token is one of them whatever its logit is: also where
+ * theirs are all -inf. Vocabularies that end within a word. */
+static void masks(void **state) {
+    static const uint32_t ns[] = {1, 31, 32, 33, 1001, 5003}, ofs[] = {1, 2, 40, 100000};
+    static const qm_sampling s[] = {
+        ORA_HOW(0, 40, 0.9, 0.1, 1, 64, 1),     ORA_HOW(0, 40, 0.9, 0.1, 1.3f, 64, 1), ORA_HOW(1, 0, 1, 0, 1, 0, 2),
+        ORA_HOW(1.5f, 40, 0.95, 0.05, 1, 0, 3), ORA_HOW(1.5f, 0, 0.9, 0, 1.2f, -1, 4),
+    };
+    qm_logit_bias bias[3];
+    (void)state;
+    for (size_t a = 0; a < sizeof ns / sizeof *ns; a++)
+        for (size_t b = 0; b < sizeof ofs / sizeof *ofs; b++)
+            for (size_t c = 0; c < sizeof s / sizeof *s; c++)
+                for (int kind = ORA_NORMAL; kind <= ORA_ALL_NEG_INF; kind += ORA_ALL_NEG_INF - ORA_NORMAL) {
+                    smp_task t = {.n = ns[a],
+                                  .pos = 20,
+                                  .scan_grid = 2 + (unsigned)c,
+                                  .scan_block = 64,
+                                  .draw_grid = 2,
+                                  .draw_block = 64,
+                                  .s = s[c]};
+                    smp_begin(&t, ora_kind_name[kind], 0);
+                    t.mask = some_of(t.n, ofs[b]);
+                    t.x = smp_logits(t.n, kind);
+                    for (uint32_t i = 0; i < 3; i++) bias[i] = (qm_logit_bias){(i * 401 + 7) % t.n, 30};
+                    t.s.bias = bias;
+                    t.s.n_bias = b & 1 ? 3 : 0; /* such a bias does not lift a token over the mask */
+                    for (uint32_t i = 0; i <= SMP_CTX; i++) t.tokens[i] = 7 * i % t.n;
+                    smp_placed p;
+                    smp_place(&p, &t);
+                    uint32_t n_allowed = 0;
+                    for (uint32_t i = 0; i < t.n; i++) n_allowed += t.mask[i / 32] >> i % 32 & 1;
+                    if (smp_step(&p, &t) && n_allowed <= QM_SAMPLE_CAP)
+                        chk_fail("the slow path, for %u tokens", n_allowed);
+                    const uint32_t id = smp_tokens(&p)[t.pos + 1];
+                    if (id >= t.n || !(t.mask[id / 32] >> id % 32 & 1)) chk_fail("token %u was not allowed", id);
+                    chk_end();
+                }
+}
+
 /* Races and unwritten bytes: parts and histogram are another CTA's until the counter has been met. */
 static void checked(void **state) {
     static const qm_sampling s[] = {ORA_HOW(0, 40, 0.9, 0.1, 1, 64, 1), ORA_HOW(0, 40, 0.9, 0.1, 1.2f, 3, 1),
@@ -158,6 +209,7 @@ static void checked(void **state) {
                 .n = 1501, .pos = 4, .scan_grid = grid, .scan_block = 96, .draw_grid = 2, .draw_block = 64, .s = s[i]};
             for (uint32_t j = 0; j < 5; j++) t.tokens[j] = 300 * j;
             smp_begin(&t, "checked", 1);
+            if (grid > 1) t.mask = some_of(t.n, 5);
             t.x = smp_logits(t.n, ORA_NORMAL);
             smp_both(&t);
         }
@@ -178,7 +230,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(greedy_shapes), cmocka_unit_test(greedy_kinds), cmocka_unit_test(greedy_one_hot),
         cmocka_unit_test(nonfinite),     cmocka_unit_test(window),       cmocka_unit_test(biases),
-        cmocka_unit_test(geometry),      cmocka_unit_test(checked),
+        cmocka_unit_test(geometry),      cmocka_unit_test(checked),      cmocka_unit_test(masks),
     };
     return chk_main(tests);
 }

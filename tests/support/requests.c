@@ -11,6 +11,7 @@ int req_open_engine(void **state) {
     qm_engine_opts o = {.executor = "ref", .n_ctx = REQ_MAX, .n_ubatch = 1};
     (void)state;
     fix_ok(qm_engine_open(&req_engine, fix_model("small"), &o, &e), &e);
+    assert_true(req_engine->model->hp.n_vocab <= REQ_VOCAB);
     return 0;
 }
 
@@ -41,12 +42,21 @@ void req_end(qm_batch *b) {
     tape_end(req_engine);
 }
 
-int req_on_token(void *user, uint32_t id) {
+int req_on_token(void *user, uint32_t id, const qm_logprobs *lp) {
     req *r = user;
+    (void)lp;
     assert_false(r->ended);
     assert_true(r->n_got < REQ_MAX);
     r->got[r->n_got++] = id;
     return r->n_got == r->stop_after;
+}
+
+/* Of the next token: the one before it has been told. */
+const uint32_t *req_mask(void *user) {
+    req *r = user;
+    assert_false(r->ended);
+    assert_true(r->n_masks++ >= r->n_got);
+    return tape_mask(r->n_got ? r->got[r->n_got - 1] : r->ids[r->n - 1], r->n + r->n_got, r->mask);
 }
 
 void req_on_end(void *user, const qm_usage *u) {
@@ -65,6 +75,7 @@ int req_try(qm_batch *b, req *r, qm_err *e) {
                     .stop = &r->stop,
                     .n_stop = r->stop != 0,
                     .no_reuse = r->no_reuse,
+                    .mask = r->limited ? req_mask : NULL,
                     .on_token = req_on_token,
                     .on_end = req_on_end,
                     .user = r};
@@ -86,7 +97,7 @@ req req_prompt(uint64_t seed, uint32_t n, uint32_t max) {
 /* The same once more. */
 req req_again(const req *r) {
     req a = *r;
-    a.n_got = 0;
+    a.n_got = a.n_masks = 0;
     a.ended = 0;
     return a;
 }
@@ -98,7 +109,8 @@ void req_check(req *r) {
     assert_true(r->n_got <= most);
     assert_int_equal(r->u.n_generated, r->n_got);
     assert_int_equal(r->u.n_prompt, r->n);
-    tape_alone(r->ids, r->n, r->how, r->want, most);
+    tape_alone(r->ids, r->n, r->how, r->limited, r->want, most);
+    if (r->limited) assert_true(r->n_masks >= r->n_got && r->n_masks <= r->n_got + 1 + r->u.n_paused);
     assert_memory_equal(r->got, r->want, r->n_got * sizeof *r->got);
     if (r->u.finish == QM_FINISH_CANCELLED || r->u.finish == QM_FINISH_ERROR) return;
     qm_finish f = QM_FINISH_NONE;

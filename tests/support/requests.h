@@ -4,13 +4,15 @@
 #include "../../runtime/engine/batch.h"
 #include "tape.h"
 
-enum { REQ_MAX = 320 };
+enum { REQ_MAX = 320, REQ_VOCAB = 4096 };
 typedef struct {
     qm_batch *b;
     uint32_t ids[REQ_MAX], n, max, want[REQ_MAX], got[REQ_MAX], n_got;
     uint64_t ticket;
     uint32_t stop, stop_after; /* a token id, 0: none; a number of tokens, 0: never */
     int ended, ignore_eos, no_reuse;
+    int limited;                            /* its tokens are those that tape_mask allows */
+    uint32_t mask[REQ_VOCAB / 32], n_masks; /* asked for */
     const qm_sampling *how;
     qm_usage u;
 } req;
@@ -30,7 +32,8 @@ req req_again(const req *r); /* the same once more */
 int req_try(qm_batch *b, req *r, qm_err *e);
 void req_submit(qm_batch *b, req *r);
 /* Callbacks; user: the req. */
-int req_on_token(void *user, uint32_t id);
+int req_on_token(void *user, uint32_t id, const qm_logprobs *lp);
+const uint32_t *req_mask(void *user);
 void req_on_end(void *user, const qm_usage *u);
 /* It has ended, its tokens are those that it has alone, up to where it ended, and it ended for the right reason. */
 void req_check(req *r);

@@ -10,12 +10,24 @@ static uint64_t behind(const char *name, const void *x, size_t n) {
     return chk_inout(name, both, SMP_OFF + n);
 }
 
+void smp_words(qm_sample_words *w, const smp_task *t) {
+    qm_err e;
+    memset(w, 0, sizeof *w);
+    if (qm_sampling_words(w, &t->s, t->n, &e)) chk_fail("%s", e.msg);
+    if (t->force_draw) w->p.mode = 1;
+    w->p = qm_sampling_masked(&w->p, t->mask, t->n, &(uint32_t){0});
+    w->p.seq = t->seq;
+    w->p.logprobs = t->logprobs != 0;
+}
+
+/* The task's mask, or what harms where it is read all the same. */
+static const uint32_t *mask_of(const smp_task *t) {
+    return t->mask ? t->mask : chk_tmp(4 * (size_t)QM_MASK_WORDS(t->n));
+}
+
 void smp_place(smp_placed *b, const smp_task *t) {
     static const unsigned char zero[4 * QM_SAMPLE_BUCKETS];
-    qm_err e;
-    if (qm_sampling_words(&b->w, &t->s, t->n, &e)) chk_fail("%s", e.msg);
-    if (t->force_draw) b->w.p.mode = 1;
-    b->w.p.seq = t->seq;
+    smp_words(&b->w, t);
     memset(b->st, 0, sizeof b->st);
     b->row = (qm_row_record){t->pos, 1, SMP_OFF};
     memcpy((char *)b->st + QM_STATE_MODE, &b->w, sizeof b->w);
@@ -28,8 +40,10 @@ void smp_place(smp_placed *b, const smp_task *t) {
     b->scan.work = chk_inout("work", zero, QM_WORK_SIZE);
     b->scan.state = behind("state", b->st, sizeof b->st);
     b->scan.tokens = behind("tokens", t->tokens, sizeof t->tokens);
+    b->scan.mask = behind("mask", mask_of(t), 4 * (size_t)QM_MASK_WORDS(t->n));
     b->scan.row = chk_in("row", &b->row, sizeof b->row);
-    b->draw = (qm_sample_draw_args){.keys = b->scan.keys,
+    b->draw = (qm_sample_draw_args){.logits = b->scan.logits,
+                                    .keys = b->scan.keys,
                                     .work = b->scan.work,
                                     .state = b->scan.state,
                                     .tokens = b->scan.tokens,
@@ -124,7 +138,7 @@ float *smp_logits(uint32_t n, int kind) {
 
 /* What a sequence has, in one buffer each for all of them. */
 enum { SEQ_BYTES = (QM_STATE_BYTES + 255) / 256 * 256 };
-static_assert(SEQ_BYTES >= 4 * (SMP_CTX + 1), "a sequence's tokens");
+static_assert(SEQ_BYTES >= 4 * (SMP_CTX + 1), "a sequence's tokens"); /* and the mask of 66,000 tokens */
 
 static void step_of_rows(const qm_sample_scan_args *scan, const qm_sample_draw_args *draw, const smp_task *t,
                          uint32_t n_tasks, const uint32_t *map, uint32_t op, uint32_t count) {
@@ -165,19 +179,18 @@ static void step_of_rows(const qm_sample_scan_args *scan, const qm_sample_draw_a
 
 void smp_rows(const smp_task *t, uint32_t n_tasks, const uint32_t *map, uint32_t op, uint32_t count) {
     const size_t n = t->n, n4 = (n + 3) / 4 * 4, all = (size_t)n_tasks * SEQ_BYTES;
-    char *st = chk_tmp(all), *tokens = chk_tmp(all);
+    char *st = chk_tmp(all), *tokens = chk_tmp(all), *masks = chk_tmp(all);
     qm_row_record *rows = chk_tmp(n_tasks * sizeof *rows);
     float *x = chk_tmp(4 * n * op);
     for (uint32_t i = 0; i < n_tasks; i++) {
         /* sequences lie in another order than rows */
         const uint32_t seq = n_tasks - 1 - i;
         qm_sample_words *w = chk_tmp(sizeof *w);
-        qm_err e;
-        if (qm_sampling_words(w, &t[i].s, t->n, &e)) chk_fail("%s", e.msg);
-        w->p.seq = t[i].seq;
+        smp_words(w, &t[i]);
         rows[i] = (qm_row_record){t[i].pos, seq, (uint64_t)seq * SEQ_BYTES};
         memcpy(st + rows[i].seq_off + QM_STATE_MODE, w, sizeof *w);
         memcpy(tokens + rows[i].seq_off, t[i].tokens, sizeof t[i].tokens);
+        memcpy(masks + rows[i].seq_off, mask_of(&t[i]), 4 * (size_t)QM_MASK_WORDS(t->n));
     }
     for (uint32_t i = 0; i < op; i++) memcpy(x + n * i, t[map[i]].x, 4 * n);
     qm_sample_scan_args scan = {.n = t->n, .rows = n_tasks};
@@ -188,10 +201,12 @@ void smp_rows(const smp_task *t, uint32_t n_tasks, const uint32_t *map, uint32_t
     scan.work = chk_inout("work", chk_tmp(QM_WORK_SIZE * op), QM_WORK_SIZE * op);
     scan.state = chk_inout("state", st, all);
     scan.tokens = chk_inout("tokens", tokens, all);
+    scan.mask = chk_in("masks", masks, all);
     scan.row = chk_in("rows", rows, n_tasks * sizeof *rows);
     scan.count = chk_in("count", &count, sizeof count);
     scan.map = chk_in("map", map, op * sizeof *map);
-    qm_sample_draw_args draw = {.keys = scan.keys,
+    qm_sample_draw_args draw = {.logits = scan.logits,
+                                .keys = scan.keys,
                                 .work = scan.work,
                                 .state = scan.state,
                                 .tokens = scan.tokens,

@@ -13,6 +13,8 @@ typedef struct {
     unsigned scan_grid, scan_block, draw_grid, draw_block;
     qm_sampling s;
     int force_draw; /* mode 1 although top_k is 1 */
+    int logprobs;
+    const uint32_t *mask; /* [(n + 31) / 32]; NULL: none */
     uint32_t seq, tokens[SMP_CTX + 1];
     const float *x;
 } smp_task;
@@ -37,6 +39,8 @@ static const qm_sampling smp_greedy = ORA_HOW(0, 40, 0.9, 0.1, 1, 64, 1), smp_pl
 
 /* Begins a case named after the task; checked: with the race and uninitialised-read checks. */
 void smp_begin(const smp_task *t, const char *what, int checked);
+/* What the task asks for, as it lies in a sequence's state. */
+void smp_words(qm_sample_words *w, const smp_task *t);
 /* Logits of a kind of oracle.h, seeded by the case's name. */
 float *smp_logits(uint32_t n, int kind);
 void smp_place(smp_placed *b, const smp_task *t);

@@ -10,16 +10,19 @@ struct qm_seq {
     uint32_t index, *tokens, *table, *shadow; /* as the device has them; shadow: the table as the host has said it is */
     uint64_t seed;
     uint32_t last; /* penalties' window */
+    uint32_t *mask;
+    int limited;
     qm_result ring[QM_RESULT_RING];
     uint64_t step_of[QM_RESULT_RING];
 };
 
 /* One entry of the tape. */
 typedef struct {
-    enum { TOKENS, TABLE, SAMPLING, STEP } what;
+    enum { TOKENS, TABLE, SAMPLING, MASK, STEP } what;
     qm_seq *seq;
     uint32_t at, n;
-    uint32_t *words; /* TOKENS, TABLE: [n] */
+    uint32_t *words; /* TOKENS, TABLE, MASK: [n] */
+    int limited;     /* SAMPLING */
     qm_row *rows;    /* STEP: [n] */
     uint64_t seed, step;
 } entry;
@@ -36,7 +39,7 @@ static struct {
     uint64_t n_steps, n_waited; /* enqueued; of these, the host knows that they are done */
     qm_rng rng;
     int late;
-    uint32_t most_rows, fail_at, eog;
+    uint32_t most_rows, fail_at, fail_mask_at, eog, n_vocab;
 } t;
 
 static uint64_t mix(uint64_t h, uint64_t x) {
@@ -47,14 +50,25 @@ static uint64_t mix(uint64_t h, uint64_t x) {
 /* ---- what it computes ---- */
 static uint64_t word_of(uint64_t before, uint32_t token, uint32_t pos) { return mix(mix(before, token), pos); }
 static uint64_t join(uint64_t before, uint64_t word) { return mix(before, word) + before; }
-static uint32_t choose(uint64_t word, uint64_t seed, const uint32_t *tokens, uint32_t pos, uint32_t last) {
+static int allowed(const uint32_t *mask, uint32_t id) { return !mask || mask[id / 32] >> id % 32 & 1; }
+static uint32_t choose(uint64_t word, uint64_t seed, const uint32_t *tokens, uint32_t pos, uint32_t last,
+                       const uint32_t *mask) {
     uint64_t h = mix(word, seed);
     for (uint32_t i = 0; i < last && i <= pos; i++) h = mix(h, tokens[pos - i]);
     const uint32_t i = (uint32_t)(h >> 32) % N_IDS;
-    return i ? FIRST_ID + i : t.eog;
+    uint32_t id = i ? FIRST_ID + i : t.eog;
+    while (!allowed(mask, id)) id = (id + 1) % t.n_vocab; /* for ever, if it allows nothing */
+    return id;
 }
 
-static uint64_t seed_of(const qm_sample_words *w) { return w->p.mode ? w->p.seed + 1 : 0; }
+static uint64_t seed_of(const qm_sample_params *p) { return p->mode ? p->seed + 1 : 0; }
+
+const uint32_t *tape_mask(uint32_t before, uint32_t pos, uint32_t *words) {
+    memset(words, 0, 4 * (size_t)QM_MASK_WORDS(t.n_vocab));
+    if (pos % 5 == 4) return NULL;
+    for (uint32_t id = (before + pos) % 3; id < t.n_vocab; id += 3) words[id / 32] |= 1u << id % 32;
+    return words;
+}
 
 static void compute(const qm_row *r) {
     qm_seq *s = r->seq;
@@ -62,25 +76,28 @@ static void compute(const qm_row *r) {
     for (uint32_t p = 0; p < r->pos; p++) before = join(before, t.pool[(uint64_t)s->table[p / P] * P + p % P]);
     at[r->pos % P] = word_of(before, s->tokens[r->pos], r->pos);
     if (!r->logits) return;
-    s->tokens[r->pos + 1] = choose(at[r->pos % P], s->seed, s->tokens, r->pos, s->last);
+    s->tokens[r->pos + 1] = choose(at[r->pos % P], s->seed, s->tokens, r->pos, s->last, s->limited ? s->mask : NULL);
     s->ring[r->pos % QM_RESULT_RING] = (qm_result){.token = s->tokens[r->pos + 1], .pos = r->pos};
 }
 
-void tape_alone(const uint32_t *ids, uint32_t n, const qm_sampling *p, uint32_t *out, uint32_t most) {
-    uint32_t *tokens = malloc((n + most) * sizeof *tokens);
+void tape_alone(const uint32_t *ids, uint32_t n, const qm_sampling *p, int limited, uint32_t *out, uint32_t most) {
+    uint32_t *tokens = malloc((n + most) * sizeof *tokens), *words = malloc(4 * (size_t)QM_MASK_WORDS(t.n_vocab));
     uint64_t before = 0;
     qm_sample_words w = {0};
     qm_err e;
-    assert_non_null(tokens);
+    assert_true(tokens && words);
     if (p) fix_ok(qm_sampling_words(&w, p, UINT32_MAX, &e), &e);
     memcpy(tokens, ids, n * sizeof *tokens);
     for (uint32_t pos = 0; pos + 1 < n + most; pos++) {
         const uint64_t word = word_of(before, tokens[pos], pos);
-        if (pos + 1 >= n) tokens[pos + 1] = choose(word, seed_of(&w), tokens, pos, w.p.last_n);
+        if (pos + 1 >= n)
+            tokens[pos + 1] = choose(word, seed_of(&w.p), tokens, pos, w.p.last_n,
+                                     limited ? tape_mask(tokens[pos], pos + 1, words) : NULL);
         before = join(before, word);
     }
     memcpy(out, tokens + n, most * sizeof *out);
     free(tokens);
+    free(words);
 }
 
 /* ---- the tape ---- */
@@ -89,7 +106,8 @@ static void run_one(entry *x) {
     switch (x->what) {
     case TOKENS: memcpy(s->tokens + x->at, x->words, x->n * sizeof *x->words); break;
     case TABLE: memcpy(s->table + x->at, x->words, x->n * sizeof *x->words); break;
-    case SAMPLING: s->seed = x->seed, s->last = x->n; break;
+    case SAMPLING: s->seed = x->seed, s->last = x->n, s->limited = x->limited; break;
+    case MASK: memcpy(s->mask, x->words, x->n * sizeof *x->words); break;
     case STEP:
         for (uint32_t r = 0; r < x->n; r++) compute(&x->rows[r]);
     }
@@ -130,7 +148,8 @@ static int seq_open(qm_engine *g, qm_seq **out, qm_err *e) {
     s->tokens = calloc(g->limits.n_ctx + 1, sizeof *s->tokens);
     s->table = calloc(qm_pages_for(g->limits.n_ctx), sizeof *s->table);
     s->shadow = calloc(qm_pages_for(g->limits.n_ctx), sizeof *s->shadow);
-    assert_true(s->tokens && s->table && s->shadow);
+    s->mask = calloc(QM_MASK_WORDS(t.n_vocab), sizeof *s->mask);
+    assert_true(s->tokens && s->table && s->shadow && s->mask);
     memset(s->ring, 0xff, sizeof s->ring);
     *out = s;
     return 0;
@@ -143,6 +162,7 @@ static void seq_close(qm_engine *g, qm_seq *s) {
     free(s->tokens);
     free(s->table);
     free(s->shadow);
+    free(s->mask);
     free(s);
 }
 
@@ -161,10 +181,19 @@ static int put_pages(qm_engine *g, qm_seq *s, uint32_t i, const uint32_t *pages,
     return 0;
 }
 
-static int put_sampling(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm_err *e) {
-    (void)g, (void)e;
-    write_down((entry){.what = SAMPLING, .seq = s, .n = w->p.last_n, .seed = seed_of(w)});
+static int put_mask(qm_engine *g, qm_seq *s, const qm_sample_params *p, const uint32_t *mask, qm_err *e) {
+    (void)g;
+    if (mask && t.fail_mask_at && !--t.fail_mask_at) return qm_fail(e, QM_ERR_DEVICE, "the tape tore");
+    if (p)
+        write_down((entry){
+            .what = SAMPLING, .seq = s, .n = p->last_n, .seed = seed_of(p), .limited = (p->edits & QM_EDIT_MASK) != 0});
+    const uint32_t n = QM_MASK_WORDS(t.n_vocab);
+    if (mask) write_down((entry){.what = MASK, .seq = s, .n = n, .words = copy(mask, n * sizeof *mask)});
     return 0;
+}
+
+static int put_sampling(qm_engine *g, qm_seq *s, const qm_sample_words *w, qm_err *e) {
+    return put_mask(g, s, &w->p, NULL, e);
 }
 
 static int step(qm_engine *g, const qm_row *rows, uint32_t n, const qm_plan *p, qm_err *e) {
@@ -202,9 +231,9 @@ static int wait_for(qm_engine *g, qm_seq *s, uint32_t pos, qm_err *e) {
     return 0;
 }
 
-static int result(qm_engine *g, qm_seq *s, uint32_t pos, uint32_t *id, uint32_t *flags, qm_err *e) {
+static int result(qm_engine *g, qm_seq *s, uint32_t pos, qm_result *r, qm_err *e) {
     wait_for(g, s, pos, e);
-    return qm_result_take(s->ring, pos, id, flags, e);
+    return qm_result_take(s->ring, pos, r, e);
 }
 
 static const qm_executor table = {.name = "tape",
@@ -214,6 +243,7 @@ static const qm_executor table = {.name = "tape",
                                   .put_tokens = put_tokens,
                                   .put_pages = put_pages,
                                   .put_sampling = put_sampling,
+                                  .put_mask = put_mask,
                                   .step = step,
                                   .wait = wait_for,
                                   .result = result};
@@ -232,6 +262,7 @@ void tape_begin(qm_engine *g, qm_limits limits, uint32_t n_pages, uint64_t seed)
     t.kv = &g->kv;
     t.rng.s = seed;
     t.late = !seed;
+    t.n_vocab = g->model->hp.n_vocab;
     while (!qm_token_is_eog(g->tok, t.eog)) t.eog++;
     t.pool = calloc((size_t)n_pages * P, sizeof *t.pool);
     assert_non_null(t.pool);
@@ -251,6 +282,7 @@ void tape_end(qm_engine *g) {
 }
 
 void tape_fail_at(uint32_t steps) { t.fail_at = steps; }
+void tape_fail_mask_at(uint32_t masks) { t.fail_mask_at = masks; }
 uint32_t tape_most_rows(void) { return t.most_rows; }
 
 /* The words of the prefix that ends with a page, joined; its own must be what they should. */

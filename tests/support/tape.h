@@ -18,14 +18,19 @@
 void tape_begin(qm_engine *g, qm_limits limits, uint32_t n_pages, uint64_t seed);
 /* All sequences are closed. g's own executor and limits are back; the pool is new. */
 void tape_end(qm_engine *g);
-/* A step from now, so many: exec->step fails once. 0: none does. */
+/* A step from now, so many: exec->step fails once. 0: none does. The same of a mask put. */
 void tape_fail_at(uint32_t steps);
+void tape_fail_mask_at(uint32_t masks);
 /* The most rows that a step had since the beginning. */
 uint32_t tape_most_rows(void);
 /* Runs what is on the tape; then fails the test where a page that is known does not hold what computing its prefix
  * gives. */
 void tape_check_known(qm_engine *g);
 
-/* What a tape computes, without one: the tokens behind ids[0 .. n), most of them, to out. s: NULL, greedy. */
-void tape_alone(const uint32_t *ids, uint32_t n, const qm_sampling *s, uint32_t *out, uint32_t most);
+/* What a tape computes, without one: the tokens behind ids[0 .. n), most of them, to out. s: NULL, greedy. limited: each
+ * is one that tape_mask allows. */
+void tape_alone(const uint32_t *ids, uint32_t n, const qm_sampling *s, int limited, uint32_t *out, uint32_t most);
+/* A rule to limit tokens by: the mask of the one that is to stand at position pos, behind the token `before`. words: of the
+ * engine's vocabulary. NULL: all may. */
+const uint32_t *tape_mask(uint32_t before, uint32_t pos, uint32_t *words);
 #endif

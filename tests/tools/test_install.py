@@ -85,11 +85,12 @@ def test_headers_stand_alone():
     """qmoe.h runs models, qmoe_tools.h measures and looks inside; each in C and in C++, with no other library's header."""
     make("install", "PREFIX=" + PREFIX)
     include = os.path.join(PREFIX, "include/qmoe")
-    assert sorted(x for x in os.listdir(include) if x.endswith(".h")) == ["qmoe.h", "qmoe_tools.h"], os.listdir(include)
+    assert sorted(x for x in os.listdir(include) if x.endswith(".h")) == ["qmoe.h", "qmoe_guide.h", "qmoe_text.h", "qmoe_tools.h"], os.listdir(include)
     for compiler, language, null in (("gcc", "c", "0"), ("g++", "c++", "nullptr")):
         if not shutil.which(compiler):
             continue
         for program in (f"#include <qmoe.h>\nint main() {{ qm_engine_close({null}); }}\n",
+                        f"#include <qmoe_text.h>\nint main() {{ qm_answer_close({null}); }}\n",
                         f"#include <qmoe_tools.h>\nint main() {{ return qm_machine_json({null}) || qm_doctor(0, {null}, {null}, {null}); }}\n"):
             p = subprocess.run([compiler, "-fsyntax-only", "-x", language, "-Wall", "-Werror", "-I", include, "-"], text=True, input=program,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -286,6 +286,76 @@ static void test_rows(void **state) {
     req_end(b);
 }
 
+/* Who limits his tokens has a row when the last one has been told: in every second step beside others, which have one in
+ * every step, two steps being on their way; alone, never more than one. Who limits nothing this once as well. */
+static void test_limited(void **state) {
+    (void)state;
+    qm_batch *b = req_begin(3, 192, 24, 8, 0);
+    req r[3] = {req_prompt(75, 5, 100), req_prompt(76, 5, 40), req_prompt(77, 5, 100)}, alone = req_prompt(78, 40, 60);
+    r[1].limited = alone.limited = 1;
+    for (int i = 0; i < 3; i++) req_submit(b, &r[i]);
+    while (!r[1].n_got) req_step(b);
+    for (uint32_t had = r[1].n_got, others = r[0].n_got, n = 2; !r[1].ended; n++) {
+        req_step(b);
+        if (r[1].ended) break;
+        assert_int_equal(r[0].n_got - others, n - 1);
+        assert_in_range(r[1].n_got - had, (n - 1) / 2, n / 2);
+        assert_int_equal(b->n_flight, 1); /* and the one that has just been waited for */
+    }
+    req_finish(b);
+    for (int i = 0; i < 3; i++) req_check(&r[i]);
+    req_submit(b, &alone);
+    for (uint32_t got = 0; req_step(b);) {
+        assert_in_range(b->n_flight, 0, 1);
+        assert_in_range(alone.n_got - got, 0, 1);
+        got = alone.n_got;
+    }
+    req_check(&alone);
+    assert_int_equal(alone.n_masks, 60);
+    req_end(b);
+}
+
+/* A mask that allows nothing is an error of its request, and of no other; bits behind the vocabulary allow nothing. */
+static req *hopeless;
+static const uint32_t *mask_of_three(void *user) {
+    static uint32_t none[REQ_VOCAB / 32 + 1];
+    assert_ptr_equal(user, hopeless);
+    const uint32_t n_vocab = req_engine->model->hp.n_vocab;
+    none[n_vocab / 32] = ~((1u << n_vocab % 32) - 1);
+    if (hopeless->n_got == 3) return none;
+    return req_mask(user);
+}
+static void test_nothing_allowed(void **state) {
+    (void)state;
+    qm_batch *b = req_begin(2, 128, 8, 8, 0);
+    req r = req_prompt(79, 20, 60), beside = req_prompt(80, 20, 60);
+    qm_err e;
+    hopeless = &r;
+    r.limited = 1;
+    qm_request q = {.ids = r.ids,
+                    .n = r.n,
+                    .max_tokens = 60,
+                    .ignore_eos = 1,
+                    .mask = mask_of_three,
+                    .on_token = req_on_token,
+                    .on_end = req_on_end,
+                    .user = &r};
+    fix_ok(qm_batch_submit(b, &q, &r.ticket, &e), &e);
+    req_submit(b, &beside);
+    req_finish(b);
+    req_check(&beside);
+    assert_int_equal(r.u.finish, QM_FINISH_ERROR);
+    assert_int_equal(r.u.error.code, QM_ERR_ARG);
+    assert_non_null(strstr(r.u.error.msg, "allows no token at position 23"));
+    assert_int_equal(r.n_got, 3);
+    r.n_masks++; /* the last one was not req_mask's */
+    req_check(&r);
+    q = (qm_request){.ids = r.ids, .n = 5, .n_logprobs = QM_TOP_LOGPROBS + 1};
+    assert_int_equal(qm_batch_submit(b, &q, NULL, &e), QM_ERR_ARG);
+    assert_non_null(strstr(e.msg, "n_logprobs is 21, not in the range 0 to 20"));
+    req_end(b);
+}
+
 /* More that decode than a step has rows: all get on, and a prompt does not wait for their end. */
 static void test_rows_are_few(void **state) {
     (void)state;
@@ -317,7 +387,7 @@ static void test_ends(void **state) {
     qm_batch *b = req_begin(2, 256, 16, 16, 0);
     req r[5];
     for (uint64_t i = 0; i < 5; i++) r[i] = req_prompt(90, 20, 60);
-    tape_alone(r[0].ids, 20, NULL, r[0].want, 60);
+    tape_alone(r[0].ids, 20, NULL, 0, r[0].want, 60);
     r[0].stop = r[0].want[7];
     r[1].stop_after = 3;
     r[2].max = 0;
@@ -345,13 +415,13 @@ static void test_ends(void **state) {
 
 /* Callbacks may submit and cancel. */
 static req follow;
-static int on_token_follow(void *user, uint32_t id) {
+static int on_token_follow(void *user, uint32_t id, const qm_logprobs *lp) {
     req *r = user;
     if (!r->n_got) {
         req_submit(r->b, &follow);
         qm_batch_cancel(r->b, r->ticket);
     }
-    return req_on_token(user, id);
+    return req_on_token(user, id, lp);
 }
 static void test_callbacks(void **state) {
     (void)state;
@@ -374,15 +444,15 @@ static void test_callbacks(void **state) {
 }
 
 /* A step that fails: who ran ends with its error, who waited goes on, and nothing is known of any page. */
-static void test_step_fails(void **state) {
-    (void)state;
+static void step_fails(int masks) {
     for (uint32_t at = 1; at < 12; at += 5) {
         qm_batch *b = req_begin(2, 128, 8, 16, 3);
         req r[3] = {req_prompt(100, 60, 20), req_prompt(101, 40, 20), req_prompt(102, 60, 20)};
         qm_err e;
         int rc;
+        r[0].limited = r[1].limited = masks;
         for (int i = 0; i < 3; i++) req_submit(b, &r[i]);
-        tape_fail_at(at);
+        (masks ? tape_fail_mask_at : tape_fail_at)(at);
         while ((rc = qm_batch_step(b, &e)) > 0) req_check_pool(b, NULL, 0);
         assert_int_equal(rc, QM_ERR_DEVICE);
         assert_string_equal(e.msg, "the tape tore");
@@ -401,6 +471,10 @@ static void test_step_fails(void **state) {
         tape_check_known(req_engine);
         req_end(b);
     }
+}
+static void test_step_fails(void **state) {
+    (void)state;
+    for (int masks = 0; masks < 2; masks++) step_fails(masks);
 }
 
 /* ---- sessions beside a batch: they hold pages of the same pool ---- */
@@ -431,7 +505,7 @@ static void test_truncated_within_shared(void **state) {
     fix_ok(qm_session_eval(s, 77, &e), &e);
     assert_int_not_equal(s->pages[1], page);
     fix_ok(qm_session_result(s, 50, &id, &e), &e);
-    tape_alone(s->ids, 51, NULL, want, 1);
+    tape_alone(s->ids, 51, NULL, 0, want, 1);
     assert_int_equal(id, want[0]);
     for (int rc = 1; rc;) {
         rc = qm_batch_step(b, &e);
@@ -530,6 +604,8 @@ int main(void) {
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_paused),
         cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_limited),
+        cmocka_unit_test(test_nothing_allowed),
         cmocka_unit_test(test_rows_are_few),
         cmocka_unit_test(test_ends),
         cmocka_unit_test(test_callbacks),

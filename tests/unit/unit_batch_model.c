@@ -79,7 +79,7 @@ typedef struct {
 } answer;
 static answer alone[2][TEXTS][LENGTHS][2];
 
-static int on_token(void *user, uint32_t id) {
+static int put(void *user, uint32_t id) {
     answer *a = user;
     assert_true(a->n < MOST);
     a->id[a->n++] = id;
@@ -88,7 +88,7 @@ static int on_token(void *user, uint32_t id) {
 
 static int on_token_alone(void *user, uint32_t id, const char *s, size_t n) {
     (void)s, (void)n;
-    return id == UINT32_MAX ? 0 : on_token(user, id);
+    return id == UINT32_MAX ? 0 : put(user, id);
 }
 
 static uint32_t most(uint32_t l) { return N_CTX - lengths[l] < MOST ? N_CTX - lengths[l] : MOST; }
@@ -124,7 +124,10 @@ static void on_end(void *user, const qm_usage *u) {
     r->u = *u;
 }
 
-static int on_req_token(void *user, uint32_t id) { return on_token(&((req *)user)->got, id); }
+static int on_req_token(void *user, uint32_t id, const qm_logprobs *lp) {
+    assert_null(lp);
+    return put(&((req *)user)->got, id);
+}
 
 static void submit(qm_batch *b, req *r, qm_rng *rng) {
     qm_err e;

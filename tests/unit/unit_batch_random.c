@@ -9,7 +9,9 @@
 #include "../support/requests.h"
 
 enum { REQUESTS = 14, FAMILIES = 3 };
-static struct { uint64_t cancelled, paused, cached, evicted, finished, errors, truncated, steps; } seen;
+static struct {
+    uint64_t cancelled, paused, cached, evicted, finished, errors, truncated, steps, limited, asked_again;
+} seen;
 
 /* A session beside the batch: goes on, shares, forgets. */
 static void stir(qm_session *s, qm_rng *rng, const uint32_t *text) {
@@ -34,7 +36,7 @@ static void stir(qm_session *s, qm_rng *rng, const uint32_t *text) {
             break;
         }
         fix_ok(qm_session_result(s, n, &id, &e), &e);
-        tape_alone(s->ids, n + 1, NULL, &want, 1);
+        tape_alone(s->ids, n + 1, NULL, 0, &want, 1);
         assert_int_equal(id, want);
         fix_ok(qm_session_publish(s, &e), &e);
     }
@@ -77,6 +79,7 @@ static void schedule(uint64_t seed) {
             if (!qm_rng_below(&rng, 4)) x->stop = 65 + qm_rng_below(&rng, 30);
             if (!qm_rng_below(&rng, 6)) x->stop_after = 1 + qm_rng_below(&rng, 9);
             x->no_reuse = !qm_rng_below(&rng, 8);
+            x->limited = !qm_rng_below(&rng, 3);
             req_submit(b, x);
         } else if (n && what == 4 && qm_batch_cancel(b, r[qm_rng_below(&rng, n)].ticket)) seen.cancelled++;
         else if (s && what < 8) stir(s, &rng, text[0]);
@@ -90,6 +93,8 @@ static void schedule(uint64_t seed) {
     for (uint32_t i = 0; i < n; i++) {
         req_check(&r[i]);
         seen.paused += r[i].u.n_paused;
+        seen.limited += r[i].limited ? r[i].n_got : 0;
+        seen.asked_again += r[i].limited && r[i].u.finish != QM_FINISH_CANCELLED && r[i].n_masks > r[i].n_got;
         seen.cached += r[i].u.n_cached;
         seen.finished += r[i].u.finish != QM_FINISH_CANCELLED && r[i].u.finish != QM_FINISH_ERROR;
         if (r[i].u.finish != QM_FINISH_ERROR) continue;
@@ -110,13 +115,15 @@ static void test_random_schedules(void **state) {
     for (uint64_t i = 0; i < n; i++) schedule(i);
     print_message(
         "%llu schedules: %llu steps; of the requests %llu finished, %llu cancelled, %llu pauses, %llu errors; %llu "
-        "positions found, %llu steps that dropped pages, %llu truncations\n",
+        "positions found, %llu steps that dropped pages, %llu truncations; %llu tokens by a mask, asked for again in "
+        "%llu requests\n",
         U(n), U(seen.steps), U(seen.finished), U(seen.cancelled), U(seen.paused), U(seen.errors), U(seen.cached),
-        U(seen.evicted), U(seen.truncated));
+        U(seen.evicted), U(seen.truncated), U(seen.limited), U(seen.asked_again));
     /* everything has happened, often */
     assert_true(seen.finished > 3 * n && seen.cancelled > 2 * n && seen.paused > n / 8 && seen.cached > 30 * n);
     assert_true(seen.evicted > n && seen.truncated > 2 * n);
     assert_true(seen.errors > 0 && seen.errors < n / 8);
+    assert_true(seen.limited > 30 * n && seen.asked_again > n / 100);
 }
 
 int main(void) {

@@ -207,7 +207,8 @@ static void test_flags_are_cleared(void **state) {
         qm_engine *g = fix_engine("small", executors[x]);
         qm_session *s = session(g);
         const qm_plan *p;
-        uint32_t bad = VOCAB + 7, id, flags;
+        uint32_t bad = VOCAB + 7, id;
+        qm_result r;
         float want[VOCAB];
         qm_err e;
         alone(g, (const uint32_t[]){65}, 1, want);
@@ -215,8 +216,8 @@ static void test_flags_are_cleared(void **state) {
         fix_ok(qm_engine_plan(g, 0, 1, &p, &e), &e);
         fix_ok(g->exec->put_tokens(g, s->seq, 0, &bad, 1, &e), &e);
         fix_ok(g->exec->step(g, &(qm_row){s->seq, 0, 1}, 1, p, &e), &e);
-        fix_ok(g->exec->result(g, s->seq, 0, &id, &flags, &e), &e);
-        assert_int_equal(flags, QM_FLAG_BAD_TOKEN);
+        fix_ok(g->exec->result(g, s->seq, 0, &r, &e), &e);
+        assert_int_equal(r.flags, QM_FLAG_BAD_TOKEN);
         assert_int_equal(qm_session_result(s, 0, &id, &e), QM_ERR_DEVICE);
         fix_ok(qm_session_eval(s, 65, &e), &e);
         same(s, want);

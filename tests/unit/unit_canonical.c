@@ -24,7 +24,8 @@ static void multiprocessors(int n) {
  * the same whatever the device. */
 static void logits(uint64_t *hash, const char *path, const char *executor, int n_sm, uint32_t n_ctx,
                    const uint32_t *depth) {
-    qm_engine_opts o = {.device = "sim", .executor = executor, .n_ctx = n_ctx};
+    /* steps of one row: unit_ubatch has the others */
+    qm_engine_opts o = {.device = "sim", .executor = executor, .n_ctx = n_ctx, .n_ubatch = 1};
     qm_engine *g;
     qm_session *s;
     qm_err e;

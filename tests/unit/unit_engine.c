@@ -57,10 +57,10 @@ static void test_forward_shapes(void **state) {
         assert_true(isfinite(l[i]));
         if (l[i] > l[best]) best = i;
     }
-    uint32_t id = n, flags;
-    fix_ok(g->exec->result(g, s->seq, 0, &id, &flags, &e), &e);
-    assert_int_equal(id, best); /* the device's argmax is the logits' argmax */
-    assert_int_equal(flags, 0);
+    qm_result r;
+    fix_ok(g->exec->result(g, s->seq, 0, &r, &e), &e);
+    assert_int_equal(r.token, best); /* the device's argmax is the logits' argmax */
+    assert_int_equal(r.flags, 0);
     assert_int_equal(qm_session_eval(s, n, &e), QM_ERR_ARG);
     free(l);
     qm_session_close(s);
@@ -384,7 +384,8 @@ static void test_two_sessions(void **state) {
     for (int x = 0; x < 3; x++) {
         qm_engine *g = fix_engine("small", executors[x]);
         qm_session *s[2] = {session(g), session(g)};
-        uint32_t n = g->model->hp.n_vocab, ids[2][6], id[2], flags;
+        uint32_t n = g->model->hp.n_vocab, ids[2][6];
+        qm_result r[2], again;
         float *alone[2], *l = malloc(n * sizeof *l);
         qm_err e;
         for (int k = 0; k < 2; k++) { /* each by itself */
@@ -392,7 +393,7 @@ static void test_two_sessions(void **state) {
             fix_prompt(g, ids[k], 6, 31 + (uint64_t)k);
             for (int i = 0; i < 6; i++) fix_ok(qm_session_eval(s[k], ids[k][i], &e), &e);
             fix_ok(qm_session_logits(s[k], alone[k], &e), &e);
-            fix_ok(g->exec->result(g, s[k]->seq, 5, &id[k], &flags, &e), &e);
+            fix_ok(g->exec->result(g, s[k]->seq, 5, &r[k], &e), &e);
         }
         assert_memory_not_equal(alone[0], alone[1], n * sizeof *l);
         for (int k = 0; k < 2; k++) { /* the other has stepped since, or not */
@@ -403,12 +404,11 @@ static void test_two_sessions(void **state) {
         for (int i = 0; i < 6; i++) /* step by step in turn */
             for (int k = 0; k < 2; k++) fix_ok(qm_session_eval(s[k], ids[k][i], &e), &e);
         for (int k = 0; k < 2; k++) {
-            uint32_t again;
             fix_ok(qm_session_logits(s[k], l, &e), &e);
             assert_memory_equal(l, alone[k], n * sizeof *l);
-            fix_ok(g->exec->result(g, s[k]->seq, 5, &again, &flags, &e), &e);
-            assert_int_equal(again, id[k]);
-            assert_int_equal(flags, 0);
+            fix_ok(g->exec->result(g, s[k]->seq, 5, &again, &e), &e);
+            assert_int_equal(again.token, r[k].token);
+            assert_int_equal(again.flags, 0);
         }
         for (int k = 0; k < 2; k++) {
             free(alone[k]);

@@ -57,6 +57,19 @@ static void lay(const ground *b, image from) {
     settle(b);
 }
 
+/* The session asks for all that sampling has: a draw, edits, a mask, logprobs. */
+static void ask(qm_session *s, const qm_sampling *how) {
+    uint32_t mask[QM_MASK_WORDS(512)];
+    qm_sample_words w = {0};
+    qm_err e;
+    memset(mask, 0x77, sizeof mask);
+    fix_ok(qm_session_set_sampling(s, how, &e), &e);
+    fix_ok(qm_sampling_words(&w, how, 512, &e), &e);
+    w.p.logprobs = 1;
+    w.p = qm_sampling_masked(&w.p, mask, 512, &(uint32_t){0});
+    fix_ok(s->g->exec->put_mask(s->g, s->seq, &w.p, mask, &e), &e);
+}
+
 /* n_each: 0: a step of one row; else of that many of each of SEQS sequences. */
 static void open_ground(ground *b, const char *name, const char *path, const char *executor, uint32_t n_each) {
     const qm_sampling draw = {.temperature = 0.8f,
@@ -78,7 +91,7 @@ static void open_ground(ground *b, const char *name, const char *path, const cha
     b->n_seqs = n_each ? SEQS : 1;
     if (n_each) fix_ok(qm_inside_open_rows(&b->x, g, SEQS, n_each, DEPTH, &e), &e);
     else fix_ok(qm_inside_open(&b->x, g, NULL, DEPTH, &e), &e);
-    fix_ok(qm_session_set_sampling(b->x.s, &draw, &e), &e);
+    ask(b->x.s, &draw);
     fix_ok(qm_inside_begin(&b->x, 17, &e), &e);
     const qm_plan *p = b->x.plan;
     b->bytes[QM_SPACE_REGION] = p->place->bytes;

@@ -119,13 +119,14 @@ static void test_counts(void **state) {
         /* the same step as users run it, counted as a whole */
         qm_session *s;
         qm_counters whole;
-        uint32_t token = 0, id, flags;
+        uint32_t token = 0;
+        qm_result told;
         fix_ok(qm_session_open(&s, g, &e), &e);
         fix_ok(qm_session_pages(s, depths[d] / QM_PAGE_TOKENS + 1, &e), &e);
         fix_ok(g->exec->put_tokens(g, s->seq, depths[d], &token, 1, &e), &e);
         fix_ok(qm_counters_begin(g->dev, &e), &e);
         fix_ok(g->exec->step(g, &(qm_row){s->seq, depths[d], 1}, 1, r->plan, &e), &e);
-        fix_ok(g->exec->result(g, s->seq, depths[d], &id, &flags, &e), &e);
+        fix_ok(g->exec->result(g, s->seq, depths[d], &told, &e), &e);
         qm_counters_take(&whole);
         qm_counters_end();
         assert_int_equal(whole.launches, r->n_ops);

@@ -269,6 +269,54 @@ static void test_penalty_sign(void **state) {
     for (int i = 0; i < 7; i++) assert_true(qm_order_value(keys[i]) == want[i]);
 }
 
+/* A mask's parameters choose what the plain ones choose of the same keys, for any number of tokens; none: 0 of them. */
+static void test_masked(void **state) {
+    enum { N = 5003 };
+    static const uint32_t counts[] = {1, 2, 39, 40, 41, QM_SAMPLE_CAP - 1, QM_SAMPLE_CAP, QM_SAMPLE_CAP + 1, N};
+    static const qm_sampling s[] = {
+        ORA_HOW(1.5f, 40, 1, 0, 1, 0, 1),       ORA_HOW(1.5f, 0, 1, 0, 1, 0, 2), ORA_HOW(1, 4500, 0.95, 0.01, 1, 0, 3),
+        ORA_HOW(1.5f, 40, 0.95, 0.05, 1, 0, 4), ORA_HOW(0, 40, 0.9, 0, 1, 0, 5), ORA_HOW(2, 0, 0.9, 0, 1, 0, 6),
+    };
+    static uint32_t keys[N], mask[QM_MASK_WORDS(N)];
+    static uint64_t items[N];
+    static float x[N];
+    uint32_t n_allowed = 1;
+    (void)state;
+    ora_logits(x, N, ORA_NORMAL, 9);
+    for (size_t a = 0; a < sizeof s / sizeof *s; a++)
+        for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+            qm_sample_params p, m;
+            qm_err e;
+            assert_int_equal(qm_sampling_params(&p, &s[a], &e), 0);
+            if (a == 3) p.k_late = 1; /* behind top_p */
+            memset(mask, 0, sizeof mask);
+            mask[N / 32] = ~0u << N % 32; /* of nobody */
+            for (uint32_t i = 0; i < counts[c]; i++) mask[i * 7 % N / 32] |= 1u << i * 7 % N % 32;
+            m = qm_sampling_masked(&p, mask, N, &n_allowed);
+            assert_true(n_allowed == counts[c] || (n_allowed < counts[c] && n_allowed > (p.top_k ? p.top_k : 4096)));
+            assert_int_equal(m.edits, QM_EDIT_MASK);
+            if (counts[c] <= QM_SAMPLE_CAP) assert_in_range(m.top_k, 1, counts[c]);
+            qm_sample_keys(keys, x, N, &p, NULL, (uint32_t[]){0}, 0);
+            qm_sample_mask(keys, N, mask);
+            qm_sample_order(items, keys, N);
+            const qm_sample_kept plain = qm_sample_keep(items, N, &p), masked = qm_sample_keep(items, N, &m);
+            for (uint32_t pos = 0; pos < 50; pos++) {
+                const uint64_t bits = qm_sample_bits(7, pos, 0);
+                const uint32_t id = qm_sample_pick(items, masked, &m, bits);
+                assert_int_equal(id, qm_sample_pick(items, plain, &p, bits));
+                assert_true(mask[id / 32] >> id % 32 & 1);
+            }
+        }
+    qm_sample_params p = {.top_k = 3}, m;
+    memset(mask, 0, sizeof mask);
+    mask[N / 32] = ~0u << N % 32;
+    qm_sampling_masked(&p, mask, N, &n_allowed);
+    assert_int_equal(n_allowed, 0);
+    m = qm_sampling_masked(&p, NULL, N, &n_allowed);
+    assert_memory_equal(&m, &p, sizeof p);
+    assert_int_equal(n_allowed, N);
+}
+
 /* Probability of counts at least as far from p as `seen`; classes too rare to stand alone are one. */
 static double fit(const uint32_t *seen, const double *p, uint32_t n, uint32_t draws, double *chi2, uint32_t *classes) {
     double rest = 0, rest_p = 0;
@@ -429,11 +477,10 @@ static void test_ranges(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_philox_vectors), cmocka_unit_test(test_exp),
-        cmocka_unit_test(test_order),          cmocka_unit_test(test_kept_is_the_oracles),
-        cmocka_unit_test(test_every_chain),    cmocka_unit_test(test_counts),
-        cmocka_unit_test(test_chain_names),    cmocka_unit_test(test_penalty_sign),
-        cmocka_unit_test(test_chi_squared),    cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_philox_vectors),      cmocka_unit_test(test_exp),          cmocka_unit_test(test_order),
+        cmocka_unit_test(test_kept_is_the_oracles), cmocka_unit_test(test_every_chain),  cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_chain_names),         cmocka_unit_test(test_penalty_sign), cmocka_unit_test(test_masked),
+        cmocka_unit_test(test_chi_squared),         cmocka_unit_test(test_ranges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,44 +1,55 @@
 /* unit_think: <think> ... </think> at the beginning of an answer, wherever the stream is cut into pieces. */
-#include "host/think.c"
+#include "runtime/qmoe_text.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <cmocka.h>
 
 typedef struct {
-    char thought[128], said[128];
-    size_t n[2], calls, stop_at;
+    char thought[128], said[128], tags[128];
+    size_t n[3], calls, stop_at;
 } heard;
 
-static int on_piece(void *user, int thinking, const char *s, size_t n) {
+static int on_piece(void *user, qm_think_kind kind, const char *s, size_t n) {
     heard *h = user;
+    char *const to[] = {h->said, h->thought, h->tags};
     assert_true(n > 0);
-    memcpy((thinking ? h->thought : h->said) + h->n[thinking], s, n);
-    h->n[thinking] += n;
+    memcpy(to[kind] + h->n[kind], s, n);
+    h->n[kind] += n;
     return ++h->calls == h->stop_at;
 }
 
 static const struct {
     int inside;
-    const char *text, *thought, *said;
+    const char *text, *tags, *thought, *said;
 } cases[] = {
-    {0, "", "", ""},
-    {0, "Plain.", "", "Plain."},
-    {0, "<think>\nHm.\n</think>\n\nYes.", "<think>\nHm.\n</think>", "\n\nYes."},
-    {0, "\n \t<think>a</think>b", "\n \t<think>a</think>", "b"},
-    {0, "<think></think>", "<think></think>", ""},
-    {0, "<think>never closed </thin", "<think>never closed </thin", ""},
-    {0, "<think>1 < 2 <</think></think>b", "<think>1 < 2 <</think>", "</think>b"},
-    {0, "<think><</<</think>b", "<think><</<</think>", "b"},
-    {0, "<thin", "", "<thin"},
-    {0, "<thinking>x", "", "<thinking>x"},
-    {0, "  \n ", "", "  \n "},
-    {0, "                                        <think>far", "", "                                        <think>far"},
-    {0, "The tag <think> is </think> said.", "", "The tag <think> is </think> said."},
-    {0, "<think>a</think>b<think>c</think>", "<think>a</think>", "b<think>c</think>"},
-    {1, "Hm.</think>Yes.", "Hm.</think>", "Yes."},
-    {1, "no end", "no end", ""},
+    {0, "", "", "", ""},
+    {0, "Plain.", "", "", "Plain."},
+    {0, "<think>\nHm.\n</think>\n\nYes.", "<think></think>", "\nHm.\n", "\n\nYes."},
+    {0, "\n \t<think>a</think>b", "\n \t<think></think>", "a", "b"},
+    {0, "<think></think>", "<think></think>", "", ""},
+    {0, "<think>never closed </thin", "<think>", "never closed </thin", ""},
+    {0, "<think>1 < 2 <</think></think>b", "<think></think>", "1 < 2 <", "</think>b"},
+    {0, "<think><</<</think>b", "<think></think>", "<</<", "b"},
+    {0, "<thin", "", "", "<thin"},
+    {0, "<thinking>x", "", "", "<thinking>x"},
+    {0, "  \n ", "", "", "  \n "},
+    {0, "                                        <think>far", "", "",
+     "                                        <think>far"},
+    {0, "The tag <think> is </think> said.", "", "", "The tag <think> is </think> said."},
+    {0, "<think>a</think>b<think>c</think>", "<think></think>", "a", "b<think>c</think>"},
+    {1, "Hm.</think>Yes.", "</think>", "Hm.", "Yes."},
+    {1, "no end", "", "no end", ""},
+    {1, "</think>Yes.", "</think>", "", "Yes."},
+    {1, "\n\n</think>Yes.", "</think>", "\n\n", "Yes."},
+    {1, "\n<think>\nHm.</think>Yes.", "\n<think></think>", "\nHm.", "Yes."},
+    {1, "<thin</think>Yes.", "</think>", "<thin", "Yes."},
+    {1, "                                        </think>b", "</think>", "                                        ",
+     "b"},
+    {1, "Hm. <think> is a tag.</think>b", "</think>", "Hm. <think> is a tag.", "b"},
+    {1, " <thi", "", " <thi", ""},
 };
 enum { N_CASES = sizeof cases / sizeof *cases };
 
@@ -59,6 +70,7 @@ static void test_any_pieces(void **state) {
                 at += m;
             }
             assert_int_equal(qm_think_end(&t), 0);
+            assert_string_equal(h.tags, cases[i].tags);
             assert_string_equal(h.thought, cases[i].thought);
             assert_string_equal(h.said, cases[i].said);
         }

@@ -204,6 +204,35 @@ static void specials(void **state) {
     small_close(&m);
 }
 
+/* What counts for an answer: of control tokens nothing, but for the tags that answers are read by. */
+static void answers(void **state) {
+    (void)state;
+    enum { CONTROL = 3, USER = 4 };
+    static const qm_str texts[] = {S("<think>"), S("</think>"),   S("<tool_call>"), S("</tool_call>"),
+                                   S("<think"),  S("<|im_end|>"), S("<x>"),         S("<tool_response>")};
+    for (uint32_t type = CONTROL; type <= USER; type++) {
+        uint32_t types[8];
+        for (int i = 0; i < 8; i++) types[i] = i == 5 ? CONTROL : type;
+        tg_spec s = small_spec();
+        s.extra = texts, s.extra_type = types, s.n_extra = 8, s.n_merges = 0, s.bos = s.eos = 256 + 5;
+        small m = small_open(&s);
+        for (uint32_t i = 0; i < 8; i++) {
+            size_t n;
+            const char *piece = qm_token_answer(m.t, 256 + i, &n);
+            const int said = types[i] == USER || i < 4;
+            assert_non_null(piece);
+            assert_int_equal(n, said ? texts[i].n : 0);
+            assert_memory_equal(piece, texts[i].s, n);
+            assert_non_null(qm_token_piece(m.t, 256 + i, &n)); /* which has all of it */
+            assert_int_equal(n, texts[i].n);
+        }
+        size_t n;
+        assert_true(*qm_token_answer(m.t, 'a', &n) == 'a' && n == 1);
+        assert_null(qm_token_answer(m.t, 256 + 8, &n));
+        small_close(&m);
+    }
+}
+
 /* ---- a direct reading of the rule, for pieces on both sides of the heap's threshold ---- */
 static void against_direct(void **state) {
     (void)state;
@@ -706,20 +735,13 @@ static void hostile_vocabulary(void **state) {
 int main(void) {
     if (getenv("QMOE_TEST_SEED")) seed = strtoull(getenv("QMOE_TEST_SEED"), NULL, 0);
     printf("seed %llu (QMOE_TEST_SEED)\n", (unsigned long long)seed);
-    const struct CMUnitTest t[] = {cmocka_unit_test(golden),
-                                   cmocka_unit_test(merges_by_rank),
-                                   cmocka_unit_test(specials),
-                                   cmocka_unit_test(against_direct),
-                                   cmocka_unit_test(any_bytes),
-                                   cmocka_unit_test(long_runs),
-                                   cmocka_unit_test(nfc),
-                                   cmocka_unit_test(stream),
-                                   cmocka_unit_test(wrong_files),
-                                   cmocka_unit_test(appends),
-                                   cmocka_unit_test(vocab_appends),
-                                   cmocka_unit_test(vocab_ids),
-                                   cmocka_unit_test(added_anywhere),
-                                   cmocka_unit_test(hostile_added),
-                                   cmocka_unit_test(hostile_vocabulary)};
+    const struct CMUnitTest t[] = {cmocka_unit_test(golden),         cmocka_unit_test(merges_by_rank),
+                                   cmocka_unit_test(specials),       cmocka_unit_test(answers),
+                                   cmocka_unit_test(against_direct), cmocka_unit_test(any_bytes),
+                                   cmocka_unit_test(long_runs),      cmocka_unit_test(nfc),
+                                   cmocka_unit_test(stream),         cmocka_unit_test(wrong_files),
+                                   cmocka_unit_test(appends),        cmocka_unit_test(vocab_appends),
+                                   cmocka_unit_test(vocab_ids),      cmocka_unit_test(added_anywhere),
+                                   cmocka_unit_test(hostile_added),  cmocka_unit_test(hostile_vocabulary)};
     return cmocka_run_group_tests(t, NULL, NULL);
 }
