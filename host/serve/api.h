@@ -20,7 +20,8 @@ struct server {
     double started;     /* wall clock, seconds since 1970: "created" of the model */
     char **keys;        /* [n_keys] API keys; none: no key is asked for */
     size_t n_keys;
-    int draining; /* SIGTERM: new requests are refused with 503, those that run go on */
+    int draining;               /* SIGTERM: new requests are refused with 503, those that run go on */
+    void (*drained)(server *s); /* the last task of a draining server has ended */
     int quiet, log_json;
     double timeout_s;     /* what a request may take; 0: any time */
     qm_sampling sampling; /* the file's own, or the command line's */
@@ -37,8 +38,6 @@ typedef struct {
     void (*fn)(server *s, http_request *r);
     int open; /* no key needed */
 } endpoint;
-/* The last task of a draining server has ended. */
-void server_drained(server *s);
 /* Calls the endpoint, or answers 401, 404, 405 (with Allow), 503. OPTIONS: CORS. */
 void api_dispatch(server *s, http_request *r);
 #define QM_ENDPOINT(method, path, name, open) void api_##name(server *s, http_request *r);

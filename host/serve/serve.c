@@ -48,8 +48,8 @@ static void drain(running *r, double seconds) {
     if (!r->s.tasks || !loop_after(r->s.loop, seconds, stop, r)) loop_stop(r->s.loop);
 }
 
-void server_drained(server *s) {
-    running *r = (running *)s; /* its first member */
+static void drained(server *s) {
+    running *r = (running *)s;                         /* its first member */
     if (!r->ending) loop_after(s->loop, 0.2, stop, r); /* the last bytes go out */
 }
 
@@ -129,6 +129,7 @@ int serve_run(qm_engine *g, const serve_opts *o) {
                   .started = (double)now.tv_sec,
                   .keys = o->keys,
                   .n_keys = o->n_keys,
+                  .drained = drained,
                   .quiet = o->quiet,
                   .log_json = o->log_json,
                   .timeout_s = o->timeout_s,
@@ -144,7 +145,8 @@ int serve_run(qm_engine *g, const serve_opts *o) {
     if (!rc) rc = loop_open(&s->loop, &e);
     if (!rc && !(s->metrics = metrics_open())) rc = qm_fail(&e, QM_ERR_NOMEM, "serve: out of memory");
     if (!rc) loop_on_wake(s->loop, woken, &r);
-    if (!rc) rc = runner_open(&s->runner, s->loop, g, &(runner_opts){.n_seqs = o->n_parallel, .n_queue = o->max_queue}, &e);
+    if (!rc)
+        rc = runner_open(&s->runner, s->loop, g, &(runner_opts){.n_seqs = o->n_parallel, .n_queue = o->max_queue}, &e);
     if (!rc)
         rc = http_open(&s->http, s->loop,
                        &(http_opts){.host = o->host,
@@ -157,9 +159,11 @@ int serve_run(qm_engine *g, const serve_opts *o) {
                        &e);
     if (!rc) rc = catch_signals(&r, old, &e);
     if (!rc) {
-        log_line(s, "info", "listening on %s://%s:%u, model %s, %s (%s), executor %s, %u sequences at once, %u positions of KV cache",
-                 cert ? "https" : "http", o->host ? o->host : "127.0.0.1", http_port(s->http), s->alias, s->info.device,
-                 s->info.device_name, s->info.executor, s->info.n_parallel, s->info.n_kv);
+        log_line(
+            s, "info",
+            "listening on %s://%s:%u, model %s, %s (%s), executor %s, %u sequences at once, %u positions of KV cache",
+            cert ? "https" : "http", o->host ? o->host : "127.0.0.1", http_port(s->http), s->alias, s->info.device,
+            s->info.device_name, s->info.executor, s->info.n_parallel, s->info.n_kv);
         rc = loop_run(s->loop, &e);
         signal(SIGTERM, SIG_DFL);
         signal(SIGINT, SIG_DFL);

@@ -43,19 +43,6 @@ int qm_batch_open(qm_batch **out, qm_engine *g, const qm_batch_opts *o, qm_err *
     return rc;
 }
 
-/* ---- how a request ends ---- */
-static qm_lane *lane_of(qm_batch *b, const qm_job *j) {
-    for (uint32_t i = 0; i < b->n_lanes; i++)
-        if (b->lanes[i].job == j) return &b->lanes[i];
-    return NULL;
-}
-
-void qm_batch_end(qm_batch *b, qm_job *j, qm_finish finish, const qm_err *why) {
-    qm_lane *l = lane_of(b, j);
-    if (l) qm_batch_leave(b, l);
-    qm_queue_end(b, j, finish, why);
-}
-
 void qm_batch_close(qm_batch *b) {
     if (!b) return;
     qm_queue_shut(b);

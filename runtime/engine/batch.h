@@ -91,8 +91,6 @@ int qm_batch_admit(qm_batch *b, qm_err *e);
 int qm_batch_deal(qm_batch *b, uint32_t *n, qm_err *e);
 /* Nobody runs here any more; the pages are given back. */
 void qm_batch_leave(qm_batch *b, qm_lane *l);
-
-/* ---- batch.c ---- */
 /* The request ends, wherever it is. */
 void qm_batch_end(qm_batch *b, qm_job *j, qm_finish finish, const qm_err *why);
 #endif

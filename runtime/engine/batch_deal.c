@@ -24,6 +24,18 @@ void qm_batch_leave(qm_batch *b, qm_lane *l) {
     l->run = 0;
 }
 
+static qm_lane *lane_of(qm_batch *b, const qm_job *j) {
+    for (uint32_t i = 0; i < b->n_lanes; i++)
+        if (b->lanes[i].job == j) return &b->lanes[i];
+    return NULL;
+}
+
+void qm_batch_end(qm_batch *b, qm_job *j, qm_finish finish, const qm_err *why) {
+    qm_lane *l = lane_of(b, j);
+    if (l) qm_batch_leave(b, l);
+    qm_queue_end(b, j, finish, why);
+}
+
 /* Its tokens go back to the request, which waits in its old place. */
 static void pause_lane(qm_batch *b, qm_lane *l) {
     qm_job *j = l->job;

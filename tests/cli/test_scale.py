@@ -109,6 +109,81 @@ def alone(s):
     return want
 
 
+def recipe(name):
+    return open(f"{RECIPES}/{name}", encoding="utf-8").read()
+
+
+def test_recipes_name_what_there_is():
+    """Options, paths and metrics that recipes name are the program's."""
+    usage = subprocess.run([BIN, "serve", "--help"], check=True, capture_output=True, text=True).stdout
+    options = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", usage))
+    paths = set(re.findall(r'QM_ENDPOINT\("\w+", "([^"]+)"', open("host/serve/endpoints.def").read()))
+    named = {"qmoe-gpu.service": re.findall(r"^ExecStart=\S+ serve (.*)$", recipe("qmoe-gpu.service"), re.M) + re.findall(r'"(--api-key-file)', recipe("qmoe-gpu.service")),
+             "Containerfile": re.findall(r"qmoe-gpu serve (.*?)  ", recipe("Containerfile")),
+             "ray_serve.py": re.findall(r'"serve", (.*),$', recipe("ray_serve.py"), re.M)}
+    docs = [d for d in yaml.safe_load_all(recipe("kubernetes.yaml"))]
+    server = docs[0]["spec"]["template"]["spec"]["containers"][0]
+    named["kubernetes.yaml"] = [" ".join(server["args"])]
+    for name, texts in named.items():
+        used = {o for t in texts for o in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", t)}
+        assert used and used <= options, (name, used - options)
+    assert server["args"][0] == "serve" and f'"{server["ports"][0]["containerPort"]}"' == '"8080"'
+    probed = {server[p]["httpGet"]["path"] for p in ("startupProbe", "livenessProbe", "readinessProbe")}
+    probed |= set(re.findall(r"httpchk GET (\S+)", recipe("haproxy.cfg"))) | {docs[0]["spec"]["template"]["metadata"]["annotations"]["prometheus.io/path"]}
+    assert probed == {"/health", "/ready", "/metrics"} <= paths, probed
+    assert server["livenessProbe"]["httpGet"]["path"] == "/health" and server["readinessProbe"]["httpGet"]["path"] == "/ready"
+    # What runs may end before it is killed.
+    drain = int(server["args"][server["args"].index("--drain") + 1]) + server["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert docs[0]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > drain
+    labels = docs[0]["spec"]["template"]["metadata"]["labels"].items()
+    for d in docs[1:]:
+        s = d["spec"].get("selector") or d["spec"]["podSelector"]
+        assert s.get("matchLabels", s).items() <= labels, d["kind"]
+    compile(recipe("ray_serve.py"), "ray_serve.py", "exec")
+    unit = recipe("qmoe-gpu.service")
+    assert int(re.search(r"^TimeoutStopSec=(\d+)", unit, re.M).group(1)) > int(re.search(r"--drain (\d+)", unit).group(1))
+    with Server("--device", "sim") as s:
+        metrics = s.get("/metrics")[1]
+        for name in re.findall(r"vllm:\w+", recipe("kubernetes.yaml")):
+            assert re.search(rf"^{name}{{", metrics, re.M), name
+
+
+def test_unit():
+    if not shutil.which("systemd-analyze"):
+        raise tap.Skip("no systemd here")
+    path = os.path.join(TMP, "qmoe-gpu.service")
+    open(path, "w").write(recipe("qmoe-gpu.service").replace("/usr/local/bin/qmoe-gpu", os.path.abspath(BIN)))
+    p = subprocess.run(["systemd-analyze", "verify", "--man=no", path], capture_output=True, text=True)
+    said = [x for x in p.stderr.splitlines() if "qmoe-gpu" in x]
+    assert p.returncode == 0 and not said, p.stderr
+    p = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=25", path], capture_output=True, text=True)
+    assert p.returncode == 0, p.stdout[-300:]
+
+
+def test_container_has_its_libraries():
+    """The packages that the image has are those of what the program is linked with."""
+    if os.environ.get("SAN"):
+        raise tap.Skip("this build has the sanitizers' libraries besides")
+    if not shutil.which("dpkg-query"):
+        raise tap.Skip("not a Debian system")
+    needed = set()
+    for path in re.findall(r"=> (/\S+)", subprocess.run(["ldd", BIN], check=True, capture_output=True, text=True).stdout):
+        for at in (path, os.path.realpath(path), path.replace("/lib/", "/usr/lib/", 1)):
+            p = subprocess.run(["dpkg-query", "-S", at], capture_output=True, text=True)
+            if p.returncode == 0:
+                needed.add(p.stdout.split(":")[0])
+                break
+    have = set(re.search(r"\\\n\s+(lib[\w. -]+?) &&", recipe("Containerfile")).group(1).split())
+    # What those depend on themselves comes with them.
+    comes = set(have) | {"libc6"}
+    for p in have:
+        deps = subprocess.run(["apt-cache", "depends", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts", "--no-breaks", "--no-replaces",
+                               "--no-enhances", p], capture_output=True, text=True).stdout
+        comes |= set(re.findall(r"Depends: ([\w.+-]+)", deps))
+    assert needed and needed <= comes, needed - comes
+    assert have <= needed, f"not needed: {have - needed}"
+
+
 class Dropping:
     """A server that says it is ready and drops half of what is asked of it: it closes, it resets, or it does not even read."""
 
@@ -163,7 +238,7 @@ def test_killed_and_shut_down_under_load():
     with serve(0) as one, serve(1) as two, serve(2) as three, Proxy([one, two, three]) as proxy:
         want = alone(three)
         # The first is killed, with answers on their way and requests that wait for their turn there.
-        clients = [Client(proxy.port, PROMPTS[i % len(PROMPTS)]) for i in range(18)]
+        clients = [Client(proxy.port, PROMPTS[i % len(PROMPTS)]) for i in range(12)]
         end = time.monotonic() + 20
         while not (count(one, "waiting") and any(c.server == "one" and c.text for c in clients)):
             assert time.monotonic() < end and any(c.is_alive() for c in clients), "the first server never had requests that run and others that wait"

@@ -188,7 +188,8 @@ static void test_refusals(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         ask(cases[i][0]);
         if (play_request.status != 400 || !strstr(play_request.out.s, cases[i][1]) || play_task.begun)
-            fail_msg("case %zu (%s): %d %s", i, cases[i][0], play_request.status, play_request.out.s ? play_request.out.s : "");
+            fail_msg("case %zu (%s): %d %s", i, cases[i][0], play_request.status,
+                     play_request.out.s ? play_request.out.s : "");
         assert_non_null(strstr(play_request.out.s, "\"type\":\"invalid_request_error\""));
     }
 }
