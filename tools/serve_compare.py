@@ -33,8 +33,11 @@ MODEL, TOOLS = ROOT / "models" / "demo.gguf", ROOT / "tests" / "golden" / "jinja
 
 
 # ---- asking ----
-def talk(url, case, key):
+def talk(url, case, key, led):
     """(status, content type, text) of a case's answer; of one that streams the whole stream."""
+    body = case.body
+    if led and case.led:
+        body = {**body, "chat_template_kwargs": {**body["chat_template_kwargs"], "begin": case.led}}
     host, port = re.fullmatch(r"http://([^:/]+):(\d+)/?", url).groups()
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
 
@@ -48,7 +51,7 @@ def talk(url, case, key):
             other, r = send("POST", "/v1/chat/completions", case.during)
             stack.callback(other.close)
             r.readline()
-        c, r = send(case.method, case.path, case.body)
+        c, r = send(case.method, case.path, body)
         stack.callback(c.close)
         return r.status, r.headers.get_content_type(), r.read().decode()
 
@@ -129,29 +132,41 @@ def answer(said):
 
 
 def drawn(a, patterns):
-    """The values that must be the same: of a stream those of one choice joined."""
+    """{pattern: {field: values}}, which must be the same; of a stream the texts joined."""
     out = {}
     for p in patterns:
         for field, v in a["values"].items():
-            if fnmatch.fnmatchcase(re.sub(r"^\S+: ", "", field).replace("[]", ""), p):
+            if fnmatch.fnmatchcase(re.sub(r"^\S+: ", "", re.sub(r"^\[\]", "#", field)).replace("[]", ""), p):
+                if field.endswith(("[]", "{}")) and v == [""] * len(v):
+                    continue
                 if a["type"] == "text/event-stream" and all(isinstance(x, str) or x is None for x in v):
-                    out[p] = out.get(p, "") + "".join(x or "" for x in v)
+                    joined = out.setdefault(p, {})
+                    name = field.split(".")[-1]
+                    joined[name] = joined.get(name, "") + "".join(x or "" for x in v)
                 else:
-                    out.setdefault(p, []).extend(v)
+                    out.setdefault(p, {}).setdefault(re.sub(r"^\S+: ", "", field), []).extend(v)
     return out
 
 
 # ---- the servers ----
+def tools_template():
+    """The template, with two variables more: `opened` opens a think block, `begin` is what the answer begins with."""
+    text, end = TOOLS.read_text().rstrip(), "{%- endif %}"
+    assert text.endswith(end)
+    return text[:-len(end)] + "{%- if opened is defined %}{{- '<think>\\n' }}{%- endif %}{%- if begin is defined %}{{- begin }}{%- endif %}\n" + end
+
+
 @contextlib.contextmanager
 def ours(program, model):
     import server  # of the tests
     server.BIN = program
     with tempfile.TemporaryDirectory() as d:
-        keys = Path(d) / "keys"
+        keys, template = Path(d) / "keys", Path(d) / "template"
         keys.write_text(KEY + "\n")
+        template.write_text(tools_template())
         common = ("--parallel", "4", "-c", "4096")
         with server.Server(*common, model=str(model)) as plain, \
-                server.Server(*common, "--chat-template", str(TOOLS), "--api-key-file", str(keys), model=str(model)) as tools:
+                server.Server(*common, "--chat-template", str(template), "--api-key-file", str(keys), model=str(model)) as tools:
             yield {"plain": plain.url, "tools": tools.url}
 
 
@@ -166,20 +181,20 @@ def llama(model):
         p.cpuparams.n_threads = p.cpuparams_batch.n_threads = 1
         p.endpoint_metrics = p.endpoint_slots = p.use_jinja = True
         if name == "tools":
-            p.chat_template, p.api_keys = TOOLS.read_text(), [KEY]
+            p.chat_template, p.api_keys = tools_template(), [KEY]
         running.append(xllamacpp.Server(p))
         urls[name] = running[-1].listening_address.rstrip("/")
     yield urls
 
 
-def ask(urls, only=None):
-    return {c.name: talk(urls[c.server], c, KEY if c.server == "tools" and not c.no_key else None) for c in CASES if only in (None, c.name)}
+def ask(urls, led=False, only=None):
+    return {c.name: talk(urls[c.server], c, KEY if c.server == "tools" and not c.no_key else None, led) for c in CASES if only in (None, c.name)}
 
 
 def record(model):
     from importlib.metadata import version
     with llama(model) as urls:
-        said = ask(urls)
+        said = ask(urls, led=True)
     answers = {}
     for c in CASES:
         a = answer(said[c.name])
@@ -219,11 +234,15 @@ def names(patterns, name):
     return any(re.fullmatch(".*".join(map(re.escape, p.split("*"))), name) for p in patterns)
 
 
+def holds(cell, types):
+    return cell == types or (cell == "any" and types != "-")
+
+
 def explained(shapes, table):
     """(differences without a row, rows without a difference)"""
     used, left = set(), []
     for case, field, here, there in shapes:
-        hits = [i for i, r in enumerate(table) if names(r[0], case) and names(r[1], field) and (r[2], r[3]) == (here, there)]
+        hits = [i for i, r in enumerate(table) if names(r[0], case) and names(r[1], field) and holds(r[2], here) and holds(r[3], there)]
         used.update(hits)
         if not hits:
             left.append((case, field, here, there))
@@ -258,7 +277,7 @@ def main():
     os.dup2(2, 1)
     if o.show:
         with ours(o.program, o.model) as a, llama(o.model) as b:
-            texts = [f"==== {who}\n{x[0]} {x[1]}\n{x[2]}" for who, x in (("here", ask(a, o.show)[o.show]), ("llama.cpp", ask(b, o.show)[o.show]))]
+            texts = [f"==== {who}\n{x[0]} {x[1]}\n{x[2]}" for who, x in (("here", ask(a, only=o.show)[o.show]), ("llama.cpp", ask(b, True, o.show)[o.show]))]
         os.dup2(keep, 1)
         print("\n".join(texts), flush=True)
         os._exit(0)

@@ -14,6 +14,7 @@ class Case:
     server: str = "plain"       # "tools": with a template that knows tools, and a key
     no_key: bool = False
     during: dict = None         # while this chat streams
+    led: str = ""               # llama.cpp's template begins the answer with this
     method: str = field(default=None)
 
     def __post_init__(self):
@@ -24,10 +25,11 @@ def says(text):
     return [{"role": "user", "content": text}]
 
 
-TEXT, END, COUNTS = "choices.message.content", "choices.finish_reason", "usage.*_tokens"
-CHAT = (TEXT, END, COUNTS)
+TEXT, END = "choices.message.content", "choices.finish_reason"
+COUNTS = ("usage.prompt_tokens", "usage.completion_tokens", "usage.total_tokens")
+CHAT = (TEXT, END, *COUNTS)
 STREAM = ("choices.delta.content", END)
-COMPLETION = ("choices.text", END, COUNTS)
+COMPLETION = ("choices.text", END, *COUNTS)
 LOGPROBS = ("choices.logprobs.content.token", "choices.logprobs.content.bytes", "choices.logprobs.content.top_logprobs.token")
 PLACE = {"type": "object", "properties": {"place": {"type": "string", "enum": ["Paris", "Rome"]}, "days": {"type": "integer", "enum": [1, 2]}},
          "required": ["place", "days"], "additionalProperties": False}
@@ -36,6 +38,8 @@ CALL = {"messages": says("What is the weather in Paris?"), "tools": [WEATHER], "
         "max_tokens": 120, "chat_template_kwargs": {"enable_thinking": False}}
 SCHEMA = {"messages": says("Where?"), "temperature": 0, "max_tokens": 60,
           "response_format": {"type": "json_schema", "json_schema": {"name": "where", "strict": True, "schema": PLACE}}}
+TOOL = "<tool_call>\n"  # without it llama.cpp waits for the model to begin a call, which this one never does
+THINK = {"messages": says("What is 2+2?"), "temperature": 0, "max_tokens": 8, "chat_template_kwargs": {"opened": True}}
 ADD = {"messages": says("What is 2+2?"), "temperature": 0}
 STORY = {"messages": says("Tell me a story."), "temperature": 0}
 HOLA = {"messages": says("Translate to Spanish: Hello world"), "temperature": 0}
@@ -57,7 +61,7 @@ CASES = [
     Case("chat_n", "/v1/chat/completions", {**ADD, "n": 2}, (TEXT, END)),
     Case("chat_logprobs", "/v1/chat/completions", {**STORY, "max_tokens": 4, "logprobs": True, "top_logprobs": 2}, (*CHAT, *LOGPROBS)),
     Case("chat_stream", "/v1/chat/completions", {**HOLA, "stream": True}, STREAM),
-    Case("chat_stream_usage", "/v1/chat/completions", {**ADD, **USAGE}, (*STREAM, COUNTS)),
+    Case("chat_stream_usage", "/v1/chat/completions", {**ADD, **USAGE}, (*STREAM, *COUNTS)),
     Case("chat_stream_n", "/v1/chat/completions", {**ADD, "n": 2, "stream": True, "max_tokens": 1}, ()),
     Case("chat_stream_logprobs", "/v1/chat/completions", {**STORY, "max_tokens": 4, "logprobs": True, "top_logprobs": 2, "stream": True}, (*STREAM, *LOGPROBS)),
     Case("completion", "/v1/completions", ONCE, COMPLETION),
@@ -67,18 +71,21 @@ CASES = [
     Case("completion_echo", "/v1/completions", {**ONCE, "echo": True}),
     Case("completion_stream", "/v1/completions", {**ONCE, **USAGE}, COMPLETION),
     # calls and schemas
-    Case("tools", "/v1/chat/completions", CALL, ("choices.message.tool_calls.function.name", END), "tools"),
-    Case("tools_stream", "/v1/chat/completions", {**CALL, **USAGE}, ("choices.delta.tool_calls.function.name", END), "tools"),
+    Case("tools", "/v1/chat/completions", CALL, ("choices.message.tool_calls.function.*", END), "tools", led=TOOL),
+    Case("tools_stream", "/v1/chat/completions", {**CALL, **USAGE}, ("choices.delta.tool_calls.function.*", END), "tools", led=TOOL),
+    Case("think", "/v1/chat/completions", THINK, ("choices.message.reasoning_content", *CHAT), "tools"),
+    Case("think_stream", "/v1/chat/completions", {**THINK, "stream": True}, ("choices.delta.reasoning_content", END), "tools"),
     Case("schema", "/v1/chat/completions", SCHEMA, (END,)),
     Case("schema_stream", "/v1/chat/completions", {**SCHEMA, "stream": True}, (END,)),
     # other protocols
     Case("messages", "/v1/messages", MESSAGES, ("content.text", "content.type", "stop_reason", "usage.output_tokens", "role", "type")),
     Case("messages_stream", "/v1/messages", {**MESSAGES, "stream": True}, ("delta.text", "delta.stop_reason")),
-    Case("messages_tools", "/v1/messages", {**MESSAGES, "max_tokens": 120, "tools": [{"name": "get_weather", "input_schema": PLACE}], "tool_choice": {"type": "any"},
-                                            "chat_template_kwargs": {"enable_thinking": False}}, ("stop_reason", "content.name"), "tools"),
+    Case("messages_tools", "/v1/messages", {**MESSAGES, "max_tokens": 120, "tools": [{"name": "get_weather", "description": "The weather of a place", "input_schema": PLACE}],
+                                            "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
+                                            "chat_template_kwargs": {"enable_thinking": False}}, ("type", "role"), "tools", led=TOOL),
     Case("count_tokens", "/v1/messages/count_tokens", {"model": "m", "messages": says("What is 2+2?")}, ("input_tokens",)),
     Case("responses", "/v1/responses", RESPONSES, ("output.content.text", "output.type", "status")),
-    Case("responses_stream", "/v1/responses", {**RESPONSES, "stream": True}, ("output.text.delta",)),
+    Case("responses_stream", "/v1/responses", {**RESPONSES, "stream": True}, ("delta",)),
     # the small ones
     Case("models", "/v1/models"),
     Case("model", "/v1/models/demo"),
@@ -89,8 +96,8 @@ CASES = [
     Case("apply_template", "/apply-template", {"messages": TURNS}, ("prompt",)),
     Case("apply_template_tools", "/apply-template", {"messages": says("Hi"), "tools": [WEATHER], "chat_template_kwargs": {"enable_thinking": False}}, ("prompt",), "tools"),
     Case("props", "/props", same=("total_slots", "default_generation_settings.n_ctx")),
-    Case("slots", "/slots", same=("id", "n_ctx", "is_processing")),
-    Case("slots_busy", "/slots", during={**STORY, "max_tokens": 900, "stream": True, "ignore_eos": True}, same=("id",)),
+    Case("slots", "/slots", same=("#.id", "#.n_ctx", "#.is_processing")),
+    Case("slots_busy", "/slots", during={**STORY, "max_tokens": 900, "stream": True, "ignore_eos": True}, same=("#.id",)),
     Case("health", "/health", same=("status",)),
     Case("ready", "/ready"),
     Case("metrics", "/metrics"),
