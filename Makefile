@@ -132,6 +132,9 @@ $(B)/isa/made: tests/isa/make.py tests/isa/whole.py | $(B)/config.mk
 	$(call Q,GEN,$(@D))$(PYTHON) tests/isa/make.py $(@D) && touch $@
 $(B)/tests/check_isa: | $(B)/isa/made
 
+# Requests go through the server's own files, but for what is behind them: HTTP, tasks, the device's thread.
+$(B)/tests/fuzz_request: $(patsubst %.c,$(B)/o/%.o,$(filter-out %/serve.c %/task.c %/runner.c %/log.c %/loop.c %/page.c $(wildcard host/serve/http*.c),$(wildcard host/serve/*.c)) \
+    host/common.c host/json.c host/sampling.c)
 $(FUZZERS): $(B)/libqmoe.a
 	@mkdir -p $(@D)
 	$(call Q,LD,$@)$(CC) $(SANFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $< $(LDLIBS)

@@ -8,7 +8,7 @@
  *   req/w       global bytes requested, loads and stores, over weight bytes
  *   sect/w      32-byte sectors touched, loads and stores, times 32 over weight bytes
  *   shared/kw   shared-memory passes per 1000 weights (a 16-byte broadcast counts four)
- *   bar         barriers per CTA
+ *   bar         barriers that a warp waits at
  *   block       of products of many rows: warp instructions a packed block of 32 x 256 weights, times the rows that a warp
  *               has at once (of experts: a group, however many its slots are)
  * -o writes the figures as JSON. --check fails (exit 1) if a gate is broken or if any figure is worse than
@@ -34,7 +34,7 @@ typedef struct {
 } watch;
 
 /* Warp instructions a block, at 8, 16 and 32 rows: those of a design study's inner loop, and a quarter more for all around it,
- * where a CTA has all of K. Of a part of it (2 blocks of qkv) the way in and out is a larger share: reported only. */
+ * also where a warp has but two blocks (qkv, attn_out in parts) or three (moe_down). */
 #define GATE_8 (1.25 * 568)
 #define GATE_16 (1.25 * 942)
 #define GATE_32 (1.25 * 1761)
@@ -59,11 +59,11 @@ static const watch watches[] = {
     {"lm_head", QM_TYPE_Q4_K, 2048, GATE_8, 8},
     {"lm_head", QM_TYPE_Q4_K, 2048, GATE_16, 16},
     {"lm_head", QM_TYPE_Q4_K, 2048, GATE_32, 32},
-    {"qkv", QM_TYPE_Q4_K, 512, 0, 8},
-    {"qkv", QM_TYPE_Q4_K, 512, 0, 16},
-    {"qkv", QM_TYPE_Q4_K, 512, 0, 32},
+    {"qkv", QM_TYPE_Q4_K, 512, GATE_8, 8},
+    {"qkv", QM_TYPE_Q4_K, 512, GATE_16, 16},
+    {"qkv", QM_TYPE_Q4_K, 512, GATE_32, 32},
     {"qkv", QM_TYPE_Q4_K, 512, GATE_32, 512},
-    {"attn_out", QM_TYPE_Q4_K, 512, 0, 8},
+    {"attn_out", QM_TYPE_Q4_K, 512, GATE_8, 8},
     {"attn_out", QM_TYPE_Q4_K, 512, GATE_32, 512},
     {"attn_v", QM_TYPE_Q6_K, 0, 0, 8},
     {"attn_v", QM_TYPE_Q6_K, 0, 0, 512},
@@ -79,8 +79,8 @@ static const watch watches[] = {
     {"moe_up", QM_TYPE_Q4_K, 128, GATE_8, 16},
     {"moe_up", QM_TYPE_Q4_K, 128, GATE_8, 32},
     {"moe_up", QM_TYPE_Q4_K, 128, GATE_32, 512},
-    {"moe_down", QM_TYPE_Q4_K, 256, 0, 8},
-    {"moe_down", QM_TYPE_Q4_K, 256, 0, 512},
+    {"moe_down", QM_TYPE_Q4_K, 256, GATE_8, 8},
+    {"moe_down", QM_TYPE_Q4_K, 256, GATE_32, 512},
     {"moe_down", QM_TYPE_Q6_K, 256, 0, 8},
     {"moe_down", QM_TYPE_Q6_K, 256, 0, 512},
 };
@@ -115,7 +115,7 @@ static int run(qm_device *d, qm_kernels *ks, const qm_bench_job *j, figures *f, 
                    (double)(c.gld_bytes + c.gst_bytes) / bytes,
                    32.0 * (double)(c.gld_sectors + c.gst_sectors) / bytes,
                    1000.0 * (double)c.shared_wavefronts / n_w,
-                   (double)c.barriers / ((double)w.l.grid[0] * w.l.grid[1] * w.l.grid[2]),
+                   (double)c.barriers / ((double)w.l.grid[0] * w.l.grid[1] * w.l.grid[2] * w.l.block / 32),
                    0};
     const double blocks = qm_bench_packed_blocks(&w);
     if (blocks > 0) f->block = (double)c.warp_insts / blocks;

@@ -63,7 +63,8 @@ typedef struct {
 uint32_t qm_bench_experts(const qm_bench_job *j);
 /* Of the ops that are there for many rows alone: launch, scalars and routing. */
 int qm_bench_shape_rows(qm_bench_work *w, uint32_t n_sm, qm_op_args *a, qm_err *e);
-/* Of what all rows share: blocks of 32 x 256 weights times the columns, a width at a time, that each is multiplied by. */
+/* Of what all rows share: blocks of 32 x 256 weights times the columns, up to 32 of a CTA's at a time, that each is multiplied
+ * by. */
 double qm_bench_packed_blocks(const qm_bench_work *w);
 
 /* Allocates and fills what the job needs. The weights etc. are there as often as fills `spread` bytes (1: once), so

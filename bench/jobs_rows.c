@@ -86,10 +86,13 @@ int qm_bench_shape_rows(qm_bench_work *w, uint32_t n_sm, qm_op_args *a, qm_err *
 double qm_bench_packed_blocks(const qm_bench_work *w) {
     const qm_bench_job *j = &w->job;
     const double tiles = (rows_of(j) + QM_TILE_ROWS - 1) / QM_TILE_ROWS, one = tiles * j->n_cols / 256;
+    const uint32_t width = j->width < 32 ? (uint32_t)j->width : 32;
+    uint32_t groups = 0;
+    for (uint32_t i = 0; i < w->routing.n_groups; i++) groups += (w->routing.groups[i].n + width - 1) / width;
     switch (j->op) {
-    case QM_OP_GEMM: return one * ((j->rows + (uint32_t)j->width - 1) / (uint32_t)j->width);
-    case QM_OP_MOE_GEMM_UP: return 2 * one * w->routing.n_groups;
-    case QM_OP_MOE_GEMM: return one * w->routing.n_groups;
+    case QM_OP_GEMM: return one * ((j->rows + width - 1) / width);
+    case QM_OP_MOE_GEMM_UP: return 2 * one * groups;
+    case QM_OP_MOE_GEMM: return one * groups;
     default: return 0;
     }
 }

@@ -17,7 +17,8 @@ static struct {
 
 static const struct poptOption table[] = {
     {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_run_model_table, 0, NULL, NULL},
-    {"host", 0, POPT_ARG_STRING, &opt.host, 0, "the address to listen on (default: 127.0.0.1, this machine alone)", "ADDRESS"},
+    {"host", 0, POPT_ARG_STRING, &opt.host, 0, "the address to listen on (default: 127.0.0.1, this machine alone)",
+     "ADDRESS"},
     {"port", 0, POPT_ARG_INT, &opt.port, 0, "the port; 0: any free one, the log says which (default: 8080)", "N"},
     {"parallel", 0, POPT_ARG_INT, &opt.parallel, 0,
      "answers that are computed at once, 1 to 1024; more requests wait (default: 4)", "N"},
@@ -26,7 +27,8 @@ static const struct poptOption table[] = {
     {"timeout", 0, POPT_ARG_DOUBLE, &opt.timeout, 0, "seconds that a request may take; 0: any (default)", "S"},
     {"drain", 0, POPT_ARG_DOUBLE, &opt.drain, 0,
      "seconds that requests may run on after SIGTERM or SIGINT (default: 30)", "S"},
-    {"alias", 0, POPT_ARG_STRING, &opt.alias, 0, "the model's name in answers (default: the file's, without .gguf)", "NAME"},
+    {"alias", 0, POPT_ARG_STRING, &opt.alias, 0, "the model's name in answers (default: the file's, without .gguf)",
+     "NAME"},
     {"api-key", 0, POPT_ARG_ARGV, &opt.keys, 0,
      "clients must give this key (may be given several times); other users of this machine can see it: see "
      "--api-key-file",
@@ -35,7 +37,8 @@ static const struct poptOption table[] = {
     {"tls-cert", 0, POPT_ARG_STRING, &opt.tls_cert, 0, "HTTPS: the certificate and its chain, PEM", "FILE"},
     {"tls-key", 0, POPT_ARG_STRING, &opt.tls_key, 0, "HTTPS: the certificate's private key, PEM", "FILE"},
     {"log-json", 0, POPT_ARG_NONE, &opt.log_json, 0, "the log as JSON, an object a line", NULL},
-    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_sampling_table, 0, "How tokens are chosen where a request says nothing:", NULL},
+    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_sampling_table, 0,
+     "How tokens are chosen where a request says nothing:", NULL},
     POPT_TABLEEND};
 
 /* The keys of --api-key-file behind those of the command line. */
@@ -62,7 +65,8 @@ static int read_keys(size_t *n) {
 
 static int check(void) {
     if (opt.port < 0 || opt.port > 65535) return qm_host_usage("--port %d: expected 0 to 65535", opt.port);
-    if (opt.parallel < 1 || opt.parallel > 1024) return qm_host_usage("--parallel %d: expected 1 to 1024", opt.parallel);
+    if (opt.parallel < 1 || opt.parallel > 1024)
+        return qm_host_usage("--parallel %d: expected 1 to 1024", opt.parallel);
     if (opt.max_queue < 0) return qm_host_usage("--max-queue %d: expected 0 and above", opt.max_queue);
     if (!(opt.timeout >= 0)) return qm_host_usage("--timeout %g: expected 0 and above", opt.timeout);
     if (!(opt.drain >= 0)) return qm_host_usage("--drain %g: expected 0 and above", opt.drain);
@@ -78,12 +82,13 @@ static int measure(void *user, const qm_engine *g, uint32_t *n_needed, uint32_t 
 }
 
 int qm_cmd_serve(int argc, char **argv) {
-    int rc = qm_run_args(argc, argv, table,
-                         "MODEL [options]\n"
-                         "Answers OpenAI's and Anthropic's APIs (/v1/chat/completions, /v1/completions, /v1/responses, "
-                         "/v1/messages ..) and shows a page for people, at /. Many requests are computed at once, and none "
-                         "changes another's answer.\n"
-                         "--ctx is what all answers have together; what they begin with alike takes room once.");
+    int rc =
+        qm_run_args(argc, argv, table,
+                    "MODEL [options]\n"
+                    "Answers OpenAI's and Anthropic's APIs (/v1/chat/completions, /v1/completions, /v1/responses, "
+                    "/v1/messages ..) and shows a page for people, at /. Many requests are computed at once, and none "
+                    "changes another's answer.\n"
+                    "--ctx is what all answers have together; what they begin with alike takes room once.");
     if (rc >= 0 || (rc = check()) >= 0 || (rc = qm_sampling_args()) >= 0) return rc;
     serve_opts o = {.host = opt.host,
                     .port = (uint16_t)opt.port,

@@ -44,7 +44,7 @@ typedef struct {
 /* QM_ERR_UNSUPPORTED names a keyword that is outside of the subset, and its place as a JSON pointer ("/properties/a/not",
  * in tools "/0/function/parameters/..."); QM_ERR_ARG: no schema, no tools, or nothing satisfies it; QM_ERR_LIMIT: too
  * large. o is copied as far as it is needed, and so is what is needed of g, which must outlive the guide. Any thread; the
- * first one of an engine takes some milliseconds more. */
+ * first one of an engine takes about a tenth of a second more. */
 int qm_guide_open(qm_guide **out, const qm_engine *g, const qm_guide_opts *o, qm_err *e);
 /* The same for a vocabulary alone. */
 int qm_guide_open_vocab(qm_guide **out, const qm_vocab *v, const qm_guide_opts *o, qm_err *e);

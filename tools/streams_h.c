@@ -2,7 +2,7 @@
  *
  *   streams_h defines    streams.h: <word>_* for each weight type, and its dot_<word>.inc (kernels/ptx/qm.inc)
  *   streams_h each       each_type.inc: entry.inc with W defined as each of them in turn
- *   streams_h rows       each_rows.inc: the same for each width of products of many rows, G_WIDTH */
+ *   streams_h rows       each_rows.inc: the same for each width of products of many rows, G_WIDTH, up to WIDEST */
 #include <stdio.h>
 #include <string.h>
 
@@ -52,8 +52,10 @@ static void each(const stream *s) { printf("#define W %s\n#include \"entry.inc\"
 static void rows(const stream *s) {
     const int q16a = !strcmp(s->act, "q16a");
     if (q16a) printf("#include \"mma_%s.inc\"\n", s->word);
-    for (unsigned width = 8; width <= (q16a ? 32 : 8); width *= 2)
-        printf("#define W %s\n#define G_WIDTH %u\n#include \"entry.inc\"\n#undef W\n#undef G_WIDTH\n", s->word, width);
+    for (unsigned width = 8; width <= (q16a ? 64 : 8); width *= 2)
+        printf("#if %u <= WIDEST\n#define W %s\n#define G_WIDTH %u\n#include \"entry.inc\"\n#undef W\n#undef "
+               "G_WIDTH\n#endif\n",
+               width, s->word, width);
 }
 
 int main(int argc, char **argv) {

@@ -20,7 +20,7 @@ struct server {
     double started;     /* wall clock, seconds since 1970: "created" of the model */
     char **keys;        /* [n_keys] API keys; none: no key is asked for */
     size_t n_keys;
-    int draining; /* SIGTERM: new requests are refused with 503, those that run go on */
+    int draining;               /* SIGTERM: new requests are refused with 503, those that run go on */
     void (*drained)(server *s); /* the last task of a draining server has ended */
     int quiet, log_json;
     double timeout_s;     /* what a request may take; 0: any time */

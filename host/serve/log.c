@@ -33,8 +33,9 @@ void log_line(const server *s, const char *level, const char *fmt, ...) {
     stamp(at);
     if (s->log_json)
         put_json(json_pack("{s:s, s:s, s:o}", "time", at, "level", level, "message", qm_host_json_str(text)));
-    else fprintf(stderr, "%s %s%s\n", at, !strcmp(level, "info") ? "" : "qmoe-gpu: ",
-                 qm_text_show(shown, sizeof shown, text, strlen(text)));
+    else
+        fprintf(stderr, "%s %s%s\n", at,
+                !strcmp(level, "info") ? "" : "qmoe-gpu: ", qm_text_show(shown, sizeof shown, text, strlen(text)));
 }
 
 void log_task(const server *s, const char *id, const char *peer, const char *finish, const task_usage *u,
@@ -43,19 +44,18 @@ void log_task(const server *s, const char *id, const char *peer, const char *fin
     if (s->quiet && !why) return;
     stamp(at);
     if (s->log_json) {
-        json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:s, s:s, s:s}", "time", at,
-                              "level", why ? "error" : "info", "id", id, "peer", peer, "prompt_tokens",
-                              (json_int_t)u->n_prompt, "cached_tokens", (json_int_t)u->n_cached, "completion_tokens",
-                              (json_int_t)u->n_generated, "queued_s", u->queued_s, "first_token_s", u->first_token_s,
-                              "total_s", u->total_s, "tokens_per_s", u->tokens_per_s, "finish", finish, "device",
-                              s->info.device, "executor", s->info.executor);
+        json_t *j =
+            json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:s, s:s, s:s}", "time", at, "level",
+                      why ? "error" : "info", "id", id, "peer", peer, "prompt_tokens", (json_int_t)u->n_prompt,
+                      "cached_tokens", (json_int_t)u->n_cached, "completion_tokens", (json_int_t)u->n_generated,
+                      "queued_s", u->queued_s, "first_token_s", u->first_token_s, "total_s", u->total_s, "tokens_per_s",
+                      u->tokens_per_s, "finish", finish, "device", s->info.device, "executor", s->info.executor);
         if (j && why) json_object_set_new(j, "error", qm_host_json_str(why));
         put_json(j);
         return;
     }
-    fprintf(stderr,
-            "%s %s %s: %u tokens in, %u cached, %u out, first %.3f s, %.1f tok/s, %.2f s, %s, %s (%s)%s%s\n", at, peer,
-            id, u->n_prompt, u->n_cached, u->n_generated, u->first_token_s, u->tokens_per_s, u->total_s, finish,
-            s->info.device, s->info.executor, why ? ": " : "",
+    fprintf(stderr, "%s %s %s: %u tokens in, %u cached, %u out, first %.3f s, %.1f tok/s, %.2f s, %s, %s (%s)%s%s\n",
+            at, peer, id, u->n_prompt, u->n_cached, u->n_generated, u->first_token_s, u->tokens_per_s, u->total_s,
+            finish, s->info.device, s->info.executor, why ? ": " : "",
             why ? qm_text_show(shown, sizeof shown, why, strlen(why)) : "");
 }

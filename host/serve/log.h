@@ -4,7 +4,8 @@
 #include "task.h"
 
 /* A task has ended; why: NULL unless it failed. */
-void log_task(const server *s, const char *id, const char *peer, const char *finish, const task_usage *u, const char *why);
+void log_task(const server *s, const char *id, const char *peer, const char *finish, const task_usage *u,
+              const char *why);
 /* Anything else: "listening on ..". level: "info", "warning", "error". */
 void log_line(const server *s, const char *level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 #endif

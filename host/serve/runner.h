@@ -35,10 +35,10 @@ void runner_deliver(runner *r);
 
 typedef struct {
     qm_batch_state batch;
-    uint64_t n_failed;      /* steps that failed */
-    uint64_t steps_of[10];  /* steps of 1, 2, 3..4, 5..8 .. 257..512 rows */
-    double last_step;       /* loop_clock when a step succeeded last; 0: never */
-    int failed;             /* 1: a step has failed: the device is not to be trusted any more */
+    uint64_t n_failed;     /* steps that failed */
+    uint64_t steps_of[10]; /* steps of 1, 2, 3..4, 5..8 .. 257..512 rows */
+    double last_step;      /* loop_clock when a step succeeded last; 0: never */
+    int failed;            /* 1: a step has failed: the device is not to be trusted any more */
     qm_err why;
 } runner_state;
 void runner_get_state(runner *r, runner_state *s); /* a copy that the device's thread left after its last step */

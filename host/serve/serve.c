@@ -49,7 +49,7 @@ static void drain(running *r, double seconds) {
 }
 
 static void drained(server *s) {
-    running *r = (running *)s; /* its first member */
+    running *r = (running *)s;                         /* its first member */
     if (!r->ending) loop_after(s->loop, 0.2, stop, r); /* the last bytes go out */
 }
 
@@ -107,6 +107,14 @@ static int read_pem(const char *path, char **text, qm_err *e) {
     return path && qm_run_read(path, 1 << 20, text, &n) ? qm_fail(e, QM_ERR_IO, "%s: no TLS without it", path) : 0;
 }
 
+/* The vocabulary's part of guides is made once, in some 80 ms: no request shall wait for it. */
+static void warm_up(const qm_engine *g) {
+    qm_guide *any = NULL;
+    qm_err none;
+    qm_guide_open(&any, g, &(qm_guide_opts){.schema = "{}"}, &none);
+    qm_guide_close(any);
+}
+
 static const char *alias_of(const serve_opts *o, char out[256]) {
     if (o->alias) return o->alias;
     const char *slash = strrchr(o->model_path, '/');
@@ -140,12 +148,14 @@ int serve_run(qm_engine *g, const serve_opts *o) {
                   .max_queue = o->max_queue,
                   .started_clock = loop_clock()};
     qm_engine_get_info(g, &s->info);
+    warm_up(g);
     int rc = read_pem(o->tls_cert, &cert, &e);
     if (!rc) rc = read_pem(o->tls_key, &key, &e);
     if (!rc) rc = loop_open(&s->loop, &e);
     if (!rc && !(s->metrics = metrics_open())) rc = qm_fail(&e, QM_ERR_NOMEM, "serve: out of memory");
     if (!rc) loop_on_wake(s->loop, woken, &r);
-    if (!rc) rc = runner_open(&s->runner, s->loop, g, &(runner_opts){.n_seqs = o->n_parallel, .n_queue = o->max_queue}, &e);
+    if (!rc)
+        rc = runner_open(&s->runner, s->loop, g, &(runner_opts){.n_seqs = o->n_parallel, .n_queue = o->max_queue}, &e);
     if (!rc)
         rc = http_open(&s->http, s->loop,
                        &(http_opts){.host = o->host,
@@ -158,9 +168,11 @@ int serve_run(qm_engine *g, const serve_opts *o) {
                        &e);
     if (!rc) rc = catch_signals(&r, old, &e);
     if (!rc) {
-        log_line(s, "info", "listening on %s://%s:%u, model %s, %s (%s), executor %s, %u sequences at once, %u positions of KV cache",
-                 cert ? "https" : "http", o->host ? o->host : "127.0.0.1", http_port(s->http), s->alias, s->info.device,
-                 s->info.device_name, s->info.executor, s->info.n_parallel, s->info.n_kv);
+        log_line(
+            s, "info",
+            "listening on %s://%s:%u, model %s, %s (%s), executor %s, %u sequences at once, %u positions of KV cache",
+            cert ? "https" : "http", o->host ? o->host : "127.0.0.1", http_port(s->http), s->alias, s->info.device,
+            s->info.device_name, s->info.executor, s->info.n_parallel, s->info.n_kv);
         rc = loop_run(s->loop, &e);
         signal(SIGTERM, SIG_DFL);
         signal(SIGINT, SIG_DFL);

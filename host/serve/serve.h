@@ -4,10 +4,10 @@
 #include "runtime/qmoe.h"
 
 typedef struct {
-    const char *host; /* NULL: 127.0.0.1 */
-    uint16_t port;    /* 0: any free one */
+    const char *host;                                    /* NULL: 127.0.0.1 */
+    uint16_t port;                                       /* 0: any free one */
     const char *alias, *model_path, *tls_cert, *tls_key; /* paths of PEM files, both or neither */
-    char **keys; /* [n_keys] */
+    char **keys;                                         /* [n_keys] */
     size_t n_keys;
     uint32_t n_parallel, max_queue; /* max_queue 0: any number */
     double timeout_s, drain_s;      /* drain_s: after SIGTERM, what runs may take */

@@ -22,7 +22,7 @@ struct task {
     const task_sink *sink; /* NULL: nobody listens any more */
     void *p;
     char id[40], peer[64];
-    answer *answers; /* [n] */
+    answer *answers;    /* [n] */
     uint32_t n, n_left; /* sequences that have not ended, or not begun */
     int begun;
     double start, first;
@@ -95,8 +95,7 @@ static void stop_all(task *t) {
     for (uint32_t i = 0; i < t->n; i++) {
         answer *a = &t->answers[i];
         if (a->seq) runner_cancel(a->seq);
-        else if (!a->submitted) { /* it will not begin */
-            a->submitted = 1;
+        else if (!a->submitted) { /* it will not begin */ a->submitted = 1;
             t->n_left--;
         }
         a->finished = 1;
@@ -200,9 +199,7 @@ static void on_end(void *user, const qm_usage *u) {
             qm_fail(&e, QM_ERR_NOMEM, "out of memory");
             fail(t, 500, &e);
             break;
-        default:
-            qm_fail(&e, QM_ERR_CANCELLED, "the server is shutting down");
-            fail(t, 503, &e);
+        default: qm_fail(&e, QM_ERR_CANCELLED, "the server is shutting down"); fail(t, 503, &e);
         }
     if (!t->n_left && !t->soon) end(t);
 }
@@ -212,18 +209,18 @@ static int submit(answer *a, qm_err *e) {
     qm_sampling p = t->a.sampling;
     p.seed += a->i; /* an answer of its own; the first is what a request for one gives */
     int rc = runner_submit(t->s->runner,
-                         &(runner_ask){.ids = t->a.prompt.v,
-                                       .n = t->a.prompt.n,
-                                       .sampling = p,
-                                       .max_tokens = t->a.max_tokens,
-                                       .ignore_eos = t->a.ignore_eos,
-                                       .logprobs = t->a.logprobs,
-                                       .n_logprobs = t->a.n_logprobs,
-                                       .guide = t->a.guide,
-                                       .on_token = on_token,
-                                       .on_end = on_end,
-                                       .user = a},
-                         &a->seq, e);
+                           &(runner_ask){.ids = t->a.prompt.v,
+                                         .n = t->a.prompt.n,
+                                         .sampling = p,
+                                         .max_tokens = t->a.max_tokens,
+                                         .ignore_eos = t->a.ignore_eos,
+                                         .logprobs = t->a.logprobs,
+                                         .n_logprobs = t->a.n_logprobs,
+                                         .guide = t->a.guide,
+                                         .on_token = on_token,
+                                         .on_end = on_end,
+                                         .user = a},
+                           &a->seq, e);
     a->submitted = !rc;
     return rc;
 }

@@ -14,9 +14,9 @@ typedef enum { TASK_STOP, TASK_LENGTH, TASK_CALLS, TASK_CANCELLED, TASK_ERROR } 
 /* What an API makes of a request. Zero is each one's default. Pointers are the task's own once it is begun: task_ask_free. */
 typedef struct {
     qm_tokens prompt;
-    int thinking;     /* qm_answer_opts.thinking */
-    char *tools;      /* qm_answer_opts.tools */
-    uint32_t n;       /* answers; 0: 1 */
+    int thinking; /* qm_answer_opts.thinking */
+    char *tools;  /* qm_answer_opts.tools */
+    uint32_t n;   /* answers; 0: 1 */
     qm_sampling sampling;
     qm_logit_bias *bias; /* sampling.bias */
     uint32_t max_tokens;
@@ -43,7 +43,8 @@ typedef struct {
     /* A token of answer i, before the parts that it gives. Only where logprobs were asked for. May be NULL. */
     void (*token)(void *p, uint32_t i, uint32_t id, const char *piece, size_t n, const qm_logprobs *lp);
     void (*part)(void *p, uint32_t i, qm_part part, const char *s, size_t n);
-    void (*finish)(void *p, uint32_t i, task_finish f, const char *stopped_by); /* stopped_by: the stop string, or NULL */
+    void (*finish)(void *p, uint32_t i, task_finish f,
+                   const char *stopped_by); /* stopped_by: the stop string, or NULL */
     void (*done)(void *p, const task_usage *u);
     /* Instead of done: nothing more comes. began: begin was called. status: what HTTP would say: 400, 429, 500, 503. */
     void (*failed)(void *p, int began, int status, const qm_err *e);

@@ -152,15 +152,20 @@ qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t r
     const uint32_t parts = sums.n_parts <= max_parts && rows <= QM_PARTS_ROWS ? sums.n_parts : 1;
     const uint32_t groups = div_up(rows, width);
     const stream_type s = stream_of(wtype);
-    /* T: every multiprocessor has a CTA, and the busiest reads the fewest bytes, of tiles and, for each of its CTAs, columns */
+    /* T: every multiprocessor has a CTA, and the busiest reads the fewest bytes, of tiles and, for each of its CTAs, columns.
+     * Few rows wait for memory, which has as many warps' loads under way whatever T is: there as many warps as may be share
+     * the copying of columns, while every other multiprocessor has a CTA. */
     uint32_t t = GEMM_WARPS;
     uint64_t least = UINT64_MAX;
-    for (uint32_t i = GEMM_WARPS; i; i /= 2) {
-        const uint64_t ctas = (uint64_t)div_up(tiles, i) * parts * groups;
-        const uint64_t bytes = (ctas + max_u32(n_sm, 1) - 1) / max_u32(n_sm, 1) *
-                               ((uint64_t)i * s.tile_bytes + (uint64_t)width * s.x_bytes);
-        if ((ctas >= n_sm || i == 1) && bytes < least) least = bytes, t = i;
-    }
+    if (rows <= QM_PARTS_ROWS)
+        while (t > 1 && 2 * (uint64_t)div_up(tiles, t) * parts * groups < n_sm) t /= 2;
+    else
+        for (uint32_t i = GEMM_WARPS; i; i /= 2) {
+            const uint64_t ctas = (uint64_t)div_up(tiles, i) * parts * groups;
+            const uint64_t bytes = (ctas + max_u32(n_sm, 1) - 1) / max_u32(n_sm, 1) *
+                                   ((uint64_t)i * s.tile_bytes + (uint64_t)width * s.x_bytes);
+            if ((ctas >= n_sm || i == 1) && bytes < least) least = bytes, t = i;
+        }
     return (qm_launch){.grid = {div_up(tiles, t), parts, groups},
                        .block = 32 * t,
                        .shared = qm_rows_shared(wtype, width, t),
@@ -169,11 +174,13 @@ qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t r
 }
 
 /* An expert that has more slots than a group holds is read again for its next group. Loads spread about their mean as
- * chance has it, at best: of a mean of 5 (11) one expert in 16 (18) has more than 8 (16). */
+ * chance has it, at best: of a mean of 5 (11) one expert in 16 (18) has more than 8 (16). 64 columns are taken 16 at a time,
+ * as many as there are: so nothing is between 16 and 64, but for experts that have no more than 32 slots at all. */
 uint32_t qm_moe_width(uint32_t rows, uint32_t n_used, uint32_t n_expert) {
     const uint32_t slots = rows * n_used;
     if (rows <= 8 || slots <= 5 * n_expert) return 8;
-    return rows <= 16 || slots <= 11 * n_expert ? 16 : 32;
+    if (rows <= 16 || slots <= 11 * n_expert) return 16;
+    return rows <= 32 ? 32 : 64;
 }
 
 uint32_t qm_moe_groups(uint32_t rows, uint32_t n_used, uint32_t n_expert, uint32_t width) {

@@ -37,7 +37,7 @@ uint32_t qm_rows_shared(int wtype, uint32_t width, uint32_t warps);
  * keep the device busy as they are. */
 enum { QM_PARTS_ROWS = 32 };
 qm_launch qm_launch_gemm(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t rows, uint32_t n_sm, uint32_t max_parts);
-/* Slots of a group (op moe_sort): 8, 16 or 32, from the mean load of an expert, so that most have one group. */
+/* Slots of a group (op moe_sort): 8, 16, 32 or 64, from the mean load of an expert, so that most have one group. */
 uint32_t qm_moe_width(uint32_t rows, uint32_t n_used, uint32_t n_expert);
 /* Groups of that width that rows * n_used slots can make, at most. */
 uint32_t qm_moe_groups(uint32_t rows, uint32_t n_used, uint32_t n_expert, uint32_t width);

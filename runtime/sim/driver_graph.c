@@ -70,7 +70,8 @@ static CUresult lose_device(void) {
     qm_sim_get_options(&o);
     if (!o.lost_at || ++n < o.lost_at) return CUDA_SUCCESS;
     sim_poison(CUDA_ERROR_LAUNCH_FAILED);
-    return sim_fail(CUDA_ERROR_LAUNCH_FAILED, "the device is lost, as QMOE_SIM_LOST=%llu asks", (unsigned long long)o.lost_at);
+    return sim_fail(CUDA_ERROR_LAUNCH_FAILED, "the device is lost, as QMOE_SIM_LOST=%llu asks",
+                    (unsigned long long)o.lost_at);
 }
 
 CUresult CUDAAPI sim_cu_GraphLaunch(CUgraphExec x, CUstream s) {

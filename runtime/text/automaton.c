@@ -209,9 +209,7 @@ static void follow(qm_automaton *a, qm_gthread t) {
         add(a, n->next, QM_DFA_START, t.count, t.stack);
         add(a, n->other, QM_DFA_START, t.count, t.stack);
         break;
-    case QM_G_CALL:
-        call_put(a, (call){a->g->rule[n->other].rank, n->other, {n->next, t.count, t.stack}});
-        break;
+    case QM_G_CALL: call_put(a, (call){a->g->rule[n->other].rank, n->other, {n->next, t.count, t.stack}}); break;
     case QM_G_ADD: add(a, n->next, QM_DFA_START, t.count + (t.count < n->max), t.stack); break;
     case QM_G_ZERO: add(a, n->next, QM_DFA_START, 0, t.stack); break;
     case QM_G_LESS:

@@ -27,7 +27,7 @@ static void put(text *t, const char *fmt, ...) {
     va_list ap;
     for (int again = 0; again < 2 && !t->failed; again++) {
         va_start(ap, fmt);
-        int k = vsnprintf(t->s + t->n, t->cap - t->n, fmt, ap);
+        int k = vsnprintf(t->s ? t->s + t->n : NULL, t->cap - t->n, fmt, ap);
         va_end(ap);
         if ((size_t)k < t->cap - t->n) {
             t->n += (size_t)k;

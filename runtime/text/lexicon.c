@@ -13,7 +13,7 @@ static const char json_string[] = "([^\"\\\\\\x01-\\x1f]|\\\\[\"\\\\/bfnrt]|\\\\
                                   "[1-9a-ce-fA-CE-F][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}|"
                                   "[dD][89abAB][0-9a-fA-F]{2}\\\\u[dD][c-fC-F][0-9a-fA-F]{2}))*";
 static const char raw_string[] = "[\\x01-\\uffff\\S]*"; /* \S: what lies beyond U+FFFF too */
-static const char raw_end[] = "\n</parameter>";
+static const char raw_end[] = "</parameter>"; /* with or without a line end: readers differ in what closes a value */
 
 static int make_shared(qm_dfa *d, qm_err *e) {
     qm_dfa any = {0}, without = {0};

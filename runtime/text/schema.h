@@ -8,7 +8,7 @@
 typedef struct {
     uint32_t space, integer, number, key, line_ends; /* automata */
     uint32_t any_value, any_object, any_array;       /* rules */
-    uint64_t work; /* of all automata that were made, also on the way to others */
+    uint64_t work;                                   /* of all automata that were made, also on the way to others */
 } qm_schema_common;
 
 typedef struct {

@@ -164,7 +164,8 @@ uint32_t sc_dfa(sc *c, qm_dfa *d, uint32_t next) {
 void sc_spend(sc *c, const qm_dfa *d) {
     c->k->work += d->work;
     if (c->k->work > MOST_WORK && !c->rc)
-        c->rc = qm_fail(c->e, QM_ERR_LIMIT, "%sthe schema is too large: its patterns take too long to make", c->o.where);
+        c->rc =
+            qm_fail(c->e, QM_ERR_LIMIT, "%sthe schema is too large: its patterns take too long to make", c->o.where);
 }
 
 uint32_t sc_common(sc *c, uint32_t *slot, const char *regex) {

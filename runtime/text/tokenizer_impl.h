@@ -45,7 +45,7 @@ struct qm_tokenizer {
     uint32_t byte_id[256]; /* the token of each single byte */
     tok_node *node;        /* [n_nodes] node 0 is the root; child and sibling 0 = none */
     uint32_t n_nodes;
-    void *regex; /* pcre2_code */
+    void *regex;                 /* pcre2_code */
     struct qm_lexicon **lexicon; /* [1] what guides need of the vocabulary: made when first asked for (lexicon.c) */
 };
 

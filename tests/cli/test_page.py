@@ -250,7 +250,7 @@ def test_markdown():
 def test_what_is_shown_stays_while_more_comes():
     p = page(pieces("First.\n\n```c\nint x;\n```\n\n" + "And a long tail. " * 40, size=8, pause=0.01))
     say(p, "Go")
-    p.wait("document.querySelector('.code button')")
+    p.wait("document.querySelector('.code + p')")  # the code is whole
     p.eval("(window.kept = document.querySelector('.code'), document.querySelector('.code button').focus())")
     p.wait(ANSWERED, 1)
     assert p.eval("window.kept === document.querySelector('.code') && document.activeElement === document.querySelector('.code button')")
@@ -452,6 +452,9 @@ def test_an_answer_goes_on_behind_another_conversation():
     p.button("New conversation")
     say(p, "short", 1)
     assert last(p) == "Short."
+    kept = "JSON.parse(localStorage.getItem('qmoe-gpu.chat.' + chats.find(c => c.title === 'long').id)).nodes[1]"
+    p.wait(f"{kept} && !{kept}.note")  # it has ended
+    assert p.texts("#list .open") == ["short", "long"]  # its end moves nothing in the list
     p.button("long")
     p.wait("document.querySelector('.answer > .text').innerText.split(' ').length >= 40")
     p.wait(ANSWERED, 1)

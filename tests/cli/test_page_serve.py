@@ -72,7 +72,8 @@ def test_a_conversation():
 def test_stop_frees_the_device():
     with Server("--device", "sim") as s:
         p = page(s)
-        say(p, "Once upon a time there lived a shy painter. Tell me all about her, at length, please:")
+        p.eval("(requestOf = (f => c => ({...f(c), ignore_eos: true}))(requestOf), 1)")  # it would end by itself
+        say(p, "Once upon a time")
         p.wait("(document.querySelector('.answer > .text') || {innerText: ''}).innerText.length > 0")
         p.key("Escape")
         p.wait(ANSWERED, 1)
@@ -81,6 +82,8 @@ def test_stop_frees_the_device():
         while metric(s, "vllm:num_requests_running"):
             assert time.monotonic() < end, "the request goes on"
             time.sleep(0.05)
+        p.load()
+        p.wait(ANSWERED, 1)
         say(p, "What is 2+2?", 2)
         assert not p.texts(".error")
         quiet(p)

@@ -238,7 +238,7 @@ def test_killed_and_shut_down_under_load():
     with serve(0) as one, serve(1) as two, serve(2) as three, Proxy([one, two, three]) as proxy:
         want = alone(three)
         # The first is killed, with answers on their way and requests that wait for their turn there.
-        clients = [Client(proxy.port, PROMPTS[i % len(PROMPTS)]) for i in range(18)]
+        clients = [Client(proxy.port, PROMPTS[i % len(PROMPTS)]) for i in range(12)]
         end = time.monotonic() + 20
         while not (count(one, "waiting") and any(c.server == "one" and c.text for c in clients)):
             assert time.monotonic() < end and any(c.is_alive() for c in clients), "the first server never had requests that run and others that wait"

@@ -113,7 +113,7 @@ static void one(int checked, int wtype, shape s) {
 }
 
 #define EACH_TYPE for (int i = 0; i < WT_N; i++)
-#define EACH_WIDTH for (uint32_t w = 8; w <= 32; w *= 2)
+#define EACH_WIDTH for (uint32_t w = 8; w <= 64; w *= 2)
 
 static void shapes(void **state) {
     static const uint32_t rows[] = {1, 33, 64, 250}, cols[] = {32, 96, 256, 768, 2048};
@@ -123,11 +123,15 @@ static void shapes(void **state) {
         one(0, wt_types[i], (shape){rows[r], cols[c], 6, 6, 2, 4, w, GRP_ANY, 0, 0});
 }
 
+/* Every size from one slot to a whole group, of 64 those beside its walks of 16 columns; and experts of several groups. */
 static void sizes(void **state) {
+    static const uint32_t walks[] = {16, 17, 32, 33, 48, 49, 64};
     (void)state;
     EACH_TYPE EACH_WIDTH {
         const uint32_t n = w * (w + 1) / 2; /* 1 + 2 + .. + w */
-        one(0, wt_types[i], (shape){32, 256, n, n, 1, w, w, GRP_STAIRS, 0, 0});
+        if (w < 64) one(0, wt_types[i], (shape){32, 256, n, n, 1, w, w, GRP_STAIRS, 0, 0});
+        for (int s = 0; w == 64 && s < 7; s++)
+            one(0, wt_types[i], (shape){32, 256, walks[s], walks[s], 1, 3, w, GRP_ONE, 0, 0});
         one(0, wt_types[i], (shape){64, 256, w + 5, w + 5, 2, 3, w, GRP_ONE, 0, 0});
     }
 }
@@ -135,7 +139,8 @@ static void sizes(void **state) {
 static void choices(void **state) {
     (void)state;
     EACH_TYPE EACH_WIDTH {
-        for (int how = 0; how < 16; how++) one(0, wt_types[i], (shape){70, 512, 12, 9, 4, 5, w, GRP_ANY, how, 0});
+        for (int how = 0; how < 16; how++) /* each at each width, of every second type */
+            if ((how + i) % 2) one(0, wt_types[i], (shape){70, 512, 12, 9, 4, 5, w, GRP_ANY, how, 0});
         one(0, wt_types[i], (shape){64, 512, 16, 0, 4, 5, w, GRP_ANY, 0, 0});
         one(0, wt_types[i], (shape){96, 512, 4, 1, 1, 1, w, GRP_ANY, NO_SCALE, 0}); /* a dense model */
         one(0, wt_types[i], (shape){32, 256, 20, 20, 8, 128, w, GRP_ANY, 0, 0});
@@ -158,7 +163,7 @@ static void ledger(void **state) {
     static const struct {
         uint32_t rows;
         double insts; /* a block, Q4_K */
-    } at[] = {{8, 740}, {32, 740}, {128, 1199}, {512, 2133}};
+    } at[] = {{8, 698}, {32, 698}, {128, 1137}, {512, 1749}};
     const qm_type_info *ty = qm_type_get(QM_TYPE_Q4_K);
     (void)state;
     for (size_t i = 0; i < sizeof at / sizeof *at; i++) {

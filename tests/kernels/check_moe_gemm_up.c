@@ -112,7 +112,7 @@ static void one(int checked, int wtype, shape s) {
 }
 
 #define EACH_TYPE for (int i = 0; i < WT_N; i++)
-#define EACH_WIDTH for (uint32_t w = 8; w <= 32; w *= 2)
+#define EACH_WIDTH for (uint32_t w = 8; w <= 64; w *= 2)
 
 static void shapes(void **state) {
     static const uint32_t ff[] = {32, 96, 256}, cols[] = {32, 96, 256, 768, 2048};
@@ -122,12 +122,15 @@ static void shapes(void **state) {
         one(0, wt_types[i], (shape){ff[f], cols[c], 6, 6, 2, 4, w, GRP_ANY, WANT_H | WANT_HQ, 0});
 }
 
-/* Every size from one slot to a whole group, and experts of several groups. */
+/* Every size from one slot to a whole group, of 64 those beside its walks of 16 columns; and experts of several groups. */
 static void sizes(void **state) {
+    static const uint32_t walks[] = {16, 17, 32, 33, 48, 49, 64};
     (void)state;
     EACH_TYPE EACH_WIDTH {
         const uint32_t n = w * (w + 1) / 2; /* 1 + 2 + .. + w */
-        one(0, wt_types[i], (shape){32, 256, n, n, 1, w, w, GRP_STAIRS, WANT_H | WANT_HQ, 0});
+        if (w < 64) one(0, wt_types[i], (shape){32, 256, n, n, 1, w, w, GRP_STAIRS, WANT_H | WANT_HQ, 0});
+        for (int s = 0; w == 64 && s < 7; s++)
+            one(0, wt_types[i], (shape){32, 256, walks[s], walks[s], 1, 3, w, GRP_ONE, WANT_H | WANT_HQ, 0});
         one(0, wt_types[i], (shape){64, 256, w + 5, w + 5, 2, 3, w, GRP_ONE, WANT_H | WANT_HQ, 0});
     }
 }
@@ -160,7 +163,7 @@ static void ledger(void **state) {
     static const struct {
         uint32_t rows;
         double insts; /* a block, Q4_K */
-    } at[] = {{8, 697}, {32, 697}, {128, 1152}, {512, 2073}};
+    } at[] = {{8, 681}, {32, 681}, {128, 1131}, {512, 1821}};
     const qm_type_info *ty = qm_type_get(QM_TYPE_Q4_K);
     (void)state;
     for (size_t i = 0; i < sizeof at / sizeof *at; i++) {

@@ -159,19 +159,20 @@ class Page:
 
     def click(self, selector, nth=0):
         """With the mouse, where it is: what is covered or hidden cannot be clicked."""
+        self.press("document.querySelectorAll(a)[b]", selector, nth)
+
+    def press(self, js, *args):
         at = self.eval("""(e => { if (!e) return 'is not there'; e.scrollIntoView({block: 'nearest'}); const r = e.getBoundingClientRect();
             const x = r.x + r.width / 2, y = r.y + r.height / 2, top = document.elementFromPoint(x, y);
-            return r.width && top && (e.contains(top) || top.contains(e)) ? [x, y] : 'is hidden'; })(document.querySelectorAll(a)[b])""", selector, nth)
-        assert isinstance(at, list), f"{selector} {nth} {at}"
+            return r.width && top && (e.contains(top) || top.contains(e)) ? [x, y] : 'is hidden'; })(""" + js + ")", *args)
+        assert isinstance(at, list), f"{args} {at}"
         for what in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=what, x=at[0], y=at[1], button="left", clickCount=1)
 
     def button(self, name, nth=-1):
         """Clicks the shown button that is called so; of several the last."""
-        self.eval("""(n => { const all = [...document.querySelectorAll('button')].filter(b => b.checkVisibility() &&
-            (b.getAttribute('aria-label') || b.innerText) === a); const e = all.at(n); if (!e) throw new Error('no button ' + a);
-            document.querySelectorAll('[data-click]').forEach(x => x.removeAttribute('data-click')); e.setAttribute('data-click', ''); return 1; })(b)""", name, nth)
-        self.click("[data-click]")
+        self.press("""[...document.querySelectorAll('button')].filter(e => e.checkVisibility() &&
+            (e.getAttribute('aria-label') || e.innerText) === a).at(b)""", name, nth)
 
     def choose_file(self, selector, path):
         node = self.call("DOM.querySelector", nodeId=self.call("DOM.getDocument")["root"]["nodeId"], selector=selector)["nodeId"]

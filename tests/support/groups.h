@@ -18,6 +18,7 @@ typedef struct {
     uint32_t max_groups; /* of `rows` rows */
     uint32_t n;          /* groups that there are */
     uint32_t n_experts;  /* that have a slot */
+    uint32_t n_32;       /* groups, cut further so that none has more than 32 slots */
     const uint32_t *ids; /* [count * n_used] */
     uint64_t ids_at, order_at, groups_at, n_groups_at;
 } grp;
@@ -27,7 +28,7 @@ typedef struct {
 grp grp_in(uint32_t rows, uint32_t count, uint32_t n_used, uint32_t n_expert, uint32_t width, grp_load load, int bad);
 
 /* What a product of a case's groups cost, by kernel k's counters: prints it, and fails above max_insts warp instructions a packed
- * block and group, where the weights (bytes of the experts used) are read more than once a group, or where sectors are touched in
- * part. blocks: of an expert's matrices; columns: bytes of activations and results. */
+ * block and group (n_32), where more than 1.10 of the weights (bytes of the experts used) are asked for, or more than once a
+ * group, or where sectors are touched in part. blocks: of an expert's matrices; columns: bytes of activations and results. */
 void grp_ledger(const char *op, const grp *g, int k, double blocks, double weights, double columns, double max_insts);
 #endif

@@ -236,7 +236,7 @@ def test_calls_are_reachable():
     """What the models write, word for word; and with text around it where that is left free."""
     call = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Zürich <b>", "days": 3}}\n</tool_call>'
     now = '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>'
-    xml = "<tool_call>\n<function=note>\n<parameter=text>\nline <1>\n  </parameter> & \"2\"\n</parameter>\n<parameter=tags>\n[\"a\", \"b\"]\n</parameter>\n</function>\n</tool_call>"
+    xml = "<tool_call>\n<function=note>\n<parameter=text>\nline <1>\n  </param> & \"2\"\n</parameter>\n<parameter=tags>\n[\"a\", \"b\"]\n</parameter>\n</function>\n</tool_call>"
     free = "I look. <tool> </tool_call> <tool_cal {\"a\": \u2028 "
     tools = json.dumps(TOOLS)
     cases = [({"tool_choice": REQUIRED, "parallel": 1}, [call, now, f"{call}\n{now}", f"\n\n{call}"], [f"x{call}", f"{call}{now}", "", "text", call.replace("3}", "15}"), call.replace("city", "town"), call.replace("get_weather", "get_wind"), call[:-1]]),
@@ -245,7 +245,7 @@ def test_calls_are_reachable():
              ({"parallel": 1}, ["", free, call, f"{free}{call}", f"{free}{call}\n{now} and so on"], [f"{free}{call[:40]}", f"{free}<tool_call>x"]),
              ({}, ["", free, call, f"{free}{call}"], [f"{call}\n{now}", f"{call} "]),
              ({"schema": json.dumps(obj({"a": {"type": "integer"}}))}, ['{"a": 1}', call], ["x", f'{{"a": 1}}{call}']),
-             ({"tool_choice": REQUIRED, "xml": 1, "tools": json.dumps(TOOLS[:3])}, [xml, "<tool_call>\n<function=now>\n</function>\n</tool_call>"], [xml.replace("tags", "tug"), xml.replace("note", "now")]),
+             ({"tool_choice": REQUIRED, "xml": 1, "tools": json.dumps(TOOLS[:3])}, [xml, "<tool_call>\n<function=now>\n</function>\n</tool_call>"], [xml.replace("tags", "tug"), xml.replace("</param>", "</parameter>"), xml.replace("note", "now")]),
              ({"xml": 1, "tools": json.dumps(TOOLS[:3])}, [free + xml], ["<tool_call>\n<function=none>\n"])]
     for vocab in VOCABS:
         for (o, good, bad), a in zip(cases, ask(vocab, [{"guide": {"tools": tools, **o}, "accept": good + bad} for o, good, bad in cases])):

@@ -36,7 +36,8 @@ static int takes(const qm_dfa *d, const char *s, size_t n) {
 
 /* ---- regular expressions, against PCRE2 ---- */
 static size_t random_regex(qm_rng *r, char *out, int depth) {
-    static const char *const atoms[] = {"a", "b", "c", ".", "[ab]", "[^a]", "\\d", "\\w", "\\s", "\\.", "\xc3\xa9", "[a-c1]", "\\S", "\\n", "\"", "\\\\"};
+    static const char *const atoms[] = {"a",   "b",   "c",        ".",      "[ab]", "[^a]", "\\d", "\\w",
+                                        "\\s", "\\.", "\xc3\xa9", "[a-c1]", "\\S",  "\\n",  "\"",  "\\\\"};
     static const char *const many[] = {"", "", "", "?", "*", "+", "{2}", "{1,3}", "{0,2}", "{2,}", "*?"};
     size_t n = 0;
     int terms = 1 + (int)qm_rng_below(r, 3);
@@ -62,7 +63,7 @@ static void patterns_match_what_pcre2_does(void **state) {
     static const char *const letters[] = {"a", "b", "c", "1", " ", ".", "\xc3\xa9", "\"", "\\", "\n"};
     qm_rng r = {11};
     size_t n_same = 0, n_match = 0;
-    for (int i = 0; i < 400; i++) {
+    for (int i = 0; i < 200; i++) {
         char regex[1024];
         size_t n = 0;
         if (qm_rng_below(&r, 3) == 0) regex[n++] = '^';
@@ -93,7 +94,8 @@ static void patterns_match_what_pcre2_does(void **state) {
             }
             int want = pcre2_match(c, (PCRE2_SPTR)s, strlen(s), 0, 0, m, NULL) > 0;
             if (takes(&raw, s, strlen(s)) != want || takes(&json, q, strlen(q)) != want)
-                fail_msg("/%s/ and \"%s\": PCRE2 says %d, we say %d, of JSON %d", regex, q, want, takes(&raw, s, strlen(s)), takes(&json, q, strlen(q)));
+                fail_msg("/%s/ and \"%s\": PCRE2 says %d, we say %d, of JSON %d", regex, q, want,
+                         takes(&raw, s, strlen(s)), takes(&json, q, strlen(q)));
             n_same++;
             n_match += (size_t)want;
         }
@@ -102,7 +104,7 @@ static void patterns_match_what_pcre2_does(void **state) {
         qm_dfa_free(&raw);
         qm_dfa_free(&json);
     }
-    assert_true(n_same > 300 * 60 && n_match > n_same / 10 && n_match < n_same * 9 / 10); /* it was no easy question */
+    assert_true(n_same > 150 * 60 && n_match > n_same / 10 && n_match < n_same * 9 / 10); /* it was no easy question */
 }
 
 static void patterns_that_are_refused(void **state) {
@@ -110,16 +112,37 @@ static void patterns_that_are_refused(void **state) {
     static const struct {
         const char *regex;
         int code;
-    } cases[] = {{"(?=a)", QM_ERR_UNSUPPORTED},  {"(?i)a", QM_ERR_UNSUPPORTED}, {"a\\b", QM_ERR_UNSUPPORTED}, {"(a)\\1", QM_ERR_UNSUPPORTED}, {"\\p{L}", QM_ERR_UNSUPPORTED},
-                 {"(a|^b)", QM_ERR_UNSUPPORTED}, {"a$b", QM_ERR_UNSUPPORTED},   {"a**", QM_ERR_UNSUPPORTED},  {"[]a]", QM_ERR_UNSUPPORTED},   {"\\u{41}", QM_ERR_UNSUPPORTED},
-                 {"(a", QM_ERR_ARG},             {"a)", QM_ERR_ARG},            {"[a", QM_ERR_ARG},           {"*a", QM_ERR_ARG},             {"a{3,2}", QM_ERR_ARG},
-                 {"[b-a]", QM_ERR_ARG},          {"\\", QM_ERR_ARG},            {"\\x4", QM_ERR_ARG},         {"\xff", QM_ERR_ARG},           {"a{20000}", QM_ERR_LIMIT},
-                 {"((a{1000}){1000}){9}", QM_ERR_LIMIT}, {"(a|aa){1,5000}x", QM_ERR_LIMIT}, {"\\ud800", QM_ERR_UNSUPPORTED}, {"[^]", QM_ERR_UNSUPPORTED}, {"a{,3}", QM_ERR_UNSUPPORTED}};
+    } cases[] = {{"(?=a)", QM_ERR_UNSUPPORTED},
+                 {"(?i)a", QM_ERR_UNSUPPORTED},
+                 {"a\\b", QM_ERR_UNSUPPORTED},
+                 {"(a)\\1", QM_ERR_UNSUPPORTED},
+                 {"\\p{L}", QM_ERR_UNSUPPORTED},
+                 {"(a|^b)", QM_ERR_UNSUPPORTED},
+                 {"a$b", QM_ERR_UNSUPPORTED},
+                 {"a**", QM_ERR_UNSUPPORTED},
+                 {"[]a]", QM_ERR_UNSUPPORTED},
+                 {"\\u{41}", QM_ERR_UNSUPPORTED},
+                 {"(a", QM_ERR_ARG},
+                 {"a)", QM_ERR_ARG},
+                 {"[a", QM_ERR_ARG},
+                 {"*a", QM_ERR_ARG},
+                 {"a{3,2}", QM_ERR_ARG},
+                 {"[b-a]", QM_ERR_ARG},
+                 {"\\", QM_ERR_ARG},
+                 {"\\x4", QM_ERR_ARG},
+                 {"\xff", QM_ERR_ARG},
+                 {"a{20000}", QM_ERR_LIMIT},
+                 {"((a{1000}){1000}){9}", QM_ERR_LIMIT},
+                 {"(a|aa){1,5000}x", QM_ERR_LIMIT},
+                 {"\\ud800", QM_ERR_UNSUPPORTED},
+                 {"[^]", QM_ERR_UNSUPPORTED},
+                 {"a{,3}", QM_ERR_UNSUPPORTED}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         qm_dfa d;
         qm_err e = {0};
         int rc = qm_regex_dfa(&d, cases[i].regex, strlen(cases[i].regex), QM_REGEX_SEARCH, &e);
-        if (rc != cases[i].code || rc != e.code || !*e.msg) fail_msg("/%s/: %d, not %d: %s", cases[i].regex, rc, cases[i].code, e.msg);
+        if (rc != cases[i].code || rc != e.code || !*e.msg)
+            fail_msg("/%s/: %d, not %d: %s", cases[i].regex, rc, cases[i].code, e.msg);
         qm_dfa_free(&d);
     }
     char deep[1000]; /* groups in groups */
@@ -158,14 +181,18 @@ static void ranges_of_numbers(void **state) {
         for (int k = 0; k < 200; k++) {
             uint32_t near = qm_rng_below(&r, 3);
             if (near == 2) random_number(&r, x);
-            else sprintf(x, "%s%s%s", text[near], strchr(text[near], '.') ? "" : ".", qm_rng_below(&r, 2) ? "0" : "0001");
+            else
+                sprintf(x, "%s%s%s", text[near], strchr(text[near], '.') ? "" : ".",
+                        qm_rng_below(&r, 2) ? "0" : "0001");
             if (qm_rng_below(&r, 3) == 0) strcpy(x, text[qm_rng_below(&r, 2)]);
             double y = strtod(x, NULL);
             if (y == 0 && *x == '-') continue; /* never said of an integer, and zero to others */
             int want = !integer || !strchr(x, '.');
             if (has[0]) want &= strict[0] ? y > v[0] : y >= v[0];
             if (has[1]) want &= strict[1] ? y < v[1] : y <= v[1];
-            if (takes(&d, x, strlen(x)) != want) fail_msg("%s in %s %s..%s %s: %d", x, strict[0] ? "(" : "[", has[0] ? text[0] : "", has[1] ? text[1] : "", strict[1] ? ")" : "]", !want);
+            if (takes(&d, x, strlen(x)) != want)
+                fail_msg("%s in %s %s..%s %s: %d", x, strict[0] ? "(" : "[", has[0] ? text[0] : "",
+                         has[1] ? text[1] : "", strict[1] ? ")" : "]", !want);
             n_all++;
             n_in += (size_t)want;
         }
@@ -218,7 +245,8 @@ static size_t taken(const char *schema, const char *s, size_t n) {
 
 static void strings_are_utf8_and_json(void **state) {
     (void)state;
-    TAKES("{\"type\":\"string\"}", "\"\xc3\xa9 \xe6\x97\xa5 \xf0\x9f\x98\x80\xf4\x8f\xbf\xbf\xed\x9f\xbf\xee\x80\x80\"");
+    TAKES("{\"type\":\"string\"}",
+          "\"\xc3\xa9 \xe6\x97\xa5 \xf0\x9f\x98\x80\xf4\x8f\xbf\xbf\xed\x9f\xbf\xee\x80\x80\"");
     TAKES("{\"type\":\"string\"}", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0001\\uD83D\\ude00\\uffff\\ud7ff\"");
     STOPS("{\"type\":\"string\"}", "\"\xff\"", 1);
     STOPS("{\"type\":\"string\"}", "\"\xc0\x80\"", 1);         /* overlong */
@@ -230,8 +258,8 @@ static void strings_are_utf8_and_json(void **state) {
     STOPS("{\"type\":\"string\"}", "\"\0\"", 1);
     STOPS("{\"type\":\"string\"}", "\"\\x\"", 2);
     STOPS("{\"type\":\"string\"}", "\"\\u0000\"", 6);
-    STOPS("{\"type\":\"string\"}", "\"\\udc00\"", 4);          /* a second half without its first */
-    STOPS("{\"type\":\"string\"}", "\"\\ud83d\"", 7);          /* a first one without its second */
+    STOPS("{\"type\":\"string\"}", "\"\\udc00\"", 4); /* a second half without its first */
+    STOPS("{\"type\":\"string\"}", "\"\\ud83d\"", 7); /* a first one without its second */
     STOPS("{\"type\":\"string\"}", "\"\\ud83dx\"", 7);
     STOPS("{\"type\":\"string\"}", "\"\\ud83d\\u0041\"", 9);
     /* lengths count characters, however they are written */
@@ -270,8 +298,11 @@ static void nesting_is_bounded(void **state) {
     memset(text + deep, ']', deep);
     assert_int_equal(taken("{}", text, 2 * deep), 2 * deep + 1);
     /* Each level asks for one more inside, which may be null at the bottom: what could not be closed is not opened. */
-    static const char list[] = "{\"$defs\":{\"l\":{\"type\":\"object\",\"properties\":{\"n\":{\"anyOf\":[{\"$ref\":\"#/$defs/l\"},{\"type\":\"array\",\"minItems\":1,"
-                               "\"items\":{\"$ref\":\"#/$defs/l\"}},{\"type\":\"null\"}]}},\"required\":[\"n\"],\"additionalProperties\":false}},\"$ref\":\"#/$defs/l\"}";
+    static const char list[] =
+        "{\"$defs\":{\"l\":{\"type\":\"object\",\"properties\":{\"n\":{\"anyOf\":[{\"$ref\":\"#/$defs/"
+        "l\"},{\"type\":\"array\",\"minItems\":1,"
+        "\"items\":{\"$ref\":\"#/$defs/"
+        "l\"}},{\"type\":\"null\"}]}},\"required\":[\"n\"],\"additionalProperties\":false}},\"$ref\":\"#/$defs/l\"}";
     qm_guide *g = guide_of(list);
     for (int which = 0; which < 2; which++) {
         qm_guided *s = begin(g);
@@ -304,11 +335,14 @@ static void check_mask(const qm_guide *g, const char *prefix, size_t n, qm_guide
         size_t k;
         const char *p = qm_token_answer(tok, id, &k);
         assert_int_equal(qm_guided_accept_bytes(fresh, prefix, n), 0);
-        int may = qm_token_is_eog(tok, id) ? qm_guided_complete(fresh) : k && g->x->kind[id] != QM_LEX_NONE && !qm_guided_accept_bytes(fresh, p, k);
+        int may = qm_token_is_eog(tok, id) ? qm_guided_complete(fresh)
+                                           : k && g->x->kind[id] != QM_LEX_NONE && !qm_guided_accept_bytes(fresh, p, k);
         int in = !m || qm_bit(m, id);
         if (g->x->kind[id] == QM_LEX_SPECIAL && !in) may = 0; /* by the format alone: special_tokens_in_their_places */
         if (g->x->kind[id] == QM_LEX_NONE) may = !m;
-        if (in != may) fail_msg("after \"%.*s\": token %u \"%.*s\" is %s the mask", (int)n, prefix, id, (int)k, p, in ? "in" : "not in");
+        if (in != may)
+            fail_msg("after \"%.*s\": token %u \"%.*s\" is %s the mask", (int)n, prefix, id, (int)k, p,
+                     in ? "in" : "not in");
         allowed += (uint32_t)in;
         qm_guided_close(fresh);
     }
@@ -317,16 +351,20 @@ static void check_mask(const qm_guide *g, const char *prefix, size_t n, qm_guide
 
 static void masks_are_what_each_token_is(void **state) {
     (void)state;
-    static const char tools[] = "[{\"type\":\"function\",\"function\":{\"name\":\"ab\",\"parameters\":{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\",\"maxLength\":6},\"b\":"
+    static const char tools[] = "[{\"type\":\"function\",\"function\":{\"name\":\"ab\",\"parameters\":{\"type\":"
+                                "\"object\",\"properties\":{\"a\":{\"type\":\"string\",\"maxLength\":6},\"b\":"
                                 "{\"type\":[\"integer\",\"boolean\"]}},\"required\":[\"a\"]}}}]";
     const qm_guide_opts all[] = {
         {.schema = "{}"},
         {.schema = "{\"type\":\"string\",\"maxLength\":9}"},
         {.schema = "{\"type\":\"string\",\"minLength\":3,\"maxLength\":4}"},
         {.schema = "{\"type\":\"string\",\"pattern\":\"^(ab|a\\u00e9)*\\\"?$\"}"},
-        {.schema = "{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"string\",\"maxLength\":2},{\"enum\":[\"abc\",\"abd\",12,120]},{\"type\":\"array\",\"items\":{\"type\":\"string\",\"maxLength\":3}}]}"},
-        {.schema = "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"ab\":{\"type\":\"string\"},\"abc\":{\"const\":true}}}"},
-        {.schema = "{\"type\":\"array\",\"items\":{\"type\":\"array\",\"items\":{\"type\":\"boolean\"},\"maxItems\":2},\"minItems\":1,\"maxItems\":3}"},
+        {.schema = "{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"string\",\"maxLength\":2},{\"enum\":[\"abc\",\"abd\","
+                   "12,120]},{\"type\":\"array\",\"items\":{\"type\":\"string\",\"maxLength\":3}}]}"},
+        {.schema = "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"ab\":{\"type\":\"string\"},"
+                   "\"abc\":{\"const\":true}}}"},
+        {.schema = "{\"type\":\"array\",\"items\":{\"type\":\"array\",\"items\":{\"type\":\"boolean\"},\"maxItems\":2},"
+                   "\"minItems\":1,\"maxItems\":3}"},
         {.schema = "{\"type\":\"integer\",\"minimum\":-12,\"maximum\":1200}", .thinking = 1},
         {.schema = "{\"type\":\"number\"}", .thinking = 2},
         {.tools = tools, .parallel = 1},
@@ -347,7 +385,8 @@ static void masks_are_what_each_token_is(void **state) {
                 const uint32_t *m = qm_guided_mask(s);
                 uint32_t id = qm_rng_below(&r, GV_N), k = 0;
                 /* longer tokens more often: they cross more */
-                for (; k < 2 * GV_N && !(m ? qm_bit(m, id) : id < GV_END - 2); k++) id = k < GV_EXTRA / 2 ? 256 + qm_rng_below(&r, GV_EXTRA) : (id + 1) % GV_N;
+                for (; k < 2 * GV_N && !(m ? qm_bit(m, id) : id < GV_END - 2); k++)
+                    id = k < GV_EXTRA / 2 ? 256 + qm_rng_below(&r, GV_EXTRA) : (id + 1) % GV_N;
                 if (qm_token_is_eog(tok, id)) break;
                 size_t len;
                 const char *p = qm_token_answer(tok, id, &len);
@@ -364,8 +403,11 @@ static void masks_are_what_each_token_is(void **state) {
 /* Tags are tokens of their own where the format wants them, and in free text; never in a value. */
 static void special_tokens_in_their_places(void **state) {
     (void)state;
-    uint32_t call = (uint32_t)qm_token_find(tok, "<tool_call>"), end = (uint32_t)qm_token_find(tok, "</tool_call>"), thought = (uint32_t)qm_token_find(tok, "</think>");
-    qm_guide *g = guide(&(qm_guide_opts){.tools = "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"type\":\"object\"}}}]", .thinking = 2});
+    uint32_t call = (uint32_t)qm_token_find(tok, "<tool_call>"), end = (uint32_t)qm_token_find(tok, "</tool_call>"),
+             thought = (uint32_t)qm_token_find(tok, "</think>");
+    qm_guide *g = guide(&(qm_guide_opts){
+        .tools = "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"type\":\"object\"}}}]",
+        .thinking = 2});
     qm_guided *s = begin(g);
     assert_null(qm_guided_mask(s)); /* free, and the end may come */
     assert_int_equal(qm_guided_accept(s, thought), 0);
@@ -398,19 +440,29 @@ static void special_tokens_in_their_places(void **state) {
 }
 
 /* ---- bounds ---- */
+/* Bytes, in maps of their own too. */
+static size_t in_use(void) {
+    struct mallinfo2 m = mallinfo2();
+    return m.uordblks + m.hblkhd;
+}
+
 static void long_answers_take_bounded_memory(void **state) {
     (void)state;
     static const char item[] = "{\"a\": [1, \"x\\n\xc3\xa9\", null], \"b\": \"yyyyyyyy\"}, ";
-    qm_guide *g = guide_of("{\"type\":\"array\",\"maxItems\":100000,\"items\":{\"type\":\"object\",\"properties\":{\"b\":{\"type\":\"string\"}}}}");
+    qm_guide *g = guide_of("{\"type\":\"array\",\"maxItems\":100000,\"items\":{\"type\":\"object\",\"properties\":{"
+                           "\"b\":{\"type\":\"string\"}}}}");
     qm_guided *s = begin(g);
     assert_int_equal(qm_guided_accept_bytes(s, "[", 1), 0);
-    size_t before = mallinfo2().uordblks, most = 0;
+    size_t before = in_use(), most = 0;
     for (int i = 0; i < 30000; i++) { /* each is another state: they are counted */
         assert_int_equal(qm_guided_accept_bytes(s, item, sizeof item - 1 - 2), -1); /* b comes first in the schema */
-        assert_int_equal(qm_guided_accept_bytes(s, "{\"b\": \"y\", \"a\": [1, {}]}", 24), 0);
+        assert_int_equal(qm_guided_accept_bytes(s, "{\"b\": \"y\", \"a\": [1, {", 21), 0);
+        assert_int_equal(qm_guided_accept(s, '}'),
+                         0); /* a token: what is old may be forgotten, with four levels open */
+        assert_int_equal(qm_guided_accept_bytes(s, "]}", 2), 0);
         assert_int_equal(qm_guided_accept(s, ','), 0);
         if (i % 50 == 0) assert_non_null(qm_guided_mask(s));
-        size_t now = mallinfo2().uordblks;
+        size_t now = in_use();
         if (now > before && now - before > most) most = now - before;
     }
     if (most > 32u << 20) fail_msg("%zu bytes", most);
@@ -429,7 +481,8 @@ static void hostile_schemas(void **state) {
         p = big;
         if (which == 0) { /* properties of slow patterns */
             p += sprintf(p, "{\"properties\":{");
-            for (int i = 0; i < 2000; i++) p += sprintf(p, "%s\"p%d\":{\"pattern\":\"(a|b)*a(a|b){11}%d\"}", i ? "," : "", i, i);
+            for (int i = 0; i < 2000; i++)
+                p += sprintf(p, "%s\"p%d\":{\"pattern\":\"(a|b)*a(a|b){11}%d\"}", i ? "," : "", i, i);
             sprintf(p, "}}");
         } else if (which == 1) { /* alternatives that stay alike */
             p += sprintf(p, "{\"anyOf\":[");
@@ -441,19 +494,24 @@ static void hostile_schemas(void **state) {
             for (int i = 0; i < 900; i++) p += sprintf(p, "}}");
         } else if (which == 3) { /* one prefix, many ways on */
             p += sprintf(p, "{\"properties\":{");
-            for (int i = 0; i < 12000; i++) p += sprintf(p, "%s\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa%d\":{}", i ? "," : "", i);
+            for (int i = 0; i < 12000; i++)
+                p += sprintf(p, "%s\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa%d\":{}", i ? "," : "", i);
             sprintf(p, "},\"additionalProperties\":false}");
         } else if (which == 4) { /* references in all directions */
             p += sprintf(p, "{\"$defs\":{");
             for (int i = 0; i < 120; i++) {
                 p += sprintf(p, "%s\"d%d\":{\"anyOf\":[{\"type\":\"null\"}", i ? "," : "", i);
-                for (int k = 0; k < 60; k++) p += sprintf(p, ",{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/d%d\"}}", (i * 7 + k * 13) % 120);
+                for (int k = 0; k < 60; k++)
+                    p += sprintf(p, ",{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/d%d\"}}",
+                                 (i * 7 + k * 13) % 120);
                 p += sprintf(p, "]}");
             }
             sprintf(p, "},\"$ref\":\"#/$defs/d0\"}");
         } else { /* a length in every alternative */
             p += sprintf(p, "{\"anyOf\":[");
-            for (int i = 0; i < 256; i++) p += sprintf(p, "%s{\"type\":\"string\",\"minLength\":%d,\"maxLength\":%d}", i ? "," : "", i, 100000 + i);
+            for (int i = 0; i < 256; i++)
+                p += sprintf(p, "%s{\"type\":\"string\",\"minLength\":%d,\"maxLength\":%d}", i ? "," : "", i,
+                             100000 + i);
             sprintf(p, "]}");
         }
         int rc = qm_guide_make(&g, tok, &(qm_guide_opts){.schema = big}, &e);
@@ -520,17 +578,25 @@ static void wrong_arguments(void **state) {
     static const struct {
         qm_guide_opts o;
         const char *words;
-    } cases[] = {{{0}, "nothing to hold"},
-                 {{.schema = "{}", .thinking = 3}, "thinking"},
-                 {{.tools = "{}"}, "tools: not a list"},
-                 {{.tools = "[]"}, "empty list"},
-                 {{.tools = "[{\"type\":\"code\"}]"}, "tools: /0/type"},
-                 {{.tools = "[{\"type\":\"function\",\"function\":{}}]"}, "/0/function/name"},
-                 {{.tools = "[{\"type\":\"function\",\"function\":{\"name\":\"a\"}}]", .tool_choice = QM_TOOLS_NAMED, .name = "b"}, "no tool is called \"b\""},
-                 {{.tools = "[{\"type\":\"function\",\"function\":{\"name\":\"a\"}}]", .tool_choice = QM_TOOLS_NAMED}, "no name"},
-                 {{.tools = "[{\"type\":\"function\",\"function\":{\"name\":\"a\"}}]", .tool_choice = (qm_tools_choice)7}, "tool_choice"},
-                 {{.tools = "[{\"type\":\"function\",\"function\":{\"name\":\"a\",\"parameters\":{\"type\":\"array\"}}}]", .xml = 1}, "/0/function/parameters/type"},
-                 {{.tools = "[{\"type\":\"function\",\"function\":{\"name\":\"a>b\"}}]", .xml = 1}, "/0/function/name"}};
+    } cases[] = {
+        {{0}, "nothing to hold"},
+        {{.schema = "{}", .thinking = 3}, "thinking"},
+        {{.tools = "{}"}, "tools: not a list"},
+        {{.tools = "[]"}, "empty list"},
+        {{.tools = "[{\"type\":\"code\"}]"}, "tools: /0/type"},
+        {{.tools = "[{\"type\":\"function\",\"function\":{}}]"}, "/0/function/name"},
+        {{.tools = "[{\"type\":\"function\",\"function\":{\"name\":\"a\"}}]",
+          .tool_choice = QM_TOOLS_NAMED,
+          .name = "b"},
+         "no tool is called \"b\""},
+        {{.tools = "[{\"type\":\"function\",\"function\":{\"name\":\"a\"}}]", .tool_choice = QM_TOOLS_NAMED},
+         "no name"},
+        {{.tools = "[{\"type\":\"function\",\"function\":{\"name\":\"a\"}}]", .tool_choice = (qm_tools_choice)7},
+         "tool_choice"},
+        {{.tools = "[{\"type\":\"function\",\"function\":{\"name\":\"a\",\"parameters\":{\"type\":\"array\"}}}]",
+          .xml = 1},
+         "/0/function/parameters/type"},
+        {{.tools = "[{\"type\":\"function\",\"function\":{\"name\":\"a>b\"}}]", .xml = 1}, "/0/function/name"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         qm_guide *g = (qm_guide *)&g;
         qm_err e = {0};

@@ -343,7 +343,7 @@ async function answer(c) {
     cancelAnimationFrame(frame);
     n.note = note || undefined;
     n.error = error || undefined;
-    touch(c);
+    keep(c); // the list stays as it is: nothing moves under a hand because an answer elsewhere has ended
     if (chat === c) {
       paint();
       drawButtons();
