@@ -3,6 +3,7 @@
 #   make demo       a small model says something      make fuzz          build the fuzzers (clang)
 #   make check      every test and check              make bench     the benches: bench/results/README.md
 #   make check-browser   the server's page in Chromium, which it installs (140 MB to fetch, 470 MiB on disk)
+#   make check-litellm   `serve` as litellm sees it, which it installs (44 MB to fetch, 250 MB on disk)
 #   make install PREFIX=/usr/local DESTDIR=       program, library, header, man page, completion; make uninstall
 B      ?= $(if $(SAN),build-san,build)
 PREFIX ?= /usr/local
@@ -21,7 +22,7 @@ endif
 .DELETE_ON_ERROR:
 GOALS := $(or $(MAKECMDGOALS),all)
 ifneq ($(filter-out clean uninstall format,$(GOALS)),)
-LEVEL := $(if $(filter check-browser,$(GOALS)),browser,$(if $(filter-out all demo install clean uninstall,$(GOALS)),all,build))
+LEVEL := $(if $(filter check-browser,$(GOALS)),browser,$(if $(filter check-litellm,$(GOALS)),litellm,$(if $(filter-out all demo install clean uninstall,$(GOALS)),all,build)))
 -include $(B)/config.mk
 $(B)/config.mk: FORCE
 	@B=$(B) sh tools/setup.sh $(LEVEL)
@@ -164,6 +165,10 @@ check: all tests $(B)/tok_cli $(B)/guide_cli $(B)/http_server $(PTX_B) $(if $(SA
 check-browser: all
 	@B=$(B) QMOE_ONLY=test_page QMOE_BROWSER=1 $(PYTHON) tests/run $(filter %test_page.py %test_page_serve.py,$(SCRIPTS))
 
+# As check-browser, with litellm.
+check-litellm: all
+	@B=$(B) QMOE_ONLY=test_serve_litellm QMOE_LITELLM=1 $(PYTHON) tests/run $(filter %test_serve_litellm.py,$(SCRIPTS))
+
 # models/demo.gguf (models/README.md): three short answers, then the beginning of a story.
 DEMO := $(B)/qmoe-gpu generate -m models/demo.gguf
 demo: $(B)/qmoe-gpu
@@ -210,6 +215,6 @@ clean:
 	rm -rf $(B)
 
 FORCE:
-.PHONY: all tests fuzz fuzzers check check-browser demo dist dist-check install uninstall setup format clean FORCE
+.PHONY: all tests fuzz fuzzers check check-browser check-litellm demo dist dist-check install uninstall setup format clean FORCE
 .SECONDARY:
 -include $(shell find $(B)/o -name '*.d' 2>/dev/null)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# setup.sh [build|all|browser]: finds or installs what the build (or the build and the tests, or these and a browser) needs,
-# and writes $B/config.mk. Asks nothing; quick when everything is there; make runs it every time.
+# setup.sh [build|all|browser|litellm]: finds or installs what the build (or the build and the tests, or these and a browser or
+# litellm) needs, and writes $B/config.mk. Asks nothing; quick when everything is there; make runs it every time.
 #
 # On Debian and its relatives missing packages come from apt-get. The CUDA headers and ptxas come from
 # $CUDA_HOME or /usr/local/cuda, else from NVIDIA's Python wheels (CUDA 13.0) in build/venv; no GPU and
@@ -18,7 +18,7 @@ die() { say "$*"; exit 1; }
 # ---- packages -------------------------------------------------------------------------------------
 packages="gcc libc6-dev make cpp binutils libpcre2-dev libutf8proc-dev libjansson-dev libpopt-dev libedit-dev libmicrohttpd-dev"
 if [ "$what" != build ]; then
-    packages="$packages g++ libcmocka-dev libbenchmark-dev openssl python3 python3-yaml python3-pyte python3-jsonschema haproxy zsh clang clang-format libclang-rt-dev"
+    packages="$packages g++ libcmocka-dev libbenchmark-dev openssl python3 python3-yaml python3-pyte python3-jsonschema haproxy curl zsh clang clang-format libclang-rt-dev"
 fi
 
 [ "$what" != browser ] || packages="$packages chromium-headless-shell"
@@ -120,6 +120,17 @@ if [ "$what" != build ]; then
         $venv/bin/python3 -m pip install -q --disable-pip-version-check --no-deps -r tests/requirements.txt >&2 </dev/null ||
             die "pip could not install what tests/requirements.txt lists"
         printf '%s' "$clients" > $venv/have-clients
+    fi
+fi
+
+# Apart: it is large, and every file has to be the one that was looked at.
+if [ "$what" = litellm ]; then
+    clients=$(cksum < tests/requirements-litellm.txt)
+    if [ "$(cat $venv/have-litellm 2>/dev/null)" != "$clients" ]; then
+        say "fetching tests/requirements-litellm.txt into $venv"
+        $venv/bin/python3 -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r tests/requirements-litellm.txt \
+            >&2 </dev/null || die "pip could not install what tests/requirements-litellm.txt lists"
+        printf '%s' "$clients" > $venv/have-litellm
     fi
 fi
 

@@ -120,9 +120,10 @@ int api_render_text(server *s, json_t *messages, json_t *tools, json_t *kwargs, 
 int api_fit(const server *s, task_ask *a, qm_err *e) {
     const uint32_t n_ctx = s->info.n_ctx;
     if (!a->prompt.n) return qm_fail(e, QM_ERR_ARG, "the prompt is empty");
+    /* In words that clients look for: OpenAI's ("this model's ...") and Anthropic's ("prompt is ...") both. */
     if (a->prompt.n >= n_ctx)
         return qm_fail(e, QM_ERR_LIMIT,
-                       "the prompt has %zu tokens, which leaves no room for an answer in the context of %u",
+                       "prompt is too long: %zu tokens, and this model's maximum context length is %u, answer included",
                        a->prompt.n, n_ctx);
     if (a->max_tokens > n_ctx - a->prompt.n) a->max_tokens = 0;
     return 0;
