@@ -23,6 +23,7 @@ typedef struct {
     server s;
     const serve_opts *o;
     int signals; /* how many have come */
+    loop_watch *on_signals;
     int status;
     int ending; /* the device has failed */
 } running;
@@ -94,7 +95,7 @@ static void on_answer(void *user, const char *path, int status) {
 static int catch_signals(running *r, struct sigaction old[2], qm_err *e) {
     const struct sigaction a = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     if ((signal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0 ||
-        !loop_add(r->s.loop, signal_fd, EPOLLIN, signalled, r))
+        !(r->on_signals = loop_add(r->s.loop, signal_fd, EPOLLIN, signalled, r)))
         return qm_fail(e, QM_ERR_IO, "serve: signals: %s", strerror(errno));
     sigaction(SIGTERM, &a, &old[0]);
     sigaction(SIGINT, &a, &old[1]);
@@ -185,6 +186,7 @@ int serve_run(qm_engine *g, const serve_opts *o) {
     runner_close(s->runner);
     http_close(s->http);
     metrics_close(s->metrics);
+    if (r.on_signals) loop_remove(s->loop, r.on_signals);
     loop_close(s->loop);
     if (signal_fd >= 0) close(signal_fd);
     signal_fd = -1;
