@@ -86,6 +86,7 @@ int qm_bench_shape_rows(qm_bench_work *w, uint32_t n_sm, qm_op_args *a, qm_err *
 double qm_bench_packed_blocks(const qm_bench_work *w) {
     const qm_bench_job *j = &w->job;
     const double tiles = (rows_of(j) + QM_TILE_ROWS - 1) / QM_TILE_ROWS, one = tiles * j->n_cols / 256;
+    if (j->width <= 0) return 0; /* of no width: no product of many rows */
     const uint32_t width = j->width < 32 ? (uint32_t)j->width : 32;
     uint32_t groups = 0;
     for (uint32_t i = 0; i < w->routing.n_groups; i++) groups += (w->routing.groups[i].n + width - 1) / width;

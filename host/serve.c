@@ -37,8 +37,7 @@ static const struct poptOption table[] = {
     {"tls-cert", 0, POPT_ARG_STRING, &opt.tls_cert, 0, "HTTPS: the certificate and its chain, PEM", "FILE"},
     {"tls-key", 0, POPT_ARG_STRING, &opt.tls_key, 0, "HTTPS: the certificate's private key, PEM", "FILE"},
     {"log-json", 0, POPT_ARG_NONE, &opt.log_json, 0, "the log as JSON, an object a line", NULL},
-    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_sampling_table, 0,
-     "How tokens are chosen where a request says nothing:", NULL},
+    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_sampling_table, 0, "How tokens are chosen by default:", NULL},
     POPT_TABLEEND};
 
 /* The keys of --api-key-file behind those of the command line. */

@@ -33,12 +33,13 @@ def program():
     """The program with one command more: what reads commands.def is compiled anew, all else is as it was built."""
     if os.environ.get("SAN"):
         raise tap.Skip("objects with sanitizers link with more than is named here")
-    made = sorted(glob.glob(os.path.join(B, "o/host/*.o")))
+    made = sorted(glob.glob(os.path.join(B, "o/host/*.o")) + glob.glob(os.path.join(B, "o/host/serve/*.o")) + glob.glob(os.path.join(B, "o/page.o")))
     if not made:
         raise tap.Skip("no objects in " + B)
     host = os.path.join(TMP, "host")
     os.makedirs(host, exist_ok=True)
-    for path in glob.glob("host/*"):
+    os.symlink(os.path.abspath("host/serve"), os.path.join(host, "serve"))
+    for path in filter(os.path.isfile, glob.glob("host/*")):
         with open(path) as f, open(os.path.join(host, os.path.basename(path)), "w") as g:
             g.write(f.read())
     with open(os.path.join(host, "commands.def"), "a") as f:
@@ -53,7 +54,7 @@ def program():
     binary = os.path.join(TMP, "qmoe-gpu")
     p = subprocess.run(["cc", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-I.", "-o", binary,
                         *[os.path.join(host, r + ".c") for r in readers + ["greet"]],
-                        *[o for o in made if os.path.basename(o)[:-2] not in readers], os.path.join(B, "libqmoe.a"), *libs],
+                        *[o for o in made if os.path.relpath(o, os.path.join(B, "o/host"))[:-2] not in readers], os.path.join(B, "libqmoe.a"), *libs],
                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert p.returncode == 0, p.stdout[-3000:]
     return binary

@@ -290,7 +290,7 @@ def test_wrong_usage_is_2():
 
 def test_what_is_meant():
     assert "`qmoe-gpu chat -m some/Model.GGUF`" in refused("some/Model.GGUF")
-    for word, said in (("run", "qmoe-gpu chat"), ("serve", "no server"), ("pull", "fetch a GGUF file"), ("cli", "qmoe-gpu generate"), ("server", "no server"),
+    for word, said in (("run", "qmoe-gpu chat"), ("pull", "fetch a GGUF file"), ("cli", "qmoe-gpu generate"), ("server", "qmoe-gpu serve"),
                        ("ppl", "perplexity"), ("tokenise", "did you mean 'tokenize'?")):
         assert said in refused(word), word
     assert "qmoe-gpu generate -m" in refused("-m", "x.gguf", "-p", "Hi")
@@ -339,6 +339,8 @@ def test_man_page_has_every_option():
     assert common <= man_options(man["Common options"]), "the options of every command"
     for c in COMMANDS:
         there, here = man_options(man[c]), own_options(c) - common
+        if c == "serve":
+            there |= man_options(man["generate"]) - set(re.findall(r" -([a-z-]+)", re.search(r"but for\n((?:\.Fl .*\n|and\n)+)", man[c]).group(1)))
         if c == "chat":
             but = re.search(r"are those of\n\.Cm generate\nbut for\n((?:\.Fl .*\n|and\n)+)", man[c]).group(1)
             there |= man_options(man["generate"]) - set(re.findall(r" -([a-z-]+)", but))
