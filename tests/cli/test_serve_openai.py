@@ -65,9 +65,9 @@ def test_a_chat_says_what_generate_says():
 
 
 def test_the_goldens_over_http():
-    """What the demo model answers is known; all of it at once."""
+    """What the demo model answers is known; a quarter of it, at once (unit_demo has all)."""
     with open("tests/golden/demo.json", encoding="utf-8") as f:
-        rows = json.load(f)["goldens"]
+        rows = json.load(f)["goldens"][::4]
     with ThreadPoolExecutor(8) as pool:
         got = list(pool.map(lambda g: text_of(chat({"messages": says(g["prompt"]), "temperature": 0})), rows))
     assert got == [g["answer"] for g in rows]
