@@ -2,7 +2,7 @@
 """contracts.py [--root DIR] [--ran FILE] [--update]: checks contracts/*.yaml and that every claim's test exists
 and, given the list of what ran and passed (tests/run writes B/tests.ran), that it did.
 
-A claim that this machine cannot decide says so: `needs: gpu`, `needs: model` (real weights), `needs: browser`,
+A claim that this machine cannot decide says so: `needs: gpu`, `needs: model` (real weights), `needs: browser`, `needs: litellm`,
 `needs: namespace` (of networks). It is listed as unproven, never counted as passed; only such a claim may have
 `test: none`, or one that waits for a part of the program that is not written: `awaits: PATH`, a path of AWAITED below. It stands in a file of status
 DRAFT, and once the path exists it is a fault.
@@ -17,7 +17,7 @@ import argparse, glob, os, re, sys
 import yaml
 
 STATUS = ["DRAFT", "ACTIVE_ALGORITHM_LEVEL", "ACTIVE_RUNTIME"]
-NEEDS = ("gpu", "model", "browser", "namespace")
+NEEDS = ("gpu", "model", "browser", "litellm", "namespace")
 # What claims may wait for, and what comes with it.
 AWAITED = {"host/serve.c": "the HTTP server"}
 # How far a claim has got: it waits; a GPU or real weights are needed and no test is written; one is; tests decide it here.

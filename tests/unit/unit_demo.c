@@ -127,11 +127,11 @@ static void test_answers_device(void **state) {
 }
 static void test_answers_persistent(void **state) {
     (void)state;
-    answers("persistent", 3);
+    answers("persistent", 4);
 }
 static void test_answers_ref(void **state) {
     (void)state;
-    answers("ref", 1);
+    answers("ref", 6);
 }
 static void test_continuation_device(void **state) {
     (void)state;
