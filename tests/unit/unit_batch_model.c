@@ -204,14 +204,14 @@ static void schedules(uint64_t first, uint64_t n) {
 static void test_ref(void **state) {
     (void)state;
     open_engine("ref", 0);
-    schedules(0, many(15));
+    schedules(0, many(10));
 }
 
 static void test_graph(void **state) {
     (void)state;
     sim(0, 0, 0);
     open_engine("graph", 0);
-    schedules(10000, many(12));
+    schedules(10000, many(8));
 }
 
 static void test_persistent(void **state) {

@@ -102,7 +102,7 @@ static void test_demo(void **state) {
     (void)state;
     static const int sms[] = {48, 132};
     const char *path = getenv("QMOE_DEMO");
-    same(path && *path ? path : "models/demo.gguf", "demo", 70, sms, 2, 1);
+    same(path && *path ? path : "models/demo.gguf", "demo", 66, sms, 2, 1);
 }
 
 /* Every type of weights, experts and none. */
