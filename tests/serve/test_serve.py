@@ -1,7 +1,7 @@
 """The server as a whole, on the demo model: clients that leave, its own end, a device that is lost, load."""
 import json, os, re, signal, socket, struct, subprocess, sys, time
-import tap
-from server import BIN, Server
+import far, tap
+from server import BIN, DEMO, Server
 
 CHAT = "/v1/chat/completions"
 
@@ -134,6 +134,18 @@ def test_left_while_the_prompt_is_computed():
 def test_left_while_waiting():
     for how in ("closed", "reset"):
         left_in_time("queue", how)
+
+
+def test_vanished_behind_a_dropped_link():
+    """One whose answer streams, one who waits for its turn: gone within --vanish and a probe, or as soon as it is computed."""
+    def body(n, text="x"):
+        return json.dumps(ask(text, n=n, stream=True, ignore_eos=True))
+    said = far.cut([BIN, "serve", "-m", DEMO, "--host", "HERE", "--port", "0", "--parallel", "1", "-c", "1024", "--vanish", "2", "--log-json"],
+                   [("POST", CHAT, body(900), 2000), ("POST", CHAT, body(900, "A second one"), 0)], 2, 30, '"finish"')
+    ends = [(t, json.loads(line)) for t, line in said]
+    assert len(ends) == 2 and all(o["finish"] == "cancelled" for _, o in ends), ends
+    assert max(t for t, _ in ends) < 10, ends
+    assert all(o["completion_tokens"] < 900 for _, o in ends), ends
 
 
 def test_idle_costs_nothing():
