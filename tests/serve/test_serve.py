@@ -228,6 +228,25 @@ def test_lost_device():
 
 # ---- load ----
 
+def test_sixteen_share_their_steps():
+    """A step reads the weights once, whatever it has rows: so 16 at once are to need a third of one alone's steps a token, and of the
+    bytes of weights, at most."""
+    with Server("--parallel", "16", "-c", "4096") as s:
+        def steps():
+            return metric(s, "qmoe_steps_total")
+        alone = steps()
+        one = content(d for _, d, _ in s.stream(CHAT, ask(n=48, stream=True, ignore_eos=True)))
+        alone = steps() - alone
+        clients = [Client(s, ask(n=48, stream=True, ignore_eos=True)) for _ in range(16)]
+        together = steps()
+        for c in clients:
+            while b"[DONE]" not in c.got:
+                c.got += c.s.recv(65536)
+        together = steps() - together
+        assert all(content(d.decode() for d in re.findall(rb"data: ([^\r\n]*)", c.got)) == one for c in clients), "an answer changed"
+        assert 44 <= alone <= 54 and together * 3 <= 16 * alone, (alone, together)
+
+
 def test_soak():
     """tools/serve_soak.py in short; docs/serve.md has the long run's figures."""
     p = subprocess.run([sys.executable, "tools/serve_soak.py", "--bin", BIN, "--requests", "48", "--at-once", "16", "--kinds", "12"],
