@@ -35,9 +35,11 @@ struct qm_trace_memory {
 /* The operands that have a name of their own here. Where vectors are kept, every other F32 operand that an op writes is
  * there too, as "slot.operand". */
 enum {
-    KEPT = 1,    /* not of the report */
-    EACH = 2,    /* each part is one, where parts are of chosen experts */
-    RESIDUAL = 4 /* added to the stream */
+    KEPT = 1,     /* not of the report */
+    EACH = 2,     /* each part is one, where parts are of chosen experts */
+    RESIDUAL = 4, /* added to the stream */
+    ADDS = 8,     /* of an op that adds to the stream itself: operand `add` */
+    LEAVES = 16   /* of one that does not */
 };
 static const struct view {
     const char *slot, *operand, *name; /* name NULL: looked at elsewhere, or a sum that nobody means */
@@ -45,21 +47,28 @@ static const struct view {
 } views[] = {
     {"embed", "y", "embedding", 0},
     {"attn_norm", "y", "attn_norm", 0},
+    {"qkv", "xn", "attn_norm", 0},
     {"qkv", "y", NULL, 0}, /* may be of several ops; the next one reads them all */
     {"qkrope", "qkv", "qkv", 0},
     {"qkrope", "q_out", "q_rope", KEPT},
     {"attn_heads", "y", "attn_heads", KEPT},
-    {"attn_out", "y", "attn_out", 0},
+    {"attn_out", "y", "attn_out", LEAVES},
+    {"attn_out", "y", NULL, ADDS}, /* the stream, of which the next norm is told */
+    {"attn_out", "sum", "attn_out", 0},
     {"ffn_norm", "y", "ffn_norm", 0},
+    {"router_logits", "xn", "ffn_norm", 0},
     {"router_logits", "y", "router_logits", KEPT},
     {"router", "weights", NULL, 0}, /* with the ids, in every trace */
     {"ffn_gate", "y", NULL, 0},
     {"ffn_up", "y", NULL, 0},
+    {"ffn_up", "xn", "ffn_norm", 0},
     {"ffn_up", "h", "ffn_up", KEPT},
     {"ffn_act", "h", "ffn_up", KEPT},
     {"ffn_out", "y", "expert", EACH}, /* weighted already */
-    {"ffn_out", "y", "ffn_out", 0},
-    {"ffn_out", "y", "output", RESIDUAL},
+    {"ffn_out", "y", "ffn_out", LEAVES},
+    {"ffn_out", "y", "output", LEAVES | RESIDUAL},
+    {"ffn_out", "sum", "ffn_out", 0},
+    {"ffn_out", "y", "output", ADDS},
     {"output_norm", "y", "final_norm", 0},
     {"logits", "y", "logits", 0},
 };
@@ -106,6 +115,7 @@ static int vectors_of(qm_tracer *t, int i) {
             if (strcmp(views[v].slot, op->slot) || strcmp(views[v].operand, o[k].name)) continue;
             named = 1;
             if (views[v].how & EACH && !qm_operand_find(o, n, "ids")) continue;
+            if (views[v].how & (qm_operand_find(o, n, "add") ? LEAVES : ADDS)) continue;
             if (views[v].name && add_vector(t, i, &o[k], views[v].name, views[v].how)) return -1;
         }
         if (!named && o[k].dir & QM_OUT && add_vector(t, i, &o[k], NULL, KEPT)) return -1;
