@@ -1,5 +1,6 @@
 /* kernels.c: modules, functions and their launches. */
 #include "kernels.h"
+#include "dependent.h"
 #include "texts.h"
 #include "../base/log.h"
 #include <stdint.h>
@@ -31,6 +32,8 @@ struct qm_kernels {
     CUmodule module[QM_N_KERNELS];     /* NULL until first use: one entry each */
     CUfunction func[QM_N_KERNELS];     /* likewise */
     unsigned shared_set[QM_N_KERNELS]; /* bytes of dynamic shared memory already allowed */
+    int dependent;                     /* texts for dependent launches, where there are any */
+    unsigned char waits[QM_N_KERNELS]; /* loaded from such a text */
 };
 
 int qm_kernels_open(qm_kernels **out, qm_device *d, qm_err *e) {
@@ -39,6 +42,8 @@ int qm_kernels_open(qm_kernels **out, qm_device *d, qm_err *e) {
     (*out)->d = d;
     return 0;
 }
+
+void qm_kernels_dependent(qm_kernels *k) { k->dependent = 1; }
 
 void qm_kernels_close(qm_kernels *k) {
     if (!k) return;
@@ -56,8 +61,10 @@ int qm_kernels_get(qm_kernels *k, int i, CUfunction *f, qm_err *e) {
     if (!k->func[i]) {
         CUmodule *mod = &k->module[i];
         if (!*mod) {
-            char *ptx;
-            if ((rc = qm_ptx_entry(&ptx, info->file, info->entry, e))) return rc;
+            char *ptx, file[32];
+            snprintf(file, sizeof file, "%s%s", info->file, QM_PTX_DEPENDENT);
+            k->waits[i] = k->dependent && qm_ptx_text(file);
+            if ((rc = qm_ptx_entry(&ptx, k->waits[i] ? file : info->file, info->entry, e))) return rc;
             rc = qm_module_load(k->d, info->entry, ptx, mod, e);
             free(ptx);
             if (rc) return rc;
@@ -86,8 +93,9 @@ static int allow_shared(qm_kernels *k, int i, unsigned shared, qm_err *e) {
     return 0;
 }
 
+enum { PLAIN, AFTER, RESIDENT };
 static int launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared, const void *args,
-                  CUstream s, int resident, qm_err *e) {
+                  CUstream s, int how, qm_err *e) {
     CUfunction f;
     int rc = qm_kernels_get(k, i, &f, e);
     if (rc) return rc;
@@ -99,11 +107,17 @@ static int launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, 
     /* One by-value struct; the driver copies info->args_bytes of it before it returns. */
     void *params[1];
     memcpy(params, &args, sizeof args);
-    CUresult r = resident
-                     ? k->d->cu.LaunchCooperativeKernel(f, grid[0], grid[1], grid[2], block, 1, 1, shared, s, params)
-                     : k->d->cu.LaunchKernel(f, grid[0], grid[1], grid[2], block, 1, 1, shared, s, params, NULL);
+    const char *call = "LaunchKernel()";
+    CUresult r;
+    if (how == RESIDENT) {
+        call = "LaunchCooperativeKernel()";
+        r = k->d->cu.LaunchCooperativeKernel(f, grid[0], grid[1], grid[2], block, 1, 1, shared, s, params);
+    } else if (how == AFTER && k->waits[i]) {
+        call = "LaunchKernelEx()";
+        r = qm_dependent_launch(k->d, f, grid, block, shared, s, params);
+    } else r = k->d->cu.LaunchKernel(f, grid[0], grid[1], grid[2], block, 1, 1, shared, s, params, NULL);
     if (r != CUDA_SUCCESS) {
-        rc = qm_cu_fail(k->d, r, resident ? "LaunchCooperativeKernel()" : "LaunchKernel()", e);
+        rc = qm_cu_fail(k->d, r, call, e);
         qm_err_prefix(e, "kernel %s", info->entry);
     }
     return rc;
@@ -111,10 +125,15 @@ static int launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, 
 
 int qm_kernels_launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared, const void *args,
                       CUstream s, qm_err *e) {
-    return launch(k, i, grid, block, shared, args, s, 0, e);
+    return launch(k, i, grid, block, shared, args, s, PLAIN, e);
+}
+
+int qm_kernels_launch_after(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared, const void *args,
+                            CUstream s, qm_err *e) {
+    return launch(k, i, grid, block, shared, args, s, AFTER, e);
 }
 
 int qm_kernels_launch_resident(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared,
                                const void *args, CUstream s, qm_err *e) {
-    return launch(k, i, grid, block, shared, args, s, 1, e);
+    return launch(k, i, grid, block, shared, args, s, RESIDENT, e);
 }

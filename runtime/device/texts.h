@@ -3,7 +3,9 @@
 #define QM_TEXTS_H
 #include "../base/err.h"
 
-/* The preprocessed PTX of one file ("matvec"), NUL-terminated; NULL if there is none. */
+/* The preprocessed PTX of one file ("matvec"), NUL-terminated; NULL if there is none. With QM_PTX_DEPENDENT behind the name: its
+ * text for dependent launches, on compute capability 9.0 and later. */
+#define QM_PTX_DEPENDENT ".sm_90"
 const char *qm_ptx_text(const char *file);
 /* Of a file's PTX what one entry needs: all but the other entries, of which empty lines are left, so that a line's number
  * stays. A driver compiles a module whole: a program that runs two weight types should not wait for seven. *out is the

@@ -164,7 +164,9 @@ int qm_device_exec_open(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     device_state *x = calloc(1, sizeof *x);
     if (!x) return qm_fail(e, QM_ERR_NOMEM, "executor: out of memory");
     g->exec_state = x;
-    if ((rc = qm_kernels_open(&x->kernels, d, e)) || (rc = load_modules(g, o, e))) goto out;
+    if ((rc = qm_kernels_open(&x->kernels, d, e))) goto out;
+    if (g->info.dependent) qm_kernels_dependent(x->kernels);
+    if ((rc = load_modules(g, o, e))) goto out;
     QM_CU_TRY(d, StreamCreate(&x->stream, CU_STREAM_NON_BLOCKING));
     if ((rc = qm_uploader_open_threads(&x->put, d, x->stream, PUT_BYTES, PUT_BUFFERS, 1, e))) goto out;
     if ((rc = alloc(d, &x->weights, g->place->bytes, e)) || (rc = alloc(d, &x->kv, g->info.kv_bytes, e)) ||
@@ -307,19 +309,24 @@ static qm_bases bases_of(const device_state *x) {
 }
 
 /* ---- ops and graphs ---- */
-/* stamps: NULL, or with time stamps. */
-static int run_op(qm_engine *g, const qm_plan *p, int i, CUstream st, const qm_stamps *stamps, qm_err *e) {
+/* stamps: NULL, or with time stamps. after: capture.h; an op with stamps is timed apart from those beside it. */
+static int launch_op(qm_engine *g, const qm_plan *p, int i, CUstream st, int after, const qm_stamps *stamps, qm_err *e) {
     device_state *x = g->exec_state;
     const qm_op *op = &p->ops[i];
     const qm_bases b = bases_of(x);
     qm_op_args args;
     qm_op_resolve(p, op, &b, &args);
     QM_PROF_SCOPE(QM_PROF_OP, op->slot);
-    int rc = stamps ? qm_stamped_launch(stamps->kernels, op->kernel, op->grid, op->block, op->shared, &args,
-                                        stamps->at + (uint64_t)i * QM_STAMP_BYTES, st, e)
-                    : qm_kernels_launch(x->kernels, op->kernel, op->grid, op->block, op->shared, &args, st, e);
+    int rc = stamps  ? qm_stamped_launch(stamps->kernels, op->kernel, op->grid, op->block, op->shared, &args,
+                                         stamps->at + (uint64_t)i * QM_STAMP_BYTES, st, e)
+             : after ? qm_kernels_launch_after(x->kernels, op->kernel, op->grid, op->block, op->shared, &args, st, e)
+                     : qm_kernels_launch(x->kernels, op->kernel, op->grid, op->block, op->shared, &args, st, e);
     if (rc) qm_err_prefix(e, "layer %d, %s", op->layer, op->slot);
     return rc;
+}
+
+static int run_op(qm_engine *g, const qm_plan *p, int i, CUstream st, const qm_stamps *stamps, qm_err *e) {
+    return launch_op(g, p, i, st, 0, stamps, e);
 }
 
 typedef struct {
@@ -329,12 +336,12 @@ typedef struct {
     const qm_stamps *stamps;
 } captured;
 
-static int launch_captured(void *user, int i, CUstream st, qm_err *e) {
+static int launch_captured(void *user, int i, CUstream st, int after, qm_err *e) {
     const captured *c = user;
     const device_state *x = c->g->exec_state;
     const CUdeviceptr at = c->stamps ? c->stamps->at + (uint64_t)i * QM_STAMP_BYTES : 0;
     if (c->walk->n && i == c->walk->first) return qm_walk_launch(c->walk, x->kernels, x->arrived, at, st, e);
-    return run_op(c->g, c->plan, i, st, c->stamps, e);
+    return launch_op(c->g, c->plan, i, st, after, c->stamps, e);
 }
 
 static int capture(qm_engine *g, const qm_plan *p, const qm_stamps *stamps, qm_captured *out, qm_err *e) {
