@@ -23,7 +23,8 @@ double qm_flight_bytes(const qm_op *op) {
     const double chunk = chunk_bytes(k->wtype), warps = op->block / 32.0;
     switch (op->kind) {
     case QM_OP_MATVEC:
-    case QM_OP_MOE_MATVEC: return warps * chunk;
+    case QM_OP_MOE_MATVEC:
+    case QM_OP_MOE_DOWN: return warps * chunk;
     case QM_OP_MOE_UP: return warps * 2 * chunk;
     case QM_OP_GEMM:
     case QM_OP_MOE_GEMM:
@@ -56,7 +57,8 @@ void qm_serial(const qm_op *op, double *trips, double *clocks) {
     case QM_OP_ATTN: *trips = 4; break;         /* row, block table, q, keys */
     case QM_OP_ATTN_PREFILL: *trips = 5; break; /* run, row, block table, q, keys */
     case QM_OP_MOE_UP:
-    case QM_OP_MOE_MATVEC: *trips = 3; break; /* ids first */
+    case QM_OP_MOE_MATVEC:
+    case QM_OP_MOE_DOWN: *trips = 3; break; /* ids first */
     case QM_OP_MOE_GEMM_UP:
     case QM_OP_MOE_GEMM: *trips = 4; break; /* group, order, activations */
     case QM_OP_MOE_SORT: *trips = 3; break;
