@@ -74,8 +74,8 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
             ADD("lm_head", m->n_vocab, m->n_embd, 1);
             break;
         case QM_OP_MOE_UP: ADD("moe_up", m->n_ff, m->n_embd, 1); break;
-        case QM_OP_MOE_MATVEC:
-        case QM_OP_MOE_DOWN: ADD("moe_down", m->n_embd, m->n_ff, 1); break;
+        case QM_OP_MOE_MATVEC: ADD("moe_down", m->n_embd, m->n_ff, 1); break;
+        case QM_OP_MOE_DOWN: ADD("ffn_out", m->n_embd, m->n_ff, 1); break;
         case QM_OP_GEMM:
             each_rows(j, "qkv", nq + 2 * nkv, m->n_embd, 8, out, cap, &n);
             each_rows(j, "attn_v", nkv, m->n_embd, 1, out, cap, &n);

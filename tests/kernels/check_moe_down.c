@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { SAME_EXPERT = 1, BAD_ID = 2, IN_PLACE = 4, PARTS = 8 };
+enum { SAME_EXPERT = 1, BAD_ID = 2, IN_PLACE = 4, PARTS = 8, ZEROS = 16 /* of either sign */ };
 enum { EXPERTS = 5 };
 
 typedef struct {
@@ -70,7 +70,9 @@ static void one(int checked, int wtype, shape z, int how) {
     uint32_t *ids = chk_tmp(4 * z.used);
     for (uint32_t e = 0; e < z.used; e++) ids[e] = how & SAME_EXPERT ? 3 : qm_rng_below(chk_rng(), EXPERTS);
     if (how & BAD_ID) ids[z.used - 1] = 0xffffffff;
-    float *was = chk_normal(z.rows, 20), *want = chk_tmp(bytes);
+    float *was = chk_normal(z.rows, 20), *want = chk_tmp(bytes), *weight = chk_normal(z.used, 1);
+    for (uint32_t i = 0; how & ZEROS && i < z.rows; i++) was[i] = copysignf(0, was[i]);
+    for (uint32_t e = 0; how & ZEROS && e < z.used; e++) weight[e] = copysignf(0, weight[e]);
     qm_moe_down_args a = {.n_rows = z.rows,
                           .n_cols = z.cols,
                           .tiles = l.tiles,
@@ -84,7 +86,7 @@ static void one(int checked, int wtype, shape z, int how) {
     a.w = wt_in("w", ty, EXPERTS, z.rows, z.cols);
     a.x = wt_act_in("x", ty, z.used, z.cols);
     a.ids = chk_in("ids", ids, 4 * (size_t)z.used);
-    a.scale = chk_in("scale", chk_normal(z.used, 1), 4 * (size_t)z.used);
+    a.scale = chk_in("scale", weight, 4 * (size_t)z.used);
     a.y = how & IN_PLACE ? chk_inout("y", was, bytes) : chk_out("y", bytes);
     a.add = how & IN_PLACE ? a.y : chk_in("add", was, bytes);
     if (how & PARTS) a.parts = chk_out("parts", bytes * z.used);
@@ -144,6 +146,7 @@ static void choices(void **state) {
             one(0, wt_types[i], (shape){33, 256, 1, 1, 2, 1}, how);
             one(0, wt_types[i], (shape){40, 288, 5, 1, 4, 2}, how);
         }
+    for (uint32_t used = 1; used <= 9; used++) one(0, QM_TYPE_Q4_K, (shape){64, 256, used, 1, 1, 4}, ZEROS | PARTS);
 }
 
 static void planned(void **state) {
