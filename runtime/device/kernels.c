@@ -34,6 +34,8 @@ struct qm_kernels {
     unsigned shared_set[QM_N_KERNELS]; /* bytes of dynamic shared memory already allowed */
     int dependent;                     /* texts for dependent launches, where there are any */
     unsigned char waits[QM_N_KERNELS]; /* loaded from such a text */
+    CUmodule *old; /* [n_old]: another text came in their place, but their functions may be in use */
+    int n_old;
 };
 
 int qm_kernels_open(qm_kernels **out, qm_device *d, qm_err *e) {
@@ -49,6 +51,8 @@ void qm_kernels_close(qm_kernels *k) {
     if (!k) return;
     for (int i = 0; i < QM_N_KERNELS; i++)
         if (k->module[i]) k->d->cu.ModuleUnload(k->module[i]);
+    for (int i = 0; i < k->n_old; i++) k->d->cu.ModuleUnload(k->old[i]);
+    free(k->old);
     free(k);
 }
 
@@ -80,9 +84,27 @@ int qm_kernels_get(qm_kernels *k, int i, CUfunction *f, qm_err *e) {
     return 0;
 }
 
-/* Dynamic shared memory beyond 48 KiB must be allowed once per function. */
-static int allow_shared(qm_kernels *k, int i, unsigned shared, qm_err *e) {
-    if (shared <= 48 * 1024 || shared <= k->shared_set[i]) return 0;
+int qm_kernels_load(qm_kernels *k, int i, const char *ptx, qm_err *e) {
+    CUmodule mod;
+    CUfunction f;
+    if (k->module[i]) {
+        CUmodule *old = realloc(k->old, sizeof *old * ((size_t)k->n_old + 1));
+        if (!old) return qm_fail(e, QM_ERR_NOMEM, "kernels: out of host memory");
+        k->old = old;
+    }
+    int rc = qm_module_load(k->d, qm_kernel_table[i].entry, ptx, &mod, e);
+    if (rc) return rc;
+    if (k->module[i]) k->old[k->n_old++] = k->module[i];
+    k->module[i] = mod;
+    k->func[i] = NULL;
+    k->shared_set[i] = 0;
+    return qm_kernels_get(k, i, &f, e);
+}
+
+/* Dynamic shared memory that with the function's own goes beyond 48 KiB must be allowed once per function; one that has much has
+ * little of its own. */
+int qm_kernels_allow_shared(qm_kernels *k, int i, unsigned shared, qm_err *e) {
+    if (shared <= 44 * 1024 || shared <= k->shared_set[i]) return 0;
     CUresult r = k->d->cu.FuncSetAttribute(k->func[i], CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)shared);
     if (r != CUDA_SUCCESS) {
         int rc = qm_cu_fail(k->d, r, "FuncSetAttribute()", e);
@@ -103,7 +125,7 @@ static int launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, 
     if (!block || block > (unsigned)info->max_block || !grid[0] || !grid[1] || !grid[2])
         return qm_fail(e, QM_ERR_ARG, "kernel %s: grid %u,%u,%u block %u (1..%d threads)", info->entry, grid[0],
                        grid[1], grid[2], block, info->max_block);
-    if ((rc = allow_shared(k, i, shared, e))) return rc;
+    if ((rc = qm_kernels_allow_shared(k, i, shared, e))) return rc;
     /* One by-value struct; the driver copies info->args_bytes of it before it returns. */
     void *params[1];
     memcpy(params, &args, sizeof args);

@@ -16,6 +16,10 @@ void qm_kernels_close(qm_kernels *k);
 void qm_kernels_dependent(qm_kernels *k);
 /* The loaded function of table entry i. */
 int qm_kernels_get(qm_kernels *k, int i, CUfunction *f, qm_err *e);
+/* Loads entry i from this text, instead of what the program has of it. Functions that were got before stay good. */
+int qm_kernels_load(qm_kernels *k, int i, const char *ptx, qm_err *e);
+/* Allows entry i so many bytes of dynamic shared memory; its launches do that themselves. */
+int qm_kernels_allow_shared(qm_kernels *k, int i, unsigned shared, qm_err *e);
 /* Launches entry i with its argument struct; grid and block as abi.h says; shared: bytes of dynamic
  * shared memory (0 for most). */
 int qm_kernels_launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared, const void *args,
