@@ -44,8 +44,8 @@ BEGIN, END = "<!-- machine_code.py: from here -->", "<!-- to here -->"
 # ---- texts ----
 def text_of(build, file, sm):
     """The kernel file's text for an architecture: that for dependent launches where there is one. None: there is no such kernel."""
-    for folder in (["ptx90"] if sm >= 90 else []) + ["ptx"]:
-        path = os.path.join(build, folder, f"{file}.ptx")
+    for name in ([f"{file}.sm_90"] if sm >= 90 else []) + [file]:
+        path = os.path.join(build, "ptx", f"{name}.ptx")
         if os.path.exists(path) and os.path.exists(f"kernels/ptx/{file}.ptx"):
             with open(path, encoding="utf-8") as f:
                 return f.read()
