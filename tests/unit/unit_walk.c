@@ -422,9 +422,9 @@ static void test_text(void **state) {
     for (size_t i = 0; i < 3; i++) needed[some[i]] = 1;
     fix_ok(qm_ptx_cases(&text, "walk", needed, QM_N_RESIDENT_CASES, &e), &e);
     for (int i = 0; i < QM_N_RESIDENT_CASES; i++) {
-        snprintf(word, sizeof word, "\nL_case_%d:\n", i);
+        snprintf(word, sizeof word, "\nL_case_%d_", i);
         assert_int_equal(strstr(text, word) != NULL, needed[i]);
-        snprintf(word, sizeof word, "bra L_case_%d;", i);
+        snprintf(word, sizeof word, "bra L_case_%d_", i);
         assert_int_equal(strstr(text, word) != NULL, needed[i]);
     }
     assert_non_null(strstr(text, "L_cases_end:"));
