@@ -165,6 +165,7 @@ static void md_end(const qm_bench_options *o, const qm_bench_facts *f) {
     char x[32], y[32], z[32];
     printf("\n%s: %s (%s), executor %s%s, commit %s\n", f->machine.simulated ? "no GPU" : "device", i->device,
            i->device_name, i->executor, i->dependent ? ", dependent launches" : "", f->machine.commit);
+    if (*i->executor_why) printf("executor: auto, %s\n", i->executor_why);
     if (f->machine.simulated) printf("times are this host's: they say nothing about a GPU\n");
     else printf("driver %s, CUDA %s\n", f->machine.driver[0] ? f->machine.driver : "?", f->machine.cuda);
     printf("sampling (greedy) is part of every time; MB/token: weights, keys and values that a token reads\n");
