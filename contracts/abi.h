@@ -215,12 +215,12 @@
 #define QM_WALK_REC_SYNC    28   /* u32 0 or 1 */
 #define QM_WALK_REC_PREFETCH 32  /* address */
 #define QM_WALK_REC_PREFETCH_BYTES 40 /* u64; 0: nothing */
-#define QM_WALK_REC_ARGS    48   /* the op's argument struct, at most 112 bytes */
-#define QM_WALK_REC_SIZE   160
-#define QM_WALK_ARGS_MAX   112 /* bytes of an op's arguments, at most */
+#define QM_WALK_REC_ARGS    48   /* the op's argument struct, at most 144 bytes */
+#define QM_WALK_REC_SIZE   192
+#define QM_WALK_ARGS_MAX   144 /* bytes of an op's arguments, at most */
 #define QM_WALK_SUBS        15   /* barriers of a CTA but the first */
 /* In the kernel's own shared memory: two records, of the op at hand and the next; and what each warp does. */
-#define QM_WALK_RECS_BYTES 320   /* 2 QM_WALK_REC_SIZE: PTX takes no expression here */
+#define QM_WALK_RECS_BYTES 384   /* 2 QM_WALK_REC_SIZE: PTX takes no expression here */
 #define QM_WALK_WARP_CTA     0   /* u32: the op's CTA, counted through its grid */
 #define QM_WALK_WARP_X       4   /* the same CTA's x, y, z */
 #define QM_WALK_WARP_Y       8
