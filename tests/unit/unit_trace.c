@@ -445,7 +445,7 @@ static void test_compare_names_the_op(void **state) {
         out = fix_region(g, -1, "output_norm");
     qm_engine_close(g);
     corrupted(norm, 0, 64, "attn_norm", 2, "y");
-    corrupted(k_norm, 0, 64, "qkrope", 2, "k_pool"); /* q is right: only the cache's row tells */
+    corrupted(k_norm, 0, 64, "attn", 2, "k_pool"); /* q is right: only the cache's row tells */
     corrupted(router, 4096, 2048, "router_logits", 2, "y");
     corrupted(o, 1024, 512, "attn_out", 2, "y");
     corrupted(out, 128, 64, "output_norm", -1, "y");
