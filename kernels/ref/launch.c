@@ -147,10 +147,10 @@ qm_launch qm_launch_moe_down(int wtype, uint32_t n_rows, uint32_t n_cols, uint32
     const uint32_t tiles = div_up(n_rows, QM_TILE_ROWS);
     uint32_t groups = 1, t = 1, slices = 1;
     while (groups < n_used && 2 * groups <= MAX_WARPS &&
-           qm_moe_down_shared(wtype, n_cols, n_used, 1, 2 * groups) <= SHARED_MAX)
+           qm_moe_down_shared(wtype, n_cols, n_used, 1, 2 * groups) <= QM_SHARED_MAX)
         groups *= 2;
     while (2 * t * groups <= MAX_WARPS && div_up(tiles, 2 * t) >= 2 * max_u32(n_sm, 1) &&
-           qm_moe_down_shared(wtype, n_cols, n_used, 2 * t, groups) <= SHARED_MAX)
+           qm_moe_down_shared(wtype, n_cols, n_used, 2 * t, groups) <= QM_SHARED_MAX)
         t *= 2;
     while (slices < sums.n_segments && 2 * slices * t * groups <= MAX_WARPS) slices *= 2;
     return (qm_launch){.grid = {div_up(tiles, t), 1, 1},
