@@ -32,6 +32,9 @@
  * where it is part 0; the result is the parts by rising index. Who computes which of them is free. */
 #define QM_SEGMENTS_LOG 6
 #define QM_PARTS_LOG 3
+/* Of one row, a warp whose run of steps is at most so many chunks (streams.def) asks for all of it at once, on sm_90 and later
+ * (kernels/ptx/stream.inc). */
+#define QM_RUN_CHUNKS 4
 /* Shared memory of a warp of a product of many rows, for what its type decodes (kernels/ptx/rows_stream.inc). */
 #define QM_ROWS_WARP_BYTES 1152
 

@@ -12,6 +12,7 @@ static qm_ops_opts opts_of(const qm_bench_options *o) {
                          .seed = o->seed,
                          .executor = o->executor,
                          .apart = qm_apart,
+                         .dependent_launch = qm_dependent,
                          .n_ubatch = o->n_ubatch};
 }
 

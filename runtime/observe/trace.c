@@ -51,6 +51,9 @@ static const struct view {
     {"qkrope", "qkv", "qkv", 0},
     {"qkrope", "q_out", "q_rope", KEPT},
     {"attn_heads", "y", "attn_heads", KEPT},
+    {"attn", "qkv", "qkv", 0}, /* where it is one op with what is before and after it */
+    {"attn", "q_out", "q_rope", KEPT},
+    {"attn", "y", "attn_heads", KEPT},
     {"attn_out", "y", "attn_out", 0},
     {"attn_out", "sum", "attn_out", ADDED},
     {"attn_out", "y", NULL, ADDED}, /* the stream, of which the next norm tells */
@@ -119,7 +122,7 @@ static int vectors_of(qm_tracer *t, int i) {
             if (views[v].how & EACH && !qm_operand_find(o, n, "ids")) continue;
             if (views[v].name && add_vector(t, i, &o[k], views[v].name, views[v].how)) return -1;
         }
-        if (!named && o[k].dir & QM_OUT && add_vector(t, i, &o[k], NULL, KEPT)) return -1;
+        if (!named && o[k].dir == QM_OUT && add_vector(t, i, &o[k], NULL, KEPT)) return -1;
     }
     return 0;
 }
