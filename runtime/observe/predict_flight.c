@@ -56,7 +56,10 @@ void qm_serial(const qm_op *op, double *trips, double *clocks) {
     case QM_OP_QKROPE: *trips = 4; break;       /* row, block table, parts and rotation, norm */
     case QM_OP_ATTN: *trips = 4; break;         /* row, block table, q, keys */
     case QM_OP_ATTN_PREFILL: *trips = 5; break; /* run, row, block table, q, keys */
-    case QM_OP_MOE_UP:
+    case QM_OP_MOE_UP:                          /* ids, or logits, first; each key is held against all (topk.inc) */
+        *trips = 3;
+        if (op->args.moe_up.logits) *clocks = 150 + 4.6 * op->args.moe_up.n_expert;
+        break;
     case QM_OP_MOE_MATVEC:
     case QM_OP_MOE_DOWN: *trips = 3; break; /* ids first */
     case QM_OP_MOE_GEMM_UP:
