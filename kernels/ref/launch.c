@@ -119,7 +119,7 @@ qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint
     return deal(wtype, n_rows, n_cols, n_used, 1, n_sm, 1);
 }
 
-uint32_t qm_choice_shared(uint32_t n_expert) { return QM_CHOICE_KEYS + (n_expert + 3) / 4 * 16; }
+uint32_t qm_choice_shared(uint32_t n_expert) { return QM_CHOICE_KEYS + div_up(n_expert, 32) * 128; }
 
 uint32_t qm_moe_down_shared(int wtype, uint32_t n_cols, uint32_t n_used, uint32_t tiles, uint32_t groups) {
     /* scales; what is added, and the experts' products */
