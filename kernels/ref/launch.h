@@ -1,6 +1,8 @@
 /* launch.h: how the weight-streaming ops are cut and launched: the order of their sums, which type and K alone decide
- * (contracts/abi.h, "Canonical sums"), and how a matrix is dealt to CTAs and warps, so that the grid fills n_sm
- * multiprocessors, a CTA has at most 512 threads, and activations plus partial sums stay under 5% of the weight bytes. */
+ * (contracts/abi.h, "Canonical sums"), and how a matrix is dealt to CTAs and warps, so that every multiprocessor has some, none
+ * much more than the others, and as many loads are under way as segments allow. A CTA has at most 512 threads. Activations, which
+ * each CTA reads for itself, come from the L2: they are up to 15% of what a small matrix' CTAs ask for, and no reason to have
+ * fewer CTAs. */
 #ifndef QM_LAUNCH_H
 #define QM_LAUNCH_H
 #include <stdint.h>
@@ -64,6 +66,8 @@ qm_launch qm_launch_rmsnorm(uint32_t n);
 qm_launch qm_launch_sample_scan(uint32_t n);
 qm_launch qm_launch_sample_draw(uint32_t n);
 
+/* More of it, where an op norms its input of n_cols values itself (kernels/ptx/norm.inc). */
+#define QM_NORM_SHARED(n_cols) (128 + 4 * (n_cols))
 /* Dynamic shared memory of any other geometry: T tiles a CTA; n_parts (of grid[1]) all or 1; n_streams 2 for moe_up,
  * else 1. */
 uint32_t qm_launch_shared(int wtype, uint32_t n_cols, uint32_t n_parts, uint32_t n_streams, uint32_t tiles);

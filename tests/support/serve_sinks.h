@@ -31,6 +31,7 @@ int fields_bool(fields *f, const char *n, int o) { return (void)f, (void)n, o; }
 const char *fields_string(fields *f, const char *n, const char *o) { return (void)f, (void)n, o; }
 json_t *fields_object(fields *f, const char *n) { return (void)f, (void)n, NULL; }
 void fields_refuse(fields *f, const char *n, const char *u, const char *w) { (void)f, (void)n, (void)u, (void)w; }
+void fields_refuse_all(fields *f, const fields_refusal *v, size_t n) { (void)f, (void)v, (void)n; }
 void fields_sampling(fields *f, server *s, const char *n, task_ask *a) { (void)f, (void)s, (void)n, (void)a; }
 
 /* The tasks that were begun. */
