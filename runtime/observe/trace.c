@@ -46,17 +46,22 @@ static const struct view {
 } views[] = {
     {"embed", "y", "embedding", 0},
     {"attn_norm", "y", "attn_norm", 0},
+    {"qkv", "xn", "attn_norm", 0},
     {"qkv", "y", NULL, 0}, /* may be of several ops; the next one reads them all */
     {"qkrope", "qkv", "qkv", 0},
     {"qkrope", "q_out", "q_rope", KEPT},
     {"attn_heads", "y", "attn_heads", KEPT},
     {"attn_out", "y", "attn_out", 0},
+    {"attn_out", "sum", "attn_out", ADDED},
+    {"attn_out", "y", NULL, ADDED}, /* the stream, of which the next norm tells */
     {"ffn_norm", "y", "ffn_norm", 0},
+    {"router_logits", "xn", "ffn_norm", 0},
     {"router_logits", "y", "router_logits", KEPT},
     {"router", "weights", NULL, 0}, /* with the ids, in every trace */
     {"ffn_gate", "y", NULL, 0},
     {"ffn_up", "y", NULL, 0},
     {"ffn_up", "weights", NULL, 0},
+    {"ffn_up", "xn", "ffn_norm", 0},
     {"ffn_up", "h", "ffn_up", KEPT},
     {"ffn_act", "h", "ffn_up", KEPT},
     {"ffn_out", "y", "expert", EACH}, /* weighted already */
@@ -64,6 +69,7 @@ static const struct view {
     {"ffn_out", "y", "output", RESIDUAL},
     {"ffn_out", "parts", "expert", EACH | ADDED},
     {"ffn_out", "parts", "ffn_out", ADDED},
+    {"ffn_out", "sum", "ffn_out", ADDED},
     {"ffn_out", "y", "output", ADDED},
     {"output_norm", "y", "final_norm", 0},
     {"logits", "y", "logits", 0},

@@ -29,6 +29,9 @@ struct qm_builder {
     /* partial sums waiting to be added to the residual by the next rmsnorm */
     qm_ref pending;
     uint32_t n_pending;
+    /* of xn and xq that are not there: what they are the norm of x by, where the next op takes that itself; or 0 */
+    qm_ref norm;
+    const char *norm_slot;
     uint32_t n_qkv_parts;   /* partial sums in qkv */
     uint32_t n_logit_parts; /* in rlogits; 0: the experts are chosen */
     uint32_t rows;          /* that the ops compute: the step's, in the head those whose logits are wanted */
@@ -138,7 +141,7 @@ static void embed(builder *s) {
 }
 
 /* Adds what is pending to the residual, then normalises: xn (f32) and xq (q16a). */
-void qm_build_rmsnorm(builder *s, int weight, const char *slot) {
+static void rmsnorm(builder *s, qm_ref w, const char *slot) {
     uint32_t n = s->hp->n_embd;
     qm_op *op = push(s, QM_OP_RMSNORM, -1, 0, slot);
     if (!op) return;
@@ -147,7 +150,7 @@ void qm_build_rmsnorm(builder *s, int weight, const char *slot) {
     op->args.rmsnorm = (qm_rmsnorm_args){.x = s->b.x,
                                          .partials = s->pending,
                                          .x_out = s->n_pending ? s->b.x : 0,
-                                         .w = weight_ref(s, weight),
+                                         .w = w,
                                          .count = s->count,
                                          .map = s->map,
                                          .y = s->b.xn,
@@ -158,6 +161,24 @@ void qm_build_rmsnorm(builder *s, int weight, const char *slot) {
                                          .eps = s->hp->eps};
     s->pending = 0;
     s->n_pending = 0;
+}
+
+/* Of one row, who takes xn norms it himself, and who gives to the residual adds to it, where they can. */
+static int fuses_norm(const builder *s) { return !many(s) && !(s->p->limits.apart & QM_APART_NORM); }
+
+void qm_build_rmsnorm(builder *s, int weight, const char *slot) {
+    if (!fuses_norm(s) || s->n_pending) {
+        rmsnorm(s, weight_ref(s, weight), slot);
+        return;
+    }
+    s->norm = weight_ref(s, weight);
+    s->norm_slot = slot;
+}
+
+/* The next op cannot. */
+static void norm_apart(builder *s) {
+    if (s->norm) rmsnorm(s, s->norm, s->norm_slot);
+    s->norm = 0;
 }
 
 /* The activation a weight type wants of a pair of buffers. */
@@ -186,29 +207,66 @@ static uint32_t gemm(builder *s, const qm_region *r, qm_ref w, qm_ref x, qm_ref 
     return l.grid[1];
 }
 
-/* The product with all weights of a region; y [parts of K, rows, y_stride], of which it has the first n_rows of each row;
+/* The same of one row; its input is the caller's affair. */
+static qm_op *matvec(builder *s, int weight, const qm_launch *l, qm_ref y, const char *slot) {
+    const qm_region *r = region_at(s, weight);
+    qm_op *op = push(s, QM_OP_MATVEC, r->type->type, 0, slot);
+    if (!op) return NULL;
+    memcpy(op->grid, l->grid, sizeof op->grid);
+    op->block = l->block;
+    op->shared = l->shared;
+    op->args.matvec = (qm_matvec_args){.w = weight_ref(s, weight),
+                                       .bias = region(r->bias),
+                                       .y = y,
+                                       .n_rows = r->n_rows,
+                                       .n_cols = r->n_cols,
+                                       .tiles = l->tiles};
+    weights_read(s, op, r, 1);
+    return op;
+}
+
+/* The product with all weights of a region, of the norm where that is not there; y [parts of K, rows, y_stride], of which it has the first n_rows of each row;
  * returns how many parts. */
 static uint32_t product(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_ref y, uint32_t y_stride,
                         uint32_t max_parts, const char *slot) {
     const qm_region *r = region_at(s, weight);
     if (s->rows > 1)
         return gemm(s, r, weight_ref(s, weight), activation(s, r->type, f32, q16a), y, y_stride, max_parts, slot);
-    qm_op *op = push(s, QM_OP_MATVEC, r->type->type, 0, slot);
+    qm_launch l = qm_launch_matvec_normed(r->type->type, r->n_rows, r->n_cols, s->p->limits.n_sm, max_parts);
+    if (l.shared > QM_SHARED_MAX) norm_apart(s);
+    if (!s->norm) l = qm_launch_matvec(r->type->type, r->n_rows, r->n_cols, s->p->limits.n_sm, max_parts);
+    qm_op *op = matvec(s, weight, &l, y, slot);
     if (!op) return 1;
-    qm_launch l = qm_launch_matvec(r->type->type, r->n_rows, r->n_cols, s->p->limits.n_sm, max_parts);
-    op->grid[0] = l.grid[0];
-    op->grid[1] = l.grid[1];
-    op->block = l.block;
-    op->shared = l.shared;
-    op->args.matvec = (qm_matvec_args){.w = weight_ref(s, weight),
-                                       .x = activation(s, r->type, f32, q16a),
-                                       .bias = region(r->bias),
-                                       .y = y,
-                                       .n_rows = r->n_rows,
-                                       .n_cols = r->n_cols,
-                                       .tiles = l.tiles};
-    weights_read(s, op, r, 1);
+    if (s->norm) {
+        op->args.matvec.r = s->b.x;
+        op->args.matvec.norm = s->norm;
+        op->args.matvec.eps = s->hp->eps;
+    } else op->args.matvec.x = activation(s, r->type, f32, q16a);
     return l.grid[1];
+}
+
+/* x += the product with a vector that is no norm's, where one op can: sum, what it adds; else that is pending. */
+static void add_product(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_ref sum, const char *slot) {
+    const qm_region *r = region_at(s, weight);
+    const qm_launch l = qm_launch_matvec(r->type->type, r->n_rows, r->n_cols, s->p->limits.n_sm, 1);
+    if (!fuses_norm(s) || l.shared > QM_SHARED_MAX) {
+        s->n_pending = product(s, weight, f32, q16a, sum, s->hp->n_embd, MAX_PARTS, slot);
+        s->pending = sum;
+        return;
+    }
+    qm_op *op = matvec(s, weight, &l, s->b.x, slot);
+    if (!op) return;
+    op->args.matvec.x = activation(s, r->type, f32, q16a);
+    op->args.matvec.add = s->b.x;
+    op->args.matvec.sum = sum;
+}
+
+/* The op that has been appended leaves what it normed. */
+static void leave_norm(builder *s, qm_ref xn, qm_ref xq) {
+    if (s->failed) return;
+    qm_matvec_args *a = &s->p->ops[s->p->n_ops - 1].args.matvec;
+    a->xn = xn;
+    a->xq = xq;
 }
 
 static uint32_t n_parts_of(const qm_region *r) { return qm_sums_of((int)r->type->type, r->n_cols).n_parts; }
@@ -224,9 +282,11 @@ void qm_build_qkv(builder *s, int q, int k, int v) {
     for (int i = 0; i < 3;) {
         const qm_region *r = region_at(s, w[i]);
         s->n_qkv_parts = product(s, w[i], s->b.xn, s->b.xq, s->b.qkv + off, stride, parts, "qkv");
+        if (s->norm && i == 0) leave_norm(s, s->b.xn, 0); /* to be looked at */
         off += (uint64_t)r->n_rows * 4;
         i += r->n_segments;
     }
+    s->norm = 0;
 }
 
 void qm_build_qkrope(builder *s, int q_norm, int k_norm) {
@@ -339,14 +399,14 @@ void qm_build_attention(builder *s) {
     if (many(s)) attention_of_runs(s, k_pool, v_pool);
 }
 
-void qm_build_attn_out(builder *s, int weight) {
-    s->n_pending = product(s, weight, s->b.att, s->b.attq, s->b.o, s->hp->n_embd, MAX_PARTS, "attn_out");
-    s->pending = s->b.o;
-}
+void qm_build_attn_out(builder *s, int weight) { add_product(s, weight, s->b.att, s->b.attq, s->b.o, "attn_out"); }
 
 /* Who needs the experts first chooses them, or has them chosen. */
 void qm_build_router(builder *s, int weight) {
+    if (region_at(s, weight)->type->q16a) norm_apart(s); /* only float weights leave it in both forms */
     s->n_logit_parts = product(s, weight, s->b.xn, s->b.xq, s->b.rlogits, s->hp->n_expert, MAX_PARTS, "router_logits");
+    if (s->norm) leave_norm(s, s->b.xn, s->b.xq); /* the experts come after it anyway */
+    s->norm = 0;
 }
 
 static void choose(builder *s) {
@@ -495,26 +555,34 @@ static void gated_up(builder *s, int gate, int up) {
         weights_read(s, op, g, experts_read(s));
         weights_read(s, op, u, experts_read(s));
     } else if (g->type == u->type) {
+        qm_launch la = qm_launch_moe_up_normed(g->type->type, hp->n_ff, hp->n_embd, k, s->p->limits.n_sm);
+        if (la.shared > QM_SHARED_MAX) norm_apart(s);
+        if (!s->norm) la = qm_launch_moe_up(g->type->type, hp->n_ff, hp->n_embd, k, s->p->limits.n_sm);
         if (!(op = push(s, QM_OP_MOE_UP, g->type->type, 0, "ffn_up"))) return;
-        qm_launch la = qm_launch_moe_up(g->type->type, hp->n_ff, hp->n_embd, k, s->p->limits.n_sm);
         memcpy(op->grid, la.grid, sizeof op->grid);
         op->block = la.block;
         op->shared = la.shared;
         op->args.moe_up = (qm_moe_up_args){.w_gate = weight_ref(s, gate),
                                            .w_up = weight_ref(s, up),
-                                           .x = activation(s, g->type, s->b.xn, s->b.xq),
+                                           .x = s->norm ? 0 : activation(s, g->type, s->b.xn, s->b.xq),
                                            .ids = s->b.ids,
                                            .h = s->b.h,
                                            .hq = s->b.hq,
+                                           .r = s->norm ? s->b.x : 0,
+                                           .norm = s->norm,
+                                           .xn = s->norm ? s->b.xn : 0,
                                            .expert_bytes = g->expert_bytes,
                                            .n_ff = hp->n_ff,
                                            .n_cols = hp->n_embd,
                                            .tiles = la.tiles,
-                                           .n_expert = n_expert(hp)};
+                                           .n_expert = n_expert(hp),
+                                           .eps = hp->eps};
+        s->norm = 0;
         if (chooses) choose_inside(s, op);
         weights_read(s, op, g, k);
         weights_read(s, op, u, k);
     } else { /* gate and up of different types: three ops instead of one */
+        norm_apart(s);
         experts(s, gate, activation(s, g->type, s->b.xn, s->b.xq), 0, 0, s->b.gate, "ffn_gate");
         experts(s, up, activation(s, u->type, s->b.xn, s->b.xq), 0, 0, s->b.up, "ffn_up");
         if (!(op = push(s, QM_OP_SWIGLU, -1, 0, "ffn_act"))) return;
@@ -573,8 +641,7 @@ void qm_build_experts(builder *s, int gate, int up, int down) {
 
 void qm_build_ffn(builder *s, int gate, int up, int down) {
     gated_up(s, gate, up);
-    s->n_pending = product(s, down, s->b.h, s->b.hq, s->b.down, s->hp->n_embd, MAX_PARTS, "ffn_out");
-    s->pending = s->b.down;
+    add_product(s, down, s->b.h, s->b.hq, s->b.down, "ffn_out");
 }
 
 int qm_build_cache_only(const builder *s) { return s->layer + 1 == (int)s->hp->n_layers && !s->p->shape.outs; }
@@ -635,7 +702,7 @@ static void head(builder *s) {
         s->count = step(QM_STEP_N_OUTS);
         s->map = step(QM_STEP_AT_OUTS);
     }
-    qm_build_rmsnorm(s, m->output_norm, "output_norm");
+    rmsnorm(s, weight_ref(s, m->output_norm), "output_norm");
     product(s, m->output, s->b.xn, s->b.xq, s->b.logits, s->hp->n_vocab, 1, "logits");
     if (!s->failed) sampling(s);
 }

@@ -8,6 +8,8 @@
 #include <unistd.h>
 #include "fixture.h"
 #include "../../runtime/device/counters.h"
+#include "../../runtime/device/texts.h"
+#include "../../runtime/engine/inside_means.h"
 #include "../../runtime/plan/ops.h"
 #include "../../runtime/sim/sim.h"
 
@@ -366,12 +368,82 @@ static void test_one_launch(void **state) {
     qm_engine_close(g);
 }
 
+/* The records of a step: how many of its ops begin after the one before them in the grid; -1: something is wrong. */
+static int beside(void) {
+    qm_engine *g = fix_engine("small", "persistent");
+    qm_inside x;
+    qm_captured captured = {0};
+    qm_err e;
+    int n = 0;
+    fix_ok(qm_inside_open(&x, g, NULL, 64, &e), &e);
+    fix_ok(g->exec->inside->capture(g, x.plan, NULL, &captured, &e), &e);
+    const qm_walk *w = &captured.walk;
+    qm_walk_record *r = calloc((size_t)w->n, sizeof *r);
+    if (!r || g->dev->cu.CtxSynchronize() || g->dev->cu.MemcpyDtoH(r, w->records, (size_t)w->n * sizeof *r)) return -1;
+    for (int i = 0; i < w->n; i++) {
+        const uint32_t before = i ? r[i - 1].first + r[i - 1].grid[0] * r[i - 1].grid[1] * r[i - 1].grid[2] : 0;
+        int after = !i;
+        for (int k = 0; k < QM_WALK_WAITS; k++)
+            if (r[i].waits[k].goal) {
+                const qm_walk_record *of = &r[r[i].waits[k].op];
+                const uint32_t ctas = of->grid[0] * of->grid[1] * of->grid[2];
+                if (r[i].waits[k].goal != (ctas < w->grid ? ctas : w->grid) || !of->arrives) return -1;
+                after |= i && of == &r[i - 1];
+            }
+        if (r[i].subs * r[i].warps > QM_WALK_BLOCK / 32 || r[i].subs * r[i].stride > w->shared) return -1;
+        if (r[i].first != (after ? 0 : before % w->grid)) return -1;
+        n += r[i].first != 0;
+    }
+    free(r);
+    qm_captured_drop(&captured, g->dev);
+    qm_inside_close(&x);
+    qm_engine_close(g);
+    return n;
+}
+
+/* An op that does not wait for the one before it comes after that one in the grid: the two are on different multiprocessors. */
+static void test_beside(void **state) {
+    (void)state;
+    int status;
+    if (getenv("QMOE_TEST_DEVICE") && strcmp(getenv("QMOE_TEST_DEVICE"), "sim")) skip();
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (!child) {
+        setenv("QMOE_SIM_SMS", "7", 1);
+        _exit(beside() > 0 ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
+}
+
+/* The text that a program loads: the bodies of its plans, and no other. */
+static void test_text(void **state) {
+    (void)state;
+    unsigned char needed[QM_N_RESIDENT_CASES] = {0};
+    const int some[] = {0, 3, QM_N_RESIDENT_CASES - 1};
+    char *text, *again, word[48];
+    qm_err e;
+    for (size_t i = 0; i < 3; i++) needed[some[i]] = 1;
+    fix_ok(qm_ptx_cases(&text, "walk", needed, QM_N_RESIDENT_CASES, &e), &e);
+    for (int i = 0; i < QM_N_RESIDENT_CASES; i++) {
+        snprintf(word, sizeof word, "\nL_case_%d:\n", i);
+        assert_int_equal(strstr(text, word) != NULL, needed[i]);
+        snprintf(word, sizeof word, "bra L_case_%d;", i);
+        assert_int_equal(strstr(text, word) != NULL, needed[i]);
+    }
+    assert_non_null(strstr(text, "L_cases_end:"));
+    assert_int_equal(qm_ptx_cases(&again, "walk", needed, QM_N_RESIDENT_CASES - 1, &e), QM_ERR_UNSUPPORTED);
+    assert_int_equal(qm_ptx_cases(&again, "matvec", needed, 3, &e), QM_ERR_UNSUPPORTED);
+    free(text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bits),      cmocka_unit_test(test_same_bits_on_other_grids),
         cmocka_unit_test(test_prefetch),       cmocka_unit_test(test_prefetch_is_issued),
         cmocka_unit_test(test_environment),    cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_types),          cmocka_unit_test(test_waits),
-        cmocka_unit_test(test_too_many_waits), cmocka_unit_test(test_one_launch)};
+        cmocka_unit_test(test_too_many_waits), cmocka_unit_test(test_one_launch),
+        cmocka_unit_test(test_beside),         cmocka_unit_test(test_text)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
