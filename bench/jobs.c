@@ -348,6 +348,8 @@ static int left_out(const qm_operand *o, int wtype) {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(o->name, names[i])) return 1;
     if (wtype < 0) return 0;
+    if (!strcmp(o->name, "logits") || !strcmp(o->name, "picked") || !strcmp(o->name, "weights"))
+        return 1; /* ids are given */
     return !strcmp(o->name, qm_type_get((uint32_t)wtype)->q16a ? "h" : "hq");
 }
 

@@ -8,10 +8,12 @@
 #include "../plan/ops.h"
 
 /* ---- what waits for what ---- */
-/* Operands that hold where others are: a load of one comes back before the next can be asked for. */
+/* Operands that hold where others are: a load of one comes back before the next can be asked for. Who leaves what he picked has
+ * found out himself. */
 static int is_index(const qm_operand *o) {
-    static const char *const names[] = {"row", "map", "table", "tokens", "ids", "runs", "groups", "order", NULL};
-    if (!o->ref || !(o->dir & QM_IN)) return 0;
+    static const char *const names[] = {"row",  "map",    "table", "tokens", "ids",
+                                        "runs", "groups", "order", "picked", NULL};
+    if (!o->ref || (!(o->dir & QM_IN) && strcmp(o->name, "picked") != 0)) return 0;
     for (const char *const *n = names; *n; n++)
         if (!strcmp(o->name, *n)) return 1;
     return 0;
