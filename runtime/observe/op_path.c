@@ -8,12 +8,10 @@
 #include "../plan/ops.h"
 
 /* ---- what waits for what ---- */
-/* Operands that hold where others are: a load of one comes back before the next can be asked for. So do the router's logits where
- * the op itself chooses the experts. */
-static int is_index(const qm_operand *o, int has_ids) {
+/* Operands that hold where others are: a load of one comes back before the next can be asked for. */
+static int is_index(const qm_operand *o) {
     static const char *const names[] = {"row", "map", "table", "tokens", "ids", "runs", "groups", "order", NULL};
     if (!o->ref || !(o->dir & QM_IN)) return 0;
-    if (has_ids && !strcmp(o->name, "logits")) return 1;
     for (const char *const *n = names; *n; n++)
         if (!strcmp(o->name, *n)) return 1;
     return 0;
@@ -88,9 +86,7 @@ qm_op_path qm_op_path_of(const qm_plan *p, const qm_op *op, uint32_t positions) 
     const int n = qm_op_operands(p, op, o);
     qm_op_path path = {0};
     flight_of(op, o, n, positions, &path);
-    int has_ids = 0; /* experts are among its operands, whoever chooses them */
-    for (int i = 0; i < n; i++) has_ids |= !strcmp(o[i].name, "ids") && o[i].dir == QM_IN;
-    for (int i = 0; i < n; i++) path.trips += is_index(&o[i], has_ids);
+    for (int i = 0; i < n; i++) path.trips += is_index(&o[i]);
     path.indexed = path.trips > 0;
     further(op, &v, &path.trips, &path.clocks);
     return path;
