@@ -51,6 +51,9 @@ static const struct view {
     {"qkrope", "qkv", "qkv", 0},
     {"qkrope", "q_out", "q_rope", KEPT},
     {"attn_heads", "y", "attn_heads", KEPT},
+    {"attn", "qkv", "qkv", 0}, /* where it is one op with what is before and after it */
+    {"attn", "q_out", "q_rope", KEPT},
+    {"attn", "y", "attn_heads", KEPT},
     {"attn_out", "y", "attn_out", 0},
     {"attn_out", "sum", "attn_out", ADDED},
     {"attn_out", "y", NULL, ADDED}, /* the stream, of which the next norm tells */
@@ -60,6 +63,7 @@ static const struct view {
     {"router", "weights", NULL, 0}, /* with the ids, in every trace */
     {"ffn_gate", "y", NULL, 0},
     {"ffn_up", "y", NULL, 0},
+    {"ffn_up", "weights", NULL, 0},
     {"ffn_up", "xn", "ffn_norm", 0},
     {"ffn_up", "h", "ffn_up", KEPT},
     {"ffn_act", "h", "ffn_up", KEPT},
@@ -119,7 +123,7 @@ static int vectors_of(qm_tracer *t, int i) {
             if (views[v].how & EACH && !qm_operand_find(o, n, "ids")) continue;
             if (views[v].name && add_vector(t, i, &o[k], views[v].name, views[v].how)) return -1;
         }
-        if (!named && o[k].dir & QM_OUT && add_vector(t, i, &o[k], NULL, KEPT)) return -1;
+        if (!named && o[k].dir == QM_OUT && add_vector(t, i, &o[k], NULL, KEPT)) return -1;
     }
     return 0;
 }
@@ -158,8 +162,9 @@ typedef struct {
 static choice choice_of(const qm_plan *p, int i) {
     qm_operand o[QM_MAX_OPERANDS];
     const int n = qm_op_operands(p, &p->ops[i], o);
-    const qm_operand *ids = qm_operand_find(o, n, "ids"), *weights = qm_operand_find(o, n, "weights");
-    if (strcmp(p->ops[i].slot, "router") || !ids || !weights) return (choice){.layer = -1};
+    const int own = !strcmp(p->ops[i].slot, "router");
+    const qm_operand *ids = qm_operand_find(o, n, own ? "ids" : "picked"), *weights = qm_operand_find(o, n, "weights");
+    if (!ids || !weights) return (choice){.layer = -1};
     return (choice){p->ops[i].layer, ids->ref, weights->ref, (uint32_t)qm_operand_n(ids)};
 }
 
