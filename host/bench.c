@@ -30,6 +30,7 @@ static const struct poptOption table[] = {
      "reach a depth by computing it: by default random keys and values stand in for it", NULL},
     {"ctx", 'c', POPT_ARG_INT, &opt.ctx, 0, "context: positions to make room for (default: what the tests need)", "N"},
     {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_cache_table, 0, NULL, NULL},
+    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_apart_table, 0, NULL, NULL},
     {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_ubatch_table, 0, NULL, NULL},
     {"seed", 0, POPT_ARG_LONGLONG, &opt.seed, 0, "of the random tokens (default: 1)", "N"},
     {"device", 0, POPT_ARG_STRING, &opt.device, 0, "where to run (default: auto)", "auto|cuda:N|sim"},
@@ -117,6 +118,7 @@ static int prepare(const qm_bench_options *o, uint64_t n_ctx, qm_engine **g, qm_
                          .n_ubatch = o->n_ubatch,
                          .cache_k = qm_cache.k,
                          .cache_v = qm_cache.v,
+                         .apart = qm_apart,
                          .before_load = opt.quiet ? NULL : qm_host_before_load,
                          .notice = opt.quiet ? NULL : qm_host_notice};
     f->file_cached = qm_file_cached(o->model);

@@ -11,6 +11,7 @@ static qm_ops_opts opts_of(const qm_bench_options *o) {
                          .runs = (int)o->reps * 10,
                          .seed = o->seed,
                          .executor = o->executor,
+                         .apart = qm_apart,
                          .n_ubatch = o->n_ubatch};
 }
 
@@ -26,6 +27,7 @@ int qm_bench_per_op(const qm_bench_options *o) {
                          .n_ctx = o->n_ctx ? o->n_ctx : deepest + 1,
                          .cache_k = qm_cache.k,
                          .cache_v = qm_cache.v,
+                         .apart = qm_apart,
                          .before_load = o->quiet ? NULL : qm_host_before_load,
                          .notice = o->quiet ? NULL : qm_host_notice};
     if (qm_engine_open(&g, o->model, &eo, &e)) return qm_host_open_fail(&e, (int)o->n_ctx);

@@ -54,6 +54,10 @@ typedef struct {
 extern qm_host_cache qm_cache;
 extern const struct poptOption qm_cache_table[];
 
+/* --apart, for qm_engine_opts. */
+extern char *qm_apart;
+extern const struct poptOption qm_apart_table[];
+
 /* --ubatch, for qm_engine_opts.n_ubatch: 0 where it was not given, once it is checked. */
 extern int qm_ubatch;
 extern const struct poptOption qm_ubatch_table[];

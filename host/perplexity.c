@@ -33,6 +33,7 @@ static const struct poptOption table[] = {
     {"output", 'o', POPT_ARG_STRING, &opt.output, 0, "how the result is written (default: text)", "text|json"},
     {"no-nfc", 0, POPT_ARG_NONE, &opt.no_nfc, 0, "do not normalise the text to NFC (llama.cpp's ids)", NULL},
     {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_cache_table, 0, NULL, NULL},
+    {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_apart_table, 0, NULL, NULL},
     {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_ubatch_table, 0, NULL, NULL},
     {"device", 'd', POPT_ARG_STRING, &opt.device, 0, "where to run (default: auto)", "auto|cuda:N|sim"},
     {"executor", 0, POPT_ARG_STRING, &opt.executor, 0,
@@ -157,6 +158,7 @@ static int run(const char *text, size_t n) {
                          .no_nfc = opt.no_nfc,
                          .cache_k = qm_cache.k,
                          .cache_v = qm_cache.v,
+                         .apart = qm_apart,
                          .n_ubatch = (uint32_t)qm_ubatch,
                          .n_outs = OUTS,
                          .n_ctx = opt.kl    ? base.longest

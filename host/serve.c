@@ -12,8 +12,8 @@ static struct {
     char *host, *alias, *key_file, *tls_cert, *tls_key;
     char **keys; /* --api-key, several */
     int port, parallel, max_queue, log_json;
-    double timeout, drain;
-} opt = {.port = 8080, .parallel = 4, .max_queue = 256, .drain = 30};
+    double timeout, drain, vanish;
+} opt = {.port = 8080, .parallel = 4, .max_queue = 256, .drain = 30, .vanish = 15};
 
 static const struct poptOption table[] = {
     {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_run_model_table, 0, NULL, NULL},
@@ -27,6 +27,8 @@ static const struct poptOption table[] = {
     {"timeout", 0, POPT_ARG_DOUBLE, &opt.timeout, 0, "seconds that a request may take; 0: any (default)", "S"},
     {"drain", 0, POPT_ARG_DOUBLE, &opt.drain, 0,
      "seconds that requests may run on after SIGTERM or SIGINT (default: 30)", "S"},
+    {"vanish", 0, POPT_ARG_DOUBLE, &opt.vanish, 0,
+     "seconds after which a client whose machine or link is silent counts as gone, 2 and above (default: 15)", "S"},
     {"alias", 0, POPT_ARG_STRING, &opt.alias, 0, "the model's name in answers (default: the file's, without .gguf)",
      "NAME"},
     {"api-key", 0, POPT_ARG_ARGV, &opt.keys, 0,
@@ -69,6 +71,7 @@ static int check(void) {
     if (opt.max_queue < 0) return qm_host_usage("--max-queue %d: expected 0 and above", opt.max_queue);
     if (!(opt.timeout >= 0)) return qm_host_usage("--timeout %g: expected 0 and above", opt.timeout);
     if (!(opt.drain >= 0)) return qm_host_usage("--drain %g: expected 0 and above", opt.drain);
+    if (!(opt.vanish >= 2)) return qm_host_usage("--vanish %g: expected 2 and above", opt.vanish);
     if (!opt.tls_cert != !opt.tls_key) return qm_host_usage("--tls-cert and --tls-key: both, or neither");
     return -1;
 }
@@ -99,6 +102,7 @@ int qm_cmd_serve(int argc, char **argv) {
                     .max_queue = (uint32_t)opt.max_queue,
                     .timeout_s = opt.timeout,
                     .drain_s = opt.drain,
+                    .vanish_s = opt.vanish,
                     .quiet = qm_run.quiet,
                     .log_json = opt.log_json};
     if ((rc = read_keys(&o.n_keys))) return rc;

@@ -48,6 +48,9 @@ typedef struct {
     uint32_t n_kv;
     /* How keys and values are kept in the cache, one of qm_cache_types; NULL: "f16". Both alike, or QM_ERR_ARG. */
     const char *cache_k, *cache_v;
+    /* Of a step of one row: what is an op of its own though one could compute more (qm_apart_words, with commas between;
+     * "all"). NULL: nothing is. The bits are the same; QM_ERR_ARG: no such word. */
+    const char *apart;
     uint32_t n_needed; /* positions that will be taken for certain: prompt and tokens to generate; 0: not known */
     uint32_t n_wanted; /* as many as would be of use; 0: no more than is needed */
     /* Once the file is open and before anything is loaded: qm_engine_tokenize and qm_engine_render work, and n_needed and
@@ -70,6 +73,7 @@ typedef struct {
 } qm_engine_opts;
 /* "|f16": every type's name behind a bar. An array, so that tables of options can hold its address. */
 extern const char qm_cache_types[];
+extern const char qm_apart_words[]; /* "none|all|norm..." */
 int qm_engine_open(qm_engine **out, const char *gguf_path, const qm_engine_opts *o, qm_err *e);
 void qm_engine_close(qm_engine *g);
 /* The calling thread is the engine's from here on; who opened it needs not call it, another thread does first of all. */

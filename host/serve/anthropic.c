@@ -8,9 +8,7 @@ enum { PLACE = 96 };
 
 /* That no thought is taken out of the messages, as coding agents say with each request. */
 #define KEEP_ALL "{\"edits\":[]}|{\"edits\":[{\"type\":\"clear_thinking_20251015\",\"keep\":\"all\"}]}"
-static const struct {
-    const char *name, *unless, *why;
-} refused[] = {
+static const fields_refusal refused[] = {
     {"mcp_servers", "[]", "not supported: the server calls nobody"},
     {"diagnostics", "", "not supported: usage says what the cache had"},
     {"container", "", "not supported: nothing is run here"},
@@ -320,8 +318,7 @@ static int read_request(server *s, http_request *r, const json_t *body, int coun
     if (!q->max_tokens && !counting) fields_fail(&f, "max_tokens", "expected an integer of 1 or more");
     a->max_tokens = q->max_tokens;
     fields_sampling(&f, s, "stop_sequences", a);
-    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-        fields_refuse(&f, refused[i].name, refused[i].unless, refused[i].why);
+    fields_refuse_all(&f, refused, sizeof refused / sizeof *refused);
     /* Taken, and without effect on an answer: prefixes are kept in any case. */
     fields_object(&f, "metadata");
     fields_object(&f, "cache_control");

@@ -99,6 +99,10 @@ json_t *fields_object(fields *f, const char *name);                            /
 json_t *fields_any(fields *f, const char *name);                               /* borrowed */
 /* Refused by name where it is there and not one of what asks for what is done anyway (JSON texts: "1|null|false"). */
 void fields_refuse(fields *f, const char *name, const char *unless, const char *why);
+typedef struct {
+    const char *name, *unless, *why;
+} fields_refusal;
+void fields_refuse_all(fields *f, const fields_refusal *v, size_t n);
 /* 0, or the request is answered with 400, -1. Logs unknown names once a name. */
 int fields_end(fields *f, server *s, http_request *r);
 /* What all protocols share: temperature, top_p, top_k, min_p, penalties, seed, logit_bias, stop (`stop_name`), ignore_eos: into a. */

@@ -162,6 +162,10 @@ void fields_refuse(fields *f, const char *name, const char *unless, const char *
     fields_fail(f, name, "%s", why);
 }
 
+void fields_refuse_all(fields *f, const fields_refusal *v, size_t n) {
+    for (size_t i = 0; i < n; i++) fields_refuse(f, v[i].name, v[i].unless, v[i].why);
+}
+
 /* Names that nobody knows are logged, each once, and no more of them than somebody would read. */
 static void say_unknown(server *s, const char *name, const char *path) {
     enum { MOST = sizeof s->unknown / sizeof *s->unknown };

@@ -3,9 +3,7 @@
 #include <string.h>
 
 /* Fields that change what comes, which are not done here: refused by name, unless they ask for what is done anyway. */
-static const struct {
-    const char *name, *unless, *why;
-} refused[] = {
+static const fields_refusal refused[] = {
     {"best_of", "1", "only n answers are computed, and all are given"},
     {"use_beam_search", "false", "there is no beam search"},
     {"grammar", "\"\"", "not supported: response_format holds an answer to a JSON schema"},
@@ -53,8 +51,7 @@ void openai_fields(fields *f, server *s, task_ask *a, openai_common *c) {
     /* Taken, and without effect on an answer. */
     fields_string(f, "user", NULL);
     fields_bool(f, "cache_prompt", 1);
-    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-        fields_refuse(f, refused[i].name, refused[i].unless, refused[i].why);
+    fields_refuse_all(f, refused, sizeof refused / sizeof *refused);
 }
 
 const char *openai_finish(task_finish f) {

@@ -3,9 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct {
-    const char *name, *unless, *why;
-} refused[] = {
+static const fields_refusal refused[] = {
     {"functions", "[]", "not supported: say tools"},
     {"function_call", "", "not supported: say tool_choice"},
     {"modalities", "[\"text\"]", "not supported: answers are text"},
@@ -133,8 +131,7 @@ void api_chat(server *s, http_request *r) {
     openai_fields(&f, s, &a, &c);
     a.max_tokens = fields_max_tokens(&f, max_names, 2, 0);
     logprobs(&f, &a);
-    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-        fields_refuse(&f, refused[i].name, refused[i].unless, refused[i].why);
+    fields_refuse_all(&f, refused, sizeof refused / sizeof *refused);
     /* Taken, and without effect on an answer. */
     fields_object(&f, "metadata");
     fields_string(&f, "safety_identifier", NULL);

@@ -3,9 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct {
-    const char *name, *unless, *why;
-} refused[] = {
+static const fields_refusal refused[] = {
     {"suffix", "\"\"", "not supported: nothing is filled in between"},
     {"response_format", "{\"type\":\"text\"}", "not supported for completions: use /v1/chat/completions"},
     {"tools", "[]", "not supported for completions: use /v1/chat/completions"},
@@ -87,8 +85,7 @@ void api_completions(server *s, http_request *r) {
     a.max_tokens = fields_max_tokens(&f, max_names, 1, 16); /* OpenAI's */
     a.echo = fields_bool(&f, "echo", 0);
     logprobs(&f, &a);
-    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-        fields_refuse(&f, refused[i].name, refused[i].unless, refused[i].why);
+    fields_refuse_all(&f, refused, sizeof refused / sizeof *refused);
     if (p && p->n * c.n > OPENAI_MOST_ANSWERS) fields_fail(&f, "n", "more than %d answers in all", OPENAI_MOST_ANSWERS);
     if (!p) api_error(r, 500, NULL, "out of memory");
     else if (!fields_end(&f, s, r)) {

@@ -3,9 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct {
-    const char *name, *unless, *why;
-} refused[] = {
+static const fields_refusal refused[] = {
     {"previous_response_id", "", "nothing is stored here: say the whole conversation in input"},
     {"conversation", "", "nothing is stored here: say the whole conversation in input"},
     {"prompt", "", "not supported: nothing is stored here"},
@@ -208,8 +206,7 @@ static int read_request(server *s, http_request *r, const json_t *body, asked *q
     a->max_tokens = fields_max_tokens(&f, &max_name, 1, 0);
     *max_tokens = a->max_tokens;
     fields_sampling(&f, s, "stop", a);
-    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-        fields_refuse(&f, refused[i].name, refused[i].unless, refused[i].why);
+    fields_refuse_all(&f, refused, sizeof refused / sizeof *refused);
     /* Taken, and without effect on an answer. Nothing is stored, whoever asks for it: the answer says so. */
     fields_bool(&f, "store", 0);
     json_t *metadata = fields_object(&f, "metadata");

@@ -17,7 +17,6 @@ typedef struct event {
 } event;
 
 struct runner_seq {
-    runner_seq *next, *prev; /* all that have not ended */
     runner *r;
     uint64_t ticket;
     qm_guided *guided;
@@ -33,7 +32,6 @@ struct runner {
     qm_engine *g;
     qm_batch *b;
     pthread_t thread;
-    runner_seq *seqs;
     pthread_mutex_t lock; /* for all below */
     pthread_cond_t work;
     int wanted, stop;
@@ -137,8 +135,6 @@ static void *run(void *user) {
 
 /* ---- the loop's thread ---- */
 static void forget(runner_seq *s) {
-    if (s->next) s->next->prev = s->prev;
-    *(s->prev ? &s->prev->next : &s->r->seqs) = s->next;
     qm_guided_close(s->guided);
     free(s);
 }
@@ -229,9 +225,6 @@ int runner_submit(runner *r, const runner_ask *a, runner_seq **out, qm_err *e) {
         free(o);
         return rc;
     }
-    s->next = r->seqs;
-    if (s->next) s->next->prev = s;
-    r->seqs = s;
     *out = s;
     pthread_mutex_lock(&r->lock);
     r->wanted = 1;

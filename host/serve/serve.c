@@ -92,13 +92,13 @@ static void on_answer(void *user, const char *path, int status) {
     metrics_request(s->metrics, path, status);
 }
 
-static int catch_signals(running *r, struct sigaction old[2], qm_err *e) {
+static int catch_signals(running *r, qm_err *e) {
     const struct sigaction a = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     if ((signal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0 ||
         !(r->on_signals = loop_add(r->s.loop, signal_fd, EPOLLIN, signalled, r)))
         return qm_fail(e, QM_ERR_IO, "serve: signals: %s", strerror(errno));
-    sigaction(SIGTERM, &a, &old[0]);
-    sigaction(SIGINT, &a, &old[1]);
+    sigaction(SIGTERM, &a, NULL);
+    sigaction(SIGINT, &a, NULL);
     return 0;
 }
 
@@ -128,7 +128,6 @@ static const char *alias_of(const serve_opts *o, char out[256]) {
 int serve_run(qm_engine *g, const serve_opts *o) {
     running r = {.o = o};
     server *s = &r.s;
-    struct sigaction old[2];
     struct timespec now;
     char alias[256], *cert = NULL, *key = NULL;
     qm_err e = {0};
@@ -163,11 +162,12 @@ int serve_run(qm_engine *g, const serve_opts *o) {
                                     .port = o->port,
                                     .tls_cert = cert,
                                     .tls_key = key,
+                                    .vanish_s = o->vanish_s,
                                     .on_request = on_request,
                                     .on_answer = on_answer,
                                     .user = s},
                        &e);
-    if (!rc) rc = catch_signals(&r, old, &e);
+    if (!rc) rc = catch_signals(&r, &e);
     if (!rc) {
         log_line(
             s, "info",

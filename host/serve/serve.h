@@ -11,6 +11,7 @@ typedef struct {
     size_t n_keys;
     uint32_t n_parallel, max_queue; /* max_queue 0: any number */
     double timeout_s, drain_s;      /* drain_s: after SIGTERM, what runs may take */
+    double vanish_s;                /* as http_opts */
     qm_sampling sampling;           /* where a request says nothing */
     int seeded;                     /* 1: also its seed; 0: each such request draws one */
     const char *commit;             /* of the build */

@@ -33,16 +33,6 @@ struct task {
     qm_err why;
 };
 
-void task_ask_free(task_ask *a) {
-    qm_tokens_free(&a->prompt);
-    free(a->tools);
-    free(a->bias);
-    for (size_t i = 0; i < a->n_stop; i++) free(a->stop[i]);
-    free(a->stop);
-    qm_guide_close(a->guide);
-    *a = (task_ask){0};
-}
-
 static const char *finish_name(task_finish f) {
     static const char *const names[] = {"stop", "length", "tool_calls", "cancelled", "error"};
     return names[f];
@@ -77,7 +67,7 @@ static void count(task *t) {
 static void end(task *t) {
     const task_sink *sink = t->sink;
     if (!sink) t->finish = TASK_CANCELLED;
-    else if (t->status) t->finish = t->status == 499 ? TASK_CANCELLED : TASK_ERROR;
+    else if (t->status) t->finish = TASK_ERROR;
     count(t);
     if (sink && t->status) sink->failed(t->p, t->begun, t->status, &t->why);
     else if (sink) sink->done(t->p, &t->u);
@@ -95,7 +85,8 @@ static void stop_all(task *t) {
     for (uint32_t i = 0; i < t->n; i++) {
         answer *a = &t->answers[i];
         if (a->seq) runner_cancel(a->seq);
-        else if (!a->submitted) { /* it will not begin */ a->submitted = 1;
+        else if (!a->submitted) {
+            a->submitted = 1; /* it will not begin */
             t->n_left--;
         }
         a->finished = 1;

@@ -2,7 +2,7 @@
 #include "launch.h"
 #include "../../contracts/abi.h"
 
-enum { MAX_WARPS = 16, WARPS_PER_SM = 16, SHARED_MAX = 48 * 1024 };
+enum { MAX_WARPS = 16, WARPS_PER_SM = 16, MAX_TILES = 4, SHARED_MAX = 48 * 1024 };
 
 typedef struct {
     int type;
@@ -78,24 +78,29 @@ uint32_t qm_launch_shared(int wtype, uint32_t n_cols, uint32_t n_parts, uint32_t
     return div_up(steps, t.chunk) * t.staged + sums;
 }
 
-/* copies: matrices side by side in the grid (experts); n_streams: matrices that share a read of x. */
+/* copies: matrices side by side in the grid (experts); n_streams: matrices that share a read of x. No bit depends on it. */
 static qm_launch deal(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t copies, uint32_t n_streams, uint32_t n_sm,
                       uint32_t max_parts) {
-    stream_type s = stream_of(wtype);
+    const stream_type s = stream_of(wtype);
     const qm_sums sums = qm_sums_of(wtype, n_cols);
     const uint32_t tiles = div_up(n_rows, QM_TILE_ROWS), parts = sums.n_parts <= max_parts ? sums.n_parts : 1;
+    const uint32_t steps = parts == 1 ? sums.n_steps : sums.part; /* of a CTA */
     n_sm = max_u32(n_sm, 1);
     copies = max_u32(copies, 1);
 
-    /* T: the activations that a CTA reads are at most 3.5% of its weights (4.5% where there are few tiles);
-     * more tiles where the grid is large, fewer where the sums need too much shared memory */
-    uint32_t t = 1, permille = (uint64_t)tiles * copies * 2 <= n_sm ? 45 : 35;
-    while (s.x_bytes * 1000 > permille * t * n_streams * s.tile_bytes && t < tiles) t *= 2;
-    while (t < 4 && (uint64_t)div_up(tiles, 2 * t) * copies >= 8 * (uint64_t)n_sm) t *= 2;
-    while (t > 1 && qm_launch_shared(wtype, n_cols, parts, n_streams, t) > SHARED_MAX) t /= 2;
+    /* T: every multiprocessor has a CTA, and the busiest reads the fewest bytes: of tiles, and for each of its CTAs
+     * activations, which cost it instructions though they come from the L2 */
+    uint32_t t = 1;
+    uint64_t least = UINT64_MAX;
+    for (uint32_t i = 1; i <= MAX_TILES; i *= 2) {
+        const uint64_t ctas = (uint64_t)div_up(tiles, i) * copies * parts;
+        const uint64_t bytes = (ctas + n_sm - 1) / n_sm * steps * ((uint64_t)i * n_streams * s.tile_bytes + s.x_bytes);
+        if (i > 1 && (ctas < n_sm || qm_launch_shared(wtype, n_cols, parts, n_streams, i) > SHARED_MAX)) break;
+        if (bytes < least) least = bytes, t = i;
+    }
 
-    /* S: enough warps to keep the memory busy, each with a run of segments: no more of them than that takes, for a
-     * warp's way in and out has its price. A power of two, like T. */
+    /* S: warps, each with a run of segments and a chunk on its way, as many as segments allow, until a multiprocessor has
+     * WARPS_PER_SM: 16 chunks of Q4_K are 73 kB, twice what an H200's memory needs of each. A power of two, like T. */
     const uint64_t tile_warps = (uint64_t)div_up(tiles, t) * copies * parts * t;
     const uint64_t wanted = (WARPS_PER_SM * (uint64_t)n_sm + tile_warps - 1) / tile_warps;
     uint32_t slices = 1;

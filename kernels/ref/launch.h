@@ -1,6 +1,8 @@
 /* launch.h: how the weight-streaming ops are cut and launched: the order of their sums, which type and K alone decide
- * (contracts/abi.h, "Canonical sums"), and how a matrix is dealt to CTAs and warps, so that the grid fills n_sm
- * multiprocessors, a CTA has at most 512 threads, and activations plus partial sums stay under 5% of the weight bytes. */
+ * (contracts/abi.h, "Canonical sums"), and how a matrix is dealt to CTAs and warps, so that every multiprocessor has some, none
+ * much more than the others, and as many loads are under way as segments allow. A CTA has at most 512 threads. Activations, which
+ * each CTA reads for itself, come from the L2: they are up to 15% of what a small matrix' CTAs ask for, and no reason to have
+ * fewer CTAs. */
 #ifndef QM_LAUNCH_H
 #define QM_LAUNCH_H
 #include <stdint.h>

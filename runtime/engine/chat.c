@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../device/prof.h"
+#include "../text/bytes.h"
 #include "session.h"
 
 typedef struct {
@@ -61,32 +62,11 @@ static int ids_of(const qm_session *s, const qm_rendered *r, qm_tokens *ids, int
     return qm_tokenize_rendered(s->g->tok, r, s->g->tok_flags, ids, e);
 }
 
-typedef struct {
-    char *s;
-    size_t n, cap;
-} bytes;
-
-/* 0, or -1: no memory, and b as it was. */
-static int append(bytes *b, const char *s, size_t n) {
-    if (b->n + n + 1 > b->cap) {
-        size_t cap = 2 * (b->n + n + 1);
-        char *p = realloc(b->s, cap);
-        if (!p) return -1;
-        b->s = p;
-        b->cap = cap;
-    }
-    memcpy(b->s + b->n, s, n);
-    b->n += n;
-    b->s[b->n] = 0;
-    return 0;
-}
-
 /* The caller's callback, with a copy of what it was given and of what the tokens say. */
 typedef struct {
     const qm_gen_opts *o;
     const qm_tokenizer *tok;
-    bytes text, raw;
-    int failed; /* no memory: the answer is not remembered */
+    qm_bytes text, raw; /* where memory failed the answer is not remembered */
 } listener;
 
 static int on_token(void *user, uint32_t id, const char *text, size_t n) {
@@ -94,7 +74,8 @@ static int on_token(void *user, uint32_t id, const char *text, size_t n) {
     int ends = id != UINT32_MAX && qm_token_is_eog(l->tok, id) && !l->o->ignore_eos; /* no part of the answer */
     qm_str b =
         id != UINT32_MAX && !ends ? qm_token_bytes(l->tok, id) : (qm_str){"", 0}; /* a control token's are in no text */
-    if (append(&l->raw, b.s, b.n) || append(&l->text, text, n)) l->failed = 1;
+    qm_bytes_put(&l->raw, b.s, b.n);
+    qm_bytes_put(&l->text, text, n);
     return l->o->on_token ? l->o->on_token(l->o->user, id, text, n) : 0;
 }
 
@@ -130,7 +111,7 @@ static void remember(qm_session *s, listener *l, transcript **d, const qm_gen_st
     qm_rendered *r = &(*d)->r;
     size_t n = r->n;
     qm_err ignored;
-    int says = !l->failed && l->raw.n == l->text.n && (!l->raw.n || !memcmp(l->raw.s, l->text.s, l->raw.n));
+    int says = !l->raw.failed && !l->text.failed && l->raw.n == l->text.n && (!l->raw.n || !memcmp(l->raw.s, l->text.s, l->raw.n));
     char *p = says ? realloc(r->text, n + l->text.n + 1) : NULL;
     if (p) {
         if (l->text.n) memcpy(p + n, l->text.s, l->text.n);
@@ -187,8 +168,8 @@ int qm_session_chat(qm_session *s, const qm_message *m, size_t n_messages, const
 out:
     transcript_free(before);
     transcript_free(d);
-    free(l.text.s);
-    free(l.raw.s);
+    qm_bytes_free(&l.text);
+    qm_bytes_free(&l.raw);
     free(ids.v);
     return rc;
 }

@@ -86,6 +86,7 @@ static int set_limits(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
         return rc;
     if (kib != ULONG_MAX) g->limits.prefetch_bytes = (uint64_t)kib << 10;
     g->limits.chain = !concurrent;
+    if ((rc = qm_apart_of(&g->limits.apart, o->apart, e))) return rc;
     return qm_pages_open(&g->kv, g->limits.n_pages, e);
 }
 

@@ -96,7 +96,9 @@ static int estimate(const char *path, const char *chips, estimates *x, qm_write_
     const qm_ops_opts *o = x->o;
     qm_machine m;
     const qm_chip *c;
-    int all = 0, rc = 0, resident;
+    uint32_t apart;
+    int all = 0, rc = qm_apart_of(&apart, o->apart, e), resident;
+    if (rc) return rc;
     if (qm_inside_runs(o->executor, NULL, &resident, e))
         return qm_fail(e, QM_ERR_ARG, "an estimate of the executor '%s': there are those of graph and persistent",
                        o->executor);
@@ -106,7 +108,7 @@ static int estimate(const char *path, const char *chips, estimates *x, qm_write_
     for (const char *s = chips; (c = next_chip(&s, &all, &rc, e));) {} /* a wrong word before any work */
     if (rc) return rc;
     if (!*chips) return qm_fail(e, QM_ERR_ARG, "no chip is named");
-    if ((rc = qm_predictor_open(&x->from, path, e))) return rc;
+    if ((rc = qm_predictor_open(&x->from, path, apart, e))) return rc;
     qm_machine_of(NULL, &m);
     rc = x->tests && !o->by_kind && !o->every_op
              ? qm_test_report_open(&x->by_test, o->format, o->n_ubatch ? o->n_ubatch : QM_STEP_ROWS_MAX, path, &m, w,

@@ -17,6 +17,7 @@ typedef struct {
 } step;
 
 struct qm_predictor {
+    uint32_t apart;
     qm_gguf *gguf;
     qm_model *model;
     qm_place *place;
@@ -58,10 +59,11 @@ static int open_shape(qm_gguf **out, qm_err *e) {
     return rc;
 }
 
-int qm_predictor_open(qm_predictor **out, const char *path, qm_err *e) {
+int qm_predictor_open(qm_predictor **out, const char *path, uint32_t apart, qm_err *e) {
     qm_predictor *p = calloc(1, sizeof *p);
     *out = NULL;
     if (!p) return qm_fail(e, QM_ERR_NOMEM, "prediction: out of memory");
+    p->apart = apart;
     int rc = path ? qm_gguf_open(&p->gguf, path, e) : open_shape(&p->gguf, e);
     if (!rc) rc = qm_model_open(&p->model, p->gguf, 0, e);
     if (!rc) rc = qm_place_build(&p->place, p->model, e);
@@ -75,7 +77,7 @@ int qm_predictor_open(qm_predictor **out, const char *path, qm_err *e) {
 const char *qm_predictor_model(const qm_predictor *p) { return p->model->hp.name; }
 
 /* The engine that such a step is expected of: room for it and no more. */
-static qm_limits limits_of(const qm_chip *c, qm_work w) {
+static qm_limits limits_of(const qm_predictor *p, const qm_chip *c, qm_work w) {
     const uint32_t pages = qm_pages_for((uint64_t)w.depth + w.rows / w.seqs);
     uint32_t rows = 1;
     while (rows < w.rows) rows *= 2;
@@ -85,6 +87,7 @@ static qm_limits limits_of(const qm_chip *c, qm_work w) {
                        .n_rows = rows,
                        .n_outs = w.outs > 1 ? w.outs : 1,
                        .n_pages = pages,
+                       .apart = p->apart,
                        .l2_bytes = (uint64_t)c->l2.v,
                        .prefetch_bytes = qm_prefetch_bytes(c->bandwidth.v, (uint64_t)c->l2.v)};
 }
@@ -106,7 +109,7 @@ int qm_predictor_step(qm_predictor *p, const qm_chip *c, qm_work w, const char *
             return 0;
         }
     if (p->n == MAX_STEPS) return qm_fail(e, QM_ERR_LIMIT, "prediction: more than %d steps", MAX_STEPS);
-    const qm_limits limits = limits_of(c, w);
+    const qm_limits limits = limits_of(p, c, w);
     const qm_shape shape = qm_plan_shape(hp, limits, w.rows, w.outs, w.depth + w.rows / w.seqs - 1);
     qm_plan *plan = NULL;
     qm_op_records *r = NULL;

@@ -48,8 +48,8 @@ void qm_predict_op(const qm_chip *c, qm_op_record *r);
 void qm_predict_step(const qm_chip *c, int one_kernel, qm_op_records *r);
 
 typedef struct qm_predictor qm_predictor;
-/* path NULL: the shape of the 30B. */
-int qm_predictor_open(qm_predictor **out, const char *path, qm_err *e);
+/* path NULL: the shape of the 30B. apart: of all its plans, as in qm_limits. */
+int qm_predictor_open(qm_predictor **out, const char *path, uint32_t apart, qm_err *e);
 void qm_predictor_close(qm_predictor *p);
 /* executor: by name, NULL: the users'; QM_ERR_UNSUPPORTED where it does not run the plan's ops. Steps of several rows are
  * always the graph's. *out lives until the predictor is closed; the same step asked for again is the same records. */

@@ -60,6 +60,20 @@ typedef struct {
     uint32_t outs;     /* rows at most whose logits are wanted; 0: it ends after the last KV append */
 } qm_shape;
 
+/* What is kept apart that one op could compute (contracts/apart.def): bits. */
+enum {
+#define QM_APART(word, WORD, text) QM_APART_##WORD##_AT,
+#include "../../contracts/apart.def"
+#undef QM_APART
+    QM_N_APART,
+#define QM_APART(word, WORD, text) QM_APART_##WORD = 1 << QM_APART_##WORD##_AT,
+#include "../../contracts/apart.def"
+#undef QM_APART
+};
+/* "norm,attn", "all", "none" or NULL; QM_ERR_ARG: none of them. */
+extern const char qm_apart_words[]; /* as in qmoe.h */
+int qm_apart_of(uint32_t *apart, const char *words, qm_err *e);
+
 typedef struct {
     uint32_t n_sm;    /* the launch geometry's only knowledge of the device */
     uint32_t n_ctx;   /* positions of a sequence */
@@ -68,8 +82,9 @@ typedef struct {
     uint32_t n_outs;  /* of these, whose logits are wanted, at most */
     uint32_t n_pages; /* of the KV pool, which all sequences share: for n_ctx of each, or fewer, or more */
     qm_kv_cache_type kv_type;
-    int f32_act; /* 1: no quantised activations; for run_ref only, as the yardstick */
-    int chain;   /* 1: every op waits for the one before it; else ops run at the same time where they can */
+    int f32_act;    /* 1: no quantised activations; for run_ref only, as the yardstick */
+    uint32_t apart; /* of a step of one row: QM_APART_*; 0: fused wherever it can be */
+    int chain;      /* 1: every op waits for the one before it; else ops run at the same time where they can */
     uint64_t l2_bytes, prefetch_bytes; /* prefetch_bytes: most in one pause (prefetch.c); 0: nothing is prefetched */
 } qm_limits;
 /* prefetch_bytes of a device: what its memory delivers in a pause of about 2 us; bytes_per_s 0: unknown. */

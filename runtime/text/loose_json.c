@@ -1,6 +1,6 @@
 /* loose_json.c: see loose_json.h. */
 #include "loose_json.h"
-#include <stdio.h>
+#include "charset.h"
 
 enum { VALUE, FIRST_KEY, FIRST_VALUE, KEY, COLON, STRING, ESCAPE, HEX, WORD, AFTER, COMMA, END };
 
@@ -19,17 +19,13 @@ static int is_word(char c) {
 }
 
 void qm_json_escape(qm_bytes *out, const char *s, size_t n) {
-    static const char *const short_form[32] = {
-        ['\b'] = "\\b", ['\t'] = "\\t", ['\n'] = "\\n", ['\f'] = "\\f", ['\r'] = "\\r"};
     for (size_t i = 0, from = 0; i <= n; i++) {
-        if (i < n && (unsigned char)s[i] >= 0x20 && s[i] != '"' && s[i] != '\\') continue;
+        char escape[7];
+        const size_t k = i < n ? qm_json_escape_cp((unsigned char)s[i], escape) : 0;
+        if (!k && i < n) continue;
         qm_bytes_put(out, s + from, i - from);
+        qm_bytes_put(out, escape, k);
         from = i + 1;
-        if (i == n) break;
-        unsigned char c = (unsigned char)s[i];
-        char hex[8] = {'\\', s[i], 0};
-        if (c < 0x20 && !short_form[c]) snprintf(hex, sizeof hex, "\\u%04x", c);
-        qm_bytes_str(out, c < 0x20 && short_form[c] ? short_form[c] : hex);
     }
 }
 

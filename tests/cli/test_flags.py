@@ -226,6 +226,18 @@ def test_cache_type():
     assert "has f16" in refused("doctor", "-m", model(), "--cache-type-k", "q9_9", "-d", "sim")
 
 
+def test_apart():
+    """What a step keeps apart changes no id; an unknown word is refused by name."""
+    with open("contracts/apart.def") as f:
+        words = re.findall(r"^QM_APART\((\w+),", f.read(), re.M)
+    base = generate("-p", "Hi", "-n", "4")[0]
+    for w in (*words, "all", "none", ",".join(words[:2])):
+        assert generate("-p", "Hi", "-n", "4", "--apart", w)[0] == base, w
+    for w in ("nrm", "norm,,attn", "norm attn"):
+        assert "none|all|" + "|".join(words) in refused("generate", "-m", model(), "-p", "Hi", "--apart", w), w
+    assert "'x' is not one of" in refused("bench", "--predict", "rtx4090", "--apart", "norm,x")
+
+
 def test_one_dash_is_one_name():
     for args, said in ((("-promt", "x"), "there is no option -promt; did you mean --prompt?"), (("-prompt", "x"), "did you mean --prompt?"),
                        (("-qv",), "did you mean -q -v?"), (("-n128",), "did you mean -n 128?"), (("-ngll", "9"), "did you mean -ngl?"),

@@ -1,6 +1,7 @@
 /* fuzz_answer.c: any bytes as an answer, cut at once, byte by byte, and at random: the parts are the same; arguments are at
  * every moment a beginning of JSON, and whole where the call ends; where nothing but text comes, all of it does. The first
  * byte says what is looked for, the second where to cut. */
+#include "must.h"
 #include "runtime/base/rng.h"
 #include "runtime/base/text.h"
 #include "runtime/qmoe_text.h"
@@ -10,13 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MUST(x)                                                     \
-    do {                                                            \
-        if (!(x)) {                                                 \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-            abort();                                                \
-        }                                                           \
-    } while (0)
 static const char tools[] =
     "[{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": {\"type\": \"object\", \"properties\": "
     "{\"s\": "

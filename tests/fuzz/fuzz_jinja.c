@@ -1,19 +1,13 @@
 /* fuzz_jinja.c: any text as a template, rendered with fixed variables under low limits. It must end, in
  * one of the known ways, and nothing of the data may count as the template's own: every string of the
  * data holds a character that no input may spell (such inputs are left out), and no span may have it. */
+#include "must.h"
 #include "runtime/text/jinja.h"
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MUST(x)                                                     \
-    do {                                                            \
-        if (!(x)) {                                                 \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-            abort();                                                \
-        }                                                           \
-    } while (0)
 #define MARK "\xf4\x8a\xaf\x8d" /* U+10ABCD, for private use: it has no case and is no white space */
 static const char vars[] =
     "{\"messages\": [{\"role\": \"system" MARK "\", \"content\": \" " MARK "a b\\n" MARK

@@ -10,16 +10,9 @@
 #include <strings.h>
 #include <time.h>
 #define QM_TESTS_NO_BUFFER /* host/common.o has it */
+#include "must.h"
 #include "serve_fake.h"
 #include "host/serve/openai.h"
-
-#define MUST(x)                                                     \
-    do {                                                            \
-        if (!(x)) {                                                 \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-            abort();                                                \
-        }                                                           \
-    } while (0)
 
 /* ---- tasks that are begun, and what else the endpoints ask of the server's middle ---- */
 struct task {
@@ -30,15 +23,6 @@ struct task {
 static task tasks[OPENAI_MOST_ANSWERS];
 static int n_tasks, n_cancelled;
 
-void task_ask_free(task_ask *a) {
-    qm_tokens_free(&a->prompt);
-    free(a->tools);
-    free(a->bias);
-    for (size_t i = 0; i < a->n_stop; i++) free(a->stop[i]);
-    free(a->stop);
-    qm_guide_close(a->guide);
-    *a = (task_ask){0};
-}
 task *task_begin(server *s, const char *peer, task_ask *a, const task_sink *sink, void *p, const char *id) {
     (void)s, (void)peer, (void)id;
     MUST(a->prompt.n && n_tasks < OPENAI_MOST_ANSWERS);

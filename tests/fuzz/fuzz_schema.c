@@ -3,6 +3,7 @@
  * that has ended is JSON, and of the schema's type where that is a single one.
  *
  * Input: a byte of options, the text, a NUL, a choice a byte. */
+#include "must.h"
 #include "guides.h"
 #include <jansson.h>
 #include <stdint.h>
@@ -10,13 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MUST(x)                                                     \
-    do {                                                            \
-        if (!(x)) {                                                 \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-            abort();                                                \
-        }                                                           \
-    } while (0)
 enum { MOST_TOKENS = 400 };
 
 static void check_value(const char *schema, const char *text, size_t n) {

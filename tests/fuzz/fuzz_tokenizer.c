@@ -11,6 +11,7 @@
  * Whatever opens must keep its promises: ids in range, no control token out of plain text, bytes back as
  * they went in, merges as a direct reading of the rule has them, whole characters from the stream, NFC
  * of NFC unchanged. */
+#include "must.h"
 #include "runtime/text/chatml.h"
 #include "runtime/text/tokenizer.h"
 #include "runtime/text/tokenizer_impl.h"
@@ -52,11 +53,6 @@ static tg_spec good_spec(void) {
                      .eos = 265,
                      .eot = -1};
 }
-
-#define MUST(x)            \
-    do {                   \
-        if (!(x)) abort(); \
-    } while (0)
 
 /* One piece, merged by the rule as it is written. */
 static void check_merges(const qm_tokenizer *t, const uint8_t *p, size_t n) {

@@ -1,6 +1,6 @@
 """HTTP as host/serve has it: what clients may do, what hostile and unlucky ones cannot. Against build/http_server."""
 import json, os, re, resource, select, shutil, socket, ssl, struct, subprocess, sys, threading, time
-import tap
+import far, tap
 
 SERVER = os.path.join(os.environ.get("B") or "build", "http_server")
 TMP = os.environ.get("QMOE_TEST_TMP") or "/tmp"
@@ -347,17 +347,9 @@ def test_gone_with_the_request():
 
 
 def test_vanished():
-    for tool in ("unshare", "nsenter", "ip"):
-        if not shutil.which(tool):
-            raise tap.Skip(f"no {tool}")
-    if subprocess.run(["unshare", "-rn", "ip", "link", "add", "near", "type", "veth", "peer", "name", "away"], stderr=subprocess.DEVNULL).returncode:
-        raise tap.Skip("no network namespaces with veth here")
-    p = subprocess.run(["unshare", "-rn", sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "far.py"), SERVER],
-                       capture_output=True, text=True, timeout=30)
-    assert p.returncode == 0, p.stderr
-    gone = {w[1]: float(w[2]) for w in (x.split() for x in p.stdout.splitlines())}
-    # vanish_s=2. One waited: probes after 2 s, the verdict a second later. One had a stream on its way.
-    assert sorted(gone) == ["1", "2"] and max(gone.values()) < 6, p.stdout
+    said = far.cut([SERVER, "host=HERE", "vanish_s=2"], [("GET", "/never?id=1", "", 0), ("GET", "/slow?id=2&n=100000&ms=50", "", 10)], 2, 20)
+    # One waited: probes after 2 s, the verdict a second later. One had a stream on its way.
+    assert sorted(line for _, line in said) == ["gone 1", "gone 2"] and max(t for t, _ in said) < 6, said
 
 
 # ---- hostile ones ----

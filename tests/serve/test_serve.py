@@ -1,7 +1,7 @@
 """The server as a whole, on the demo model: clients that leave, its own end, a device that is lost, load."""
 import json, os, re, signal, socket, struct, subprocess, sys, time
-import tap
-from server import BIN, Server
+import far, tap
+from server import BIN, DEMO, Server
 
 CHAT = "/v1/chat/completions"
 
@@ -136,6 +136,18 @@ def test_left_while_waiting():
         left_in_time("queue", how)
 
 
+def test_vanished_behind_a_dropped_link():
+    """One whose answer streams, one who waits for its turn: gone within --vanish and a probe, or as soon as it is computed."""
+    def body(n, text="x"):
+        return json.dumps(ask(text, n=n, stream=True, ignore_eos=True))
+    said = far.cut([BIN, "serve", "-m", DEMO, "--host", "HERE", "--port", "0", "--parallel", "1", "-c", "1024", "--vanish", "2", "--log-json"],
+                   [("POST", CHAT, body(900), 2000), ("POST", CHAT, body(900, "A second one"), 0)], 2, 30, '"finish"')
+    ends = [(t, json.loads(line)) for t, line in said]
+    assert len(ends) == 2 and all(o["finish"] == "cancelled" for _, o in ends), ends
+    assert max(t for t, _ in ends) < 10, ends
+    assert all(o["completion_tokens"] < 900 for _, o in ends), ends
+
+
 def test_idle_costs_nothing():
     s = shared()
     until(lambda: idle(s), "an idle server")
@@ -215,6 +227,25 @@ def test_lost_device():
 
 
 # ---- load ----
+
+def test_sixteen_share_their_steps():
+    """A step reads the weights once, whatever it has rows: so 16 at once are to need a third of one alone's steps a token, and of the
+    bytes of weights, at most."""
+    with Server("--parallel", "16", "-c", "4096") as s:
+        def steps():
+            return metric(s, "qmoe_steps_total")
+        alone = steps()
+        one = content(d for _, d, _ in s.stream(CHAT, ask(n=48, stream=True, ignore_eos=True)))
+        alone = steps() - alone
+        clients = [Client(s, ask(n=48, stream=True, ignore_eos=True)) for _ in range(16)]
+        together = steps()
+        for c in clients:
+            while b"[DONE]" not in c.got:
+                c.got += c.s.recv(65536)
+        together = steps() - together
+        assert all(content(d.decode() for d in re.findall(rb"data: ([^\r\n]*)", c.got)) == one for c in clients), "an answer changed"
+        assert 44 <= alone <= 54 and together * 3 <= 16 * alone, (alone, together)
+
 
 def test_soak():
     """tools/serve_soak.py in short; docs/serve.md has the long run's figures."""

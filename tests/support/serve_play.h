@@ -4,6 +4,8 @@
 #define QM_TESTS_SERVE_PLAY_H
 #include <math.h>
 #include "serve_fake.h"
+#include "serve_vocab.h"
+#include "host/serve/ask.c"
 
 /* The last conversation, as one JSON object: what it does not say is not there. Every prompt has 10 tokens. */
 static char *play_conversation;
@@ -22,22 +24,8 @@ int api_prepare(server *s, const api_conversation *c, task_ask *a, qm_err *e) {
     return 0;
 }
 int api_fit(const server *s, task_ask *a, qm_err *e) { return (void)s, (void)a, (void)e, 0; }
-void task_ask_free(task_ask *a) {
-    qm_tokens_free(&a->prompt);
-    free(a->bias);
-    for (size_t i = 0; i < a->n_stop; i++) free(a->stop[i]);
-    free(a->stop);
-    *a = (task_ask){0};
-}
-/* A vocabulary: texts have as many tokens as bytes, and five ids have pieces. */
-#define qm_engine_piece play_piece
+/* Texts have as many tokens as bytes. */
 #define qm_engine_tokenize play_tokenize
-static const char *qm_engine_piece(const qm_engine *g, uint32_t id, size_t *n) {
-    static const char *const pieces[] = {"a", " b", "\xe2\x82", "\xac", "\""};
-    (void)g;
-    *n = strlen(pieces[id]);
-    return pieces[id];
-}
 __attribute__((unused)) static int qm_engine_tokenize(const qm_engine *g, const char *s, size_t n, int special,
                                                       qm_tokens *out, qm_err *e) {
     (void)g, (void)s, (void)special, (void)e;

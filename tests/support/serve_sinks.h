@@ -10,15 +10,8 @@
 #include <time.h>
 #include <cmocka.h>
 #include "serve_fake.h"
-
-/* The library's own needs an engine. */
-#define qm_engine_piece fake_piece
-static const char *qm_engine_piece(const qm_engine *g, uint32_t id, size_t *n) {
-    static const char *const pieces[] = {"a", " b", "\xe2\x82", "\xac", "\""};
-    (void)g;
-    *n = strlen(pieces[id]);
-    return pieces[id];
-}
+#include "serve_vocab.h"
+#include "host/serve/ask.c"
 
 #include "host/json.c"
 #include "host/serve/reply.c"
@@ -27,13 +20,6 @@ static const char *qm_engine_piece(const qm_engine *g, uint32_t id, size_t *n) {
 
 /* ---- what is behind ---- */
 int api_fit(const server *s, task_ask *a, qm_err *e) { return (void)s, (void)a, (void)e, 0; }
-void task_ask_free(task_ask *a) {
-    qm_tokens_free(&a->prompt);
-    free(a->bias);
-    for (size_t i = 0; i < a->n_stop; i++) free(a->stop[i]);
-    free(a->stop);
-    *a = (task_ask){0};
-}
 void fields_begin(fields *f, const json_t *o) { (void)f, (void)o; }
 void fields_within(fields *f, const json_t *o, const char *at) { (void)f, (void)o, (void)at; }
 void fields_join(fields *f, const fields *inner) { (void)f, (void)inner; }
@@ -45,6 +31,7 @@ int fields_bool(fields *f, const char *n, int o) { return (void)f, (void)n, o; }
 const char *fields_string(fields *f, const char *n, const char *o) { return (void)f, (void)n, o; }
 json_t *fields_object(fields *f, const char *n) { return (void)f, (void)n, NULL; }
 void fields_refuse(fields *f, const char *n, const char *u, const char *w) { (void)f, (void)n, (void)u, (void)w; }
+void fields_refuse_all(fields *f, const fields_refusal *v, size_t n) { (void)f, (void)v, (void)n; }
 void fields_sampling(fields *f, server *s, const char *n, task_ask *a) { (void)f, (void)s, (void)n, (void)a; }
 
 /* The tasks that were begun. */

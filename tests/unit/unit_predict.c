@@ -89,7 +89,7 @@ static void test_counts_like_the_real(void **state) {
     qm_chip c = qm_chips[0];
     c.sms.v = g->dev->n_sm;
     qm_predictor *p;
-    fix_ok(qm_predictor_open(&p, fix_model("small"), &e), &e);
+    fix_ok(qm_predictor_open(&p, fix_model("small"), 0, &e), &e);
     const uint32_t depths[] = {0, 33, 300};
     for (int d = 0; d < 3; d++) {
         const qm_op_records *est;
@@ -131,7 +131,7 @@ static void test_walked(void **state) {
     qm_err e;
     qm_predictor *p;
     const qm_op_records *graph, *walk;
-    fix_ok(qm_predictor_open(&p, fix_model("small"), &e), &e);
+    fix_ok(qm_predictor_open(&p, fix_model("small"), 0, &e), &e);
     qm_chip c = qm_chips[0];
     c.barrier.v = c.node.v;
     c.bandwidth.v = 20e9; /* a small model's bytes have to count */
@@ -170,7 +170,7 @@ static void test_walked_range(void **state) {
     fix_ok(qm_inside_open(&x, g, NULL, 64, &e), &e);
     fix_ok(g->exec->inside->capture(g, x.plan, NULL, &captured, &e), &e);
     w = captured.walk;
-    fix_ok(qm_predictor_open(&p, fix_model("small"), &e), &e);
+    fix_ok(qm_predictor_open(&p, fix_model("small"), 0, &e), &e);
     fix_ok(qm_predictor_step(p, &c, qm_work_decode(64), "persistent", &r, &e), &e);
     int barriers = 0, nodes = 0;
     for (int i = 1; i < r->n_ops; i++) {
@@ -191,7 +191,7 @@ static void test_walked_range(void **state) {
     qm_walk_close(&w, g->dev);
     qm_inside_close(&x);
     qm_engine_close(g);
-    fix_ok(qm_predictor_open(&p, fix_model("q8_0"), &e), &e);
+    fix_ok(qm_predictor_open(&p, fix_model("q8_0"), 0, &e), &e);
     assert_int_equal(qm_predictor_step(p, &c, qm_work_decode(64), "persistent", &r, &e), QM_ERR_UNSUPPORTED);
     fix_ok(qm_predictor_step(p, &c, qm_work_decode(64), NULL, &r, &e), &e);
     qm_predictor_close(p);
@@ -202,7 +202,7 @@ static void test_monotone(void **state) {
     (void)state;
     qm_err e;
     qm_predictor *p;
-    fix_ok(qm_predictor_open(&p, fix_model("small"), &e), &e);
+    fix_ok(qm_predictor_open(&p, fix_model("small"), 0, &e), &e);
     qm_chip c = qm_chips[0];
     double before = 0;
     for (int k = 0; k < 6; k++) {

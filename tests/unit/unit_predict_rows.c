@@ -217,7 +217,7 @@ static void test_counts_like_the_real(void **state) {
     qm_predictor *p;
     qm_engine *g = NULL;
     qm_engine_opts o = {.device = "sim", .n_ctx = 128, .n_parallel = 8, .n_ubatch = 32};
-    fix_ok(qm_predictor_open(&p, fix_model("small"), &e), &e);
+    fix_ok(qm_predictor_open(&p, fix_model("small"), 0, &e), &e);
     fix_ok(qm_engine_open(&g, fix_model("small"), &o, &e), &e);
     qm_chip c = qm_chips[0];
     c.sms.v = g->dev->n_sm;
@@ -301,7 +301,7 @@ static void test_monotone(void **state) {
     qm_err e;
     qm_predictor *p;
     double before = 0, each = 1e18;
-    fix_ok(qm_predictor_open(&p, fix_model("small"), &e), &e);
+    fix_ok(qm_predictor_open(&p, fix_model("small"), 0, &e), &e);
     qm_chip c = qm_chips[0];
     c.bandwidth.v = 2e10; /* a small model's bytes have to count */
     const qm_op_records *r;
