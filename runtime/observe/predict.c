@@ -18,6 +18,7 @@ typedef struct {
 
 struct qm_predictor {
     uint32_t apart;
+    qm_kv_cache_type kv;
     qm_gguf *gguf;
     qm_model *model;
     qm_place *place;
@@ -74,6 +75,8 @@ int qm_predictor_open(qm_predictor **out, const char *path, uint32_t apart, qm_e
     return rc;
 }
 
+void qm_predictor_kv(qm_predictor *p, qm_kv_cache_type kv) { p->kv = kv; }
+
 const char *qm_predictor_model(const qm_predictor *p) { return p->model->hp.name; }
 
 /* The engine that such a step is expected of: room for it and no more. */
@@ -88,6 +91,7 @@ static qm_limits limits_of(const qm_predictor *p, const qm_chip *c, qm_work w) {
                        .n_outs = w.outs > 1 ? w.outs : 1,
                        .n_pages = pages,
                        .apart = p->apart,
+                       .kv_type = p->kv,
                        .l2_bytes = (uint64_t)c->l2.v,
                        .prefetch_bytes = qm_prefetch_bytes(c->bandwidth.v, (uint64_t)c->l2.v)};
 }

@@ -51,6 +51,8 @@ typedef struct qm_predictor qm_predictor;
 /* path NULL: the shape of the 30B. apart: of all its plans, as in qm_limits. */
 int qm_predictor_open(qm_predictor **out, const char *path, uint32_t apart, qm_err *e);
 void qm_predictor_close(qm_predictor *p);
+/* The type of the KV cache in all its plans: before the first step. f16 where nobody says. */
+void qm_predictor_kv(qm_predictor *p, qm_kv_cache_type kv);
 /* executor: by name, NULL: the users'; QM_ERR_UNSUPPORTED where it does not run the plan's ops. Steps of several rows are
  * always the graph's. *out lives until the predictor is closed; the same step asked for again is the same records. */
 int qm_predictor_step(qm_predictor *p, const qm_chip *c, qm_work w, const char *executor, const qm_op_records **out,
