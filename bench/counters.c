@@ -47,6 +47,8 @@ static const watch watches[] = {
     {"moe_up", QM_TYPE_Q4_K, 0, 2.0, 0},
     {"moe_down", QM_TYPE_Q4_K, 0, 2.0, 0},
     {"moe_down", QM_TYPE_Q6_K, 0, 3.0, 0},
+    {"ffn_out", QM_TYPE_Q4_K, 0, 2.0, 0},
+    {"ffn_out", QM_TYPE_Q6_K, 0, 3.0, 0},
     {"attn_v", QM_TYPE_Q6_K, 0, 3.0, 0},
     {"lm_head", QM_TYPE_Q6_K, 16384, 3.0, 0},
     {"router", QM_TYPE_F32, 0, 0, 0},

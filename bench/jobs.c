@@ -75,6 +75,7 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
             break;
         case QM_OP_MOE_UP: ADD("moe_up", m->n_ff, m->n_embd, 1); break;
         case QM_OP_MOE_MATVEC: ADD("moe_down", m->n_embd, m->n_ff, 1); break;
+        case QM_OP_MOE_DOWN: ADD("ffn_out", m->n_embd, m->n_ff, 1); break;
         case QM_OP_GEMM:
             each_rows(j, "qkv", nq + 2 * nkv, m->n_embd, 8, out, cap, &n);
             each_rows(j, "attn_v", nkv, m->n_embd, 1, out, cap, &n);
@@ -116,7 +117,8 @@ int qm_bench_sweep(const qm_bench_model *m, qm_bench_job *out, int cap) {
     for (int i = 0; i < n_jobs && i < MAX_JOBS; i++) {
         qm_bench_job j = jobs[i];
         const uint32_t streams = j.op == QM_OP_MOE_UP ? 2 : 1;
-        if ((j.wtype != QM_TYPE_Q4_K && j.wtype != QM_TYPE_Q6_K) || !j.n_rows || j.rows || j.op == QM_OP_EMBED)
+        if ((j.wtype != QM_TYPE_Q4_K && j.wtype != QM_TYPE_Q6_K) || !j.n_rows || j.rows || j.op == QM_OP_EMBED ||
+            j.op == QM_OP_MOE_DOWN)
             continue;
         const qm_sums sums = qm_sums_of(j.wtype, j.n_cols);
         for (j.parts = 1; j.parts <= (j.max_parts > 1 ? sums.n_parts : 1);
@@ -263,6 +265,21 @@ static int shape(qm_bench_work *w, uint32_t n_sm, qm_op_args *a, qm_err *e) {
         a->moe_matvec.expert_bytes = qm_pack_bytes(t, a->moe_matvec.n_rows, j->n_cols);
         a->moe_matvec.x_stride = t->q16a ? QM_Q16A_BYTES((uint64_t)j->n_cols) : 4ull * j->n_cols;
         break;
+    case QM_OP_MOE_DOWN: {
+        const uint32_t rows = j->rows_run && j->rows_run < j->n_rows ? j->rows_run : j->n_rows;
+        w->l = qm_launch_moe_down(j->wtype, j->n_rows, j->n_cols, m->n_used, n_sm);
+        w->l.grid[0] = ((rows + 31) / 32 + w->l.tiles - 1) / w->l.tiles;
+        a->moe_down = (qm_moe_down_args){.n_rows = rows,
+                                         .n_cols = j->n_cols,
+                                         .tiles = w->l.tiles,
+                                         .groups = w->l.width,
+                                         .group_bytes = qm_launch_shared(j->wtype, j->n_cols, 1, 1, w->l.tiles),
+                                         .n_used = m->n_used,
+                                         .n_expert = m->n_used,
+                                         .expert_bytes = qm_pack_bytes(t, rows, j->n_cols),
+                                         .x_stride = t->q16a ? QM_Q16A_BYTES((uint64_t)j->n_cols) : 4ull * j->n_cols};
+        break;
+    }
     case QM_OP_RMSNORM:
         w->l = qm_launch_rmsnorm(m->n_embd);
         a->rmsnorm = (qm_rmsnorm_args){.n = m->n_embd, .n_partials = PARTS, .rows = 1, .eps = 1e-6f};

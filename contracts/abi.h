@@ -203,31 +203,40 @@
 
 /* ---- walk: runs the ops of n records, one after the other, in one resident kernel: every CTA of the grid is on the
  * device at once (a cooperative launch), block QM_WALK_BLOCK. An op's CTAs of `warps` warps are dealt to the grid's
- * CTAs, `subs` of them at a time in each, `stride` bytes of dynamic shared memory apart. Where sync is 1, all wait for
- * all after the op: whatever it wrote can be read by the next. Meanwhile prefetch_bytes at prefetch are asked for, into
- * the L2: weights of an op to come. */
+ * CTAs, `subs` of them at a time in each, `stride` bytes of dynamic shared memory apart: its CTA t to part t / grid (mod subs)
+ * of the grid's CTA (first + t) mod grid.
+ * Each op has a counter, of the CTAs of the grid that had a share in it and are through. Those which have one in an op wait, in
+ * the op's body at its QM_WAIT, for up to QM_WALK_WAITS counters: each has then reached its goal, min(the op's CTAs, grid).
+ * Who has no share neither waits nor arrives. An op waits for earlier ones only. While a CTA waits it asks for
+ * prefetch_bytes at prefetch, into the L2: weights of this op or of one to come. The last CTA to end clears the counters. */
 #define QM_WALK_BLOCK      512
 #define QM_WALK_REC_CASE     0   /* u32: number in contracts/kernels.def */
 #define QM_WALK_REC_WARPS    4
 #define QM_WALK_REC_SUBS     8   /* subs * warps <= QM_WALK_BLOCK / 32; <= QM_WALK_SUBS */
 #define QM_WALK_REC_STRIDE  12   /* a multiple of 16 */
 #define QM_WALK_REC_GRID    16   /* u32 x, y, z of the op's CTAs */
-#define QM_WALK_REC_SYNC    28   /* u32 0 or 1 */
-#define QM_WALK_REC_PREFETCH 32  /* address */
-#define QM_WALK_REC_PREFETCH_BYTES 40 /* u64; 0: nothing */
-#define QM_WALK_REC_ARGS    48   /* the op's argument struct, at most 112 bytes */
-#define QM_WALK_REC_SIZE   160
-#define QM_WALK_ARGS_MAX   112 /* bytes of an op's arguments, at most */
+#define QM_WALK_REC_FIRST   28   /* u32 < grid: the grid's CTA that has the op's first */
+#define QM_WALK_REC_WAITS   32   /* {u32 op, u32 goal} [QM_WALK_WAITS]; goal 0: none */
+#define QM_WALK_REC_PREFETCH 64  /* address */
+#define QM_WALK_REC_PREFETCH_BYTES 72 /* u64; 0: nothing */
+#define QM_WALK_REC_ARRIVES 80   /* u32: 0: no op waits for this one; after it 12 bytes of nothing */
+#define QM_WALK_REC_ARGS    96   /* the op's argument struct */
+#define QM_WALK_REC_SIZE   352
+#define QM_WALK_ARGS_MAX   256 /* bytes of an op's arguments, at most */
 #define QM_WALK_SUBS        15   /* barriers of a CTA but the first */
-/* In the kernel's own shared memory: two records, of the op at hand and the next; and what each warp does. */
-#define QM_WALK_RECS_BYTES 320   /* 2 QM_WALK_REC_SIZE: PTX takes no expression here */
+#define QM_WALK_WAITS        4
+/* The counters: u32 [n + 1], this many bytes apart, so that those who arrive at one and those who look at another do not meet
+ * in one sector; the last is of the CTAs that are at the end. All zero before a launch, and after it. */
+#define QM_WALK_COUNTER     32
+/* In the kernel's own shared memory: records of the op at hand and the next three; and what each warp does. */
+#define QM_WALK_RING         4
+#define QM_WALK_RECS_BYTES 1408  /* QM_WALK_RING QM_WALK_REC_SIZE: PTX takes no expression here */
 #define QM_WALK_WARP_CTA     0   /* u32: the op's CTA, counted through its grid */
-#define QM_WALK_WARP_X       4   /* the same CTA's x, y, z */
-#define QM_WALK_WARP_Y       8
-#define QM_WALK_WARP_Z      12
-#define QM_WALK_WARP_TID    16   /* of the warp's first lane, in that CTA */
-#define QM_WALK_WARP_BAR    20   /* its barrier */
-#define QM_WALK_WARP_SMEM   24   /* its shared memory */
+#define QM_WALK_WARP_OP      4   /* the op, counted from 0 */
+#define QM_WALK_WARP_WAITED  8   /* 1: it has passed the op's wait */
+#define QM_WALK_WARP_TID    12   /* of the warp's first lane, in the op's CTA */
+#define QM_WALK_WARP_X      16   /* x, y, z of the op's CTA */
+#define QM_WALK_WARP_SMEM   28   /* its shared memory */
 #define QM_WALK_WARP_SIZE   32
 #define QM_WALK_WARPS_BYTES 512  /* QM_WALK_BLOCK / 32 warps */
 

@@ -119,6 +119,7 @@ static int prepare(const qm_bench_options *o, uint64_t n_ctx, qm_engine **g, qm_
                          .cache_k = qm_cache.k,
                          .cache_v = qm_cache.v,
                          .apart = qm_apart,
+                         .dependent_launch = qm_dependent,
                          .before_load = opt.quiet ? NULL : qm_host_before_load,
                          .notice = opt.quiet ? NULL : qm_host_notice};
     f->file_cached = qm_file_cached(o->model);

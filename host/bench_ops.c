@@ -30,6 +30,7 @@ int qm_bench_per_op(const qm_bench_options *o) {
                          .cache_k = qm_cache.k,
                          .cache_v = qm_cache.v,
                          .apart = qm_apart,
+                         .dependent_launch = qm_dependent,
                          .before_load = o->quiet ? NULL : qm_host_before_load,
                          .notice = o->quiet ? NULL : qm_host_notice};
     if (qm_engine_open(&g, o->model, &eo, &e)) return qm_host_open_fail(&e, (int)o->n_ctx);

@@ -20,13 +20,18 @@ const struct poptOption qm_cache_table[] = {
     {"cache-type-v", 0, POPT_ARG_STRING, &qm_cache.v, 0, "how values are: as the keys", qm_cache_types + 1},
     POPT_TABLEEND};
 
-char *qm_apart;
-const struct poptOption qm_apart_table[] = {{"apart", 0, POPT_ARG_STRING, &qm_apart, 0,
-                                             "what is an op of its own in a step of one row though one could compute "
-                                             "more, with commas between: the results are the "
-                                             "same, to measure what it brings (default: none)",
-                                             qm_apart_words},
-                                            POPT_TABLEEND};
+char *qm_apart, *qm_dependent;
+const struct poptOption qm_apart_table[] = {
+    {"apart", 0, POPT_ARG_STRING, &qm_apart, 0,
+     "what is an op of its own in a step of one row though one could compute "
+     "more, with commas between: the results are the "
+     "same, to measure what it brings (default: none)",
+     qm_apart_words},
+    {"dependent-launch", 0, POPT_ARG_STRING, &qm_dependent, 0,
+     "an op begins while the one before it still runs, on compute capability 9.0 and "
+     "later; the results are the same (default: auto, where it works)",
+     "auto|on|off"},
+    POPT_TABLEEND};
 
 int qm_ubatch = INT_MIN;
 const struct poptOption qm_ubatch_table[] = {{"ubatch", 0, POPT_ARG_INT, &qm_ubatch, 0,

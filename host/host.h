@@ -54,8 +54,8 @@ typedef struct {
 extern qm_host_cache qm_cache;
 extern const struct poptOption qm_cache_table[];
 
-/* --apart, for qm_engine_opts. */
-extern char *qm_apart;
+/* --apart and --dependent-launch, for qm_engine_opts. */
+extern char *qm_apart, *qm_dependent;
 extern const struct poptOption qm_apart_table[];
 
 /* --ubatch, for qm_engine_opts.n_ubatch: 0 where it was not given, once it is checked. */

@@ -159,6 +159,7 @@ static int run(const char *text, size_t n) {
                          .cache_k = qm_cache.k,
                          .cache_v = qm_cache.v,
                          .apart = qm_apart,
+                         .dependent_launch = qm_dependent,
                          .n_ubatch = (uint32_t)qm_ubatch,
                          .n_outs = OUTS,
                          .n_ctx = opt.kl    ? base.longest

@@ -163,6 +163,7 @@ int qm_run_open(qm_engine **g, int (*cancelled)(void), qm_run_measure m, void *u
                         .cache_k = qm_cache.k,
                         .cache_v = qm_cache.v,
                         .apart = qm_apart,
+                        .dependent_launch = qm_dependent,
                         .n_ubatch = (uint32_t)qm_ubatch,
                         .n_parallel = qm_run.n_parallel,
                         .n_kv = qm_run.n_kv,
@@ -211,7 +212,8 @@ void qm_run_describe(const qm_engine_info *i) {
 
 void qm_run_say_device(const qm_engine_info *i) {
     char a[32];
-    fprintf(stderr, "device  %s (%s), executor %s\n", i->device, i->device_name, i->executor);
+    fprintf(stderr, "device  %s (%s), executor %s%s\n", i->device, i->device_name, i->executor,
+            i->dependent ? ", dependent launches" : "");
     if (i->device_why[0]) fprintf(stderr, "        %s\n", i->device_why);
     fprintf(stderr, "load    %.2f s, %s of weights, %.2f GB/s\n", i->load_s,
             qm_host_bytes(a, sizeof a, i->weight_bytes), qm_run_rate(1e-9 * (double)i->weight_bytes, i->load_s));

@@ -79,6 +79,7 @@ static int run(const qm_trace_opts *o) {
                          .cache_k = qm_cache.k,
                          .cache_v = qm_cache.v,
                          .apart = qm_apart,
+                         .dependent_launch = qm_dependent,
                          .n_ubatch = (uint32_t)qm_ubatch,
                          .rope_base = opt.rope_base,
                          .no_nfc = opt.no_nfc,

@@ -51,6 +51,10 @@ typedef struct {
     /* Of a step of one row: what is an op of its own though one could compute more (qm_apart_words, with commas between;
      * "all"). NULL: nothing is. The bits are the same; QM_ERR_ARG: no such word. */
     const char *apart;
+    /* Whether an op of a step may begin while the one before it still runs, on a GPU of compute capability 9.0 or later with a
+     * driver of CUDA 12.3 or later (docs/decode.md): "auto" (NULL): where that works; "on": or QM_ERR_UNSUPPORTED, saying why it
+     * does not; "off". The bits are the same. */
+    const char *dependent_launch;
     uint32_t n_needed; /* positions that will be taken for certain: prompt and tokens to generate; 0: not known */
     uint32_t n_wanted; /* as many as would be of use; 0: no more than is needed */
     /* Once the file is open and before anything is loaded: qm_engine_tokenize and qm_engine_render work, and n_needed and
@@ -93,6 +97,8 @@ struct qm_engine_info {
     uint64_t kv_bytes, scratch_bytes;
     char cache[16];          /* the type of keys and values in the cache */
     int concurrent;          /* 1: ops that share nothing but inputs may run at once (0 with QMOE_CONCURRENT=0) */
+    int dependent;           /* 1: ops begin by dependent launches where they can */
+    char dependent_why[160]; /* where not: why not */
     uint64_t prefetch_bytes; /* "persistent": most that is asked for ahead in one pause (QMOE_PREFETCH) */
     double load_s, upload_s; /* all of the load; of it, buffers and weights. 0 before the load */
     double compile_s;        /* of the load: modules, which the driver compiles the first time */

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """ptxas_budget.py: every kernel through ptxas for every architecture, against kernels/budgets.txt.
 
-A budget line is `entry sm registers`, and for a kernel that calls functions a fourth number: the bytes stored and
+A budget line is `entry sm registers`, of a text for dependent launches `entry.sm_90 sm registers`, and for a kernel that calls functions a fourth number: the bytes stored and
 loaded to save registers, which ptxas counts with the spills. More registers than the budget, any other spill, a
 kernel without a budget, a budget without a kernel, or a ptxas error is a failure. Fewer registers pass (and are
 mentioned); --update writes what was measured. The microbenchmarks (bench/ptx) have no budgets, but must
@@ -11,6 +11,7 @@ import argparse, glob, hashlib, os, re, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 
 ARCHS = (80, 86, 89, 90, 120, 121)
+DEPENDENT = ".sm_90"  # the texts for dependent launches: FILE.sm_90.ptx
 HEAD = """# Registers per thread of each kernel entry, by architecture: the most that ptxas may use. Zero spills, except that a
 # kernel which calls its bodies (walk) has bytes for the registers that these save: a fourth number.
 # Written by tools/ptxas_budget.py --update; a change here is a change of occupancy: say why.
@@ -105,16 +106,18 @@ def main():
     # Only files that the source tree has: the build folder may hold older ones.
     for src in sorted(glob.glob("kernels/ptx/*.ptx") + glob.glob("bench/ptx/*.ptx")):
         path = os.path.join(o.build, *src.split("/")[src[0] == "k":])
-        with open(path, encoding="utf-8") as f:
-            lowest = target_of(f.read())
-        jobs += [(path, sm) for sm in ARCHS if sm >= lowest]
+        for p in (path, path[:-4] + DEPENDENT + ".ptx"):
+            if p == path or os.path.exists(p):
+                with open(p, encoding="utf-8") as f:
+                    lowest = target_of(f.read())
+                jobs += [(p, sm) for sm in ARCHS if sm >= lowest]
     measured, faults = {}, []
     with ThreadPoolExecutor(2) as pool:
         for (path, sm), r in [(j, pool.submit(assemble, o.ptxas, version, *j, cache)) for j in jobs]:
             try:
                 for entry, regs, spill in r.result():
                     if not path.startswith(os.path.join(o.build, "bench")):
-                        measured[entry, sm] = (regs, spill)
+                        measured[entry + (DEPENDENT if path.endswith(DEPENDENT + ".ptx") else ""), sm] = (regs, spill)
                     elif spill:
                         faults.append(f"{entry} sm_{sm}: spills {spill} bytes")
             except RuntimeError as e:

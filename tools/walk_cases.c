@@ -1,6 +1,7 @@
 /* walk_cases: contracts/kernels.def for PTX, whose preprocessor cannot make includes out of a table. The Makefile runs it. Writes
- * walk_cases.inc: for each line a function with the op's body (FUNCTION(name), from kernels/ptx/walk.ptx, opens it), and
- * EACH_CASE(m), which is m(number, name) for all of them. */
+ * walk_cases.inc: where WALK_GO is defined, for each line of the table a line that goes to its case; else the cases, each the op's
+ * body between a label and the way back, on lines of their own, so that a program can leave out those that it does not need
+ * (runtime/device/texts.h, qm_ptx_cases). */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,34 +25,23 @@ static const char *word(char to[32], const char *name, const char *prefix) {
     return to;
 }
 
-static void name_of(char to[128], const walk_case *c) {
-    char w[32], kv[32];
-    int n = snprintf(to, 128, "walk_%s", c->op);
-    if (word(w, c->wtype, "QM_TYPE_")) n += snprintf(to + n, 128 - (size_t)n, "_%s", w);
-    if (word(kv, c->kv, "QM_KV_CACHE_")) snprintf(to + n, 128 - (size_t)n, "_%s", kv);
-}
-
 static void define(const char *macro, const char *value) {
     if (value) printf("#undef %s\n#define %s %s\n", macro, macro, value);
 }
 
 int main(void) {
-    char name[128], w[32], kv[32], hd[16];
-    printf("/* written by tools/walk_cases.c from contracts/kernels.def */\n#define EACH_CASE(m)");
-    for (int i = 0; i < N_CASES; i++) {
-        name_of(name, &cases[i]);
-        printf(" m(%d, %s)", i, name);
-    }
-    printf("\n");
+    char w[32], kv[32], hd[16];
+    printf("/* written by tools/walk_cases.c from contracts/kernels.def */\n#ifdef WALK_GO\n");
+    for (int i = 0; i < N_CASES; i++) printf("    setp.eq.u32 p, id, %d; @p bra L_case_%d;\n", i, i);
+    printf("#else\n");
     for (int i = 0; i < N_CASES; i++) {
         const walk_case *c = &cases[i];
-        name_of(name, c);
         snprintf(hd, sizeof hd, "%d", c->head_dim);
         define("W", word(w, c->wtype, "QM_TYPE_"));
         define("KV", word(kv, c->kv, "QM_KV_CACHE_"));
         define("HD", c->head_dim ? hd : NULL);
-        printf("FUNCTION(%s)\n#include \"%s.inc\"\n    ret;\n}\n", name, c->op);
+        printf("L_case_%d:\n{\n#include \"%s.inc\"\n}\n    bra L_next;\n", i, c->op);
     }
-    printf("#undef W\n#undef KV\n#undef HD\n");
+    printf("L_cases_end:\n#undef W\n#undef KV\n#undef HD\n#endif\n");
     return fflush(stdout) || ferror(stdout);
 }

@@ -113,8 +113,12 @@ static_assert(sizeof(qm_stats_record) == QM_STATS_RECORD, "abi");
 /* A run of ops, for the kernel that walks it (contracts/abi.h, "walk"). */
 typedef struct {
     uint32_t id, warps, subs, stride; /* id: number in contracts/kernels.def */
-    uint32_t grid[3], sync;
+    uint32_t grid[3], first;
+    struct {
+        uint32_t op, goal;
+    } waits[QM_WALK_WAITS];
     uint64_t prefetch, prefetch_bytes;
+    uint32_t arrives, pad[3];
     qm_op_args args;
 } qm_walk_record;
 static_assert(offsetof(qm_walk_record, id) == QM_WALK_REC_CASE, "abi");
@@ -122,11 +126,13 @@ static_assert(offsetof(qm_walk_record, warps) == QM_WALK_REC_WARPS, "abi");
 static_assert(offsetof(qm_walk_record, subs) == QM_WALK_REC_SUBS, "abi");
 static_assert(offsetof(qm_walk_record, stride) == QM_WALK_REC_STRIDE, "abi");
 static_assert(offsetof(qm_walk_record, grid) == QM_WALK_REC_GRID, "abi");
-static_assert(offsetof(qm_walk_record, sync) == QM_WALK_REC_SYNC, "abi");
+static_assert(offsetof(qm_walk_record, first) == QM_WALK_REC_FIRST, "abi");
+static_assert(offsetof(qm_walk_record, waits) == QM_WALK_REC_WAITS, "abi");
 static_assert(offsetof(qm_walk_record, prefetch) == QM_WALK_REC_PREFETCH, "abi");
 static_assert(offsetof(qm_walk_record, prefetch_bytes) == QM_WALK_REC_PREFETCH_BYTES, "abi");
+static_assert(offsetof(qm_walk_record, arrives) == QM_WALK_REC_ARRIVES, "abi");
 static_assert(offsetof(qm_walk_record, args) == QM_WALK_REC_ARGS, "abi");
 static_assert(sizeof(qm_walk_record) == QM_WALK_REC_SIZE, "abi");
-static_assert(QM_WALK_RECS_BYTES == 2 * QM_WALK_REC_SIZE, "abi");
+static_assert(QM_WALK_RECS_BYTES == QM_WALK_RING * QM_WALK_REC_SIZE, "abi");
 static_assert(QM_WALK_WARPS_BYTES == QM_WALK_BLOCK / 32 * QM_WALK_WARP_SIZE, "abi");
 #endif

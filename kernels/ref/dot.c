@@ -1,6 +1,7 @@
 /* dot.c: see dot.h. */
 #include "dot.h"
 #include <string.h>
+#include "norm.h"
 
 double qm_ref_dot(const qm_type_info *t, const void *row, const float *x, uint32_t k0, uint32_t k1) {
     float w[256];
@@ -18,5 +19,28 @@ float *qm_ref_activation(const qm_type_info *t, uint64_t x, uint32_t n, int f32_
     if (!v) return NULL;
     if (t->q16a && !f32_act) qm_q16a_dequantize(v, qm_ref_ptr(x), n);
     else memcpy(v, qm_ref_ptr(x), n * sizeof *v);
+    return v;
+}
+
+float *qm_ref_normed(const qm_type_info *t, uint64_t r, uint64_t norm, float eps, uint32_t n, int f32_act,
+                     uint64_t xn) {
+    const float *x = qm_ref_ptr(r), *w = qm_ref_ptr(norm);
+    float *v = malloc(n * sizeof *v);
+    unsigned char *q = malloc(QM_Q16A_BYTES(n));
+    double ss = 0;
+    if (!v || !q) {
+        free(v);
+        free(q);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < n; i++) ss += (double)x[i] * (double)x[i];
+    const double scale = qm_ref_norm_scale(ss, n, eps);
+    for (uint32_t i = 0; i < n; i++) v[i] = (float)((double)x[i] * scale * (double)w[i]);
+    if (xn) memcpy(qm_ref_ptr(xn), v, n * sizeof *v);
+    if (t->q16a && !f32_act) {
+        qm_q16a_quantize(q, v, n);
+        qm_q16a_dequantize(v, q, n);
+    }
+    free(q);
     return v;
 }

@@ -124,6 +124,31 @@ qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint
     return deal(wtype, n_rows, n_cols, n_used, 1, n_sm, 1);
 }
 
+uint32_t qm_moe_down_shared(int wtype, uint32_t n_cols, uint32_t n_used, uint32_t tiles, uint32_t groups) {
+    /* scales; what is added, and the experts' products */
+    return 4 * 32 + 4 * QM_TILE_ROWS * tiles * (1 + n_used) + groups * qm_launch_shared(wtype, n_cols, 1, 1, tiles);
+}
+
+/* All warps of a row's experts are in one CTA. A group an expert, where threads and shared memory allow; the warps that are
+ * left take tiles where there are two CTAs a multiprocessor without them, else segments. */
+qm_launch qm_launch_moe_down(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, uint32_t n_sm) {
+    const qm_sums sums = qm_sums_of(wtype, n_cols);
+    const uint32_t tiles = div_up(n_rows, QM_TILE_ROWS);
+    uint32_t groups = 1, t = 1, slices = 1;
+    while (groups < n_used && 2 * groups <= MAX_WARPS &&
+           qm_moe_down_shared(wtype, n_cols, n_used, 1, 2 * groups) <= SHARED_MAX)
+        groups *= 2;
+    while (2 * t * groups <= MAX_WARPS && div_up(tiles, 2 * t) >= 2 * max_u32(n_sm, 1) &&
+           qm_moe_down_shared(wtype, n_cols, n_used, 2 * t, groups) <= SHARED_MAX)
+        t *= 2;
+    while (slices < sums.n_segments && 2 * slices * t * groups <= MAX_WARPS) slices *= 2;
+    return (qm_launch){.grid = {div_up(tiles, t), 1, 1},
+                       .block = 32 * t * slices * groups,
+                       .shared = qm_moe_down_shared(wtype, n_cols, n_used, t, groups),
+                       .tiles = t,
+                       .width = groups};
+}
+
 /* ---- many rows ---- */
 enum { GEMM_WARPS = 8 };
 

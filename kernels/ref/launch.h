@@ -24,13 +24,18 @@ typedef struct {
     uint32_t grid[3], block;
     uint32_t shared; /* dynamic shared memory, bytes */
     uint32_t tiles;  /* T of the argument struct */
-    uint32_t width;  /* rows that a warp has, which picks the kernel of a product of many rows; else 0 */
+    uint32_t
+        width; /* rows that a warp has, which picks the kernel of a product of many rows; of moe_down its groups; else 0 */
 } qm_launch;
 /* grid[1]: how many parts of K the op writes: all of them, where that is at most max_parts, else 1, their sum. */
 qm_launch qm_launch_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_sm, uint32_t max_parts);
 /* grid[1] = n_used */
 qm_launch qm_launch_moe_up(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
 qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
+/* width: groups of warps, each with its own expert at a time. */
+qm_launch qm_launch_moe_down(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
+/* Dynamic shared memory of a CTA of so many groups (kernels/ptx/moe_down.inc); a group's own is qm_launch_shared. */
+uint32_t qm_moe_down_shared(int wtype, uint32_t n_cols, uint32_t n_used, uint32_t tiles, uint32_t groups);
 
 /* ---- many rows ---- */
 /* Dynamic shared memory of a product of many rows, of so many warps a CTA (kernels/ptx/rows_stream.inc, rows_float.inc). */
@@ -59,6 +64,8 @@ qm_launch qm_launch_rmsnorm(uint32_t n);
 qm_launch qm_launch_sample_scan(uint32_t n);
 qm_launch qm_launch_sample_draw(uint32_t n);
 
+/* More of it, where an op norms its input of n_cols values itself (kernels/ptx/norm.inc). */
+#define QM_NORM_SHARED(n_cols) (128 + 4 * (n_cols))
 /* Dynamic shared memory of any other geometry: T tiles a CTA; n_parts (of grid[1]) all or 1; n_streams 2 for moe_up,
  * else 1. */
 uint32_t qm_launch_shared(int wtype, uint32_t n_cols, uint32_t n_parts, uint32_t n_streams, uint32_t tiles);

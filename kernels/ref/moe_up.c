@@ -5,7 +5,8 @@ void qm_ref_moe_up(const qm_moe_up_args *a, const qm_ref_env *env) {
     const qm_type_info *t = qm_type_get((uint32_t)env->wtype);
     const uint32_t *ids = qm_ref_ptr(a->ids);
     size_t row_bytes = qm_row_bytes(t, a->n_cols);
-    float *x = qm_ref_activation(t, a->x, a->n_cols, env->f32_act);
+    float *x = a->r ? qm_ref_normed(t, a->r, a->norm, a->eps, a->n_cols, env->f32_act, a->xn)
+                    : qm_ref_activation(t, a->x, a->n_cols, env->f32_act);
     float *own = malloc(a->n_ff * sizeof *own);
     for (uint32_t e = 0; x && own && e < env->grid[1]; e++) {
         uint64_t at = qm_ref_expert(ids[e], a->n_expert) * a->expert_bytes;

@@ -2,8 +2,8 @@
  * f32 is NaN, so that the logits tell of it. Formula: Zhang and Sennrich, "Root Mean Square Layer Normalization"
  * (2019). */
 #include "ref.h"
-#include <math.h>
 #include <string.h>
+#include "norm.h"
 #include "../../runtime/file/quant.h"
 
 /* r[i] of the step's row in double, rounded to f32: what x_out carries and what the norm sees. */
@@ -24,7 +24,7 @@ static void norm_row(const qm_rmsnorm_args *a, uint32_t row, float *y, uint8_t *
         double r = residual(a, row, i);
         ss += r * r;
     }
-    double scale = isfinite((float)ss) ? 1.0 / sqrt(ss / a->n + (double)a->eps) : NAN;
+    const double scale = qm_ref_norm_scale(ss, a->n, a->eps);
     for (uint32_t g = 0; g < a->n; g += QM_Q16A_GROUP) {
         float v[QM_Q16A_GROUP];
         unsigned char q[QM_Q16A_BYTES(QM_Q16A_GROUP)];

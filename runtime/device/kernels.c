@@ -1,5 +1,6 @@
 /* kernels.c: modules, functions and their launches. */
 #include "kernels.h"
+#include "dependent.h"
 #include "texts.h"
 #include "../base/log.h"
 #include <stdint.h>
@@ -31,6 +32,10 @@ struct qm_kernels {
     CUmodule module[QM_N_KERNELS];     /* NULL until first use: one entry each */
     CUfunction func[QM_N_KERNELS];     /* likewise */
     unsigned shared_set[QM_N_KERNELS]; /* bytes of dynamic shared memory already allowed */
+    int dependent;                     /* texts for dependent launches, where there are any */
+    unsigned char waits[QM_N_KERNELS]; /* loaded from such a text */
+    CUmodule *old; /* [n_old]: another text came in their place, but their functions may be in use */
+    int n_old;
 };
 
 int qm_kernels_open(qm_kernels **out, qm_device *d, qm_err *e) {
@@ -40,10 +45,14 @@ int qm_kernels_open(qm_kernels **out, qm_device *d, qm_err *e) {
     return 0;
 }
 
+void qm_kernels_dependent(qm_kernels *k) { k->dependent = 1; }
+
 void qm_kernels_close(qm_kernels *k) {
     if (!k) return;
     for (int i = 0; i < QM_N_KERNELS; i++)
         if (k->module[i]) k->d->cu.ModuleUnload(k->module[i]);
+    for (int i = 0; i < k->n_old; i++) k->d->cu.ModuleUnload(k->old[i]);
+    free(k->old);
     free(k);
 }
 
@@ -56,8 +65,10 @@ int qm_kernels_get(qm_kernels *k, int i, CUfunction *f, qm_err *e) {
     if (!k->func[i]) {
         CUmodule *mod = &k->module[i];
         if (!*mod) {
-            char *ptx;
-            if ((rc = qm_ptx_entry(&ptx, info->file, info->entry, e))) return rc;
+            char *ptx, file[32];
+            snprintf(file, sizeof file, "%s%s", info->file, QM_PTX_DEPENDENT);
+            k->waits[i] = k->dependent && qm_ptx_text(file);
+            if ((rc = qm_ptx_entry(&ptx, k->waits[i] ? file : info->file, info->entry, e))) return rc;
             rc = qm_module_load(k->d, info->entry, ptx, mod, e);
             free(ptx);
             if (rc) return rc;
@@ -73,9 +84,27 @@ int qm_kernels_get(qm_kernels *k, int i, CUfunction *f, qm_err *e) {
     return 0;
 }
 
-/* Dynamic shared memory beyond 48 KiB must be allowed once per function. */
-static int allow_shared(qm_kernels *k, int i, unsigned shared, qm_err *e) {
-    if (shared <= 48 * 1024 || shared <= k->shared_set[i]) return 0;
+int qm_kernels_load(qm_kernels *k, int i, const char *ptx, qm_err *e) {
+    CUmodule mod;
+    CUfunction f;
+    if (k->module[i]) {
+        CUmodule *old = realloc(k->old, sizeof *old * ((size_t)k->n_old + 1));
+        if (!old) return qm_fail(e, QM_ERR_NOMEM, "kernels: out of host memory");
+        k->old = old;
+    }
+    int rc = qm_module_load(k->d, qm_kernel_table[i].entry, ptx, &mod, e);
+    if (rc) return rc;
+    if (k->module[i]) k->old[k->n_old++] = k->module[i];
+    k->module[i] = mod;
+    k->func[i] = NULL;
+    k->shared_set[i] = 0;
+    return qm_kernels_get(k, i, &f, e);
+}
+
+/* Dynamic shared memory that with the function's own goes beyond 48 KiB must be allowed once per function; one that has much has
+ * little of its own. */
+int qm_kernels_allow_shared(qm_kernels *k, int i, unsigned shared, qm_err *e) {
+    if (shared <= 44 * 1024 || shared <= k->shared_set[i]) return 0;
     CUresult r = k->d->cu.FuncSetAttribute(k->func[i], CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)shared);
     if (r != CUDA_SUCCESS) {
         int rc = qm_cu_fail(k->d, r, "FuncSetAttribute()", e);
@@ -86,8 +115,9 @@ static int allow_shared(qm_kernels *k, int i, unsigned shared, qm_err *e) {
     return 0;
 }
 
+enum { PLAIN, AFTER, RESIDENT };
 static int launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared, const void *args,
-                  CUstream s, int resident, qm_err *e) {
+                  CUstream s, int how, qm_err *e) {
     CUfunction f;
     int rc = qm_kernels_get(k, i, &f, e);
     if (rc) return rc;
@@ -95,15 +125,21 @@ static int launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, 
     if (!block || block > (unsigned)info->max_block || !grid[0] || !grid[1] || !grid[2])
         return qm_fail(e, QM_ERR_ARG, "kernel %s: grid %u,%u,%u block %u (1..%d threads)", info->entry, grid[0],
                        grid[1], grid[2], block, info->max_block);
-    if ((rc = allow_shared(k, i, shared, e))) return rc;
+    if ((rc = qm_kernels_allow_shared(k, i, shared, e))) return rc;
     /* One by-value struct; the driver copies info->args_bytes of it before it returns. */
     void *params[1];
     memcpy(params, &args, sizeof args);
-    CUresult r = resident
-                     ? k->d->cu.LaunchCooperativeKernel(f, grid[0], grid[1], grid[2], block, 1, 1, shared, s, params)
-                     : k->d->cu.LaunchKernel(f, grid[0], grid[1], grid[2], block, 1, 1, shared, s, params, NULL);
+    const char *call = "LaunchKernel()";
+    CUresult r;
+    if (how == RESIDENT) {
+        call = "LaunchCooperativeKernel()";
+        r = k->d->cu.LaunchCooperativeKernel(f, grid[0], grid[1], grid[2], block, 1, 1, shared, s, params);
+    } else if (how == AFTER && k->waits[i]) {
+        call = "LaunchKernelEx()";
+        r = qm_dependent_launch(k->d, f, grid, block, shared, s, params);
+    } else r = k->d->cu.LaunchKernel(f, grid[0], grid[1], grid[2], block, 1, 1, shared, s, params, NULL);
     if (r != CUDA_SUCCESS) {
-        rc = qm_cu_fail(k->d, r, resident ? "LaunchCooperativeKernel()" : "LaunchKernel()", e);
+        rc = qm_cu_fail(k->d, r, call, e);
         qm_err_prefix(e, "kernel %s", info->entry);
     }
     return rc;
@@ -111,10 +147,15 @@ static int launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, 
 
 int qm_kernels_launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared, const void *args,
                       CUstream s, qm_err *e) {
-    return launch(k, i, grid, block, shared, args, s, 0, e);
+    return launch(k, i, grid, block, shared, args, s, PLAIN, e);
+}
+
+int qm_kernels_launch_after(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared, const void *args,
+                            CUstream s, qm_err *e) {
+    return launch(k, i, grid, block, shared, args, s, AFTER, e);
 }
 
 int qm_kernels_launch_resident(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared,
                                const void *args, CUstream s, qm_err *e) {
-    return launch(k, i, grid, block, shared, args, s, 1, e);
+    return launch(k, i, grid, block, shared, args, s, RESIDENT, e);
 }

@@ -38,6 +38,11 @@ out:
 
 static int in_walk(const streams *s, int i) { return i >= s->w->first && i < s->w->first + s->w->n; }
 static int concurrent(const streams *s, int i) { return i < s->p->n_ops && !s->p->ops[i].waits && !in_walk(s, i); }
+/* Is op i one link of a plain chain: its own and its predecessor's only neighbour? At forks and joins, and where the kernel that
+ * walks the plan ends, edges are full ones: what an edge of the other kind means beside them is nowhere written down. */
+static int in_chain(const streams *s, int i) {
+    return i > 0 && !in_walk(s, i - 1) && !in_walk(s, i) && !concurrent(s, i - 1) && !concurrent(s, i) && !concurrent(s, i + 1);
+}
 
 static int launch_all(const streams *s, CUstream main, qm_err *e) {
     int rc = 0;
@@ -46,7 +51,7 @@ static int launch_all(const streams *s, CUstream main, qm_err *e) {
         int side = concurrent(s, i), next_side = concurrent(s, i + 1);
         /* one fork serves all of a group */
         if (next_side && !side && (rc = wait(s, main, s->fork, s->side, e))) break;
-        rc = s->launch(s->user, i, side ? s->side : main, e);
+        rc = s->launch(s->user, i, side ? s->side : main, in_chain(s, i), e);
         if (!rc && side && !next_side) rc = wait(s, s->side, s->join, main, e);
     }
     return rc;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../arch/arch.h"
+#include "../base/log.h"
+#include "../device/dependent.h"
 #include "../device/prof.h"
 #include "../text/guide.h"
 #include "memory.h"
@@ -90,6 +92,21 @@ static int set_limits(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     return qm_pages_open(&g->kv, g->limits.n_pages, e);
 }
 
+/* Whether ops begin by dependent launches: what is asked for, as far as the device has it. */
+static int choose_dependent(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
+    const char *w = o->dependent_launch ? o->dependent_launch : "auto";
+    qm_engine_info *i = &g->info;
+    if (strcmp(w, "auto") && strcmp(w, "on") && strcmp(w, "off"))
+        return qm_fail(e, QM_ERR_ARG, "--dependent-launch: '%.40s' is not one of auto, on, off", w);
+    if (!strcmp(w, "off")) snprintf(i->dependent_why, sizeof i->dependent_why, "as asked for");
+    else if (!g->dev) snprintf(i->dependent_why, sizeof i->dependent_why, "nothing is launched");
+    else i->dependent = qm_dependent_works(g->dev, i->dependent_why, sizeof i->dependent_why);
+    if (g->dev) qm_log(QM_LOG_INFO, "dependent launches: %s%s", i->dependent ? "yes" : "no: ", i->dependent_why);
+    if (!strcmp(w, "on") && !i->dependent)
+        return qm_fail(e, QM_ERR_UNSUPPORTED, "dependent launches do not work here: %s", i->dependent_why);
+    return 0;
+}
+
 static void fill_info(qm_engine *g, const qm_plan *decode, const char *why) {
     const qm_hparams *hp = &g->model->hp;
     qm_engine_info *i = &g->info;
@@ -154,7 +171,7 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
         qm_prof_pop();
         if (rc) goto out;
     }
-    if ((rc = set_limits(g, o, e))) goto out;
+    if ((rc = choose_dependent(g, o, e)) || (rc = set_limits(g, o, e))) goto out;
     if ((rc = qm_engine_plan(g, 0, 1, &decode, e))) goto out;
     if (exec->validate && (rc = exec->validate(decode, e))) goto out;
     g->exec = exec;

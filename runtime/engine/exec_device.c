@@ -33,7 +33,7 @@ typedef struct {
     CUdeviceptr weights, kv, scratch, rope;
     CUdeviceptr seqs;    /* [n_seqs] blocks */
     CUdeviceptr step;    /* qm_step_record */
-    CUdeviceptr arrived; /* resident: arrivals at its grid's barriers */
+    qm_walk_cases cases; /* resident: the bodies that its kernel has */
     qm_uploader *put;    /* small copies to the device: through pinned memory, in the stream's order */
     qm_seq_layout layout;
     unsigned char *taken;          /* [n_seqs] */
@@ -91,7 +91,10 @@ static int load_module(modules *m, int kernel, qm_err *e) {
 }
 
 static int load_modules_of(void *user, const qm_plan *p, qm_err *e) {
+    modules *m = user;
+    device_state *x = m->g->exec_state;
     int rc = 0;
+    qm_walk_need(&x->cases, p);
     for (int i = 0; i < p->n_ops && !rc; i++) rc = load_module(user, p->ops[i].kernel, e);
     return rc;
 }
@@ -101,8 +104,10 @@ static int load_modules_of(void *user, const qm_plan *p, qm_err *e) {
 static int load_modules(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     modules m = {g, o, qm_now(), 0};
     QM_PROF_SCOPE(QM_PROF_LOAD, "modules");
+    device_state *x = g->exec_state;
     int rc = qm_engine_each_plan(g, load_modules_of, &m, e);
-    if (!rc && g->exec->resident) rc = load_module(&m, qm_walk_kernel(), e);
+    if (!rc && g->exec->resident && !(rc = qm_walk_load(&x->cases, x->kernels, e)))
+        rc = load_module(&m, qm_walk_kernel(), e);
     g->info.compile_s = qm_now() - m.start;
     return rc;
 }
@@ -130,7 +135,7 @@ void qm_device_exec_close(qm_engine *g) {
     for (int i = 0; i < MAX_STEPS; i++)
         if (x->done[i]) cu->EventDestroy(x->done[i]);
     qm_kernels_close(x->kernels);
-    CUdeviceptr all[] = {x->weights, x->kv, x->scratch, x->rope, x->arrived, x->seqs, x->step};
+    CUdeviceptr all[] = {x->weights, x->kv, x->scratch, x->rope, x->seqs, x->step};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i]) cu->MemFree(all[i]);
     if (x->rings) cu->MemFreeHost(x->rings);
@@ -164,15 +169,16 @@ int qm_device_exec_open(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     device_state *x = calloc(1, sizeof *x);
     if (!x) return qm_fail(e, QM_ERR_NOMEM, "executor: out of memory");
     g->exec_state = x;
-    if ((rc = qm_kernels_open(&x->kernels, d, e)) || (rc = load_modules(g, o, e))) goto out;
+    if ((rc = qm_kernels_open(&x->kernels, d, e))) goto out;
+    if (g->info.dependent) qm_kernels_dependent(x->kernels);
+    if ((rc = load_modules(g, o, e))) goto out;
     QM_CU_TRY(d, StreamCreate(&x->stream, CU_STREAM_NON_BLOCKING));
     if ((rc = qm_uploader_open_threads(&x->put, d, x->stream, PUT_BYTES, PUT_BUFFERS, 1, e))) goto out;
     if ((rc = alloc(d, &x->weights, g->place->bytes, e)) || (rc = alloc(d, &x->kv, g->info.kv_bytes, e)) ||
         (rc = alloc(d, &x->scratch, g->memory.scratch, e)) || (rc = alloc(d, &x->rope, rope_bytes, e)) ||
-        (rc = alloc(d, &x->arrived, 8, e)) || (rc = make_sequences(g, x, e)))
+        (rc = make_sequences(g, x, e)))
         goto out;
     /* zero counters; and no uninitialised page is ever multiplied by a masked-out zero weight */
-    QM_CU_TRY(d, MemsetD8Async(x->arrived, 0, 8, x->stream));
     QM_CU_TRY(d, MemsetD8Async(x->scratch, 0, g->memory.scratch, x->stream));
     QM_CU_TRY(d, MemsetD8Async(x->kv, 0, g->info.kv_bytes, x->stream));
     if ((rc = upload_rope(g, x, rope_bytes, e))) goto out;
@@ -307,19 +313,24 @@ static qm_bases bases_of(const device_state *x) {
 }
 
 /* ---- ops and graphs ---- */
-/* stamps: NULL, or with time stamps. */
-static int run_op(qm_engine *g, const qm_plan *p, int i, CUstream st, const qm_stamps *stamps, qm_err *e) {
+/* stamps: NULL, or with time stamps. after: capture.h; an op with stamps is timed apart from those beside it. */
+static int launch_op(qm_engine *g, const qm_plan *p, int i, CUstream st, int after, const qm_stamps *stamps, qm_err *e) {
     device_state *x = g->exec_state;
     const qm_op *op = &p->ops[i];
     const qm_bases b = bases_of(x);
     qm_op_args args;
     qm_op_resolve(p, op, &b, &args);
     QM_PROF_SCOPE(QM_PROF_OP, op->slot);
-    int rc = stamps ? qm_stamped_launch(stamps->kernels, op->kernel, op->grid, op->block, op->shared, &args,
-                                        stamps->at + (uint64_t)i * QM_STAMP_BYTES, st, e)
-                    : qm_kernels_launch(x->kernels, op->kernel, op->grid, op->block, op->shared, &args, st, e);
+    int rc = stamps  ? qm_stamped_launch(stamps->kernels, op->kernel, op->grid, op->block, op->shared, &args,
+                                         stamps->at + (uint64_t)i * QM_STAMP_BYTES, st, e)
+             : after ? qm_kernels_launch_after(x->kernels, op->kernel, op->grid, op->block, op->shared, &args, st, e)
+                     : qm_kernels_launch(x->kernels, op->kernel, op->grid, op->block, op->shared, &args, st, e);
     if (rc) qm_err_prefix(e, "layer %d, %s", op->layer, op->slot);
     return rc;
+}
+
+static int run_op(qm_engine *g, const qm_plan *p, int i, CUstream st, const qm_stamps *stamps, qm_err *e) {
+    return launch_op(g, p, i, st, 0, stamps, e);
 }
 
 typedef struct {
@@ -329,12 +340,12 @@ typedef struct {
     const qm_stamps *stamps;
 } captured;
 
-static int launch_captured(void *user, int i, CUstream st, qm_err *e) {
+static int launch_captured(void *user, int i, CUstream st, int after, qm_err *e) {
     const captured *c = user;
     const device_state *x = c->g->exec_state;
     const CUdeviceptr at = c->stamps ? c->stamps->at + (uint64_t)i * QM_STAMP_BYTES : 0;
-    if (c->walk->n && i == c->walk->first) return qm_walk_launch(c->walk, x->kernels, x->arrived, at, st, e);
-    return run_op(c->g, c->plan, i, st, c->stamps, e);
+    if (c->walk->n && i == c->walk->first) return qm_walk_launch(c->walk, x->kernels, at, st, e);
+    return launch_op(c->g, c->plan, i, st, after, c->stamps, e);
 }
 
 static int capture(qm_engine *g, const qm_plan *p, const qm_stamps *stamps, qm_captured *out, qm_err *e) {
@@ -349,6 +360,7 @@ static int capture(qm_engine *g, const qm_plan *p, const qm_stamps *stamps, qm_c
         rc = qm_kernels_get(x->kernels, p->ops[i].kernel, &f, e);
     }
     if (rc) return rc;
+    if (g->exec->resident && qm_walk_need(&x->cases, p) && (rc = qm_walk_load(&x->cases, x->kernels, e))) return rc;
     if (g->exec->resident && (rc = qm_walk_open(&out->walk, x->put, g->dev, x->kernels, p, &b, e))) return rc;
     return qm_capture_plan(g->dev, x->stream, p, &out->walk, launch_captured, &(captured){g, p, &out->walk, stamps},
                            &out->graph, e);

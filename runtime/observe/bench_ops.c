@@ -96,10 +96,9 @@ static int estimate(const char *path, const char *chips, estimates *x, qm_write_
     const qm_ops_opts *o = x->o;
     qm_machine m;
     const qm_chip *c;
-    uint32_t apart;
-    qm_kv_cache_type kv;
-    int all = 0, rc = qm_apart_of(&apart, o->apart, e), resident;
-    if (rc || (rc = qm_kv_type_of(&kv, o->cache_k, o->cache_v, e))) return rc;
+    qm_predict_opts po = {.nodes = o->dependent_launch && !strcmp(o->dependent_launch, "off")};
+    int all = 0, rc = qm_apart_of(&po.apart, o->apart, e), resident;
+    if (rc || (rc = qm_kv_type_of(&po.kv, o->cache_k, o->cache_v, e))) return rc;
     if (qm_inside_runs(o->executor, NULL, &resident, e))
         return qm_fail(e, QM_ERR_ARG, "an estimate of the executor '%s': there are those of graph and persistent",
                        o->executor);
@@ -109,8 +108,7 @@ static int estimate(const char *path, const char *chips, estimates *x, qm_write_
     for (const char *s = chips; (c = next_chip(&s, &all, &rc, e));) {} /* a wrong word before any work */
     if (rc) return rc;
     if (!*chips) return qm_fail(e, QM_ERR_ARG, "no chip is named");
-    if ((rc = qm_predictor_open(&x->from, path, apart, e))) return rc;
-    qm_predictor_kv(x->from, kv);
+    if ((rc = qm_predictor_open(&x->from, path, &po, e))) return rc;
     qm_machine_of(NULL, &m);
     rc = x->tests && !o->by_kind && !o->every_op
              ? qm_test_report_open(&x->by_test, o->format, o->n_ubatch ? o->n_ubatch : QM_STEP_ROWS_MAX, path, &m, w,

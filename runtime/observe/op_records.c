@@ -101,9 +101,12 @@ int qm_op_records_new(qm_op_records **out, const qm_plan *p, qm_work w, qm_err *
                                   .reads_kv = read > 0,
                                   .rows = rows,
                                   .ctas = ctas(p, op, rows),
+                                  .path = qm_op_path_of(p, op, w.depth + w.rows / w.seqs),
                                   .begin_ns = -1,
                                   .time_ns = -1,
                                   .gap_ns = -1};
+        r->op[i].in_flight =
+            qm_in_flight(op, &r->op[i].path, r->op[i].ctas, (double)(r->op[i].weight_bytes + read), p->limits.n_sm);
         r->weight_bytes += r->op[i].weight_bytes;
         r->kv_bytes += read + written;
     }

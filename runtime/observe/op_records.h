@@ -5,6 +5,7 @@
 #define QM_OP_RECORDS_H
 #include "../device/counters.h"
 #include "../plan/plan.h"
+#include "op_path.h"
 
 /* What a step computes: rows / seqs neighbouring positions of each of seqs sequences, from `depth` on, which each of them
  * has in the cache; outs of the rows (the sequences' last ones) with logits: 0 or seqs. */
@@ -35,14 +36,17 @@ typedef struct {
     int reads_kv;          /* 1: how many depends on the depth */
     uint32_t rows;         /* that it computes, or runs of rows: 0: it is there for other steps, and leaves at once */
     double ctas;           /* that have work */
-    qm_counters count;     /* where the step was counted */
-    int sampled;           /* 1: of a part of its CTAs, and multiplied */
-    double begin_ns;       /* from the first op's begin */
-    double time_ns;        /* from its first CTA's begin to its last warp's end */
-    double gap_ns;         /* from the last end before it to its begin */
-    double apart_ns;       /* of an estimate: time_ns, were reading and working on it to come one after the other */
-    qm_bound bound;        /* of an estimate: what it waits for */
-    double coming;         /* likewise, while it is made: bytes of its prefetch still on their way */
+    qm_op_path path;
+    double
+        in_flight; /* bytes of weights, keys and values on their way at once, a multiprocessor of the plan's device */
+    qm_counters count; /* where the step was counted */
+    int sampled;       /* 1: of a part of its CTAs, and multiplied */
+    double begin_ns;   /* from the first op's begin */
+    double time_ns;    /* from its first CTA's begin to its last warp's end */
+    double gap_ns;     /* from the last end before it to its begin */
+    double apart_ns;   /* of an estimate: time_ns, were reading and working on it to come one after the other */
+    qm_bound bound;    /* of an estimate: what it waits for */
+    double coming;     /* likewise, while it is made: bytes of its prefetch still on their way */
 } qm_op_record;
 
 typedef struct {
@@ -53,6 +57,7 @@ typedef struct {
     int counted, timed, estimated; /* which of the fields above mean something */
     int n_sampled;                 /* ops with sampled */
     char executor[16];             /* of times: "graph", "persistent" */
+    int dependent;                 /* of an estimate by graph: 1: launches are dependent where they can be */
     qm_counters total;             /* of the step, where counted */
     uint64_t weight_bytes, kv_bytes;
     int runs;          /* behind the times */
@@ -62,6 +67,7 @@ typedef struct {
     double tick_ns;    /* least difference seen between two stamps: the clock's resolution */
     char device[128];  /* what ran, or the chip that is estimated */
     double bandwidth;  /* bytes/s that the chip can reach; 0 = unknown */
+    double wanted;     /* of an estimate: bytes on their way at once a multiprocessor that keep its memory busy */
 } qm_op_records;
 
 /* Of n_expert experts, how many are chosen by `rows` rows of n_used different ones each, where all are equally likely:

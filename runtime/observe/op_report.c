@@ -38,6 +38,7 @@ typedef struct {
     int kv_read; /* keys and values are what it is for, not a by-product */
     qm_counters c;
     double time, gap;          /* ns */
+    double in_flight;          /* times the bytes that are so read */
     double bound[QM_N_BOUNDS]; /* ns of ops (gap included) that wait for it */
 } sum;
 
@@ -48,6 +49,7 @@ static void sum_add(sum *s, const qm_op_record *r) {
     s->kv_bytes += r->kv_bytes;
     s->kv_read |= r->reads_kv;
     qm_counters_add(&s->c, &r->count);
+    s->in_flight += r->in_flight * (double)(r->weight_bytes + r->kv_bytes);
     s->time += r->time_ns;
     s->gap += r->gap_ns;
     s->bound[r->bound] += r->time_ns + r->gap_ns;
@@ -79,19 +81,19 @@ static json_t *op_json(const qm_op_records *r, int i) {
     const qm_op_record *o = &r->op[i];
     const qm_op *op = o->op;
     const int c = r->counted, t = has_times(r);
-    return json_pack("{s:s, s:i, s:i, s:i, s:s, s:s, s:s, s:[iii], s:i, s:i, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, "
-                     "s:o, s:o, s:o, s:o, s:o, s:o}",
-                     "record", "op", "depth", (int)r->work.depth, "i", i, "layer", op->layer, "slot", op->slot, "op",
-                     qm_op_name(op->kind), "kernel", qm_kernel_table[op->kernel].entry, "grid", (int)op->grid[0],
-                     (int)op->grid[1], (int)op->grid[2], "block", (int)op->block, "shared_bytes", (int)op->shared,
-                     "weights", (json_int_t)op->weights, "weight_bytes", (json_int_t)o->weight_bytes, "kv_bytes",
-                     (json_int_t)o->kv_bytes, "thread_insts", count(c, o->count.thread_insts), "warp_insts",
-                     count(c, o->count.warp_insts), "requested_bytes", count(c, requested(&o->count)), "sectors",
-                     count(c, sectors(&o->count)), "shared_passes", count(c, o->count.shared_passes), "barriers",
-                     count(c, o->count.barriers), "begin_ns", nanoseconds(t, o->begin_ns), "time_ns",
-                     nanoseconds(t, o->time_ns), "gap_ns", gap(t, o->gap_ns), "bytes_per_s",
-                     rate(t, (double)(o->weight_bytes + o->kv_bytes), o->time_ns), "bound",
-                     r->estimated ? json_string(qm_bound_name(o->bound)) : json_null());
+    return json_pack(
+        "{s:s, s:i, s:i, s:i, s:s, s:s, s:s, s:[iii], s:i, s:i, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, "
+        "s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "record", "op", "depth", (int)r->work.depth, "i", i, "layer", op->layer, "slot", op->slot, "op",
+        qm_op_name(op->kind), "kernel", qm_kernel_table[op->kernel].entry, "grid", (int)op->grid[0], (int)op->grid[1],
+        (int)op->grid[2], "block", (int)op->block, "shared_bytes", (int)op->shared, "weights", (json_int_t)op->weights,
+        "weight_bytes", (json_int_t)o->weight_bytes, "kv_bytes", (json_int_t)o->kv_bytes, "thread_insts",
+        count(c, o->count.thread_insts), "warp_insts", count(c, o->count.warp_insts), "requested_bytes",
+        count(c, requested(&o->count)), "sectors", count(c, sectors(&o->count)), "shared_passes",
+        count(c, o->count.shared_passes), "barriers", count(c, o->count.barriers), "begin_ns",
+        nanoseconds(t, o->begin_ns), "time_ns", nanoseconds(t, o->time_ns), "gap_ns", gap(t, o->gap_ns), "bytes_per_s",
+        rate(t, (double)(o->weight_bytes + o->kv_bytes), o->time_ns), "in_flight_bytes", json_real(round(o->in_flight)),
+        "bound", r->estimated ? json_string(qm_bound_name(o->bound)) : json_null());
 }
 
 static json_t *fact_json(const qm_fact *f) {
@@ -99,13 +101,14 @@ static json_t *fact_json(const qm_fact *f) {
 }
 
 json_t *qm_chip_json(const qm_chip *c) {
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", c->id,
-                     "name", c->name, "multiprocessors", fact_json(&c->sms), "clock_hz", fact_json(&c->clock),
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id",
+                     c->id, "name", c->name, "multiprocessors", fact_json(&c->sms), "clock_hz", fact_json(&c->clock),
                      "bandwidth", fact_json(&c->bandwidth), "reach", fact_json(&c->reach), "l2_bytes",
-                     fact_json(&c->l2), "issue", fact_json(&c->issue), "node_s", fact_json(&c->node), "ramp_s",
-                     fact_json(&c->ramp), "graph_s", fact_json(&c->graph), "barrier_s", fact_json(&c->barrier),
-                     "latency_s", fact_json(&c->latency), "trip_s", fact_json(&c->trip), "mma_int",
-                     fact_json(&c->mma_int), "mma_float", fact_json(&c->mma_float));
+                     fact_json(&c->l2), "issue", fact_json(&c->issue), "node_s", fact_json(&c->node), "start_s",
+                     fact_json(&c->start), "edge_s", fact_json(&c->edge), "handoff_s", fact_json(&c->handoff),
+                     "compute_capability", fact_json(&c->cc), "graph_s", fact_json(&c->graph), "latency_s",
+                     fact_json(&c->latency), "trip_s", fact_json(&c->trip), "mma_int", fact_json(&c->mma_int),
+                     "mma_float", fact_json(&c->mma_float));
 }
 
 static json_t *step_json(const qm_report *p, const qm_op_records *r, const qm_chip *chip) {
@@ -124,6 +127,8 @@ static json_t *step_json(const qm_report *p, const qm_op_records *r, const qm_ch
                           count(c, requested(&s.c)), "sectors", count(c, sectors(&s.c)), "shared_passes",
                           count(c, s.c.shared_passes), "barriers", count(c, s.c.barriers));
     if (t) json_object_set_new(j, "executor", json_string(r->executor));
+    if (r->estimated) json_object_set_new(j, "dependent", json_boolean(r->dependent));
+    if (r->estimated) json_object_set_new(j, "in_flight_wanted", json_real(round(r->wanted)));
     json_object_set_new(j, "rows", json_integer(r->work.rows));
     json_object_set_new(j, "n_seqs", json_integer(r->work.seqs));
     json_object_set_new(j, "ops_counted_in_part", json_integer(r->n_sampled));
@@ -191,11 +196,11 @@ static void csv_row(qm_report *p, const qm_op_records *r, int i, int names) {
 
 /* ---- the table ---- */
 static void head(qm_report *p, const qm_op_records *r) {
-    qm_print(&p->to, "| %-14s | %4s | %9s |", "op", "n", "MB");
+    qm_print(&p->to, "| %-14s | %4s | %9s | %9s |", "op", "n", "MB", "in flight");
     if (r->counted) qm_print(&p->to, " %7s | %8s | %8s | %8s |", "inst/w", "req/byte", "sec/byte", "barriers");
     if (has_times(r)) qm_print(&p->to, " %9s | %8s | %8s | %6s |", "us", "GB/s", "gap us", "share");
     if (r->estimated) qm_print(&p->to, " %-8s |", "bound by");
-    qm_print(&p->to, "\n|:---------------|-----:|----------:|");
+    qm_print(&p->to, "\n|:---------------|-----:|----------:|----------:|");
     if (r->counted) qm_print(&p->to, "--------:|---------:|---------:|---------:|");
     if (has_times(r)) qm_print(&p->to, "----------:|---------:|---------:|-------:|");
     if (r->estimated) qm_print(&p->to, ":---------|");
@@ -211,6 +216,8 @@ static void ratio(qm_report *p, int width, double a, double b) {
 static void row(qm_report *p, const qm_op_records *r, const char *name, const sum *s, double whole) {
     const double bytes = (double)(s->weight_bytes + s->kv_bytes);
     qm_print(&p->to, "| %-14s | %4d | %9.3f |", name, s->n, 1e-6 * bytes);
+    if (s->in_flight > 0) qm_print(&p->to, " %9.1f |", 1e-3 * s->in_flight / bytes);
+    else qm_print(&p->to, " %9s |", "-");
     if (r->counted) {
         ratio(p, 7, (double)s->c.thread_insts, (double)s->weights);
         const double read = s->weight_bytes || s->kv_read ? bytes : 0;
@@ -233,9 +240,10 @@ static void row(qm_report *p, const qm_op_records *r, const char *name, const su
     qm_print(&p->to, "\n");
 }
 
-/* ", executor persistent"; nothing where it is the users' own. */
+/* ", executor persistent", ", dependent launches"; nothing where it is plain nodes of a graph. */
 static const char *executor(const qm_op_records *r, char to[32]) {
     snprintf(to, 32, ", executor %s", r->executor);
+    if (r->dependent) return ", dependent launches";
     return *r->executor && strcmp(r->executor, "graph") ? to : "";
 }
 
@@ -258,6 +266,9 @@ static void title(qm_report *p, const qm_op_records *r) {
             qm_print(&p->to, " = %.1f%% of %.0f GB/s", 1e11 * bytes / r->step_ns / r->bandwidth, 1e-9 * r->bandwidth);
         qm_print(&p->to, "; ops %.1f us, gaps %.1f us\n", 1e-3 * s.time, 1e-3 * s.gap);
     }
+    if (r->estimated)
+        qm_print(&p->to, "in flight: kB a multiprocessor has on its way at once; its memory is busy with %.1f\n",
+                 1e-3 * r->wanted);
     if (r->timed)
         qm_print(&p->to, "with time stamps %.1f us (%+.2f%%), clock tick %.0f ns, mean of %d runs without outliers\n",
                  1e-3 * r->stamped_ns, 100 * (r->stamped_ns / r->step_ns - 1), r->tick_ns, r->runs);

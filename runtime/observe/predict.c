@@ -9,7 +9,7 @@
 #include "../qmoe_tools.h"
 #include "predict_count.h"
 
-enum { MAX_STEPS = 1024 };
+enum { MAX_STEPS = 1024, CC_DEPENDENT = 90 /* griddepcontrol */ };
 
 typedef struct {
     qm_chip chip;
@@ -17,8 +17,7 @@ typedef struct {
 } step;
 
 struct qm_predictor {
-    uint32_t apart;
-    qm_kv_cache_type kv;
+    qm_predict_opts o;
     qm_gguf *gguf;
     qm_model *model;
     qm_place *place;
@@ -60,11 +59,11 @@ static int open_shape(qm_gguf **out, qm_err *e) {
     return rc;
 }
 
-int qm_predictor_open(qm_predictor **out, const char *path, uint32_t apart, qm_err *e) {
+int qm_predictor_open(qm_predictor **out, const char *path, const qm_predict_opts *o, qm_err *e) {
     qm_predictor *p = calloc(1, sizeof *p);
     *out = NULL;
     if (!p) return qm_fail(e, QM_ERR_NOMEM, "prediction: out of memory");
-    p->apart = apart;
+    if (o) p->o = *o;
     int rc = path ? qm_gguf_open(&p->gguf, path, e) : open_shape(&p->gguf, e);
     if (!rc) rc = qm_model_open(&p->model, p->gguf, 0, e);
     if (!rc) rc = qm_place_build(&p->place, p->model, e);
@@ -74,8 +73,6 @@ int qm_predictor_open(qm_predictor **out, const char *path, uint32_t apart, qm_e
     else *out = p;
     return rc;
 }
-
-void qm_predictor_kv(qm_predictor *p, qm_kv_cache_type kv) { p->kv = kv; }
 
 const char *qm_predictor_model(const qm_predictor *p) { return p->model->hp.name; }
 
@@ -90,8 +87,8 @@ static qm_limits limits_of(const qm_predictor *p, const qm_chip *c, qm_work w) {
                        .n_rows = rows,
                        .n_outs = w.outs > 1 ? w.outs : 1,
                        .n_pages = pages,
-                       .apart = p->apart,
-                       .kv_type = p->kv,
+                       .apart = p->o.apart,
+                       .kv_type = p->o.kv,
                        .l2_bytes = (uint64_t)c->l2.v,
                        .prefetch_bytes = qm_prefetch_bytes(c->bandwidth.v, (uint64_t)c->l2.v)};
 }
@@ -127,7 +124,9 @@ int qm_predictor_step(qm_predictor *p, const qm_chip *c, qm_work w, const char *
         qm_plan_free(plan);
         return rc;
     }
-    qm_predict_step(c, resident, r);
+    const int dependent = !resident && !p->o.nodes && c->cc.v >= CC_DEPENDENT;
+    qm_predict_step(c, resident ? QM_WAY_PERSISTENT : dependent ? QM_WAY_DEPENDENT : QM_WAY_NODES, r);
+    r->dependent = dependent;
     snprintf(r->executor, sizeof r->executor, "%s", name);
     memcpy(&p->step[p->n].chip, c, sizeof *c);
     p->step[p->n].plan = plan;

@@ -31,34 +31,51 @@ const qm_chip *qm_chip_find(const char *id, size_t n) {
     return NULL;
 }
 
-enum { SCHEDULERS = 4, L2_PORT = 64, RESIDENT_WARPS = 16 /* 128 registers a thread */ };
+enum { SCHEDULERS = 4, L2_PORT = 64 };
 static const double LONE_WARP = 0.6; /* instructions a clock of a warp by itself: 342 take 560 to 590 clocks */
 
 /* Multiprocessors at work, on average until the last one ends. */
 static double busy_of(const qm_chip *c, const qm_op_record *r) { return r->ctas / ceil(r->ctas / c->sms.v); }
 
-/* Little's law: a CTA's bytes on their way take the latency, and the work on them too: the warp does both in turn. */
-static double flight(const qm_chip *c, const qm_op_record *r) {
-    const double chunk = qm_flight_bytes(r->op), warps = r->op->block / 32.0;
-    double bytes = (double)(r->weight_bytes + r->kv_bytes);
-    if (chunk <= 0 || bytes <= 0) return 0;
-    const double passes = qm_flight_passes(r), most = warps < RESIDENT_WARPS ? floor(RESIDENT_WARPS / warps) : 1;
-    const double here = r->ctas < c->sms.v ? r->ctas : c->sms.v, each = ceil(r->ctas / c->sms.v);
-    bytes *= passes;
-    const double latency = passes > 1 ? (c->latency.v + (passes - 1) * c->trip.v) / passes : c->latency.v;
-    const double work = (double)r->count.warp_insts / warps * (chunk / bytes) / (LONE_WARP * c->clock.v);
-    return bytes / (here * (each < most ? each : most) * chunk) * (latency + work);
+/* How often it streams its weights: once for each group of rows that a CTA takes. All but the first find them in the L2. */
+static double passes_of(const qm_op_record *r) {
+    const qm_op *op = r->op;
+    const double read = (double)r->weight_bytes;
+    switch (op->kind) {
+    case QM_OP_GEMM: return op->grid[2] * (op->block / 32.0 / op->args.gemm.tiles);
+    case QM_OP_MOE_GEMM: return r->ctas / op->grid[0] * (double)op->args.moe_gemm.expert_bytes / read;
+    case QM_OP_MOE_GEMM_UP: return r->ctas / op->grid[0] * 2 * (double)op->args.moe_gemm_up.expert_bytes / read;
+    default: return 1;
+    }
 }
 
-/* The op's times with nothing around them; prefetched: bytes that are in the L2 already. */
-static void bounds(const qm_chip *c, const qm_op_record *r, double prefetched, double *t) {
-    const double busy = busy_of(c, r), rate = busy * c->clock.v, l2 = c->l2.v / 2;
+/* Instructions of a warp, at the pace of one that is alone. */
+static double alone(const qm_chip *c, const qm_op_record *r) {
+    return (double)r->count.warp_insts / (r->ctas * r->op->block / 32.0) / (LONE_WARP * c->clock.v);
+}
+
+/* Little's law: a warp asks for a chunk, waits for all of it and works on it, in turn. *first: the latency of its first one. */
+static double flight(const qm_chip *c, const qm_op_record *r, double *first) {
+    const double bytes = (double)(r->weight_bytes + r->kv_bytes), at_once = qm_ctas_at_once(r->op, r->ctas, c->sms.v);
+    *first = 0;
+    if (r->path.flight <= 0 || bytes <= 0) return 0;
+    const double passes = passes_of(r), rounds = bytes * passes / (at_once * r->path.flight);
+    *first = passes > 1 ? (c->latency.v + (passes - 1) * c->trip.v) / passes : c->latency.v;
+    return (rounds > r->path.rounds ? rounds : r->path.rounds) * *first + r->ctas / at_once * alone(c, r);
+}
+
+/* The op's times once its data flow; ready: bytes that are there already. The latency of the first chunk is not among them. */
+static void bounds(const qm_chip *c, const qm_op_record *r, double ready, double *t) {
+    const double busy = busy_of(c, r), rate = busy * c->clock.v, l2 = c->l2.v / 2, lone = alone(c, r);
     const double spilled = (double)r->act_bytes > l2 ? (double)r->act_bytes - l2 : 0;
-    t[QM_BOUND_DRAM] = ((double)(r->weight_bytes + r->kv_bytes) + spilled - prefetched) / (c->bandwidth.v * c->reach.v);
+    double first;
+    t[QM_BOUND_DRAM] = ((double)(r->weight_bytes + r->kv_bytes) + spilled - ready) / (c->bandwidth.v * c->reach.v);
     t[QM_BOUND_ISSUE] = (double)r->count.warp_insts / (SCHEDULERS * rate * c->issue.v);
+    if (lone > t[QM_BOUND_ISSUE]) t[QM_BOUND_ISSUE] = lone; /* no warp is faster for having company */
     t[QM_BOUND_TENSOR] = ((double)r->count.mma_int / c->mma_int.v + (double)r->count.mma_float / c->mma_float.v) / rate;
     t[QM_BOUND_L2] = 32.0 * (double)(r->count.load_sectors + r->count.store_sectors) / (L2_PORT * rate);
-    t[QM_BOUND_FLIGHT] = flight(c, r);
+    t[QM_BOUND_FLIGHT] = flight(c, r, &first);
+    t[QM_BOUND_FLIGHT] -= first;
 }
 
 static qm_bound longest(const double *t) {
@@ -68,15 +85,36 @@ static qm_bound longest(const double *t) {
     return l;
 }
 
-/* gap: seconds between the op before it and this one, where it has to wait for that; else beside: seconds that those which it
- * runs beside have taken: it began with the first of them, and only the memory's time is certainly its own. Returns for how
- * many seconds of its work, past the ramp, the memory has nothing to do. */
-static double predict(const qm_chip *c, qm_op_record *r, double gap, double beside, double prefetched) {
-    double t[QM_N_BOUNDS] = {0}, trips, clocks;
-    bounds(c, r, prefetched, t);
-    qm_serial(r->op, &trips, &clocks);
-    const double before = !r->rows ? 2 * c->trip.v /* nothing to do: it looks, and leaves */
-                                   : c->ramp.v + (trips > 2 ? trips - 2 : 0) * c->trip.v + clocks / c->clock.v;
+/* How an op comes after those that it waits for. */
+typedef struct {
+    double gap, start; /* chips.def: node and start, or edge, or handoff */
+    int early;         /* 1: it is there before they end: what it reads first is on its way when they do */
+} join;
+
+/* From the end of those to when its data flow. */
+static double before_of(const qm_chip *c, const qm_op_record *r, const join *j) {
+    if (!r->rows) return j->start + 2 * c->trip.v; /* nothing to do: it looks, and leaves */
+    const int streams = r->weight_bytes + r->kv_bytes > 0, there = j->early && r->weight_bytes && !r->path.indexed;
+    return j->start + r->path.trips * c->trip.v + r->path.clocks / c->clock.v +
+           (streams && !there ? c->latency.v : c->trip.v); /* there: its vector has yet to come */
+}
+
+/* Weights that have come by then: what its CTAs ask for first, as far as the memory can deliver it meanwhile. */
+static double came_early(const qm_chip *c, const qm_op_record *r, const join *j, double seconds) {
+    if (!j->early || r->path.indexed || !r->weight_bytes) return 0;
+    const double first = qm_in_flight(r->op, &r->path, r->ctas, (double)r->weight_bytes, c->sms.v) * c->sms.v,
+                 most = c->bandwidth.v * c->reach.v * seconds;
+    return first < most ? first : most;
+}
+
+/* j: how it comes after the op before it, where it has to wait for that; else beside: seconds that those which it runs beside have
+ * taken: it began with the first of them, and only the memory's time is certainly its own. ready: bytes of its weights in the L2.
+ * Returns for how many seconds of its work the memory has nothing to do. */
+static double predict(const qm_chip *c, qm_op_record *r, const join *j, double beside, double ready) {
+    double t[QM_N_BOUNDS] = {0};
+    const double before = before_of(c, r, j);
+    const double came = ready + came_early(c, r, j, j->gap + before), weights = (double)r->weight_bytes;
+    bounds(c, r, came < weights ? came : weights, t);
     r->bound = longest(t);
     double work = t[QM_BOUND_ISSUE] > t[QM_BOUND_TENSOR] ? t[QM_BOUND_ISSUE] : t[QM_BOUND_TENSOR];
     if (t[QM_BOUND_L2] > work) work = t[QM_BOUND_L2];
@@ -92,12 +130,18 @@ static double predict(const qm_chip *c, qm_op_record *r, double gap, double besi
     const double idle = t[r->bound] - t[QM_BOUND_DRAM];
     r->time_ns = 1e9 * (before + t[r->bound]);
     r->apart_ns = r->time_ns + (apart > 0 ? 1e9 * apart : 0);
-    r->gap_ns = 1e9 * gap;
-    if (before + gap > t[r->bound]) r->bound = QM_BOUND_LATENCY;
+    r->gap_ns = 1e9 * j->gap;
+    if (before + j->gap > t[r->bound]) r->bound = QM_BOUND_LATENCY;
     return idle;
 }
 
-void qm_predict_op(const qm_chip *c, qm_op_record *r) { predict(c, r, c->node.v, 0, 0); }
+static join node_of(const qm_chip *c) { return (join){c->node.v, c->start.v, 0}; }
+static join edge_of(const qm_chip *c) { return (join){c->edge.v, 0, 1}; }
+
+void qm_predict_op(const qm_chip *c, int early, qm_op_record *r) {
+    const join j = early ? edge_of(c) : node_of(c);
+    predict(c, r, &j, 0, 0);
+}
 
 /* ---- what has been prefetched ---- */
 /* The memory is idle for as long as it takes to bring so many bytes: what the ops before `end` have asked for comes,
@@ -126,18 +170,32 @@ static double arrived(qm_op_records *r, int i) {
     return have;
 }
 
-void qm_predict_step(const qm_chip *c, int one_kernel, qm_op_records *r) {
-    const qm_resident *resident = one_kernel ? &r->plan->resident : NULL;
+/* An op that comes after one other, which nobody else comes after: a node can be launched before that ends (engine/capture.c). */
+static int single_file(const qm_op_records *r, int i) {
+    return i > 0 && r->op[i].op->waits && r->op[i - 1].op->waits && (i + 1 == r->n_ops || r->op[i + 1].op->waits);
+}
+
+static join join_of(const qm_chip *c, const qm_op_records *r, qm_predict_way way, int i) {
+    const qm_resident *in = &r->plan->resident;
+    if (way == QM_WAY_PERSISTENT && i > in->first && i < in->first + in->n) return (join){c->handoff.v, 0, 1};
+    if (way == QM_WAY_DEPENDENT && single_file(r, i)) return edge_of(c);
+    return node_of(c);
+}
+
+void qm_predict_step(const qm_chip *c, qm_predict_way way, qm_op_records *r) {
     double at = 0, beside = 0, rate = c->bandwidth.v * c->reach.v;
+    const int prefetches = way == QM_WAY_PERSISTENT;
     for (int i = 0; i < r->n_ops; i++) {
         qm_op_record *o = &r->op[i];
-        int inside = resident && i > resident->first && i < resident->first + resident->n;
-        double gap = inside ? c->barrier.v : c->node.v;
-        if (resident && o->op->waits) deliver(r, i, rate * (gap + c->ramp.v));
+        const join j = join_of(c, r, way, i);
+        if (prefetches && o->op->waits) {
+            const double pause = j.gap + before_of(c, o, &j);
+            deliver(r, i, rate * pause - came_early(c, o, &j, pause));
+        }
         if (o->op->waits) beside = 0;
-        double idle = predict(c, o, gap, 1e-9 * beside, resident ? arrived(r, i) : 0);
+        double idle = predict(c, o, &j, 1e-9 * beside, prefetches ? arrived(r, i) : 0);
         beside += o->time_ns;
-        if (resident) deliver(r, i, rate * idle);
+        if (prefetches) deliver(r, i, rate * idle);
         o->coming = (double)o->op->prefetch.bytes;
         if (!i) o->gap_ns = 0; /* in graph */
         o->begin_ns = at += o->gap_ns;
@@ -146,6 +204,7 @@ void qm_predict_step(const qm_chip *c, int one_kernel, qm_op_records *r) {
     r->step_ns = r->apart_ns = at + 1e9 * c->graph.v;
     for (int i = 0; i < r->n_ops; i++) r->apart_ns += r->op[i].apart_ns - r->op[i].time_ns;
     r->bandwidth = c->bandwidth.v;
+    r->wanted = c->bandwidth.v * c->reach.v * c->latency.v / c->sms.v;
     r->estimated = 1;
     snprintf(r->device, sizeof r->device, "%s", c->name);
 }

@@ -35,9 +35,10 @@ struct qm_trace_memory {
 /* The operands that have a name of their own here. Where vectors are kept, every other F32 operand that an op writes is
  * there too, as "slot.operand". */
 enum {
-    KEPT = 1,    /* not of the report */
-    EACH = 2,    /* each part is one, where parts are of chosen experts */
-    RESIDUAL = 4 /* added to the stream */
+    KEPT = 1,     /* not of the report */
+    EACH = 2,     /* each part is one, where parts are of chosen experts */
+    RESIDUAL = 4, /* added to the stream */
+    ADDED = 8     /* of an op that adds to the stream itself: it has the operand `add`; else of one that does not */
 };
 static const struct view {
     const char *slot, *operand, *name; /* name NULL: looked at elsewhere, or a sum that nobody means */
@@ -60,6 +61,9 @@ static const struct view {
     {"ffn_out", "y", "expert", EACH}, /* weighted already */
     {"ffn_out", "y", "ffn_out", 0},
     {"ffn_out", "y", "output", RESIDUAL},
+    {"ffn_out", "parts", "expert", EACH | ADDED},
+    {"ffn_out", "parts", "ffn_out", ADDED},
+    {"ffn_out", "y", "output", ADDED},
     {"output_norm", "y", "final_norm", 0},
     {"logits", "y", "logits", 0},
 };
@@ -98,12 +102,13 @@ static int add_vector(qm_tracer *t, int i, const qm_operand *o, const char *name
 static int vectors_of(qm_tracer *t, int i) {
     qm_operand o[QM_MAX_OPERANDS];
     const qm_op *op = &t->plan->ops[i];
-    const int n = qm_op_operands(t->plan, op, o);
+    const int n = qm_op_operands(t->plan, op, o), adds = qm_operand_find(o, n, "add") != NULL;
     for (int k = 0; k < n; k++) {
         int named = 0;
         if (!o[k].ref || o[k].kind != QM_KIND_F32) continue;
         for (int v = 0; v < N_VIEWS; v++) {
             if (strcmp(views[v].slot, op->slot) || strcmp(views[v].operand, o[k].name)) continue;
+            if (adds != ((views[v].how & ADDED) != 0)) continue;
             named = 1;
             if (views[v].how & EACH && !qm_operand_find(o, n, "ids")) continue;
             if (views[v].name && add_vector(t, i, &o[k], views[v].name, views[v].how)) return -1;

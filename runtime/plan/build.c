@@ -503,9 +503,42 @@ static void gated_up(builder *s, int gate, int up) {
     }
 }
 
+/* x += the chosen experts' outputs, in one op. */
+static void experts_added(builder *s, const qm_region *d, qm_ref w, uint64_t stride) {
+    const qm_launch l = qm_launch_moe_down(d->type->type, d->n_rows, d->n_cols, n_used(s->hp), s->p->limits.n_sm);
+    qm_op *op = push(s, QM_OP_MOE_DOWN, d->type->type, 0, "ffn_out");
+    if (!op) return;
+    op->grid[0] = l.grid[0];
+    op->block = l.block;
+    op->shared = l.shared;
+    op->args.moe_down = (qm_moe_down_args){.w = w,
+                                           .x = activation(s, d->type, s->b.h, s->b.hq),
+                                           .ids = s->b.ids,
+                                           .scale = s->b.rw,
+                                           .add = s->b.x,
+                                           .y = s->b.x,
+                                           .parts = s->b.down,
+                                           .expert_bytes = d->expert_bytes,
+                                           .x_stride = stride,
+                                           .n_rows = d->n_rows,
+                                           .n_cols = d->n_cols,
+                                           .tiles = l.tiles,
+                                           .groups = l.width,
+                                           .group_bytes = qm_launch_shared(d->type->type, d->n_cols, 1, 1, l.tiles),
+                                           .n_used = n_used(s->hp),
+                                           .n_expert = n_expert(s->hp)};
+    weights_read(s, op, d, n_used(s->hp));
+    s->pending = 0;
+    s->n_pending = 0;
+}
+
 static void experts_down(builder *s, int down) {
     const qm_region *d = region_at(s, down);
     uint64_t stride = quantised(s, d->type) ? QM_Q16A_BYTES((uint64_t)s->hp->n_ff) : (uint64_t)s->hp->n_ff * 4;
+    if (!many(s) && !(s->p->limits.apart & QM_APART_DOWN)) {
+        experts_added(s, d, weight_ref(s, down), stride);
+        return;
+    }
     experts(s, down, activation(s, d->type, s->b.h, s->b.hq), stride, s->b.rw, s->b.down, "ffn_out");
     s->pending = s->b.down;
     s->n_pending = s->hp->n_used;

@@ -13,9 +13,7 @@ uint64_t qm_prefetch_bytes(double bytes_per_s, uint64_t l2_bytes) {
 }
 
 /* Does the grid wait after op j? */
-static int pause_after(const qm_plan *p, int j) {
-    return p->ops[j].kind != QM_OP_EMBED && j + 1 < p->n_ops && p->ops[j + 1].waits;
-}
+static int pause_after(const qm_plan *p, int j) { return j + 1 < p->n_ops && p->ops[j + 1].waits; }
 
 void qm_plan_prefetch(qm_plan *p) {
     const uint64_t most = p->limits.prefetch_bytes & ~(uint64_t)127, half = p->limits.l2_bytes / 2;

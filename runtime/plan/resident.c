@@ -1,7 +1,8 @@
 /* resident.c: which run of a plan's ops one resident kernel can walk (kernels/ptx/walk.ptx): from the first op whose
- * body it holds (contracts/kernels.def) to the last. */
+ * body it has (contracts/kernels.def) to the last; and which of them wait for which. */
+#include <stdlib.h>
 #include <string.h>
-#include "plan.h"
+#include "ops.h"
 
 static const struct {
     const char *op;
@@ -13,8 +14,16 @@ static const struct {
 
 enum { N_CASES = sizeof cases / sizeof *cases };
 
+/* Where nothing is rounded (tolerance 0) the number of threads changes no bit: such an op makes do with fewer. Of others the
+ * block is part of what they compute, or of how they are cut. */
+uint32_t qm_resident_block(const qm_op *op) {
+    if (op->block <= QM_WALK_BLOCK) return op->block;
+    return qm_kernel_table[op->kernel].tolerance > 0 ? 0 : QM_WALK_BLOCK;
+}
+
 int qm_resident_case(const qm_op *op) {
     const qm_kernel_info *k = &qm_kernel_table[op->kernel];
+    if (!qm_resident_block(op)) return -1;
     for (int i = 0; i < N_CASES; i++)
         if (!strcmp(cases[i].op, k->file) && cases[i].wtype == k->wtype && cases[i].kv == k->kv &&
             cases[i].head_dim == k->head_dim)
@@ -34,4 +43,31 @@ void qm_plan_resident(qm_plan *p) {
         } else if (p->resident.first >= 0 && missing < 0) missing = i;
     }
     p->resident.n = last < 0 ? 0 : last - p->resident.first + 1;
+}
+
+/* Of op i, from the one before it on down: whom it conflicts with it waits for, and so for all that this one waits for; those
+ * need not be looked at. What is found so is transitively reduced: nobody waits for an op for which another of them waits. */
+int qm_resident_waits(const qm_plan *p, int max, int *waits, int *n_waits, int *too_many, qm_err *e) {
+    const qm_op *ops = p->ops + p->resident.first;
+    const int n = p->resident.n;
+    unsigned char *before =
+        calloc((size_t)n ? (size_t)n : 1, (size_t)n ? (size_t)n : 1); /* [n, n]: op k is done when op i begins */
+    int rc = before ? 0 : qm_fail(e, QM_ERR_NOMEM, "resident ops: out of memory");
+    *too_many = -1;
+    for (int i = 0; i < n && !rc; i++) {
+        unsigned char *known = before + (size_t)i * (size_t)n;
+        n_waits[i] = 0;
+        for (int k = i - 1; k >= 0; k--) {
+            if (known[k] || (!p->limits.chain && !qm_ops_conflict(p, &ops[k], &ops[i]))) continue;
+            if (n_waits[i] == max) {
+                if (*too_many < 0) *too_many = p->resident.first + i;
+                break;
+            }
+            waits[i * max + n_waits[i]++] = k;
+            known[k] = 1;
+            for (int j = 0; j < k; j++) known[j] |= before[(size_t)k * (size_t)n + (size_t)j];
+        }
+    }
+    free(before);
+    return rc;
 }

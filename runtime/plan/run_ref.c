@@ -33,6 +33,7 @@ static void run_matvec(const qm_plan *p, const qm_op *op, const qm_matvec_args *
         s.w = (uint64_t)(uintptr_t)w->data;
         s.bias = bias < 0 ? 0 : raw(p, bias, i);
         s.y = a->y + row * 4;
+        if (a->add) s.add = a->add + row * 4;
         s.n_rows = w->n_rows;
         qm_ref_matvec_strided(&s, env, a->n_rows);
         row += w->n_rows;
@@ -82,6 +83,7 @@ int qm_run_ref_op(const qm_plan *p, int i, const qm_bases *b, qm_err *e) {
     /* weights are raw rows here: as many bytes an expert, and as many tensors, as the file has */
     if (op->kind == QM_OP_MOE_UP) a.moe_up.expert_bytes = raw_expert_bytes(p, op->args.moe_up.w_gate);
     if (op->kind == QM_OP_MOE_MATVEC) a.moe_matvec.expert_bytes = raw_expert_bytes(p, op->args.moe_matvec.w);
+    if (op->kind == QM_OP_MOE_DOWN) a.moe_down.expert_bytes = raw_expert_bytes(p, op->args.moe_down.w);
     if (op->kind == QM_OP_MOE_GEMM_UP) a.moe_gemm_up.expert_bytes = raw_expert_bytes(p, op->args.moe_gemm_up.w_gate);
     if (op->kind == QM_OP_MOE_GEMM) a.moe_gemm.expert_bytes = raw_expert_bytes(p, op->args.moe_gemm.w);
     if (op->kind == QM_OP_MATVEC) run_matvec(p, op, &a.matvec, &env);

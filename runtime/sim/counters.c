@@ -89,6 +89,7 @@ static counted *g_kernels;
 
 static void add(qm_sim_counters *s, const qm_sim_counters *c) {
     s->launches += c->launches;
+    s->dependents += c->dependents;
     s->warp_insts += c->warp_insts;
     s->thread_insts += c->thread_insts;
     s->gld_bytes += c->gld_bytes;

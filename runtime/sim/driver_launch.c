@@ -70,7 +70,7 @@ static CUresult gather(const sim_func *f, void **params, void **extra, uint8_t *
 }
 
 static CUresult launch(CUfunction f, const unsigned g[3], const unsigned b[3], unsigned shared, CUstream s,
-                       void **params, void **extra, int coop) {
+                       void **params, void **extra, int coop, int dependent) {
     CUresult r = sim_ready();
     if (r) return r;
     if (!sim_handle_is(f, SIM_H_FUNC)) return sim_fail(CUDA_ERROR_INVALID_HANDLE, "not a function of a loaded module");
@@ -107,6 +107,7 @@ static CUresult launch(CUfunction f, const unsigned g[3], const unsigned b[3], u
                  .block = {b[0], b[1], b[2]},
                  .dyn_shared = shared,
                  .cooperative = coop,
+                 .dependent = dependent,
                  .params_bytes = sim_func_param_bytes(h->fn)};
     op.params = calloc(1, op.params_bytes + 1);
     if (!op.params) return CUDA_ERROR_OUT_OF_MEMORY;
@@ -120,32 +121,35 @@ CUresult CUDAAPI sim_cu_LaunchKernel(CUfunction f, unsigned int gx, unsigned int
                                      unsigned int by, unsigned int bz, unsigned int shared, CUstream s, void **params,
                                      void **extra) {
     sim_lock();
-    return sim_unlock(launch(f, (unsigned[]){gx, gy, gz}, (unsigned[]){bx, by, bz}, shared, s, params, extra, 0));
+    return sim_unlock(launch(f, (unsigned[]){gx, gy, gz}, (unsigned[]){bx, by, bz}, shared, s, params, extra, 0, 0));
 }
 
 CUresult CUDAAPI sim_cu_LaunchCooperativeKernel(CUfunction f, unsigned int gx, unsigned int gy, unsigned int gz,
                                                 unsigned int bx, unsigned int by, unsigned int bz, unsigned int shared,
                                                 CUstream s, void **params) {
     sim_lock();
-    return sim_unlock(launch(f, (unsigned[]){gx, gy, gz}, (unsigned[]){bx, by, bz}, shared, s, params, NULL, 1));
+    return sim_unlock(launch(f, (unsigned[]){gx, gy, gz}, (unsigned[]){bx, by, bz}, shared, s, params, NULL, 1, 0));
 }
 
-/* Dependent launch changes when a kernel may begin, never what it may rely on: here it begins after the last one. */
+/* Dependent launch changes when a kernel may begin, never what it may rely on: here it begins after the last one, and depend.c
+ * sees to what it does before it waits. */
 CUresult CUDAAPI sim_cu_LaunchKernelEx(const CUlaunchConfig *c, CUfunction f, void **params, void **extra) {
     sim_lock();
-    int coop = 0;
+    int coop = 0, dependent = 0;
     if (!c || (c->numAttrs && !c->attrs))
         return sim_unlock(sim_fail(CUDA_ERROR_INVALID_VALUE, "cuLaunchKernelEx: no configuration"));
     for (unsigned i = 0; i < c->numAttrs; i++) {
         const CUlaunchAttribute *a = &c->attrs[i];
         if (a->id == CU_LAUNCH_ATTRIBUTE_IGNORE) continue;
         if (a->id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE) coop = a->value.cooperative;
-        else if (a->id != CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION || sim_cc() < 90)
+        else if (a->id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION && sim_cc() >= 90)
+            dependent = a->value.programmaticStreamSerializationAllowed != 0;
+        else
             return sim_unlock(sim_fail(CUDA_ERROR_NOT_SUPPORTED,
                                        "cuLaunchKernelEx: attribute %d on compute capability %d.%d", (int)a->id,
                                        sim_cc() / 10, sim_cc() % 10));
     }
     return sim_unlock(launch(f, (unsigned[]){c->gridDimX, c->gridDimY, c->gridDimZ},
                              (unsigned[]){c->blockDimX, c->blockDimY, c->blockDimZ}, c->sharedMemBytes, c->hStream,
-                             params, extra, coop));
+                             params, extra, coop, dependent));
 }

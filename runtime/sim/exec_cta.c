@@ -125,6 +125,7 @@ void sim_cta_start(sim_cta *c, uint64_t at) {
         w->ng = 1;
         w->g[0] = (sim_group){.mask = w->live};
         w->done = w->blocked = 0;
+        w->waited = c->l->early ? 0 : SIM_FULL;
         w->back_edges = 0;
         w->first_copy = w->n_copy = w->n_async = 0;
         memset(w->commits, 0, sizeof w->commits);

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 #include "check.h"
+#include "depend.h"
 #include "exec.h"
 #include "exec_scalar.h"
 #include "ptx.h"
@@ -88,8 +89,18 @@ int h_call(sim_warp *w, const sim_inst *in, uint32_t m) {
 
 int h_ret(sim_warp *w, const sim_inst *in, uint32_t m) { return scatter(w, R32(0), m); }
 
-int h_exit(sim_warp *w, const sim_inst *in, uint32_t m) {
+/* griddepcontrol.wait: kernels run one after the other, so there is nothing to wait for. */
+int h_dep_wait(sim_warp *w, const sim_inst *in, uint32_t m) {
     (void)in;
+    w->waited |= m;
+    return X_NEXT;
+}
+
+int h_exit(sim_warp *w, const sim_inst *in, uint32_t m) {
+    if (m & ~w->waited && w->cta->l->opt.check_dependent) {
+        w->wk->fault = sim_depend_exit(w->cta->l, w->cta->id, w->id * 32 + (uint32_t)__builtin_ctz(m & ~w->waited), in->line);
+        return X_FAULT;
+    }
     w->live &= ~m;
     w->cta->live_threads -= (uint32_t)__builtin_popcount(m);
     w->wk->progress++;

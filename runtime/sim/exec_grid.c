@@ -194,8 +194,8 @@ int sim_run(const sim_launch *l, qm_sim_counters *out) {
                    (unsigned long long)rs.n_cta, sms, occ);
         return SIM_LAUNCH_FAILED;
     }
-    int n = o->threads > 1 && !o->check_races && !o->check_uninit ? o->threads
-                                                                  : 1; /* the shadows are read and written in turn */
+    const int checked = o->check_races || o->check_uninit || o->check_dependent;
+    int n = o->threads > 1 && !checked ? o->threads : 1; /* the shadows are read and written in turn */
     if ((uint64_t)n > rs.n_cta) n = (int)rs.n_cta;
     if (n > 64) n = 64;
     rs.n_workers = n;
@@ -211,7 +211,7 @@ int sim_run(const sim_launch *l, qm_sim_counters *out) {
         return SIM_LAUNCH_FAILED;
     }
     if (l->func->param_bytes) memcpy(params, l->params, l->func->param_bytes);
-    const int hooked = o->check_races || o->check_uninit || o->count;
+    const int hooked = checked || o->count;
     for (int i = 0; i < n; i++) {
         wk[i].rs = &rs;
         wk[i].l = l;
@@ -243,6 +243,7 @@ int sim_run(const sim_launch *l, qm_sim_counters *out) {
         for (size_t k = 0; k < sizeof *out / sizeof *b; k++) b[k] += a[k];
     }
     out->launches++;
+    out->dependents += l->dependent != 0;
     if (o->check_races || o->check_uninit) sim_check_launch_end(l);
     free(params);
     free(wk);

@@ -1,6 +1,7 @@
 /* exec_hook.c: tells the checks and the counters of one access. */
 #include "check.h"
 #include "counters.h"
+#include "depend.h"
 #include "warp.h"
 
 static sim_access access_of(const sim_warp *w, const sim_inst *in, uint32_t m, int space, int kind, uint32_t bytes,
@@ -20,7 +21,7 @@ static sim_access access_of(const sim_warp *w, const sim_inst *in, uint32_t m, i
 int sim_hook(sim_warp *w, const sim_inst *in, uint32_t m, int space, int kind, int order, uint32_t bytes,
              const uint64_t *addr) {
     const qm_sim_options *o = &w->cta->l->opt;
-    if (!o->check_races && !o->check_uninit && !o->count) return X_NEXT;
+    if (!w->wk->hooked) return X_NEXT;
     sim_access a = access_of(w, in, m, space, kind, bytes, addr);
     a.order = order;
     a.nc = (in->mod & F_NC) != 0;
@@ -33,6 +34,7 @@ int sim_hook(sim_warp *w, const sim_inst *in, uint32_t m, int space, int kind, i
             return X_FAULT;
         }
     }
+    if (o->check_dependent && (w->wk->fault = sim_depend_access(&a, w->cta->l, w->waited))) return X_FAULT;
     if (o->count) sim_count_access(&w->wk->c, &a);
     return X_NEXT;
 }

@@ -12,6 +12,9 @@ typedef struct {
     int cooperative;       /* all CTAs resident; else waves of n_sm * occupancy */
     const uint8_t *params; /* sim_func_param_bytes() of them */
     qm_sim_options opt;
+    int dependent;          /* it was launched so (counted) */
+    uint32_t serial, chain; /* check_dependent: depend.h */
+    int early;              /* it may begin before what it waits for is done */
 } sim_launch;
 enum {
     SIM_OK = 0,

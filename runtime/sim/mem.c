@@ -118,8 +118,10 @@ static void retire(slot *s) {
     g_used -= s->charged;
     if (s->a.init) munmap(s->a.init, s->init_bytes);
     if (s->a.race) munmap(s->a.race, s->a.race_bytes);
+    if (s->a.writers) munmap(s->a.writers, s->a.writers_bytes);
     s->a.init = NULL;
     s->a.race = NULL;
+    s->a.writers = NULL;
 }
 
 int sim_mem_free(uint64_t base) {

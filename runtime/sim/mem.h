@@ -13,6 +13,8 @@ typedef struct sim_alloc {
     uint8_t *init;       /* one byte per byte, 1 = written; NULL unless check_uninit */
     void *race; /* [race_bytes], race.c's shadow: made at the first access under its check, freed with the allocation */
     size_t race_bytes;
+    void *writers; /* [writers_bytes], depend.c's: likewise */
+    size_t writers_bytes;
 } sim_alloc;
 /* The allocation (live or quarantined) that holds addr, else NULL. Thread-safe against other readers;
  * the table changes only between launches. A caller should cache the last hit. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include "context.h"
 #include "counters.h"
+#include "depend.h"
 #include "grid.h"
 #include "handle.h"
 #include "mem.h"
@@ -84,6 +85,8 @@ static CUresult run_kernel(const sim_op *op) {
     memcpy(l.grid, op->grid, sizeof l.grid);
     memcpy(l.block, op->block, sizeof l.block);
     qm_sim_get_options(&l.opt);
+    l.dependent = op->dependent;
+    if (l.opt.check_dependent) sim_depend_begin(&l, op->stream, op->dependent);
     if (l.opt.check_races) l.opt.threads = 1; /* race.c takes the order of its calls as that of the accesses */
     sim_report_clear();
     int fault = sim_run(&l, &c);
@@ -162,6 +165,7 @@ CUresult sim_op_check(const sim_op *op) {
 CUresult sim_op_run(const sim_op *op) {
     CUresult r = sim_op_check(op);
     if (r) return r;
+    if (op->kind != SIM_OP_KERNEL) sim_depend_break(op->kind == SIM_OP_CHILD ? -1 : op->stream);
     switch (op->kind) {
     case SIM_OP_KERNEL: return run_kernel(op);
     case SIM_OP_COPY:

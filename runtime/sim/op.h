@@ -26,7 +26,7 @@ typedef struct sim_op {
     sim_cu_func *func;
     uint64_t func_id;
     uint32_t grid[3], block[3], dyn_shared;
-    int cooperative;
+    int cooperative, dependent;
     uint8_t *params; /* [sim_func_param_bytes], owned; a late COPY from pageable memory: its
                                               bytes as they were at the call */
     size_t params_bytes;

@@ -27,15 +27,15 @@ static void number(reader *r, const char *name, uint64_t lo, uint64_t hi, uint64
     else *v = x << shift;
 }
 
-/* A list of words: each is one of word[0..1], and sets *on[i]. */
-static void words(reader *r, const char *name, const char *const word[2], int *const on[2]) {
+/* A list of words: each is one of word[0..2], and sets *on[i]. */
+static void words(reader *r, const char *name, const char *const word[3], int *const on[3]) {
     const char *s = getenv(name);
     while (s && *s && !r->why[0]) {
         size_t n = strcspn(s, ",");
         int known = 0;
-        for (int i = 0; i < 2; i++)
+        for (int i = 0; i < 3; i++)
             if (n == strlen(word[i]) && !strncmp(s, word[i], n)) *on[i] = known = 1;
-        if (!known) snprintf(r->why, r->n, "%s: '%.*s' is not one of: %s, %s", name, (int)n, s, word[0], word[1]);
+        if (!known) snprintf(r->why, r->n, "%s: '%.*s' is not one of: %s, %s, %s", name, (int)n, s, word[0], word[1], word[2]);
         s += n + (s[n] == ',');
     }
 }
@@ -65,8 +65,8 @@ void sim_env_read(qm_sim_options *o, int *cc, char *why, size_t why_n) {
     number(&r, "QMOE_SIM_COUNT", 0, 1, &count);
     number(&r, "QMOE_SIM_CC", 80, 129, &arch);
     number(&r, "QMOE_SIM_LOST", 1, UINT64_MAX, &lost_at);
-    words(&r, "QMOE_SIM_CHECK", (const char *const[]){"races", "uninit"},
-          (int *const[]){&o->check_races, &o->check_uninit});
+    words(&r, "QMOE_SIM_CHECK", (const char *const[]){"races", "uninit", "dependent"},
+          (int *const[]){&o->check_races, &o->check_uninit, &o->check_dependent});
     order(&r, "QMOE_SIM_ORDER", &o->lazy, &o->order_seed);
     const char *isa = getenv("QMOE_SIM_ISA"); /* read where the handlers are chosen, exec_table.c */
     if (isa && !why[0] && strcmp(isa, "base") && strcmp(isa, "avx2") && strcmp(isa, "avx512"))

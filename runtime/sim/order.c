@@ -10,6 +10,7 @@
 #include "../base/clock.h"
 #include "../base/rng.h"
 #include "context.h"
+#include "depend.h"
 #include "sim.h"
 
 struct sim_pending {
@@ -73,6 +74,7 @@ static CUresult run(const sim_op *op);
 static CUresult run_graph(const sim_oplist *l) {
     size_t at[SIM_CAPTURE_STREAMS]; /* the first of each stream that has not run; l->n: none */
     CUresult r = CUDA_SUCCESS;
+    sim_depend_break(-1);
     for (int s = 0; s < SIM_CAPTURE_STREAMS; s++)
         for (at[s] = 0; at[s] < l->n && l->v[at[s]]->stream != s;) at[s]++;
     for (size_t ran = 0; ran < l->n && !r; ran++) {

@@ -10,6 +10,7 @@ typedef struct {
     int threads;         /* host worker threads for one launch (default: the host's cores) */
     int check_races;     /* same word, different threads, a write, no ordering between */
     int check_uninit;    /* reads of never-written global and shared bytes */
+    int check_dependent; /* what kernels of dependent launches do before griddepcontrol.wait (docs/sim.md) */
     int count;           /* fill the counters below (costs time) */
     uint64_t sched_seed; /* 0 = fixed order; else it draws the order of CTAs and warps, their turns, and %smid */
     int lazy;            /* enqueued work runs as late as its synchronisation allows (docs/sim.md) */
@@ -23,6 +24,7 @@ void qm_sim_set_options(const qm_sim_options *o); /* between launches only */
 /* Counters since the last reset, summed over launches; exact whatever the number of threads. */
 typedef struct {
     uint64_t launches;
+    uint64_t dependents;   /* of these, dependent launches */
     uint64_t warp_insts;   /* instructions issued by warps */
     uint64_t thread_insts; /* the same times active lanes (predicated-off lanes excluded) */
     uint64_t gld_bytes;    /* global bytes requested by loads, per lane (a broadcast of one address

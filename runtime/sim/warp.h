@@ -71,6 +71,7 @@ struct sim_warp {
     int32_t pc, npc; /* of the running instruction; X_JUMP's goal */
     int ng, cur;
     sim_group g[32];
+    uint32_t waited; /* lanes that have passed griddepcontrol.wait, or need not */
     uint32_t id, back_edges, polls;
     uint8_t *local; /* [local_bytes / 16][32 lanes][16], as hardware has it: SIM_LOCAL_AT */
     sim_copy *copy; /* [first_copy, n_copy) cp.async issued, not yet waited for, oldest first */

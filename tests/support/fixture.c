@@ -71,9 +71,11 @@ const char *fix_model(const char *kind) {
     return path;
 }
 
-qm_engine *fix_engine(const char *kind, const char *executor) {
+qm_engine *fix_engine(const char *kind, const char *executor) { return fix_engine_apart(kind, executor, NULL); }
+
+qm_engine *fix_engine_apart(const char *kind, const char *executor, const char *apart) {
     const char *dev = getenv("QMOE_TEST_DEVICE");
-    qm_engine_opts o = {.device = dev ? dev : "sim", .executor = executor};
+    qm_engine_opts o = {.device = dev ? dev : "sim", .executor = executor, .apart = apart};
     qm_engine *g;
     qm_err e;
     fix_ok(qm_engine_open(&g, fix_model(kind), &o, &e), &e);

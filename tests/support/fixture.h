@@ -20,6 +20,8 @@ const char *fix_model(const char *kind);
 void fix_ok(int rc, const qm_err *e);
 /* executor: "graph" on QMOE_TEST_DEVICE (default sim), or "ref". */
 qm_engine *fix_engine(const char *kind, const char *executor);
+/* With some ops kept apart (qm_engine_opts). */
+qm_engine *fix_engine_apart(const char *kind, const char *executor, const char *apart);
 /* The region of a weight by its name ("attn_norm"); layer -1: outside the layers. */
 int fix_region(const qm_engine *g, int layer, const char *name);
 /* n token ids from a seed, none of them control tokens. */

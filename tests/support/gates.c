@@ -121,7 +121,8 @@ static int position(void *user, uint32_t seq, uint32_t pos, const float *logits,
 static figures measure(const gates_subject *s, uint32_t n_seqs, const fault *f, int neutral) {
     bench b = {.s = s, .quiet = f != NULL, .v = {.cosine = 1}};
     const char *dev = getenv("QMOE_TEST_DEVICE"), *model = model_path(s);
-    qm_engine_opts o = {.device = dev ? dev : "sim", .n_ctx = 512, .n_outs = FAULT_ROWS};
+    /* faults are put into ops of one thing each */
+    qm_engine_opts o = {.device = dev ? dev : "sim", .n_ctx = 512, .n_outs = FAULT_ROWS, .apart = f ? "all" : NULL};
     char name[128];
     qm_engine *g;
     qm_session *ss;

@@ -74,9 +74,9 @@ static void force_many(qm_session *s, uint32_t n, float (*out)[VOCAB]) {
     fix_ok(qm_inside_score(s, ids, n, NULL, on_logits, out, &e), &e);
 }
 
-/* An engine with a fault in it (NULL: none) and a session. */
+/* An engine with a fault in it (NULL: none) and a session. Faults are put into ops of one thing each. */
 static qm_session *sick(const char *executor, const fault *f, fault_at at) {
-    qm_engine *g = fix_engine("small", executor);
+    qm_engine *g = fix_engine_apart("small", executor, f ? "all" : NULL);
     qm_session *s;
     qm_err e;
     assert_int_equal(g->model->hp.n_vocab, VOCAB);

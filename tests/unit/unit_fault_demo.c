@@ -57,7 +57,8 @@ static int unload(void **state) {
 
 static qm_session *sick(const fault *f, fault_at at) {
     const char *dev = setting("QMOE_TEST_DEVICE", "sim");
-    qm_engine_opts o = {.device = dev, .n_ctx = N_CTX};
+    qm_engine_opts o = {
+        .device = dev, .n_ctx = N_CTX, .apart = f ? "all" : NULL}; /* a fault has ops of one thing each */
     qm_engine *g;
     qm_session *s;
     qm_err e;

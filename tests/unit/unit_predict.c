@@ -23,9 +23,11 @@ static void test_facts(void **state) {
             const qm_fact *f;
             double lo, hi;
         } facts[] = {
-            {&c->sms, 8, 512},          {&c->clock, 5e8, 4e9},  {&c->bandwidth, 5e10, 2e13}, {&c->reach, 0.5, 1},
-            {&c->l2, 1 << 20, 1 << 30}, {&c->issue, 0.1, 1},    {&c->node, 1e-7, 1e-5},      {&c->ramp, 1e-7, 1e-5},
-            {&c->graph, 1e-7, 1e-4},    {&c->trip, 5e-8, 5e-7}, {&c->latency, 2e-7, 2e-6},   {&c->mma_int, 256, 8192},
+            {&c->sms, 8, 512},          {&c->clock, 5e8, 4e9},      {&c->bandwidth, 5e10, 2e13},
+            {&c->reach, 0.5, 1},        {&c->l2, 1 << 20, 1 << 30}, {&c->issue, 0.1, 1},
+            {&c->node, 1e-7, 1e-5},     {&c->start, 1e-7, 1e-5},    {&c->edge, 1e-8, 1e-5},
+            {&c->handoff, 1e-7, 1e-5},  {&c->cc, 80, 130},          {&c->graph, 1e-7, 1e-4},
+            {&c->trip, 5e-8, 5e-7},     {&c->latency, 2e-7, 2e-6},  {&c->mma_int, 256, 8192},
             {&c->mma_float, 128, 4096},
         };
         for (size_t k = 0; k < sizeof facts / sizeof *facts; k++) {
@@ -54,27 +56,92 @@ static void test_arithmetic(void **state) {
                        .latency = {.v = 1e-6},
                        .trip = {.v = 1e-7},
                        .node = {.v = 1e-6},
-                       .ramp = {.v = 2e-6},
+                       .start = {.v = 2e-6},
+                       .edge = {.v = 5e-7},
                        .graph = {.v = 5e-6}};
     qm_op op = {.kind = QM_OP_RMSNORM, .grid = {200, 1, 1}, .block = 128, .waits = 1};
     qm_op_record r = {.op = &op, .rows = 1, .ctas = 200, .weight_bytes = 40000000, .kv_bytes = 10000000};
-    qm_predict_op(&c, &r); /* 50 MB at 0.5 TB/s */
-    assert_true(fabs(r.time_ns - 102000) < 1e-3 && r.gap_ns == 1000 && r.bound == QM_BOUND_DRAM);
+    qm_predict_op(&c, 0, &r); /* 50 MB at 0.5 TB/s; before it 2 us of its start, 1 of the first load */
+    assert_true(fabs(r.time_ns - 103000) < 1e-3 && r.gap_ns == 1000 && r.bound == QM_BOUND_DRAM);
     r.count.warp_insts = 40000000; /* over 4 x 100 x 1e9 x 0.5 */
-    qm_predict_op(&c, &r);
-    assert_true(fabs(r.time_ns - 202000) < 1e-3 && r.bound == QM_BOUND_ISSUE);
+    qm_predict_op(&c, 0, &r);
+    assert_true(fabs(r.time_ns - 203000) < 1e-3 && r.bound == QM_BOUND_ISSUE);
     r.ctas = 50; /* half of the multiprocessors: twice as long */
-    qm_predict_op(&c, &r);
-    assert_true(fabs(r.time_ns - 402000) < 1e-3 && r.bound == QM_BOUND_ISSUE);
+    qm_predict_op(&c, 0, &r);
+    assert_true(fabs(r.time_ns - 403000) < 1e-3 && r.bound == QM_BOUND_ISSUE);
+    op.block = 32; /* a warp each, which issues 0.6 instructions a clock */
+    qm_predict_op(&c, 0, &r);
+    assert_true(fabs(r.time_ns - (3000 + 800000 / 0.6)) < 1e-2 && r.bound == QM_BOUND_ISSUE);
+    op.block = 128;
     r.count.warp_insts = 0;
     r.count.load_sectors = 40000000;
     r.count.store_sectors = 10000000; /* 1.6 GB over 50 ports of 64 GB/s */
-    qm_predict_op(&c, &r);
-    assert_true(fabs(r.time_ns - 502000) < 1e-3 && r.bound == QM_BOUND_L2);
+    qm_predict_op(&c, 0, &r);
+    assert_true(fabs(r.time_ns - 503000) < 1e-3 && r.bound == QM_BOUND_L2);
     r = (qm_op_record){
-        .op = &op, .rows = 1, .ctas = 50, .weight_bytes = 1000000}; /* 2 us of reading, 3 us of waiting */
-    qm_predict_op(&c, &r);
-    assert_true(fabs(r.time_ns - 4000) < 1e-3 && r.bound == QM_BOUND_LATENCY);
+        .op = &op, .rows = 1, .ctas = 50, .weight_bytes = 1000000}; /* 2 us of reading, 4 us of waiting */
+    qm_predict_op(&c, 0, &r);
+    assert_true(fabs(r.time_ns - 5000) < 1e-3 && r.bound == QM_BOUND_LATENCY);
+    r.path.trips = 3; /* of the L2, one after the other */
+    r.path.clocks = 700;
+    qm_predict_op(&c, 0, &r);
+    assert_true(fabs(r.time_ns - 6000) < 1e-3 && r.bound == QM_BOUND_LATENCY);
+    r.weight_bytes = 0; /* nothing from memory: a further trip in place of its latency */
+    qm_predict_op(&c, 0, &r);
+    assert_true(fabs(r.time_ns - 3100) < 1e-3);
+    /* 50 CTAs of 4 warps ask for 5 kB each: a 20th of 5 MB is on its way at once, 2.5 kB for each of 100 multiprocessors */
+    r = (qm_op_record){
+        .op = &op, .rows = 1, .ctas = 50, .weight_bytes = 5000000, .path = {.flight = 5000, .rounds = 1}};
+    assert_true(fabs(qm_in_flight(&op, &r.path, r.ctas, 5e6, 100) - 2500) < 1e-9);
+    qm_predict_op(&c, 0, &r);
+    assert_true(fabs(r.time_ns - 22000) < 1e-3 && r.bound == QM_BOUND_FLIGHT);
+    op.block = 512; /* 16 warps: no second CTA has room */
+    assert_true(fabs(qm_in_flight(&op, &r.path, 300, 5e6, 100) - 5000) < 1e-9);
+    op.block = 128;
+    /* launched before the one before it ends: an edge, a trip for its vector, and what came in 0.6 us at 0.5 TB/s */
+    r.path.flight = 1e6;
+    qm_predict_op(&c, 1, &r);
+    assert_true(fabs(r.time_ns - (100 + 10000 - 600)) < 1e-3 && r.gap_ns == 500 && r.bound == QM_BOUND_DRAM);
+    r.path.indexed = 1; /* it does not know where */
+    r.path.trips = 1;
+    qm_predict_op(&c, 1, &r);
+    assert_true(fabs(r.time_ns - (1100 + 10000)) < 1e-3);
+}
+
+/* What waits for what, of the ops of a step: a trip for each operand that says where others are, and what the texts add. Who knows
+ * where its weights are without the step, and what is on its way. */
+static void test_paths(void **state) {
+    (void)state;
+    static const struct {
+        const char *slot, *op;
+        double trips;
+        int indexed, flies;
+    } want[] = {
+        {"embed", "embed", 2, 1, 0},        {"attn_norm", "rmsnorm", 0, 0, 0}, {"qkv", "matvec", 0, 0, 1},
+        {"qkrope", "qkrope", 3, 1, 0},      {"attn", "attn", 2, 1, 1},         {"attn_heads", "combine", 2, 1, 0},
+        {"attn_out", "matvec", 0, 0, 1},    {"router", "router", 3, 0, 0},     {"ffn_up", "moe_up", 1, 1, 1},
+        {"ffn_out", "moe_matvec", 1, 1, 1}, {"logits", "matvec", 0, 0, 1}};
+    qm_err e;
+    qm_predictor *p;
+    const qm_op_records *r;
+    fix_ok(qm_predictor_open(&p, fix_model("small"), &(qm_predict_opts){.apart = ~0u}, &e), &e);
+    fix_ok(qm_predictor_step(p, &qm_chips[0], qm_work_decode(64), NULL, &r, &e), &e);
+    for (size_t k = 0; k < sizeof want / sizeof *want; k++) {
+        int n = 0;
+        for (int i = 0; i < r->n_ops; i++) {
+            const qm_op_record *o = &r->op[i];
+            if (strcmp(o->op->slot, want[k].slot) || strcmp(qm_op_name(o->op->kind), want[k].op)) continue;
+            n++;
+            if (o->path.trips != want[k].trips) fail_msg("%s: %g trips", want[k].slot, o->path.trips);
+            assert_int_equal(o->path.indexed, want[k].indexed);
+            assert_int_equal(o->path.flight > 0, want[k].flies);
+            assert_int_equal(o->in_flight > 0, want[k].flies);
+            if (o->path.flight > 0)
+                assert_true(o->in_flight <= (double)(o->weight_bytes + o->kv_bytes) / qm_chips[0].sms.v);
+        }
+        if (!n) fail_msg("no op %s", want[k].slot);
+    }
+    qm_predictor_close(p);
 }
 
 /* Counts over zeros are those of the real model at the same depth and geometry; sums are the plan's. */
@@ -124,21 +191,21 @@ static void test_counts_like_the_real(void **state) {
     qm_engine_close(g);
 }
 
-/* The persistent kernel: with a barrier that costs a node's time and nothing prefetched it is the graph; what is
- * prefetched helps, and never beyond what the bytes take. */
+/* The persistent kernel: no slower than the graph where a handoff costs what a node and a start do, what is prefetched helps, and
+ * never beyond what the bytes take. */
 static void test_walked(void **state) {
     (void)state;
     qm_err e;
     qm_predictor *p;
     const qm_op_records *graph, *walk;
-    fix_ok(qm_predictor_open(&p, fix_model("small"), 0, &e), &e);
-    qm_chip c = qm_chips[0];
-    c.barrier.v = c.node.v;
+    fix_ok(qm_predictor_open(&p, fix_model("small"), NULL, &e), &e);
+    qm_chip c = *qm_chip_find("rtx4090", 7);
+    c.handoff.v = c.node.v + c.start.v;
     c.bandwidth.v = 20e9; /* a small model's bytes have to count */
     c.l2.v = 0;
     fix_ok(qm_predictor_step(p, &c, qm_work_decode(64), NULL, &graph, &e), &e);
     fix_ok(qm_predictor_step(p, &c, qm_work_decode(64), "persistent", &walk, &e), &e);
-    assert_true(fabs(walk->step_ns / graph->step_ns - 1) < 1e-12);
+    assert_true(walk->step_ns < graph->step_ns);
     assert_string_equal(graph->executor, "graph");
     assert_string_equal(walk->executor, "persistent");
     double before = walk->step_ns;
@@ -149,14 +216,48 @@ static void test_walked(void **state) {
         assert_true(walk->step_ns > 1e9 * (double)(walk->plan->weight_bytes + walk->kv_bytes) / c.bandwidth.v);
     }
     before = walk->step_ns;
-    c.barrier.v = 2 * c.node.v;
+    c.handoff.v *= 2;
     fix_ok(qm_predictor_step(p, &c, qm_work_decode(64), "persistent", &walk, &e), &e);
     assert_true(walk->step_ns > before);
     qm_predictor_close(p);
 }
 
-/* Between which ops the persistent kernel has a barrier is what its executor makes of the plan: from the first layer's norm
- * to the logits; what it cannot run is not estimated. */
+/* Dependent launches: on chips that have them, where an op follows one other and nobody else does; an edge and no start there,
+ * weights on their way early, and switched off the plain graph. */
+static void test_dependent(void **state) {
+    (void)state;
+    qm_err e;
+    qm_predictor *p, *off;
+    const qm_op_records *plain, *early, *old;
+    fix_ok(qm_predictor_open(&p, fix_model("small"), NULL, &e), &e);
+    fix_ok(qm_predictor_open(&off, fix_model("small"), &(qm_predict_opts){.nodes = 1}, &e), &e);
+    qm_chip c = *qm_chip_find("h200", 4);
+    fix_ok(qm_predictor_step(p, &c, qm_work_decode(64), NULL, &early, &e), &e);
+    fix_ok(qm_predictor_step(off, &c, qm_work_decode(64), NULL, &plain, &e), &e);
+    assert_true(early->dependent && !plain->dependent);
+    assert_true(early->step_ns < plain->step_ns);
+    int edges = 0, nodes = 0;
+    for (int i = 1; i < early->n_ops; i++) {
+        const qm_op_record *a = &early->op[i], *b = &plain->op[i];
+        const int forks = i + 1 < early->n_ops && !early->op[i + 1].op->waits, joins = !early->op[i - 1].op->waits;
+        if (!a->op->waits) continue;
+        assert_true(fabs(a->gap_ns - 1e9 * (forks || joins ? c.node.v : c.edge.v)) < 1e-6);
+        assert_true(fabs(b->gap_ns - 1e9 * c.node.v) < 1e-6);
+        assert_true(forks || joins ? a->time_ns == b->time_ns : a->time_ns < b->time_ns);
+        edges += !forks && !joins;
+        nodes += forks || joins;
+    }
+    assert_true(edges > 20 && nodes > 0);
+    assert_true(early->step_ns > 1e9 * (double)(early->plan->weight_bytes + early->kv_bytes) / c.bandwidth.v);
+    c.cc.v = 89;
+    fix_ok(qm_predictor_step(p, &c, qm_work_decode(64), NULL, &old, &e), &e);
+    assert_true(!old->dependent && fabs(old->step_ns - plain->step_ns) < 1e-6);
+    qm_predictor_close(p);
+    qm_predictor_close(off);
+}
+
+/* Between which ops the persistent kernel has a handoff, and no node, is what its executor makes of the plan: all of them; what it
+ * cannot run is not estimated. */
 static void test_walked_range(void **state) {
     (void)state;
     qm_err e;
@@ -172,29 +273,30 @@ static void test_walked_range(void **state) {
     w = captured.walk;
     fix_ok(qm_predictor_open(&p, fix_model("small"), 0, &e), &e);
     fix_ok(qm_predictor_step(p, &c, qm_work_decode(64), "persistent", &r, &e), &e);
-    int barriers = 0, nodes = 0;
+    int barriers = 0;
     for (int i = 1; i < r->n_ops; i++) {
         const qm_op *op = r->op[i].op;
-        int outside =
-            op->kind == QM_OP_SAMPLE_SCAN || op->kind == QM_OP_SAMPLE_DRAW || i == 1; /* behind it; its own node */
         if (!op->waits) continue;
-        assert_true(fabs(r->op[i].gap_ns - 1e9 * (outside ? c.node.v : c.barrier.v)) < 1e-6);
-        nodes += outside;
-        barriers += !outside;
-        assert_int_equal(i > w.first && i < w.first + w.n, !outside);
-        if (!strcmp(op->slot, "output_norm") || !strcmp(op->slot, "logits")) assert_false(outside);
+        assert_true(fabs(r->op[i].gap_ns - 1e9 * c.handoff.v) < 1e-6);
+        barriers++;
+        assert_true(i > w.first && i < w.first + w.n);
     }
-    assert_int_equal(nodes, 3);
     assert_true(barriers > 8 * 4);
     qm_predictor_close(p);
     g->dev->cu.GraphExecDestroy(captured.graph);
     qm_walk_close(&w, g->dev);
     qm_inside_close(&x);
     qm_engine_close(g);
-    fix_ok(qm_predictor_open(&p, fix_model("q8_0"), 0, &e), &e);
+    char path[300];
+    const char *dir = getenv("QMOE_TEST_TMP");
+    qm_synth_opts o = {.preset = "tiny", .seed = 7, .n_layers = 1, .n_embd = 2304, .n_head = 2, .n_kv_head = 1};
+    snprintf(path, sizeof path, "%s/qmoe-%ld-wide.gguf", dir ? dir : "/tmp", (long)getpid());
+    fix_ok(qm_synth(path, &o, &e), &e); /* its norms have more threads than the kernel */
+    fix_ok(qm_predictor_open(&p, path, 0, &e), &e);
     assert_int_equal(qm_predictor_step(p, &c, qm_work_decode(64), "persistent", &r, &e), QM_ERR_UNSUPPORTED);
     fix_ok(qm_predictor_step(p, &c, qm_work_decode(64), NULL, &r, &e), &e);
     qm_predictor_close(p);
+    unlink(path);
 }
 
 /* The cache's type is its bytes: of every position that attention reads and of the one that is written; nothing else is read
@@ -206,8 +308,8 @@ static void test_cache_type(void **state) {
     qm_predictor *p[QM_N_KV_CACHE];
     qm_err e;
     for (int kv = 0; kv < QM_N_KV_CACHE; kv++) {
-        fix_ok(qm_predictor_open(&p[kv], fix_model("small"), 0, &e), &e);
-        qm_predictor_kv(p[kv], (qm_kv_cache_type)kv);
+        const qm_predict_opts o = {.kv = (qm_kv_cache_type)kv};
+        fix_ok(qm_predictor_open(&p[kv], fix_model("small"), &o, &e), &e);
         fix_ok(qm_predictor_step(p[kv], &qm_chips[0], qm_work_decode(DEPTH), NULL, &r[kv], &e), &e);
     }
     assert_int_equal(r[QM_KV_CACHE_Q8_0]->kv_bytes * 64, r[QM_KV_CACHE_F16]->kv_bytes * 34);
@@ -405,16 +507,12 @@ static void test_sparse(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_facts),
-        cmocka_unit_test(test_arithmetic),
-        cmocka_unit_test(test_counts_like_the_real),
-        cmocka_unit_test(test_cache_type), cmocka_unit_test(test_monotone),
-        cmocka_unit_test(test_json),
-        cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_refuses),
-        cmocka_unit_test(test_sparse),
-        cmocka_unit_test(test_walked),
-        cmocka_unit_test(test_walked_range),
+        cmocka_unit_test(test_facts),     cmocka_unit_test(test_arithmetic),
+        cmocka_unit_test(test_paths),     cmocka_unit_test(test_counts_like_the_real),
+        cmocka_unit_test(test_cache_type), cmocka_unit_test(test_monotone),  cmocka_unit_test(test_json),
+        cmocka_unit_test(test_texts),     cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_sparse),    cmocka_unit_test(test_walked),
+        cmocka_unit_test(test_dependent), cmocka_unit_test(test_walked_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -118,30 +118,29 @@ static void test_terms(void **state) {
                        .reach = {.v = 1},
                        .latency = {.v = 1e-6},
                        .l2 = {.v = 2e6},
-                       .trip = {.v = 1e-7},
+                       .trip = {.v = 0},
                        .issue = {.v = 1},
                        .mma_int = {.v = 1000},
                        .mma_float = {.v = 250},
                        .node = {.v = 0},
-                       .ramp = {.v = 0},
-                       .graph = {.v = 0},
-                       .barrier = {.v = 0}};
+                       .start = {.v = 0},
+                       .graph = {.v = 0}};
     qm_op op = {.kind = QM_OP_RMSNORM, .grid = {100, 1, 1}, .block = 256, .waits = 1};
     qm_op_record r = {.op = &op, .rows = 1, .ctas = 100, .count = {.mma_int = 100000000000ull}};
-    qm_predict_op(&c, &r); /* 1e11 over 100 x 1000 x 1e9 */
+    qm_predict_op(&c, 0, &r); /* 1e11 over 100 x 1000 x 1e9 */
     assert_true(fabs(r.time_ns - 1e6) < 1e-3 && r.bound == QM_BOUND_TENSOR);
-    r.weight_bytes = 1000000000; /* 1 ms of reading: beside the work, or before it */
-    qm_predict_op(&c, &r);
-    assert_true(fabs(r.time_ns - 1e6) < 1e-3 && fabs(r.apart_ns - 2e6) < 1e-3);
+    r.weight_bytes = 1000000000; /* 1 ms of reading, after 1 us: beside the work, or before it */
+    qm_predict_op(&c, 0, &r);
+    assert_true(fabs(r.time_ns - 1.001e6) < 1e-3 && fabs(r.apart_ns - 2.001e6) < 1e-3);
     r.weight_bytes = 0;
     r.count.mma_float = 25000000000ull;
-    qm_predict_op(&c, &r);
+    qm_predict_op(&c, 0, &r);
     assert_true(fabs(r.time_ns - 2e6) < 1e-3 && r.bound == QM_BOUND_TENSOR);
     r.ctas = 150; /* two waves: 75 at work on average */
-    qm_predict_op(&c, &r);
+    qm_predict_op(&c, 0, &r);
     assert_true(fabs(r.time_ns - 2e6 * 100 / 75) < 1e-3);
     r = (qm_op_record){.op = &op, .rows = 1, .ctas = 100, .act_bytes = 3000000}; /* 2 MB beyond half of the L2 */
-    qm_predict_op(&c, &r);
+    qm_predict_op(&c, 0, &r);
     assert_true(fabs(r.time_ns - 2000) < 1e-3 && r.bound == QM_BOUND_DRAM);
     /* 8 warps of a CTA with 4,608 bytes each, one CTA a multiprocessor: 3.7 MB a microsecond, and no work on them */
     op = (qm_op){.kind = QM_OP_MATVEC,
@@ -149,24 +148,21 @@ static void test_terms(void **state) {
                  .grid = {100, 1, 1},
                  .block = 256,
                  .waits = 1};
-    r = (qm_op_record){.op = &op, .rows = 1, .ctas = 100, .weight_bytes = 36864000};
-    qm_predict_op(&c, &r);
-    assert_true(fabs(r.time_ns - 36864) < 1e-3 && r.bound == QM_BOUND_DRAM);
+    r = (qm_op_record){
+        .op = &op, .rows = 1, .ctas = 100, .weight_bytes = 36864000, .path = {.flight = 8 * 4608, .rounds = 1}};
+    qm_predict_op(&c, 0, &r);
+    assert_true(fabs(r.time_ns - 37864) < 1e-3 && r.bound == QM_BOUND_DRAM);
     qm_chip fast = c;
     fast.bandwidth.v = 1e13;
-    qm_predict_op(&fast, &r);
+    qm_predict_op(&fast, 0, &r);
     assert_true(fabs(r.time_ns - 10000) < 1e-3 && r.bound == QM_BOUND_FLIGHT);
     r.count.warp_insts = 48000000; /* 600 an 8,000th of the bytes, at 0.6 a clock 1 us more of each */
     r.weight_bytes = 80000 * 4608ull;
-    qm_predict_op(&fast, &r);
-    assert_true(fabs(r.time_ns / 1e3 - 100 * 2) < 1 || r.bound != QM_BOUND_FLIGHT);
-    /* the router's twelve trips, two of them in the ramp, and its picks */
-    op = (qm_op){.kind = QM_OP_ROUTER, .grid = {1, 1, 1}, .block = 32, .waits = 1};
-    op.args.router.n_partials = 8;
-    op.args.router.n_used = 8;
-    r = (qm_op_record){.op = &op, .rows = 1, .ctas = 1};
-    qm_predict_op(&c, &r);
-    assert_true(fabs(r.time_ns - (10 * 100 + 8 * 200)) < 1e-3 && r.bound == QM_BOUND_LATENCY);
+    qm_predict_op(&fast, 0, &r);
+    assert_true(fabs(r.time_ns - 200000) < 1e-3 && r.bound == QM_BOUND_FLIGHT);
+    r.path.rounds = 150; /* a page's batches, more than its bytes make */
+    qm_predict_op(&fast, 0, &r);
+    assert_true(fabs(r.time_ns - 250000) < 1e-3 && r.bound == QM_BOUND_FLIGHT);
 }
 
 /* A test's steps compute its rows, no more and no fewer. */

@@ -1,5 +1,6 @@
-/* unit_walk: the executor persistent gives the bits of the executor graph, over a model, whatever the grid; its plan asks
- * for weights that are needed, once, and within bounds; what it does not hold it refuses by name. */
+/* unit_walk: the executor persistent gives the bits of the executor graph, over a model, of any type, whatever the grid; a step is one
+ * launch; its ops wait for what they need, no more; its plan asks for weights that are needed, once, and within bounds; what does not
+ * fit it refuses by name. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include <unistd.h>
 #include "fixture.h"
 #include "../../runtime/device/counters.h"
+#include "../../runtime/plan/ops.h"
 #include "../../runtime/sim/sim.h"
 
 enum { MAX = 96 };
@@ -26,14 +28,17 @@ static int on_token(void *user, uint32_t id, const char *s, size_t n) {
 }
 
 /* Prompt steps with no logits but the last's, then n tokens: over the border of a page (32) and of an attention split. */
-static said run(const char *executor, uint32_t prompt, uint32_t n) {
-    qm_engine *g = fix_engine("small", executor);
+static said run_at(const char *path, const char *executor, uint32_t prompt, uint32_t n) {
+    const char *dev = getenv("QMOE_TEST_DEVICE");
+    qm_engine_opts oo = {.device = dev ? dev : "sim", .executor = executor};
+    qm_engine *g;
     qm_session *s;
     qm_err e;
     said r = {.n = 0};
     uint32_t ids[400];
     qm_gen_opts o = {.max_tokens = n, .ignore_eos = 1, .on_token = on_token, .user = &r};
     qm_gen_stats st;
+    fix_ok(qm_engine_open(&g, path, &oo, &e), &e);
     fix_prompt(g, ids, prompt, 31);
     fix_ok(qm_session_open(&s, g, &e), &e);
     fix_ok(qm_generate(s, ids, prompt, &o, &st, &e), &e);
@@ -41,6 +46,10 @@ static said run(const char *executor, uint32_t prompt, uint32_t n) {
     qm_session_close(s);
     qm_engine_close(g);
     return r;
+}
+
+static said run(const char *executor, uint32_t prompt, uint32_t n) {
+    return run_at(fix_model("small"), executor, prompt, n);
 }
 
 static void same(uint32_t prompt, uint32_t n) {
@@ -155,7 +164,7 @@ static void test_prefetch_is_issued(void **state) {
     fix_ok(qm_session_eval(s, 5, &e), &e);
     qm_sim_counters_reset();
     fix_ok(qm_session_eval(s, 6, &e), &e);
-    assert_int_equal(qm_sim_counters_kernel("qm_walk_hd128", &got), 1);
+    assert_int_equal(qm_sim_counters_kernel("qm_walk", &got), 1);
     qm_sim_set_options(&was);
     fix_ok(qm_engine_plan(g, 1, 1, &p, &e), &e);
     for (int i = 0; i < p->n_ops; i++) {
@@ -206,6 +215,13 @@ static int is_called(void *user, const qm_engine_info *i) {
     return 0;
 }
 
+static void model_of(char path[300], const char *name, const qm_synth_opts *o) {
+    const char *dir = getenv("QMOE_TEST_TMP");
+    qm_err e;
+    snprintf(path, 300, "%s/qmoe-%ld-%s.gguf", dir ? dir : "/tmp", (long)getpid(), name);
+    fix_ok(qm_synth(path, o, &e), &e);
+}
+
 /* Refused in one line that names the kernel and what to do, and before anything is loaded. */
 static void refuses(const char *path, const char *kernel) {
     const char *dev = getenv("QMOE_TEST_DEVICE");
@@ -223,27 +239,139 @@ static void refuses(const char *path, const char *kernel) {
     qm_engine_close(g);
 }
 
-/* A type that the kernel has no body for, and a length of heads. */
+/* Norms of more elements than 512 threads hold four of each: their sums depend on the block. */
 static void test_refuses(void **state) {
     (void)state;
-    refuses(fix_model("q8_0"), "qm_matvec_q8_0");
-    refuses(fix_model("q5_k"), "qm_matvec_q5_k");
-    refuses(fix_model("f16"), "qm_matvec_f16");
+    qm_synth_opts o = {.preset = "tiny", .seed = 7, .n_layers = 1, .n_embd = 2304, .n_head = 2, .n_kv_head = 1};
+    char path[300];
+    model_of(path, "wide", &o);
+    refuses(path, "qm_rmsnorm with 576 threads");
+    unlink(path);
+}
+
+/* Every type of weights, other lengths of heads, a network without experts: the graph's bits. */
+static void test_types(void **state) {
+    (void)state;
+    static const char *const kinds[] = {"q8_0", "q5_k", "q6_k", "f16", "bf16", "f32", "dense", "dense_q8_0"};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        said a = run_at(fix_model(kinds[i]), "graph", 3, 6), b = run_at(fix_model(kinds[i]), "persistent", 3, 6);
+        if (a.hash != b.hash || memcmp(a.ids, b.ids, sizeof a.ids) != 0) fail_msg("%s: not the graph's bits", kinds[i]);
+    }
     qm_synth_opts o = {
         .preset = "tiny", .seed = 7, .n_layers = 2, .n_embd = 256, .n_head = 4, .n_kv_head = 2, .head_dim = 64};
-    qm_err e;
     char path[300];
-    const char *dir = getenv("QMOE_TEST_TMP");
-    snprintf(path, sizeof path, "%s/qmoe-%ld-hd64.gguf", dir ? dir : "/tmp", (long)getpid());
-    fix_ok(qm_synth(path, &o, &e), &e);
-    refuses(path, "qm_qkrope_f16_hd64");
+    model_of(path, "hd64", &o);
+    said a = run_at(path, "graph", 40, 6), b = run_at(path, "persistent", 40, 6);
+    assert_true(a.hash == b.hash && !memcmp(a.ids, b.ids, sizeof a.ids));
     unlink(path);
+}
+
+/* ---- what waits for what ---- */
+/* From the hazards, pair by pair: i must come after k if they conflict; each such pair is a chain of waits, and no wait of an op follows
+ * from another of its waits. */
+static void check_waits(const qm_plan *p) {
+    enum { MAX_OPS = 700 };
+    static unsigned char after[MAX_OPS][MAX_OPS]; /* [i][k]: i begins when k is done */
+    static int waits[MAX_OPS * QM_WALK_WAITS], n_waits[MAX_OPS];
+    int bad;
+    qm_err e;
+    const int n = p->resident.n;
+    assert_true(n <= MAX_OPS && n == p->n_ops && p->resident.first == 0 && p->resident.missing == -1);
+    fix_ok(qm_resident_waits(p, QM_WALK_WAITS, waits, n_waits, &bad, &e), &e);
+    assert_int_equal(bad, -1);
+    memset(after, 0, sizeof after);
+    for (int i = 0; i < n; i++)
+        for (int w = 0; w < n_waits[i]; w++) {
+            const int k = waits[i * QM_WALK_WAITS + w];
+            assert_true(k >= 0 && k < i);
+            after[i][k] = 1;
+            for (int j = 0; j < k; j++) after[i][j] |= after[k][j];
+        }
+    for (int i = 0; i < n; i++) {
+        for (int k = 0; k < i; k++)
+            if (qm_ops_conflict(p, &p->ops[k], &p->ops[i]) && !after[i][k])
+                fail_msg("%s of layer %d does not wait for %s of layer %d", p->ops[i].slot, p->ops[i].layer,
+                         p->ops[k].slot, p->ops[k].layer);
+        for (int w = 0; w < n_waits[i]; w++) {
+            const int k = waits[i * QM_WALK_WAITS + w];
+            assert_true(p->limits.chain || qm_ops_conflict(p, &p->ops[k], &p->ops[i]));
+            for (int v = 0; v < n_waits[i]; v++) assert_false(after[waits[i * QM_WALK_WAITS + v]][k]);
+        }
+    }
+}
+
+static void test_waits(void **state) {
+    (void)state;
+    static const char *const kinds[] = {"small", "f16", "dense"};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        qm_engine *g = fix_engine(kinds[i], "graph");
+        for (int logits = 0; logits < 2; logits++)
+            for (int chain = 0; chain < 2; chain++) {
+                qm_plan *p;
+                qm_err e;
+                qm_limits l = g->limits;
+                l.chain = chain;
+                fix_ok(
+                    qm_plan_build(&p, g->place, (qm_shape){.outs = (uint32_t)logits, .n_splits = 2, .rows = 1}, l, &e),
+                    &e);
+                check_waits(p);
+                qm_plan_free(p);
+            }
+        qm_engine_close(g);
+    }
+}
+
+/* More than a record holds: the op is named. */
+static void test_too_many_waits(void **state) {
+    (void)state;
+    qm_engine *g = fix_engine("small", "graph");
+    qm_plan *p;
+    qm_err e;
+    static int waits[700 * QM_WALK_WAITS], n_waits[700];
+    int bad;
+    fix_ok(qm_plan_build(&p, g->place, (qm_shape){.outs = 1, .n_splits = 1, .rows = 1}, g->limits, &e), &e);
+    fix_ok(qm_resident_waits(p, 0, waits, n_waits, &bad, &e), &e);
+    assert_int_equal(bad, 1); /* the first that waits at all */
+    qm_plan_free(p);
+    qm_engine_close(g);
+}
+
+/* A token is one launch: nothing of a step of one row is outside the kernel. */
+static void test_one_launch(void **state) {
+    (void)state;
+    qm_engine *g = fix_engine("small", "persistent");
+    if (!qm_counters_here(g->dev)) {
+        qm_engine_close(g);
+        skip();
+    }
+    qm_session *s;
+    qm_err e;
+    qm_sim_options was, o;
+    qm_sim_counters got;
+    qm_sim_get_options(&was);
+    o = was;
+    o.count = 1;
+    qm_sim_set_options(&o);
+    fix_ok(qm_session_open(&s, g, &e), &e);
+    fix_ok(qm_session_eval(s, 5, &e), &e);
+    qm_sim_counters_reset();
+    fix_ok(qm_session_eval(s, 6, &e), &e);
+    assert_int_equal(qm_sim_counters_kernel("qm_walk", &got), 1);
+    assert_int_equal(got.launches, 1);
+    for (int i = 0; i < QM_N_KERNELS; i++)
+        if (strcmp(qm_kernel_table[i].entry, "qm_walk") != 0)
+            assert_int_equal(qm_sim_counters_kernel(qm_kernel_table[i].entry, &got), 0);
+    qm_sim_set_options(&was);
+    qm_session_close(s);
+    qm_engine_close(g);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bits),   cmocka_unit_test(test_same_bits_on_other_grids),
-        cmocka_unit_test(test_prefetch),    cmocka_unit_test(test_prefetch_is_issued),
-        cmocka_unit_test(test_environment), cmocka_unit_test(test_refuses)};
+        cmocka_unit_test(test_same_bits),      cmocka_unit_test(test_same_bits_on_other_grids),
+        cmocka_unit_test(test_prefetch),       cmocka_unit_test(test_prefetch_is_issued),
+        cmocka_unit_test(test_environment),    cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_types),          cmocka_unit_test(test_waits),
+        cmocka_unit_test(test_too_many_waits), cmocka_unit_test(test_one_launch)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
