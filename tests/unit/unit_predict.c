@@ -303,7 +303,7 @@ static void test_walked_range(void **state) {
  * differently. */
 static void test_cache_type(void **state) {
     (void)state;
-    enum { DEPTH = 1000 };
+    enum { DEPTH = 480 };
     const qm_op_records *r[QM_N_KV_CACHE];
     qm_predictor *p[QM_N_KV_CACHE];
     qm_err e;
