@@ -41,7 +41,7 @@ static void get_q8_0(int is_v, float *x, const void *page, uint32_t hd, uint32_t
     }
 }
 
-/* s = amax / 127 as f16, q = x / s, of the s that is stored. A NaN or an inf makes s NaN or inf, and so does an amax beyond
+/* s = amax / 127 as f16, q = x / s, of the s that is stored (by products, as kernels/ptx/kv_q8_0.inc). A NaN or an inf makes s NaN or inf, and so does an amax beyond
  * 127 * 65504: such a block is read as NaN, so that nothing is hidden. */
 static void put_q8_0(int is_v, void *page, const float *x, uint32_t hd, uint32_t t) {
     uint8_t *p = page;
@@ -49,11 +49,11 @@ static void put_q8_0(int is_v, void *page, const float *x, uint32_t hd, uint32_t
         float amax = 0;
         for (uint32_t d = b; d < b + 32; d++)
             if (!(fabsf(x[d]) <= amax) && !isnan(amax)) amax = fabsf(x[d]);
-        const uint16_t scale = qm_f32_to_f16(amax / 127);
-        const float s = qm_f16_to_f32(scale);
+        const uint16_t scale = qm_f32_to_f16(amax * (1.0f / 127));
+        const float s = qm_f16_to_f32(scale), inv = 1 / s;
         memcpy(p + q8_0_scale_at(is_v, hd, t, b), &scale, 2);
         for (uint32_t d = b; d < b + 32; d++) {
-            const float q = isfinite(s) && s > 0 ? rintf(x[d] / s) : 0;
+            const float q = isfinite(s) && s > 0 ? rintf(x[d] * inv) : 0;
             p[q8_0_at(is_v, hd, t, d)] = (uint8_t)(128 + (int)fminf(fmaxf(q, -127), 127));
         }
     }

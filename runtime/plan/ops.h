@@ -24,7 +24,7 @@ typedef enum {
     QM_N_KINDS
 } qm_kind;
 
-enum { QM_MAX_OPERANDS = 11, QM_MAX_DIMS = 4 };
+enum { QM_MAX_OPERANDS = 14, QM_MAX_DIMS = 4 };
 typedef struct {
     const char *name; /* of its field: "x_out" */
     int dir;          /* QM_IN, QM_OUT, QM_INOUT */
