@@ -103,7 +103,7 @@ $(B)/ptx/%.ptx: kernels/ptx/%.ptx $(wildcard kernels/ptx/*.inc) contracts/abi.h 
 $(B)/ptx/%.sm_90.ptx: kernels/ptx/%.ptx $(wildcard kernels/ptx/*.inc) contracts/abi.h $(GEN) | $(B)/config.mk
 	@mkdir -p $(@D)
 	$(call Q,PTX,$@)cpp -P -undef -nostdinc -x assembler-with-cpp -DQM_DEPENDENT -I kernels/ptx -I contracts -I $(B)/gen -o $@.80 $< && \
-	    sed 's/^\.version 7\.4$$/.version 7.8/; s/^\.target sm_80$$/.target sm_90/' $@.80 > $@ && rm $@.80
+	    sed 's/^\.version 7\.4$$/.version 8.0/; s/^\.target sm_80$$/.target sm_90/' $@.80 > $@ && rm $@.80
 
 DEPENDENT := $(filter-out $(addprefix kernels/ptx/,gemm.ptx moe_gemm.ptx moe_gemm_up.ptx moe_sort.ptx attn_prefill.ptx walk.ptx probe.ptx stats.ptx),$(PTX))
 PTX_B := $(PTX:kernels/ptx/%.ptx=$(B)/ptx/%.ptx) $(DEPENDENT:kernels/ptx/%.ptx=$(B)/ptx/%.sm_90.ptx)

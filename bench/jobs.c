@@ -101,6 +101,7 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
             add(out, cap, &n, t);
             break;
         }
+        case QM_OP_ATTN_DECODE: /* of one row alone */
         case QM_OP_PROBE:
         case QM_OP_STATS: add(out, cap, &n, j); break;
         default: break; /* no job yet: a case in shape, and one here */
@@ -299,6 +300,17 @@ static int shape(qm_bench_work *w, uint32_t n_sm, qm_op_args *a, qm_err *e) {
         a->attn = (qm_attn_args){
             .n_head = m->n_head, .n_kv = m->n_kv, .n_spans = spans, .scale = (float)(1 / sqrt(m->head_dim))};
         break;
+    case QM_OP_ATTN_DECODE:
+        w->l.grid[0] = m->n_kv;
+        w->l.grid[1] = qm_plan_splits(&hp, (qm_limits){.n_sm = n_sm}, m->pos);
+        w->l.grid[2] = (m->n_head / m->n_kv + 7) / 8;
+        a->attn_decode = (qm_attn_decode_args){.n_head = m->n_head,
+                                               .n_kv = m->n_kv,
+                                               .n_partials = PARTS,
+                                               .n_spans = spans,
+                                               .eps = 1e-6f,
+                                               .scale = (float)(1 / sqrt(m->head_dim))};
+        break;
     case QM_OP_COMBINE:
         w->l.grid[0] = m->n_head;
         a->combine = (qm_combine_args){.n_head = m->n_head, .n_spans = spans};
@@ -336,11 +348,13 @@ static int left_out(const qm_operand *o, int wtype) {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(o->name, names[i])) return 1;
     if (wtype < 0) return 0;
+    if (!strcmp(o->name, "logits") || !strcmp(o->name, "picked") || !strcmp(o->name, "weights"))
+        return 1; /* ids are given */
     return !strcmp(o->name, qm_type_get((uint32_t)wtype)->q16a ? "h" : "hq");
 }
 
 static content content_of(const qm_operand *o) {
-    if (o->dir != QM_IN || !strcmp(o->name, "tokens")) return ZEROS; /* results, what an op keeps for itself; token 0 */
+    if ((o->dir != QM_IN && !o->appended) || !strcmp(o->name, "tokens")) return ZEROS; /* results, what an op keeps for itself; token 0 */
     switch (o->kind) {
     case QM_KIND_F32: return FLOATS;
     case QM_KIND_KV: return HALVES;
@@ -370,7 +384,7 @@ static double bytes_of(const qm_bench_work *w, const qm_operand *o, double *move
     *moved = o->kind == QM_KIND_F32 || o->kind == QM_KIND_Q16A || o->kind == QM_KIND_U32 ? (double)o->bytes : 0;
     if (o->space == QM_SPACE_SEQ || o->space == QM_SPACE_ROPE || o->dir == QM_INOUT) *moved = 0; /* a few words of it */
     if (o->kind == QM_KIND_KV)                                                                   /* of [pages, ...] */
-        *moved = (double)o->bytes / o->dims[0] / QM_PAGE_TOKENS * positions(j, o->dir == QM_IN);
+        *moved = (double)o->bytes / o->dims[0] / QM_PAGE_TOKENS * positions(j, o->dir == QM_IN || o->appended);
     return (double)o->bytes;
 }
 
@@ -400,7 +414,7 @@ static int bind(qm_bench_work *w, qm_op_args *a, double spread, qm_err *e) {
         if (!o[k].ref) continue;
         bytes_of(w, &o[k], &moved);
         w->bytes += moved;
-        if (o[k].dir != QM_IN || j->op == QM_OP_EMBED) continue; /* small, and written by the op before */
+        if ((o[k].dir != QM_IN && !o[k].appended) || j->op == QM_OP_EMBED) continue; /* small, and written by the op before */
         if (o[k].kind == QM_KIND_WEIGHT) {
             w->weights +=
                 (double)qm_operand_n(&o[k]) * (w->routing.n_slots ? (double)w->routing.n_chosen / o[k].dims[0] : 1);
@@ -412,7 +426,8 @@ static int bind(qm_bench_work *w, qm_op_args *a, double spread, qm_err *e) {
     for (uint32_t i = 0; i < w->n_copies; i++) w->args[i] = *a;
     for (int k = 0; k < n && !failed; k++) {
         if (!o[k].ref) continue;
-        const int many = o[k].dir == QM_IN && (o[k].kind == QM_KIND_WEIGHT || o[k].kind == QM_KIND_KV);
+        const int many =
+            (o[k].dir == QM_IN || o[k].appended) && (o[k].kind == QM_KIND_WEIGHT || o[k].kind == QM_KIND_KV);
         uint64_t stride;
         const CUdeviceptr p =
             get(w, content_of(&o[k]), bytes_of(w, &o[k], &moved), many ? w->n_copies : 1, &stride, &failed, e);

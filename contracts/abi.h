@@ -32,6 +32,9 @@
  * where it is part 0; the result is the parts by rising index. Who computes which of them is free. */
 #define QM_SEGMENTS_LOG 6
 #define QM_PARTS_LOG 3
+/* Of one row, a warp whose run of steps is at most so many chunks (streams.def) asks for all of it at once, on sm_90 and later
+ * (kernels/ptx/stream.inc). */
+#define QM_RUN_CHUNKS 4
 /* Shared memory of a warp of a product of many rows, for what its type decodes (kernels/ptx/rows_stream.inc). */
 #define QM_ROWS_WARP_BYTES 1152
 
@@ -86,6 +89,10 @@
 #define QM_ROW_SEQ       4   /* u32: the sequence's number */
 #define QM_ROW_SEQ_OFF   8   /* u64: bytes from sequence 0's block to this sequence's */
 #define QM_ROW_SIZE     16
+
+/* ---- The choice of experts in an op's shared memory (kernels/ptx/topk.inc) --------------------- */
+#define QM_CHOICE_ID    128  /* u32: the CTA's; before it u32 [32]: the order keys of the chosen logits */
+#define QM_CHOICE_KEYS  144  /* u32 [n_expert, and up to a multiple of 32]: order keys of all logits */
 
 /* ---- Groups of slots (op moe_sort) -----------------------------------------------------------
  * Of the slots {row, pick}, by rising expert: up to a width of neighbours that share one. */

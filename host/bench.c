@@ -11,7 +11,7 @@
 static struct {
     char *model, *device, *executor, *output, *predict;
     char **n_prompt, **n_gen, **depth, **n_seqs;
-    int reps, ctx, no_warmup, prefill, per_op, verbose, quiet;
+    int reps, ctx, no_warmup, prefill, per_op, choose, verbose, quiet;
     long long seed;
 } opt = {.reps = 5, .seed = 1};
 
@@ -35,10 +35,14 @@ static const struct poptOption table[] = {
     {"seed", 0, POPT_ARG_LONGLONG, &opt.seed, 0, "of the random tokens (default: 1)", "N"},
     {"device", 0, POPT_ARG_STRING, &opt.device, 0, "where to run (default: auto)", "auto|cuda:N|sim"},
     {"executor", 0, POPT_ARG_STRING, &opt.executor, 0,
-     "one CUDA graph a step, one resident kernel that walks it (Q4_K_M files), or the C reference (default: graph)",
-     "graph|persistent|ref"},
+     "one CUDA graph a step, one resident kernel that walks it, or the C reference (default: auto, the faster of the "
+     "two, as measured or by the GPU's generation)",
+     "auto|graph|persistent|ref"},
     {"per-op", 0, POPT_ARG_NONE, &opt.per_op, 0,
      "a decode step op by op instead of the tests; -v: each op, not each kind", NULL},
+    {"choose", 0, POPT_ARG_NONE, &opt.choose, 0,
+     "measure graph against persistent (-n, -d) and keep for --executor auto which is faster here with this model",
+     NULL},
     {"predict", 0, POPT_ARG_STRING, &opt.predict, 0,
      "estimate a GPU that is not here: rtx4090, gb10, h200, rtx5090, or all; with --per-op each kind of op; without "
      "FILE the 30B's shape",
@@ -194,6 +198,9 @@ int qm_cmd_bench(int argc, char **argv) {
     if (!opt.model && !opt.predict) return qm_host_usage("bench: no model: give --model FILE");
     if (opt.reps < 1 || opt.reps > QM_BENCH_REPS_MAX)
         return qm_host_usage("bench: --repetitions %d: expected 1 to %d", opt.reps, QM_BENCH_REPS_MAX);
+    if (opt.choose && (opt.executor || opt.predict || opt.per_op || opt.n_prompt || opt.n_seqs))
+        return qm_host_usage(
+            "bench: --choose has tests of generation alone (-n, -d), of the executors graph and persistent");
     if ((rc = qm_ubatch_check()) >= 0) return rc;
     if (opt.ctx < 0) return qm_host_usage("bench: --ctx %d: expected 1 and above", opt.ctx);
     if (opt.seed < 0) return qm_host_usage("bench: --seed %lld: must not be negative", opt.seed);
@@ -221,5 +228,6 @@ int qm_cmd_bench(int argc, char **argv) {
     o.quiet = opt.quiet;
     if (opt.predict) return qm_bench_predict(&o, opt.predict);
     if (opt.per_op) return qm_bench_per_op(&o);
+    if (opt.choose) return qm_bench_choose(&o);
     return run(&o);
 }

@@ -1,6 +1,6 @@
 /* bench.h: what the files of `qmoe-gpu bench` share: the options as they were given, and who does what.
  * bench.c reads the options and runs the tests, bench_out.c writes the four formats, bench_ops.c is
- * --per-op and --predict. */
+ * --per-op and --predict, bench_choose.c --choose. */
 #ifndef QM_HOST_BENCH_H
 #define QM_HOST_BENCH_H
 #include "host.h"
@@ -50,6 +50,8 @@ int qm_bench_out_end(const qm_bench_options *o, const qm_bench_facts *f);
 
 /* --per-op: the ops of the decode step at each depth of -d. Returns the exit status. */
 int qm_bench_per_op(const qm_bench_options *o);
+/* --choose: graph against persistent, in the tests of generation. Returns the exit status. */
+int qm_bench_choose(const qm_bench_options *o);
 /* --predict CHIP: of the tests, or without -p, -n and -np of a decode step at each depth, an estimate for chips that are not here; o->model may be NULL. Returns the exit status. */
 int qm_bench_predict(const qm_bench_options *o, const char *chip);
 #endif

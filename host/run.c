@@ -29,8 +29,9 @@ const struct poptOption qm_run_model_table[] = {
     {"no-nfc", 0, POPT_ARG_NONE, &qm_run.no_nfc, 0, "do not normalise the text to NFC (llama.cpp's ids)", NULL},
     {"device", 'd', POPT_ARG_STRING, &qm_run.device, 0, "where to run (default: auto)", "auto|cuda:N|sim"},
     {"executor", 0, POPT_ARG_STRING, &qm_run.executor, 0,
-     "one CUDA graph a step, one resident kernel that walks it (Q4_K_M files), or the C reference (default: graph)",
-     "graph|persistent|ref"},
+     "one CUDA graph a step, one resident kernel that walks it, or the C reference (default: auto, the faster of the "
+     "two, as measured or by the GPU's generation)",
+     "auto|graph|persistent|ref"},
     {"rope-freq-base", 0, POPT_ARG_FLOAT, &qm_run.rope_base, 0, "override the file's RoPE base", "X"},
     {"verbose", 'v', POPT_ARG_NONE, &qm_run.verbose, 0, "more about the model and the device on stderr", NULL},
     {"quiet", 'q', POPT_ARG_NONE, &qm_run.quiet, 0, "nothing on stderr but errors", NULL},
@@ -215,6 +216,7 @@ void qm_run_say_device(const qm_engine_info *i) {
     fprintf(stderr, "device  %s (%s), executor %s%s\n", i->device, i->device_name, i->executor,
             i->dependent ? ", dependent launches" : "");
     if (i->device_why[0]) fprintf(stderr, "        %s\n", i->device_why);
+    if (i->executor_why[0] && !i->interpreted) fprintf(stderr, "        executor by %s\n", i->executor_why);
     fprintf(stderr, "load    %.2f s, %s of weights, %.2f GB/s\n", i->load_s,
             qm_host_bytes(a, sizeof a, i->weight_bytes), qm_run_rate(1e-9 * (double)i->weight_bytes, i->load_s));
 }

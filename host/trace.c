@@ -37,7 +37,7 @@ static const struct poptOption table[] = {
     {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_apart_table, 0, NULL, NULL},
     {NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)qm_ubatch_table, 0, NULL, NULL},
     {"device", 'd', POPT_ARG_STRING, &opt.device, 0, "where to run (default: auto)", "auto|cuda:N|sim"},
-    {"executor", 0, POPT_ARG_STRING, &opt.executor, 0, "what runs a step (default: graph)", "graph|persistent|ref"},
+    {"executor", 0, POPT_ARG_STRING, &opt.executor, 0, "what runs a step (default: auto)", "auto|graph|persistent|ref"},
     {"rope-base", 0, POPT_ARG_FLOAT, &opt.rope_base, 0, "overrides the file's", "X"},
     {"no-nfc", 0, POPT_ARG_NONE, &opt.no_nfc, 0, "tokenise the text as it stands, as llama.cpp does", NULL},
     POPT_TABLEEND,

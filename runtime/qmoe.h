@@ -26,10 +26,12 @@ typedef struct qm_engine_info qm_engine_info;
 #define QM_CTX_MODEL UINT32_MAX /* n_ctx: the model's limit */
 #define QM_KV_SHARED UINT32_MAX /* n_kv: what one sequence may have is what all have together */
 typedef struct {
-    const char *device;   /* "auto" (NULL), "cuda:N", "sim" */
-    const char *executor; /* "graph" (NULL): one CUDA graph node per op; "persistent": one resident kernel walks the ops
-                             of a step of one row (Q4_K_M files), other steps are as with "graph"; "ref": the C
-                             reference on the host */
+    const char *device; /* "auto" (NULL), "cuda:N", "sim" */
+    const char
+        *executor; /* "graph": one CUDA graph node per op; "persistent": one resident kernel walks the ops of a step
+                             of one row, other steps are as with "graph"; "ref": the C reference on the host; "auto" (NULL):
+                             what bench --choose has measured on this device with this model to be faster, else persistent
+                             on compute capability 8.x and graph elsewhere */
     /* KV cache positions to make room for; QM_CTX_MODEL: the model's limit. 0: max(n_needed + 8, n_wanted,
      * QM_CTX_LEAST), at most the model's limit; where that does not fit into memory what does, if that is n_needed at
      * least (QM_CTX_LEAST or the model's limit, where n_needed is not known). What cannot be is refused before any
@@ -85,6 +87,7 @@ int qm_engine_take(qm_engine *g, qm_err *e);
 
 struct qm_engine_info {
     char arch[32], name[96], device[16], device_name[128], device_why[256], executor[16];
+    char executor_why[256]; /* how it was chosen; "": it was asked for */
     int interpreted;      /* 1: no GPU: kernels are interpreted on this host, and a large model takes seconds a token */
     char chat_format[24]; /* "the file's template", "the caller's template", "ChatML" */
     /* n_expert 0: none; n_ff_exp is then the one feed-forward network's */

@@ -109,6 +109,10 @@ typedef struct {
 /* samples_ns: [reps], one a run. */
 int qm_bench_run(qm_engine *g, const qm_bench_test *t, uint64_t *samples_ns, qm_bench_result *r, qm_err *e);
 
+/* From here on "auto" takes the faster of the two on this device for this model; tokens a second of decoding, as measured. It is kept in
+ * the cache's folder, until kernels, driver or model change. QM_ERR_UNSUPPORTED on a device whose times are the host's. */
+int qm_engine_keep_choice(const qm_engine *g, double graph, double persistent, qm_err *e);
+
 /* What the device's memory gives, in bytes a second; best and median of several passes over `bytes`, far more
  * than its L2 holds. read: 16-byte loads by every multiprocessor. copy: device to device; a byte copied
  * counts twice, as read and as written. QM_ERR_UNSUPPORTED for the executor "ref". */

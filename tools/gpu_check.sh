@@ -22,13 +22,13 @@
 set -u
 
 # Does it run at all; what every estimate of speed waits for (barrier to read); is it right; how fast is the whole.
-STEPS="doctor isa barrier nodes hint stamps sweep read kernels goldens sanitizer synth decode perop micro bench ncu"
+STEPS="doctor isa barrier nodes hint stamps sweep read kernels goldens sanitizer synth decode rungs perop micro bench ncu"
 # Shares of the budget: seconds when it is 540.
 limit_of() {
     case $1 in
-    doctor) echo 15 ;; isa) echo 35 ;; barrier) echo 10 ;; nodes) echo 10 ;; hint) echo 10 ;; stamps) echo 30 ;;
-    sweep) echo 35 ;; read) echo 15 ;; kernels) echo 45 ;; goldens) echo 65 ;; sanitizer) echo 40 ;; synth) echo 50 ;;
-    decode) echo 85 ;; perop) echo 40 ;; micro) echo 10 ;; bench) echo 25 ;; ncu) echo 20 ;;
+    doctor) echo 10 ;; isa) echo 30 ;; barrier) echo 10 ;; nodes) echo 10 ;; hint) echo 10 ;; stamps) echo 25 ;;
+    sweep) echo 30 ;; read) echo 15 ;; kernels) echo 40 ;; goldens) echo 60 ;; sanitizer) echo 30 ;; synth) echo 45 ;;
+    decode) echo 60 ;; rungs) echo 90 ;; perop) echo 30 ;; micro) echo 5 ;; bench) echo 25 ;; ncu) echo 15 ;;
     peer) echo 240 ;; # beyond the budget: asked for by name
     esac
 }
@@ -47,6 +47,7 @@ proves() {
     sanitizer) echo "compute-sanitizer over a small model: memcheck, racecheck, synccheck, initcheck" ;;
     synth) echo "the synthetic 30B is written to local disk" ;;
     decode) echo "load, and tokens per second at depths 0, 4096, 32768, as a graph and by the persistent kernel; a prompt of 512" ;;
+    rungs) echo "what each rung of the ladder brings: a step with and without it, the same bits, one table" ;;
     perop) echo "the time of each op of a step at those depths" ;;
     micro) echo "what is left of the microbenchmarks: reads from L2, copies" ;;
     bench) echo "each kernel alone at the 30B's shapes" ;;
@@ -251,10 +252,6 @@ step_decode() {
     figure "$(tell_decode)"
     bench --executor persistent -p 0 -n $n -d "$list" -r $reps -o jsonl >> "$W/bench.jsonl" || rc=1
     figure "$(tell_decode)"
-    # What two choices are worth: ops side by side, and weights asked for ahead.
-    QMOE_CONCURRENT=0 bench -p 0 -n $n -d 0 -r 3 -o jsonl >> "$W/bench.jsonl" || rc=1
-    QMOE_PREFETCH=0 bench --executor persistent -p 0 -n $n -d 0 -r 3 -o jsonl >> "$W/bench.jsonl" || rc=1
-    figure "$(tell_decode)"
     bench -p $prompt -n 0 -d 0 -r 2 -o jsonl >> "$W/bench.jsonl" || rc=1
     [ -z "$watcher" ] || kill $watcher
     figure "$(tell_decode)"
@@ -265,13 +262,79 @@ tell_decode() {
         name = $0; sub(/.*"test": *"/, "", name); sub(/".*/, "", name)
         ts = $0; sub(/.*"avg_ts": */, "", ts); sub(/[,}].*/, "", ts)
         f = ""; x = index($0, "\"executor\": \"persistent\"") || index($0, "\"executor\":\"persistent\"") ? "persistent " : ""
-        if (/"concurrent": *false/) x = "chain "
-        if (x == "persistent " && /"prefetch_bytes": *0[,}]/) x = x "no-prefetch "
         if (match($0, /"fraction_of_bandwidth": *[0-9.]+/)) {
             f = substr($0, RSTART, RLENGTH); sub(/.*: */, "", f); f = sprintf(" (%.0f%% of bandwidth)", 100 * f)
         }
         printf "%s%s%s %.1f tok/s%s", n++ ? ", " : "", x, name, ts, f
     }' "$W/bench.jsonl"
+}
+
+# rung NAME OPTIONS...: a step of the large model with these options; and the logits of a small one, which no rung changes.
+# NAME "~...": what it computes is not the same to the bit.
+rung() {
+    name=$1
+    shift
+    echo "== $name: $*"
+    bench -p 0 -n $n -d "$list" -r $reps "$@" -o jsonl > "$W/rung.one" || { rc=1; echo "== $name does not run"; }
+    sed "s/^{/{\"rung\": \"${name#\~}\", /" "$W/rung.one" >> "$W/rungs.jsonl"
+    hash=$("$B/qmoe-gpu" generate -m "$W/two.gguf" --device "$device" --raw -p a -n 6 -c 64 --temp 0 --ignore-eos --json "$@" |
+        sed -n 's/.*"logits_hash": *"\([0-9a-f]*\)".*/\1/p')
+    echo "logits ${hash:-none}"
+    case $name in "~"*) ;; *)
+        : "${first:=$hash}"
+        if [ -z "$hash" ] || [ "$hash" != "$first" ]; then rc=1; echo "== $name: other logits, not $first"; differ="$differ $name;"; fi ;;
+    esac
+    figure "$(tell_rungs | awk -F '|' 'NR > 2 { printf "%s%s %s", (NR > 3 ? ", " : ""), $2, $3 }' | tr -s ' ' | sed 's/ ,/,/g')${differ:+; OTHER LOGITS:$differ}"
+}
+# The ladder (docs/decode.md): all of it, none of it, each rung left out; in the order of what a minute is worth.
+step_rungs() {
+    [ -f "$M" ] || skip "no model: step synth did not write one"
+    two_layers || exit 1
+    if sim; then n=2 reps=1 list=0,16; else n=32 reps=3 list=0,4096; fi
+    rc=0 first= differ=
+    rung "all"
+    rung "none" --apart all --dependent-launch off
+    if "$B/qmoe-gpu" bench -m "$W/two.gguf" --device "$device" -p 0 -n 1 -r 1 --dependent-launch on > "$W/rung.one" 2>&1; then
+        rung "all but dependent launch" --dependent-launch off
+        rung "dependent launch alone" --apart all
+    else cat "$W/rung.one"; fi
+    rung "persistent" --executor persistent
+    rung "persistent, none" --executor persistent --apart all
+    for w in $("$B/qmoe-gpu" bench --help | grep -o 'none|all|[a-z|]*' | cut -d '|' -f 3- | tr '|' ' '); do
+        rung "all but $w" --apart "$w"
+    done
+    for t in $("$B/qmoe-gpu" bench --help | sed -n 's/.*--cache-type-k[= ]f16|\([a-z0-9_|]*\).*/\1/p' | tr '|' ' '); do
+        rung "~all, cache in $t" -ctk "$t" -ctv "$t"
+    done
+    QMOE_CONCURRENT=0 rung "all but ops side by side"
+    QMOE_PREFETCH=0 rung "persistent but prefetch" --executor persistent
+    exit $rc
+}
+# A line a rung: tokens a second at each depth, and against the first rung.
+tell_rungs() {
+    awk '{
+        who = $0; sub(/.*"rung": *"/, "", who); sub(/".*/, "", who)
+        d = $0; sub(/.*"n_depth": */, "", d); sub(/[,}].*/, "", d)
+        ts = $0; if (!sub(/.*"avg_ts": */, "", ts)) next; sub(/[,}].*/, "", ts)
+        if (!(who in seen)) { seen[who] = 1; name[++n] = who }
+        if (!(d in depth)) { depth[d] = 1; at[++m] = d }
+        v[who, d] = ts
+    } END {
+        printf "| %-26s |", "rung"
+        for (j = 1; j <= m; j++) printf " %10s | %6s |", "d" at[j], "of all"
+        printf "\n| -------------------------- |"
+        for (j = 1; j <= m; j++) printf " ---------: | -----: |"
+        printf "\n"
+        for (i = 1; i <= n; i++) {
+            printf "| %-26s |", name[i]
+            for (j = 1; j <= m; j++) {
+                x = v[name[i], at[j]]
+                if (x == "") printf " %10s | %6s |", "-", "-"
+                else printf " %10.1f | %5.0f%% |", x, (v[name[1], at[j]] > 0 ? 100 * x / v[name[1], at[j]] : 0)
+            }
+            printf "\n"
+        }
+    }' "$W/rungs.jsonl"
 }
 
 step_perop() {
@@ -503,7 +566,7 @@ logs() { # logs STEP...: their output under headings
     done
 }
 all="doctor isa kernels goldens"
-rest="barrier nodes hint stamps sweep read sanitizer synth decode perop micro bench ncu peer"
+rest="barrier nodes hint stamps sweep read sanitizer synth decode rungs perop micro bench ncu peer"
 # A file of the results, as a whole or not at all.
 put() { cat > "$out/.new" && mv "$out/.new" "$out/$1"; }
 # Written while steps run and after each, so that a run that is cut off leaves what it had.
@@ -526,12 +589,17 @@ write_out() {
         printf 'qmoe-gpu %s on %s, %s\n' "$commit" "$device" "$date"
         [ -z "$smi" ] || printf '%s\n%s\n' "$smi_fields" "$smi"
         printf '\n%-10s %-10s %8s  %s\n%s\n' step result seconds "key figure" "$table"
+        if [ -s "$W/rungs.jsonl" ]; then
+            printf '\nTokens a second of a decode step, what each rung brings (docs/decode.md):\n\n'
+            tell_rungs
+        fi
     } | put summary.txt
     # shellcheck disable=SC2086
     logs $all | put checks.txt
     # shellcheck disable=SC2086
     logs $rest | put tools.txt
-    [ ! -s "$W/bench.jsonl" ] || array "$W/bench.jsonl" | put bench.json
+    cat "$W/bench.jsonl" "$W/rungs.jsonl" > "$W/benches.jsonl" 2>/dev/null
+    [ ! -s "$W/benches.jsonl" ] || array "$W/benches.jsonl" | put bench.json
     # The whole model's steps first: the tools take the first that fits.
     cat "$W/perop.jsonl" "$W/stamps.jsonl" > "$W/steps.jsonl" 2>/dev/null
     [ ! -s "$W/steps.jsonl" ] || array "$W/steps.jsonl" | put perop.json
@@ -541,10 +609,10 @@ write_out() {
     [ $# = 0 ] || kernels_of "$@" | put kernels.json
 }
 
-# In their order, and with what they read: decode, perop and peer want the model that synth writes.
+# In their order, and with what they read: decode, rungs, perop and peer want the model that synth writes.
 asked=" $(echo "${only:-$STEPS ${peer:+peer}}" | tr , ' ') "
 if [ -z "$model" ]; then
-    case $asked in *" decode "* | *" perop "* | *" peer "*) asked="$asked synth " ;; esac
+    case $asked in *" decode "* | *" rungs "* | *" perop "* | *" peer "*) asked="$asked synth " ;; esac
 fi
 todo=
 for s in $STEPS peer; do

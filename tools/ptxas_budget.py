@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """ptxas_budget.py: every kernel through ptxas for every architecture, against kernels/budgets.txt.
 
-A budget line is `entry sm registers`, of a text for dependent launches `entry.sm_90 sm registers`, and for a kernel that calls functions a fourth number: the bytes stored and
-loaded to save registers, which ptxas counts with the spills. More registers than the budget, any other spill, a
+A budget line is `entry sm registers`, of a text for dependent launches `entry.sm_90 sm registers`, of a kernel
+with the bodies of a mix of types (walk) `entry.MIX sm registers`; for some a fourth number: the bytes of spills, stored and loaded, that
+it may have, which are what its loop knows from one op to the next, and not in the bodies' own loops. More registers than the budget, any other spill, a
 kernel without a budget, a budget without a kernel, or a ptxas error is a failure. Fewer registers pass (and are
 mentioned); --update writes what was measured. The microbenchmarks (bench/ptx) have no budgets, but must
 assemble without spills. Results are cached by the text's hash and ptxas' version
@@ -11,9 +12,12 @@ import argparse, glob, hashlib, os, re, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 
 ARCHS = (80, 86, 89, 90, 120, 121)
+# The kernel whose bodies are cases of one loop (walk) is assembled as programs load it: with those of a mix of types, entry.MIX.
+CASE = re.compile(r"L_case_\d+_(\w+)[:;]$")
+MIXES = {"q4_k_m": "q4_k|q6_k|f32", "q5_k_m": "q5_k|q6_k|f32", "q8_0": "q8_0|f32", "f16": "f16|f32", "bf16": "bf16|f32", "hd64": "q4_k|f32"}
 DEPENDENT = ".sm_90"  # the texts for dependent launches: FILE.sm_90.ptx
-HEAD = """# Registers per thread of each kernel entry, by architecture: the most that ptxas may use. Zero spills, except that a
-# kernel which calls its bodies (walk) has bytes for the registers that these save: a fourth number.
+HEAD = """# Registers per thread of each kernel entry, by architecture: the most that ptxas may use. Zero spills, except that
+# walk has bytes for what its loop keeps from one op to the next: a fourth number.
 # Written by tools/ptxas_budget.py --update; a change here is a change of occupancy: say why.
 # entry sm registers
 """
@@ -22,6 +26,42 @@ HEAD = """# Registers per thread of each kernel entry, by architecture: the most
 def target_of(text):
     m = re.search(r"^\s*\.target\s+sm_(\d+)", text, re.M)
     return int(m.group(1)) if m else 0
+
+
+def of_mix(text, mix):
+    """The text with the cases of this mix alone (runtime/device/texts.c, qm_ptx_cases)."""
+    typed = re.compile(r"(embed|matvec|moe_\w+?)_(\w+)$")
+    out, drop = [], False
+
+    def needed(name):
+        m = typed.match(name)
+        if m:
+            return re.fullmatch(MIXES[mix], m.group(2)) is not None
+        return not re.search("_hd128$" if mix == "hd64" else "_hd64$", name)
+
+    for line in text.split("\n"):
+        m = CASE.search(line.rstrip())
+        if line.startswith("L_cases_end:"):
+            drop = False
+        elif line.startswith("L_case_"):
+            drop = not needed(m.group(1))
+        if not drop and not (m and not needed(m.group(1))):
+            out.append(line)
+    return "\n".join(out)
+
+
+def as_loaded(path, folder):
+    """[(what is added to its entries' names, path)] of one built file."""
+    with open(path, encoding="utf-8") as f:
+        text = f.read()
+    if not re.search(r"^L_cases_end:", text, re.M):
+        return [("", path)]
+    made = []
+    for mix in MIXES:
+        made.append(("." + mix, os.path.join(folder, f"{os.path.basename(path)[:-4]}.{mix}.ptx")))
+        with open(made[-1][1], "w", encoding="utf-8") as f:
+            f.write(of_mix(text, mix))
+    return made
 
 
 def assemble(ptxas, version, path, sm, cache):
@@ -110,14 +150,15 @@ def main():
             if p == path or os.path.exists(p):
                 with open(p, encoding="utf-8") as f:
                     lowest = target_of(f.read())
-                jobs += [(p, sm) for sm in ARCHS if sm >= lowest]
+                more = DEPENDENT if p != path else ""
+                jobs += [(q, sm, more + mix) for mix, q in as_loaded(p, cache) for sm in ARCHS if sm >= lowest]
     measured, faults = {}, []
     with ThreadPoolExecutor(2) as pool:
-        for (path, sm), r in [(j, pool.submit(assemble, o.ptxas, version, *j, cache)) for j in jobs]:
+        for (path, sm, more), r in [(j, pool.submit(assemble, o.ptxas, version, *j[:2], cache)) for j in jobs]:
             try:
                 for entry, regs, spill in r.result():
                     if not path.startswith(os.path.join(o.build, "bench")):
-                        measured[entry + (DEPENDENT if path.endswith(DEPENDENT + ".ptx") else ""), sm] = (regs, spill)
+                        measured[entry + more, sm] = (regs, spill)
                     elif spill:
                         faults.append(f"{entry} sm_{sm}: spills {spill} bytes")
             except RuntimeError as e:
@@ -127,8 +168,8 @@ def main():
         with open(o.budgets, "w") as f:
             f.write(HEAD)
             f.writelines(f"{e} {sm} {r}" + (f" {s}" if e in saves else "") + "\n" for (e, sm), (r, s) in sorted(measured.items()))
-    more, notes = compare(measured, read_budgets(o.budgets))
-    faults += more
+    breaches, notes = compare(measured, read_budgets(o.budgets))
+    faults += breaches
     print("\n".join(faults + [f"could be tightened: {n}" for n in notes]))
     print(f"{len(measured)} budgets, {len(faults)} breaches")
     return 1 if faults else 0

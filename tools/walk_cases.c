@@ -29,10 +29,23 @@ static void define(const char *macro, const char *value) {
     if (value) printf("#undef %s\n#define %s %s\n", macro, macro, value);
 }
 
+/* "12_matvec_q4_k", "40_attn_f16_hd128" */
+static void name_of(char to[128], int i) {
+    char w[32], kv[32];
+    const walk_case *c = &cases[i];
+    int n = snprintf(to, 128, "%d_%s", i, c->op);
+    if (word(w, c->wtype, "QM_TYPE_")) n += snprintf(to + n, 128 - (size_t)n, "_%s", w);
+    if (word(kv, c->kv, "QM_KV_CACHE_")) n += snprintf(to + n, 128 - (size_t)n, "_%s", kv);
+    if (c->head_dim) snprintf(to + n, 128 - (size_t)n, "_hd%d", c->head_dim);
+}
+
 int main(void) {
-    char w[32], kv[32], hd[16];
+    char w[32], kv[32], hd[16], name[128];
     printf("/* written by tools/walk_cases.c from contracts/kernels.def */\n#ifdef WALK_GO\n");
-    for (int i = 0; i < N_CASES; i++) printf("    setp.eq.u32 p, id, %d; @p bra L_case_%d;\n", i, i);
+    for (int i = 0; i < N_CASES; i++) {
+        name_of(name, i);
+        printf("    setp.eq.u32 p, id, %d; @p bra L_case_%s;\n", i, name);
+    }
     printf("#else\n");
     for (int i = 0; i < N_CASES; i++) {
         const walk_case *c = &cases[i];
@@ -40,7 +53,8 @@ int main(void) {
         define("W", word(w, c->wtype, "QM_TYPE_"));
         define("KV", word(kv, c->kv, "QM_KV_CACHE_"));
         define("HD", c->head_dim ? hd : NULL);
-        printf("L_case_%d:\n{\n#include \"%s.inc\"\n}\n    bra L_next;\n", i, c->op);
+        name_of(name, i);
+        printf("L_case_%s:\n{\n#include \"%s.inc\"\n}\n    bra L_next;\n", name, c->op);
     }
     printf("L_cases_end:\n#undef W\n#undef KV\n#undef HD\n#endif\n");
     return fflush(stdout) || ferror(stdout);

@@ -22,8 +22,8 @@ float *qm_ref_activation(const qm_type_info *t, uint64_t x, uint32_t n, int f32_
     return v;
 }
 
-float *qm_ref_normed(const qm_type_info *t, uint64_t r, uint64_t norm, float eps, uint32_t n, int f32_act,
-                     uint64_t xn) {
+float *qm_ref_normed(const qm_type_info *t, uint64_t r, uint64_t norm, float eps, uint32_t n, int f32_act, uint64_t xn,
+                     uint64_t xq) {
     const float *x = qm_ref_ptr(r), *w = qm_ref_ptr(norm);
     float *v = malloc(n * sizeof *v);
     unsigned char *q = malloc(QM_Q16A_BYTES(n));
@@ -37,10 +37,9 @@ float *qm_ref_normed(const qm_type_info *t, uint64_t r, uint64_t norm, float eps
     const double scale = qm_ref_norm_scale(ss, n, eps);
     for (uint32_t i = 0; i < n; i++) v[i] = (float)((double)x[i] * scale * (double)w[i]);
     if (xn) memcpy(qm_ref_ptr(xn), v, n * sizeof *v);
-    if (t->q16a && !f32_act) {
-        qm_q16a_quantize(q, v, n);
-        qm_q16a_dequantize(v, q, n);
-    }
+    qm_q16a_quantize(q, v, n);
+    if (xq) memcpy(qm_ref_ptr(xq), q, QM_Q16A_DATA(n));
+    if (t->q16a && !f32_act) qm_q16a_dequantize(v, q, n);
     free(q);
     return v;
 }

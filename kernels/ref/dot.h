@@ -13,8 +13,9 @@ double qm_ref_dot(const qm_type_info *t, const void *row, const float *x, uint32
 /* The n activations at host address x as floats, in the form that weights of type t take. The caller
  * frees them. NULL without memory: the op then does nothing, and its output stays what it was. */
 float *qm_ref_activation(const qm_type_info *t, uint64_t x, uint32_t n, int f32_act);
-/* The same of what an op norms itself: r / rms(r) * norm. xn: where the f32 of it are wanted too, or 0. */
-float *qm_ref_normed(const qm_type_info *t, uint64_t r, uint64_t norm, float eps, uint32_t n, int f32_act, uint64_t xn);
+/* The same of what an op norms itself: r / rms(r) * norm. xn, xq: where it is wanted too, as f32 and as q16a, or 0. */
+float *qm_ref_normed(const qm_type_info *t, uint64_t r, uint64_t norm, float eps, uint32_t n, int f32_act, uint64_t xn,
+                     uint64_t xq);
 /* Bytes from one vector of n activations to the next, in that form. */
 static inline uint64_t qm_ref_x_bytes(const qm_type_info *t, uint64_t n, int f32_act) {
     return t->q16a && !f32_act ? QM_Q16A_BYTES(n) : 4 * n;

@@ -2,7 +2,7 @@
 #include "launch.h"
 #include "../../contracts/abi.h"
 
-enum { MAX_WARPS = 16, WARPS_PER_SM = 16, MAX_TILES = 4, SHARED_MAX = 48 * 1024 };
+enum { MAX_WARPS = 16, WARPS_PER_SM = 16, MAX_TILES = 4, NORM_WARPS = 4 };
 
 typedef struct {
     int type;
@@ -78,9 +78,10 @@ uint32_t qm_launch_shared(int wtype, uint32_t n_cols, uint32_t n_parts, uint32_t
     return div_up(steps, t.chunk) * t.staged + sums;
 }
 
-/* copies: matrices side by side in the grid (experts); n_streams: matrices that share a read of x. No bit depends on it. */
+/* copies: matrices side by side in the grid (experts); n_streams: matrices that share a read of x; normed: 1 where x is normed
+ * in the CTA. No bit depends on it. */
 static qm_launch deal(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t copies, uint32_t n_streams, uint32_t n_sm,
-                      uint32_t max_parts) {
+                      uint32_t max_parts, uint32_t normed) {
     const stream_type s = stream_of(wtype);
     const qm_sums sums = qm_sums_of(wtype, n_cols);
     const uint32_t tiles = div_up(n_rows, QM_TILE_ROWS), parts = sums.n_parts <= max_parts ? sums.n_parts : 1;
@@ -90,12 +91,16 @@ static qm_launch deal(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t copi
 
     /* T: every multiprocessor has a CTA, and the busiest reads the fewest bytes: of tiles, and for each of its CTAs
      * activations, which cost it instructions though they come from the L2 */
-    uint32_t t = 1;
+    const uint32_t residual = normed ? 4 * n_cols : 0;
+    uint32_t t_min = 1, t;
     uint64_t least = UINT64_MAX;
-    for (uint32_t i = 1; i <= MAX_TILES; i *= 2) {
+    while (normed && t_min < tiles && t_min * segments_of(&sums, parts) < NORM_WARPS) t_min *= 2;
+    t = t_min;
+    for (uint32_t i = t_min; i <= MAX_TILES; i *= 2) {
         const uint64_t ctas = (uint64_t)div_up(tiles, i) * copies * parts;
-        const uint64_t bytes = (ctas + n_sm - 1) / n_sm * steps * ((uint64_t)i * n_streams * s.tile_bytes + s.x_bytes);
-        if (i > 1 && (ctas < n_sm || qm_launch_shared(wtype, n_cols, parts, n_streams, i) > SHARED_MAX)) break;
+        const uint64_t cta = steps * ((uint64_t)i * n_streams * s.tile_bytes + s.x_bytes) + residual;
+        const uint64_t bytes = (ctas + n_sm - 1) / n_sm * cta;
+        if (i > t_min && (ctas < n_sm || qm_launch_shared(wtype, n_cols, parts, n_streams, i) > QM_SHARED_MAX)) break;
         if (bytes < least) least = bytes, t = i;
     }
 
@@ -109,20 +114,28 @@ static qm_launch deal(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t copi
     /* copies and parts never meet: the expert ops add up all parts */
     return (qm_launch){{div_up(tiles, t), parts * copies, 1},
                        32 * t * slices,
-                       qm_launch_shared(wtype, n_cols, parts, n_streams, t),
+                       qm_launch_shared(wtype, n_cols, parts, n_streams, t) + (normed ? QM_NORM_SHARED(n_cols) : 0),
                        t,
                        0};
 }
 
 qm_launch qm_launch_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_sm, uint32_t max_parts) {
-    return deal(wtype, n_rows, n_cols, 1, 1, n_sm, max_u32(max_parts, 1));
+    return deal(wtype, n_rows, n_cols, 1, 1, n_sm, max_u32(max_parts, 1), 0);
+}
+qm_launch qm_launch_matvec_normed(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_sm, uint32_t max_parts) {
+    return deal(wtype, n_rows, n_cols, 1, 1, n_sm, max_u32(max_parts, 1), 1);
 }
 qm_launch qm_launch_moe_up(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t n_used, uint32_t n_sm) {
-    return deal(wtype, n_ff, n_cols, n_used, 2, n_sm, 1);
+    return deal(wtype, n_ff, n_cols, n_used, 2, n_sm, 1, 0);
+}
+qm_launch qm_launch_moe_up_normed(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t n_used, uint32_t n_sm) {
+    return deal(wtype, n_ff, n_cols, n_used, 2, n_sm, 1, 1);
 }
 qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, uint32_t n_sm) {
-    return deal(wtype, n_rows, n_cols, n_used, 1, n_sm, 1);
+    return deal(wtype, n_rows, n_cols, n_used, 1, n_sm, 1, 0);
 }
+
+uint32_t qm_choice_shared(uint32_t n_expert) { return QM_CHOICE_KEYS + div_up(n_expert, 32) * 128; }
 
 uint32_t qm_moe_down_shared(int wtype, uint32_t n_cols, uint32_t n_used, uint32_t tiles, uint32_t groups) {
     /* scales; what is added, and the experts' products */
@@ -136,10 +149,10 @@ qm_launch qm_launch_moe_down(int wtype, uint32_t n_rows, uint32_t n_cols, uint32
     const uint32_t tiles = div_up(n_rows, QM_TILE_ROWS);
     uint32_t groups = 1, t = 1, slices = 1;
     while (groups < n_used && 2 * groups <= MAX_WARPS &&
-           qm_moe_down_shared(wtype, n_cols, n_used, 1, 2 * groups) <= SHARED_MAX)
+           qm_moe_down_shared(wtype, n_cols, n_used, 1, 2 * groups) <= QM_SHARED_MAX)
         groups *= 2;
     while (2 * t * groups <= MAX_WARPS && div_up(tiles, 2 * t) >= 2 * max_u32(n_sm, 1) &&
-           qm_moe_down_shared(wtype, n_cols, n_used, 2 * t, groups) <= SHARED_MAX)
+           qm_moe_down_shared(wtype, n_cols, n_used, 2 * t, groups) <= QM_SHARED_MAX)
         t *= 2;
     while (slices < sums.n_segments && 2 * slices * t * groups <= MAX_WARPS) slices *= 2;
     return (qm_launch){.grid = {div_up(tiles, t), 1, 1},

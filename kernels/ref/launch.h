@@ -20,6 +20,7 @@ qm_sums qm_sums_of(int wtype, uint32_t n_cols);
 /* The first weight of part p; K for p = n_parts. */
 uint32_t qm_sums_begin(const qm_sums *s, uint32_t p);
 
+enum { QM_SHARED_MAX = 48 * 1024 }; /* that a CTA has without being asked for */
 typedef struct {
     uint32_t grid[3], block;
     uint32_t shared; /* dynamic shared memory, bytes */
@@ -29,9 +30,15 @@ typedef struct {
 } qm_launch;
 /* grid[1]: how many parts of K the op writes: all of them, where that is at most max_parts, else 1, their sum. */
 qm_launch qm_launch_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_sm, uint32_t max_parts);
+/* The same where the op norms its input itself, which each CTA does for itself: fewer CTAs, of four warps and more. shared has
+ * QM_NORM_SHARED in it. */
+qm_launch qm_launch_matvec_normed(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_sm, uint32_t max_parts);
+qm_launch qm_launch_moe_up_normed(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
 /* grid[1] = n_used */
 qm_launch qm_launch_moe_up(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
 qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
+/* Dynamic shared memory that moe_up takes besides, where it chooses the experts (kernels/ptx/topk.inc). */
+uint32_t qm_choice_shared(uint32_t n_expert);
 /* width: groups of warps, each with its own expert at a time. */
 qm_launch qm_launch_moe_down(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
 /* Dynamic shared memory of a CTA of so many groups (kernels/ptx/moe_down.inc); a group's own is qm_launch_shared. */

@@ -7,8 +7,9 @@ void qm_ref_matvec_strided(const qm_matvec_args *a, const qm_ref_env *env, uint3
     const uint8_t *w = qm_ref_ptr(a->w);
     const float *bias = qm_ref_ptr(a->bias);
     const float *add = qm_ref_ptr(a->add);
+    float *sum = qm_ref_ptr(a->sum);
     float *y = qm_ref_ptr(a->y), *x, *all = calloc(a->n_rows, sizeof *all);
-    if (a->r) x = qm_ref_normed(t, a->r, a->norm, a->eps, a->n_cols, env->f32_act, a->xn);
+    if (a->r) x = qm_ref_normed(t, a->r, a->norm, a->eps, a->n_cols, env->f32_act, a->xn, a->xq);
     else x = qm_ref_activation(t, a->x, a->n_cols, env->f32_act);
     size_t row_bytes = qm_row_bytes(t, a->n_cols);
     const qm_sums sums = qm_sums_of(env->wtype, a->n_cols);
@@ -22,7 +23,10 @@ void qm_ref_matvec_strided(const qm_matvec_args *a, const qm_ref_env *env, uint3
             to[r] = (parted || p == 0 ? 0 : to[r]) + (float)v;
         }
     }
-    for (uint32_t r = 0; x && all && !parted && r < a->n_rows; r++) y[r] = add ? add[r] + all[r] : all[r];
+    for (uint32_t r = 0; x && all && !parted && r < a->n_rows; r++) {
+        if (sum) sum[r] = all[r];
+        y[r] = add ? add[r] + all[r] : all[r];
+    }
     free(all);
     free(x);
 }

@@ -11,7 +11,7 @@ const char *qm_ptx_text(const char *file);
  * stays. A driver compiles a module whole: a program that runs two weight types should not wait for seven. *out is the
  * caller's; QM_ERR_UNSUPPORTED: no such file or entry. */
 int qm_ptx_entry(char **out, const char *file, const char *entry, qm_err *e);
-/* The text of a file that has its bodies as cases, without those that are not needed ([n]): what lies between the label L_case_<i>
+/* The text of a file that has its bodies as cases, without those that are not needed ([n]): what lies between the label L_case_<i>_...
  * and the next one, and the line that goes there. *out is the caller's. */
 int qm_ptx_cases(char **out, const char *file, const unsigned char *needed, int n, qm_err *e);
 /* The CUDA C of one file ("repack"), likewise: compiled at run time (nvrtc.h). */

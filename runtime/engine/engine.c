@@ -9,6 +9,7 @@
 #include "../device/dependent.h"
 #include "../device/prof.h"
 #include "../text/guide.h"
+#include "choose.h"
 #include "memory.h"
 
 /* Launch geometry for the host reference: any figure will do, this one keeps partial sums few. */
@@ -152,7 +153,8 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
     int rc;
     qm_engine *g = calloc(1, sizeof *g);
     if (!g) return qm_fail(e, QM_ERR_NOMEM, "engine: out of memory");
-    const qm_executor *exec = qm_executor_find(o->executor, e);
+    const int choose = !o->executor || !strcmp(o->executor, "auto");
+    const qm_executor *exec = qm_executor_find(choose ? NULL : o->executor, e);
     if (!exec) {
         rc = QM_ERR_ARG;
         goto out;
@@ -173,6 +175,7 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
     }
     if ((rc = choose_dependent(g, o, e)) || (rc = set_limits(g, o, e))) goto out;
     if ((rc = qm_engine_plan(g, 0, 1, &decode, e))) goto out;
+    if (choose) exec = qm_choose(g, decode, g->info.executor_why, sizeof g->info.executor_why);
     if (exec->validate && (rc = exec->validate(decode, e))) goto out;
     g->exec = exec;
     fill_info(g, decode, why);

@@ -15,6 +15,6 @@ const qm_executor *qm_executor_find(const char *name, qm_err *e) {
         size_t n = strlen(names);
         snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", all[i]->name);
     }
-    qm_fail(e, QM_ERR_ARG, "executor '%s' is not one of: %s", name, names);
+    qm_fail(e, QM_ERR_ARG, "executor '%s' is not one of: auto, %s", name, names);
     return NULL;
 }

@@ -81,7 +81,7 @@ typedef struct qm_executor {
     const struct qm_inside_means *inside; /* what it lends to who looks inside (inside_means.h) */
 } qm_executor;
 
-/* All of them; the first is what users get. An executor is its file and its name here.
+/* All of them; `auto` is the first or another (choose.h). An executor is its file and its name here.
  *   graph       one CUDA graph per step shape, a kernel node per op (exec_graph.c)
  *   persistent  the same, but that one resident kernel walks what it can of a step's ops (exec_persistent.c, walk.h)
  *   ref         the C references on the host (exec_ref.c) */

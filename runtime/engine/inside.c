@@ -1,4 +1,5 @@
 /* inside.c: see inside.h. A step's ops one by one, by what the executor lends (qm_executor.inside). */
+#include "choose.h"
 #include "inside.h"
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,14 @@ int qm_inside_runs(const char *executor, const qm_plan *p, int *resident, qm_err
     if (!x->on_device) return qm_fail(e, QM_ERR_ARG, "the executor %s runs no kernels", x->name);
     *resident = x->resident;
     return p && x->validate ? x->validate(p, e) : 0;
+}
+
+const char *qm_inside_chip_executor(const qm_device *d, char *why, size_t why_n) {
+    return qm_choose_by_chip(d, why, why_n)->name;
+}
+
+void qm_inside_keep_choice(const qm_engine *g, double graph, double persistent) {
+    qm_choice_put(g, &(qm_choice){graph, persistent});
 }
 
 enum { FILL_SEED = 1 };

@@ -33,6 +33,11 @@ int qm_inside_rows_plan(qm_engine *g, uint32_t n, uint32_t n_outs, uint32_t pos,
  * engine. */
 int qm_inside_runs(const char *executor, const qm_plan *p, int *resident, qm_err *e);
 
+/* The executor that "auto" is on a device, as far as its chip says (choose.h), and why. */
+const char *qm_inside_chip_executor(const qm_device *d, char *why, size_t why_n);
+/* From here on it is the faster of these two for the engine's model on its device: tokens a second, as measured. */
+void qm_inside_keep_choice(const qm_engine *g, double graph, double persistent);
+
 /* ---- a session ---- */
 /* Computes ids [n >= 1] after what the session holds, as a prompt: only the last one with logits. The ids and the room in
  * the context are checked. next, where not NULL: waits, and is the token chosen to follow; a sick step is an error then.

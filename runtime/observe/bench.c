@@ -194,3 +194,15 @@ out:
     runs_close(&x);
     return rc;
 }
+
+int qm_engine_keep_choice(const qm_engine *g, double graph, double persistent, qm_err *e) {
+    const qm_device *d = qm_inside_device(g);
+    if (!d) return qm_fail(e, QM_ERR_ARG, "the executor %s has no device to choose for", qm_inside_executor(g));
+    if (!d->caps.timed)
+        return qm_fail(e, QM_ERR_UNSUPPORTED,
+                       "%s: its times are this host's, and say nothing about a GPU: nothing is kept", d->spec);
+    if (!(graph > 0) || !(persistent > 0))
+        return qm_fail(e, QM_ERR_ARG, "a choice between %g and %g tokens a second", graph, persistent);
+    qm_inside_keep_choice(g, graph, persistent);
+    return 0;
+}

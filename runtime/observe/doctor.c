@@ -7,6 +7,7 @@
 #include "../device/cuda.h"
 #include "../device/dependent.h"
 #include "../device/nvrtc.h"
+#include "../engine/inside.h"
 #include "../base/print.h"
 #include <dlfcn.h>
 #include <jansson.h>
@@ -207,6 +208,9 @@ static void print_all(qm_printer *s, const json_t *r) {
     if (*str(a, "why"))
         qm_print(s, "%-10s launches %s there%s%s\n", "dependent", yes(a, "dependent_launch") ? "work" : "do not work",
                  yes(a, "dependent_launch") ? "" : ": ", str(a, "dependent_launch_why_not"));
+    if (*str(a, "executor"))
+        qm_print(s, "%-10s %s (%s), unless bench --choose has found otherwise for a model\n", "executor",
+                 str(a, "executor"), str(a, "executor_why"));
     v = json_object_get(a, "fits_30b_q4_k_m");
     if (v)
         qm_print(s, "%-10s the 30B Q4_K_M model %s there: it needs about %.1f GiB with 4096 tokens of context\n", "30B",
@@ -228,6 +232,8 @@ static json_t *auto_report(void) {
     json_object_set_new(o, "why", qm_json_str(why));
     json_object_set_new(o, "dependent_launch", json_boolean(qm_dependent_works(d, why, sizeof why)));
     if (!yes(o, "dependent_launch")) json_object_set_new(o, "dependent_launch_why_not", qm_json_str(why));
+    json_object_set_new(o, "executor", json_string(qm_inside_chip_executor(d, why, sizeof why)));
+    json_object_set_new(o, "executor_why", qm_json_str(why));
     if (qm_device_mem(d, &avail, &total, &err) == 0)
         json_object_set_new(o, "fits_30b_q4_k_m", json_boolean((double)avail >= NEED_30B_BYTES));
     qm_device_close(d);

@@ -12,6 +12,8 @@ typedef struct {
     int indexed;   /* 1: where they are, another op of the step says */
     double
         flight; /* bytes of weights, keys and values that a CTA has on their way at once, and waits for; 0: it reads none */
+    double
+        run; /* chunks that a warp may have in all to ask for them at once (QM_RUN_CHUNKS), by the text for sm_90; 0: never */
     double rounds; /* so often at least: a warp has a page of keys and values, however many others there are */
 } qm_op_path;
 /* positions: that a row sees. */
@@ -23,4 +25,6 @@ enum { QM_RESIDENT_WARPS = 16 };
 double qm_ctas_at_once(const qm_op *op, double ctas, double n_sm);
 /* Bytes on their way at once, of `bytes` in all, for each of the device's multiprocessors, those without a CTA included. */
 double qm_in_flight(const qm_op *op, const qm_op_path *path, double ctas, double bytes, double n_sm);
+/* Whether its kernel has a text that waits for the one before it, of dependent launches: for sm_90 and later. */
+int qm_op_can_wait(const qm_op *op);
 #endif

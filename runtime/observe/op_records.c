@@ -54,7 +54,7 @@ void qm_op_kv_bytes(const qm_plan *p, const qm_op *op, qm_work w, uint64_t *read
         if (o[k].kind != QM_KIND_KV || !o[k].ref) continue;
         const uint64_t one = o[k].bytes / ((uint64_t)o[k].dims[0] * QM_PAGE_TOKENS); /* of [pages, ...] */
         if (o[k].dir & QM_OUT) *written += one * w.rows;
-        else *read += one * w.seqs * (w.depth + w.rows / w.seqs);
+        if (o[k].dir == QM_IN || o[k].appended) *read += one * w.seqs * (w.depth + w.rows / w.seqs);
     }
 }
 

@@ -37,6 +37,7 @@ typedef struct {
     uint32_t rows;         /* that it computes, or runs of rows: 0: it is there for other steps, and leaves at once */
     double ctas;           /* that have work */
     qm_op_path path;
+    int whole_run; /* of an estimate: 1: its warps have asked for all that they read (QM_RUN_CHUNKS) */
     double
         in_flight; /* bytes of weights, keys and values on their way at once, a multiprocessor of the plan's device */
     qm_counters count; /* where the step was counted */

@@ -54,13 +54,20 @@ static double alone(const qm_chip *c, const qm_op_record *r) {
     return (double)r->count.warp_insts / (r->ctas * r->op->block / 32.0) / (LONE_WARP * c->clock.v);
 }
 
-/* Little's law: a warp asks for a chunk, waits for all of it and works on it, in turn. *first: the latency of its first one. */
+/* Chunks that a warp reads, one after the other, in all CTAs that it is part of in turn. */
+static double chunks_of(const qm_chip *c, const qm_op_record *r) {
+    return (double)r->weight_bytes / (qm_ctas_at_once(r->op, r->ctas, c->sms.v) * r->path.flight);
+}
+
+/* Little's law: a warp asks for a chunk, waits for all of it and works on it, in turn; where it has asked for its whole run, the
+ * later ones are in the L2. *first: the latency of its first one. */
 static double flight(const qm_chip *c, const qm_op_record *r, double *first) {
     const double bytes = (double)(r->weight_bytes + r->kv_bytes), at_once = qm_ctas_at_once(r->op, r->ctas, c->sms.v);
     *first = 0;
     if (r->path.flight <= 0 || bytes <= 0) return 0;
     const double passes = passes_of(r), rounds = bytes * passes / (at_once * r->path.flight);
     *first = passes > 1 ? (c->latency.v + (passes - 1) * c->trip.v) / passes : c->latency.v;
+    if (r->whole_run) return *first + (rounds - 1) * c->trip.v + r->ctas / at_once * alone(c, r);
     return (rounds > r->path.rounds ? rounds : r->path.rounds) * *first + r->ctas / at_once * alone(c, r);
 }
 
@@ -102,8 +109,7 @@ static double before_of(const qm_chip *c, const qm_op_record *r, const join *j) 
 /* Weights that have come by then: what its CTAs ask for first, as far as the memory can deliver it meanwhile. */
 static double came_early(const qm_chip *c, const qm_op_record *r, const join *j, double seconds) {
     if (!j->early || r->path.indexed || !r->weight_bytes) return 0;
-    const double first = qm_in_flight(r->op, &r->path, r->ctas, (double)r->weight_bytes, c->sms.v) * c->sms.v,
-                 most = c->bandwidth.v * c->reach.v * seconds;
+    const double first = r->in_flight * c->sms.v, most = c->bandwidth.v * c->reach.v * seconds;
     return first < most ? first : most;
 }
 
@@ -170,15 +176,17 @@ static double arrived(qm_op_records *r, int i) {
     return have;
 }
 
-/* An op that comes after one other, which nobody else comes after: a node can be launched before that ends (engine/capture.c). */
-static int single_file(const qm_op_records *r, int i) {
-    return i > 0 && r->op[i].op->waits && r->op[i - 1].op->waits && (i + 1 == r->n_ops || r->op[i + 1].op->waits);
+/* An op that comes after one other, which nobody else comes after: a node can be launched before that ends (engine/capture.c), if
+ * its kernel has a text that waits. */
+static int in_chain(const qm_op_records *r, int i) {
+    return i > 0 && qm_op_can_wait(r->op[i].op) && r->op[i].op->waits && r->op[i - 1].op->waits &&
+           (i + 1 == r->n_ops || r->op[i + 1].op->waits);
 }
 
 static join join_of(const qm_chip *c, const qm_op_records *r, qm_predict_way way, int i) {
     const qm_resident *in = &r->plan->resident;
     if (way == QM_WAY_PERSISTENT && i > in->first && i < in->first + in->n) return (join){c->handoff.v, 0, 1};
-    if (way == QM_WAY_DEPENDENT && single_file(r, i)) return edge_of(c);
+    if (way == QM_WAY_DEPENDENT && in_chain(r, i)) return edge_of(c);
     return node_of(c);
 }
 
@@ -188,6 +196,10 @@ void qm_predict_step(const qm_chip *c, qm_predict_way way, qm_op_records *r) {
     for (int i = 0; i < r->n_ops; i++) {
         qm_op_record *o = &r->op[i];
         const join j = join_of(c, r, way, i);
+        const double chunks = o->path.flight > 0 ? chunks_of(c, o) : 0;
+        o->whole_run =
+            way == QM_WAY_DEPENDENT && chunks > 1 && chunks <= o->path.run && o->ctas <= c->sms.v * QM_RESIDENT_WARPS;
+        if (o->whole_run) o->in_flight = (double)o->weight_bytes / c->sms.v;
         if (prefetches && o->op->waits) {
             const double pause = j.gap + before_of(c, o, &j);
             deliver(r, i, rate * pause - came_early(c, o, &j, pause));

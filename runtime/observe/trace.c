@@ -46,16 +46,25 @@ static const struct view {
 } views[] = {
     {"embed", "y", "embedding", 0},
     {"attn_norm", "y", "attn_norm", 0},
+    {"qkv", "xn", "attn_norm", 0},
     {"qkv", "y", NULL, 0}, /* may be of several ops; the next one reads them all */
     {"qkrope", "qkv", "qkv", 0},
     {"qkrope", "q_out", "q_rope", KEPT},
     {"attn_heads", "y", "attn_heads", KEPT},
+    {"attn", "qkv", "qkv", 0}, /* where it is one op with what is before and after it */
+    {"attn", "q_out", "q_rope", KEPT},
+    {"attn", "y", "attn_heads", KEPT},
     {"attn_out", "y", "attn_out", 0},
+    {"attn_out", "sum", "attn_out", ADDED},
+    {"attn_out", "y", NULL, ADDED}, /* the stream, of which the next norm tells */
     {"ffn_norm", "y", "ffn_norm", 0},
+    {"router_logits", "xn", "ffn_norm", 0},
     {"router_logits", "y", "router_logits", KEPT},
     {"router", "weights", NULL, 0}, /* with the ids, in every trace */
     {"ffn_gate", "y", NULL, 0},
     {"ffn_up", "y", NULL, 0},
+    {"ffn_up", "weights", NULL, 0},
+    {"ffn_up", "xn", "ffn_norm", 0},
     {"ffn_up", "h", "ffn_up", KEPT},
     {"ffn_act", "h", "ffn_up", KEPT},
     {"ffn_out", "y", "expert", EACH}, /* weighted already */
@@ -63,6 +72,7 @@ static const struct view {
     {"ffn_out", "y", "output", RESIDUAL},
     {"ffn_out", "parts", "expert", EACH | ADDED},
     {"ffn_out", "parts", "ffn_out", ADDED},
+    {"ffn_out", "sum", "ffn_out", ADDED},
     {"ffn_out", "y", "output", ADDED},
     {"output_norm", "y", "final_norm", 0},
     {"logits", "y", "logits", 0},
@@ -113,7 +123,7 @@ static int vectors_of(qm_tracer *t, int i) {
             if (views[v].how & EACH && !qm_operand_find(o, n, "ids")) continue;
             if (views[v].name && add_vector(t, i, &o[k], views[v].name, views[v].how)) return -1;
         }
-        if (!named && o[k].dir & QM_OUT && add_vector(t, i, &o[k], NULL, KEPT)) return -1;
+        if (!named && o[k].dir == QM_OUT && add_vector(t, i, &o[k], NULL, KEPT)) return -1;
     }
     return 0;
 }
@@ -152,8 +162,9 @@ typedef struct {
 static choice choice_of(const qm_plan *p, int i) {
     qm_operand o[QM_MAX_OPERANDS];
     const int n = qm_op_operands(p, &p->ops[i], o);
-    const qm_operand *ids = qm_operand_find(o, n, "ids"), *weights = qm_operand_find(o, n, "weights");
-    if (strcmp(p->ops[i].slot, "router") || !ids || !weights) return (choice){.layer = -1};
+    const int own = !strcmp(p->ops[i].slot, "router");
+    const qm_operand *ids = qm_operand_find(o, n, own ? "ids" : "picked"), *weights = qm_operand_find(o, n, "weights");
+    if (!ids || !weights) return (choice){.layer = -1};
     return (choice){p->ops[i].layer, ids->ref, weights->ref, (uint32_t)qm_operand_n(ids)};
 }
 

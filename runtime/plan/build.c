@@ -11,7 +11,7 @@
  * whole is small, and any op's output can be looked at after the step. */
 typedef struct {
     qm_ref x, xn, xq;                            /* residual stream; normalised, f32 and q16a */
-    qm_ref qkv, q, acc, ml;                      /* attention */
+    qm_ref qkv, q, acc, ml, arrived;             /* attention */
     qm_ref att, attq, o;                         /* heads' output; o: partial sums of attn_output */
     qm_ref rlogits, ids, rw;                     /* router */
     qm_ref order, groups, n_groups;              /* slots by expert, of many rows */
@@ -29,9 +29,14 @@ struct qm_builder {
     /* partial sums waiting to be added to the residual by the next rmsnorm */
     qm_ref pending;
     uint32_t n_pending;
-    uint32_t n_qkv_parts; /* partial sums in qkv */
-    uint32_t rows;        /* that the ops compute: the step's, in the head those whose logits are wanted */
-    qm_ref count, map;    /* how many of them there are, and which (contracts/ops.def); 0 in a step of one row */
+    /* of xn and xq that are not there: what they are the norm of x by, where the next op takes that itself; or 0 */
+    qm_ref norm;
+    const char *norm_slot;
+    uint32_t n_qkv_parts;   /* partial sums in qkv */
+    int q_norm, k_norm;     /* weights, of the layer's heads, where attention norms them itself */
+    uint32_t n_logit_parts; /* in rlogits; 0: the experts are chosen */
+    uint32_t rows;          /* that the ops compute: the step's, in the head those whose logits are wanted */
+    qm_ref count, map;      /* how many of them there are, and which (contracts/ops.def); 0 in a step of one row */
 };
 typedef qm_builder builder;
 
@@ -137,7 +142,7 @@ static void embed(builder *s) {
 }
 
 /* Adds what is pending to the residual, then normalises: xn (f32) and xq (q16a). */
-void qm_build_rmsnorm(builder *s, int weight, const char *slot) {
+static void rmsnorm(builder *s, qm_ref w, const char *slot) {
     uint32_t n = s->hp->n_embd;
     qm_op *op = push(s, QM_OP_RMSNORM, -1, 0, slot);
     if (!op) return;
@@ -146,7 +151,7 @@ void qm_build_rmsnorm(builder *s, int weight, const char *slot) {
     op->args.rmsnorm = (qm_rmsnorm_args){.x = s->b.x,
                                          .partials = s->pending,
                                          .x_out = s->n_pending ? s->b.x : 0,
-                                         .w = weight_ref(s, weight),
+                                         .w = w,
                                          .count = s->count,
                                          .map = s->map,
                                          .y = s->b.xn,
@@ -157,6 +162,24 @@ void qm_build_rmsnorm(builder *s, int weight, const char *slot) {
                                          .eps = s->hp->eps};
     s->pending = 0;
     s->n_pending = 0;
+}
+
+/* Of one row, who takes xn norms it himself, and who gives to the residual adds to it, where they can. */
+static int fuses_norm(const builder *s) { return !many(s) && !(s->p->limits.apart & QM_APART_NORM); }
+
+void qm_build_rmsnorm(builder *s, int weight, const char *slot) {
+    if (!fuses_norm(s) || s->n_pending) {
+        rmsnorm(s, weight_ref(s, weight), slot);
+        return;
+    }
+    s->norm = weight_ref(s, weight);
+    s->norm_slot = slot;
+}
+
+/* The next op cannot. */
+static void norm_apart(builder *s) {
+    if (s->norm) rmsnorm(s, s->norm, s->norm_slot);
+    s->norm = 0;
 }
 
 /* The activation a weight type wants of a pair of buffers. */
@@ -185,29 +208,66 @@ static uint32_t gemm(builder *s, const qm_region *r, qm_ref w, qm_ref x, qm_ref 
     return l.grid[1];
 }
 
-/* The product with all weights of a region; y [parts of K, rows, y_stride], of which it has the first n_rows of each row;
+/* The same of one row; its input is the caller's affair. */
+static qm_op *matvec(builder *s, int weight, const qm_launch *l, qm_ref y, const char *slot) {
+    const qm_region *r = region_at(s, weight);
+    qm_op *op = push(s, QM_OP_MATVEC, r->type->type, 0, slot);
+    if (!op) return NULL;
+    memcpy(op->grid, l->grid, sizeof op->grid);
+    op->block = l->block;
+    op->shared = l->shared;
+    op->args.matvec = (qm_matvec_args){.w = weight_ref(s, weight),
+                                       .bias = region(r->bias),
+                                       .y = y,
+                                       .n_rows = r->n_rows,
+                                       .n_cols = r->n_cols,
+                                       .tiles = l->tiles};
+    weights_read(s, op, r, 1);
+    return op;
+}
+
+/* The product with all weights of a region, of the norm where that is not there; y [parts of K, rows, y_stride], of which it has the first n_rows of each row;
  * returns how many parts. */
 static uint32_t product(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_ref y, uint32_t y_stride,
                         uint32_t max_parts, const char *slot) {
     const qm_region *r = region_at(s, weight);
     if (s->rows > 1)
         return gemm(s, r, weight_ref(s, weight), activation(s, r->type, f32, q16a), y, y_stride, max_parts, slot);
-    qm_op *op = push(s, QM_OP_MATVEC, r->type->type, 0, slot);
+    qm_launch l = qm_launch_matvec_normed(r->type->type, r->n_rows, r->n_cols, s->p->limits.n_sm, max_parts);
+    if (l.shared > QM_SHARED_MAX) norm_apart(s);
+    if (!s->norm) l = qm_launch_matvec(r->type->type, r->n_rows, r->n_cols, s->p->limits.n_sm, max_parts);
+    qm_op *op = matvec(s, weight, &l, y, slot);
     if (!op) return 1;
-    qm_launch l = qm_launch_matvec(r->type->type, r->n_rows, r->n_cols, s->p->limits.n_sm, max_parts);
-    op->grid[0] = l.grid[0];
-    op->grid[1] = l.grid[1];
-    op->block = l.block;
-    op->shared = l.shared;
-    op->args.matvec = (qm_matvec_args){.w = weight_ref(s, weight),
-                                       .x = activation(s, r->type, f32, q16a),
-                                       .bias = region(r->bias),
-                                       .y = y,
-                                       .n_rows = r->n_rows,
-                                       .n_cols = r->n_cols,
-                                       .tiles = l.tiles};
-    weights_read(s, op, r, 1);
+    if (s->norm) {
+        op->args.matvec.r = s->b.x;
+        op->args.matvec.norm = s->norm;
+        op->args.matvec.eps = s->hp->eps;
+    } else op->args.matvec.x = activation(s, r->type, f32, q16a);
     return l.grid[1];
+}
+
+/* x += the product with a vector that is no norm's, where one op can: sum, what it adds; else that is pending. */
+static void add_product(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_ref sum, const char *slot) {
+    const qm_region *r = region_at(s, weight);
+    const qm_launch l = qm_launch_matvec(r->type->type, r->n_rows, r->n_cols, s->p->limits.n_sm, 1);
+    if (!fuses_norm(s) || l.shared > QM_SHARED_MAX) {
+        s->n_pending = product(s, weight, f32, q16a, sum, s->hp->n_embd, MAX_PARTS, slot);
+        s->pending = sum;
+        return;
+    }
+    qm_op *op = matvec(s, weight, &l, s->b.x, slot);
+    if (!op) return;
+    op->args.matvec.x = activation(s, r->type, f32, q16a);
+    op->args.matvec.add = s->b.x;
+    op->args.matvec.sum = sum;
+}
+
+/* The op that has been appended leaves what it normed. */
+static void leave_norm(builder *s, qm_ref xn, qm_ref xq) {
+    if (s->failed) return;
+    qm_matvec_args *a = &s->p->ops[s->p->n_ops - 1].args.matvec;
+    a->xn = xn;
+    a->xq = xq;
 }
 
 static uint32_t n_parts_of(const qm_region *r) { return qm_sums_of((int)r->type->type, r->n_cols).n_parts; }
@@ -223,12 +283,22 @@ void qm_build_qkv(builder *s, int q, int k, int v) {
     for (int i = 0; i < 3;) {
         const qm_region *r = region_at(s, w[i]);
         s->n_qkv_parts = product(s, w[i], s->b.xn, s->b.xq, s->b.qkv + off, stride, parts, "qkv");
+        if (s->norm && i == 0) leave_norm(s, s->b.xn, 0); /* to be looked at */
         off += (uint64_t)r->n_rows * 4;
         i += r->n_segments;
     }
+    s->norm = 0;
+}
+
+/* One op has the row's key and value, its attention, and the folding of spans. */
+static int attention_in_one(const builder *s) {
+    return !many(s) && !(s->p->limits.apart & QM_APART_ATTN) && !qm_build_cache_only(s);
 }
 
 void qm_build_qkrope(builder *s, int q_norm, int k_norm) {
+    s->q_norm = q_norm;
+    s->k_norm = k_norm;
+    if (attention_in_one(s)) return; /* qm_build_attention's */
     qm_op *op = push_kv(s, QM_OP_QKROPE, "qkrope");
     if (!op) return;
     uint64_t pool = qm_kv_page_bytes(s->hp, s->p->limits.kv_type) * s->p->limits.n_pages;
@@ -253,6 +323,8 @@ void qm_build_qkrope(builder *s, int q_norm, int k_norm) {
                                        .eps = s->hp->eps};
 }
 
+/* CTAs of attention that share the query heads of a kv head: eight each. */
+static uint32_t eights(const qm_hparams *hp) { return (hp->n_head / hp->n_kv + 7) / 8; }
 /* Spans of attention that n positions have: what acc and ml have room for. */
 static uint32_t spans_for(uint32_t n) { return (n + QM_SPAN - 1) / QM_SPAN; }
 
@@ -262,10 +334,40 @@ static uint32_t most_runs(qm_limits l, uint32_t rows) {
     return least(rows / 2, rows / QM_RUN_ROWS + at_least_1(l.n_seqs));
 }
 
+static void attention_of_one(builder *s, qm_ref k_pool, qm_ref v_pool) {
+    const qm_hparams *hp = s->hp;
+    qm_op *op = push_kv(s, QM_OP_ATTN_DECODE, "attn");
+    if (!op) return;
+    op->grid[0] = hp->n_kv;
+    op->grid[1] = s->p->shape.n_splits;
+    op->grid[2] = eights(hp);
+    op->block = (uint32_t)qm_kernel_table[op->kernel].max_block;
+    op->args.attn_decode = (qm_attn_decode_args){.qkv = s->b.qkv,
+                                                 .q_norm = weight_ref(s, s->q_norm),
+                                                 .k_norm = weight_ref(s, s->k_norm),
+                                                 .rope = QM_REF(QM_SPACE_ROPE, 0),
+                                                 .row = step_row(),
+                                                 .table = seq(s->p->seq.table_off),
+                                                 .k_pool = k_pool,
+                                                 .v_pool = v_pool,
+                                                 .acc = s->b.acc,
+                                                 .ml = s->b.ml,
+                                                 .arrived = s->b.arrived,
+                                                 .q_out = s->b.q,
+                                                 .y = s->b.att,
+                                                 .yq = s->b.attq,
+                                                 .n_head = hp->n_head,
+                                                 .n_kv = hp->n_kv,
+                                                 .n_partials = s->n_qkv_parts,
+                                                 .n_spans = spans_for(s->p->limits.n_ctx),
+                                                 .eps = hp->eps,
+                                                 .scale = (float)(1 / sqrt(hp->head_dim))};
+}
+
 /* Of rows that share no sequence: many CTAs a row, whose spans are then combined. */
 static void attention_of_singles(builder *s, qm_ref k_pool, qm_ref v_pool) {
     const qm_hparams *hp = s->hp;
-    const uint32_t n_spans = spans_for(s->p->limits.n_ctx), group = hp->n_head / hp->n_kv;
+    const uint32_t n_spans = spans_for(s->p->limits.n_ctx);
     const uint32_t rows = most_singles(s->p->limits, n_rows(s));
     const qm_ref count = many(s) ? step(QM_STEP_N_SINGLES) : 0, map = many(s) ? step(QM_STEP_AT_SINGLES) : 0;
     qm_op *op = push_kv(s, QM_OP_ATTN, "attn");
@@ -273,7 +375,7 @@ static void attention_of_singles(builder *s, qm_ref k_pool, qm_ref v_pool) {
     op->rows = rows;
     op->grid[0] = hp->n_kv;
     op->grid[1] = s->p->shape.n_splits;
-    op->grid[2] = (group + 7) / 8 * rows;
+    op->grid[2] = eights(hp) * rows;
     op->block = (uint32_t)qm_kernel_table[op->kernel].max_block;
     op->args.attn = (qm_attn_args){.q = s->b.q,
                                    .k_pool = k_pool,
@@ -313,7 +415,7 @@ static void attention_of_runs(builder *s, qm_ref k_pool, qm_ref v_pool) {
     if (!op) return;
     op->grid[0] = hp->n_kv;
     op->grid[1] = most_runs(s->p->limits, n_rows(s));
-    op->grid[2] = (hp->n_head / hp->n_kv + 7) / 8;
+    op->grid[2] = eights(hp);
     op->block = (uint32_t)qm_kernel_table[op->kernel].max_block;
     op->args.attn_prefill = (qm_attn_prefill_args){.q = s->b.q,
                                                    .k_pool = k_pool,
@@ -333,18 +435,26 @@ void qm_build_attention(builder *s) {
     const qm_limits *l = &s->p->limits;
     const uint64_t pool = qm_kv_page_bytes(s->hp, l->kv_type) * l->n_pages, k = 2 * pool * (uint64_t)s->layer;
     const qm_ref k_pool = QM_REF(QM_SPACE_KV, k), v_pool = QM_REF(QM_SPACE_KV, k + pool);
+    if (attention_in_one(s)) {
+        attention_of_one(s, k_pool, v_pool);
+        return;
+    }
     /* several rows of the only sequence there can be share it */
     if (!many(s) || at_least_1(l->n_seqs) > 1) attention_of_singles(s, k_pool, v_pool);
     if (many(s)) attention_of_runs(s, k_pool, v_pool);
 }
 
-void qm_build_attn_out(builder *s, int weight) {
-    s->n_pending = product(s, weight, s->b.att, s->b.attq, s->b.o, s->hp->n_embd, MAX_PARTS, "attn_out");
-    s->pending = s->b.o;
+void qm_build_attn_out(builder *s, int weight) { add_product(s, weight, s->b.att, s->b.attq, s->b.o, "attn_out"); }
+
+/* Who needs the experts first chooses them, or has them chosen. */
+void qm_build_router(builder *s, int weight) {
+    if (region_at(s, weight)->type->q16a) norm_apart(s); /* only float weights leave it in both forms */
+    s->n_logit_parts = product(s, weight, s->b.xn, s->b.xq, s->b.rlogits, s->hp->n_expert, MAX_PARTS, "router_logits");
+    if (s->norm) leave_norm(s, s->b.xn, s->b.xq); /* the experts come after it anyway */
+    s->norm = 0;
 }
 
-void qm_build_router(builder *s, int weight) {
-    uint32_t parts = product(s, weight, s->b.xn, s->b.xq, s->b.rlogits, s->hp->n_expert, MAX_PARTS, "router_logits");
+static void choose(builder *s) {
     qm_op *op = push(s, QM_OP_ROUTER, -1, 0, "router");
     if (!op) return;
     op->grid[0] = s->rows;
@@ -354,8 +464,9 @@ void qm_build_router(builder *s, int weight) {
                                        .weights = s->b.rw,
                                        .n_expert = s->hp->n_expert,
                                        .n_used = s->hp->n_used,
-                                       .n_partials = parts,
+                                       .n_partials = s->n_logit_parts,
                                        .rows = n_rows(s)};
+    s->n_logit_parts = 0;
 }
 
 /* A network without a router is expert 0 of one: its ids are the zero that scratch begins with (exec_*.c), and that no op
@@ -445,12 +556,27 @@ static void experts(builder *s, int weight, qm_ref x, uint64_t x_stride, qm_ref 
     weights_read(s, op, r, n_used(s->hp));
 }
 
+/* The same in moe_up. */
+static void choose_inside(builder *s, qm_op *op) {
+    qm_moe_up_args *a = &op->args.moe_up;
+    a->ids = 0;
+    a->logits = s->b.rlogits;
+    a->picked = s->b.ids;
+    a->weights = s->b.rw;
+    a->n_partials = s->n_logit_parts;
+    a->choice_bytes = qm_choice_shared(a->n_expert);
+    op->shared += a->choice_bytes;
+    s->n_logit_parts = 0;
+}
+
 /* h = silu(gate xn) * up xn, [n_used, n_ff] */
 static void gated_up(builder *s, int gate, int up) {
     const qm_hparams *hp = s->hp;
     const uint32_t k = n_used(hp);
     const qm_region *g = region_at(s, gate), *u = region_at(s, up);
     qm_op *op;
+    const int chooses = s->n_logit_parts && g->type == u->type && !many(s) && !(s->p->limits.apart & QM_APART_TOPK);
+    if (s->n_logit_parts && !chooses) choose(s);
     if (many(s)) sort_slots(s);
     if (g->type == u->type && many(s)) {
         const qm_launch l = qm_launch_moe_gemm_up(g->type->type, hp->n_ff, hp->n_embd, group_width(s), most_groups(s),
@@ -474,25 +600,34 @@ static void gated_up(builder *s, int gate, int up) {
         weights_read(s, op, g, experts_read(s));
         weights_read(s, op, u, experts_read(s));
     } else if (g->type == u->type) {
+        qm_launch la = qm_launch_moe_up_normed(g->type->type, hp->n_ff, hp->n_embd, k, s->p->limits.n_sm);
+        if (la.shared > QM_SHARED_MAX) norm_apart(s);
+        if (!s->norm) la = qm_launch_moe_up(g->type->type, hp->n_ff, hp->n_embd, k, s->p->limits.n_sm);
         if (!(op = push(s, QM_OP_MOE_UP, g->type->type, 0, "ffn_up"))) return;
-        qm_launch la = qm_launch_moe_up(g->type->type, hp->n_ff, hp->n_embd, k, s->p->limits.n_sm);
         memcpy(op->grid, la.grid, sizeof op->grid);
         op->block = la.block;
         op->shared = la.shared;
         op->args.moe_up = (qm_moe_up_args){.w_gate = weight_ref(s, gate),
                                            .w_up = weight_ref(s, up),
-                                           .x = activation(s, g->type, s->b.xn, s->b.xq),
+                                           .x = s->norm ? 0 : activation(s, g->type, s->b.xn, s->b.xq),
                                            .ids = s->b.ids,
                                            .h = s->b.h,
                                            .hq = s->b.hq,
+                                           .r = s->norm ? s->b.x : 0,
+                                           .norm = s->norm,
+                                           .xn = s->norm ? s->b.xn : 0,
                                            .expert_bytes = g->expert_bytes,
                                            .n_ff = hp->n_ff,
                                            .n_cols = hp->n_embd,
                                            .tiles = la.tiles,
-                                           .n_expert = n_expert(hp)};
+                                           .n_expert = n_expert(hp),
+                                           .eps = hp->eps};
+        s->norm = 0;
+        if (chooses) choose_inside(s, op);
         weights_read(s, op, g, k);
         weights_read(s, op, u, k);
     } else { /* gate and up of different types: three ops instead of one */
+        norm_apart(s);
         experts(s, gate, activation(s, g->type, s->b.xn, s->b.xq), 0, 0, s->b.gate, "ffn_gate");
         experts(s, up, activation(s, u->type, s->b.xn, s->b.xq), 0, 0, s->b.up, "ffn_up");
         if (!(op = push(s, QM_OP_SWIGLU, -1, 0, "ffn_act"))) return;
@@ -551,8 +686,7 @@ void qm_build_experts(builder *s, int gate, int up, int down) {
 
 void qm_build_ffn(builder *s, int gate, int up, int down) {
     gated_up(s, gate, up);
-    s->n_pending = product(s, down, s->b.h, s->b.hq, s->b.down, s->hp->n_embd, MAX_PARTS, "ffn_out");
-    s->pending = s->b.down;
+    add_product(s, down, s->b.h, s->b.hq, s->b.down, "ffn_out");
 }
 
 int qm_build_cache_only(const builder *s) { return s->layer + 1 == (int)s->hp->n_layers && !s->p->shape.outs; }
@@ -613,7 +747,7 @@ static void head(builder *s) {
         s->count = step(QM_STEP_N_OUTS);
         s->map = step(QM_STEP_AT_OUTS);
     }
-    qm_build_rmsnorm(s, m->output_norm, "output_norm");
+    rmsnorm(s, weight_ref(s, m->output_norm), "output_norm");
     product(s, m->output, s->b.xn, s->b.xq, s->b.logits, s->hp->n_vocab, 1, "logits");
     if (!s->failed) sampling(s);
 }
@@ -658,6 +792,7 @@ static void allocate(builder *s) {
     b->work = scratch(s, (uint64_t)QM_WORK_SIZE * outs);
     b->acc = scratch(s, 4 * nq * spans * most_singles(l, rows));
     b->ml = scratch(s, 8 * (uint64_t)hp->n_head * spans * most_singles(l, rows));
+    b->arrived = scratch(s, 4ull * hp->n_kv * eights(hp));
     s->p->x_off = QM_REF_VALUE(b->x);
     s->p->logits_off = QM_REF_VALUE(b->logits);
 }
@@ -710,7 +845,7 @@ void qm_plan_free(qm_plan *p) {
 /* A CTA for each span, as many as fill the device twice: then each has several. Which does not show in the bits. A power
  * of two, so that few graphs do. */
 uint32_t qm_plan_splits(const qm_hparams *hp, qm_limits limits, uint32_t pos) {
-    uint32_t ctas = hp->n_kv * ((hp->n_head / hp->n_kv + 7) / 8), n = 1;
+    uint32_t ctas = hp->n_kv * eights(hp), n = 1;
     while (n < 64 && n * ctas < 2 * limits.n_sm && n < pos / QM_SPAN + 1) n *= 2;
     return n;
 }

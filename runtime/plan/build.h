@@ -9,7 +9,7 @@
 #define QM_BUILD_H
 #include "model.h"
 
-/* x += what is pending; xn, xq = norm(x) * weight [n_embd]. */
+/* x += what is pending; xn, xq = norm(x) * weight [n_embd]. Of one row the call after it computes them, where it can. */
 void qm_build_rmsnorm(qm_builder *b, int weight, const char *slot);
 
 /* q, k and v of xn: one op where they share a region. */

@@ -29,6 +29,7 @@ typedef struct {
     const char *name; /* of its field: "x_out" */
     int dir;          /* QM_IN, QM_OUT, QM_INOUT */
     int spare;        /* 1: may be absent where nobody reads it */
+    int appended;     /* 1: of the cache; the step's rows are written and all of their positions read */
     qm_space space;   /* where it lives; QM_SPACE_NONE: its launcher says it */
     qm_kind kind;
     uint32_t offset;  /* of its address in the argument struct, bytes */

@@ -34,6 +34,7 @@ static void run_matvec(const qm_plan *p, const qm_op *op, const qm_matvec_args *
         s.bias = bias < 0 ? 0 : raw(p, bias, i);
         s.y = a->y + row * 4;
         if (a->add) s.add = a->add + row * 4;
+        if (a->sum) s.sum = a->sum + row * 4;
         s.n_rows = w->n_rows;
         qm_ref_matvec_strided(&s, env, a->n_rows);
         row += w->n_rows;

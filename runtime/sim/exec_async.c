@@ -301,6 +301,13 @@ static int range_ok(sim_warp *w, const sim_inst *in, uint32_t l, int space, uint
 
 int h_bulk(sim_warp *w, const sim_inst *in, uint32_t m) {
     sim_cta *c = w->cta;
+    EACH (l) {
+        if (in->cmp != 2) break;
+        const uint64_t at = R64(1)[l] + (uint64_t)in->imm;
+        const uint32_t n = R32(2)[l];
+        if (!range_ok(w, in, l, PS_GLOBAL, at, n, "bulk prefetch")) return X_FAULT;
+        if (c->l->opt.count) qm_sim_expect_prefetch(&w->wk->c, at, n);
+    }
     if (in->cmp == 2) return X_NEXT;
     EACH (l) {
         uint32_t n = R32(2)[l];

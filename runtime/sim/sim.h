@@ -37,7 +37,7 @@ typedef struct {
     uint64_t mma_int, mma_float; /* multiply-adds of mma: of 8-bit integers, of 16-bit floats */
     uint64_t atomics;
     uint64_t barriers;        /* bar.sync & co, per CTA arrival */
-    uint64_t prefetches;      /* addresses that threads asked for by prefetch (not the bulk form) */
+    uint64_t prefetches;      /* addresses that threads asked for by prefetch; of its bulk form every 32 bytes */
     uint64_t prefetch_digest; /* which 32-byte sectors these were, whatever their order: qm_sim_expect_prefetch */
 } qm_sim_counters;
 /* Adds to c what one prefetch of each sector that [address, address + bytes) begins in steps of 32 counts. */

@@ -52,7 +52,7 @@ def test_every_option_of_every_command():
 
 
 def test_values():
-    assert complete("generate", "--executor", "") == ["graph", "persistent", "ref"]
+    assert complete("generate", "--executor", "") == ["auto", "graph", "persistent", "ref"]
     assert complete("bench", "-o", "j") == ["json", "jsonl"]
     assert complete("generate", "-d", "") == ["auto", "sim"]
     assert complete("generate", "-m", "") == ["a model.gguf", "sub dir"]

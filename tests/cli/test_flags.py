@@ -239,6 +239,26 @@ def test_apart():
     assert "'x' is not one of" in refused("bench", "--predict", "rtx4090", "--apart", "norm,x")
 
 
+def test_dependent_launch():
+    """The same ids with and without; asked for where there are none, an error that says why; doctor and bench say it."""
+    on90, base = {"QMOE_SIM_CC": "90", "QMOE_SIM_CHECK": "dependent"}, generate("-p", "Hi", "-n", "4", env={"QMOE_SIM_CC": "80"})[0]
+    for word, said in (("auto", True), ("on", True), ("off", False)):
+        ids, err = generate("-p", "Hi", "-n", "4", "--dependent-launch", word, env=on90)
+        assert ids == base and (", dependent launches" in err) == said, (word, err)
+    ids, err = generate("-p", "Hi", "-n", "4", env={"QMOE_SIM_CC": "80"})
+    assert ids == base and ", dependent launches" not in err, err
+    err = run("generate", "-m", model(), "-d", "sim", "-p", "Hi", "--dependent-launch", "on", env={"QMOE_SIM_CC": "89"}, status=1)[1]
+    assert "dependent launches do not work here: compute capability 8.9: 9.0 is needed" in err and err.count("\n") == 1, err
+    assert "--dependent-launch: 'yes' is not one of auto, on, off" in refused("generate", "-m", model(), "-p", "Hi", "--dependent-launch", "yes", "-d", "sim")
+    for cc, line in (("80", "launches do not work there: compute capability 8.0: 9.0 is needed"), ("90", "launches work there")):
+        far = {"QMOE_SIM_CC": cc, "QMOE_LIBCUDA": "/nowhere/libcuda.so.1"}
+        assert re.search(f"^dependent +{line}$", run("doctor", env=far)[0], re.M), cc
+        assert json.loads(run("doctor", "--json", env=far)[0])["auto"]["dependent_launch"] is (cc == "90")
+        args = ("bench", "-m", model(), "--device", "sim", "-p", "0", "-n", "1", "-r", "1")
+        assert (", dependent launches, commit" in run(*args, env=far)[0]) == (cc == "90")
+        assert json.loads(run(*args, "-o", "json", env=far)[0])[0]["dependent"] is (cc == "90")
+
+
 def test_one_dash_is_one_name():
     for args, said in ((("-promt", "x"), "there is no option -promt; did you mean --prompt?"), (("-prompt", "x"), "did you mean --prompt?"),
                        (("-qv",), "did you mean -q -v?"), (("-n128",), "did you mean -n 128?"), (("-ngll", "9"), "did you mean -ngl?"),

@@ -22,7 +22,7 @@ static float *residual(uint32_t n, what w) {
 
 /* x of r by rmsnorm, in the form that the type takes; y is its f32 */
 typedef struct {
-    uint64_t r, w, y, x;
+    uint64_t r, w, y, yq, x;
     float eps;
 } normed;
 static normed norm_apart(const qm_type_info *ty, uint32_t n, what how) {
@@ -33,6 +33,7 @@ static normed norm_apart(const qm_type_info *ty, uint32_t n, what how) {
     qm_rmsnorm_args a = {.x = o.r, .w = o.w, .y = o.y, .n = n, .rows = 1, .eps = o.eps};
     a.yq = chk_out("rmsnorm's yq", QM_Q16A_BYTES(n));
     chk_launch(chk_kernel(QM_OP_RMSNORM, -1, 0), 1, 1, 1, qm_launch_rmsnorm(n).block, 0, &a);
+    o.yq = a.yq;
     o.x = ty->q16a ? a.yq : a.y;
     return o;
 }
@@ -67,10 +68,12 @@ static void one_matvec(int checked, int wtype, uint32_t cols, uint32_t t, uint32
     b.r = o.r, b.norm = o.w, b.eps = o.eps;
     b.y = chk_out("y", 4 * n);
     if (s % 2 == 0) b.xn = chk_out("xn", 4 * (size_t)cols);
+    if (t % 2 && !ty->q16a) b.xq = chk_out("xq", QM_Q16A_BYTES(cols));
     chk_launch(k, l.grid[0], l.grid[1], 1, l.block, l.shared, &a);
     chk_launch(k, l.grid[0], l.grid[1], 1, l.block, l.shared + QM_NORM_SHARED(cols), &b);
     same_bits("y", b.y, a.y, n);
     if (b.xn) same_bits("xn", b.xn, o.y, cols);
+    if (b.xq && memcmp(chk_get(b.xq), chk_get(o.yq), QM_Q16A_DATA(cols))) chk_fail("xq has other bits");
     chk_ref_args(&r, &b, sizeof b);
     qm_ref_matvec(&r, &(qm_ref_env){.wtype = wtype, .grid = {l.grid[0], l.grid[1], 1}, .block = l.block});
     /* a q16a value may fall to either side of a half */
@@ -191,10 +194,17 @@ static void one_sum(int checked, int wtype, uint32_t cols, uint32_t t, uint32_t 
     c.tiles = t;
     c.y = in_place ? chk_inout("y", add, 4 * ROWS) : chk_out("y", 4 * ROWS);
     c.add = in_place ? c.y : n.x;
+    if (bias) c.sum = chk_out("sum", 4 * ROWS);
     chk_ref_args(&r, &c, sizeof c);
     qm_ref_matvec(&r, &(qm_ref_env){.wtype = wtype, .grid = {whole.grid[0], 1, 1}, .block = whole.block});
     chk_launch(k, whole.grid[0], 1, 1, whole.block, whole.shared, &c);
     same_bits("y", c.y, n.x_out, ROWS);
+    const float *parts_of = chk_get(a.y);
+    for (uint32_t i = 0; c.sum && i < ROWS; i++) {
+        float v = 0;
+        for (uint32_t p = 0; p < parts; p++) v += parts_of[p * ROWS + i];
+        if (memcmp(&v, (const float *)chk_get(c.sum) + i, 4)) chk_fail("sum[%u] is not that of the parts", i);
+    }
     wt_compare(c.y, ROWS, zeros ? 0 : sqrt(ROWS) * wt_act_norm(ty, c.x, cols), chk_tolerance(k));
     chk_end();
 }

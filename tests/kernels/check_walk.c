@@ -36,8 +36,7 @@ static void wait_for(qm_walk_record *rec, uint32_t i, uint32_t of, unsigned grid
     rec[of].arrives = 1;
 }
 
-/* x -> norm -> Q4_K matvec in 2 parts, and a Q6_K one beside it -> norm of the first's sums -> F32 matvec. The last one waits for
- * the Q6_K one as well, which it does not need, so that there is an op with two that it waits for. */
+/* x -> norm -> Q4_K matvec in 2 parts, and a Q6_K one beside it -> norm of the sum of both -> F32 matvec */
 enum { PLAIN, CHECKED, COUNTED };
 static void run(int how, unsigned grid, uint32_t subs, int prefetch, int launches) {
     (how == CHECKED   ? chk_begin_checked
@@ -48,18 +47,16 @@ static void run(int how, unsigned grid, uint32_t subs, int prefetch, int launche
     int k = chk_kernel(QM_OP_WALK, -1, 0);
     qm_rmsnorm_args first = {.n = N, .rows = 1, .eps = 1e-6f},
                     second = {.n = ROWS, .n_partials = PARTS, .rows = 1, .eps = 1e-6f};
-    qm_matvec_args up = {.n_rows = ROWS, .n_cols = N, .tiles = 2}, beside = {.n_rows = 70, .n_cols = N, .tiles = 1},
+    qm_matvec_args up = {.n_rows = ROWS, .n_cols = N, .tiles = 2}, beside = {.n_rows = ROWS, .n_cols = N, .tiles = 1},
                    last = {.n_rows = 50, .n_cols = ROWS, .tiles = 1};
-    float *zero = chk_tmp(4 * ROWS);
-    memset(zero, 0, 4 * ROWS);
     first.x = chk_in("x", chk_normal(N, 1), 4 * N);
     first.w = chk_in("w1", chk_normal(N, 1), 4 * N);
     first.yq = up.x = beside.x = chk_out("xq", QM_Q16A_BYTES(N));
     up.w = wt_in("up", q4, 1, ROWS, N);
     up.y = second.partials = chk_out("sums", 4 * ROWS * PARTS);
-    beside.w = wt_in("beside", q6, 1, 70, N);
-    beside.y = chk_out("y6", 4 * 70);
-    second.x = chk_in("zero", zero, 4 * ROWS);
+    beside.w = wt_in("beside", q6, 1, ROWS, N);
+    beside.y = chk_out("y6", 4 * ROWS);
+    second.x = beside.y;
     second.w = chk_in("w2", chk_normal(ROWS, 1), 4 * ROWS);
     second.y = last.x = chk_out("h", 4 * ROWS);
     last.w = wt_in("last", f32, 1, 50, ROWS);
@@ -68,8 +65,8 @@ static void run(int how, unsigned grid, uint32_t subs, int prefetch, int launche
         record(case_of("rmsnorm", -1), 1, 1, 4, 1, 128, &first, sizeof first),
         record(case_of("matvec", QM_TYPE_Q4_K), 5, PARTS, 2, subs,
                (qm_launch_shared(QM_TYPE_Q4_K, N, PARTS, 1, 2) + 15) & ~15u, &up, sizeof up),
-        record(case_of("matvec", QM_TYPE_Q6_K), 3, 1, 2, subs, (qm_launch_shared(QM_TYPE_Q6_K, N, 1, 1, 1) + 15) & ~15u,
-               &beside, sizeof beside),
+        record(case_of("matvec", QM_TYPE_Q6_K), 10, 1, 2, subs,
+               (qm_launch_shared(QM_TYPE_Q6_K, N, 1, 1, 1) + 15) & ~15u, &beside, sizeof beside),
         record(case_of("rmsnorm", -1), 1, 1, 3, 1, 128, &second, sizeof second),
         record(case_of("matvec", QM_TYPE_F32), 2, 1, 4, subs,
                (qm_launch_shared(QM_TYPE_F32, ROWS, 1, 1, 1) + 15) & ~15u, &last, sizeof last),
@@ -77,8 +74,8 @@ static void run(int how, unsigned grid, uint32_t subs, int prefetch, int launche
     wait_for(rec, 1, 0, grid);
     wait_for(rec, 2, 0, grid);
     wait_for(rec, 3, 1, grid);
+    wait_for(rec, 3, 2, grid);
     wait_for(rec, 4, 3, grid);
-    wait_for(rec, 4, 2, grid);
     rec[2].first = 10 % grid; /* beside */
     if (prefetch) {
         rec[1].prefetch = up.w;
@@ -111,7 +108,7 @@ static void run(int how, unsigned grid, uint32_t subs, int prefetch, int launche
     }
     chk_q16a(first.yq, 0, N, 2e-6);
     wt_compare(up.y, ROWS * PARTS, sqrt(ROWS) * wt_act_norm(q4, up.x, N), 1e-5);
-    wt_compare(beside.y, 70, sqrt(70) * wt_act_norm(q6, beside.x, N), 1e-5);
+    wt_compare(beside.y, ROWS, sqrt(ROWS) * wt_act_norm(q6, beside.x, N), 1e-5);
     chk_f32(second.y, ROWS, 1e-5);
     chk_f32(last.y, 50, 1e-5);
     chk_end();

@@ -9,7 +9,7 @@ BIN = os.path.abspath(os.environ.get("QMOE_BIN") or "build/qmoe-gpu")
 BUILD = os.path.dirname(BIN)
 TMP = os.path.abspath(os.environ.get("QMOE_TEST_TMP") or "/tmp")
 STEPS = ["doctor", "isa", "barrier", "nodes", "hint", "stamps", "sweep", "read", "kernels", "goldens", "sanitizer", "synth", "decode",
-         "perop", "micro", "bench", "ncu"]
+         "rungs", "perop", "micro", "bench", "ncu"]
 
 # Each runs the program behind its options, as the real one does.
 SANITIZER = """#!/bin/sh
@@ -119,7 +119,8 @@ def test_every_step(t):
     assert t.summary["complete"] is True and t.summary["failed"] == 0 and t.summary["device"] == "sim"
     assert t.summary["machine"]["sim"]["works"] is True and t.summary["commit"] and t.summary["date"].endswith("Z")
     tests = t.json("bench.json")
-    assert [x["test"] for x in tests] == ["tg4", "tg4 @ d16", "tg4 @ d48"] * 2 + ["tg4"] * 2 + ["pp8"], tests
+    whole = [x for x in tests if "rung" not in x]
+    assert [x["test"] for x in whole] == ["tg4", "tg4 @ d16", "tg4 @ d48"] * 2 + ["pp8"] and tests[:7] == whole, tests
     assert all(x["machine"]["simulated"] for x in tests)
     perop = t.json("perop.json")
     steps = [(x["layers"], x["depth"]) for x in perop if x["record"] == "step"]
@@ -142,6 +143,51 @@ def test_every_step(t):
     table = t.read("summary.txt")
     assert table in t.text and t.text.rstrip().splitlines()[-1].endswith("results in " + t.out)
     assert all(re.search(rf"^{s} +ok +[0-9.]+ ", table, re.M) for s in STEPS), table
+
+
+def apart_words():
+    with open("contracts/apart.def") as f:
+        return re.findall(r"^QM_APART\((\w+),", f.read(), re.M)
+
+
+@in_tree
+def test_rungs(t):
+    """Each rung with and without, where dependent launches work and where not; one that changes the logits is named."""
+    alone = ["all but dependent launch", "dependent launch alone"]
+    always = ["all", "none", "persistent", "persistent, none", *(f"all but {w}" for w in apart_words()),
+              "all but ops side by side", "persistent but prefetch"]
+    for cc in ("80", "90"):
+        got = t.run("--only", "rungs", env={"QMOE_SIM_CC": cc})
+        assert got["rungs"]["result"] == "ok", f"{got}\n{t.read('tools.txt')}"
+        records = t.json("bench.json")
+        by = {}
+        for x in records:
+            by.setdefault(x["rung"], []).append(x)
+        kv = [r for r in by if r.startswith("all, cache in ")]
+        names = always[:2] + (alone if cc == "90" else []) + always[2:]
+        assert [r for r in by if r not in kv] == names, list(by)
+        assert all([x["n_depth"] for x in v] == [0, 16] for v in by.values()), by
+        set_by = {r: (v[0]["executor"], v[0]["apart"], v[0]["dependent"], v[0]["concurrent"], v[0]["prefetch_bytes"] > 0) for r, v in by.items()}
+        on = cc == "90"
+        assert set_by["all"] == ("graph", "none", on, True, True) and set_by["none"] == ("graph", "all", False, True, True), set_by
+        assert set_by["persistent"] == ("persistent", "none", on, True, True), set_by
+        assert set_by["persistent but prefetch"][4] is False and set_by["all but ops side by side"][3] is False, set_by
+        assert [set_by[f"all but {w}"][1] for w in apart_words()] == apart_words(), set_by
+        assert not on or [set_by[r][1:3] for r in alone] == [("none", False), ("all", True)], set_by
+        for v in kv:
+            assert by[v][0]["memory"]["kv_type"] == v.split()[-1], v
+        table = [x.split("|")[1].strip() for x in t.read("summary.txt").splitlines() if x.startswith("|")]
+        assert table[2:] == list(by), table
+        assert "| all                        |" in t.text and "100% |" in t.text
+    os.unlink(t.b + "/qmoe-gpu")
+    script(t.b + "/qmoe-gpu", f"""#!/bin/sh
+case "$*" in
+generate*"--apart attn"*) {BIN} "$@" | sed '/logits_hash/y/0123456789abcdef/123456789abcdef0/' ;;
+*) exec {BIN} "$@" ;;
+esac
+""")
+    got = t.run("--only", "rungs", status=1)
+    assert got["rungs"]["result"] == "FAILED" and got["rungs"]["figure"].endswith("OTHER LOGITS: all but attn;"), got
 
 
 @in_tree

@@ -23,6 +23,10 @@ static const struct {
     {"sample_scan", "hist", "graph"}, /* zero before and after each launch, as the stroke has it */
     {"sample_scan", "hist", "ref"},   /* the references sort, and have no use for the device's own memory */
     {"sample_scan", "part", "ref"},
+    {"attn_decode", "arrived", "graph"}, /* as hist */
+    {"attn_decode", "arrived", "ref"},
+    {"attn_decode", "acc", "ref"},
+    {"attn_decode", "ml", "ref"},
 };
 
 /* All memory that ops know, by space. */

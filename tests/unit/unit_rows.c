@@ -354,7 +354,7 @@ static void test_executors(void **state) {
         assert_true(f->max_rows >= 1 && f->max_rows <= QM_STEP_ROWS_MAX);
     }
     assert_null(qm_executor_find("grap", &e));
-    assert_non_null(strstr(e.msg, "graph, persistent, ref"));
+    assert_non_null(strstr(e.msg, "auto, graph, persistent, ref"));
 }
 
 int main(void) {

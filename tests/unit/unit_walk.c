@@ -4,10 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include "fixture.h"
 #include "../../runtime/device/counters.h"
+#include "../../runtime/device/texts.h"
+#include "../../runtime/engine/inside_means.h"
 #include "../../runtime/plan/ops.h"
 #include "../../runtime/sim/sim.h"
 
@@ -67,23 +68,27 @@ static void test_same_bits(void **state) {
     same(300, 8);
 }
 
-/* Other numbers of multiprocessors, so of CTAs: each in a process of its own, since the device is opened once. */
+/* Another number of multiprocessors, so of CTAs, and another order of theirs; returns what it was. */
+static qm_sim_options other_grid(int sms, uint64_t seed) {
+    qm_sim_options was, o;
+    qm_sim_get_options(&was);
+    o = was;
+    o.n_sm = sms;
+    o.sched_seed = seed;
+    qm_sim_set_options(&o);
+    return was;
+}
+
 static void test_same_bits_on_other_grids(void **state) {
     (void)state;
-    static const char *const sms[] = {"1", "3", "7"};
+    static const int sms[] = {1, 3, 7};
     if (getenv("QMOE_TEST_DEVICE") && strcmp(getenv("QMOE_TEST_DEVICE"), "sim")) skip();
     for (int i = 0; i < 3; i++) {
-        pid_t child = fork();
-        assert_true(child >= 0);
-        if (!child) {
-            setenv("QMOE_SIM_SMS", sms[i], 1);
-            setenv("QMOE_SIM_SEED", sms[i], 1);
-            said a = run("graph", 20, 16), b = run("persistent", 20, 16);
-            _exit(a.n != 16 || b.n != 16 || memcmp(a.ids, b.ids, 16 * sizeof *a.ids) || a.hash != b.hash);
-        }
-        int status;
-        assert_int_equal(waitpid(child, &status, 0), child);
-        if (!WIFEXITED(status) || WEXITSTATUS(status)) fail_msg("QMOE_SIM_SMS=%s: not the graph's bits", sms[i]);
+        const qm_sim_options was = other_grid(sms[i], (uint64_t)sms[i]);
+        said a = run("graph", 20, 16), b = run("persistent", 20, 16);
+        qm_sim_set_options(&was);
+        if (a.n != 16 || b.n != 16 || memcmp(a.ids, b.ids, 16 * sizeof *a.ids) || a.hash != b.hash)
+            fail_msg("%d multiprocessors: not the graph's bits", sms[i]);
     }
 }
 
@@ -366,12 +371,75 @@ static void test_one_launch(void **state) {
     qm_engine_close(g);
 }
 
+/* An op that does not wait for the one before it comes after that one in the grid: the two are on different multiprocessors. */
+static void test_beside(void **state) {
+    (void)state;
+    if (getenv("QMOE_TEST_DEVICE") && strcmp(getenv("QMOE_TEST_DEVICE"), "sim")) skip();
+    const qm_sim_options was = other_grid(7, 0);
+    qm_engine *g = fix_engine("small", "persistent");
+    qm_inside x;
+    qm_captured captured = {0};
+    qm_err e;
+    int beside = 0;
+    fix_ok(qm_inside_open(&x, g, NULL, 64, &e), &e);
+    fix_ok(g->exec->inside->capture(g, x.plan, NULL, &captured, &e), &e);
+    const qm_walk *w = &captured.walk;
+    assert_int_equal(w->grid, 7);
+    qm_walk_record *r = calloc((size_t)w->n, sizeof *r);
+    assert_non_null(r);
+    assert_int_equal(g->dev->cu.CtxSynchronize(), 0);
+    assert_int_equal(g->dev->cu.MemcpyDtoH(r, w->records, (size_t)w->n * sizeof *r), 0);
+    for (int i = 0; i < w->n; i++) {
+        const uint32_t before = i ? r[i - 1].first + r[i - 1].grid[0] * r[i - 1].grid[1] * r[i - 1].grid[2] : 0;
+        int after = !i;
+        for (int k = 0; k < QM_WALK_WAITS; k++)
+            if (r[i].waits[k].goal) {
+                const qm_walk_record *of = &r[r[i].waits[k].op];
+                const uint32_t ctas = of->grid[0] * of->grid[1] * of->grid[2];
+                assert_int_equal(r[i].waits[k].goal, ctas < w->grid ? ctas : w->grid);
+                assert_true(of->arrives);
+                after |= i && of == &r[i - 1];
+            }
+        assert_true(r[i].subs * r[i].warps <= QM_WALK_BLOCK / 32 && r[i].subs * r[i].stride <= w->shared);
+        assert_int_equal(r[i].first, after ? 0 : before % w->grid);
+        beside += r[i].first != 0;
+    }
+    assert_true(beside > 0);
+    free(r);
+    qm_captured_drop(&captured, g->dev);
+    qm_inside_close(&x);
+    qm_engine_close(g);
+    qm_sim_set_options(&was);
+}
+
+/* The text that a program loads: the bodies of its plans, and no other. */
+static void test_text(void **state) {
+    (void)state;
+    unsigned char needed[QM_N_RESIDENT_CASES] = {0};
+    const int some[] = {0, 3, QM_N_RESIDENT_CASES - 1};
+    char *text, *again, word[48];
+    qm_err e;
+    for (size_t i = 0; i < 3; i++) needed[some[i]] = 1;
+    fix_ok(qm_ptx_cases(&text, "walk", needed, QM_N_RESIDENT_CASES, &e), &e);
+    for (int i = 0; i < QM_N_RESIDENT_CASES; i++) {
+        snprintf(word, sizeof word, "\nL_case_%d_", i);
+        assert_int_equal(strstr(text, word) != NULL, needed[i]);
+        snprintf(word, sizeof word, "bra L_case_%d_", i);
+        assert_int_equal(strstr(text, word) != NULL, needed[i]);
+    }
+    assert_non_null(strstr(text, "L_cases_end:"));
+    assert_int_equal(qm_ptx_cases(&again, "walk", needed, QM_N_RESIDENT_CASES - 1, &e), QM_ERR_UNSUPPORTED);
+    assert_int_equal(qm_ptx_cases(&again, "matvec", needed, 3, &e), QM_ERR_UNSUPPORTED);
+    free(text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bits),      cmocka_unit_test(test_same_bits_on_other_grids),
         cmocka_unit_test(test_prefetch),       cmocka_unit_test(test_prefetch_is_issued),
         cmocka_unit_test(test_environment),    cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_types),          cmocka_unit_test(test_waits),
-        cmocka_unit_test(test_too_many_waits), cmocka_unit_test(test_one_launch)};
+        cmocka_unit_test(test_too_many_waits), cmocka_unit_test(test_one_launch),
+        cmocka_unit_test(test_beside),         cmocka_unit_test(test_text)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
