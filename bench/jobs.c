@@ -359,7 +359,8 @@ static int is_one_of(const qm_operand *o, const char *const *names) {
 static int left_out(const qm_operand *o, const qm_bench_job *j) {
     static const char *const never[] = {"bias", "result", "words", "words2", "words_to", "count", "map", NULL};
     static const char *const of_norm[] = {"r", "norm", "xn", "xq", NULL}, *const of_sum[] = {"add", "sum", NULL},
-                             *const given[] = {"x", NULL};
+                             *const given[] = {"x", NULL},
+                             *const chosen[] = {"logits", "picked", "weights", NULL};
     if (is_one_of(o, never)) return 1;
     if (j->wtype < 0) return 0;
     const int q16a = qm_type_get((uint32_t)j->wtype)->q16a;
@@ -367,6 +368,7 @@ static int left_out(const qm_operand *o, const qm_bench_job *j) {
         if (is_one_of(o, j->normed ? given : of_norm)) return 1;
         if (!j->added && is_one_of(o, of_sum)) return 1;
         if (q16a && !strcmp(o->name, "xq")) return 1;
+        if (is_one_of(o, chosen)) return 1; /* ids are given */
     }
     return !strcmp(o->name, q16a ? "h" : "hq");
 }

@@ -90,6 +90,10 @@
 #define QM_ROW_SEQ_OFF   8   /* u64: bytes from sequence 0's block to this sequence's */
 #define QM_ROW_SIZE     16
 
+/* ---- The choice of experts in an op's shared memory (kernels/ptx/topk.inc) --------------------- */
+#define QM_CHOICE_ID    128  /* u32: the CTA's; before it u32 [32]: the order keys of the chosen logits */
+#define QM_CHOICE_KEYS  144  /* u32 [n_expert, and up to a multiple of 32]: order keys of all logits */
+
 /* ---- Groups of slots (op moe_sort) -----------------------------------------------------------
  * Of the slots {row, pick}, by rising expert: up to a width of neighbours that share one. */
 #define QM_GROUP_EXPERT  0    /* u32, as the rest */

@@ -135,6 +135,8 @@ qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint
     return deal(wtype, n_rows, n_cols, n_used, 1, n_sm, 1, 0);
 }
 
+uint32_t qm_choice_shared(uint32_t n_expert) { return QM_CHOICE_KEYS + div_up(n_expert, 32) * 128; }
+
 uint32_t qm_moe_down_shared(int wtype, uint32_t n_cols, uint32_t n_used, uint32_t tiles, uint32_t groups) {
     /* scales; what is added, and the experts' products */
     return 4 * 32 + 4 * QM_TILE_ROWS * tiles * (1 + n_used) + groups * qm_launch_shared(wtype, n_cols, 1, 1, tiles);

@@ -72,8 +72,9 @@ static int memory_open(memory *s, qm_device *d, qm_kernels *k, const qm_op_recor
         for (int a = 0; a < n_o; a++) {
             if (QM_REF_SPACE(o[a].ref) != QM_SPACE_REGION) continue;
             const qm_region *of = &p->place->regions[QM_REF_VALUE(o[a].ref)];
-            /* ids and tokens are 0 in a step of one row: it can touch the first expert's */
-            uint64_t n = p->shape.rows == 1 ? of->expert_bytes : of->bytes;
+            /* tokens are 0 in a step of one row, logits alike: it can touch the first experts' */
+            const uint64_t first = of->expert_bytes * (hp->n_expert ? hp->n_used : 1);
+            const uint64_t n = p->shape.rows == 1 && first < of->bytes ? first : of->bytes;
             if (n > s->bytes[QM_SPACE_REGION]) s->bytes[QM_SPACE_REGION] = n;
         }
     }

@@ -63,6 +63,7 @@ static const struct view {
     {"router", "weights", NULL, 0}, /* with the ids, in every trace */
     {"ffn_gate", "y", NULL, 0},
     {"ffn_up", "y", NULL, 0},
+    {"ffn_up", "weights", NULL, 0},
     {"ffn_up", "xn", "ffn_norm", 0},
     {"ffn_up", "h", "ffn_up", KEPT},
     {"ffn_act", "h", "ffn_up", KEPT},
@@ -161,8 +162,9 @@ typedef struct {
 static choice choice_of(const qm_plan *p, int i) {
     qm_operand o[QM_MAX_OPERANDS];
     const int n = qm_op_operands(p, &p->ops[i], o);
-    const qm_operand *ids = qm_operand_find(o, n, "ids"), *weights = qm_operand_find(o, n, "weights");
-    if (strcmp(p->ops[i].slot, "router") || !ids || !weights) return (choice){.layer = -1};
+    const int own = !strcmp(p->ops[i].slot, "router");
+    const qm_operand *ids = qm_operand_find(o, n, own ? "ids" : "picked"), *weights = qm_operand_find(o, n, "weights");
+    if (!ids || !weights) return (choice){.layer = -1};
     return (choice){p->ops[i].layer, ids->ref, weights->ref, (uint32_t)qm_operand_n(ids)};
 }
 

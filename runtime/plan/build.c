@@ -32,10 +32,11 @@ struct qm_builder {
     /* of xn and xq that are not there: what they are the norm of x by, where the next op takes that itself; or 0 */
     qm_ref norm;
     const char *norm_slot;
-    uint32_t n_qkv_parts; /* partial sums in qkv */
-    int q_norm, k_norm;   /* weights, of the layer's heads, where attention norms them itself */
-    uint32_t rows;        /* that the ops compute: the step's, in the head those whose logits are wanted */
-    qm_ref count, map;    /* how many of them there are, and which (contracts/ops.def); 0 in a step of one row */
+    uint32_t n_qkv_parts;   /* partial sums in qkv */
+    int q_norm, k_norm;     /* weights, of the layer's heads, where attention norms them itself */
+    uint32_t n_logit_parts; /* in rlogits; 0: the experts are chosen */
+    uint32_t rows;          /* that the ops compute: the step's, in the head those whose logits are wanted */
+    qm_ref count, map;      /* how many of them there are, and which (contracts/ops.def); 0 in a step of one row */
 };
 typedef qm_builder builder;
 
@@ -445,11 +446,15 @@ void qm_build_attention(builder *s) {
 
 void qm_build_attn_out(builder *s, int weight) { add_product(s, weight, s->b.att, s->b.attq, s->b.o, "attn_out"); }
 
+/* Who needs the experts first chooses them, or has them chosen. */
 void qm_build_router(builder *s, int weight) {
     if (region_at(s, weight)->type->q16a) norm_apart(s); /* only float weights leave it in both forms */
-    uint32_t parts = product(s, weight, s->b.xn, s->b.xq, s->b.rlogits, s->hp->n_expert, MAX_PARTS, "router_logits");
+    s->n_logit_parts = product(s, weight, s->b.xn, s->b.xq, s->b.rlogits, s->hp->n_expert, MAX_PARTS, "router_logits");
     if (s->norm) leave_norm(s, s->b.xn, s->b.xq); /* the experts come after it anyway */
     s->norm = 0;
+}
+
+static void choose(builder *s) {
     qm_op *op = push(s, QM_OP_ROUTER, -1, 0, "router");
     if (!op) return;
     op->grid[0] = s->rows;
@@ -459,8 +464,9 @@ void qm_build_router(builder *s, int weight) {
                                        .weights = s->b.rw,
                                        .n_expert = s->hp->n_expert,
                                        .n_used = s->hp->n_used,
-                                       .n_partials = parts,
+                                       .n_partials = s->n_logit_parts,
                                        .rows = n_rows(s)};
+    s->n_logit_parts = 0;
 }
 
 /* A network without a router is expert 0 of one: its ids are the zero that scratch begins with (exec_*.c), and that no op
@@ -550,12 +556,27 @@ static void experts(builder *s, int weight, qm_ref x, uint64_t x_stride, qm_ref 
     weights_read(s, op, r, n_used(s->hp));
 }
 
+/* The same in moe_up. */
+static void choose_inside(builder *s, qm_op *op) {
+    qm_moe_up_args *a = &op->args.moe_up;
+    a->ids = 0;
+    a->logits = s->b.rlogits;
+    a->picked = s->b.ids;
+    a->weights = s->b.rw;
+    a->n_partials = s->n_logit_parts;
+    a->choice_bytes = qm_choice_shared(a->n_expert);
+    op->shared += a->choice_bytes;
+    s->n_logit_parts = 0;
+}
+
 /* h = silu(gate xn) * up xn, [n_used, n_ff] */
 static void gated_up(builder *s, int gate, int up) {
     const qm_hparams *hp = s->hp;
     const uint32_t k = n_used(hp);
     const qm_region *g = region_at(s, gate), *u = region_at(s, up);
     qm_op *op;
+    const int chooses = s->n_logit_parts && g->type == u->type && !many(s) && !(s->p->limits.apart & QM_APART_TOPK);
+    if (s->n_logit_parts && !chooses) choose(s);
     if (many(s)) sort_slots(s);
     if (g->type == u->type && many(s)) {
         const qm_launch l = qm_launch_moe_gemm_up(g->type->type, hp->n_ff, hp->n_embd, group_width(s), most_groups(s),
@@ -602,6 +623,7 @@ static void gated_up(builder *s, int gate, int up) {
                                            .n_expert = n_expert(hp),
                                            .eps = hp->eps};
         s->norm = 0;
+        if (chooses) choose_inside(s, op);
         weights_read(s, op, g, k);
         weights_read(s, op, u, k);
     } else { /* gate and up of different types: three ops instead of one */

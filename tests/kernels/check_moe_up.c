@@ -1,6 +1,8 @@
 /* check_moe_up: every weight type; which outputs are wanted, one expert in every slot, one slot, ids past the
- * end, activations large enough to saturate silu. */
+ * end, activations large enough to saturate silu. Where it chooses the experts itself, it does what router and moe_up do, to the
+ * bit: any number of experts and threads, ties, NaN, inf. */
 #include "weights.h"
+#include <math.h>
 #include <string.h>
 
 enum { WANT_H = 1, WANT_HQ = 2, SAME_EXPERT = 4, BAD_ID = 8 };
@@ -127,8 +129,93 @@ static void canonical(void **state) {
         }
 }
 
+/* ---- the choice of experts ---- */
+
+static float logit(int fill, uint32_t i) {
+    switch (fill) {
+    case 0: return 3 * qm_rng_normal(chk_rng());
+    case 1: return 0.75f;
+    case 2: return (float)qm_rng_below(chk_rng(), 4) - 2;
+    case 3: return i % 2 ? 0.0f : -0.0f;
+    case 4: return (float)i / 64; /* the last experts win */
+    case 5: return i % 5 == 3 ? NAN : qm_rng_normal(chk_rng());
+    case 6: return i % 7 == 2 ? INFINITY : i % 3 ? -INFINITY : 1;
+    default: return fill == 7 ? NAN : -INFINITY;
+    }
+}
+enum { FILLS = 9 };
+
+/* Whether moe_up that is given logits leaves what router, and moe_up that is given its ids, leave. */
+static void choice(int checked, uint32_t n, uint32_t used, uint32_t parts, uint32_t t, uint32_t s, int fill) {
+    enum { FF = 96, COLS = 32 };
+    const qm_type_info *ty = qm_type_get(QM_TYPE_F32);
+    (checked ? chk_begin_checked : chk_begin)("moe_up chooses %u of %u, partials=%u T=%u S=%u fill %d", used, n, parts,
+                                              t, s, fill);
+    const qm_launch l = {.grid = {(3 + t - 1) / t, used, 1}, .block = 32 * t * s, .tiles = t};
+    const uint32_t shared = qm_launch_shared(QM_TYPE_F32, COLS, 1, 2, t);
+    const size_t h_bytes = 4 * (size_t)FF * used;
+    float *x = chk_tmp(4 * (size_t)n * parts);
+    for (uint32_t p = 0; p < parts; p++)
+        for (uint32_t i = 0; i < n; i++) x[(size_t)p * n + i] = logit(fill, i);
+    qm_router_args r = {.n_expert = n, .n_used = used, .n_partials = parts, .rows = 1};
+    r.logits = chk_in("logits", x, 4 * (size_t)n * parts);
+    r.ids = chk_out("ids", 4 * used);
+    r.weights = chk_out("weights", 4 * used);
+    qm_moe_up_args a = {.n_ff = FF, .n_cols = COLS, .tiles = t, .n_expert = n}, b;
+    a.expert_bytes = qm_pack_bytes(ty, FF, COLS);
+    a.w_gate = wt_in("gate", ty, n, FF, COLS);
+    a.w_up = wt_in("up", ty, n, FF, COLS);
+    a.x = wt_act_in("x", ty, 1, COLS);
+    a.ids = r.ids;
+    a.h = chk_out("h", h_bytes);
+    chk_launch(chk_kernel(QM_OP_ROUTER, -1, 0), 1, 1, 1, 32, 0, &r);
+    chk_launch(chk_kernel(QM_OP_MOE_UP, QM_TYPE_F32, 0), l.grid[0], used, 1, l.block, shared, &a);
+    b = a;
+    b.ids = 0;
+    b.logits = r.logits;
+    b.picked = chk_out("picked", 4 * used);
+    b.weights = chk_out("its weights", 4 * used);
+    b.h = chk_out("its h", h_bytes);
+    b.n_partials = parts;
+    b.choice_bytes = qm_choice_shared(n);
+    chk_launch(chk_kernel(QM_OP_MOE_UP, QM_TYPE_F32, 0), l.grid[0], used, 1, l.block, shared + b.choice_bytes, &b);
+    const uint32_t *ids = chk_get(r.ids), *picked = chk_get(b.picked);
+    for (uint32_t e = 0; e < used; e++)
+        if (ids[e] != picked[e]) chk_fail("pick %u is %u, the router's %u", e, picked[e], ids[e]);
+    if (memcmp(chk_get(r.weights), chk_get(b.weights), 4 * used)) chk_fail("other weights than the router's");
+    if (memcmp(chk_get(a.h), chk_get(b.h), h_bytes)) chk_fail("other experts than the router's");
+    /* and the reference of the whole */
+    qm_moe_up_args want;
+    chk_ref_args(&want, &b, sizeof b);
+    want.expert_bytes = FF * qm_row_bytes(ty, COLS);
+    qm_ref_moe_up(&want, &(qm_ref_env){.wtype = QM_TYPE_F32, .grid = {l.grid[0], used, 1}, .block = l.block});
+    chk_u32(b.picked, used);
+    chk_f32(b.weights, used, chk_tolerance(chk_kernel(QM_OP_ROUTER, -1, 0)));
+    chk_f32(b.h, (size_t)FF * used, chk_tolerance(chk_kernel(QM_OP_MOE_UP, QM_TYPE_F32, 0)));
+    chk_end();
+}
+
+static void chooses(void **state) {
+    static const uint32_t ns[] = {1, 2, 3, 8, 31, 33, 60, 64, 127, 128, 130, 257, 512}, ks[] = {1, 2, 8, 32};
+    (void)state;
+    for (size_t i = 0; i < sizeof ns / sizeof *ns; i++)
+        for (size_t k = 0; k < sizeof ks / sizeof *ks; k++)
+            if (ks[k] <= ns[i])
+                for (uint32_t warps = 1; warps <= 16; warps *= 4)
+                    choice(0, ns[i], ks[k], 1 + (uint32_t)(i + k) % 3, warps > 4 ? 4 : 1, warps > 4 ? 4 : warps, 0);
+    for (uint32_t parts = 1; parts <= 17; parts++) choice(0, 128, 8, parts, 1, 4, parts % 2 ? 0 : 2);
+    for (int f = 1; f < FILLS; f++) {
+        choice(0, 128, 8, 1, 1, 4, f);
+        choice(0, 100, 32, 2, 4, 4, f);
+        choice(0, 9, 9, 1, 1, 1, f);
+        choice(1, 40, 5, 3, 2, 4, f);
+    }
+    choice(1, 300, 8, 8, 1, 2, 0);
+    choice(1, 16, 4, 2, 4, 4, 2);
+}
+
 int main(void) {
-    const struct CMUnitTest t[] = {cmocka_unit_test(shapes), cmocka_unit_test(choices), cmocka_unit_test(planned),
-                                   cmocka_unit_test(checked), cmocka_unit_test(canonical)};
+    const struct CMUnitTest t[] = {cmocka_unit_test(shapes),  cmocka_unit_test(choices),   cmocka_unit_test(planned),
+                                   cmocka_unit_test(checked), cmocka_unit_test(canonical), cmocka_unit_test(chooses)};
     return chk_main(t);
 }

@@ -139,6 +139,20 @@ static void test_down(void **state) {
     }
 }
 
+/* topk: no op of its own chooses experts; where gate and up are two products, one has to. */
+static void test_topk(void **state) {
+    (void)state;
+    for (uint32_t set = 0; set < SETS; set++) {
+        qm_engine *g = open_apart(fix_model("small"), "graph", set);
+        const qm_plan *p = g->plans[0];
+        const int layers = (int)g->model->hp.n_layers, apart = (set & QM_APART_TOPK) != 0;
+        assert_int_equal(n_of(p, QM_OP_ROUTER), apart ? layers : 0);
+        for (int i = 0; i < p->n_ops; i++)
+            if (p->ops[i].kind == QM_OP_MOE_UP) assert_true(!p->ops[i].args.moe_up.ids == !apart);
+        qm_engine_close(g);
+    }
+}
+
 static int n_waits(const qm_plan *p) {
     int n = 0;
     for (int i = 0; i < p->n_ops; i++) n += p->ops[i].waits;
@@ -173,6 +187,7 @@ static void test_norm(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_types), cmocka_unit_test(test_shapes),
-                                       cmocka_unit_test(test_down), cmocka_unit_test(test_norm)};
+                                       cmocka_unit_test(test_down), cmocka_unit_test(test_topk),
+                                       cmocka_unit_test(test_norm)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
