@@ -287,7 +287,7 @@ static void test_walked_range(void **state) {
         barriers++;
         assert_true(i > w.first && i < w.first + w.n);
     }
-    assert_true(barriers > 8 * 4);
+    assert_true(barriers >= 6 * 4); /* of 4 layers */
     qm_predictor_close(p);
     g->dev->cu.GraphExecDestroy(captured.graph);
     qm_walk_close(&w, g->dev);
