@@ -1,6 +1,6 @@
 # bench.mk: the benches (included by the Makefile). `make bench` builds them: g++ for gbench.cc alone.
 BENCH_PTX := $(patsubst bench/ptx/%.ptx,$(B)/bench/ptx/%.ptx,$(wildcard bench/ptx/*.ptx))
-BENCHES   := $(B)/bench/counters $(B)/bench/micro $(B)/bench/kernels
+BENCHES   := $(B)/bench/counters $(B)/bench/prediction $(B)/bench/micro $(B)/bench/kernels
 
 $(B)/bench/ptx/%.ptx: bench/ptx/%.ptx $(wildcard bench/ptx/*.inc) | $(B)/config.mk
 	@mkdir -p $(@D)
@@ -16,7 +16,8 @@ $(B)/o/bench/embed.o: $(B)/bench/embed.S
 BENCH_O := $(B)/o/bench/machine.o $(B)/o/bench/embed.o
 $(B)/bench/counters: $(patsubst %,$(B)/o/bench/%.o,counters jobs jobs_rows) $(LIBQMOE)
 $(B)/bench/micro: $(patsubst %.c,$(B)/o/%.o,$(wildcard bench/micro*.c)) $(BENCH_O) $(LIBQMOE)
-$(B)/bench/counters $(B)/bench/micro:
+$(B)/bench/prediction: $(B)/o/bench/prediction.o $(LIBQMOE)
+$(B)/bench/counters $(B)/bench/micro $(B)/bench/prediction:
 	@mkdir -p $(@D)
 	$(call Q,LD,$@)$(CC) $(SANFLAGS) -o $@ $^ $(LDLIBS)
 

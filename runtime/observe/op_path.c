@@ -19,7 +19,9 @@ static int is_index(const qm_operand *o) {
     return 0;
 }
 
-/* What the kernels' texts do in turn beyond that. */
+/* What the kernels' texts do in turn beyond that. norm.inc: a warp squares for several of rmsnorm's, about 60 clocks each, and
+ * rounds one block of 128 elements after the other, about 350 each beyond the first, which rmsnorm has as well. */
+#define QM_NORM_CLOCKS(n, part, block) (60 * ceil((n) / (4.0 * (block))) + 350 * (ceil((part) / (4.0 * (block))) - 1))
 #define OP(word, WORD)                                                                                       \
     static void path_##word(const qm_##word##_args *a, const qm_op_view *v, double *trips, double *clocks) { \
         (void)a, (void)v, (void)trips, (void)clocks;
@@ -58,7 +60,7 @@ int qm_op_can_wait(const qm_op *op) {
 }
 
 /* attn_page.inc: of a page 4 batches of keys, of all its tokens each, and 8 of values, of 4 tokens each; each is waited for. In
- * attn_decode.inc a second one is on its way meanwhile. */
+ * attn_decode.inc a second one is on its way meanwhile; in attn.inc, of keys and values in q8_0, two are one (KV_WIDE). */
 enum { KEY_BATCHES = 4, VALUE_TOKENS = 4, BATCHES_OF_A_PAGE = KEY_BATCHES + QM_PAGE_TOKENS / VALUE_TOKENS };
 
 /* One row: a chunk a warp, also where it has two matrices in turn (stream.inc). Many: half a tile (rows_stream.inc); of float
@@ -75,7 +77,7 @@ static void flight_of(const qm_op *op, const qm_operand *o, int n, uint32_t posi
             for (int j = 0; j < n && !k->width && qm_op_can_wait(op); j++)
                 if (o[j].ref && o[j].kind == QM_KIND_WEIGHT) path->run += QM_RUN_CHUNKS;
         } else if (o[i].kind == QM_KIND_KV && (o[i].dir == QM_IN || o[i].appended) && !qm_operand_find(o, n, "runs")) {
-            const int at_once = 1 + o[i].appended;
+            const int wide = !o[i].appended && k->kv == QM_KV_CACHE_Q8_0, at_once = 1 + (o[i].appended || wide);
             const uint32_t tokens = positions < QM_PAGE_TOKENS ? positions : QM_PAGE_TOKENS;
             path->flight = at_once * warps * 2 *
                            (double)qm_kv_head_page_bytes((qm_kv_cache_type)k->kv, (uint32_t)k->head_dim) /
