@@ -484,7 +484,7 @@ static void test_compare_limits(void **state) {
     json_t *j = trace_json(g, ids, 4, (qm_trace_opts){.compare = "ref", .first_layer = 1, .last_layer = 2}, &departed);
     json_t *ops = json_object_get(json_object_get(j, "compare"), "ops");
     size_t all = json_array_size(ops);
-    assert_true(all > 15);
+    assert_true(all >= 12); /* six ops a layer, and more where they are apart */
     for (size_t i = 0; i < all; i++) {
         json_int_t l = json_integer_value(json_object_get(json_array_get(ops, i), "layer"));
         assert_true(l == 1 || l == 2);
