@@ -52,6 +52,10 @@ static const watch watches[] = {
     {"attn_v", QM_TYPE_Q6_K, 0, 3.0, 0},
     {"lm_head", QM_TYPE_Q6_K, 16384, 3.0, 0},
     {"router", QM_TYPE_F32, 0, 0, 0},
+    {"norm_qkv", QM_TYPE_Q4_K, 0, 0, 0},
+    {"norm_qkv", QM_TYPE_Q8_0, 0, 0, 0},
+    {"norm_router", QM_TYPE_F32, 0, 0, 0},
+    {"add_attn_out", QM_TYPE_Q4_K, 0, 0, 0},
     {"qkv", QM_TYPE_Q5_K, 0, 0, 0},
     {"qkv", QM_TYPE_Q8_0, 0, 0, 0},
     {"moe_up", QM_TYPE_Q8_0, 0, 0, 0},
@@ -125,7 +129,7 @@ static int run(qm_device *d, qm_kernels *ks, const qm_bench_job *j, figures *f, 
     char many[16] = "";
     if (j->rows) snprintf(many, sizeof many, "r%u", j->rows);
     else if (j->op != QM_OP_MATVEC) snprintf(many, sizeof many, "x8");
-    printf("%-9s %-11s %-5s [%6u,%4u]%-5s T=%u S=%u grid %4u x %-3u %7.3f %7.4f %7.4f %9.2f %5.1f %6.0f  %6.1f\n",
+    printf("%-12s %-11s %-5s [%6u,%4u]%-5s T=%u S=%u grid %4u x %-3u %7.3f %7.4f %7.4f %9.2f %5.1f %6.0f  %6.1f\n",
            j->what, qm_op_name(j->op), qm_type_get((uint32_t)j->wtype)->name, j->n_rows, j->n_cols, many, w.l.tiles,
            w.l.block / 32 / w.l.tiles, w.l.grid[0], w.l.grid[1], f->inst, f->req, f->sect, f->shared, f->bar, f->block,
            *speed / 1e6);
@@ -191,7 +195,7 @@ int main(int argc, char **argv) {
     }
     if (qm_device_open(&d, "sim", NULL, 0, &e) || qm_kernels_open(&ks, d, &e)) goto failed;
     printf("%d multiprocessors declared; lm_head: 16384 of its rows in the geometry of all\n", N_SM);
-    printf("%-9s %-11s %-5s %-15s %-28s %7s %7s %7s %9s %5s %6s  %6s\n", "what", "op", "type", "shape", "", "inst/w",
+    printf("%-12s %-11s %-5s %-15s %-28s %7s %7s %7s %9s %5s %6s  %6s\n", "what", "op", "type", "shape", "", "inst/w",
            "req/w", "sect/w", "shared/kw", "bar", "block", "Mwi/s");
     bad = 0;
     for (int i = 0; i < N_WATCHES; i++) {

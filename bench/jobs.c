@@ -57,12 +57,16 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
                                 .kv = i->kv,
                                 .head_dim = i->head_dim,
                                 .width = i->width};
-#define ADD(name, rows, cols, parts)                                              \
+        qm_bench_job normed = j, added = j;
+        normed.normed = 1;
+        added.added = 1;
+#define ADD_AS(job, name, rows, cols, parts)                                      \
     do {                                                                          \
-        qm_bench_job t_ = j;                                                      \
+        qm_bench_job t_ = job;                                                    \
         t_.what = name, t_.n_rows = rows, t_.n_cols = cols, t_.max_parts = parts; \
         add(out, cap, &n, t_);                                                    \
     } while (0)
+#define ADD(name, rows, cols, parts) ADD_AS(j, name, rows, cols, parts)
         if (i->head_dim && (uint32_t)i->head_dim != m->head_dim) continue;
         switch (i->op) {
         case QM_OP_EMBED: ADD("embed", m->n_vocab, m->n_embd, 0); break;
@@ -72,6 +76,9 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
             ADD("attn_out", m->n_embd, nq, 8);
             if (i->wtype == QM_TYPE_F32) ADD("router", m->n_expert, m->n_embd, 8);
             ADD("lm_head", m->n_vocab, m->n_embd, 1);
+            ADD_AS(normed, "norm_qkv", nq + 2 * nkv, m->n_embd, 8);
+            if (i->wtype == QM_TYPE_F32) ADD_AS(normed, "norm_router", m->n_expert, m->n_embd, 8);
+            ADD_AS(added, "add_attn_out", m->n_embd, nq, 1);
             break;
         case QM_OP_MOE_UP: ADD("moe_up", m->n_ff, m->n_embd, 1); break;
         case QM_OP_MOE_MATVEC: ADD("moe_down", m->n_embd, m->n_ff, 1); break;
@@ -107,6 +114,7 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
         default: break; /* no job yet: a case in shape, and one here */
         }
 #undef ADD
+#undef ADD_AS
     }
     return n;
 }
@@ -118,8 +126,8 @@ int qm_bench_sweep(const qm_bench_model *m, qm_bench_job *out, int cap) {
     for (int i = 0; i < n_jobs && i < MAX_JOBS; i++) {
         qm_bench_job j = jobs[i];
         const uint32_t streams = j.op == QM_OP_MOE_UP ? 2 : 1;
-        if ((j.wtype != QM_TYPE_Q4_K && j.wtype != QM_TYPE_Q6_K) || !j.n_rows || j.rows || j.op == QM_OP_EMBED ||
-            j.op == QM_OP_MOE_DOWN)
+        if ((j.wtype != QM_TYPE_Q4_K && j.wtype != QM_TYPE_Q6_K) || !j.n_rows || j.rows || j.normed || j.added ||
+            j.op == QM_OP_EMBED || j.op == QM_OP_MOE_DOWN)
             continue;
         const qm_sums sums = qm_sums_of(j.wtype, j.n_cols);
         for (j.parts = 1; j.parts <= (j.max_parts > 1 ? sums.n_parts : 1);
@@ -197,6 +205,7 @@ static uint32_t product(qm_bench_work *w, uint32_t n_sm, uint32_t n_experts, uin
     const uint32_t rows = j->rows_run && j->rows_run < j->n_rows ? j->rows_run : j->n_rows;
     w->l = n_matrices > 1  ? qm_launch_moe_up(j->wtype, j->n_rows, j->n_cols, n_experts, n_sm)
            : n_experts > 1 ? qm_launch_moe_matvec(j->wtype, j->n_rows, j->n_cols, n_experts, n_sm)
+           : j->normed     ? qm_launch_matvec_normed(j->wtype, j->n_rows, j->n_cols, n_sm, j->max_parts)
                            : qm_launch_matvec(j->wtype, j->n_rows, j->n_cols, n_sm, j->max_parts);
     if (j->tiles)
         w->l = (qm_launch){{0, j->parts * n_experts, 1},
@@ -343,14 +352,25 @@ static int shape(qm_bench_work *w, uint32_t n_sm, qm_op_args *a, qm_err *e) {
 
 /* Operands that are not there: biases; results that the host looks at; words to copy; the form of activations that the next
  * product would not take. */
-static int left_out(const qm_operand *o, int wtype) {
-    static const char *const names[] = {"bias", "result", "words", "words2", "words_to", "count", "map"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (!strcmp(o->name, names[i])) return 1;
-    if (wtype < 0) return 0;
-    if (!strcmp(o->name, "logits") || !strcmp(o->name, "picked") || !strcmp(o->name, "weights"))
-        return 1; /* ids are given */
-    return !strcmp(o->name, qm_type_get((uint32_t)wtype)->q16a ? "h" : "hq");
+static int is_one_of(const qm_operand *o, const char *const *names) {
+    while (*names && strcmp(o->name, *names)) names++;
+    return *names != NULL;
+}
+static int left_out(const qm_operand *o, const qm_bench_job *j) {
+    static const char *const never[] = {"bias", "result", "words", "words2", "words_to", "count", "map", NULL};
+    static const char *const of_norm[] = {"r", "norm", "xn", "xq", NULL}, *const of_sum[] = {"add", "sum", NULL},
+                             *const given[] = {"x", NULL},
+                             *const chosen[] = {"logits", "picked", "weights", NULL};
+    if (is_one_of(o, never)) return 1;
+    if (j->wtype < 0) return 0;
+    const int q16a = qm_type_get((uint32_t)j->wtype)->q16a;
+    if (j->op == QM_OP_MATVEC || j->op == QM_OP_MOE_UP) {
+        if (is_one_of(o, j->normed ? given : of_norm)) return 1;
+        if (!j->added && is_one_of(o, of_sum)) return 1;
+        if (q16a && !strcmp(o->name, "xq")) return 1;
+        if (is_one_of(o, chosen)) return 1; /* ids are given */
+    }
+    return !strcmp(o->name, q16a ? "h" : "hq");
 }
 
 static content content_of(const qm_operand *o) {
@@ -408,7 +428,7 @@ static int bind(qm_bench_work *w, qm_op_args *a, double spread, qm_err *e) {
     double moved, streamed = 0;
     int failed = 0, n = qm_operands(j->op, a, &v, o);
     for (int k = 0; k < n; k++)
-        if (!left_out(&o[k], j->wtype)) memcpy(a->bytes + o[k].offset, &present, 8);
+        if (!left_out(&o[k], j)) memcpy(a->bytes + o[k].offset, &present, 8);
     n = qm_operands(j->op, a, &v, o);
     for (int k = 0; k < n; k++) {
         if (!o[k].ref) continue;

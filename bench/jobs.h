@@ -27,6 +27,7 @@ typedef struct {
     uint32_t max_parts;            /* of K that matvec may write */
     uint32_t rows_run;             /* 0 = all; else only as many rows, in the geometry of all */
     uint32_t rows;                 /* of the step; 0 and 1: one */
+    int normed, added;             /* matvec: 1: it norms its input itself; it adds its result to a vector */
     int width;                     /* of a product of many rows, which picks its kernel; 0: none such */
     uint32_t tiles, slices, parts; /* a geometry of its own (qm_bench_sweep); tiles 0: the plan's */
 } qm_bench_job;

@@ -195,8 +195,6 @@ int qm_cmd_bench(int argc, char **argv) {
     if (!opt.model && poptPeekArg(con)) opt.model = strdup(poptGetArg(con));
     if ((rc = qm_host_args(&con, NULL, 0, "")) >= 0) return rc;
     poptFreeContext(con);
-    if (opt.predict && (qm_cache.k || qm_cache.v))
-        return qm_host_usage("bench: --predict estimates a cache in f16: --cache-type-k and -v are for what runs here");
     if (!opt.model && !opt.predict) return qm_host_usage("bench: no model: give --model FILE");
     if (opt.reps < 1 || opt.reps > QM_BENCH_REPS_MAX)
         return qm_host_usage("bench: --repetitions %d: expected 1 to %d", opt.reps, QM_BENCH_REPS_MAX);

@@ -12,6 +12,8 @@ static qm_ops_opts opts_of(const qm_bench_options *o) {
                          .seed = o->seed,
                          .executor = o->executor,
                          .apart = qm_apart,
+                         .cache_k = qm_cache.k,
+                         .cache_v = qm_cache.v,
                          .dependent_launch = qm_dependent,
                          .n_ubatch = o->n_ubatch};
 }

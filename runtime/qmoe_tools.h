@@ -144,6 +144,7 @@ typedef struct {
     int runs;              /* on a GPU: timed runs, 0 = 50; on the software device nothing is timed */
     uint64_t seed;
     const char *apart;            /* of an estimate: as in qm_engine_opts */
+    const char *cache_k, *cache_v; /* likewise */
     const char *dependent_launch; /* of an estimate: "off": none, where the chip has them */
     const char *executor;         /* of an estimate: "graph" (NULL) or "persistent", which takes steps of one row */
     uint32_t n_ubatch;            /* of an estimate of tests: rows of a step at most, 1 .. 512; 0 = 512 */

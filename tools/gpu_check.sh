@@ -157,7 +157,9 @@ numbers() { tr -d '\n' < "$1" | tr '{}' '\n\n' | grep -o "\"$2\": *[-0-9.eE+]*" 
 # One JSON array of a file with one record a line (the last may have been cut off).
 array() { awk 'BEGIN { print "[" } /^[{].*[}]$/ { if (n++) print ","; printf "%s", $0 } END { print "\n]" }' "$1"; }
 
-bench() { "$B/qmoe-gpu" bench -m "$M" --device "$device" "$@"; }
+# The executor graph, unless another is named: auto would be another on another GPU.
+executor_of() { case " $* " in *" --executor "*) ;; *) echo "--executor graph" ;; esac; }
+bench() { "$B/qmoe-gpu" bench -m "$M" --device "$device" $(executor_of "$@") "$@"; }
 depths() { if sim; then echo 0 16 48; else echo 0 4096 32768; fi; }
 
 # ---- the steps -------------------------------------------------------------------------------------------
@@ -277,7 +279,7 @@ rung() {
     echo "== $name: $*"
     bench -p 0 -n $n -d "$list" -r $reps "$@" -o jsonl > "$W/rung.one" || { rc=1; echo "== $name does not run"; }
     sed "s/^{/{\"rung\": \"${name#\~}\", /" "$W/rung.one" >> "$W/rungs.jsonl"
-    hash=$("$B/qmoe-gpu" generate -m "$W/two.gguf" --device "$device" --raw -p a -n 6 -c 64 --temp 0 --ignore-eos --json "$@" |
+    hash=$("$B/qmoe-gpu" generate -m "$W/two.gguf" --device "$device" --raw -p a -n 6 -c 64 --temp 0 --ignore-eos --json $(executor_of "$@") "$@" |
         sed -n 's/.*"logits_hash": *"\([0-9a-f]*\)".*/\1/p')
     echo "logits ${hash:-none}"
     case $name in "~"*) ;; *)
@@ -471,7 +473,7 @@ step_ncu() {
     # first step is skipped (about 13 such launches).
     $tool --clock-control none --graph-profiling node --kernel-name 'regex:^qm_(moe_up|moe_matvec|matvec)' \
         --launch-skip 13 --launch-count 13 --metrics $m --csv \
-        "$B/qmoe-gpu" generate -m "$W/two.gguf" --device "$device" --raw -p a -n 3 -c 64 --temp 0 > "$W/ncu.csv" 2> "$W/ncu.err"
+        "$B/qmoe-gpu" generate -m "$W/two.gguf" --device "$device" --raw -p a -n 3 -c 64 --temp 0 --executor graph > "$W/ncu.csv" 2> "$W/ncu.err"
     rc=$?
     cat "$W/ncu.csv" "$W/ncu.err"
     if cat "$W/ncu.csv" "$W/ncu.err" | grep -q 'ERR_NVGPUCTRPERM\|LibraryNotLoaded\|not supported'; then

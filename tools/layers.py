@@ -34,7 +34,7 @@ ROOMS = {
     # ask about it. file and text, arch: inspect shows a file and what stands against it; vectors and log-probabilities.
     "runtime/observe": ["contracts", "runtime/base", "runtime/plan", "kernels/ref", "runtime/engine/inside.h",
                         "runtime/device/cuda.h", "runtime/device/kernels.h", "runtime/device/counters.h",
-                        "runtime/device/prof.h", "runtime/device/nvrtc.h", "runtime/device/cache.h",
+                        "runtime/device/prof.h", "runtime/device/nvrtc.h", "runtime/device/cache.h", "runtime/device/dependent.h",
                         "runtime/file/npy.h", "runtime/file/input.h", "runtime/file/outfile.h", "runtime/file/quant.h",
                         "runtime/arch/arch.h", "runtime/text/tokenizer.h", "runtime/qmoe.h", "runtime/qmoe_tools.h"],
     "host": ["runtime/qmoe.h", "runtime/qmoe_tools.h", "runtime/qmoe_text.h", "host/serve/serve.h"],

@@ -1,7 +1,6 @@
 /* dependent.c: see dependent.h. */
 #include "dependent.h"
 #include <stdio.h>
-#include "kernels.h"
 
 /* In a stream that is being captured the attribute becomes an edge of the graph; cuda.h has edges of this kind from 12.3 on. */
 enum { DRIVER_OF_EDGES = 12030 };
@@ -61,8 +60,8 @@ static int probe(qm_device *d, qm_err *e) {
     CUgraphExec x = NULL;
     CUdeviceptr p = 0;
     uint32_t got = 0;
-    int rc = qm_module_load(d, "qm_dependent_probe", probe_ptx, &mod, e);
-    if (rc) goto out;
+    int rc = 0;
+    QM_CU_TRY(d, ModuleLoadDataEx(&mod, probe_ptx, 0, NULL, NULL));
     QM_CU_TRY(d, ModuleGetFunction(&f, mod, "qm_dependent_probe"));
     QM_CU_TRY(d, StreamCreate(&s, CU_STREAM_NON_BLOCKING));
     QM_CU_TRY(d, MemAlloc(&p, 256));

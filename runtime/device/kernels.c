@@ -150,8 +150,8 @@ int qm_kernels_launch(qm_kernels *k, int i, const unsigned grid[3], unsigned blo
     return launch(k, i, grid, block, shared, args, s, PLAIN, e);
 }
 
-int qm_kernels_launch_after(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared, const void *args,
-                            CUstream s, qm_err *e) {
+int qm_kernels_launch_after(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared,
+                            const void *args, CUstream s, qm_err *e) {
     return launch(k, i, grid, block, shared, args, s, AFTER, e);
 }
 

@@ -25,8 +25,8 @@ int qm_kernels_allow_shared(qm_kernels *k, int i, unsigned shared, qm_err *e);
 int qm_kernels_launch(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared, const void *args,
                       CUstream s, qm_err *e);
 /* The same where the kernel before it in the stream is all that it comes after: a dependent launch, if its text can wait. */
-int qm_kernels_launch_after(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared, const void *args,
-                            CUstream s, qm_err *e);
+int qm_kernels_launch_after(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared,
+                            const void *args, CUstream s, qm_err *e);
 /* The same for a cooperative grid: all of its CTAs are resident at once, or it fails. */
 int qm_kernels_launch_resident(qm_kernels *k, int i, const unsigned grid[3], unsigned block, unsigned shared,
                                const void *args, CUstream s, qm_err *e);

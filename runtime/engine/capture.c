@@ -41,7 +41,8 @@ static int concurrent(const streams *s, int i) { return i < s->p->n_ops && !s->p
 /* Is op i one link of a plain chain: its own and its predecessor's only neighbour? At forks and joins, and where the kernel that
  * walks the plan ends, edges are full ones: what an edge of the other kind means beside them is nowhere written down. */
 static int in_chain(const streams *s, int i) {
-    return i > 0 && !in_walk(s, i - 1) && !in_walk(s, i) && !concurrent(s, i - 1) && !concurrent(s, i) && !concurrent(s, i + 1);
+    return i > 0 && !in_walk(s, i - 1) && !in_walk(s, i) && !concurrent(s, i - 1) && !concurrent(s, i) &&
+           !concurrent(s, i + 1);
 }
 
 static int launch_all(const streams *s, CUstream main, qm_err *e) {

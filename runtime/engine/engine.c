@@ -165,7 +165,7 @@ int qm_engine_open(qm_engine **out, const char *path, const qm_engine_opts *o, q
     }
     g->limits.f32_act = o->f32_act != 0;
     g->tok_flags = o->no_nfc ? QM_TOK_NO_NFC : 0;
-    if ((rc = qm_cache_type_of(&g->limits.kv_type, o, e))) goto out;
+    if ((rc = qm_kv_type_of(&g->limits.kv_type, o->cache_k, o->cache_v, e))) goto out;
     if ((rc = qm_device_spec_check(o->device, e)) || (rc = open_files(g, path, o, e))) goto out;
     if (exec->on_device) {
         qm_prof_push(QM_PROF_LOAD, "device");

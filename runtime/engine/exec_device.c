@@ -314,7 +314,8 @@ static qm_bases bases_of(const device_state *x) {
 
 /* ---- ops and graphs ---- */
 /* stamps: NULL, or with time stamps. after: capture.h; an op with stamps is timed apart from those beside it. */
-static int launch_op(qm_engine *g, const qm_plan *p, int i, CUstream st, int after, const qm_stamps *stamps, qm_err *e) {
+static int launch_op(qm_engine *g, const qm_plan *p, int i, CUstream st, int after, const qm_stamps *stamps,
+                     qm_err *e) {
     device_state *x = g->exec_state;
     const qm_op *op = &p->ops[i];
     const qm_bases b = bases_of(x);

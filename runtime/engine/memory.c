@@ -8,30 +8,6 @@
 
 static_assert(QM_UBATCH_MOST == (int)QM_STEP_ROWS_MAX, "rows of a step");
 
-const char qm_cache_types[] =
-#define QM_KV_CACHE(name, NAME, bytes) "|" #name
-#include "../../contracts/kv.def"
-#undef QM_KV_CACHE
-    ;
-
-static int cache_type(qm_kv_cache_type *kv, const char *name, qm_err *e) {
-    for (int i = 0; i < QM_N_KV_CACHE; i++)
-        if (!strcmp(name, qm_kv_cache_name((qm_kv_cache_type)i))) {
-            *kv = (qm_kv_cache_type)i;
-            return 0;
-        }
-    return qm_fail(e, QM_ERR_ARG, "keys and values in %s: the KV cache (-ctk, -ctv) has %s", name, qm_cache_types + 1);
-}
-
-int qm_cache_type_of(qm_kv_cache_type *kv, const qm_engine_opts *o, qm_err *e) {
-    const char *k = o->cache_k ? o->cache_k : "f16", *v = o->cache_v ? o->cache_v : "f16";
-    qm_kv_cache_type of_v;
-    if (cache_type(kv, k, e) || cache_type(&of_v, v, e)) return QM_ERR_ARG;
-    if (*kv == of_v) return 0;
-    return qm_fail(e, QM_ERR_ARG, "keys in %s and values in %s: the KV cache has one type for both (-ctk and -ctv)", k,
-                   v);
-}
-
 void qm_step_limits(qm_limits *l, const qm_engine_opts *o) {
     const uint32_t most = o->n_ubatch ? o->n_ubatch : QM_STEP_ROWS_MAX;
     l->n_seqs = o->n_parallel ? o->n_parallel : QM_SEQS;
@@ -151,7 +127,7 @@ int qm_memory_estimate(qm_memory *m, const char *gguf_path, const qm_engine_opts
     memset(m, 0, sizeof *m);
     if (!o) o = &none;
     qm_limits l = {0};
-    int rc = qm_cache_type_of(&l.kv_type, o, e);
+    int rc = qm_kv_type_of(&l.kv_type, o->cache_k, o->cache_v, e);
     if (!rc) rc = qm_apart_of(&l.apart, o->apart, e);
     if (!rc) rc = qm_gguf_open(&f, gguf_path, e);
     if (!rc) rc = qm_model_open(&model, f, o->rope_base, e);

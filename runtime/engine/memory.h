@@ -14,8 +14,6 @@ enum { QM_SEQS = 4, QM_SEQS_MOST = 1024 };
 /* Positions kept beyond the prompt and the tokens to generate. */
 enum { QM_SPARE_CTX = 8 };
 
-/* The type of the KV cache that o asks for. QM_ERR_ARG where there is none of that name, or keys and values differ. */
-int qm_cache_type_of(qm_kv_cache_type *kv, const qm_engine_opts *o, qm_err *e);
 /* n_seqs, n_rows and n_outs of l, for its n_ctx; of o: n_parallel, n_ubatch, n_outs. */
 void qm_step_limits(qm_limits *l, const qm_engine_opts *o);
 /* Everything in *m for sequences of l.n_ctx positions; l: n_ctx, n_sm, kv_type; of o: n_parallel, n_kv, n_ubatch, n_outs; the rest of

@@ -98,7 +98,7 @@ static int estimate(const char *path, const char *chips, estimates *x, qm_write_
     const qm_chip *c;
     qm_predict_opts po = {.nodes = o->dependent_launch && !strcmp(o->dependent_launch, "off")};
     int all = 0, rc = qm_apart_of(&po.apart, o->apart, e), resident;
-    if (rc) return rc;
+    if (rc || (rc = qm_kv_type_of(&po.kv, o->cache_k, o->cache_v, e))) return rc;
     if (qm_inside_runs(o->executor, NULL, &resident, e))
         return qm_fail(e, QM_ERR_ARG, "an estimate of the executor '%s': there are those of graph and persistent",
                        o->executor);

@@ -88,6 +88,7 @@ static qm_limits limits_of(const qm_predictor *p, const qm_chip *c, qm_work w) {
                        .n_outs = w.outs > 1 ? w.outs : 1,
                        .n_pages = pages,
                        .apart = p->o.apart,
+                       .kv_type = p->o.kv,
                        .l2_bytes = (uint64_t)c->l2.v,
                        .prefetch_bytes = p->o.unasked ? 0 : qm_prefetch_bytes(c->bandwidth.v, (uint64_t)c->l2.v)};
 }

@@ -55,6 +55,7 @@ typedef struct {
     uint32_t apart; /* of plans, as in qm_limits */
     int nodes;      /* 1: no dependent launches, where the chip has them */
     int unasked;    /* 1: nothing is prefetched, or all such hints are dropped */
+    qm_kv_cache_type kv;
 } qm_predict_opts;
 /* path NULL: the shape of the 30B; o NULL: all zero. */
 int qm_predictor_open(qm_predictor **out, const char *path, const qm_predict_opts *o, qm_err *e);

@@ -73,6 +73,10 @@ enum {
 /* "norm,attn", "all", "none" or NULL; QM_ERR_ARG: none of them. */
 extern const char qm_apart_words[]; /* as in qmoe.h */
 int qm_apart_of(uint32_t *apart, const char *words, qm_err *e);
+/* The type of the KV cache by the names for keys and for values; NULL: "f16". QM_ERR_ARG where there is none of that name, or
+ * the two differ. */
+extern const char qm_cache_types[]; /* as in qmoe.h */
+int qm_kv_type_of(qm_kv_cache_type *kv, const char *k, const char *v, qm_err *e);
 
 typedef struct {
     uint32_t n_sm;    /* the launch geometry's only knowledge of the device */

@@ -98,7 +98,8 @@ int h_dep_wait(sim_warp *w, const sim_inst *in, uint32_t m) {
 
 int h_exit(sim_warp *w, const sim_inst *in, uint32_t m) {
     if (m & ~w->waited && w->cta->l->opt.check_dependent) {
-        w->wk->fault = sim_depend_exit(w->cta->l, w->cta->id, w->id * 32 + (uint32_t)__builtin_ctz(m & ~w->waited), in->line);
+        w->wk->fault =
+            sim_depend_exit(w->cta->l, w->cta->id, w->id * 32 + (uint32_t)__builtin_ctz(m & ~w->waited), in->line);
         return X_FAULT;
     }
     w->live &= ~m;

@@ -35,7 +35,8 @@ static void words(reader *r, const char *name, const char *const word[3], int *c
         int known = 0;
         for (int i = 0; i < 3; i++)
             if (n == strlen(word[i]) && !strncmp(s, word[i], n)) *on[i] = known = 1;
-        if (!known) snprintf(r->why, r->n, "%s: '%.*s' is not one of: %s, %s, %s", name, (int)n, s, word[0], word[1], word[2]);
+        if (!known)
+            snprintf(r->why, r->n, "%s: '%.*s' is not one of: %s, %s, %s", name, (int)n, s, word[0], word[1], word[2]);
         s += n + (s[n] == ',');
     }
 }

@@ -102,7 +102,7 @@ def test_generate_says_something():
 
 def test_cache_types():
     """How far each type of the KV cache may be from f16: mean KL in nats, over positions of a text."""
-    most = {"f16": 1e-7}
+    most = {"f16": 1e-7, "q8_0": 1e-3}
     with open("contracts/kv.def") as f:
         assert set(re.findall(r"^QM_KV_CACHE\((\w+),", f.read(), re.M)) == set(most), "every type has its figure"
     lp = os.path.join(TMP, "types.lp")

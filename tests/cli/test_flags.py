@@ -212,7 +212,8 @@ def test_cache_type():
         assert len(generate("-p", "Hi", "-n", "4", "-ctk", t, "-ctv", t)[0]) == 4, t
         assert f"positions in {t}, " in run("generate", "-m", model(), "-p", "Hi", "-n", "1", "-v", "-ctk", t, "--cache-type-v", t)[1], t
     assert generate("-p", "Hi", "-n", "4", "-ctk", "f16")[0] == base
-    commands = [("generate", "-p", "Hi"), ("chat",), ("trace", "-p", "Hi"), ("perplexity", "-f", "tests/cli/test_flags.py"), ("bench",)]
+    commands = [("generate", "-p", "Hi"), ("chat",), ("trace", "-p", "Hi"), ("perplexity", "-f", "tests/cli/test_flags.py"), ("bench",),
+                ("serve",)]
     for c in commands:
         for args in (("-ctk", "q9_9", "-ctv", "q9_9"), ("-ctv", "q9_9"), ("-ctk", "F16")):
             line = refused(*c, "-m", "nowhere.gguf", *args)
@@ -221,7 +222,7 @@ def test_cache_type():
             assert f"keys in {t} and values in f16" in refused(*c, "-m", "nowhere.gguf", "-ctk", t), c
             assert f"keys in f16 and values in {t}" in refused(*c, "-m", "nowhere.gguf", "-ctv", t, "-ctk", "f16"), c
         assert "--cache-type-k=" + "|".join(types) in re.sub(r"\s+", " ", run(c[0], "--help")[0]).replace("--cache-type-k ", "--cache-type-k="), c
-    assert "--predict estimates a cache in f16" in refused("bench", "--predict", "rtx4090", "-ctk", "f16")
+    assert "keys in q8_0 and values in f16" in refused("bench", "--predict", "rtx4090", "-ctk", "q8_0")
     assert "--cache-type-k and -v are for --model" in refused("doctor", "--cache-type-k", "f16")
     assert "has f16" in refused("doctor", "-m", model(), "--cache-type-k", "q9_9", "-d", "sim")
 

@@ -232,7 +232,7 @@ static void causal(void **state) {
 /* The ledger of attn_prefill.ptx: warp instructions a row, token and kv head; shared-memory passes likewise; and bytes of
  * the cache that a CTA's warps ask for, over those of the run's pages: each of 8 rows asks, the L1 answers 7 of them. */
 static void ledger(void **state) {
-    static const double most[QM_N_KV_CACHE][2] = {[QM_KV_CACHE_F16] = {53.5, 95.6}};
+    static const double most[QM_N_KV_CACHE][2] = {[QM_KV_CACHE_F16] = {53.5, 95.6}, [QM_KV_CACHE_Q8_0] = {58.5, 102}};
     (void)state;
     EACH_TYPE
     for (uint32_t hd = 64; hd <= 128; hd += 64) {
@@ -253,7 +253,7 @@ static void ledger(void **state) {
                 "%.3f of the cache's bytes asked for\n",
                 qm_kv_cache_name(kv), hd, per, (double)n.shared_wavefronts / rows_tokens, bytes);
             if (per > most[kv][hd / 128]) chk_fail("%.1f warp instructions a row, token and kv head", per);
-            if (bytes > 1.06) chk_fail("%.3f of the cache's bytes asked for", bytes);
+            if (bytes > 1 + 0.04 * rows_tokens / 32 * 2 * 64 * hd / own) /* q and tables, whatever the cache's type */ chk_fail("%.3f of the cache's bytes asked for", bytes);
         }
         chk_end();
     }

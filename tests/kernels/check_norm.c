@@ -24,9 +24,9 @@ static float *residual(uint32_t n, what w) {
 typedef struct {
     uint64_t r, w, y, yq, x;
     float eps;
-} normed;
-static normed norm_apart(const qm_type_info *ty, uint32_t n, what how) {
-    normed o = {.eps = 1e-6f};
+} normed_x;
+static normed_x norm_apart(const qm_type_info *ty, uint32_t n, what how) {
+    normed_x o = {.eps = 1e-6f};
     o.r = chk_in("r", residual(n, how), 4 * (size_t)n);
     o.w = chk_in("norm", chk_normal(n, 1), 4 * (size_t)n);
     o.y = chk_out("rmsnorm's y", 4 * (size_t)n);
@@ -59,7 +59,7 @@ static void one_matvec(int checked, int wtype, uint32_t cols, uint32_t t, uint32
     const qm_launch l = geometry_of(wtype, cols, t, s, parts, parts, 1);
     const int k = chk_kernel(QM_OP_MATVEC, wtype, 0);
     const size_t n = (size_t)ROWS * parts;
-    const normed o = norm_apart(ty, cols, how);
+    const normed_x o = norm_apart(ty, cols, how);
     qm_matvec_args a = {.n_rows = ROWS, .n_cols = cols, .tiles = t}, b, r;
     a.w = wt_in("w", ty, 1, ROWS, cols);
     b = a;
@@ -94,7 +94,7 @@ static void one_moe_up(int checked, int wtype, uint32_t cols, uint32_t t, uint32
     const qm_launch l = geometry_of(wtype, cols, t, s, SLOTS, 1, 2);
     const int k = chk_kernel(QM_OP_MOE_UP, wtype, 0);
     const size_t n = ROWS * SLOTS, hq = QM_Q16A_BYTES(ROWS) * SLOTS;
-    const normed o = norm_apart(ty, cols, how);
+    const normed_x o = norm_apart(ty, cols, how);
     qm_moe_up_args a = {.n_ff = ROWS, .n_cols = cols, .tiles = t, .n_expert = EXPERTS}, b, r;
     a.expert_bytes = qm_pack_bytes(ty, ROWS, cols);
     a.w_gate = wt_in("gate", ty, EXPERTS, ROWS, cols);
@@ -223,8 +223,62 @@ static void added(void **state) {
     }
 }
 
+/* Thread instructions, requested bytes and sectors of the 30B's q, k, v and router, in the plan's geometry for 128
+ * multiprocessors: normed in the op, against rmsnorm and the op behind it. What norm.inc's head says of a warp. */
+static qm_sim_counters counted(int wtype, uint32_t rows, uint32_t cols, qm_launch l, int normed, what how) {
+    const qm_type_info *ty = qm_type_get((uint32_t)wtype);
+    qm_sim_counters c = {0};
+    chk_begin_counted("%s [%u,%u], normed %d", ty->name, rows, cols, normed);
+    qm_matvec_args a = {.n_rows = rows, .n_cols = cols, .tiles = l.tiles, .eps = 1e-6f};
+    a.w = wt_in("w", ty, 1, rows, cols);
+    const normed_x o = norm_apart(ty, cols, how);
+    qm_sim_counters_reset();
+    if (normed) {
+        a.r = o.r;
+        a.norm = o.w;
+        a.xn = chk_out("xn", 4 * (size_t)cols);
+        if (!ty->q16a) a.xq = chk_out("xq", QM_Q16A_BYTES(cols));
+    } else a.x = o.x;
+    a.y = chk_out("y", 4 * (size_t)rows * l.grid[1]);
+    const int k = chk_kernel(QM_OP_MATVEC, wtype, 0);
+    chk_launch(k, l.grid[0], l.grid[1], 1, l.block, l.shared, &a);
+    if (!chk_counters(k, &c)) c = (qm_sim_counters){0};
+    chk_end();
+    return c;
+}
+
+static void ledger(void **state) {
+    static const struct {
+        int wtype;
+        uint32_t rows, max_parts;
+        double most; /* warp instructions a warp more than of the op that is given x */
+    } shape[] = {{QM_TYPE_Q4_K, 5120, 8, 287},
+                 {QM_TYPE_Q6_K, 512, 1, 566},
+                 {QM_TYPE_Q8_0, 5120, 8, 360},
+                 {QM_TYPE_F32, 128, 8, 204}};
+    (void)state;
+    for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
+        const uint32_t rows = shape[i].rows, cols = 2048;
+        const qm_launch l = qm_launch_matvec_normed(shape[i].wtype, rows, cols, 128, shape[i].max_parts);
+        const qm_launch plain = qm_launch_matvec(shape[i].wtype, rows, cols, 128, shape[i].max_parts);
+        const qm_sim_counters a = counted(shape[i].wtype, rows, cols, l, 0, NORMAL),
+                              b = counted(shape[i].wtype, rows, cols, l, 1, NORMAL),
+                              c = counted(shape[i].wtype, rows, cols, plain, 0, NORMAL);
+        const double warps = (double)l.grid[0] * l.grid[1] * l.block / 32;
+        const double more = ((double)b.warp_insts - (double)a.warp_insts) / warps;
+        print_message(
+            "%s [%u,%u], %u x %u CTAs of %u warps: %.1f warp instructions a warp more; thread instructions %.3f, "
+            "bytes %.3f, sectors %.3f times those of the op in its own geometry\n",
+            qm_type_get((uint32_t)shape[i].wtype)->name, rows, cols, l.grid[0], l.grid[1], l.block / 32, more,
+            (double)b.thread_insts / (double)c.thread_insts,
+            (double)(b.gld_bytes + b.gst_bytes) / (double)(c.gld_bytes + c.gst_bytes),
+            (double)(b.gld_sectors + b.gst_sectors) / (double)(c.gld_sectors + c.gst_sectors));
+        if (more > shape[i].most) chk_fail("%.1f warp instructions a warp more, not %.1f", more, shape[i].most);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest t[] = {cmocka_unit_test(shapes), cmocka_unit_test(values), cmocka_unit_test(checked),
-                                   cmocka_unit_test(added)};
+                                   cmocka_unit_test(added), cmocka_unit_test(ledger)};
     return chk_main(t);
 }

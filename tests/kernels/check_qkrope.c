@@ -20,8 +20,12 @@ static void bytes_of(char *mine, size_t n, int is_v, const float *row, uint32_t 
 
 /* The distance to the next value that the cache has, at x[d] of a token. */
 static double step_at(const float *x, uint32_t d) {
+    double amax = 0;
     int e;
     switch (kv) {
+    case QM_KV_CACHE_Q8_0:
+        for (uint32_t i = d / 32 * 32; i < d / 32 * 32 + 32; i++) amax = fmax(amax, fabs((double)x[i]));
+        return amax / 127;
     case QM_KV_CACHE_F16: frexp((double)x[d], &e); return ldexp(1.0, (e < -13 ? -13 : e) - 11);
     case QM_N_KV_CACHE: break;
     }

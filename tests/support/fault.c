@@ -285,8 +285,7 @@ static int edit_transposed(fault_site *x, qm_plan *p, int *i, qm_err *e) {
 
 /* ---- the stale page ---- */
 
-/* One page of every layer, K and V: between the pool and buf. */
-static int move_page(fault_site *x, uint32_t page, unsigned char *buf, int to_pool, qm_err *e) {
+int fault_move_page(fault_site *x, uint32_t page, unsigned char *buf, int to_pool, qm_err *e) {
     const qm_engine *g = x->g;
     const qm_inside in = {.g = x->g, .s = x->probe, .plan = g->plans[0], .dev = g->dev};
     qm_device *d = g->dev;
@@ -321,13 +320,13 @@ int fault_prepare_page(fault_site *x, qm_err *e) {
     if (rc || (rc = qm_session_result(s, QM_PAGE_TOKENS - 1, &id, e))) return rc;
     x->page = malloc(2 * x->g->model->hp.n_layers * qm_kv_page_bytes(&x->g->model->hp, x->g->limits.kv_type));
     if (!x->page) return qm_fail(e, QM_ERR_NOMEM, "fault: out of memory");
-    return move_page(x, s->pages[0], x->page, 0, e);
+    return fault_move_page(x, s->pages[0], x->page, 0, e);
 }
 /* The block table's first entry is the earlier sequence's. What this one appends goes there too. */
 int fault_begin_page(fault_site *x, qm_seq *s, uint32_t page, qm_err *e) {
     uint32_t stale = x->probe->pages[0];
-    int rc = x->at.neutral ? move_page(x, page, x->page, 0, e) : 0; /* the control: the same page, moved */
-    if (!rc) rc = move_page(x, stale, x->page, 1, e);
+    int rc = x->at.neutral ? fault_move_page(x, page, x->page, 0, e) : 0; /* the control: the same page, moved */
+    if (!rc) rc = fault_move_page(x, stale, x->page, 1, e);
     return rc ? rc : x->inner->put_pages(x->g, s, 0, &stale, 1, e);
 }
 
@@ -353,6 +352,8 @@ const fault *fault_find(const char *name) {
         if (!strcmp(faults[i].name, name)) return &faults[i];
     for (int i = 0; i < FAULT_MANY_N; i++)
         if (!strcmp(faults_of_many[i].name, name)) return &faults_of_many[i];
+    for (int i = 0; i < FAULT_Q8_0_N; i++)
+        if (!strcmp(faults_of_q8_0[i].name, name)) return &faults_of_q8_0[i];
     return NULL;
 }
 

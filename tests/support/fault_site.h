@@ -1,4 +1,4 @@
-/* fault_site.h: what the faults share: where one is, what it brought along. Only fault.c and fault_rows.c look here. */
+/* fault_site.h: what the faults share: where one is, what it brought along. Only fault.c, fault_rows.c and fault_kv.c look here. */
 #ifndef QM_TEST_FAULT_SITE_H
 #define QM_TEST_FAULT_SITE_H
 #include "fault.h"
@@ -33,7 +33,7 @@ struct fault_site {
     int n_copies;
     sequence seqs[MAX_SEQS];
     uint32_t stride;     /* rows' faults: bytes of a layer's part of the region */
-    unsigned char *page; /* the stale page, all layers: as move_page orders it */
+    unsigned char *page; /* the stale page, all layers: as fault_move_page orders it */
 };
 
 int fault_on_host(const fault_site *x);
@@ -47,6 +47,8 @@ int fault_add_region(fault_site *x, float *data, uint32_t n_expert, uint32_t n_r
 int fault_add_part(fault_site *x, int region, uint64_t bytes, int *index, qm_err *e);
 /* Writes it, in the steps' order: what was enqueued before still reads what was there. */
 int fault_put(fault_site *x, int region, const void *src, uint64_t bytes, qm_err *e);
+/* One page of every layer, K and V, in turn: between the pool and buf. */
+int fault_move_page(fault_site *x, uint32_t page, unsigned char *buf, int to_pool, qm_err *e);
 /* A late fault's: an earlier sequence's page. */
 int fault_prepare_page(fault_site *x, qm_err *e);
 int fault_begin_page(fault_site *x, qm_seq *s, uint32_t page, qm_err *e);

@@ -153,8 +153,41 @@ static void test_topk(void **state) {
     }
 }
 
+static int n_waits(const qm_plan *p) {
+    int n = 0;
+    for (int i = 0; i < p->n_ops; i++) n += p->ops[i].waits;
+    return n;
+}
+
+/* norm: the head's is the only one that is an op of its own, but for those that have partial sums to add; and each that is not
+ * there is a wait less. */
+static void test_norm(void **state) {
+    (void)state;
+    static const char *const files[] = {"small", "dense"};
+    for (size_t f = 0; f < sizeof files / sizeof *files; f++)
+        for (uint32_t set = 0; set < SETS; set++) {
+            if (set & QM_APART_NORM) continue;
+            qm_engine *g = open_apart(fix_model(files[f]), "graph", set),
+                      *apart = open_apart(fix_model(files[f]), "graph", set | QM_APART_NORM);
+            const int layers = (int)g->model->hp.n_layers, dense = !g->model->hp.n_expert;
+            const int of_down = dense || !(set & QM_APART_DOWN) ? 0 : layers - 1;
+            for (int i = 0; i < g->n_plans; i++) {
+                const qm_plan *p = g->plans[i], *q = apart->plans[i];
+                const int last = !p->shape.outs, own = n_of(p, QM_OP_RMSNORM);
+                assert_int_equal(own, of_down + !last);
+                assert_int_equal(n_of(q, QM_OP_RMSNORM), 2 * layers - last + !last);
+                assert_int_equal(n_waits(q) - n_waits(p), n_of(q, QM_OP_RMSNORM) - own);
+                for (int k = 0; k < p->n_ops; k++)
+                    if (!strcmp(p->ops[k].slot, "attn_out")) assert_true(p->ops[k].args.matvec.add != 0);
+            }
+            qm_engine_close(g);
+            qm_engine_close(apart);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_types), cmocka_unit_test(test_shapes),
-                                       cmocka_unit_test(test_down), cmocka_unit_test(test_topk)};
+                                       cmocka_unit_test(test_down), cmocka_unit_test(test_topk),
+                                       cmocka_unit_test(test_norm)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

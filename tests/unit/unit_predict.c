@@ -313,6 +313,30 @@ static void test_walked_range(void **state) {
     unlink(path);
 }
 
+/* The cache's type is its bytes: of every position that attention reads and of the one that is written; nothing else is read
+ * differently. */
+static void test_cache_type(void **state) {
+    (void)state;
+    enum { DEPTH = 480 };
+    const qm_op_records *r[QM_N_KV_CACHE];
+    qm_predictor *p[QM_N_KV_CACHE];
+    qm_err e;
+    for (int kv = 0; kv < QM_N_KV_CACHE; kv++) {
+        const qm_predict_opts o = {.kv = (qm_kv_cache_type)kv};
+        fix_ok(qm_predictor_open(&p[kv], fix_model("small"), &o, &e), &e);
+        fix_ok(qm_predictor_step(p[kv], &qm_chips[0], qm_work_decode(DEPTH), NULL, &r[kv], &e), &e);
+    }
+    assert_int_equal(r[QM_KV_CACHE_Q8_0]->kv_bytes * 64, r[QM_KV_CACHE_F16]->kv_bytes * 34);
+    assert_int_equal(r[QM_KV_CACHE_Q8_0]->weight_bytes, r[QM_KV_CACHE_F16]->weight_bytes);
+    for (int i = 0; i < r[0]->n_ops; i++) {
+        const qm_op_record *a = &r[QM_KV_CACHE_F16]->op[i], *b = &r[QM_KV_CACHE_Q8_0]->op[i];
+        if (!a->reads_kv) continue;
+        const double fewer = (double)a->count.load_sectors - (double)b->count.load_sectors;
+        assert_true(32 * fewer > 0.9 * (double)(a->kv_bytes - b->kv_bytes));
+    }
+    for (int kv = 0; kv < QM_N_KV_CACHE; kv++) qm_predictor_close(p[kv]);
+}
+
 /* More bandwidth is never slower, nor is a deeper step faster; no step beats its bytes. */
 static void test_monotone(void **state) {
     (void)state;
@@ -500,7 +524,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_facts),     cmocka_unit_test(test_arithmetic),
         cmocka_unit_test(test_paths),     cmocka_unit_test(test_counts_like_the_real),
-        cmocka_unit_test(test_monotone),  cmocka_unit_test(test_json),
+        cmocka_unit_test(test_cache_type), cmocka_unit_test(test_monotone),  cmocka_unit_test(test_json),
         cmocka_unit_test(test_texts),     cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_sparse),    cmocka_unit_test(test_walked),
         cmocka_unit_test(test_dependent), cmocka_unit_test(test_walked_range),

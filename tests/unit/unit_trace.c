@@ -466,10 +466,10 @@ static void test_compare_names_the_op(void **state) {
         router = fix_region(g, 2, "ffn_gate_inp"), o = fix_region(g, 2, "attn_output"),
         out = fix_region(g, -1, "output_norm");
     qm_engine_close(g);
-    corrupted(norm, 0, 64, "attn_norm", 2, "y");
+    corrupted(norm, 0, 64, "qkv", 2, "y"); /* which norms */
     corrupted(k_norm, 0, 64, "attn", 2, "k_pool"); /* q is right: only the cache's row tells */
     corrupted(router, 4096, 2048, "router_logits", 2, "y");
-    corrupted(o, 1024, 512, "attn_out", 2, "y");
+    corrupted(o, 1024, 512, "attn_out", 2, "sum");
     corrupted(out, 128, 64, "output_norm", -1, "y");
 }
 
@@ -544,7 +544,7 @@ static void test_compare_free(void **state) {
     json_t *d = json_object_get(json_object_get(j, "compare"), "first_departure");
     assert_int_equal(departed, 1);
     assert_int_equal(json_integer_value(json_object_get(d, "layer")), 1);
-    assert_string_equal(json_string_value(json_object_get(d, "slot")), "ffn_norm");
+    assert_string_equal(json_string_value(json_object_get(d, "slot")), "router_logits"); /* which norms */
     json_decref(j);
     qm_engine_close(g);
 }
