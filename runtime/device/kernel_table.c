@@ -1,7 +1,9 @@
 /* kernel_table.c: contracts/kernels.def as an array. */
 #include "kernel_table.h"
 #include <stdint.h>
+#include <stdio.h>
 #include "../file/quant.h"
+#include "texts.h"
 
 /* Of each op: its number and the size of its argument struct by its word, and its name. */
 /* clang-format off */
@@ -48,6 +50,12 @@ int qm_kernel_find_rows(qm_op_kind op, int wtype, int width) {
         if (k->op == op && k->wtype == wtype && k->width == width) return i;
     }
     return -1;
+}
+
+int qm_kernel_can_wait(int i) {
+    char file[64];
+    snprintf(file, sizeof file, "%s" QM_PTX_DEPENDENT, qm_kernel_table[i].file);
+    return qm_ptx_text(file) != NULL;
 }
 
 const char *qm_op_name(qm_op_kind op) { return (unsigned)op < QM_N_OPS ? op_names[op] : "unknown op"; }

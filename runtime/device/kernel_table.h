@@ -34,5 +34,7 @@ extern const qm_kernel_info qm_kernel_table[QM_N_KERNELS];
 int qm_kernel_find(qm_op_kind op, int wtype, int kv, int head_dim);
 /* The same of a product of many rows. */
 int qm_kernel_find_rows(qm_op_kind op, int wtype, int width);
+/* Whether it has a text that waits for the kernel before it, of dependent launches: for sm_90 and later (texts.h). */
+int qm_kernel_can_wait(int i);
 const char *qm_op_name(qm_op_kind op);
 #endif

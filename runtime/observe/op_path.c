@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include "../device/texts.h"
 #include "../file/quant.h"
 #include "../plan/ops.h"
 
@@ -53,12 +52,6 @@ static double chunk_bytes(int wtype) {
     }
 }
 
-int qm_op_can_wait(const qm_op *op) {
-    char text[64];
-    snprintf(text, sizeof text, "%s" QM_PTX_DEPENDENT, qm_kernel_table[op->kernel].file);
-    return qm_ptx_text(text) != NULL;
-}
-
 /* attn_page.inc: of a page 4 batches of keys, of all its tokens each, and 8 of values, of 4 tokens each; each is waited for. In
  * attn_decode.inc a second one is on its way meanwhile; in attn.inc, of keys and values in q8_0, two are one (KV_WIDE). */
 enum { KEY_BATCHES = 4, VALUE_TOKENS = 4, BATCHES_OF_A_PAGE = KEY_BATCHES + QM_PAGE_TOKENS / VALUE_TOKENS };
@@ -74,7 +67,7 @@ static void flight_of(const qm_op *op, const qm_operand *o, int n, uint32_t posi
             const int half = k->width && qm_type_get((uint32_t)k->wtype)->q16a;
             path->flight = warps * chunk_bytes(k->wtype) / (half ? 2 : 1);
             path->rounds = 1;
-            for (int j = 0; j < n && !k->width && qm_op_can_wait(op); j++)
+            for (int j = 0; j < n && !k->width && qm_kernel_can_wait(op->kernel); j++)
                 if (o[j].ref && o[j].kind == QM_KIND_WEIGHT) path->run += QM_RUN_CHUNKS;
         } else if (o[i].kind == QM_KIND_KV && (o[i].dir == QM_IN || o[i].appended) && !qm_operand_find(o, n, "runs")) {
             const int wide = !o[i].appended && k->kv == QM_KV_CACHE_Q8_0, at_once = 1 + (o[i].appended || wide);

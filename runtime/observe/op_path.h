@@ -25,6 +25,4 @@ enum { QM_RESIDENT_WARPS = 16 };
 double qm_ctas_at_once(const qm_op *op, double ctas, double n_sm);
 /* Bytes on their way at once, of `bytes` in all, for each of the device's multiprocessors, those without a CTA included. */
 double qm_in_flight(const qm_op *op, const qm_op_path *path, double ctas, double bytes, double n_sm);
-/* Whether its kernel has a text that waits for the one before it, of dependent launches: for sm_90 and later. */
-int qm_op_can_wait(const qm_op *op);
 #endif
