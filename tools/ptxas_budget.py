@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 ARCHS = (80, 86, 89, 90, 120, 121)
 # The kernel whose bodies are cases of one loop (walk) is assembled as programs load it: with those of a mix of types, entry.MIX.
 CASE = re.compile(r"L_case_\d+_(\w+)[:;]$")
-MIXES = {"q4_k_m": "q4_k|q6_k|f32", "q5_k_m": "q5_k|q6_k|f32", "q8_0": "q8_0|f32", "f16": "f16|f32", "bf16": "bf16|f32", "hd64": "q4_k|f32"}
+MIXES = {"q4_k_m": "q4_k|q6_k|f32"}  # of weights, with heads of 128; a mix takes ptxas some seconds for each architecture
 DEPENDENT = ".sm_90"  # the texts for dependent launches: FILE.sm_90.ptx
 HEAD = """# Registers per thread of each kernel entry, by architecture: the most that ptxas may use. Zero spills, except that
 # walk has bytes for what its loop keeps from one op to the next: a fourth number.
@@ -37,7 +37,7 @@ def of_mix(text, mix):
         m = typed.match(name)
         if m:
             return re.fullmatch(MIXES[mix], m.group(2)) is not None
-        return not re.search("_hd128$" if mix == "hd64" else "_hd64$", name)
+        return not name.endswith("_hd64")
 
     for line in text.split("\n"):
         m = CASE.search(line.rstrip())
