@@ -253,10 +253,35 @@ static void checked(void **state) {
     }
 }
 
+/* The ledger of attn_decode.ptx: warp instructions a token and kv head of all that the op does, a CTA for each span and two CTAs;
+ * and bytes over the cache's own. */
+static void ledger(void **state) {
+    static const double most[QM_N_KV_CACHE][2][2] = {[QM_KV_CACHE_F16] = {{72, 66}, {121, 114}}, [QM_KV_CACHE_Q8_0] = {{76, 70}, {126.1, 119}}};
+    (void)state;
+    EACH_TYPE
+    for (uint32_t i = 0; i < 4; i++) {
+        const uint32_t hd = 64 << i / 2, splits = i % 2 ? 2 : 16;
+        const double own = 4096.0 * 2 * (double)qm_kv_head_page_bytes(kv, hd) / 32;
+        qm_sim_counters n;
+        decode_case c;
+        chk_begin_counted("attn_decode %s ledger hd=%u splits=%u", qm_kv_cache_name(kv), hd, splits);
+        make(&c, (shape){hd, 8, 1, splits, 4095, 1, 3, 7}, 0);
+        launch(&c);
+        if (chk_counters(chk_kernel_kv(QM_OP_ATTN_DECODE, kv, (int)hd), &n)) {
+            const double per = (double)n.warp_insts / 4096, bytes = (double)n.gld_bytes / own;
+            print_message("attn_decode %s hd=%u, %u CTAs: %.1f warp instructions a token and kv head, %.3f of the cache's bytes\n",
+                          qm_kv_cache_name(kv), hd, splits, per, bytes);
+            if (per > most[kv][i / 2][i % 2]) chk_fail("%.1f warp instructions a token", per);
+            if (bytes > 1 + (i % 2 ? 0.07 : 0.18) * 4096 * 4 * hd / own) chk_fail("%.3f of the cache's bytes were read", bytes);
+        }
+        chk_end();
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(positions), cmocka_unit_test(groups), cmocka_unit_test(operands), cmocka_unit_test(depths),
-        cmocka_unit_test(steps),     cmocka_unit_test(checked),
+        cmocka_unit_test(steps),     cmocka_unit_test(checked), cmocka_unit_test(ledger),
     };
     return chk_main(tests);
 }

@@ -185,9 +185,48 @@ static void test_norm(void **state) {
         }
 }
 
+/* How many times a layer waits for all that came before: six of one step where nothing is apart, eleven where all is. */
+static void test_waits(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        qm_engine *g = open_apart(fix_model("small"), "graph", i ? SETS - 1 : 0);
+        const qm_plan *p = g->plans[0];
+        for (int l = 0; l + 1 < (int)g->model->hp.n_layers; l++) {
+            int n = 0;
+            for (int k = 0; k < p->n_ops; k++) n += p->ops[k].layer == l && p->ops[k].waits;
+            assert_int_equal(n, i ? 11 : 6);
+        }
+        qm_engine_close(g);
+    }
+}
+
+/* attn: one op a layer for three; where a step ends with the cache complete, its last layer has qkrope alone. */
+static void test_attn(void **state) {
+    (void)state;
+    for (uint32_t set = 0; set < SETS; set++) {
+        if (set & QM_APART_ATTN) continue;
+        qm_engine *g = open_apart(fix_model("small"), "graph", set),
+                  *apart = open_apart(fix_model("small"), "graph", set | QM_APART_ATTN);
+        const int layers = (int)g->model->hp.n_layers;
+        for (int i = 0; i < g->n_plans; i++) {
+            const qm_plan *p = g->plans[i], *q = apart->plans[i];
+            const int last = !p->shape.outs;
+            assert_int_equal(n_of(p, QM_OP_ATTN_DECODE), layers - last);
+            assert_int_equal(n_of(p, QM_OP_QKROPE), last);
+            assert_int_equal(n_of(p, QM_OP_ATTN) + n_of(p, QM_OP_COMBINE), 0);
+            assert_int_equal(n_of(q, QM_OP_ATTN_DECODE), 0);
+            assert_int_equal(n_of(q, QM_OP_QKROPE), layers);
+            assert_int_equal(n_waits(q) - n_waits(p), 2 * (layers - last));
+        }
+        qm_engine_close(g);
+        qm_engine_close(apart);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_types), cmocka_unit_test(test_shapes),
-                                       cmocka_unit_test(test_down), cmocka_unit_test(test_topk),
-                                       cmocka_unit_test(test_norm)};
+                                       cmocka_unit_test(test_down),  cmocka_unit_test(test_topk),
+                                       cmocka_unit_test(test_waits), cmocka_unit_test(test_norm),
+                                       cmocka_unit_test(test_attn)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

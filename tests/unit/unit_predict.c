@@ -522,12 +522,13 @@ static void test_sparse(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_facts),     cmocka_unit_test(test_arithmetic),
-        cmocka_unit_test(test_paths),     cmocka_unit_test(test_counts_like_the_real),
-        cmocka_unit_test(test_cache_type), cmocka_unit_test(test_monotone),  cmocka_unit_test(test_json),
-        cmocka_unit_test(test_texts),     cmocka_unit_test(test_refuses),
-        cmocka_unit_test(test_sparse),    cmocka_unit_test(test_walked),
-        cmocka_unit_test(test_dependent), cmocka_unit_test(test_walked_range),
+        cmocka_unit_test(test_facts),        cmocka_unit_test(test_arithmetic),
+        cmocka_unit_test(test_paths),        cmocka_unit_test(test_counts_like_the_real),
+        cmocka_unit_test(test_cache_type),   cmocka_unit_test(test_monotone),
+        cmocka_unit_test(test_json),         cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_refuses),      cmocka_unit_test(test_sparse),
+        cmocka_unit_test(test_walked),       cmocka_unit_test(test_dependent),
+        cmocka_unit_test(test_walked_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -325,7 +325,7 @@ static void cost(qm_engine *g, const char *path, const char *kind, uint32_t dept
                   (int)plain.launches, 100 * insts, 100 * bytes);
     assert_int_equal(plain.launches, p->n_ops);
     assert_int_equal(nodes, t->n_points);
-    assert_true(nodes < 0.25 * p->n_ops);
+    assert_true(nodes <= 2 * (int)g->model->hp.n_layers + 1);
     assert_true(insts > 0 && insts < most);
     assert_true(bytes < 0.25);
     qm_tracer_close(t);
@@ -466,7 +466,7 @@ static void test_compare_names_the_op(void **state) {
         router = fix_region(g, 2, "ffn_gate_inp"), o = fix_region(g, 2, "attn_output"),
         out = fix_region(g, -1, "output_norm");
     qm_engine_close(g);
-    corrupted(norm, 0, 64, "qkv", 2, "y"); /* which norms */
+    corrupted(norm, 0, 64, "qkv", 2, "y");         /* which norms */
     corrupted(k_norm, 0, 64, "attn", 2, "k_pool"); /* q is right: only the cache's row tells */
     corrupted(router, 4096, 2048, "router_logits", 2, "y");
     corrupted(o, 1024, 512, "attn_out", 2, "sum");
@@ -484,7 +484,7 @@ static void test_compare_limits(void **state) {
     json_t *j = trace_json(g, ids, 4, (qm_trace_opts){.compare = "ref", .first_layer = 1, .last_layer = 2}, &departed);
     json_t *ops = json_object_get(json_object_get(j, "compare"), "ops");
     size_t all = json_array_size(ops);
-    assert_true(all > 15);
+    assert_true(all >= 2 * 6);
     for (size_t i = 0; i < all; i++) {
         json_int_t l = json_integer_value(json_object_get(json_array_get(ops, i), "layer"));
         assert_true(l == 1 || l == 2);
