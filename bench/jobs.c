@@ -359,8 +359,7 @@ static int is_one_of(const qm_operand *o, const char *const *names) {
 static int left_out(const qm_operand *o, const qm_bench_job *j) {
     static const char *const never[] = {"bias", "result", "words", "words2", "words_to", "count", "map", NULL};
     static const char *const of_norm[] = {"r", "norm", "xn", "xq", NULL}, *const of_sum[] = {"add", "sum", NULL},
-                             *const given[] = {"x", NULL},
-                             *const chosen[] = {"logits", "picked", "weights", NULL};
+                             *const given[] = {"x", NULL}, *const chosen[] = {"logits", "picked", "weights", NULL};
     if (is_one_of(o, never)) return 1;
     if (j->wtype < 0) return 0;
     const int q16a = qm_type_get((uint32_t)j->wtype)->q16a;

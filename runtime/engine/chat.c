@@ -111,7 +111,8 @@ static void remember(qm_session *s, listener *l, transcript **d, const qm_gen_st
     qm_rendered *r = &(*d)->r;
     size_t n = r->n;
     qm_err ignored;
-    int says = !l->raw.failed && !l->text.failed && l->raw.n == l->text.n && (!l->raw.n || !memcmp(l->raw.s, l->text.s, l->raw.n));
+    int says = !l->raw.failed && !l->text.failed && l->raw.n == l->text.n &&
+               (!l->raw.n || !memcmp(l->raw.s, l->text.s, l->raw.n));
     char *p = says ? realloc(r->text, n + l->text.n + 1) : NULL;
     if (p) {
         if (l->text.n) memcpy(p + n, l->text.s, l->text.n);

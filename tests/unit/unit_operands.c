@@ -19,14 +19,10 @@ static const struct {
     const char *op, *operand, *executor;
 } unseen[] = {
     {"embed", "state", "graph"}, /* a flag, raised where a token is not in the vocabulary */
-    {"embed", "state", "ref"},
-    {"sample_scan", "hist", "graph"}, /* zero before and after each launch, as the stroke has it */
-    {"sample_scan", "hist", "ref"},   /* the references sort, and have no use for the device's own memory */
-    {"sample_scan", "part", "ref"},
-    {"attn_decode", "arrived", "graph"}, /* as hist */
-    {"attn_decode", "arrived", "ref"},
-    {"attn_decode", "acc", "ref"},
-    {"attn_decode", "ml", "ref"},
+    {"embed", "state", "ref"},         {"sample_scan", "hist", "graph"}, /* zero before and after each launch, as the stroke has it */
+    {"sample_scan", "hist", "ref"}, /* the references sort, and have no use for the device's own memory */
+    {"sample_scan", "part", "ref"},    {"attn_decode", "arrived", "graph"}, /* as hist */
+    {"attn_decode", "arrived", "ref"}, {"attn_decode", "acc", "ref"},       {"attn_decode", "ml", "ref"},
 };
 
 /* All memory that ops know, by space. */
