@@ -359,8 +359,7 @@ static int is_one_of(const qm_operand *o, const char *const *names) {
 static int left_out(const qm_operand *o, const qm_bench_job *j) {
     static const char *const never[] = {"bias", "result", "words", "words2", "words_to", "count", "map", NULL};
     static const char *const of_norm[] = {"r", "norm", "xn", "xq", NULL}, *const of_sum[] = {"add", "sum", NULL},
-                             *const given[] = {"x", NULL},
-                             *const chosen[] = {"logits", "picked", "weights", NULL};
+                             *const given[] = {"x", NULL}, *const chosen[] = {"logits", "picked", "weights", NULL};
     if (is_one_of(o, never)) return 1;
     if (j->wtype < 0) return 0;
     const int q16a = qm_type_get((uint32_t)j->wtype)->q16a;
@@ -374,7 +373,8 @@ static int left_out(const qm_operand *o, const qm_bench_job *j) {
 }
 
 static content content_of(const qm_operand *o) {
-    if ((o->dir != QM_IN && !o->appended) || !strcmp(o->name, "tokens")) return ZEROS; /* results, what an op keeps for itself; token 0 */
+    if ((o->dir != QM_IN && !o->appended) || !strcmp(o->name, "tokens"))
+        return ZEROS; /* results, what an op keeps for itself; token 0 */
     switch (o->kind) {
     case QM_KIND_F32: return FLOATS;
     case QM_KIND_KV: return HALVES;
@@ -434,7 +434,8 @@ static int bind(qm_bench_work *w, qm_op_args *a, double spread, qm_err *e) {
         if (!o[k].ref) continue;
         bytes_of(w, &o[k], &moved);
         w->bytes += moved;
-        if ((o[k].dir != QM_IN && !o[k].appended) || j->op == QM_OP_EMBED) continue; /* small, and written by the op before */
+        if ((o[k].dir != QM_IN && !o[k].appended) || j->op == QM_OP_EMBED)
+            continue; /* small, and written by the op before */
         if (o[k].kind == QM_KIND_WEIGHT) {
             w->weights +=
                 (double)qm_operand_n(&o[k]) * (w->routing.n_slots ? (double)w->routing.n_chosen / o[k].dims[0] : 1);

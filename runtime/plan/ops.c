@@ -59,7 +59,7 @@ static void put(qm_operand *o, const qm_op_view *v, const uint32_t *dims, size_t
 #define SPARE_PARTS(field, k, parts, ...)               \
     OPERAND(field, OUT, SCRATCH, k, parts, __VA_ARGS__) \
     out[n - 1].spare = 1;
-#define KV_INOUT(field, ...)                     \
+#define KV_INOUT(field, ...)                      \
     OPERAND(field, INOUT, KV, KV, 1, __VA_ARGS__) \
     out[n - 1].appended = 1;
 #define END(word) \

@@ -24,23 +24,23 @@ typedef struct {
 } decode_case;
 
 /* Rows x of the tokens before pos into the pool; not: the same over its complement, for what is nobody's. */
-static void put_old(const decode_case *c, const uint32_t *table, int is_v, char *pool, char *not, const float *x) {
+static void put_old(const decode_case *c, const uint32_t *table, int is_v, char *pool, char * not, const float *x) {
     const shape *s = &c->s;
     for (uint32_t t = 0; t < s->pos; t++)
         for (uint32_t h = 0; h < s->n_kv; h++) {
             const size_t at = (size_t)((uint64_t)(table[t / 32] * s->n_kv + h) * qm_kv_head_page_bytes(kv, s->hd));
             const float *row = x + ((size_t)t * s->n_kv + h) * s->hd;
             qm_kv_page_put(kv, is_v, pool + at, row, s->hd, t % 32);
-            if (not) qm_kv_page_put(kv, is_v, not+at, row, s->hd, t % 32);
+            if (not ) qm_kv_page_put(kv, is_v, not +at, row, s->hd, t % 32);
         }
 }
 
 /* A pool with those tokens; sparse: and nothing else. */
 static uint64_t old_pool(decode_case *c, const uint32_t *table, int is_v, int sparse, char **bytes) {
     const size_t n = (size_t)c->s.pos * c->s.n_kv * c->s.hd;
-    char *pool = chk_tmp(c->pool), *not= sparse ? chk_tmp(c->pool) : NULL;
+    char *pool = chk_tmp(c->pool), *not = sparse ? chk_tmp(c->pool) : NULL;
     for (size_t i = 0; i < c->pool; i++) pool[i] = i % 2 ? 0x7e : 0; /* a NaN, as an f16 or as a scale */
-    for (size_t i = 0; sparse && i < c->pool; i++) not[i] = (char)~pool[i];
+    for (size_t i = 0; sparse && i < c->pool; i++) not [i] = (char)~pool[i];
     put_old(c, table, is_v, pool, not, chk_normal(n ? n : 1, 1));
     *bytes = pool;
     if (!sparse) return chk_inout(is_v ? "v_pool" : "k_pool", pool, c->pool);
@@ -172,8 +172,8 @@ static void one(shape s) {
 }
 
 static void positions(void **state) {
-    static const uint32_t pos[] = {0,   1,   2,   3,   4,   5,   7,   8,   11,  12,  30,  31,   32,   33,   34,   63,
-                                   64,  95,  96,  254, 255, 256, 257, 287, 288, 511, 512, 1023, 1024, 1025, 2303, 2304};
+    static const uint32_t pos[] = {0,  1,  2,  3,   4,   5,   7,   8,   11,  12,  30,  31,   32,   33,   34,   63,
+                                   64, 95, 96, 254, 255, 256, 257, 287, 288, 511, 512, 1023, 1024, 1025, 2303, 2304};
     static const uint32_t splits[] = {1, 2, 4, 64};
     (void)state;
     EACH_TYPE
@@ -237,9 +237,10 @@ static void steps(void **state) {
 
 /* With races between CTAs and bytes that nobody has written looked for. */
 static void checked(void **state) {
-    static const shape s[] = {{64, 8, 1, 2, 70, 2, 3, 7},   {128, 2, 2, 3, 33, 1, 3, 7},   {128, 9, 1, 2, 0, 1, 3, 7},
-                              {128, 8, 1, 1, 300, 1, 3, 7}, {64, 12, 1, 2, 256, 8, 3, 7},  {128, 16, 1, 2, 511, 2, 3, 7},
-                              {64, 3, 2, 4, 1023, 1, 3, 7}, {128, 10, 1, 4, 896, 1, 3, 6}, {64, 9, 1, 3, 545, 1, 3, 4}};
+    static const shape s[] = {
+        {64, 8, 1, 2, 70, 2, 3, 7},   {128, 2, 2, 3, 33, 1, 3, 7},   {128, 9, 1, 2, 0, 1, 3, 7},
+        {128, 8, 1, 1, 300, 1, 3, 7}, {64, 12, 1, 2, 256, 8, 3, 7},  {128, 16, 1, 2, 511, 2, 3, 7},
+        {64, 3, 2, 4, 1023, 1, 3, 7}, {128, 10, 1, 4, 896, 1, 3, 6}, {64, 9, 1, 3, 545, 1, 3, 4}};
     (void)state;
     EACH_TYPE
     for (size_t i = 0; i < sizeof s / sizeof *s; i++) {
@@ -256,7 +257,8 @@ static void checked(void **state) {
 /* The ledger of attn_decode.ptx: warp instructions a token and kv head of all that the op does, a CTA for each span and two CTAs;
  * and bytes over the cache's own. */
 static void ledger(void **state) {
-    static const double most[QM_N_KV_CACHE][2][2] = {[QM_KV_CACHE_F16] = {{72, 66}, {121, 114}}, [QM_KV_CACHE_Q8_0] = {{76, 70}, {126.1, 119}}};
+    static const double most[QM_N_KV_CACHE][2][2] = {
+        [QM_KV_CACHE_F16] = {{72, 66}, {121, 114}}, [QM_KV_CACHE_Q8_0] = {{76, 70}, {126.1, 119}}};
     (void)state;
     EACH_TYPE
     for (uint32_t i = 0; i < 4; i++) {
@@ -269,10 +271,12 @@ static void ledger(void **state) {
         launch(&c);
         if (chk_counters(chk_kernel_kv(QM_OP_ATTN_DECODE, kv, (int)hd), &n)) {
             const double per = (double)n.warp_insts / 4096, bytes = (double)n.gld_bytes / own;
-            print_message("attn_decode %s hd=%u, %u CTAs: %.1f warp instructions a token and kv head, %.3f of the cache's bytes\n",
+            print_message("attn_decode %s hd=%u, %u CTAs: %.1f warp instructions a token and kv head, %.3f of the "
+                          "cache's bytes\n",
                           qm_kv_cache_name(kv), hd, splits, per, bytes);
             if (per > most[kv][i / 2][i % 2]) chk_fail("%.1f warp instructions a token", per);
-            if (bytes > 1 + (i % 2 ? 0.07 : 0.18) * 4096 * 4 * hd / own) chk_fail("%.3f of the cache's bytes were read", bytes);
+            if (bytes > 1 + (i % 2 ? 0.07 : 0.18) * 4096 * 4 * hd / own)
+                chk_fail("%.3f of the cache's bytes were read", bytes);
         }
         chk_end();
     }
@@ -280,7 +284,7 @@ static void ledger(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(positions), cmocka_unit_test(groups), cmocka_unit_test(operands), cmocka_unit_test(depths),
+        cmocka_unit_test(positions), cmocka_unit_test(groups),  cmocka_unit_test(operands), cmocka_unit_test(depths),
         cmocka_unit_test(steps),     cmocka_unit_test(checked), cmocka_unit_test(ledger),
     };
     return chk_main(tests);

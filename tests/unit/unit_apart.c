@@ -210,7 +210,7 @@ static void test_attn(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_types), cmocka_unit_test(test_shapes),
-                                       cmocka_unit_test(test_down), cmocka_unit_test(test_topk),
-                                       cmocka_unit_test(test_norm), cmocka_unit_test(test_attn)};
+                                       cmocka_unit_test(test_down),  cmocka_unit_test(test_topk),
+                                       cmocka_unit_test(test_norm),  cmocka_unit_test(test_attn)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -466,7 +466,7 @@ static void test_compare_names_the_op(void **state) {
         router = fix_region(g, 2, "ffn_gate_inp"), o = fix_region(g, 2, "attn_output"),
         out = fix_region(g, -1, "output_norm");
     qm_engine_close(g);
-    corrupted(norm, 0, 64, "qkv", 2, "y"); /* which norms */
+    corrupted(norm, 0, 64, "qkv", 2, "y");         /* which norms */
     corrupted(k_norm, 0, 64, "attn", 2, "k_pool"); /* q is right: only the cache's row tells */
     corrupted(router, 4096, 2048, "router_logits", 2, "y");
     corrupted(o, 1024, 512, "attn_out", 2, "sum");
