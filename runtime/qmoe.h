@@ -77,7 +77,7 @@ typedef struct {
     void (*notice)(void *user, const char *line);
     void *user;
 } qm_engine_opts;
-/* "|f16": every type's name behind a bar. An array, so that tables of options can hold its address. */
+/* "|f16|q8_0": every type's name behind a bar. An array, so that tables of options can hold its address. */
 extern const char qm_cache_types[];
 extern const char qm_apart_words[]; /* "none|all|norm..." */
 int qm_engine_open(qm_engine **out, const char *gguf_path, const qm_engine_opts *o, qm_err *e);

@@ -143,11 +143,11 @@ typedef struct {
     int by_kind, every_op; /* MD: a table of kinds of ops, or of each op. The other formats hold each op always. */
     int runs;              /* on a GPU: timed runs, 0 = 50; on the software device nothing is timed */
     uint64_t seed;
-    const char *apart;            /* of an estimate: as in qm_engine_opts */
+    const char *apart;             /* of an estimate: as in qm_engine_opts */
     const char *cache_k, *cache_v; /* likewise */
-    const char *dependent_launch; /* of an estimate: "off": none, where the chip has them */
-    const char *executor;         /* of an estimate: "graph" (NULL) or "persistent", which takes steps of one row */
-    uint32_t n_ubatch;            /* of an estimate of tests: rows of a step at most, 1 .. 512; 0 = 512 */
+    const char *dependent_launch;  /* of an estimate: "off": none, where the chip has them */
+    const char *executor;          /* of an estimate: "graph" (NULL) or "persistent", which takes steps of one row */
+    uint32_t n_ubatch;             /* of an estimate of tests: rows of a step at most, 1 .. 512; 0 = 512 */
 } qm_ops_opts;
 /* One decode step op by op: weights, bytes, and what the device counts (software device) or how long it
  * takes and how long the gaps are (GPU; by the device's own clock, from inside the kernels). */

@@ -296,7 +296,7 @@ step_rungs() {
     rc=0 first= differ=
     rung "all"
     rung "none" --apart all --dependent-launch off
-    if "$B/qmoe-gpu" bench -m "$W/two.gguf" --device "$device" -p 0 -n 1 -r 1 --dependent-launch on > "$W/rung.one" 2>&1; then
+    if "$B/qmoe-gpu" bench -m "$W/two.gguf" --device "$device" --executor graph -p 0 -n 1 -r 1 --dependent-launch on > "$W/rung.one" 2>&1; then
         rung "all but dependent launch" --dependent-launch off
         rung "dependent launch alone" --apart all
     else cat "$W/rung.one"; fi

@@ -2,8 +2,8 @@
 """ptxas_budget.py: every kernel through ptxas for every architecture, against kernels/budgets.txt.
 
 A budget line is `entry sm registers`, of a text for dependent launches `entry.sm_90 sm registers`, of a kernel
-with the bodies of a mix of types (walk) `entry.MIX sm registers`; for some a fourth number: the bytes of spills, stored and loaded, that
-it may have, which are what its loop knows from one op to the next, and not in the bodies' own loops. More registers than the budget, any other spill, a
+with the bodies of a mix of types (walk) `entry.MIX sm registers`; for that one a fourth number: the bytes of spills, stored and
+loaded by the instructions of its text, that it may have. More registers than the budget, any other spill, a
 kernel without a budget, a budget without a kernel, or a ptxas error is a failure. Fewer registers pass (and are
 mentioned); --update writes what was measured. The microbenchmarks (bench/ptx) have no budgets, but must
 assemble without spills. Results are cached by the text's hash and ptxas' version
@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 ARCHS = (80, 86, 89, 90, 120, 121)
 # The kernel whose bodies are cases of one loop (walk) is assembled as programs load it: with those of a mix of types, entry.MIX.
 CASE = re.compile(r"L_case_\d+_(\w+)[:;]$")
-MIXES = {"q4_k_m": "q4_k|q6_k|f32", "q5_k_m": "q5_k|q6_k|f32", "q8_0": "q8_0|f32", "f16": "f16|f32", "bf16": "bf16|f32", "hd64": "q4_k|f32"}
+MIXES = {"q4_k_m": "q4_k|q6_k|f32"}  # of weights, with heads of 128; a mix takes ptxas some seconds for each architecture
 DEPENDENT = ".sm_90"  # the texts for dependent launches: FILE.sm_90.ptx
 HEAD = """# Registers per thread of each kernel entry, by architecture: the most that ptxas may use. Zero spills, except that
-# walk has bytes for what its loop keeps from one op to the next: a fourth number.
+# walk, many bodies in one loop, has bytes of its text for some: a fourth number.
 # Written by tools/ptxas_budget.py --update; a change here is a change of occupancy: say why.
 # entry sm registers
 """
@@ -37,7 +37,7 @@ def of_mix(text, mix):
         m = typed.match(name)
         if m:
             return re.fullmatch(MIXES[mix], m.group(2)) is not None
-        return not re.search("_hd128$" if mix == "hd64" else "_hd64$", name)
+        return not name.endswith("_hd64")
 
     for line in text.split("\n"):
         m = CASE.search(line.rstrip())

@@ -253,7 +253,8 @@ static void ledger(void **state) {
                 "%.3f of the cache's bytes asked for\n",
                 qm_kv_cache_name(kv), hd, per, (double)n.shared_wavefronts / rows_tokens, bytes);
             if (per > most[kv][hd / 128]) chk_fail("%.1f warp instructions a row, token and kv head", per);
-            if (bytes > 1 + 0.04 * rows_tokens / 32 * 2 * 64 * hd / own) /* q and tables, whatever the cache's type */ chk_fail("%.3f of the cache's bytes asked for", bytes);
+            if (bytes > 1 + 0.04 * rows_tokens / 32 * 2 * 64 * hd / own) /* q and tables, whatever the cache's type */
+                chk_fail("%.3f of the cache's bytes asked for", bytes);
         }
         chk_end();
     }

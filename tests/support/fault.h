@@ -40,7 +40,7 @@ typedef struct {
 enum { FAULT_N = 9, FAULT_MANY_N = 4, FAULT_Q8_0_N = 2, FAULT_ROWS = 16 };
 extern const fault faults[FAULT_N], faults_of_many[FAULT_MANY_N];
 extern const fault faults_of_q8_0[FAULT_Q8_0_N]; /* where the cache is of that type */
-const fault *fault_find(const char *name); /* NULL if there is none */
+const fault *fault_find(const char *name);       /* NULL if there is none */
 
 /* Puts f into an engine that has computed nothing yet. One fault an engine; it is gone with the engine. */
 int fault_apply(qm_engine *g, const fault *f, fault_at at, qm_err *e);

@@ -28,7 +28,8 @@ static int put_scales(fault_site *x, uint32_t page, const unsigned char *from, u
         memcpy(other, from ? from : own, n * n_kv * bytes);
         for (uint32_t i = 0; i < n; i++)
             for (uint32_t h = 0; h < n_kv; h++)
-                memcpy(own + (i * n_kv + h) * bytes + at, other + (i * n_kv + (h + turn) % n_kv) * bytes + at, bytes - at);
+                memcpy(own + (i * n_kv + h) * bytes + at, other + (i * n_kv + (h + turn) % n_kv) * bytes + at,
+                       bytes - at);
         rc = fault_move_page(x, page, own, 1, e);
     }
     free(own);

@@ -146,9 +146,9 @@ def test_command():
     out, _ = run("bench", "-m", model(), "--per-op", "--device", "sim", "-d", "10")
     assert "counted on the software device: no times" in out and "| ffn_up " in out and "GB/s" not in out
     every, _ = run("bench", "-m", model(), "--per-op", "--device", "sim", "-d", "10", "-v", "-q")
-    assert "| 2 ffn_up " in every and len(every.splitlines()) > 30
+    assert "| 2 ffn_up " in every and len(every.splitlines()) > 15
     rows = list(csv.DictReader(io.StringIO(run("bench", "-m", model(), "--per-op", "--device", "sim", "-o", "csv")[0])))
-    assert len(rows) > 30 and all(int(r["thread_insts"]) > 0 for r in rows) and not any(r["time_ns"] for r in rows)
+    assert len(rows) > 15 and all(int(r["thread_insts"]) > 0 for r in rows) and not any(r["time_ns"] for r in rows)
     out, _ = run("bench", "-m", model(), "--predict", "all", "-d", "0,64")
     assert "ESTIMATES" in out and all(f"| {c} " in out for c in ("rtx4090", "gb10", "h200", "rtx5090"))
     out, _ = run("bench", "-m", model(), "--predict", "h200", "--per-op")

@@ -185,6 +185,21 @@ static void test_norm(void **state) {
         }
 }
 
+/* How many times a layer waits for all that came before: six of one step where nothing is apart, eleven where all is. */
+static void test_waits(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        qm_engine *g = open_apart(fix_model("small"), "graph", i ? SETS - 1 : 0);
+        const qm_plan *p = g->plans[0];
+        for (int l = 0; l + 1 < (int)g->model->hp.n_layers; l++) {
+            int n = 0;
+            for (int k = 0; k < p->n_ops; k++) n += p->ops[k].layer == l && p->ops[k].waits;
+            assert_int_equal(n, i ? 11 : 6);
+        }
+        qm_engine_close(g);
+    }
+}
+
 /* attn: one op a layer for three; where a step ends with the cache complete, its last layer has qkrope alone. */
 static void test_attn(void **state) {
     (void)state;
@@ -211,6 +226,7 @@ static void test_attn(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_types), cmocka_unit_test(test_shapes),
                                        cmocka_unit_test(test_down),  cmocka_unit_test(test_topk),
-                                       cmocka_unit_test(test_norm),  cmocka_unit_test(test_attn)};
+                                       cmocka_unit_test(test_waits), cmocka_unit_test(test_norm),
+                                       cmocka_unit_test(test_attn)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

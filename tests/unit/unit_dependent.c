@@ -215,8 +215,15 @@ static int is_link(const qm_plan *p, int i) {
     return i > 0 && p->ops[i].waits && p->ops[i - 1].waits && (i + 1 == p->n_ops || p->ops[i + 1].waits);
 }
 
+static const char *cache; /* the type of keys and values in the cache; NULL: the default */
+
 static qm_engine *open_engine(const char *path, const char *executor, const char *word) {
-    qm_engine_opts o = {.device = "sim", .executor = executor, .n_ctx = 320, .dependent_launch = word};
+    qm_engine_opts o = {.device = "sim",
+                        .executor = executor,
+                        .n_ctx = 320,
+                        .cache_k = cache,
+                        .cache_v = cache,
+                        .dependent_launch = word};
     qm_engine *g;
     qm_err e;
     fix_ok(qm_engine_open(&g, path, &o, &e), &e);
@@ -296,6 +303,13 @@ static void test_steps_mixed(void **state) {
     unlink(path);
 }
 
+static void test_steps_q8_0_cache(void **state) {
+    (void)state;
+    cache = "q8_0";
+    same_bits(fix_model("small"), "graph", 0);
+    cache = NULL;
+}
+
 /* One kernel walks a step of one row: there is no launch that could be dependent. Prompts have them. */
 static void test_steps_persistent(void **state) {
     (void)state;
@@ -363,11 +377,22 @@ static int setup(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused),    cmocka_unit_test(test_works),       cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_edges),      cmocka_unit_test(test_words),       cmocka_unit_test(test_steps_small),
-        cmocka_unit_test(test_steps_f32),  cmocka_unit_test(test_steps_f16),   cmocka_unit_test(test_steps_bf16),
-        cmocka_unit_test(test_steps_q8_0), cmocka_unit_test(test_steps_q5_k),  cmocka_unit_test(test_steps_dense),
-        cmocka_unit_test(test_steps_demo), cmocka_unit_test(test_steps_mixed), cmocka_unit_test(test_steps_persistent),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_works),
+        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_edges),
+        cmocka_unit_test(test_words),
+        cmocka_unit_test(test_steps_small),
+        cmocka_unit_test(test_steps_f32),
+        cmocka_unit_test(test_steps_f16),
+        cmocka_unit_test(test_steps_bf16),
+        cmocka_unit_test(test_steps_q8_0),
+        cmocka_unit_test(test_steps_q5_k),
+        cmocka_unit_test(test_steps_dense),
+        cmocka_unit_test(test_steps_demo),
+        cmocka_unit_test(test_steps_mixed),
+        cmocka_unit_test(test_steps_q8_0_cache),
+        cmocka_unit_test(test_steps_persistent),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

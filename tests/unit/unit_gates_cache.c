@@ -33,10 +33,11 @@ static qm_engine *engine(const char *cache) {
 static int passes(const char *what, const qm_perplexity_result *r) {
     const double differ = (double)(r->kl.n - r->kl.n_same - r->kl.n_near) / (double)r->kl.n;
     const double ppl = r->ppl / r->kl.base_ppl - 1;
-    print_message("%-24s mean KL %.3g, largest %.3g; same arg max at %llu of %llu, %llu near ties; perplexity %.4f for %.4f "
-                  "(%+.3f%%)\n",
-                  what, r->kl.mean, r->kl.max, (unsigned long long)r->kl.n_same, (unsigned long long)r->kl.n,
-                  (unsigned long long)r->kl.n_near, r->ppl, r->kl.base_ppl, 100 * ppl);
+    print_message(
+        "%-24s mean KL %.3g, largest %.3g; same arg max at %llu of %llu, %llu near ties; perplexity %.4f for %.4f "
+        "(%+.3f%%)\n",
+        what, r->kl.mean, r->kl.max, (unsigned long long)r->kl.n_same, (unsigned long long)r->kl.n,
+        (unsigned long long)r->kl.n_near, r->ppl, r->kl.base_ppl, 100 * ppl);
     return r->kl.mean <= KL && differ <= DIFFER && fabs(ppl) <= PPL;
 }
 
@@ -57,20 +58,57 @@ static void test_q8_0(void **state) {
     unlink(base);
 }
 
+static const char prose[] =
+    "The lighthouse keeper wrote down every ship that passed, its flag and the hour. In winter there were few, and so "
+    "he "
+    "wrote about the gulls, the wind and the colour of the water. One morning a boat without a flag lay before the "
+    "rocks. "
+    "He rowed out to it, found nobody on board, and took home the only thing that was there: a clock that still went. "
+    "From "
+    "that day on two clocks struck in the tower, and never at the same time. When the new keeper came in spring he "
+    "asked "
+    "which of them was right. \"Neither,\" said the old man, \"but between the two of them I always know where I am.\"";
+
+/* The log-probability of a text's tokens, to the bit, by steps of so many rows, with what an op could do more kept apart or not. */
+static double scored(uint32_t n_ubatch, const char *apart) {
+    qm_engine_opts o = {.device = "sim",
+                        .n_ctx = 512,
+                        .n_outs = 1,
+                        .n_ubatch = n_ubatch,
+                        .apart = apart,
+                        .cache_k = "q8_0",
+                        .cache_v = "q8_0"};
+    const char *model = getenv("QMOE_DEMO");
+    qm_perplexity_result r;
+    qm_tokens ids = {0};
+    qm_engine *g;
+    qm_err e;
+    fix_ok(qm_engine_open(&g, model ? model : "models/demo.gguf", &o, &e), &e);
+    fix_ok(qm_engine_tokenize(g, prose, sizeof prose - 1, 0, &ids, &e), &e);
+    fix_ok(qm_perplexity(g, ids.v, ids.n, &(qm_perplexity_opts){.n_ctx = (uint32_t)ids.n}, &r, &e), &e);
+    qm_engine_close(g);
+    free(ids.v);
+    return r.nll;
+}
+
+static void test_rows_agree(void **state) {
+    (void)state;
+    const double one = scored(1, NULL);
+    assert_true(one > 0);
+    if (scored(1, "all") != one) fail_msg("kept apart: other bits than fused");
+    if (scored(16, NULL) != one) fail_msg("steps of 16 rows: other bits than of one");
+    if (scored(512, NULL) != one) fail_msg("one step: other bits than of one row");
+}
+
 static void test_scales_reject(void **state) {
     (void)state;
     qm_perplexity_result r;
     qm_tokens ids = {0};
     qm_err e;
-    static const char prose[] =
-        "The lighthouse keeper wrote down every ship that passed, its flag and the hour. In winter there were few, and so he "
-        "wrote about the gulls, the wind and the colour of the water. One morning a boat without a flag lay before the rocks. "
-        "He rowed out to it, found nobody on board, and took home the only thing that was there: a clock that still went. From "
-        "that day on two clocks struck in the tower, and never at the same time. When the new keeper came in spring he asked "
-        "which of them was right. \"Neither,\" said the old man, \"but between the two of them I always know where I am.\"";
     qm_engine *g = engine("f16");
     fix_ok(qm_engine_tokenize(g, prose, sizeof prose - 1, 0, &ids, &e), &e);
-    fix_ok(qm_perplexity(g, ids.v, ids.n, &(qm_perplexity_opts){.n_ctx = (uint32_t)ids.n, .out = path(some, "some")}, &r, &e),
+    fix_ok(qm_perplexity(g, ids.v, ids.n, &(qm_perplexity_opts){.n_ctx = (uint32_t)ids.n, .out = path(some, "some")},
+                         &r, &e),
            &e);
     qm_engine_close(g);
     free(ids.v);
@@ -86,6 +124,7 @@ static void test_scales_reject(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_q8_0), cmocka_unit_test(test_scales_reject)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_q8_0), cmocka_unit_test(test_rows_agree),
+                                       cmocka_unit_test(test_scales_reject)};
     return cmocka_run_group_tests_name("gates_cache", tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "fixture.h"
+#include "../../runtime/plan/ops.h"
 #include "../../runtime/observe/trace.h"
 #include "../../runtime/observe/trace_compare.h"
 
@@ -13,14 +14,20 @@ static const double OP_COSINE = 0.9999, LOGITS_COSINE = 0.999999;
 
 /* ---- op by op: each reference gets the device's own inputs (runtime/observe/trace_compare.h) ---- */
 
+/* The weights that an op leaves of the experts that it chose; NULL: it chooses none. */
+static const qm_operand *choice_of(const qm_plan *p, const qm_op *op, qm_operand o[QM_MAX_OPERANDS]) {
+    const qm_operand *w = qm_operand_find(o, qm_op_operands(p, op, o), "weights");
+    return w && w->dir == QM_OUT ? w : NULL;
+}
+
 /* AC_QW3_MOE_002 on what the device left: n_used weights, each above 0, falling, that sum to 1. */
-static void check_weights_sum(qm_session *s, const qm_plan *p, const qm_op *op) {
-    const uint32_t n = op->args.router.n_used;
+static void check_weights_sum(qm_session *s, const qm_plan *p, const qm_operand *weights) {
+    const uint32_t n = (uint32_t)qm_operand_n(weights);
     float w[32];
     double sum = 0;
     qm_device *d = s->g->dev;
     assert_int_equal(d->cu.CtxSynchronize(), CUDA_SUCCESS);
-    assert_int_equal(d->cu.MemcpyDtoH(w, fix_address(s, p, op->args.router.weights), 4ull * n), CUDA_SUCCESS);
+    assert_int_equal(d->cu.MemcpyDtoH(w, fix_address(s, p, weights->ref), 4ull * n), CUDA_SUCCESS);
     assert_int_equal(n, s->g->model->hp.n_used);
     for (uint32_t k = 0; k < n; k++) {
         assert_true(w[k] > 0 && w[k] <= (k ? w[k - 1] : 1));
@@ -56,10 +63,10 @@ static void per_op(const char *kind, uint32_t depth) {
         if (!(d.cosine >= OP_COSINE))
             fail_msg("%s: op %d (layer %d, %s), %s: cosine %.7f, relative L2 %.3g, worst at %u: %g, expected %g", kind,
                      i, d.layer, d.slot, d.tensor, d.cosine, d.rel_l2, d.worst, d.got, d.want);
-        if (p->ops[i].kind == QM_OP_ROUTER) {
-            check_weights_sum(s, p, &p->ops[i]);
-            routers++;
-        }
+        qm_operand o[QM_MAX_OPERANDS];
+        const qm_operand *weights = choice_of(p, &p->ops[i], o);
+        if (weights) check_weights_sum(s, p, weights);
+        routers += weights != NULL;
         worst = fmin(worst, d.cosine);
         worst_rel = fmax(worst_rel, d.rel_l2);
     }

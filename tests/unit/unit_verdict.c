@@ -312,7 +312,7 @@ static void test_router(void **state) {
     (void)state;
     const qm_plan *p;
     qm_err e;
-    qm_engine *g = fix_engine("small", "graph");
+    qm_engine *g = fix_engine_apart("small", "graph", "topk");
     fix_ok(qm_engine_plan(g, 8, 1, &p, &e), &e);
     for (int i = 0; i < p->n_ops; i++)
         if (p->ops[i].kind == QM_OP_ROUTER && p->ops[i].layer == 1) p->ops[i].args.router.n_used = 6;
@@ -369,8 +369,8 @@ static void test_faults_against_a_peer(void **state) {
     json_decref(trace(g, ids, N, (qm_trace_opts){.dump = dir}, NULL));
     qm_engine_close(g);
     for (int k = -1; k < FAULT_N; k++) {
-        const fault *f = &faults[k < 0 ? 6 : k]; /* the control: the machinery that moves a page of the cache */
-        g = fix_engine("small", "graph");
+        const fault *f = &faults[k < 0 ? 6 : k];       /* the control: the machinery that moves a page of the cache */
+        g = fix_engine_apart("small", "graph", "all"); /* a fault has ops of one thing each */
         fix_ok(fault_apply(g, f, (fault_at){.layer = -1, .from = 12, .neutral = k < 0}, &e), &e);
         json_t *j = trace(g, ids, N, (qm_trace_opts){.compare = dir}, &departed);
         json_t *d = json_object_get(json_object_get(j, "compare"), "first_departure");
