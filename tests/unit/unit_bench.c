@@ -177,11 +177,11 @@ static void kv_bytes_are_read(void **state) {
     qm_sim_counters_reset();
     fix_ok(qm_session_eval(s, 17, &e), &e);
     fix_ok(qm_session_result(s, 383, &id, &e), &e);
-    assert_int_equal(qm_sim_counters_kernel("qm_attn_f16_hd128", &c), 1);
+    assert_int_equal(qm_sim_counters_kernel("qm_attn_decode_f16_hd128", &c), 1);
     print_message("attention at position 383: %llu bytes asked for, %llu of keys and values\n",
                   (unsigned long long)c.gld_bytes, (unsigned long long)kv);
-    /* besides keys and values: queries, table, position */
-    if (c.gld_bytes < kv || (double)c.gld_bytes > 1.1 * (double)kv)
+    /* besides keys and values: queries and what they come from, table, position */
+    if (c.gld_bytes < kv || (double)c.gld_bytes > 1.2 * (double)kv) /* of so short a context */
         fail_msg("attention asked for %llu bytes, kv_bytes says %llu", (unsigned long long)c.gld_bytes,
                  (unsigned long long)kv);
     qm_session_close(s);

@@ -578,7 +578,7 @@ static void test_synth_writes_what_runs(void **state) {
             for (; (p = strstr(p, "\"shared\": ")); p++, ops++)
                 if (atol(p + 10) > 99 * 1024)
                     fail_msg("shape %zu, %s: %ld bytes of shared memory", i, types[t], atol(p + 10));
-            assert_true(ops > 15);
+            assert_true(ops > 10); /* six of the layer */
             free(json.s);
         }
 }
