@@ -41,7 +41,7 @@ int qm_bench_sweep(const qm_bench_model *m, qm_bench_job *out, int cap);
 /* "30b/qkv/matvec/Q4_K", "30b/attn/attn/f16", of many rows "30b/qkv/gemm/Q4_K/r:32", of a sweep "30b/qkv/matvec/Q4_K/tiles:1/slices:4/parts:4" */
 void qm_bench_job_name(const qm_bench_job *j, char *s, size_t n);
 
-enum { QM_BENCH_BUFFERS = 12, QM_BENCH_RESET_EVERY = 1024 };
+enum { QM_BENCH_BUFFERS = QM_MAX_OPERANDS + 1, QM_BENCH_RESET_EVERY = 1024 };
 typedef struct {
     qm_bench_job job;
     qm_device *d;

@@ -161,7 +161,7 @@ def test_kernels_every_kernel_has_a_bench():
         model, _, op, *rest = x["run_name"].split("/")
         of = rest[0] if rest and ":" not in rest[0] and rest[0] != "manual_time" else "-1"
         got.setdefault((op, of.upper()), set()).add(model)
-        assert ("inst_per_weight" in x) == (op in ("matvec", "moe_up", "moe_matvec", "gemm", "moe_gemm_up", "moe_gemm")), x
+        assert ("inst_per_weight" in x) == (op in ("matvec", "moe_up", "moe_matvec", "moe_down", "gemm", "moe_gemm_up", "moe_gemm")), x
         assert ("warp_inst_per_block" in x) == ("gemm" in op), x
     lines = [line[:3] for line in layers.kernels(".")]
     assert len({of for _, of, _ in lines}) >= 9, lines  # the types of streams.def and of kv.def, and none
