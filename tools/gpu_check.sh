@@ -39,7 +39,7 @@ proves() {
     barrier) echo "what a barrier of the whole grid costs, and a hop from CTA to CTA" ;;
     nodes) echo "what a node of a graph costs, plain and as a dependent launch" ;;
     hint) echo "whether prefetches bring what is read next, idle and beside loads that keep the memory busy" ;;
-    stamps) echo "the time of each op of two layers of the 30B at depths 0 and 4096, router and attention above all" ;;
+    stamps) echo "the time of each op of two layers of the 30B at depths 0 and 4096, attention and the choice of experts above all" ;;
     sweep) echo "the streaming kernels in every geometry: tiles, warps, parts" ;;
     read) echo "the bandwidth of plain reads from DRAM" ;;
     kernels) echo "every kernel check: the GPU against the C reference" ;;
@@ -395,11 +395,12 @@ step_stamps() {
     two_layers || exit 1
     M=$W/two.gguf said= rc=0
     if sim; then list="0 16" unit=thread_insts; else list="0 4096" unit=time_ns; fi
-    for executor in graph persistent; do
+    for how in graph persistent apart; do # apart: the graph with all ops apart
+        if [ $how = apart ]; then set -- --executor graph --apart all; else set -- --executor $how; fi
         for d in $list; do
-            bench --executor $executor --per-op -d "$d" -o jsonl > "$W/stamps.one" || { rc=1; continue; }
+            bench "$@" --per-op -d "$d" -o jsonl > "$W/stamps.one" || { rc=1; continue; }
             cat "$W/stamps.one" >> "$W/stamps.jsonl"
-            said="$said $executor d$d$(tell_stamps),"
+            said="$said $how d$d$(tell_stamps),"
             figure "$(echo "$said" | sed 's/^ //; s/,$//')"
         done
     done
@@ -407,7 +408,7 @@ step_stamps() {
 }
 # Means over the layers.
 tell_stamps() {
-    for op in router attn; do
+    for op in router attn attn_decode moe_up; do
         grep "\"op\": *\"$op\"" "$W/stamps.one" | sed "s/.*\"$unit\": *\([0-9.eE+]*\).*/\1/" |
             awk -v op=$op -v unit=$unit '{ s += $1 } END { if (NR) printf unit == "time_ns" ? " %s %.2f us" : " %s %d instructions", op, s / NR / (unit == "time_ns" ? 1000 : 1) }'
     done

@@ -124,8 +124,8 @@ def test_every_step(t):
     assert all(x["machine"]["simulated"] for x in tests)
     perop = t.json("perop.json")
     steps = [(x["layers"], x["depth"]) for x in perop if x["record"] == "step"]
-    assert steps == [(4, 0), (4, 16), (4, 48)] + [(2, 0), (2, 16)] * 2 and len(perop) > 120, steps
-    assert re.search(r"graph d0 router \d+ instructions attn \d+ instructions, graph d16", got["stamps"]["figure"]), got["stamps"]
+    assert steps == [(4, 0), (4, 16), (4, 48)] + [(2, 0), (2, 16)] * 3 and len(perop) > 120, steps
+    assert re.search(r"graph d0 attn_decode \d+ instructions moe_up \d+ instructions, graph d16.*apart d0 router \d+ instructions attn \d+ instructions moe_up", got["stamps"]["figure"]), got["stamps"]
     assert got["isa"]["figure"].endswith("programs 2"), got["isa"]
     results = t.json("micro.json")["results"]
     assert len({x["name"] for x in results}) == len(results) > 200 and all(x.get("checked", True) for x in results)
