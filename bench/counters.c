@@ -155,8 +155,8 @@ static int judge(const qm_bench_job *j, double gate, const figures *f, const jso
         if (f->block > gate) bad += printf("FAIL %s: %.0f instructions a block, gate %.0f\n", key, f->block, gate) > 0;
     } else if (gate > 0) {
         if (f->inst > gate) bad += printf("FAIL %s: %.3f instructions a weight, gate %.1f\n", key, f->inst, gate) > 0;
-        if (f->req > 1.2) bad += printf("FAIL %s: requested bytes %.4f of the weights, gate 1.2\n", key, f->req) > 0;
-        if (f->sect > 1.2) bad += printf("FAIL %s: sectors %.4f of the weights, gate 1.2\n", key, f->sect) > 0;
+        if (f->req > 1.14) bad += printf("FAIL %s: requested bytes %.4f of the weights, gate 1.14\n", key, f->req) > 0;
+        if (f->sect > 1.14) bad += printf("FAIL %s: sectors %.4f of the weights, gate 1.14\n", key, f->sect) > 0;
     }
     if (!root) return bad;
     const json_t *o = json_object_get(root, key);

@@ -113,19 +113,23 @@ static uint32_t most_of(const qm_bench_list *l) {
     return most;
 }
 
+qm_engine_opts qm_bench_engine(const qm_bench_options *o, const char *executor, uint32_t n_ctx) {
+    return (qm_engine_opts){.device = o->device,
+                            .executor = executor,
+                            .n_ctx = n_ctx,
+                            .cache_k = qm_cache.k,
+                            .cache_v = qm_cache.v,
+                            .apart = qm_apart,
+                            .dependent_launch = qm_dependent,
+                            .before_load = o->quiet ? NULL : qm_host_before_load,
+                            .notice = o->quiet ? NULL : qm_host_notice};
+}
+
 /* Opens the engine and measures what is measured once. */
 static int prepare(const qm_bench_options *o, uint64_t n_ctx, qm_engine **g, qm_bench_facts *f, qm_err *e) {
-    qm_engine_opts eo = {.device = o->device,
-                         .executor = o->executor,
-                         .n_ctx = (uint32_t)n_ctx,
-                         .n_parallel = most_of(&o->n_seqs),
-                         .n_ubatch = o->n_ubatch,
-                         .cache_k = qm_cache.k,
-                         .cache_v = qm_cache.v,
-                         .apart = qm_apart,
-                         .dependent_launch = qm_dependent,
-                         .before_load = opt.quiet ? NULL : qm_host_before_load,
-                         .notice = opt.quiet ? NULL : qm_host_notice};
+    qm_engine_opts eo = qm_bench_engine(o, o->executor, (uint32_t)n_ctx);
+    eo.n_parallel = most_of(&o->n_seqs);
+    eo.n_ubatch = o->n_ubatch;
     f->file_cached = qm_file_cached(o->model);
     int rc = qm_engine_open(g, o->model, &eo, e);
     if (rc) return rc;

@@ -23,6 +23,9 @@ typedef struct {
     int per_op, verbose, quiet; /* --predict with --per-op: its ops too; verbose: each op */
 } qm_bench_options;
 
+/* The engine that they ask for, by this executor, of so many positions. */
+qm_engine_opts qm_bench_engine(const qm_bench_options *o, const char *executor, uint32_t n_ctx);
+
 enum { QM_BENCH_REPS_MAX = 1000 };
 /* Everything measured once, before the tests. */
 typedef struct {

@@ -8,15 +8,7 @@ static int measure(const qm_bench_options *o, const char *executor, const qm_ben
                    qm_engine **g, double *rate, qm_err *e) {
     static uint64_t samples[QM_BENCH_REPS_MAX];
     double tokens = 0, ns = 0;
-    qm_engine_opts eo = {.device = o->device,
-                         .executor = executor,
-                         .n_ctx = n_ctx,
-                         .cache_k = qm_cache.k,
-                         .cache_v = qm_cache.v,
-                         .apart = qm_apart,
-                         .dependent_launch = qm_dependent,
-                         .before_load = o->quiet ? NULL : qm_host_before_load,
-                         .notice = o->quiet ? NULL : qm_host_notice};
+    const qm_engine_opts eo = qm_bench_engine(o, executor, n_ctx);
     int rc = qm_engine_open(g, o->model, &eo, e);
     for (int i = 0; i < n && !rc; i++) {
         qm_bench_result r;

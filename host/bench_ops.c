@@ -25,15 +25,7 @@ int qm_bench_per_op(const qm_bench_options *o) {
     qm_err e;
     for (int i = 0; i < o->depth.n; i++)
         if (o->depth.v[i] > deepest) deepest = o->depth.v[i];
-    qm_engine_opts eo = {.device = o->device,
-                         .executor = o->executor,
-                         .n_ctx = o->n_ctx ? o->n_ctx : deepest + 1,
-                         .cache_k = qm_cache.k,
-                         .cache_v = qm_cache.v,
-                         .apart = qm_apart,
-                         .dependent_launch = qm_dependent,
-                         .before_load = o->quiet ? NULL : qm_host_before_load,
-                         .notice = o->quiet ? NULL : qm_host_notice};
+    const qm_engine_opts eo = qm_bench_engine(o, o->executor, o->n_ctx ? o->n_ctx : deepest + 1);
     if (qm_engine_open(&g, o->model, &eo, &e)) return qm_host_open_fail(&e, (int)o->n_ctx);
     int rc = qm_bench_ops(g, &w, qm_host_write, stdout, &e);
     if (rc) rc = qm_host_fail(&e);

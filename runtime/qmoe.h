@@ -27,11 +27,10 @@ typedef struct qm_engine_info qm_engine_info;
 #define QM_KV_SHARED UINT32_MAX /* n_kv: what one sequence may have is what all have together */
 typedef struct {
     const char *device; /* "auto" (NULL), "cuda:N", "sim" */
-    const char
-        *executor; /* "graph": one CUDA graph node per op; "persistent": one resident kernel walks the ops of a step
-                             of one row, other steps are as with "graph"; "ref": the C reference on the host; "auto" (NULL):
-                             what bench --choose has measured on this device with this model to be faster, else persistent
-                             on compute capability 8.x and graph elsewhere */
+    /* "graph": one CUDA graph node per op; "persistent": one resident kernel walks the ops of a step of one row, other steps are
+     * as with "graph"; "ref": the C reference on the host; "auto" (NULL): what bench --choose has measured on this device with this
+     * model to be faster, else persistent on compute capability 8.x and graph elsewhere */
+    const char *executor;
     /* KV cache positions to make room for; QM_CTX_MODEL: the model's limit. 0: max(n_needed + 8, n_wanted,
      * QM_CTX_LEAST), at most the model's limit; where that does not fit into memory what does, if that is n_needed at
      * least (QM_CTX_LEAST or the model's limit, where n_needed is not known). What cannot be is refused before any

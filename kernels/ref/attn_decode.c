@@ -4,11 +4,7 @@
 #include "dot.h"
 
 void qm_ref_attn_decode(const qm_attn_decode_args *a, const qm_ref_env *env) {
-    const size_t nq = (size_t)a->n_head * (uint32_t)env->head_dim;
-    const qm_row_record *row = qm_ref_ptr(a->row);
-    const uint32_t n_spans = row->pos / QM_SPAN + 1;
-    float *q = malloc(nq * sizeof *q), *acc = malloc(nq * n_spans * sizeof *acc);
-    float *ml = malloc((size_t)a->n_head * n_spans * 2 * sizeof *ml);
+    float *q = malloc((size_t)a->n_head * (uint32_t)env->head_dim * sizeof *q);
     const qm_qkrope_args rope = {.qkv = a->qkv,
                                  .q_norm = a->q_norm,
                                  .k_norm = a->k_norm,
@@ -28,29 +24,14 @@ void qm_ref_attn_decode(const qm_attn_decode_args *a, const qm_ref_env *env) {
                              .v_pool = a->v_pool,
                              .table = a->table,
                              .row = a->row,
-                             .acc = (uint64_t)(uintptr_t)acc,
-                             .ml = (uint64_t)(uintptr_t)ml,
                              .n_head = a->n_head,
                              .n_kv = a->n_kv,
-                             .n_spans = n_spans,
-                             .rows = 1,
                              .scale = a->scale};
-    const qm_combine_args to = {.acc = at.acc,
-                                .ml = at.ml,
-                                .row = a->row,
-                                .y = a->y,
-                                .yq = a->yq,
-                                .n_head = a->n_head,
-                                .n_spans = n_spans,
-                                .rows = 1};
     qm_ref_env one = *env;
     one.rows = 1;
-    if (q && acc && ml) {
+    if (q) {
         qm_ref_qkrope(&rope, &one);
-        qm_ref_attn(&at, &one);
-        qm_ref_combine(&to, &one);
+        qm_ref_attend(&at, a->y, a->yq, &one);
     }
     free(q);
-    free(acc);
-    free(ml);
 }

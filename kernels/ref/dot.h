@@ -1,4 +1,4 @@
-/* dot.h: what the references of embed, matvec, moe_up, moe_matvec and swiglu share. */
+/* dot.h: what the references of several ops share. */
 #ifndef QM_REF_DOT_H
 #define QM_REF_DOT_H
 #include <math.h>
@@ -24,5 +24,7 @@ static inline uint64_t qm_ref_x_bytes(const qm_type_info *t, uint64_t n, int f32
 static inline uint32_t qm_ref_expert(uint32_t id, uint32_t n_expert) {
     return n_expert && id >= n_expert ? n_expert - 1 : id;
 }
+/* attn, then combine, of one row; what they hand each other is made here. Without memory: nothing. */
+void qm_ref_attend(const qm_attn_args *a, uint64_t y, uint64_t yq, const qm_ref_env *env);
 static inline float qm_ref_silu_mul(double g, double u) { return (float)(g / (1 + exp(-g)) * u); }
 #endif

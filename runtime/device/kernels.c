@@ -66,9 +66,9 @@ int qm_kernels_get(qm_kernels *k, int i, CUfunction *f, qm_err *e) {
         CUmodule *mod = &k->module[i];
         if (!*mod) {
             char *ptx, file[32];
-            snprintf(file, sizeof file, "%s%s", info->file, QM_PTX_DEPENDENT);
-            k->waits[i] = k->dependent && qm_ptx_text(file);
-            if ((rc = qm_ptx_entry(&ptx, k->waits[i] ? file : info->file, info->entry, e))) return rc;
+            k->waits[i] = k->dependent && qm_kernel_can_wait(i);
+            snprintf(file, sizeof file, "%s%s", info->file, k->waits[i] ? QM_PTX_DEPENDENT : "");
+            if ((rc = qm_ptx_entry(&ptx, file, info->entry, e))) return rc;
             rc = qm_module_load(k->d, info->entry, ptx, mod, e);
             free(ptx);
             if (rc) return rc;

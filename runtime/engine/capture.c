@@ -1,5 +1,6 @@
 /* capture.c: see capture.h. */
 #include "capture.h"
+#include "../plan/ops.h"
 
 /* A plan, the stream beside the captured one, and the events at which it leaves it and comes back. */
 typedef struct {
@@ -38,11 +39,10 @@ out:
 
 static int in_walk(const streams *s, int i) { return i >= s->w->first && i < s->w->first + s->w->n; }
 static int concurrent(const streams *s, int i) { return i < s->p->n_ops && !s->p->ops[i].waits && !in_walk(s, i); }
-/* Is op i one link of a plain chain: its own and its predecessor's only neighbour? At forks and joins, and where the kernel that
- * walks the plan ends, edges are full ones: what an edge of the other kind means beside them is nowhere written down. */
+/* At forks and joins, and where the kernel that walks the plan ends, edges are full ones: what an edge of the other kind means beside
+ * them is nowhere written down. */
 static int in_chain(const streams *s, int i) {
-    return i > 0 && !in_walk(s, i - 1) && !in_walk(s, i) && !concurrent(s, i - 1) && !concurrent(s, i) &&
-           !concurrent(s, i + 1);
+    return qm_plan_in_chain(s->p, i) && !in_walk(s, i - 1) && !in_walk(s, i);
 }
 
 static int launch_all(const streams *s, CUstream main, qm_err *e) {

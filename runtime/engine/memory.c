@@ -128,7 +128,6 @@ int qm_memory_estimate(qm_memory *m, const char *gguf_path, const qm_engine_opts
     if (!o) o = &none;
     qm_limits l = {0};
     int rc = qm_kv_type_of(&l.kv_type, o->cache_k, o->cache_v, e);
-    if (!rc) rc = qm_apart_of(&l.apart, o->apart, e);
     if (!rc) rc = qm_gguf_open(&f, gguf_path, e);
     if (!rc) rc = qm_model_open(&model, f, o->rope_base, e);
     if (!rc) rc = qm_place_build(&place, model, e);

@@ -1,7 +1,6 @@
 /* op_path.c: see op_path.h. */
 #include "op_path.h"
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 #include "../file/quant.h"
 #include "../plan/ops.h"

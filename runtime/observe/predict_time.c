@@ -179,8 +179,7 @@ static double arrived(qm_op_records *r, int i) {
 /* An op that comes after one other, which nobody else comes after: a node can be launched before that ends (engine/capture.c), if
  * its kernel has a text that waits. */
 static int in_chain(const qm_op_records *r, int i) {
-    return i > 0 && qm_kernel_can_wait(r->op[i].op->kernel) && r->op[i].op->waits && r->op[i - 1].op->waits &&
-           (i + 1 == r->n_ops || r->op[i + 1].op->waits);
+    return qm_plan_in_chain(r->plan, i) && qm_kernel_can_wait(r->op[i].op->kernel);
 }
 
 static join join_of(const qm_chip *c, const qm_op_records *r, qm_predict_way way, int i) {

@@ -226,8 +226,8 @@ static qm_op *matvec(builder *s, int weight, const qm_launch *l, qm_ref y, const
     return op;
 }
 
-/* The product with all weights of a region, of the norm where that is not there; y [parts of K, rows, y_stride], of which it has the first n_rows of each row;
- * returns how many parts. */
+/* The product with all weights of a region, of the norm where that is not there; y [parts of K, rows, y_stride], of which it has
+ * the first n_rows of each row; returns how many parts. */
 static uint32_t product(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_ref y, uint32_t y_stride,
                         uint32_t max_parts, const char *slot) {
     const qm_region *r = region_at(s, weight);

@@ -173,3 +173,7 @@ void qm_plan_order(qm_plan *p) {
         if (op->waits) first = i;
     }
 }
+
+int qm_plan_in_chain(const qm_plan *p, int i) {
+    return i > 0 && p->ops[i - 1].waits && p->ops[i].waits && (i + 1 == p->n_ops || p->ops[i + 1].waits);
+}

@@ -65,4 +65,6 @@ int qm_ops_conflict(const qm_plan *p, const qm_op *a, const qm_op *b);
 void qm_plan_spare(qm_plan *p);
 /* Fills ops[].waits, from the first to the last. */
 void qm_plan_order(qm_plan *p);
+/* Is op i one link of a plain chain: its own and its predecessor's only neighbour, behind no join and before no fork? */
+int qm_plan_in_chain(const qm_plan *p, int i);
 #endif

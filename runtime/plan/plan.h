@@ -152,8 +152,8 @@ enum {
 int qm_resident_case(const qm_op *op);
 /* Threads that an op's CTAs have there; 0: it needs more than there are. */
 uint32_t qm_resident_block(const qm_op *op);
-/* For which of the run's ops each of them waits: waits [resident.n, max], counted from resident.first, n_waits[i] of op i. As few as say it: what
- * these wait for is not named again. *too_many: the first op (of the plan) that has more than max; -1: none. */
+/* For which of the run's ops each of them waits: waits [resident.n, max], counted from resident.first, n_waits[i] of op i. As few
+ * as say it: what these wait for is not named again. *too_many: the first op (of the plan) that has more than max; -1: none. */
 int qm_resident_waits(const qm_plan *p, int max, int *waits, int *n_waits, int *too_many, qm_err *e);
 /* scratch_bytes of every plan for these limits. */
 uint64_t qm_plan_scratch_bytes(const qm_place *pl, qm_limits limits);

@@ -46,12 +46,7 @@ static void make(attn_case *c, int sparse) {
     uint32_t pool_pages = c->n_pages + 2;
     const size_t pool = (size_t)(pool_pages * c->n_kv * qm_kv_head_page_bytes(kv, hd));
     uint32_t *perm = chk_tmp(4 * pool_pages);
-    for (uint32_t i = 0; i < pool_pages; i++) perm[i] = i;
-    for (uint32_t i = pool_pages - 1; i; i--) {
-        uint32_t j = qm_rng_below(chk_rng(), i + 1), t = perm[i];
-        perm[i] = perm[j];
-        perm[j] = t;
-    }
+    chk_shuffle(perm, pool_pages);
     c->table = perm; /* the first n_pages entries; the device gets no more than these */
     c->q = chk_normal((size_t)c->n_head * hd, c->q_scale);
     c->k = chk_normal(n, 1);

@@ -59,12 +59,7 @@ static void make(decode_case *c, shape s, int sparse) {
     const size_t width = c->nq + 2ull * s.n_kv * s.hd, n_arrived = (size_t)s.n_kv * c->eights;
     uint32_t *tables = chk_tmp(OFF + 4 * pool_pages), *table = tables + OFF / 4;
     memset(tables, 0xff, OFF);
-    for (uint32_t i = 0; i < pool_pages; i++) table[i] = i;
-    for (uint32_t i = pool_pages - 1; i; i--) {
-        uint32_t j = qm_rng_below(chk_rng(), i + 1), t = table[i];
-        table[i] = table[j];
-        table[j] = t;
-    }
+    chk_shuffle(table, pool_pages);
     const size_t rope_n = (size_t)QM_ROPE_ROWS(s.pos + 1) * s.hd;
     float *rope = chk_tmp(4 * rope_n);
     double freq[64];

@@ -104,14 +104,9 @@ static void one(int checked, int wtype, shape z, int how) {
     chk_ref_args(&r, &a, sizeof a);
     r.expert_bytes = z.rows * qm_row_bytes(ty, z.cols);
     qm_ref_moe_down(&r, &(qm_ref_env){.wtype = wtype, .grid = {l.grid[0], 1, 1}, .block = l.block});
-    const float *scale = chk_twin(a.scale);
-    double norm = 0;
-    for (uint32_t e = 0; e < z.used; e++) {
-        const double v = (double)scale[e] * wt_act_norm(ty, a.x + e * a.x_stride, z.cols);
-        norm += z.rows * v * v;
-    }
-    wt_compare(a.y, z.rows, sqrt(norm), chk_tolerance(k));
-    if (a.parts) wt_compare(a.parts, (size_t)z.rows * z.used, sqrt(norm), chk_tolerance(k));
+    const double norm = wt_products_norm(ty, a.x, a.x_stride, z.cols, chk_twin(a.scale), z.used, z.rows);
+    wt_compare(a.y, z.rows, norm, chk_tolerance(k));
+    if (a.parts) wt_compare(a.parts, (size_t)z.rows * z.used, norm, chk_tolerance(k));
     chk_end();
 }
 

@@ -31,13 +31,8 @@ static void one(int checked, int wtype, uint32_t rows, uint32_t cols, uint32_t s
     chk_ref_args(&r, &a, sizeof a);
     r.expert_bytes = rows * qm_row_bytes(ty, cols);
     qm_ref_moe_matvec(&r, &(qm_ref_env){.wtype = wtype, .grid = {l.grid[0], l.grid[1], 1}, .block = l.block});
-    const float *scale = chk_twin(a.scale);
-    double norm = 0;
-    for (uint32_t e = 0; e < slots; e++) {
-        double v = (scale ? (double)scale[e] : 1) * wt_act_norm(ty, a.x + e * a.x_stride, cols);
-        norm += rows * v * v;
-    }
-    wt_compare(a.y, (size_t)rows * slots, sqrt(norm), chk_tolerance(k));
+    const double norm = wt_products_norm(ty, a.x, a.x_stride, cols, chk_twin(a.scale), slots, rows);
+    wt_compare(a.y, (size_t)rows * slots, norm, chk_tolerance(k));
     chk_end();
 }
 

@@ -65,12 +65,7 @@ static void one(int checked, int hd, uint32_t n_head, uint32_t n_kv, uint32_t pa
     const qm_row_record row = {pos, 1, OFF};
     uint32_t *tables = chk_tmp(OFF + 4 * n_pages), *table = tables + OFF / 4;
     memset(tables, 0xff, OFF);
-    for (uint32_t i = 0; i < n_pages; i++) table[i] = i;
-    for (uint32_t i = n_pages - 1; i; i--) {
-        uint32_t j = qm_rng_below(chk_rng(), i + 1), t = table[i];
-        table[i] = table[j];
-        table[j] = t;
-    }
+    chk_shuffle(table, n_pages);
     char *old_bytes = chk_tmp(pool);
     uint16_t *old = (uint16_t *)(void *)old_bytes;
     for (size_t i = 0; i < pool / 2; i++) old[i] = (uint16_t)qm_rng_u32(chk_rng()) & 0xbfff; /* |x| < 2 */

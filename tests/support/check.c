@@ -37,6 +37,14 @@ static struct {
 qm_device *chk_device(void) { return C.dev; }
 int chk_verbose(void) { return C.verbose; }
 qm_rng *chk_rng(void) { return &C.rng; }
+void chk_shuffle(uint32_t *v, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) v[i] = i;
+    for (uint32_t i = n - 1; i; i--) {
+        uint32_t j = qm_rng_below(chk_rng(), i + 1), t = v[i];
+        v[i] = v[j];
+        v[j] = t;
+    }
+}
 
 void chk_fail(const char *fmt, ...) {
     char msg[900];

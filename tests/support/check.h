@@ -36,7 +36,8 @@ int chk_group_teardown(void **state);
 
 qm_device *chk_device(void);
 int chk_verbose(void);
-qm_rng *chk_rng(void); /* of the current case: a function of the seed and the case's name */
+qm_rng *chk_rng(void);                     /* of the current case: a function of the seed and the case's name */
+void chk_shuffle(uint32_t *v, uint32_t n); /* v [n] = 0 .. n - 1 in random order */
 
 /* A case: its name stands in every message. */
 void chk_begin(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

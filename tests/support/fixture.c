@@ -62,6 +62,8 @@ const char *fix_model(const char *kind) {
     if (!strcmp(kind, "huge_ctx")) {
         o.n_ctx = 1u << 27;
         o.n_layers = 1;
+    } else if (!strcmp(kind, "long_ctx")) {
+        o.n_ctx = 4096;
     } else if (strcmp(kind, "small")) {
         o.types = kind;
         o.n_layers = 2;

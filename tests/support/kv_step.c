@@ -36,12 +36,7 @@ void kv_step_make(kv_step *s, const kv_step_seq *seqs, uint32_t n_seqs, int spar
     s->of_table = 64 + (uint64_t)(4 * most + 7) / 8 * 8;
     deal(s, seqs, n_seqs);
     uint32_t *perm = chk_tmp(4 * n_pages), *tables = chk_tmp((size_t)(n_seqs * s->of_table)), at = 0;
-    for (uint32_t i = 0; i < n_pages; i++) perm[i] = i;
-    for (uint32_t i = n_pages - 1; i; i--) {
-        uint32_t j = qm_rng_below(chk_rng(), i + 1), t = perm[i];
-        perm[i] = perm[j];
-        perm[j] = t;
-    }
+    chk_shuffle(perm, n_pages);
     const uint64_t page = qm_kv_head_page_bytes(s->kv, s->hd);
     s->pool = (size_t)(n_pages * s->n_kv * page);
     char *pool[2], *other[2] = {NULL, NULL};

@@ -79,6 +79,16 @@ double wt_act_norm(const qm_type_info *t, uint64_t d, size_t n_cols) {
     return sqrt(sum);
 }
 
+double wt_products_norm(const qm_type_info *t, uint64_t d, uint64_t stride, size_t n_cols, const float *scale,
+                        uint32_t n_slots, uint32_t rows) {
+    double norm = 0;
+    for (uint32_t e = 0; e < n_slots; e++) {
+        const double v = (scale ? (double)scale[e] : 1) * wt_act_norm(t, d + e * stride, n_cols);
+        norm += rows * v * v;
+    }
+    return sqrt(norm);
+}
+
 void wt_compare(uint64_t d, size_t n, double norm, double tol) {
     const float *ref = chk_twin(d);
     double own = 0;

@@ -23,6 +23,9 @@ uint64_t wt_act_in(const char *name, const qm_type_info *t, size_t n_vec, size_t
 size_t wt_act_bytes(const qm_type_info *t, size_t n_cols);
 /* The L2 norm of the activations at device address d (inside a buffer of wt_act_in). */
 double wt_act_norm(const qm_type_info *t, uint64_t d, size_t n_cols);
+/* The same of the products of rows random rows with n_slots vectors, stride bytes apart, each times its scale (NULL: 1). */
+double wt_products_norm(const qm_type_info *t, uint64_t d, uint64_t stride, size_t n_cols, const float *scale,
+                        uint32_t n_slots, uint32_t rows);
 /* chk_f32 of n values, but relative to at least half of `norm`, which random weights of unit variance give
  * on average: one or few outputs may cancel to almost nothing, their rounding does not. */
 void wt_compare(uint64_t d, size_t n, double norm, double tol);

@@ -148,19 +148,11 @@ static void test_prefetch(void **state) {
     check_prefetch("f16", 4 << 20, 100 << 10, 1);
 }
 
-/* What a step really asks for, counted on the software device: every sector that its plan names, once, and no other. */
-static void test_prefetch_is_issued(void **state) {
-    (void)state;
-    qm_engine *g = fix_engine("small", "persistent");
-    if (!qm_counters_here(g->dev)) {
-        qm_engine_close(g);
-        skip();
-    }
+/* A session with two positions; of the second one's step the software device has counted what its kernels did. */
+static qm_session *counted_step(qm_engine *g) {
     qm_session *s;
-    const qm_plan *p;
     qm_err e;
     qm_sim_options was, o;
-    qm_sim_counters got, want = {0};
     qm_sim_get_options(&was);
     o = was;
     o.count = 1;
@@ -169,8 +161,23 @@ static void test_prefetch_is_issued(void **state) {
     fix_ok(qm_session_eval(s, 5, &e), &e);
     qm_sim_counters_reset();
     fix_ok(qm_session_eval(s, 6, &e), &e);
-    assert_int_equal(qm_sim_counters_kernel("qm_walk", &got), 1);
     qm_sim_set_options(&was);
+    return s;
+}
+
+/* What a step really asks for, counted on the software device: every sector that its plan names, once, and no other. */
+static void test_prefetch_is_issued(void **state) {
+    (void)state;
+    qm_engine *g = fix_engine("small", "persistent");
+    if (!qm_counters_here(g->dev)) {
+        qm_engine_close(g);
+        skip();
+    }
+    const qm_plan *p;
+    qm_err e;
+    qm_sim_counters got, want = {0};
+    qm_session *s = counted_step(g);
+    assert_int_equal(qm_sim_counters_kernel("qm_walk", &got), 1);
     fix_ok(qm_engine_plan(g, 1, 1, &p, &e), &e);
     for (int i = 0; i < p->n_ops; i++) {
         const qm_op *op = &p->ops[i];
@@ -349,24 +356,13 @@ static void test_one_launch(void **state) {
         qm_engine_close(g);
         skip();
     }
-    qm_session *s;
-    qm_err e;
-    qm_sim_options was, o;
     qm_sim_counters got;
-    qm_sim_get_options(&was);
-    o = was;
-    o.count = 1;
-    qm_sim_set_options(&o);
-    fix_ok(qm_session_open(&s, g, &e), &e);
-    fix_ok(qm_session_eval(s, 5, &e), &e);
-    qm_sim_counters_reset();
-    fix_ok(qm_session_eval(s, 6, &e), &e);
+    qm_session *s = counted_step(g);
     assert_int_equal(qm_sim_counters_kernel("qm_walk", &got), 1);
     assert_int_equal(got.launches, 1);
     for (int i = 0; i < QM_N_KERNELS; i++)
         if (strcmp(qm_kernel_table[i].entry, "qm_walk") != 0)
             assert_int_equal(qm_sim_counters_kernel(qm_kernel_table[i].entry, &got), 0);
-    qm_sim_set_options(&was);
     qm_session_close(s);
     qm_engine_close(g);
 }
