@@ -261,7 +261,7 @@ def soak(*args, **env):
     subprocess.run([BIN, "synth", "-o", model, "--preset", "tiny", "--layers", "1", "--embd", "256", "--heads", "2", "--kv-heads", "1", "--experts", "8",
                     "--ff", "256", "--seed", "5"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     p = subprocess.run([sys.executable, "tools/serve_soak.py", "--bin", BIN, "--model", model, "--requests", "60", "--at-once", "4", "--parallel", "2",
-                        "--kinds", "6"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=200, env=dict(os.environ, **env))
+                        "--kinds", "6"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=400, env=dict(os.environ, **env))
     return p.returncode, p.stdout.decode()
 
 
