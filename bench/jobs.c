@@ -1,4 +1,4 @@
-/* jobs.c: see jobs.h. Geometry is the plan's (kernels/ref/launch.h, runtime/plan/build.c). */
+/* jobs.c: see jobs.h. Geometry is the plan's (kernels/ref/launch.h, runtime/plan/build*.c). */
 #include "jobs.h"
 #include "../kernels/ref/sample.h"
 #include <math.h>

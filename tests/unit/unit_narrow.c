@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "../../runtime/base/hash.h"
-#include "../../runtime/file/gguf.h"
+#include "../../runtime/arch/arch.h"
 #include "../../runtime/plan/narrow.h"
 #include "fixture.h"
 
@@ -142,6 +142,30 @@ static void test_no_other(void **state) {
     }
 }
 
+/* Nor where every weight of a file could be: all F32, and zero. Experts, embedding and output have no such kernels. */
+static void test_all_could(void **state) {
+    (void)state;
+    qm_gguf *f;
+    qm_model *m;
+    qm_place *pl;
+    qm_err e;
+    char path[320];
+    snprintf(path, sizeof path, "%s.zeros", made);
+    fix_ok(qm_synth(path, &(qm_synth_opts){.preset = "tiny", .types = "f32", .sparse = 1}, &e), &e);
+    fix_ok(qm_gguf_open(&f, path, &e), &e);
+    fix_ok(qm_model_open(&m, f, 0, &e), &e);
+    fix_ok(qm_place_build(&pl, m, &e), &e);
+    for (int r = 0; r < pl->n_regions; r++) {
+        const int router = !strcmp(m->weights[pl->regions[r].weight[0]].name, "ffn_gate_inp");
+        assert_int_equal(pl->regions[r].type->type, router ? QM_TYPE_F32H : QM_TYPE_F32);
+    }
+    assert_int_equal(pl->n_narrow, m->hp.n_layers);
+    qm_place_free(pl);
+    qm_model_close(m);
+    qm_gguf_close(f);
+    unlink(path);
+}
+
 typedef struct {
     uint64_t hash[N];
     size_t bytes;
@@ -200,11 +224,13 @@ static void test_same_bits(void **state) {
 static void test_reference(void **state) {
     (void)state;
     static hashes wide, narrow;
-    setenv("QMOE_NARROW", "0", 1);
-    score(&wide, "ref", NULL, 4, 1);
-    unsetenv("QMOE_NARROW");
-    score(&narrow, "ref", NULL, 4, 1);
-    assert_memory_equal(wide.hash, narrow.hash, 4 * sizeof *wide.hash);
+    for (uint32_t chunk = 1; chunk <= 4; chunk += 3) {
+        setenv("QMOE_NARROW", "0", 1);
+        score(&wide, "ref", NULL, 4, chunk);
+        unsetenv("QMOE_NARROW");
+        score(&narrow, "ref", NULL, 4, chunk);
+        assert_memory_equal(wide.hash, narrow.hash, 4 * sizeof *wide.hash);
+    }
 }
 
 /* What is uploaded is the high half of each weight, in its place. */
@@ -236,8 +262,8 @@ static void test_upload(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_which), cmocka_unit_test(test_no_other),
-                                       cmocka_unit_test(test_upload), cmocka_unit_test(test_same_bits),
-                                       cmocka_unit_test(test_reference)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_which),     cmocka_unit_test(test_no_other),
+                                       cmocka_unit_test(test_all_could), cmocka_unit_test(test_upload),
+                                       cmocka_unit_test(test_same_bits), cmocka_unit_test(test_reference)};
     return cmocka_run_group_tests(tests, make, drop);
 }
