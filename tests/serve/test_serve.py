@@ -1,5 +1,6 @@
 """The server as a whole, on the demo model: clients that leave, its own end, a device that is lost, load."""
 import json, os, re, signal, socket, struct, subprocess, sys, time
+from concurrent.futures import ThreadPoolExecutor
 import far, tap
 from server import BIN, DEMO, Server
 
@@ -245,6 +246,40 @@ def test_sixteen_share_their_steps():
         together = steps() - together
         assert all(content(d.decode() for d in re.findall(rb"data: ([^\r\n]*)", c.got)) == one for c in clients), "an answer changed"
         assert 44 <= alone <= 54 and together * 3 <= 16 * alone, (alone, together)
+
+
+# ---- a cache in q8_0 ----
+
+def test_a_cache_in_q8_0():
+    """With keys and values in q8_0 answers are what generate says with the same flags, each alone and all at once; and no others': the
+    draws, which follow small differences, are not those of a cache in f16."""
+    wild = {"temperature": 3.0, "top_k": 0, "top_p": 1, "min_p": 0}
+
+    def generated(body, cache):
+        args = ["-n", str(body["max_tokens"]), *sum(([f"--{k.replace('_', '-').replace('temperature', 'temp')}", str(body[k])]
+                                                    for k in ("temperature", "seed", *list(wild)[1:]) if k in body), [])]
+        p = subprocess.run([BIN, "generate", "-m", DEMO, "--json", "-q", "-ctk", cache, "-ctv", cache, *args,
+                            *(("--raw", "-p", body["prompt"]) if "prompt" in body else ("-p", body["messages"][0]["content"]))],
+                           stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
+        assert p.returncode == 0, p.stderr
+        return json.loads(p.stdout)["text"]
+
+    def said(s, body):
+        status, a = s.post("/v1/completions" if "prompt" in body else CHAT, body)
+        assert status == 200, a
+        c = a["choices"][0]
+        return c["text"] if "prompt" in body else c["message"]["content"]
+
+    bodies = [ask(t, n=40) for t in ("What is 2+2?", "Tell me a story", "Translate to French: Good morning")]
+    bodies += [{"prompt": "Once upon a time", "max_tokens": 40, "seed": seed, **wild} for seed in (11, 12)]
+    want = [generated(b, "q8_0") for b in bodies]
+    other = [generated(b, "f16") for b in bodies]
+    assert all(a != b for a, b in zip(want[3:], other[3:])), "the cache does not show"
+    with Server("--parallel", "8", "-c", "2048", "-ctk", "q8_0", "-ctv", "q8_0") as s:
+        assert [said(s, b) for b in bodies] == want
+        with ThreadPoolExecutor(len(bodies)) as pool:
+            assert list(pool.map(lambda b: said(s, b), bodies)) == want
+        until(lambda: idle(s), "idle")
 
 
 def test_soak():
