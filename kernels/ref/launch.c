@@ -2,7 +2,7 @@
 #include "launch.h"
 #include "../../contracts/abi.h"
 
-enum { MAX_WARPS = 16, WARPS_PER_SM = 16, MAX_TILES = 4, NORM_WARPS = 4 };
+enum { MAX_WARPS = 16, WARPS_PER_SM = 16, MAX_TILES = 8, NORM_WARPS = 4 };
 
 typedef struct {
     int type;
@@ -100,7 +100,7 @@ static qm_launch deal(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t copi
         const uint64_t ctas = (uint64_t)div_up(tiles, i) * copies * parts;
         const uint64_t cta = steps * ((uint64_t)i * n_streams * s.tile_bytes + s.x_bytes) + residual;
         const uint64_t bytes = (ctas + n_sm - 1) / n_sm * cta;
-        if (i > t_min && (ctas < n_sm || qm_launch_shared(wtype, n_cols, parts, n_streams, i) > QM_SHARED_MAX)) break;
+        if (i > t_min && (qm_launch_shared(wtype, n_cols, parts, n_streams, i) > QM_SHARED_MAX)) break;
         if (bytes < least) least = bytes, t = i;
     }
 
