@@ -38,7 +38,7 @@ qm_launch qm_launch_moe_up_normed(int wtype, uint32_t n_ff, uint32_t n_cols, uin
 qm_launch qm_launch_moe_up(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
 qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
 /* Dynamic shared memory that moe_up takes besides, where it chooses the experts (kernels/ptx/topk.inc). */
-uint32_t qm_choice_shared(uint32_t n_expert);
+uint32_t qm_choice_shared(uint32_t n_expert, uint32_t n_used);
 /* width: groups of warps, each with its own expert at a time. */
 qm_launch qm_launch_moe_down(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
 /* Dynamic shared memory of a CTA of so many groups (kernels/ptx/moe_down.inc); a group's own is qm_launch_shared. */
