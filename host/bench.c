@@ -113,18 +113,6 @@ static uint32_t most_of(const qm_bench_list *l) {
     return most;
 }
 
-qm_engine_opts qm_bench_engine(const qm_bench_options *o, const char *executor, uint32_t n_ctx) {
-    return (qm_engine_opts){.device = o->device,
-                            .executor = executor,
-                            .n_ctx = n_ctx,
-                            .cache_k = qm_cache.k,
-                            .cache_v = qm_cache.v,
-                            .apart = qm_apart,
-                            .dependent_launch = qm_dependent,
-                            .before_load = o->quiet ? NULL : qm_host_before_load,
-                            .notice = o->quiet ? NULL : qm_host_notice};
-}
-
 /* Opens the engine and measures what is measured once. */
 static int prepare(const qm_bench_options *o, uint64_t n_ctx, qm_engine **g, qm_bench_facts *f, qm_err *e) {
     qm_engine_opts eo = qm_bench_engine(o, o->executor, (uint32_t)n_ctx);
