@@ -533,21 +533,20 @@ static void test_asked(void **state) {
                 {"rtx5090", 1.78, 1.131, 1.132}};
     qm_err e;
     qm_predictor *p;
-    qm_op_records r = {0};
+    const qm_op_records *r;
     fix_ok(qm_predictor_open(&p, NULL, NULL, &e), &e);
     for (size_t i = 0; i < sizeof most / sizeof *most; i++) {
         const qm_chip *c = qm_chip_find(most[i].chip, strlen(most[i].chip));
         fix_ok(qm_predictor_step(p, c, qm_work_decode(0), NULL, &r, &e), &e);
         double weights = 0;
-        for (int k = 0; k < r.n_ops; k++) weights += (double)r.op[k].op->weights;
-        const double insts = (double)r.total.thread_insts / weights, read = (double)r.weight_bytes,
-                     bytes = (double)(r.total.load_bytes + r.total.store_bytes) / read,
-                     sectors = 32.0 * (double)(r.total.load_sectors + r.total.store_sectors) / read;
+        for (int k = 0; k < r->n_ops; k++) weights += (double)r->op[k].op->weights;
+        const double insts = (double)r->total.thread_insts / weights, read = (double)r->weight_bytes,
+                     bytes = (double)(r->total.load_bytes + r->total.store_bytes) / read,
+                     sectors = 32.0 * (double)(r->total.load_sectors + r->total.store_sectors) / read;
         print_message("%s: %.4f thread instructions a weight; %.4f of the weights' bytes, %.4f in sectors\n",
                       most[i].chip, insts, bytes, sectors);
         if (insts > most[i].insts || bytes > most[i].bytes || sectors > most[i].sectors)
             fail_msg("%s: more than %.3f, %.3f, %.3f", most[i].chip, most[i].insts, most[i].bytes, most[i].sectors);
-        qm_op_records_free(&r);
     }
     qm_predictor_close(p);
 }
