@@ -144,8 +144,8 @@ static void test_paths(void **state) {
                 assert_int_equal(o->path.indexed, want[k].indexed);
                 assert_int_equal(o->path.flight > 0, want[k].flies);
                 assert_int_equal(o->in_flight > 0, want[k].flies);
-                /* keys and values: a page a warp, of which the values come out of the L2 in two halves */
-                assert_true(o->path.again == (o->reads_kv ? 2 : 0));
+                /* keys and values: a page a warp, of which the values then come out of the L2 */
+                assert_true(o->path.again == (o->reads_kv ? 1 : 0));
                 if (o->reads_kv)
                     assert_true(o->path.flight ==
                                 2.0 * o->op->block / 32 *
