@@ -79,62 +79,62 @@
  *   runs     {first row, how many <= QM_RUN_ROWS} of the rows of a sequence that has several: attn_prefill
  *   outs     rows whose logits are wanted: the model's head; of these the first N_DRAWS also choose their next token
  * Each is a list of numbers of rows, whose length the header has; entries after the last are 0. */
-#define QM_STEP_N_ROWS 0 /* u32 */
+#define QM_STEP_N_ROWS    0   /* u32 */
 #define QM_STEP_N_SINGLES 4
-#define QM_STEP_N_RUNS 8
-#define QM_STEP_N_OUTS 12
-#define QM_STEP_N_DRAWS 16
+#define QM_STEP_N_RUNS    8
+#define QM_STEP_N_OUTS   12
+#define QM_STEP_N_DRAWS  16
 #define QM_STEP_ROWS_MAX 512
-#define QM_RUN_ROWS 8
-#define QM_STEP_AT_ROWS 32      /* the records, QM_STEP_ROWS_MAX of each */
-#define QM_STEP_AT_SINGLES 8224 /* u32 */
-#define QM_STEP_AT_RUNS 10272   /* u32 x 2 */
-#define QM_STEP_AT_OUTS 14368   /* u32 */
-#define QM_STEP_SIZE 16416
-#define QM_ROW_POS 0     /* u32: the position; embed adds 1 at the step's begin, so the host writes position - 1 */
-#define QM_ROW_SEQ 4     /* u32: the sequence's number */
-#define QM_ROW_SEQ_OFF 8 /* u64: bytes from sequence 0's block to this sequence's */
-#define QM_ROW_SIZE 16
+#define QM_RUN_ROWS      8
+#define QM_STEP_AT_ROWS  32   /* the records, QM_STEP_ROWS_MAX of each */
+#define QM_STEP_AT_SINGLES 8224  /* u32 */
+#define QM_STEP_AT_RUNS 10272 /* u32 x 2 */
+#define QM_STEP_AT_OUTS 14368 /* u32 */
+#define QM_STEP_SIZE    16416
+#define QM_ROW_POS       0   /* u32: the position; embed adds 1 at the step's begin, so the host writes position - 1 */
+#define QM_ROW_SEQ       4   /* u32: the sequence's number */
+#define QM_ROW_SEQ_OFF   8   /* u64: bytes from sequence 0's block to this sequence's */
+#define QM_ROW_SIZE     16
 
 /* ---- The choice of experts in an op's shared memory (kernels/ptx/topk.inc) --------------------- */
-#define QM_CHOICE_ID 128   /* u32: the CTA's; before it u32 [32]: the order keys of the chosen logits */
-#define QM_CHOICE_KEYS 144 /* u32 [n_expert, and up to a multiple of 32]: order keys of all logits */
+#define QM_CHOICE_ID    128  /* u32: the CTA's; before it u32 [32]: the order keys of the chosen logits */
+#define QM_CHOICE_KEYS  144  /* u32 [n_expert, and up to a multiple of 32]: order keys of all logits; then the candidates */
 
 /* ---- Groups of slots (op moe_sort) -----------------------------------------------------------
  * Of the slots {row, pick}, by rising expert: up to a width of neighbours that share one. */
-#define QM_GROUP_EXPERT 0 /* u32, as the rest */
-#define QM_GROUP_FIRST 4  /* its first slot's place in the order */
-#define QM_GROUP_N 8      /* slots, 1 .. width */
-#define QM_GROUP_SIZE 16
+#define QM_GROUP_EXPERT  0    /* u32, as the rest */
+#define QM_GROUP_FIRST   4    /* its first slot's place in the order */
+#define QM_GROUP_N       8    /* slots, 1 .. width */
+#define QM_GROUP_SIZE   16
 
 /* ---- Sequence state (device memory, one per sequence) -------------------------------------- */
-#define QM_STATE_FLAGS 4 /* u32: QM_FLAG_* raised by kernels, cleared by the host; before it 4 bytes of nothing */
+#define QM_STATE_FLAGS     4   /* u32: QM_FLAG_* raised by kernels, cleared by the host; before it 4 bytes of nothing */
 /* How the next token is chosen ("Sampling", below). All zero is greedy, with the logits as they are. */
-#define QM_STATE_MODE 8             /* u32: 0 greedy, 1 a draw */
-#define QM_STATE_EDITS 12           /* u32: QM_EDIT_*; 0: the logits as they are */
-#define QM_STATE_SEED 16            /* u64 */
-#define QM_STATE_TOP_P 24           /* f64: >= 1: off */
-#define QM_STATE_MIN_MASS 32        /* u64: ceil(min_p * QM_SAMPLE_ONE); 0: off */
-#define QM_STATE_CUT_MIN_MASS 40    /* u64: the same for what top_p adds up; 0 where min_p comes after it */
-#define QM_STATE_TOP_K 48           /* u32: 0 or >= n: off */
-#define QM_STATE_K_LATE 52          /* u32: 1: top_k comes after top_p, and top_p is on */
-#define QM_STATE_TEMPERATURE 56     /* f32 > 0: of the draw; none is read when greedy */
+#define QM_STATE_MODE        8   /* u32: 0 greedy, 1 a draw */
+#define QM_STATE_EDITS      12   /* u32: QM_EDIT_*; 0: the logits as they are */
+#define QM_STATE_SEED       16   /* u64 */
+#define QM_STATE_TOP_P      24   /* f64: >= 1: off */
+#define QM_STATE_MIN_MASS   32   /* u64: ceil(min_p * QM_SAMPLE_ONE); 0: off */
+#define QM_STATE_CUT_MIN_MASS 40 /* u64: the same for what top_p adds up; 0 where min_p comes after it */
+#define QM_STATE_TOP_K      48   /* u32: 0 or >= n: off */
+#define QM_STATE_K_LATE     52   /* u32: 1: top_k comes after top_p, and top_p is on */
+#define QM_STATE_TEMPERATURE 56  /* f32 > 0: of the draw; none is read when greedy */
 #define QM_STATE_CUT_TEMPERATURE 60 /* f32 > 0: of top_p; with top_p off this and CUT_MIN_MASS are the draw's */
 #define QM_STATE_MIN_TEMPERATURE 64 /* f32 > 0: of min_p */
-#define QM_STATE_PENALTY 68         /* f32: 1: off */
-#define QM_STATE_PRESENCE 72        /* f32: 0: off */
-#define QM_STATE_FREQUENCY 76       /* f32: 0: off */
-#define QM_STATE_LAST_N 80          /* u32: tokens in the penalties' window, at most QM_SAMPLE_WINDOW; 0: off */
-#define QM_STATE_N_BIAS 84          /* u32 <= QM_SAMPLE_BIASES */
-#define QM_STATE_SEQ 88             /* u32: the sequence's id, for the draw's counter */
-#define QM_STATE_LOGPROBS 92        /* u32: 1: the result says what logprobs are made of */
-#define QM_STATE_SIZE 96
-#define QM_STATE_BIAS QM_STATE_SIZE /* {u32 id, f32 bias} [QM_SAMPLE_BIASES], after the state; no id twice */
-#define QM_STATE_BYTES (QM_STATE_SIZE + 8 * QM_SAMPLE_BIASES)
-#define QM_EDIT_LOGITS 1    /* biases, penalties; without it LAST_N and N_BIAS are 0 */
-#define QM_EDIT_MASK 2      /* the highest: the sequence's mask says which tokens may come; one of them at least */
-#define QM_FLAG_NONFINITE 1 /* a NaN or +inf among the logits */
-#define QM_FLAG_BAD_TOKEN 2 /* a token id outside the embedding: row 0 was used */
+#define QM_STATE_PENALTY    68   /* f32: 1: off */
+#define QM_STATE_PRESENCE   72   /* f32: 0: off */
+#define QM_STATE_FREQUENCY  76   /* f32: 0: off */
+#define QM_STATE_LAST_N     80   /* u32: tokens in the penalties' window, at most QM_SAMPLE_WINDOW; 0: off */
+#define QM_STATE_N_BIAS     84   /* u32 <= QM_SAMPLE_BIASES */
+#define QM_STATE_SEQ        88   /* u32: the sequence's id, for the draw's counter */
+#define QM_STATE_LOGPROBS   92   /* u32: 1: the result says what logprobs are made of */
+#define QM_STATE_SIZE     96
+#define QM_STATE_BIAS     QM_STATE_SIZE /* {u32 id, f32 bias} [QM_SAMPLE_BIASES], after the state; no id twice */
+#define QM_STATE_BYTES    (QM_STATE_SIZE + 8 * QM_SAMPLE_BIASES)
+#define QM_EDIT_LOGITS 1   /* biases, penalties; without it LAST_N and N_BIAS are 0 */
+#define QM_EDIT_MASK   2   /* the highest: the sequence's mask says which tokens may come; one of them at least */
+#define QM_FLAG_NONFINITE  1   /* a NaN or +inf among the logits */
+#define QM_FLAG_BAD_TOKEN  2   /* a token id outside the embedding: row 0 was used */
 
 /* ---- Partial sums ---------------------------------------------------------------------------
  * Where an op leaves a vector as several parts whose sum is meant, its consumer adds them in f32 by rising index,
@@ -144,10 +144,10 @@
 /* ---- Spans of attention ----------------------------------------------------------------------
  * A position's keys are cut at multiples of QM_SPAN. What a span gives is a function of q, its keys and values, and the
  * position alone: within it pages are folded by rising position, spans likewise (kernels/ptx/fold.inc). */
-#define QM_SPAN_LOG 8
-#define QM_SPAN 256 /* positions */
-#define QM_SPAN_PAGES_LOG 3
-#define QM_SPAN_PAGES 8
+#define QM_SPAN_LOG        8
+#define QM_SPAN          256   /* positions */
+#define QM_SPAN_PAGES_LOG  3
+#define QM_SPAN_PAGES      8
 
 /* ---- Sampling --------------------------------------------------------------------------------
  * tokens[pos + 1] from the logits of position pos. Every step is exact: integers, or single IEEE operations
@@ -172,48 +172,47 @@
  * A cut's temperature is the draw's if the chain divides by the temperature before it, else 1. So a state says any
  * order of temperature, top_k, top_p and min_p.
  * n < 2^20, so that no sum overflows. */
-#define QM_SAMPLE_ONE 0x100000000000 /* 2^44 */
-#define QM_SAMPLE_MAX_N 0x100000
-#define QM_SAMPLE_CAP 4096     /* candidates that are sorted in shared memory */
-#define QM_SAMPLE_BUCKETS 4096 /* of the histogram: the upper 12 bits of the order key */
+#define QM_SAMPLE_ONE     0x100000000000  /* 2^44 */
+#define QM_SAMPLE_MAX_N   0x100000
+#define QM_SAMPLE_CAP     4096    /* candidates that are sorted in shared memory */
+#define QM_SAMPLE_BUCKETS 4096    /* of the histogram: the upper 12 bits of the order key */
 
-#define QM_SAMPLE_BIASES 1024
-#define QM_SAMPLE_WINDOW 0x1fffff /* a token's count and its bias' number + 1 share a word: 21 bits and 11 */
+#define QM_SAMPLE_BIASES  1024
+#define QM_SAMPLE_WINDOW  0x1fffff /* a token's count and its bias' number + 1 share a word: 21 bits and 11 */
 #define QM_SAMPLE_COUNT_BITS 21
 
 #define QM_MASK_WORDS(n) (((n) + 31) / 32) /* u32, a bit for each token */
 
-#define QM_SAMPLE_RANGE 4096 /* ids of a CTA of sample_scan, at most */
+#define QM_SAMPLE_RANGE   4096    /* ids of a CTA of sample_scan, at most */
 
 /* What a step tells the host, in pinned host memory that the device maps: the step of position p writes slot
  * p % QM_RESULT_RING of its sequence's ring, all of it at once; the rings of the sequences lie one after the other. It is
  * there when the step's work is done. */
-#define QM_RESULT_TOKEN 0 /* u32: tokens[p + 1] */
-#define QM_RESULT_FLAGS 4 /* u32: QM_FLAG_* raised so far */
-#define QM_RESULT_POS 8   /* u32: p; after it 4 bytes of nothing */
+#define QM_RESULT_TOKEN  0    /* u32: tokens[p + 1] */
+#define QM_RESULT_FLAGS  4    /* u32: QM_FLAG_* raised so far */
+#define QM_RESULT_POS    8    /* u32: p; after it 4 bytes of nothing */
 /* Where the state's LOGPROBS is 1, of the logits as the model gave them: a token's logprob is its logit, less FIRST, less the
  * logarithm of SUM / 2^44. Else not written. */
-#define QM_RESULT_SUM 16    /* u64: sum over all tokens of floor(e^(l - FIRST) * 2^44), as masses are ("Sampling", 2) */
-#define QM_RESULT_FIRST 24  /* f32: the largest logit */
-#define QM_RESULT_CHOSEN 28 /* f32: that of the token */
-#define QM_RESULT_TOP 32    /* {u32 id, f32 logit} of the first min(n, QM_RESULT_N_TOP) tokens in order */
+#define QM_RESULT_SUM   16    /* u64: sum over all tokens of floor(e^(l - FIRST) * 2^44), as masses are ("Sampling", 2) */
+#define QM_RESULT_FIRST 24    /* f32: the largest logit */
+#define QM_RESULT_CHOSEN 28   /* f32: that of the token */
+#define QM_RESULT_TOP   32    /* {u32 id, f32 logit} of the first min(n, QM_RESULT_N_TOP) tokens in order */
 #define QM_RESULT_N_TOP 20
 #define QM_RESULT_SIZE 192
-#define QM_RESULT_RING 4
+#define QM_RESULT_RING   4
 
 /* What the two share; zero before the first launch. */
-#define QM_WORK_SCANNED 0 /* u32: CTAs that are through; returns to zero by itself, as does the next */
-#define QM_WORK_DRAWN 4
-#define QM_WORK_N_CAND 8 /* u32 candidates; zero between launches, as are the sums */
-#define QM_WORK_FLOOR 12 /* u32: the lowest key of a candidate */
-#define QM_WORK_FIRST 16 /* u64 {key, ~id} of the first token */
-#define QM_WORK_TOTAL \
-    24                    /* u64: sum of all masses that top_p, or without it the draw, adds up; where not top_k
+#define QM_WORK_SCANNED    0   /* u32: CTAs that are through; returns to zero by itself, as does the next */
+#define QM_WORK_DRAWN      4
+#define QM_WORK_N_CAND     8   /* u32 candidates; zero between launches, as are the sums */
+#define QM_WORK_FLOOR     12   /* u32: the lowest key of a candidate */
+#define QM_WORK_FIRST     16   /* u64 {key, ~id} of the first token */
+#define QM_WORK_TOTAL     24   /* u64: sum of all masses that top_p, or without it the draw, adds up; where not top_k
                                   alone decides what these are */
-#define QM_WORK_KEPT 32   /* u64: sum of the masses that the draw was from. For tests. */
-#define QM_WORK_LAST 40   /* u64 {key, ~id} of the last token after top_k and top_p; 0: both are off. For tests. */
-#define QM_WORK_N_SLOW 48 /* u32: draws so far that the candidates could not decide */
-#define QM_WORK_SIZE 56
+#define QM_WORK_KEPT      32   /* u64: sum of the masses that the draw was from. For tests. */
+#define QM_WORK_LAST      40   /* u64 {key, ~id} of the last token after top_k and top_p; 0: both are off. For tests. */
+#define QM_WORK_N_SLOW    48   /* u32: draws so far that the candidates could not decide */
+#define QM_WORK_SIZE      56
 
 /* ---- walk: runs the ops of n records, one after the other, in one resident kernel: every CTA of the grid is on the
  * device at once (a cooperative launch), block QM_WALK_BLOCK. An op's CTAs of `warps` warps are dealt to the grid's
@@ -223,59 +222,59 @@
  * the op's body at its QM_WAIT, for up to QM_WALK_WAITS counters: each has then reached its goal, min(the op's CTAs, grid).
  * Who has no share neither waits nor arrives. An op waits for earlier ones only. While a CTA waits it asks for
  * prefetch_bytes at prefetch, into the L2: weights of this op or of one to come. The last CTA to end clears the counters. */
-#define QM_WALK_BLOCK 512
-#define QM_WALK_REC_CASE 0 /* u32: number in contracts/kernels.def */
-#define QM_WALK_REC_WARPS 4
-#define QM_WALK_REC_SUBS 8            /* subs * warps <= QM_WALK_BLOCK / 32; <= QM_WALK_SUBS */
-#define QM_WALK_REC_STRIDE 12         /* a multiple of 16 */
-#define QM_WALK_REC_GRID 16           /* u32 x, y, z of the op's CTAs */
-#define QM_WALK_REC_FIRST 28          /* u32 < grid: the grid's CTA that has the op's first */
-#define QM_WALK_REC_WAITS 32          /* {u32 op, u32 goal} [QM_WALK_WAITS]; goal 0: none */
-#define QM_WALK_REC_PREFETCH 64       /* address */
+#define QM_WALK_BLOCK      512
+#define QM_WALK_REC_CASE     0   /* u32: number in contracts/kernels.def */
+#define QM_WALK_REC_WARPS    4
+#define QM_WALK_REC_SUBS     8   /* subs * warps <= QM_WALK_BLOCK / 32; <= QM_WALK_SUBS */
+#define QM_WALK_REC_STRIDE  12   /* a multiple of 16 */
+#define QM_WALK_REC_GRID    16   /* u32 x, y, z of the op's CTAs */
+#define QM_WALK_REC_FIRST   28   /* u32 < grid: the grid's CTA that has the op's first */
+#define QM_WALK_REC_WAITS   32   /* {u32 op, u32 goal} [QM_WALK_WAITS]; goal 0: none */
+#define QM_WALK_REC_PREFETCH 64  /* address */
 #define QM_WALK_REC_PREFETCH_BYTES 72 /* u64; 0: nothing */
-#define QM_WALK_REC_ARRIVES 80        /* u32: 0: no op waits for this one; after it 12 bytes of nothing */
-#define QM_WALK_REC_ARGS 96           /* the op's argument struct */
-#define QM_WALK_REC_SIZE 352
-#define QM_WALK_ARGS_MAX 256 /* bytes of an op's arguments, at most */
-#define QM_WALK_SUBS 15      /* barriers of a CTA but the first */
-#define QM_WALK_WAITS 4
+#define QM_WALK_REC_ARRIVES 80   /* u32: 0: no op waits for this one; after it 12 bytes of nothing */
+#define QM_WALK_REC_ARGS    96   /* the op's argument struct */
+#define QM_WALK_REC_SIZE   352
+#define QM_WALK_ARGS_MAX   256 /* bytes of an op's arguments, at most */
+#define QM_WALK_SUBS        15   /* barriers of a CTA but the first */
+#define QM_WALK_WAITS        4
 /* The counters: u32 [n + 1], this many bytes apart, so that those who arrive at one and those who look at another do not meet
  * in one sector; the last is of the CTAs that are at the end. All zero before a launch, and after it. */
-#define QM_WALK_COUNTER 32
+#define QM_WALK_COUNTER     32
 /* In the kernel's own shared memory: records of the op at hand and the next three; and what each warp does. */
-#define QM_WALK_RING 4
-#define QM_WALK_RECS_BYTES 1408 /* QM_WALK_RING QM_WALK_REC_SIZE: PTX takes no expression here */
-#define QM_WALK_WARP_CTA 0      /* u32: the op's CTA, counted through its grid */
-#define QM_WALK_WARP_OP 4       /* the op, counted from 0 */
-#define QM_WALK_WARP_WAITED 8   /* 1: it has passed the op's wait */
-#define QM_WALK_WARP_TID 12     /* of the warp's first lane, in the op's CTA */
-#define QM_WALK_WARP_X 16       /* x, y, z of the op's CTA */
-#define QM_WALK_WARP_SMEM 28    /* its shared memory */
-#define QM_WALK_WARP_SIZE 32
-#define QM_WALK_WARPS_BYTES 512 /* QM_WALK_BLOCK / 32 warps */
+#define QM_WALK_RING         4
+#define QM_WALK_RECS_BYTES 1408  /* QM_WALK_RING QM_WALK_REC_SIZE: PTX takes no expression here */
+#define QM_WALK_WARP_CTA     0   /* u32: the op's CTA, counted through its grid */
+#define QM_WALK_WARP_OP      4   /* the op, counted from 0 */
+#define QM_WALK_WARP_WAITED  8   /* 1: it has passed the op's wait */
+#define QM_WALK_WARP_TID    12   /* of the warp's first lane, in the op's CTA */
+#define QM_WALK_WARP_X      16   /* x, y, z of the op's CTA */
+#define QM_WALK_WARP_SMEM   28   /* its shared memory */
+#define QM_WALK_WARP_SIZE   32
+#define QM_WALK_WARPS_BYTES 512  /* QM_WALK_BLOCK / 32 warps */
 
 /* ---- stats: what a vector looks like, and a copy of it. Not an op of a model: it looks at what ops have left
  * (runtime/observe/trace.h). One CTA a job; the vector of a job is v[i] = add[i] + (sum_s x[s * stride + i]), added
  * in f32 as rmsnorm does it. mean, std_dev, l2, min and max are over the finite values, the sums
  * below them in f64; std_dev is that of a population (divided by the number of finite values). Of no finite value:
  * mean NaN, std_dev 0, l2 0, min +inf, max -inf. */
-#define QM_STATS_JOB_X 0     /* f32 [n_parts, stride] */
-#define QM_STATS_JOB_ADD 8   /* f32 [n] or 0 */
-#define QM_STATS_JOB_COPY 16 /* f32 [n] or 0: v itself */
-#define QM_STATS_JOB_N 24
-#define QM_STATS_JOB_N_PARTS 28 /* >= 1 */
-#define QM_STATS_JOB_STRIDE 32
-#define QM_STATS_JOB_SIZE 40
+#define QM_STATS_JOB_X        0   /* f32 [n_parts, stride] */
+#define QM_STATS_JOB_ADD      8   /* f32 [n] or 0 */
+#define QM_STATS_JOB_COPY    16   /* f32 [n] or 0: v itself */
+#define QM_STATS_JOB_N       24
+#define QM_STATS_JOB_N_PARTS 28   /* >= 1 */
+#define QM_STATS_JOB_STRIDE  32
+#define QM_STATS_JOB_SIZE    40
 
-#define QM_STATS_MEAN 0    /* f64 */
-#define QM_STATS_STD_DEV 8 /* f64 */
-#define QM_STATS_L2 16     /* f64 */
-#define QM_STATS_MIN 24    /* f32 */
-#define QM_STATS_MAX 28    /* f32 */
-#define QM_STATS_NANS 32   /* u32, as are the rest */
-#define QM_STATS_INFS 36
-#define QM_STATS_ZEROS 40  /* +0 and -0 */
-#define QM_STATS_COUNT 44  /* n */
-#define QM_STATS_RECORD 48 /* bytes */
+#define QM_STATS_MEAN    0   /* f64 */
+#define QM_STATS_STD_DEV 8   /* f64 */
+#define QM_STATS_L2     16   /* f64 */
+#define QM_STATS_MIN    24   /* f32 */
+#define QM_STATS_MAX    28   /* f32 */
+#define QM_STATS_NANS   32   /* u32, as are the rest */
+#define QM_STATS_INFS   36
+#define QM_STATS_ZEROS  40   /* +0 and -0 */
+#define QM_STATS_COUNT  44   /* n */
+#define QM_STATS_RECORD 48   /* bytes */
 
 #endif

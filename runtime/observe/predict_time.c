@@ -68,7 +68,8 @@ static double flight(const qm_chip *c, const qm_op_record *r, double *first) {
     const double passes = passes_of(r), rounds = bytes * passes / (at_once * r->path.flight);
     *first = passes > 1 ? (c->latency.v + (passes - 1) * c->trip.v) / passes : c->latency.v;
     if (r->whole_run) return *first + (rounds - 1) * c->trip.v + r->ctas / at_once * alone(c, r);
-    return (rounds > r->path.rounds ? rounds : r->path.rounds) * *first + r->ctas / at_once * alone(c, r);
+    return (rounds > r->path.rounds ? rounds : r->path.rounds) * (*first + r->path.again * c->trip.v) +
+           r->ctas / at_once * alone(c, r);
 }
 
 /* The op's times once its data flow; ready: bytes that are there already. The latency of the first chunk is not among them. */
