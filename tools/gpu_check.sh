@@ -311,6 +311,8 @@ step_rungs() {
     QMOE_CONCURRENT=0 rung "all but ops side by side"
     QMOE_PREFETCH=0 rung "persistent but prefetch" --executor persistent
     QMOE_NARROW=0 rung "all but narrow routers"
+    QMOE_L2_KEEP=0 rung "all but L2 policy"
+    QMOE_L2_KEEP=0 rung "persistent but L2 policy" --executor persistent
     exit $rc
 }
 # A line a rung: tokens a second at each depth, and against the first rung.

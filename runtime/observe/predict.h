@@ -55,7 +55,7 @@ typedef struct {
     uint32_t apart; /* of plans, as in qm_limits */
     int nodes;      /* 1: no dependent launches, where the chip has them */
     int unasked;    /* 1: nothing is prefetched, or all such hints are dropped */
-    int keeps;      /* 1: weights that the L2 is asked to keep are there, as far as chips.def believes it; 0: none are */
+    int keeps; /* 1: weights that the L2 is asked to keep are there, as far as chips.def believes it; 0: none are */
     qm_kv_cache_type kv;
 } qm_predict_opts;
 /* path NULL: the shape of the 30B; o NULL: all zero. */

@@ -400,8 +400,34 @@ static void local_memory(void **state) {
     assert_int_equal(simtext_run(LOCAL "ld.local.v4.u32 {b, c, d, e}, [m+8]; ret; }", 1, 32, 0, o, 1), SIM_MISALIGNED);
 }
 
+/* Bytes asked for by each policy are counted; a value that createpolicy did not make is none. */
+static void policies(void **state) {
+    (void)state;
+    qm_sim_options opt;
+    qm_sim_counters c = {0};
+    qm_sim_get_options(&opt);
+    opt.threads = 1;
+    opt.count = 1;
+#define HINT ".L1::no_allocate.L2::cache_hint.L2::128B"
+#define POLICIES                                                                                                  \
+    K ".reg .u64 f, l, n, at; .reg .u32 a, b, d, e; createpolicy.fractional.L2::evict_first.b64 f, 1.0;\n"        \
+      "createpolicy.fractional.L2::evict_last.b64 l, 1.0; createpolicy.fractional.L2::evict_normal.b64 n, 1.0;\n" \
+      "mad.wide.u32 at, %t, 16, %out;\n"
+    assert_int_equal(
+        simtext_run_opt(POLICIES "ld.global" HINT ".v4.u32 {a, b, d, e}, [at], f; ld.global" HINT ".u32 a, [at], l;\n"
+                                 "ld.global" HINT ".v4.u32 {a, b, d, e}, [at], n; ld.global.u32 a, [at]; ret; }",
+                        1, 32, 0, o, 128, &opt, &c),
+        0);
+    assert_true(c.first_bytes == 512 && c.last_bytes == 128 && c.gld_bytes == 2 * 512 + 2 * 128);
+    assert_int_equal(simtext_run_opt(POLICIES "add.u64 f, f, %out; ld.global" HINT ".u32 a, [at], f; ret; }", 1, 32, 0,
+                                     o, 128, &opt, &c),
+                     SIM_ILLEGAL_INSTRUCTION);
+    assert_non_null(strstr(qm_sim_last_report(), "is not one that createpolicy made"));
+}
+
 int main(void) {
     const struct CMUnitTest t[] = {
+        cmocka_unit_test(policies),
         cmocka_unit_test(divergence),
         cmocka_unit_test(loops),
         cmocka_unit_test(branch_table_and_calls),
