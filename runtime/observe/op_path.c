@@ -17,9 +17,10 @@ static int is_index(const qm_operand *o) {
     return 0;
 }
 
-/* What the kernels' texts do in turn beyond that. norm.inc: a warp squares for several of rmsnorm's, about 60 clocks each, and
- * rounds one block of 128 elements after the other, about 350 each beyond the first, which rmsnorm has as well. */
-#define QM_NORM_CLOCKS(n, part, block) (60 * ceil((n) / (4.0 * (block))) + 350 * (ceil((part) / (4.0 * (block))) - 1))
+/* What the kernels' texts do in turn beyond that. norm.inc: a warp squares runs of 512 elements, about 140 clocks each, and rounds
+ * them one after the other, about 600 each; rmsnorm's has 350 of that as well. */
+#define QM_NORM_CLOCKS(n, part, block) \
+    (140 * ceil((n) / (16.0 * (block))) + 600 * ceil((part) / (16.0 * (block))) - 350)
 #define OP(word, WORD)                                                                                       \
     static void path_##word(const qm_##word##_args *a, const qm_op_view *v, double *trips, double *clocks) { \
         (void)a, (void)v, (void)trips, (void)clocks;
