@@ -244,8 +244,9 @@
 #define QM_WALK_WARP_TID    12   /* of the warp's first lane, in the op's CTA */
 #define QM_WALK_WARP_X      16   /* x, y, z of the op's CTA */
 #define QM_WALK_WARP_SMEM   28   /* its shared memory */
-#define QM_WALK_WARP_SIZE   32
-#define QM_WALK_WARPS_BYTES 512  /* QM_WALK_BLOCK / 32 warps */
+#define QM_WALK_WARP_BAR    32   /* u32: the part's barrier, and the threads that meet there */
+#define QM_WALK_WARP_SIZE   48
+#define QM_WALK_WARPS_BYTES 768  /* QM_WALK_BLOCK / 32 warps */
 
 /* ---- stats: what a vector looks like, and a copy of it. Not an op of a model: it looks at what ops have left
  * (runtime/observe/trace.h). One CTA a job; the vector of a job is v[i] = add[i] + (sum_s x[s * stride + i]), added
