@@ -226,7 +226,10 @@
 #define QM_WALK_REC_WAITS   32   /* {u32 op, u32 goal} [QM_WALK_WAITS]; goal 0: none */
 #define QM_WALK_REC_PREFETCH 64  /* address */
 #define QM_WALK_REC_PREFETCH_BYTES 72 /* u64; 0: nothing */
-#define QM_WALK_REC_ARRIVES 80   /* u32: 0: no op waits for this one; after it 12 bytes of nothing */
+#define QM_WALK_REC_ARRIVES 80   /* u32: 0: no op waits for this one; after it 4 bytes of nothing */
+#define QM_WALK_REC_RING    88   /* {u32 steps, u32 at}: of its weights' steps (contracts/streams.def) so many, behind its first chunk,
+                                    a warp copies to shared memory before it waits; at: where in its CTA's they begin, warp after warp.
+                                    steps: a multiple of a chunk; 0: none. Of matvec alone */
 #define QM_WALK_REC_ARGS    96   /* the op's argument struct */
 #define QM_WALK_REC_SIZE   352
 #define QM_WALK_ARGS_MAX   256 /* bytes of an op's arguments, at most */

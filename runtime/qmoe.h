@@ -102,6 +102,7 @@ struct qm_engine_info {
     int dependent;           /* 1: ops begin by dependent launches where they can */
     char dependent_why[160]; /* where not: why not */
     uint64_t prefetch_bytes; /* "persistent": most that is asked for ahead in one pause (QMOE_PREFETCH) */
+    uint64_t ring_bytes;     /* and shared memory of a multiprocessor that weights may fill ahead (QMOE_RING) */
     double load_s, upload_s; /* all of the load; of it, buffers and weights. 0 before the load */
     double compile_s;        /* of the load: modules, which the driver compiles the first time */
 };

@@ -49,6 +49,7 @@ typedef struct {
     char name[128]; /* the device's own name */
     int cc_major, cc_minor;
     int n_sm, l2_bytes;
+    int shared_bytes;   /* shared memory that a CTA may be allowed, at most */
     double bytes_per_s; /* of its memory, by the driver's clock and width; 0: it does not say */
     int driver_version; /* 13000 = CUDA 13.0 */
     int integrated;     /* shares the host's memory (GB10) */
