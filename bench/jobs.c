@@ -1,4 +1,4 @@
-/* jobs.c: see jobs.h. Geometry is the plan's (kernels/ref/launch.h, runtime/plan/build.c). */
+/* jobs.c: see jobs.h. Geometry is the plan's (kernels/ref/launch.h, runtime/plan/build*.c). */
 #include "jobs.h"
 #include "../kernels/ref/sample.h"
 #include <math.h>
@@ -71,6 +71,11 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
         switch (i->op) {
         case QM_OP_EMBED: ADD("embed", m->n_vocab, m->n_embd, 0); break;
         case QM_OP_MATVEC:
+            if (i->wtype == QM_TYPE_F32H) { /* routers' alone */
+                ADD("router", m->n_expert, m->n_embd, 8);
+                ADD_AS(normed, "norm_router", m->n_expert, m->n_embd, 8);
+                break;
+            }
             ADD("qkv", nq + 2 * nkv, m->n_embd, 8);
             ADD("attn_v", nkv, m->n_embd, 1);
             ADD("attn_out", m->n_embd, nq, 8);
@@ -84,6 +89,10 @@ int qm_bench_jobs(const qm_bench_model *m, qm_bench_job *out, int cap) {
         case QM_OP_MOE_MATVEC: ADD("moe_down", m->n_embd, m->n_ff, 1); break;
         case QM_OP_MOE_DOWN: ADD("ffn_out", m->n_embd, m->n_ff, 1); break;
         case QM_OP_GEMM:
+            if (i->wtype == QM_TYPE_F32H) {
+                each_rows(j, "router", m->n_expert, m->n_embd, 8, out, cap, &n);
+                break;
+            }
             each_rows(j, "qkv", nq + 2 * nkv, m->n_embd, 8, out, cap, &n);
             each_rows(j, "attn_v", nkv, m->n_embd, 1, out, cap, &n);
             each_rows(j, "attn_out", m->n_embd, nq, 8, out, cap, &n);

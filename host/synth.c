@@ -14,8 +14,9 @@ int qm_cmd_synth(int argc, char **argv) {
     static char *out, *preset, *types;
     static long long seed = 1;
     enum { UNSET = INT_MIN }; /* the preset's */
-    static int sparse, tied, layers = UNSET, embd = UNSET, heads = UNSET, kv_heads = UNSET, head_dim = UNSET,
-                             experts = UNSET, used = UNSET, ff = UNSET, vocab = UNSET, ctx = UNSET;
+    static int sparse, tied, bf16_routers, layers = UNSET, embd = UNSET, heads = UNSET, kv_heads = UNSET,
+                                           head_dim = UNSET, experts = UNSET, used = UNSET, ff = UNSET, vocab = UNSET,
+                                           ctx = UNSET;
     static const struct {
         const char *name;
         int *v;
@@ -36,6 +37,8 @@ int qm_cmd_synth(int argc, char **argv) {
         {"sparse", 0, POPT_ARG_NONE, &sparse, 0,
          "the shape alone: weights are zeros that take no disk (for inspect and bench --predict)", NULL},
         {"tied", 0, POPT_ARG_NONE, &tied, 0, "the embedding is the output matrix too, as in qwen3-0.6b", NULL},
+        {"bf16-routers", 0, POPT_ARG_NONE, &bf16_routers, 0,
+         "the routers' F32 weights are BF16 values, as in qwen3-30b-a3b and in files made of BF16 weights", NULL},
         {"layers", 0, POPT_ARG_INT, &layers, 0, "number of layers", "N"},
         {"embd", 0, POPT_ARG_INT, &embd, 0, "embedding length, a multiple of 32", "N"},
         {"heads", 0, POPT_ARG_INT, &heads, 0, "query heads", "N"},
@@ -72,6 +75,7 @@ int qm_cmd_synth(int argc, char **argv) {
         .types = types,
         .sparse = sparse,
         .tied = tied,
+        .bf16_routers = bf16_routers,
         .n_layers = (uint32_t)layers,
         .n_embd = (uint32_t)embd,
         .n_head = (uint32_t)heads,

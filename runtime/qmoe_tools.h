@@ -43,7 +43,8 @@ typedef struct {
     uint32_t n_layers, n_embd, n_head, n_kv_head, head_dim, n_expert, n_expert_used, n_ff_exp, n_vocab, n_ctx;
     const char *types; /* NULL = preset's mix ("q4_k_m"); or one type for all matrices: "f32" "f16" "q8_0" ... */
     int tied;          /* 1: token_embd is the output too; 0: the preset's */
-    int sparse;        /* 1: the shape alone: the weights are a hole in the file, all zero, and take no disk */
+    int bf16_routers; /* 1: their weights are BF16 values in F32, as files made of BF16 weights have them; 0: the preset's */
+    int sparse;       /* 1: the shape alone: the weights are a hole in the file, all zero, and take no disk */
     int (*progress)(void *user, uint64_t done, uint64_t total);
     void *user;
 } qm_synth_opts;

@@ -310,6 +310,7 @@ step_rungs() {
     done
     QMOE_CONCURRENT=0 rung "all but ops side by side"
     QMOE_PREFETCH=0 rung "persistent but prefetch" --executor persistent
+    QMOE_NARROW=0 rung "all but narrow routers"
     exit $rc
 }
 # A line a rung: tokens a second at each depth, and against the first rung.
@@ -388,7 +389,7 @@ step_micro() { micro stream/l2 copy/; exit $rc; }
 
 # Two layers of the 30B's shape: the same kernels at the same shapes, without 17 GiB to write and load.
 two_layers() {
-    [ -f "$W/two.gguf" ] || if sim; then "$B/qmoe-gpu" synth -o "$W/two.gguf" --layers 2
+    [ -f "$W/two.gguf" ] || if sim; then "$B/qmoe-gpu" synth -o "$W/two.gguf" --layers 2 --bf16-routers
     else "$B/qmoe-gpu" synth --preset qwen3-30b-a3b --layers 2 -o "$W/two.gguf"; fi
 }
 step_stamps() {

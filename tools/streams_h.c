@@ -1,7 +1,8 @@
 /* streams_h: contracts/streams.def for PTX, whose preprocessor cannot make macros out of a table. The Makefile runs it.
  *
  *   streams_h defines    streams.h: <word>_* for each weight type, and its dot_<word>.inc (kernels/ptx/qm.inc)
- *   streams_h each       each_type.inc: entry.inc with W defined as each of them in turn
+ *   streams_h each       each_type.inc: entry.inc with W defined as each of them in turn; where WITH_LOADED is defined, also as
+ *                        those that loading makes
  *   streams_h rows       each_rows.inc: the same for each width of products of many rows, G_WIDTH, up to WIDEST */
 #include <stdio.h>
 #include <string.h>
@@ -9,11 +10,14 @@
 typedef struct {
     const char *word, *act, *form;
     unsigned weights, bytes, step, chunk, segment, part, staged, maxnreg, maxnreg2;
+    int loaded;
 } stream;
 static const stream streams[] = {
-#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, segment, \
-                  part, form, staged, maxnreg, maxnreg2, ...)                                                     \
-    {#word, #act, #form, weights, bytes, step, chunk, segment, part, staged, maxnreg, maxnreg2},
+#define STREAM(loaded, word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, segment, \
+               part, form, staged, maxnreg, maxnreg2, ...)                                                             \
+    {#word, #act, #form, weights, bytes, step, chunk, segment, part, staged, maxnreg, maxnreg2, loaded},
+#define QM_STREAM(...) STREAM(0, __VA_ARGS__)
+#define QM_STREAM_LOADED(...) STREAM(1, __VA_ARGS__)
 #include "contracts/streams.def"
 #undef QM_STREAM
 };
@@ -70,6 +74,11 @@ int main(int argc, char **argv) {
         return 2;
     }
     printf("/* written by tools/streams_h.c from contracts/streams.def */\n");
-    for (int i = 0; i < N_STREAMS; i++) forms[form].write(&streams[i]);
+    for (int i = 0; i < N_STREAMS; i++) {
+        const int apart = streams[i].loaded && forms[form].write != defines;
+        if (apart) printf("#ifdef WITH_LOADED\n");
+        forms[form].write(&streams[i]);
+        if (apart) printf("#endif\n");
+    }
     return fflush(stdout) || ferror(stdout);
 }

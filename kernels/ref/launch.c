@@ -24,6 +24,7 @@ typedef struct {
 #define ROW_STAGED_DS(n) 2 * (n) + (n) / 4
 #define ROW_STAGED_Z(n) 2 * (n) + (n) / 8
 static const stream_type streams[] = {
+#define QM_STREAM_LOADED QM_STREAM
 #define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, segment, \
                   part, form, staged, ...)                                                                        \
     {number,                                                                                                      \

@@ -54,6 +54,7 @@ typedef struct {
     qm_bias bias;               /* blk.N.<name>.bias, f32 [rows], which is added */
     int may_be_absent;          /* a file may lack it; of a layer: its w (layer) is -1 then, and synth writes none */
     int joins;                  /* has the input of the weight before it: one product for both where types allow */
+    int may_narrow;             /* of a layer, one that does not join: plan/model.h */
 } qm_weight_spec;
 #define QM_VECTOR(NAME, N) \
     { NAME, QM_DIM_ONE, QM_DIM_ONE, QM_DIM_##N, .vector = 1 }
@@ -78,6 +79,7 @@ typedef struct {
     uint32_t dims[QM_DIMS];
     const char *types; /* a mix (convert/mix.h) */
     int tied;          /* token_embd is the output too */
+    int bf16_routers;  /* their weights are BF16 values */
 } qm_preset;
 #define QM_SHAPE(LAYERS, EMBD, HEADS, KV_HEADS, HEAD_DIM, EXPERTS, USED, FF, VOCAB, CTX)                      \
     {                                                                                                         \

@@ -56,7 +56,8 @@ static int find(finder *f, const qm_weight_spec *s, int layer, const char *what,
                                                  .vector = vector,
                                                  .bias = -1,
                                                  .is_bias = *what == 'b',
-                                                 .joins = s->joins};
+                                                 .joins = s->joins,
+                                                 .may_narrow = s->may_narrow};
     return f->m->n_weights++;
 }
 

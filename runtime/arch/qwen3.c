@@ -39,9 +39,9 @@ static const qm_neutral_key neutral[] = {
 static const char *const idle[] = {"rope.dimension_sections", "n_deepstack_layers", NULL}; /* as in qwen3moe.c */
 
 static const qm_preset presets[] = {
-    {"tiny-dense", QM_SHAPE(4, 512, 8, 2, 128, 0, 0, 1024, 2048, 4096), "q4_k_m", 0},
-    {"qwen3-0.6b", QM_SHAPE(28, 1024, 16, 8, 128, 0, 0, 3072, 151936, 40960), "q4_k_m", 1},
-    {NULL, {0}, NULL, 0},
+    {"tiny-dense", QM_SHAPE(4, 512, 8, 2, 128, 0, 0, 1024, 2048, 4096), "q4_k_m", 0, 0},
+    {"qwen3-0.6b", QM_SHAPE(28, 1024, 16, 8, 128, 0, 0, 3072, 151936, 40960), "q4_k_m", 1, 0},
+    {NULL, {0}, NULL, 0, 0},
 };
 
 const qm_family qm_family_qwen3 = {

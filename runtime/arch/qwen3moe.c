@@ -14,7 +14,7 @@ static const qm_weight_spec weights[N_WEIGHTS] = {
     [K_NORM] = QM_VECTOR("attn_k_norm", HEAD_DIM),
     [ATTN_OUT] = QM_MATRIX("attn_output", EMBD, Q, .bias = QM_MAY_HAVE_BIAS),
     [FFN_NORM] = QM_VECTOR("ffn_norm", EMBD),
-    [ROUTER] = QM_MATRIX("ffn_gate_inp", EXPERTS, EMBD),
+    [ROUTER] = QM_MATRIX("ffn_gate_inp", EXPERTS, EMBD, .may_narrow = 1),
     [GATE] = QM_EXPERTS("ffn_gate_exps", FF, EMBD),
     [UP] = QM_EXPERTS("ffn_up_exps", FF, EMBD),
     [DOWN] = QM_EXPERTS("ffn_down_exps", EMBD, FF),
@@ -55,9 +55,9 @@ static const char *const idle[] = {
 };
 
 static const qm_preset presets[] = {
-    {"tiny", QM_SHAPE(4, 512, 8, 2, 128, 32, 8, 256, 2048, 4096), "q4_k_m", 0},
-    {"qwen3-30b-a3b", QM_SHAPE(48, 2048, 32, 4, 128, 128, 8, 768, 151936, 40960), "q4_k_m", 0},
-    {NULL, {0}, NULL, 0},
+    {"tiny", QM_SHAPE(4, 512, 8, 2, 128, 32, 8, 256, 2048, 4096), "q4_k_m", 0, 0},
+    {"qwen3-30b-a3b", QM_SHAPE(48, 2048, 32, 4, 128, 128, 8, 768, 151936, 40960), "q4_k_m", 0, 1},
+    {NULL, {0}, NULL, 0, 0},
 };
 
 const qm_family qm_family_qwen3moe = {

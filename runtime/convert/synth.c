@@ -19,6 +19,7 @@ typedef struct {
     uint32_t d[QM_DIMS];
     const char *types;
     int tied; /* token_embd is the output too */
+    int bf16_routers;
 } shape;
 
 /* Of all families, in their order. */
@@ -55,6 +56,7 @@ static int resolve(shape *s, const qm_mix **m, const qm_synth_opts *o, qm_err *e
     memcpy(s->d, p->dims, sizeof s->d);
     if (o->types) s->types = o->types;
     if (o->tied) s->tied = 1;
+    s->bf16_routers = p->bf16_routers || o->bf16_routers;
     *m = qm_mix_find(s->types);
     if (!*m) return qm_fail(e, QM_ERR_ARG, "there is no mix of types '%s'; there are %s", s->types, qm_mix_names);
     const uint32_t given[QM_DIMS] = QM_SHAPE(o->n_layers, o->n_embd, o->n_head, o->n_kv_head, o->head_dim, o->n_expert,
@@ -116,7 +118,7 @@ typedef struct {
     uint32_t type, n_dims;
     uint64_t ne[3];
     float sigma;
-    int norm;
+    int norm, bf16;
 } tensor;
 
 /* Tensor i of a layer: the weights that every file has, then the biases that the family always has. NULL: there are no
@@ -170,7 +172,8 @@ static tensor tensor_at(const shape *s, const qm_mix *m, uint32_t i) {
                           : x->experts == QM_DIM_ONE ? 2
                                                      : 3,
                 .ne = {qm_extent(s->d, x->cols), qm_extent(s->d, x->rows), qm_extent(s->d, x->experts)},
-                .norm = x->vector};
+                .norm = x->vector,
+                .bf16 = s->bf16_routers && x->may_narrow};
     if (inside) snprintf(block, sizeof block, "blk.%u.", layer);
     snprintf(t.name, sizeof t.name, "%s%s.%s", block, x->name, bias ? "bias" : "weight");
     const int output = s->tied && !i; /* an embedding that is the output too is drawn as the output */
@@ -192,6 +195,7 @@ static int write_weights(qm_gguf_writer *w, const shape *s, const qm_mix *m, con
         qm_ggml_type_size(t.type, &block, &bytes);
         uint64_t left = t.ne[0] * t.ne[1] * t.ne[2] / block;
         qm_synth_stream_init(st, o->seed, t.name, t.type, t.sigma, t.norm);
+        st->bf16 = t.bf16;
         while (left && !rc) {
             size_t n = CHUNK / bytes < left ? CHUNK / bytes : (size_t)left;
             qm_synth_stream_next(st, buf, n);

@@ -26,6 +26,7 @@ typedef struct {
     uint32_t type;
     float sigma;
     int norm;
+    int bf16;              /* F32: the weights are BF16 values */
     uint8_t heads[64][18]; /* quantised types: the scales a block can start with, drawn once */
 } qm_synth_stream;
 void qm_synth_stream_init(qm_synth_stream *s, uint64_t seed, const char *name, uint32_t type, float sigma, int norm);

@@ -123,6 +123,7 @@ void qm_synth_stream_next(qm_synth_stream *s, uint8_t *out, size_t n) {
             break;
         case QM_TYPE_F32:
             f = weight(s);
+            if (s->bf16) f = qm_bf16_to_f32(qm_f32_to_bf16(f));
             memcpy(&u, &f, 4);
             put16(out, u & 0xffff);
             put16(out + 2, u >> 16);

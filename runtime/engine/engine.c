@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../arch/arch.h"
+#include "../base/env.h"
 #include "../base/log.h"
 #include "../device/dependent.h"
 #include "../device/prof.h"
@@ -51,17 +52,6 @@ static int open_files(qm_engine *g, const char *path, const qm_engine_opts *o, q
     return rc;
 }
 
-/* For measuring: what an environment variable says, 0 to most; *v stays where there is none. */
-static int env_number(const char *name, unsigned long most, unsigned long *v, qm_err *e) {
-    const char *s = getenv(name);
-    char *end;
-    if (!s) return 0;
-    unsigned long n = strtoul(s, &end, 10);
-    if (*s < '0' || *s > '9' || *end || n > most) return qm_fail(e, QM_ERR_ARG, "%s '%s': 0 to %lu", name, s, most);
-    *v = n;
-    return 0;
-}
-
 /* The context, by the rule at qm_engine_opts, and with it the memory. The host's is not counted: what the executor ref
  * cannot have it says itself. */
 static int choose_context(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
@@ -86,8 +76,8 @@ static int set_limits(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     g->limits.prefetch_bytes = qm_prefetch_bytes(g->dev ? g->dev->bytes_per_s : 0, g->limits.l2_bytes);
     g->limits.ring_bytes = g->dev ? qm_ring_bytes((uint32_t)g->dev->shared_bytes) : 0;
     unsigned long kib = ULONG_MAX, ring = g->limits.ring_bytes >> 10, concurrent = 1;
-    if ((rc = env_number("QMOE_PREFETCH", 65536, &kib, e)) || (rc = env_number("QMOE_RING", ring, &ring, e)) ||
-        (rc = env_number("QMOE_CONCURRENT", 1, &concurrent, e)))
+    if ((rc = qm_env_number("QMOE_PREFETCH", 65536, &kib, e)) || (rc = qm_env_number("QMOE_RING", ring, &ring, e)) ||
+        (rc = qm_env_number("QMOE_CONCURRENT", 1, &concurrent, e)))
         return rc;
     if (kib != ULONG_MAX) g->limits.prefetch_bytes = (uint64_t)kib << 10;
     g->limits.ring_bytes = (uint32_t)ring << 10;
@@ -126,6 +116,7 @@ static void fill_info(qm_engine *g, const qm_plan *decode, const char *why) {
     i->concurrent = !g->limits.chain;
     i->prefetch_bytes = g->limits.prefetch_bytes;
     i->ring_bytes = g->limits.ring_bytes;
+    i->n_narrow = g->place->n_narrow;
     i->n_layers = hp->n_layers;
     i->n_embd = hp->n_embd;
     i->n_head = hp->n_head;

@@ -1,9 +1,11 @@
 #include "weights.h"
+#include <stdlib.h>
 #include <string.h>
 #include "../base/log.h"
 #include "../device/upload.h"
 #include "../device/prof.h"
 #include "../device/repack.h"
+#include "../plan/narrow.h"
 
 /* Bytes in flight: two buffers, so that packing the next overlaps with copying the last. */
 enum { STAGING_BYTES = 32 << 20, STAGING_BUFFERS = 2 };
@@ -86,11 +88,28 @@ static int put_packed(loader *l, CUdeviceptr at, const qm_weight *w, uint64_t *b
     return rc;
 }
 
+/* In fewer bytes than the file's (plan/narrow.h): as if the file had it so. */
+static int put_narrow(loader *l, CUdeviceptr at, const qm_weight *w, const qm_type_info *type, uint64_t *bytes,
+                      qm_err *e) {
+    const size_t n = qm_row_bytes(type, w->n_cols) * w->n_rows * w->n_expert;
+    void *rows = malloc(n);
+    qm_weight as = *w;
+    if (!rows) return qm_fail(e, QM_ERR_NOMEM, "out of host memory for %zu bytes", n);
+    qm_narrow(rows, w);
+    as.type = type;
+    as.data = rows;
+    int rc = put_packed(l, at, &as, bytes, e);
+    free(rows);
+    return rc;
+}
+
 static int put_region(loader *l, const qm_region *r, CUdeviceptr at, qm_err *e) {
     for (int i = 0; i < r->n_segments; i++) {
         const qm_weight *w = &l->g->model->weights[r->weight[i]];
         uint64_t bytes = (uint64_t)w->n_cols * 4;
-        int rc = r->packed ? put_packed(l, at, w, &bytes, e) : qm_uploader_copy(l->u, at, w->data, bytes, e);
+        int rc = !r->packed           ? qm_uploader_copy(l->u, at, w->data, bytes, e)
+                 : r->type != w->type ? put_narrow(l, at, w, r->type, &bytes, e)
+                                      : put_packed(l, at, w, &bytes, e);
         if (rc) {
             qm_err_prefix(e, "uploading %.*s", (int)w->t->name.n, w->t->name.s);
             return rc;

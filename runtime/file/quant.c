@@ -127,9 +127,11 @@ static void q6_k_to_f32(float *dst, const void *src, size_t n) {
     }
 }
 
+#define f32h_to_f32 bf16_to_f32
 #define Q16A_f32 0
 #define Q16A_q16a 1
 static const qm_type_info types[] = {
+#define QM_STREAM_LOADED QM_STREAM
 #define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, ...) \
     {QM_TYPE_##WORD, #WORD, weights, bytes, pieces, piece_at, tail, tail_at, Q16A_##act, word##_to_f32},
 #include "../../contracts/streams.def"

@@ -8,6 +8,7 @@
 /* QM_TYPE_F32, QM_TYPE_Q4_K ...: contracts/streams.def */
 typedef enum {
 #define QM_STREAM(word, WORD, number, ...) QM_TYPE_##WORD = number,
+#define QM_STREAM_LOADED QM_STREAM
 #include "../../contracts/streams.def"
 #undef QM_STREAM
 } qm_type;

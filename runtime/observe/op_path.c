@@ -42,6 +42,7 @@ static void further(const qm_op *op, const qm_op_view *v, double *trips, double 
 /* A warp's own loads of a tile of weights: as many steps as streams.def says. */
 static double chunk_bytes(int wtype) {
     switch (wtype) {
+#define QM_STREAM_LOADED QM_STREAM
 #define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, ...) \
     case number:                                                                                              \
         return (double)QM_TILE_ROWS * (chunk) * (step) / (weights) * (bytes);

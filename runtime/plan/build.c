@@ -1,49 +1,11 @@
 /* build.c: the ops of one step, in order, and the scratch buffers between them: embedding, layers, output. What a
- * layer is, its family says (runtime/arch) in the calls of build.h; each function below appends what its name says. */
+ * layer is, its family says (runtime/arch) in the calls of build.h; each function below appends what its name says. The feed-forward
+ * half is build_experts.c. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "../../kernels/ref/ref.h"
-#include "build.h"
+#include "builder.h"
 #include "ops.h"
-
-/* Scratch buffers of a step: offsets, each with room for limits.n_rows rows (the head's: n_outs). Nothing is aliased: the
- * whole is small, and any op's output can be looked at after the step. */
-typedef struct {
-    qm_ref x, xn, xq;                            /* residual stream; normalised, f32 and q16a */
-    qm_ref qkv, q, acc, ml, arrived;             /* attention */
-    qm_ref att, attq, o;                         /* heads' output; o: partial sums of attn_output */
-    qm_ref rlogits, ids, rw;                     /* router */
-    qm_ref order, groups, n_groups;              /* slots by expert, of many rows */
-    qm_ref gate, up, h, hq, down;                /* experts; down: partial sums, one per chosen expert */
-    qm_ref logits, keys, hist, part, cand, work; /* sampling */
-} buffers;
-
-struct qm_builder {
-    qm_plan *p;
-    const qm_hparams *hp;
-    buffers b;
-    int layer;
-    int failed;
-    qm_err *e;
-    /* partial sums waiting to be added to the residual by the next rmsnorm */
-    qm_ref pending;
-    uint32_t n_pending;
-    /* of xn and xq that are not there: what they are the norm of x by, where the next op takes that itself; or 0 */
-    qm_ref norm;
-    const char *norm_slot;
-    uint32_t n_qkv_parts;   /* partial sums in qkv */
-    int q_norm, k_norm;     /* weights, of the layer's heads, where attention norms them itself */
-    uint32_t n_logit_parts; /* in rlogits; 0: the experts are chosen */
-    uint32_t rows;          /* that the ops compute: the step's, in the head those whose logits are wanted */
-    qm_ref count, map;      /* how many of them there are, and which (contracts/ops.def); 0 in a step of one row */
-};
-typedef qm_builder builder;
-
-enum { MAX_PARTS = 1 << QM_PARTS_LOG };
-
-static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
-static uint32_t at_least_1(uint32_t n) { return n ? n : 1; }
 
 static qm_ref scratch(builder *s, uint64_t bytes) {
     qm_ref r = QM_REF(QM_SPACE_SCRATCH, s->p->scratch_bytes);
@@ -51,18 +13,9 @@ static qm_ref scratch(builder *s, uint64_t bytes) {
     return r;
 }
 
-static qm_ref region(int i) { return i < 0 ? 0 : QM_REF(QM_SPACE_REGION, i); }
-/* The region that a weight is part of. */
-static int region_of(builder *s, int weight) { return s->p->place->region_of[weight]; }
-static const qm_region *region_at(builder *s, int weight) { return &s->p->place->regions[region_of(s, weight)]; }
-static qm_ref weight_ref(builder *s, int weight) { return weight < 0 ? 0 : region(region_of(s, weight)); }
 static qm_ref seq(uint64_t off) { return QM_REF(QM_SPACE_SEQ, off); }
 static qm_ref step(uint64_t off) { return QM_REF(QM_SPACE_STEP, off); }
 static qm_ref step_row(void) { return step(QM_STEP_AT_ROWS); }
-static int many(const builder *s) { return s->p->shape.rows > 1; }
-/* Rows of the step's arrays. */
-static uint32_t n_rows(const builder *s) { return s->p->shape.rows; }
-
 static qm_op *push_kernel(builder *s, qm_op_kind kind, int kernel, int wtype, int head_dim, const char *slot) {
     qm_plan *p = s->p;
     if (s->failed) return NULL;
@@ -94,7 +47,7 @@ static qm_op *push_kernel(builder *s, qm_op_kind kind, int kernel, int wtype, in
     return op;
 }
 
-static qm_op *push(builder *s, qm_op_kind kind, int wtype, int head_dim, const char *slot) {
+qm_op *qm_builder_push(builder *s, qm_op_kind kind, int wtype, int head_dim, const char *slot) {
     return push_kernel(s, kind, qm_kernel_find(kind, wtype, -1, head_dim), wtype, head_dim, slot);
 }
 
@@ -104,8 +57,7 @@ static qm_op *push_kv(builder *s, qm_op_kind kind, const char *slot) {
     return push_kernel(s, kind, qm_kernel_find(kind, -1, (int)s->p->limits.kv_type, hd), -1, hd, slot);
 }
 
-/* A product of many rows. */
-static qm_op *push_rows(builder *s, qm_op_kind kind, int wtype, const qm_launch *l, const char *slot) {
+qm_op *qm_builder_push_rows(builder *s, qm_op_kind kind, int wtype, const qm_launch *l, const char *slot) {
     qm_op *op = push_kernel(s, kind, qm_kernel_find_rows(kind, wtype, (int)l->width), wtype, 0, slot);
     if (!op) return NULL;
     memcpy(op->grid, l->grid, sizeof op->grid);
@@ -114,8 +66,7 @@ static qm_op *push_rows(builder *s, qm_op_kind kind, int wtype, const qm_launch 
     return op;
 }
 
-/* used: experts read out of the region (1 where it has none) */
-static void weights_read(builder *s, qm_op *op, const qm_region *r, uint32_t used) {
+void qm_builder_reads(builder *s, qm_op *op, const qm_region *r, uint32_t used) {
     op->weights += (uint64_t)r->n_rows * r->n_cols * used;
     op->weight_bytes += r->expert_bytes * used;
     s->p->weight_bytes += r->expert_bytes * used;
@@ -124,7 +75,7 @@ static void weights_read(builder *s, qm_op *op, const qm_region *r, uint32_t use
 static void embed(builder *s) {
     const int weight = s->p->place->model->token_embd;
     const qm_region *r = region_at(s, weight);
-    qm_op *op = push(s, QM_OP_EMBED, r->type->type, 0, "embed");
+    qm_op *op = qm_builder_push(s, QM_OP_EMBED, r->type->type, 0, "embed");
     if (!op) return;
     op->grid[0] = s->rows;
     op->block = (uint32_t)qm_kernel_table[op->kernel].max_block;
@@ -144,7 +95,7 @@ static void embed(builder *s) {
 /* Adds what is pending to the residual, then normalises: xn (f32) and xq (q16a). */
 static void rmsnorm(builder *s, qm_ref w, const char *slot) {
     uint32_t n = s->hp->n_embd;
-    qm_op *op = push(s, QM_OP_RMSNORM, -1, 0, slot);
+    qm_op *op = qm_builder_push(s, QM_OP_RMSNORM, -1, 0, slot);
     if (!op) return;
     op->grid[0] = s->rows;
     op->block = qm_launch_rmsnorm(n).block;
@@ -176,23 +127,16 @@ void qm_build_rmsnorm(builder *s, int weight, const char *slot) {
     s->norm_slot = slot;
 }
 
-/* The next op cannot. */
-static void norm_apart(builder *s) {
+void qm_builder_norm_apart(builder *s) {
     if (s->norm) rmsnorm(s, s->norm, s->norm_slot);
     s->norm = 0;
 }
 
-/* The activation a weight type wants of a pair of buffers. */
-static int quantised(builder *s, const qm_type_info *t) { return t->q16a && !s->p->limits.f32_act; }
-static qm_ref activation(builder *s, const qm_type_info *t, qm_ref f32, qm_ref q16a) {
-    return quantised(s, t) ? q16a : f32;
-}
-
-/* The same of many rows, whose y lie y_stride floats apart. */
+/* The product with a region of many rows, whose y lie y_stride floats apart. */
 static uint32_t gemm(builder *s, const qm_region *r, qm_ref w, qm_ref x, qm_ref y, uint32_t y_stride,
                      uint32_t max_parts, const char *slot) {
     const qm_launch l = qm_launch_gemm(r->type->type, r->n_rows, r->n_cols, s->rows, s->p->limits.n_sm, max_parts);
-    qm_op *op = push_rows(s, QM_OP_GEMM, r->type->type, &l, slot);
+    qm_op *op = qm_builder_push_rows(s, QM_OP_GEMM, r->type->type, &l, slot);
     if (!op) return 1;
     op->args.gemm = (qm_gemm_args){.w = w,
                                    .x = x,
@@ -204,14 +148,14 @@ static uint32_t gemm(builder *s, const qm_region *r, qm_ref w, qm_ref x, qm_ref 
                                    .tiles = l.tiles,
                                    .rows = s->rows,
                                    .y_stride = y_stride};
-    weights_read(s, op, r, 1);
+    qm_builder_reads(s, op, r, 1);
     return l.grid[1];
 }
 
 /* The same of one row; its input is the caller's affair. */
 static qm_op *matvec(builder *s, int weight, const qm_launch *l, qm_ref y, const char *slot) {
     const qm_region *r = region_at(s, weight);
-    qm_op *op = push(s, QM_OP_MATVEC, r->type->type, 0, slot);
+    qm_op *op = qm_builder_push(s, QM_OP_MATVEC, r->type->type, 0, slot);
     if (!op) return NULL;
     memcpy(op->grid, l->grid, sizeof op->grid);
     op->block = l->block;
@@ -222,19 +166,17 @@ static qm_op *matvec(builder *s, int weight, const qm_launch *l, qm_ref y, const
                                        .n_rows = r->n_rows,
                                        .n_cols = r->n_cols,
                                        .tiles = l->tiles};
-    weights_read(s, op, r, 1);
+    qm_builder_reads(s, op, r, 1);
     return op;
 }
 
-/* The product with all weights of a region, of the norm where that is not there; y [parts of K, rows, y_stride], of which it has
- * the first n_rows of each row; returns how many parts. */
-static uint32_t product(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_ref y, uint32_t y_stride,
-                        uint32_t max_parts, const char *slot) {
+uint32_t qm_builder_product(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_ref y, uint32_t y_stride,
+                            uint32_t max_parts, const char *slot) {
     const qm_region *r = region_at(s, weight);
     if (s->rows > 1)
         return gemm(s, r, weight_ref(s, weight), activation(s, r->type, f32, q16a), y, y_stride, max_parts, slot);
     qm_launch l = qm_launch_matvec_normed(r->type->type, r->n_rows, r->n_cols, s->p->limits.n_sm, max_parts);
-    if (l.shared > QM_SHARED_MAX) norm_apart(s);
+    if (l.shared > QM_SHARED_MAX) qm_builder_norm_apart(s);
     if (!s->norm) l = qm_launch_matvec(r->type->type, r->n_rows, r->n_cols, s->p->limits.n_sm, max_parts);
     qm_op *op = matvec(s, weight, &l, y, slot);
     if (!op) return 1;
@@ -246,12 +188,11 @@ static uint32_t product(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_ref 
     return l.grid[1];
 }
 
-/* x += the product with a vector that is no norm's, where one op can: sum, what it adds; else that is pending. */
-static void add_product(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_ref sum, const char *slot) {
+void qm_builder_add_product(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_ref sum, const char *slot) {
     const qm_region *r = region_at(s, weight);
     const qm_launch l = qm_launch_matvec(r->type->type, r->n_rows, r->n_cols, s->p->limits.n_sm, 1);
     if (!fuses_norm(s) || l.shared > QM_SHARED_MAX) {
-        s->n_pending = product(s, weight, f32, q16a, sum, s->hp->n_embd, MAX_PARTS, slot);
+        s->n_pending = qm_builder_product(s, weight, f32, q16a, sum, s->hp->n_embd, MAX_PARTS, slot);
         s->pending = sum;
         return;
     }
@@ -262,8 +203,7 @@ static void add_product(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_ref 
     op->args.matvec.sum = sum;
 }
 
-/* The op that has been appended leaves what it normed. */
-static void leave_norm(builder *s, qm_ref xn, qm_ref xq) {
+void qm_builder_leave_norm(builder *s, qm_ref xn, qm_ref xq) {
     if (s->failed) return;
     qm_matvec_args *a = &s->p->ops[s->p->n_ops - 1].args.matvec;
     a->xn = xn;
@@ -282,8 +222,8 @@ void qm_build_qkv(builder *s, int q, int k, int v) {
     uint64_t off = 0;
     for (int i = 0; i < 3;) {
         const qm_region *r = region_at(s, w[i]);
-        s->n_qkv_parts = product(s, w[i], s->b.xn, s->b.xq, s->b.qkv + off, stride, parts, "qkv");
-        if (s->norm && i == 0) leave_norm(s, s->b.xn, 0); /* to be looked at */
+        s->n_qkv_parts = qm_builder_product(s, w[i], s->b.xn, s->b.xq, s->b.qkv + off, stride, parts, "qkv");
+        if (s->norm && i == 0) qm_builder_leave_norm(s, s->b.xn, 0); /* to be looked at */
         off += (uint64_t)r->n_rows * 4;
         i += r->n_segments;
     }
@@ -391,7 +331,7 @@ static void attention_of_singles(builder *s, qm_ref k_pool, qm_ref v_pool) {
                                    .n_spans = n_spans,
                                    .rows = n_rows(s),
                                    .scale = (float)(1 / sqrt(hp->head_dim))};
-    if (!(op = push(s, QM_OP_COMBINE, -1, (int)hp->head_dim, "attn_heads"))) return;
+    if (!(op = qm_builder_push(s, QM_OP_COMBINE, -1, (int)hp->head_dim, "attn_heads"))) return;
     op->rows = rows;
     op->grid[0] = hp->n_head;
     op->grid[1] = rows;
@@ -444,249 +384,8 @@ void qm_build_attention(builder *s) {
     if (many(s)) attention_of_runs(s, k_pool, v_pool);
 }
 
-void qm_build_attn_out(builder *s, int weight) { add_product(s, weight, s->b.att, s->b.attq, s->b.o, "attn_out"); }
-
-/* Who needs the experts first chooses them, or has them chosen. */
-void qm_build_router(builder *s, int weight) {
-    if (region_at(s, weight)->type->q16a) norm_apart(s); /* only float weights leave it in both forms */
-    s->n_logit_parts = product(s, weight, s->b.xn, s->b.xq, s->b.rlogits, s->hp->n_expert, MAX_PARTS, "router_logits");
-    if (s->norm) leave_norm(s, s->b.xn, s->b.xq); /* the experts come after it anyway */
-    s->norm = 0;
-}
-
-static void choose(builder *s) {
-    qm_op *op = push(s, QM_OP_ROUTER, -1, 0, "router");
-    if (!op) return;
-    op->grid[0] = s->rows;
-    op->block = 32;
-    op->args.router = (qm_router_args){.logits = s->b.rlogits,
-                                       .ids = s->b.ids,
-                                       .weights = s->b.rw,
-                                       .n_expert = s->hp->n_expert,
-                                       .n_used = s->hp->n_used,
-                                       .n_partials = s->n_logit_parts,
-                                       .rows = n_rows(s)};
-    s->n_logit_parts = 0;
-}
-
-/* A network without a router is expert 0 of one: its ids are the zero that scratch begins with (exec_*.c), and that no op
- * writes. */
-static uint32_t n_expert(const qm_hparams *hp) { return hp->n_expert ? hp->n_expert : 1; }
-static uint32_t n_used(const qm_hparams *hp) { return hp->n_expert ? hp->n_used : 1; }
-
-/* Experts that all rows can have chosen together. */
-static uint32_t experts_read(const builder *s) { return least(n_expert(s->hp), n_used(s->hp) * s->rows); }
-static uint32_t group_width(const builder *s) { return qm_moe_width(n_rows(s), n_used(s->hp), n_expert(s->hp)); }
-static uint32_t most_groups(const builder *s) {
-    return qm_moe_groups(n_rows(s), n_used(s->hp), n_expert(s->hp), group_width(s));
-}
-
-/* Of many rows: which have chosen each expert. */
-static void sort_slots(builder *s) {
-    const qm_launch l = qm_launch_moe_sort(n_rows(s), n_used(s->hp), n_expert(s->hp));
-    qm_op *op = push(s, QM_OP_MOE_SORT, -1, 0, "expert_groups");
-    if (!op) return;
-    op->block = l.block;
-    op->shared = l.shared;
-    op->args.moe_sort = (qm_moe_sort_args){.ids = s->b.ids,
-                                           .count = s->count,
-                                           .order = s->b.order,
-                                           .groups = s->b.groups,
-                                           .n_groups = s->b.n_groups,
-                                           .n_expert = n_expert(s->hp),
-                                           .n_used = n_used(s->hp),
-                                           .width = group_width(s),
-                                           .max_groups = most_groups(s),
-                                           .rows = n_rows(s)};
-}
-
-/* y [slot, n_rows], or by_pick: [pick, row, n_rows]. */
-static void experts_of_many(builder *s, int weight, qm_ref x, int x_slots, qm_ref scale, qm_ref y, int by_pick,
-                            const char *slot) {
-    const qm_region *r = region_at(s, weight);
-    const uint32_t used = n_used(s->hp);
-    const qm_launch l =
-        qm_launch_moe_gemm(r->type->type, r->n_rows, r->n_cols, group_width(s), most_groups(s), s->p->limits.n_sm);
-    qm_op *op = push_rows(s, QM_OP_MOE_GEMM, r->type->type, &l, slot);
-    if (!op) return;
-    op->args.moe_gemm = (qm_moe_gemm_args){.w = weight_ref(s, weight),
-                                           .x = x,
-                                           .order = s->b.order,
-                                           .groups = s->b.groups,
-                                           .n_groups = s->b.n_groups,
-                                           .scale = scale,
-                                           .y = y,
-                                           .expert_bytes = r->expert_bytes,
-                                           .n_rows = r->n_rows,
-                                           .n_cols = r->n_cols,
-                                           .tiles = l.tiles,
-                                           .n_expert = n_expert(s->hp),
-                                           .n_used = used,
-                                           .max_groups = most_groups(s),
-                                           .x_slots = (uint32_t)x_slots,
-                                           .y_row = by_pick ? r->n_rows : used * r->n_rows,
-                                           .y_pick = by_pick ? n_rows(s) * r->n_rows : r->n_rows};
-    weights_read(s, op, r, experts_read(s));
-}
-
-/* One grouped matvec over the chosen experts: y [n_used, n_rows]. x_stride 0: one input for all. */
-static void experts(builder *s, int weight, qm_ref x, uint64_t x_stride, qm_ref scale, qm_ref y, const char *slot) {
-    const qm_region *r = region_at(s, weight);
-    if (many(s)) {
-        experts_of_many(s, weight, x, x_stride != 0, scale, y, scale != 0, slot);
-        return;
-    }
-    qm_op *op = push(s, QM_OP_MOE_MATVEC, r->type->type, 0, slot);
-    if (!op) return;
-    qm_launch l = qm_launch_moe_matvec(r->type->type, r->n_rows, r->n_cols, n_used(s->hp), s->p->limits.n_sm);
-    memcpy(op->grid, l.grid, sizeof op->grid);
-    op->block = l.block;
-    op->shared = l.shared;
-    op->args.moe_matvec = (qm_moe_matvec_args){.w = weight_ref(s, weight),
-                                               .x = x,
-                                               .ids = s->b.ids,
-                                               .scale = scale,
-                                               .y = y,
-                                               .expert_bytes = r->expert_bytes,
-                                               .x_stride = x_stride,
-                                               .n_rows = r->n_rows,
-                                               .n_cols = r->n_cols,
-                                               .tiles = l.tiles,
-                                               .n_expert = n_expert(s->hp)};
-    weights_read(s, op, r, n_used(s->hp));
-}
-
-/* The same in moe_up. */
-static void choose_inside(builder *s, qm_op *op) {
-    qm_moe_up_args *a = &op->args.moe_up;
-    a->ids = 0;
-    a->logits = s->b.rlogits;
-    a->picked = s->b.ids;
-    a->weights = s->b.rw;
-    a->n_partials = s->n_logit_parts;
-    a->choice_bytes = qm_choice_shared(a->n_expert);
-    op->shared += a->choice_bytes;
-    s->n_logit_parts = 0;
-}
-
-/* h = silu(gate xn) * up xn, [n_used, n_ff] */
-static void gated_up(builder *s, int gate, int up) {
-    const qm_hparams *hp = s->hp;
-    const uint32_t k = n_used(hp);
-    const qm_region *g = region_at(s, gate), *u = region_at(s, up);
-    qm_op *op;
-    const int chooses = s->n_logit_parts && g->type == u->type && !many(s) && !(s->p->limits.apart & QM_APART_TOPK);
-    if (s->n_logit_parts && !chooses) choose(s);
-    if (many(s)) sort_slots(s);
-    if (g->type == u->type && many(s)) {
-        const qm_launch l = qm_launch_moe_gemm_up(g->type->type, hp->n_ff, hp->n_embd, group_width(s), most_groups(s),
-                                                  s->p->limits.n_sm);
-        if (!(op = push_rows(s, QM_OP_MOE_GEMM_UP, g->type->type, &l, "ffn_up"))) return;
-        op->args.moe_gemm_up = (qm_moe_gemm_up_args){.w_gate = weight_ref(s, gate),
-                                                     .w_up = weight_ref(s, up),
-                                                     .x = activation(s, g->type, s->b.xn, s->b.xq),
-                                                     .order = s->b.order,
-                                                     .groups = s->b.groups,
-                                                     .n_groups = s->b.n_groups,
-                                                     .h = s->b.h,
-                                                     .hq = s->b.hq,
-                                                     .expert_bytes = g->expert_bytes,
-                                                     .n_ff = hp->n_ff,
-                                                     .n_cols = hp->n_embd,
-                                                     .tiles = l.tiles,
-                                                     .n_expert = n_expert(hp),
-                                                     .n_used = k,
-                                                     .max_groups = most_groups(s)};
-        weights_read(s, op, g, experts_read(s));
-        weights_read(s, op, u, experts_read(s));
-    } else if (g->type == u->type) {
-        qm_launch la = qm_launch_moe_up_normed(g->type->type, hp->n_ff, hp->n_embd, k, s->p->limits.n_sm);
-        if (la.shared > QM_SHARED_MAX) norm_apart(s);
-        if (!s->norm) la = qm_launch_moe_up(g->type->type, hp->n_ff, hp->n_embd, k, s->p->limits.n_sm);
-        if (!(op = push(s, QM_OP_MOE_UP, g->type->type, 0, "ffn_up"))) return;
-        memcpy(op->grid, la.grid, sizeof op->grid);
-        op->block = la.block;
-        op->shared = la.shared;
-        op->args.moe_up = (qm_moe_up_args){.w_gate = weight_ref(s, gate),
-                                           .w_up = weight_ref(s, up),
-                                           .x = s->norm ? 0 : activation(s, g->type, s->b.xn, s->b.xq),
-                                           .ids = s->b.ids,
-                                           .h = s->b.h,
-                                           .hq = s->b.hq,
-                                           .r = s->norm ? s->b.x : 0,
-                                           .norm = s->norm,
-                                           .xn = s->norm ? s->b.xn : 0,
-                                           .expert_bytes = g->expert_bytes,
-                                           .n_ff = hp->n_ff,
-                                           .n_cols = hp->n_embd,
-                                           .tiles = la.tiles,
-                                           .n_expert = n_expert(hp),
-                                           .eps = hp->eps};
-        s->norm = 0;
-        if (chooses) choose_inside(s, op);
-        weights_read(s, op, g, k);
-        weights_read(s, op, u, k);
-    } else { /* gate and up of different types: three ops instead of one */
-        norm_apart(s);
-        experts(s, gate, activation(s, g->type, s->b.xn, s->b.xq), 0, 0, s->b.gate, "ffn_gate");
-        experts(s, up, activation(s, u->type, s->b.xn, s->b.xq), 0, 0, s->b.up, "ffn_up");
-        if (!(op = push(s, QM_OP_SWIGLU, -1, 0, "ffn_act"))) return;
-        op->block = 256;
-        op->grid[0] = (n_rows(s) * k * hp->n_ff + 255) / 256;
-        op->args.swiglu = (qm_swiglu_args){
-            .gate = s->b.gate, .up = s->b.up, .h = s->b.h, .hq = s->b.hq, .n = hp->n_ff, .k = n_rows(s) * k};
-    }
-}
-
-/* x += the chosen experts' outputs, in one op. */
-static void experts_added(builder *s, const qm_region *d, qm_ref w, uint64_t stride) {
-    const qm_launch l = qm_launch_moe_down(d->type->type, d->n_rows, d->n_cols, n_used(s->hp), s->p->limits.n_sm);
-    qm_op *op = push(s, QM_OP_MOE_DOWN, d->type->type, 0, "ffn_out");
-    if (!op) return;
-    op->grid[0] = l.grid[0];
-    op->block = l.block;
-    op->shared = l.shared;
-    op->args.moe_down = (qm_moe_down_args){.w = w,
-                                           .x = activation(s, d->type, s->b.h, s->b.hq),
-                                           .ids = s->b.ids,
-                                           .scale = s->b.rw,
-                                           .add = s->b.x,
-                                           .y = s->b.x,
-                                           .parts = s->b.down,
-                                           .expert_bytes = d->expert_bytes,
-                                           .x_stride = stride,
-                                           .n_rows = d->n_rows,
-                                           .n_cols = d->n_cols,
-                                           .tiles = l.tiles,
-                                           .groups = l.width,
-                                           .group_bytes = qm_launch_shared(d->type->type, d->n_cols, 1, 1, l.tiles),
-                                           .n_used = n_used(s->hp),
-                                           .n_expert = n_expert(s->hp)};
-    weights_read(s, op, d, n_used(s->hp));
-    s->pending = 0;
-    s->n_pending = 0;
-}
-
-static void experts_down(builder *s, int down) {
-    const qm_region *d = region_at(s, down);
-    uint64_t stride = quantised(s, d->type) ? QM_Q16A_BYTES((uint64_t)s->hp->n_ff) : (uint64_t)s->hp->n_ff * 4;
-    if (!many(s) && !(s->p->limits.apart & QM_APART_DOWN)) {
-        experts_added(s, d, weight_ref(s, down), stride);
-        return;
-    }
-    experts(s, down, activation(s, d->type, s->b.h, s->b.hq), stride, s->b.rw, s->b.down, "ffn_out");
-    s->pending = s->b.down;
-    s->n_pending = s->hp->n_used;
-}
-
-void qm_build_experts(builder *s, int gate, int up, int down) {
-    gated_up(s, gate, up);
-    experts_down(s, down);
-}
-
-void qm_build_ffn(builder *s, int gate, int up, int down) {
-    gated_up(s, gate, up);
-    add_product(s, down, s->b.h, s->b.hq, s->b.down, "ffn_out");
+void qm_build_attn_out(builder *s, int weight) {
+    qm_builder_add_product(s, weight, s->b.att, s->b.attq, s->b.o, "attn_out");
 }
 
 int qm_build_cache_only(const builder *s) { return s->layer + 1 == (int)s->hp->n_layers && !s->p->shape.outs; }
@@ -701,7 +400,7 @@ static void sampling(builder *s) {
                             n, QM_SAMPLE_MAX_N);
         return;
     }
-    qm_op *op = push(s, QM_OP_SAMPLE_SCAN, -1, 0, "sample_scan");
+    qm_op *op = qm_builder_push(s, QM_OP_SAMPLE_SCAN, -1, 0, "sample_scan");
     if (!op) return;
     op->grid[0] = l.grid[0];
     op->grid[1] = s->rows;
@@ -719,7 +418,7 @@ static void sampling(builder *s) {
                                                  .map = s->map,
                                                  .n = n,
                                                  .rows = n_rows(s)};
-    if (!(op = push(s, QM_OP_SAMPLE_DRAW, -1, 0, "sample_draw"))) return;
+    if (!(op = qm_builder_push(s, QM_OP_SAMPLE_DRAW, -1, 0, "sample_draw"))) return;
     l = qm_launch_sample_draw(n);
     op->grid[0] = l.grid[0];
     op->grid[1] = s->rows;
@@ -748,7 +447,7 @@ static void head(builder *s) {
         s->map = step(QM_STEP_AT_OUTS);
     }
     rmsnorm(s, weight_ref(s, m->output_norm), "output_norm");
-    product(s, m->output, s->b.xn, s->b.xq, s->b.logits, s->hp->n_vocab, 1, "logits");
+    qm_builder_product(s, m->output, s->b.xn, s->b.xq, s->b.logits, s->hp->n_vocab, 1, "logits");
     if (!s->failed) sampling(s);
 }
 

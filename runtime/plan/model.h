@@ -28,10 +28,11 @@ typedef struct {
     int layer;         /* -1 outside the layers */
     uint32_t n_expert; /* 1 unless an expert tensor */
     uint32_t n_rows, n_cols;
-    int vector;  /* 1: copied to the device as it is; 0: packed into tiles */
-    int bias;    /* the weight that is this matrix's bias; -1: none */
-    int is_bias; /* lies where its matrix's region wants it */
-    int joins;   /* 1: may share a region with the weight before it, whose input it has */
+    int vector;     /* 1: copied to the device as it is; 0: packed into tiles */
+    int bias;       /* the weight that is this matrix's bias; -1: none */
+    int is_bias;    /* lies where its matrix's region wants it */
+    int joins;      /* 1: may share a region with the weight before it, whose input it has */
+    int may_narrow; /* 1: only products read it, which take it in fewer bytes where these hold it exactly (narrow.h) */
 } qm_weight;
 
 typedef struct qm_builder qm_builder;

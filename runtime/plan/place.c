@@ -3,6 +3,8 @@
  * adjacency. */
 #include <stdlib.h>
 #include <string.h>
+#include "../base/env.h"
+#include "narrow.h"
 #include "plan.h"
 
 int qm_model_find(const qm_model *m, int layer, const char *name) {
@@ -11,13 +13,13 @@ int qm_model_find(const qm_model *m, int layer, const char *name) {
     return -1;
 }
 
-/* One region of weights w[0..n). */
-static int add(qm_place *p, const int *w, int n) {
+/* One region of weights w[0..n), of this type. */
+static int add(qm_place *p, const int *w, int n, const qm_type_info *type) {
     const qm_model *m = p->model;
     const qm_weight *first = &m->weights[w[0]];
     qm_region *r = &p->regions[p->n_regions];
     *r = (qm_region){.n_segments = n,
-                     .type = first->type,
+                     .type = type,
                      .packed = !first->vector,
                      .n_expert = first->n_expert,
                      .n_cols = first->n_cols,
@@ -28,7 +30,7 @@ static int add(qm_place *p, const int *w, int n) {
         r->weight[i] = w[i];
         if (r->packed) {
             r->n_rows += s->n_rows;
-            r->expert_bytes += qm_pack_bytes(s->type, s->n_rows, s->n_cols);
+            r->expert_bytes += qm_pack_bytes(type, s->n_rows, s->n_cols);
         } else {
             r->n_rows = 1;
             r->n_cols = i ? r->n_cols + s->n_cols : s->n_cols;
@@ -48,7 +50,7 @@ static int joins(const qm_weight *a, const qm_weight *b) {
            a->n_rows % QM_TILE_ROWS == 0 && (a->bias < 0) == (b->bias < 0);
 }
 
-static void place_all(qm_place *p) {
+static void place_all(qm_place *p, int narrow) {
     const qm_model *m = p->model;
     for (int i = 0, n; i < m->n_weights; i += n) {
         const qm_weight *at = &m->weights[i];
@@ -57,13 +59,18 @@ static void place_all(qm_place *p) {
         if (at->is_bias) continue; /* lies after its matrix */
         while (n < QM_REGION_SEGMENTS && i + n < m->n_weights && joins(at + n - 1, at + n)) n++;
         for (int k = 0; k < n; k++) w[k] = i + k, bias[k] = at[k].bias;
-        const int r = add(p, w, n);
-        if (at->bias >= 0) p->regions[r].bias = add(p, bias, n);
+        const qm_type_info *type = narrow && n == 1 ? qm_narrow_type(at) : at->type;
+        p->n_narrow += type != at->type;
+        const int r = add(p, w, n, type);
+        if (at->bias >= 0) p->regions[r].bias = add(p, bias, n, m->weights[at->bias].type);
     }
 }
 
 int qm_place_build(qm_place **out, const qm_model *m, qm_err *e) {
+    unsigned long narrow = 1;
     *out = NULL;
+    int rc = qm_env_number("QMOE_NARROW", 1, &narrow, e);
+    if (rc) return rc;
     qm_place *p = calloc(1, sizeof *p);
     if (!p) return qm_fail(e, QM_ERR_NOMEM, "plan: out of memory");
     p->model = m;
@@ -73,7 +80,7 @@ int qm_place_build(qm_place **out, const qm_model *m, qm_err *e) {
         qm_place_free(p);
         return qm_fail(e, QM_ERR_NOMEM, "plan: out of memory");
     }
-    place_all(p);
+    place_all(p, narrow != 0);
     *out = p;
     return 0;
 }

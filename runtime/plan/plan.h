@@ -16,7 +16,7 @@ enum { QM_REGION_SEGMENTS = 3 };
 typedef struct {
     int weight[QM_REGION_SEGMENTS]; /* model weights, in order: rows concatenated (q,k,v of one type) */
     int n_segments;
-    const qm_type_info *type;
+    const qm_type_info *type;          /* of the packed weights; the file's may be another (narrow.h) */
     int packed;                        /* 1: tile layout; 0: F32 vectors, copied as they are */
     uint32_t n_expert, n_rows, n_cols; /* n_rows: over all segments, each padded to whole tiles but the last */
     uint64_t bytes;                    /* on the device */
@@ -31,7 +31,9 @@ typedef struct {
     int n_regions;
     int *region_of; /* [model->n_weights] the region that a weight is part of */
     uint64_t bytes; /* of the weight arena */
+    int n_narrow;   /* regions whose type is not the file's */
 } qm_place;
+/* QM_ERR_ARG: QMOE_NARROW, which with 0 keeps the file's types, is not 0 or 1. */
 int qm_place_build(qm_place **out, const qm_model *m, qm_err *e);
 void qm_place_free(qm_place *p);
 

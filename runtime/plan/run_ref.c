@@ -21,7 +21,7 @@ static uint64_t raw_expert_bytes(const qm_plan *p, qm_ref ref) {
 }
 
 /* A fused region is several tensors in the file: one reference call each. The partial sums of all
- * segments share the fused op's stride. */
+ * segments share the fused op's stride. Rows are read in the file's type, which is summed as the region's is. */
 static void run_matvec(const qm_plan *p, const qm_op *op, const qm_matvec_args *a, const qm_ref_env *env) {
     const qm_place *pl = p->place;
     const qm_region *r = &pl->regions[QM_REF_VALUE(op->args.matvec.w)];
@@ -36,7 +36,9 @@ static void run_matvec(const qm_plan *p, const qm_op *op, const qm_matvec_args *
         if (a->add) s.add = a->add + row * 4;
         if (a->sum) s.sum = a->sum + row * 4;
         s.n_rows = w->n_rows;
-        qm_ref_matvec_strided(&s, env, a->n_rows);
+        qm_ref_env of = *env;
+        of.wtype = w->type->type;
+        qm_ref_matvec_strided(&s, &of, a->n_rows);
         row += w->n_rows;
     }
 }
@@ -53,7 +55,9 @@ static void run_gemm(const qm_plan *p, const qm_op *op, const qm_gemm_args *a, c
         s.bias = bias < 0 ? 0 : raw(p, bias, i);
         s.y = a->y + row * 4;
         s.n_rows = w->n_rows;
-        qm_ref_gemm(&s, env);
+        qm_ref_env of = *env;
+        of.wtype = w->type->type;
+        qm_ref_gemm(&s, &of);
         row += w->n_rows;
     }
 }

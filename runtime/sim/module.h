@@ -17,5 +17,5 @@ size_t sim_func_param_bytes(const sim_func *f);
 int sim_func_param(const sim_func *f, int i, size_t *off, size_t *bytes);
 uint32_t sim_func_static_shared(const sim_func *f);
 uint32_t sim_func_max_threads(const sim_func *f); /* .maxntid, or 1024 */
-uint32_t sim_func_n_regs(const sim_func *f);      /* 32-bit registers declared: a rough figure */
+uint32_t sim_func_n_regs(const sim_func *f);      /* of 32 bits, that have storage: a rough figure */
 #endif

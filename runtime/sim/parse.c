@@ -2,6 +2,7 @@
 #include "parser.h"
 #include <stdlib.h>
 #include <string.h>
+#include "sim.h"
 
 ptx_func *ptx_find_func(const sim_module *m, const char *name) {
     for (ptx_func *f = m->funcs; f; f = f->next)
@@ -56,6 +57,7 @@ static void parse_func(ptx_parser *p, int is_entry) {
     f->is_entry = is_entry;
     f->line = p->x.line;
     memset(p->special, 0, sizeof p->special);
+    memset(p->left, 0, sizeof p->left); /* what another function left may be alive when one calls the other */
     ptx_scope_push(p);
     lex_skip(&p->x);
     if (!is_entry && *p->x.p == '(') parse_params(p, &f->ret, &f->n_ret, 0);
@@ -118,6 +120,9 @@ static void parse_func(ptx_parser *p, int is_entry) {
 
 void ptx_parse(sim_module *m) {
     ptx_parser p = {.m = m, .u = &m->unit, .x = {.p = m->text, .line = 1, .u = &m->unit}};
+    qm_sim_options o;
+    qm_sim_get_options(&o);
+    p.apart = o.check_uninit; /* so that one that nobody has written holds garbage, not what another block left */
     ptx_scope_push(&p);
     for (;;) {
         lex_skip(&p.x);

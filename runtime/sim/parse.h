@@ -11,7 +11,7 @@
 typedef struct {
     const char *name; /* without the number for a register of a range */
     uint8_t type, special;
-    uint32_t id; /* unique in the module */
+    uint32_t id; /* of its storage: registers of a module that can be alive at once have different ones */
 } ptx_reg;
 
 typedef struct ptx_var {

@@ -46,10 +46,29 @@ static ptx_sym *scope_find(const ptx_scope *sc, const char *name, uint32_t *inde
     return NULL;
 }
 
+static ptx_left *left_of(ptx_parser *p, ptx_type t) {
+    return &p->left[t == PT_PRED ? 0 : ptx_types[t].bytes == 8 ? 2 : 1];
+}
+
 ptx_reg *ptx_reg_new(ptx_parser *p, const char *name, ptx_type t, uint32_t count) {
     ptx_reg *r = ptx_alloc(p->u, sizeof *r * count);
-    for (uint32_t i = 0; i < count; i++) r[i] = (ptx_reg){name, (uint8_t)t, 0, p->m->n_reg++};
+    ptx_left *l = left_of(p, t);
+    for (uint32_t i = 0; i < count; i++)
+        /* one that is declared behind a block may keep its value while that runs again */
+        r[i] = (ptx_reg){name, (uint8_t)t, 0, l->n && !p->sc->held ? l->id[--l->n] : p->m->n_reg++};
     return r;
+}
+
+static void leave(ptx_parser *p, const ptx_reg *r) {
+    ptx_left *l = left_of(p, r->type);
+    if (l->n == l->cap) {
+        const int cap = l->cap ? 2 * l->cap : 64;
+        uint32_t *id = ptx_alloc(p->u, sizeof *id * (size_t)cap);
+        if (l->n) memcpy(id, l->id, sizeof *id * (size_t)l->n);
+        l->id = id;
+        l->cap = cap;
+    }
+    l->id[l->n++] = r->id;
 }
 
 void ptx_scope_push(ptx_parser *p) {
@@ -76,15 +95,19 @@ void ptx_scope_pop(ptx_parser *p) {
     for (int i = p->sc->first; i < p->f->n_s; i++) resolve_labels(p->sc, p->f->s[i].o, p->f->s[i].n);
     for (ptx_targets *t = p->m->targets; t; t = t->next)
         if (t->f == p->f) resolve_labels(p->sc, &t->list, 1);
+    if (!p->apart)
+        for (const ptx_sym *s = p->sc->syms; s; s = s->next)
+            for (uint32_t i = 0; s->reg && i < (s->count ? s->count : 1); i++) leave(p, &s->reg[i]);
     p->sc = p->sc->up;
+    p->sc->held = 1;
 }
 
 static ptx_reg *special_reg(ptx_parser *p, const char *name) {
     ptx_type type;
     const ptx_sreg s = ptx_sreg_of(name, &type);
     if (s && !p->special[s]) {
-        p->special[s] = ptx_reg_new(p, name, type, 1);
-        p->special[s]->special = (uint8_t)s;
+        p->special[s] = ptx_alloc(p->u, sizeof **p->special);
+        *p->special[s] = (ptx_reg){name, (uint8_t)type, (uint8_t)s, p->m->n_reg++}; /* filled at the start */
     }
     return s ? p->special[s] : NULL;
 }

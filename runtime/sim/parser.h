@@ -16,9 +16,14 @@ typedef struct ptx_sym {
 } ptx_sym;
 typedef struct ptx_scope {
     ptx_sym *syms;
-    int first;
+    int first, held; /* its first statement; a block in it has been closed */
     struct ptx_scope *up;
 } ptx_scope;
+/* Storage that registers of closed blocks have left to those of later ones. */
+typedef struct {
+    uint32_t *id;
+    int n, cap;
+} ptx_left;
 typedef struct {
     lexer x;
     sim_module *m;
@@ -27,12 +32,15 @@ typedef struct {
     ptx_func *f;
     int depth;              /* of blocks and braces */
     ptx_reg *special[SR_N]; /* of the function, once named */
+    ptx_left left[3];       /* of the function's blocks: predicates, up to 32 bits, 64 bits */
+    int apart;              /* every register has storage of its own */
 } ptx_parser;
 
 /* ---- parse_scope.c: names ---- */
 ptx_sym *ptx_scope_add(ptx_parser *p, const char *name); /* fails if the scope has the name */
 void ptx_scope_push(ptx_parser *p);
-void ptx_scope_pop(ptx_parser *p); /* labels that the scope declares become statement numbers */
+/* Labels that the scope declares become statement numbers; a block's registers leave their storage to later blocks. */
+void ptx_scope_pop(ptx_parser *p);
 ptx_reg *ptx_reg_new(ptx_parser *p, const char *name, ptx_type t, uint32_t count);
 /* A register, variable or constant of that name: 1; else 0. */
 int ptx_name_opnd(ptx_parser *p, const char *name, ptx_opnd *o);

@@ -86,7 +86,7 @@ static void one(int checked, int wtype, const shape *s) {
 }
 
 static void each(int checked, const shape *s) {
-    for (int i = 0; i < WT_N; i++) one(checked, wt_types[i], s);
+    for (int i = 0; i < WT_PRODUCTS; i++) one(checked, wt_types[i], s);
 }
 
 static const uint32_t widths[] = {8, 16, 32};
@@ -139,7 +139,7 @@ static void checked(void **state) { /* races and unwritten bytes */
 /* A NaN or inf in one row's activations comes out in all of that row, and in no other. */
 static void nonfinite(void **state) {
     (void)state;
-    for (int i = 0; i < WT_N; i++)
+    for (int i = 0; i < WT_PRODUCTS; i++)
         for (int w = 0; w < 3; w++) {
             const qm_type_info *ty = qm_type_get((uint32_t)wt_types[i]);
             if (!has_width(wt_types[i], widths[w])) continue;

@@ -36,7 +36,7 @@ static void one(int checked, int wtype, uint32_t rows, uint32_t cols, uint32_t t
 static void shapes(void **state) {
     static const uint32_t rows[] = {1, 31, 32, 33, 64, 70}, cols[] = {32, 64, 96, 160, 256, 512, 768, 2048};
     (void)state;
-    for (int i = 0; i < WT_N; i++)
+    for (int i = 0; i < WT_PRODUCTS; i++)
         for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
             for (size_t c = 0; c < sizeof cols / sizeof *cols; c++) one(0, wt_types[i], rows[r], cols[c], 1, 1, 0, 0);
 }
@@ -44,7 +44,7 @@ static void shapes(void **state) {
 static void geometry(void **state) { /* more slices than segments, tiles past the end, bias */
     static const uint32_t ts[] = {1, 2, 4, 8}, ss[] = {1, 2, 4, 8};
     (void)state;
-    for (int i = 0; i < WT_N; i++)
+    for (int i = 0; i < WT_PRODUCTS; i++)
         for (int t = 0; t < 4; t++)
             for (int s = 0; s < 4; s++)
                 for (int p = 0; p < 2; p++)
@@ -57,7 +57,7 @@ static void geometry(void **state) { /* more slices than segments, tiles past th
 static void planned(void **state) {
     static const uint32_t shape[][2] = {{5120, 256}, {512, 2048}, {256, 4096}, {1000, 768}, {128, 2048}, {96, 96}};
     (void)state;
-    for (int i = 0; i < WT_N; i++)
+    for (int i = 0; i < WT_PRODUCTS; i++)
         for (size_t k = 0; k < sizeof shape / sizeof *shape; k++) {
             one(0, wt_types[i], shape[k][0], shape[k][1], 0, 4, 0, 0);
             one(0, wt_types[i], shape[k][0], shape[k][1], 0, 128, 1, 1);
@@ -66,7 +66,7 @@ static void planned(void **state) {
 
 static void checked(void **state) { /* races and unwritten bytes */
     (void)state;
-    for (int i = 0; i < WT_N; i++) {
+    for (int i = 0; i < WT_PRODUCTS; i++) {
         one(1, wt_types[i], 1, 256, 1, 1, 0, 0);
         one(1, wt_types[i], 70, 1536, 2, 2, 1, 1);
         one(1, wt_types[i], 33, 2048, 4, 4, 0, 0);
@@ -77,7 +77,7 @@ static void checked(void **state) { /* races and unwritten bytes */
 /* A NaN or inf among the activations must come out in every row. */
 static void nonfinite(void **state) {
     (void)state;
-    for (int i = 0; i < WT_N; i++) {
+    for (int i = 0; i < WT_PRODUCTS; i++) {
         const qm_type_info *ty = qm_type_get((uint32_t)wt_types[i]);
         for (int inf = 0; inf < 2; inf++) {
             chk_begin("matvec %s non-finite %d", ty->name, inf);
@@ -212,12 +212,52 @@ static void canonical(void **state) {
     static const uint32_t cols[] = {32,   160,  256,  288,  544,  768,  1280, 1536, 2048,
                                     2080, 2304, 2816, 4096, 4608, 5120, 6656, 8192};
     (void)state;
-    for (int i = 0; i < WT_N; i++)
+    for (int i = 0; i < WT_PRODUCTS; i++)
         for (size_t c = 0; c < sizeof cols / sizeof *cols; c++) one_matrix(wt_types[i], cols[c]);
+}
+
+/* F32 weights whose low halves are zero, and the same without these: the same bits. */
+static void halves_of(uint32_t rows, uint32_t cols, int parted) {
+    const size_t n = (size_t)rows * cols;
+    const qm_launch l[2] = {qm_launch_matvec(QM_TYPE_F32, rows, cols, 128, parted ? 8 : 1),
+                            qm_launch_matvec(QM_TYPE_F32H, rows, cols, 128, parted ? 8 : 1)};
+    const qm_type_info *t[2] = {qm_type_get(QM_TYPE_F32), qm_type_get(QM_TYPE_F32H)};
+    qm_matvec_args a = {.n_rows = rows, .n_cols = cols};
+    uint64_t y[2];
+    chk_begin("matvec F32 and F32H rows=%u cols=%u parted=%d", rows, cols, parted);
+    if (l[0].grid[1] != l[1].grid[1]) chk_fail("%u parts, and %u", l[0].grid[1], l[1].grid[1]);
+    uint16_t *half = wt_random(t[1], rows, cols);
+    float *whole = chk_tmp(4 * n);
+    for (size_t i = 0; i < n; i++) whole[i] = qm_bf16_to_f32(half[i]);
+    a.x = wt_act_in("x", t[0], 1, cols);
+    a.bias = chk_in("bias", chk_normal(rows, 3), 4 * (size_t)rows);
+    for (int i = 0; i < 2; i++) {
+        const size_t bytes = qm_pack_bytes(t[i], rows, cols);
+        unsigned char *packed = chk_tmp(bytes);
+        qm_pack(packed, i ? (void *)half : (void *)whole, t[i], rows, cols);
+        a.w = chk_in("w", packed, bytes);
+        a.y = y[i] = chk_out("y", 4 * (size_t)rows * l[i].grid[1]);
+        a.tiles = l[i].tiles;
+        chk_launch(chk_kernel(QM_OP_MATVEC, t[i]->type, 0), l[i].grid[0], l[i].grid[1], 1, l[i].block, l[i].shared, &a);
+    }
+    const size_t bytes = 4 * (size_t)rows * l[0].grid[1];
+    unsigned char *of_f32 = chk_tmp(bytes);
+    memcpy(of_f32, chk_get(y[0]), bytes);
+    if (memcmp(of_f32, chk_get(y[1]), bytes)) chk_fail("they differ");
+    chk_end();
+}
+
+static void halves(void **state) {
+    static const uint32_t shape[][2] = {{128, 2048}, {24, 256}, {70, 96},   {33, 32},
+                                        {256, 4096}, {8, 5120}, {512, 8224}};
+    (void)state;
+    for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
+        for (int parted = 0; parted < 2; parted++) halves_of(shape[i][0], shape[i][1], parted);
 }
 
 int main(void) {
     const struct CMUnitTest t[] = {cmocka_unit_test(shapes),  cmocka_unit_test(geometry),  cmocka_unit_test(planned),
-                                   cmocka_unit_test(checked), cmocka_unit_test(nonfinite), cmocka_unit_test(canonical)};
+                                   cmocka_unit_test(checked), cmocka_unit_test(nonfinite), cmocka_unit_test(canonical),
+                                   cmocka_unit_test(halves)};
     return chk_main(t);
 }

@@ -10,6 +10,7 @@
 static qm_repack *rp;
 
 static const int types[] = {
+#define QM_STREAM_LOADED QM_STREAM
 #define QM_STREAM(word, WORD, ...) QM_TYPE_##WORD,
 #include "../../contracts/streams.def"
 #undef QM_STREAM

@@ -64,6 +64,9 @@ const char *fix_model(const char *kind) {
         o.n_layers = 1;
     } else if (!strcmp(kind, "long_ctx")) {
         o.n_ctx = 4096;
+    } else if (!strcmp(kind, "f32h")) {
+        o.bf16_routers = 1;
+        o.n_layers = 2;
     } else if (strcmp(kind, "small")) {
         o.types = kind;
         o.n_layers = 2;

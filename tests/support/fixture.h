@@ -14,6 +14,7 @@
  *   "small"  4 layers, 256 wide, 8/2 heads of 128, 8 of 32 experts of 256, Q4_K/Q6_K as in Q4_K_M, ctx 512
  *   "f16", "q8_0", "q5_k" ...  2 layers of the same, one type for all matrices
  *   "dense", "dense_f16", "dense_q8_0" ...  Qwen3 without experts: the same with one network of 512, tied embeddings
+ *   "f32h"  2 layers of the same, with routers that loading makes F32H
  *   "long_ctx"  "small" with ctx 4096
  *   "huge_ctx"  a context no device has memory for */
 const char *fix_model(const char *kind);

@@ -23,13 +23,14 @@ def need(*packages):
 class Server:
     """with Server("--parallel", "4") as s: s.url, s.port, s.get(path), s.post(path, object)"""
 
-    def __init__(self, *args, model=DEMO, env=None, wait_s=60):
+    def __init__(self, *args, model=DEMO, env=None, wait_s=60, pass_fds=()):
         self.args = [BIN, "serve", "-m", model, "--port", "0", *args]
         self.env = dict(os.environ, **(env or {}))
-        self.lines, self.port, self.wait_s = [], None, wait_s
+        self.lines, self.port, self.wait_s, self.pass_fds = [], None, wait_s, pass_fds
 
     def __enter__(self):
-        self.process = subprocess.Popen(self.args, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=self.env)
+        self.process = subprocess.Popen(self.args, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=self.env,
+                                        pass_fds=self.pass_fds)
         self.listening = threading.Event()
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-const int wt_types[WT_N] = {
+const int wt_types[WT_PRODUCTS] = {
+#define QM_STREAM_LOADED QM_STREAM
 #define QM_STREAM(word, WORD, ...) QM_TYPE_##WORD,
 #include "../../contracts/streams.def"
 #undef QM_STREAM

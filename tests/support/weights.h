@@ -4,12 +4,17 @@
 #include "check.h"
 #include "../../runtime/file/quant.h"
 
-extern const int wt_types[]; /* every weight type, [WT_N] */
+extern const int wt_types[]; /* every weight type: [WT_N] those of files, [WT_PRODUCTS] those of matvec and gemm */
 enum {
 #define QM_STREAM(word, ...) wt_index_##word,
 #include "../../contracts/streams.def"
 #undef QM_STREAM
-    WT_N
+    WT_N,
+    WT_PRODUCTS = WT_N
+#define QM_STREAM(...)
+#define QM_STREAM_LOADED(...) +1
+#include "../../contracts/streams.def"
+#undef QM_STREAM
 };
 /* Smallest K of a type: 256 for K-quants, else 32. */
 uint32_t wt_unit(const qm_type_info *t);

@@ -60,6 +60,7 @@ static void same(const char *path, const char *name) {
 
 static void test_types(void **state) {
     static const char *const types[] = {
+#define QM_STREAM_LOADED QM_STREAM
 #define QM_STREAM(word, ...) #word,
 #include "../../contracts/streams.def"
 #undef QM_STREAM

@@ -107,6 +107,7 @@ static void test_wide(void **state) {
 static void test_types(void **state) {
     (void)state;
     static const char *const types[] = {
+#define QM_STREAM_LOADED QM_STREAM
 #define QM_STREAM(word, ...) #word,
 #include "../../contracts/streams.def"
 #undef QM_STREAM

@@ -286,6 +286,7 @@ static void same_bits(const char *path, const char *executor, int none) {
     }
 STEPS(small)
 STEPS(f32)
+STEPS(f32h)
 STEPS(f16)
 STEPS(bf16)
 STEPS(q8_0)
@@ -384,6 +385,7 @@ int main(void) {
         cmocka_unit_test(test_words),
         cmocka_unit_test(test_steps_small),
         cmocka_unit_test(test_steps_f32),
+        cmocka_unit_test(test_steps_f32h),
         cmocka_unit_test(test_steps_f16),
         cmocka_unit_test(test_steps_bf16),
         cmocka_unit_test(test_steps_q8_0),

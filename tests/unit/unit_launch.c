@@ -12,6 +12,7 @@
 #include "../../runtime/file/quant.h"
 
 static const int types[] = {
+#define QM_STREAM_LOADED QM_STREAM
 #define QM_STREAM(word, WORD, ...) QM_TYPE_##WORD,
 #include "../../contracts/streams.def"
 #undef QM_STREAM

@@ -13,6 +13,7 @@
 #include "../../runtime/file/quant.h"
 
 static const int all_types[] = {
+#define QM_STREAM_LOADED QM_STREAM
 #define QM_STREAM(word, WORD, ...) QM_TYPE_##WORD,
 #include "../../contracts/streams.def"
 #undef QM_STREAM

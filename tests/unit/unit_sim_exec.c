@@ -58,6 +58,39 @@ static void branch_table_and_calls(void **state) {
     for (int i = 0; i < 32; i++) assert_int_equal(o[i], want[i & 3]);
 }
 
+/* Blocks side by side share the storage of their registers. Nobody else's is shared: of registers around them, of one that
+ * is declared behind a block and lives while it runs again, of special ones, of a function that is called from a block;
+ * and lanes that stand in different blocks have their own. */
+static void blocks(void **state) {
+    (void)state;
+    runs(SIMTEXT_HEAD
+         ".func (.reg .u32 r) f(.reg .u32 x) { { .reg .u32 y, z; add.u32 y, x, 1; add.u32 z, y, 1; add.u32 "
+         "r, y, z; } ret; }\n" SIMTEXT_ENTRY ".reg .u32 i, s; .reg .pred p; mov.u32 i, 0; mov.u32 s, 5;\n"
+         "L: { .reg .u32 a, b; .reg .pred q; mov.u32 a, 100; mov.u32 b, i; setp.ne.u32 q, a, b; @q add.u32 "
+         "s, s, b; }\n"
+         "{ .reg .u64 a; .reg .u32 c; mov.u32 c, 1; cvt.u64.u32 a, s; cvt.u32.u64 s, a; add.u32 s, s, c; }\n"
+         ".reg .u32 kept; setp.eq.u32 p, i, 0; @p mov.u32 kept, 1000; add.u32 kept, kept, 1;\n"
+         "add.u32 i, i, 1; setp.lt.u32 p, i, 4; @p bra L;\n"
+         "{ .reg .u32 a, b; mov.u32 a, 20; call (b), f, (a); add.u32 s, s, a; add.u32 s, s, b; }\n"
+         "add.u32 s, s, kept; { .reg .u32 a; mov.u32 a, %warpid; mad.lo.u32 s, a, 10000, s; }\n"
+         "setp.lt.u32 p, %lane, 9; @p bra B;\n"
+         "{ .reg .u32 a; mov.u32 a, 100000; nanosleep.u32 20; add.u32 s, s, a; } bra E;\n"
+         "B: { .reg .u32 a; mov.u32 a, 200000; nanosleep.u32 20; add.u32 s, s, a; }\nE:\n" SIMTEXT_PUT("s") "ret; }",
+         1, 64, 64);
+    for (uint32_t i = 0; i < 64; i++) /* 5 + (0 + 1) + (1 + 1) + (2 + 1) + (3 + 1), 20 + f(20), 1004 */
+        assert_int_equal(o[i], 15 + 20 + 43 + 1004 + i / 32 * 10000 + (i % 32 < 9 ? 200000 : 100000));
+    char text[40000] = K ".reg .u32 s; mov.u32 s, 0;\n";
+    for (int i = 0; i < 300; i++)
+        strcat(text, "{ .reg .u32 a, b; mov.u32 a, %t; add.u32 b, a, 1; add.u32 s, s, b; }\n");
+    strcat(text, SIMTEXT_PUT("s") "ret; }");
+    sim_module *m = simtext_load(text);
+    if (sim_func_n_regs(sim_module_func(m, "k")) > 20)
+        fail_msg("%u registers, where 10 are alive at most", sim_func_n_regs(sim_module_func(m, "k")));
+    sim_module_free(m);
+    runs(text, 1, 32, 32);
+    for (uint32_t i = 0; i < 32; i++) assert_int_equal(o[i], 300 * (i + 1));
+}
+
 /* Neighbours' values cross warps through shared memory; a barrier with a reduction; a named barrier of two warps. */
 static void barriers(void **state) {
     (void)state;
@@ -336,6 +369,7 @@ int main(void) {
         cmocka_unit_test(divergence),
         cmocka_unit_test(loops),
         cmocka_unit_test(branch_table_and_calls),
+        cmocka_unit_test(blocks),
         cmocka_unit_test(barriers),
         cmocka_unit_test(warp_ops),
         cmocka_unit_test(spin_locks),

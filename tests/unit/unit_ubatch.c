@@ -109,6 +109,7 @@ static void test_demo(void **state) {
 static void test_types(void **state) {
     (void)state;
     static const char *const types[] = {
+#define QM_STREAM_LOADED(word, ...) #word,
 #define QM_STREAM(word, ...) #word, "dense_" #word,
 #include "../../contracts/streams.def"
 #undef QM_STREAM

@@ -343,7 +343,7 @@ static void test_refuses(void **state) {
 /* Every type of weights, other lengths of heads, a network without experts: the graph's bits. */
 static void test_types(void **state) {
     (void)state;
-    static const char *const kinds[] = {"q8_0", "q5_k", "q6_k", "f16", "bf16", "f32", "dense", "dense_q8_0"};
+    static const char *const kinds[] = {"q8_0", "q5_k", "q6_k", "f16", "bf16", "f32", "f32h", "dense", "dense_q8_0"};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         said a = run_at(fix_model(kinds[i]), "graph", 3, 6), b = run_at(fix_model(kinds[i]), "persistent", 3, 6);
         if (a.hash != b.hash || memcmp(a.ids, b.ids, sizeof a.ids) != 0) fail_msg("%s: not the graph's bits", kinds[i]);
