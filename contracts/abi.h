@@ -92,7 +92,7 @@
 
 /* ---- The choice of experts in an op's shared memory (kernels/ptx/topk.inc) --------------------- */
 #define QM_CHOICE_ID    128  /* u32: the CTA's; before it u32 [32]: the order keys of the chosen logits */
-#define QM_CHOICE_KEYS  144  /* u32 [n_expert, and up to a multiple of 32]: order keys of all logits */
+#define QM_CHOICE_KEYS  144  /* u32 [n_expert, and up to a multiple of 32]: order keys of all logits; then the candidates */
 
 /* ---- Groups of slots (op moe_sort) -----------------------------------------------------------
  * Of the slots {row, pick}, by rising expert: up to a width of neighbours that share one. */

@@ -227,7 +227,7 @@ step_sanitizer() {
 step_synth() {
     [ -z "$model" ] || skip "--model $model"
     t0=$(date +%s)
-    if sim; then "$B/qmoe-gpu" synth -o "$M"; else "$B/qmoe-gpu" synth --preset qwen3-30b-a3b -o "$M"; fi || exit 1
+    if sim; then "$B/qmoe-gpu" synth -o "$M" --bf16-routers; else "$B/qmoe-gpu" synth --preset qwen3-30b-a3b -o "$M"; fi || exit 1
     bytes=$(wc -c < "$M")
     figure "$bytes bytes in $(($(date +%s) - t0)) s: $M"
 }

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 ARCHS = (80, 86, 89, 90, 120, 121)
 # The kernel whose bodies are cases of one loop (walk) is assembled as programs load it: with those of a mix of types, entry.MIX.
 CASE = re.compile(r"L_case_\d+_(\w+)[:;]$")
-MIXES = {"q4_k_m": "q4_k|q6_k|f32|f32h"}  # of weights, with heads of 128; a mix takes ptxas some seconds for each architecture
+MIXES = {"q4_k_m": "q4_k|q6_k|f32h"}  # of weights (routers: F32H), with heads of 128; a mix takes ptxas some seconds for each architecture
 DEPENDENT = ".sm_90"  # the texts for dependent launches: FILE.sm_90.ptx
 HEAD = """# Registers per thread of each kernel entry, by architecture: the most that ptxas may use. Zero spills, except that
 # walk, many bodies in one loop, has bytes of its text for some: a fourth number.

@@ -2,7 +2,7 @@
 #include "launch.h"
 #include "../../contracts/abi.h"
 
-enum { MAX_WARPS = 16, WARPS_PER_SM = 16, MAX_TILES = 4, NORM_WARPS = 4 };
+enum { MAX_WARPS = 16, WARPS_PER_SM = 16, MAX_TILES = 8, NORM_WARPS = 4 };
 
 typedef struct {
     int type;
@@ -103,8 +103,9 @@ static qm_launch deal(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t copi
     n_sm = max_u32(n_sm, 1);
     copies = max_u32(copies, 1);
 
-    /* T: every multiprocessor has a CTA, and the busiest reads the fewest bytes: of tiles, and for each of its CTAs
-     * activations, which cost it instructions though they come from the L2 */
+    /* T: the busiest multiprocessor reads the fewest bytes: of tiles, and for each of its CTAs activations, which cost it
+     * instructions though they come from the L2. Where two tiles fall to some anyway they are one CTA's, and others may have
+     * none: as many warps wait for memory, and the last one to be done is done no later. */
     const uint32_t residual = normed ? 4 * n_cols : 0;
     uint32_t t_min = 1, t;
     uint64_t least = UINT64_MAX;
@@ -114,7 +115,7 @@ static qm_launch deal(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t copi
         const uint64_t ctas = (uint64_t)div_up(tiles, i) * copies * parts;
         const uint64_t cta = steps * ((uint64_t)i * n_streams * s.tile_bytes + s.x_bytes) + residual;
         const uint64_t bytes = (ctas + n_sm - 1) / n_sm * cta;
-        if (i > t_min && (ctas < n_sm || qm_launch_shared(wtype, n_cols, parts, n_streams, i) > QM_SHARED_MAX)) break;
+        if (i > t_min && qm_launch_shared(wtype, n_cols, parts, n_streams, i) > QM_SHARED_MAX) break;
         if (bytes < least) least = bytes, t = i;
     }
 
@@ -149,7 +150,10 @@ qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint
     return deal(wtype, n_rows, n_cols, n_used, 1, n_sm, 1, 0);
 }
 
-uint32_t qm_choice_shared(uint32_t n_expert) { return QM_CHOICE_KEYS + div_up(n_expert, 32) * 128; }
+uint32_t qm_choice_shared(uint32_t n_expert, uint32_t n_used) {
+    const uint32_t n = div_up(n_expert, 32);
+    return QM_CHOICE_KEYS + 128 * n + 2 * 128 * div_up(n * n_used, 32);
+}
 
 uint32_t qm_moe_down_shared(int wtype, uint32_t n_cols, uint32_t n_used, uint32_t tiles, uint32_t groups) {
     /* scales; what is added, and the experts' products */

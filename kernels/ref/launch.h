@@ -43,7 +43,7 @@ qm_launch qm_launch_moe_up_normed(int wtype, uint32_t n_ff, uint32_t n_cols, uin
 qm_launch qm_launch_moe_up(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
 qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
 /* Dynamic shared memory that moe_up takes besides, where it chooses the experts (kernels/ptx/topk.inc). */
-uint32_t qm_choice_shared(uint32_t n_expert);
+uint32_t qm_choice_shared(uint32_t n_expert, uint32_t n_used);
 /* width: groups of warps, each with its own expert at a time. */
 qm_launch qm_launch_moe_down(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, uint32_t n_sm);
 /* Dynamic shared memory of a CTA of so many groups (kernels/ptx/moe_down.inc); a group's own is qm_launch_shared. */
@@ -77,7 +77,7 @@ qm_launch qm_launch_sample_scan(uint32_t n);
 qm_launch qm_launch_sample_draw(uint32_t n);
 
 /* More of it, where an op norms its input of n_cols values itself (kernels/ptx/norm.inc). */
-#define QM_NORM_SHARED(n_cols) (128 + 4 * (n_cols))
+#define QM_NORM_SHARED(n_cols) (192 + 4 * (((n_cols) + 511) / 512 * 512))
 /* Dynamic shared memory of any other geometry: T tiles a CTA; n_parts (of grid[1]) all or 1; n_streams 2 for moe_up,
  * else 1. */
 uint32_t qm_launch_shared(int wtype, uint32_t n_cols, uint32_t n_parts, uint32_t n_streams, uint32_t tiles);

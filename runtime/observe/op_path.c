@@ -17,9 +17,10 @@ static int is_index(const qm_operand *o) {
     return 0;
 }
 
-/* What the kernels' texts do in turn beyond that. norm.inc: a warp squares for several of rmsnorm's, about 60 clocks each, and
- * rounds one block of 128 elements after the other, about 350 each beyond the first, which rmsnorm has as well. */
-#define QM_NORM_CLOCKS(n, part, block) (60 * ceil((n) / (4.0 * (block))) + 350 * (ceil((part) / (4.0 * (block))) - 1))
+/* What the kernels' texts do in turn beyond that. norm.inc: a warp squares runs of 512 elements, about 140 clocks each, and rounds
+ * them one after the other, about 600 each; rmsnorm's has 350 of that as well. */
+#define QM_NORM_CLOCKS(n, part, block) \
+    (140 * ceil((n) / (16.0 * (block))) + 600 * ceil((part) / (16.0 * (block))) - 350)
 #define OP(word, WORD)                                                                                       \
     static void path_##word(const qm_##word##_args *a, const qm_op_view *v, double *trips, double *clocks) { \
         (void)a, (void)v, (void)trips, (void)clocks;
@@ -52,13 +53,12 @@ static double chunk_bytes(int wtype) {
     }
 }
 
-/* attn_page.inc: of a page 4 batches of keys, of all its tokens each, and 8 of values, of 4 tokens each; each is waited for. In
- * attn_decode.inc a second one is on its way meanwhile; in attn.inc, of keys and values in q8_0, two are one (KV_WIDE). */
-enum { KEY_BATCHES = 4, VALUE_TOKENS = 4, BATCHES_OF_A_PAGE = KEY_BATCHES + QM_PAGE_TOKENS / VALUE_TOKENS };
+/* attn.inc, attn_decode.inc: all keys of a page are asked for at once, and the L2 for its values, which come from there by halves. */
+enum { HALVES_OF_VALUES = 2 };
 
 /* One row: a chunk a warp, also where it has two matrices in turn (stream.inc). Many: half a tile (rows_stream.inc); of float
  * weights a whole one (rows_float.inc). */
-static void flight_of(const qm_op *op, const qm_operand *o, int n, uint32_t positions, qm_op_path *path) {
+static void flight_of(const qm_op *op, const qm_operand *o, int n, qm_op_path *path) {
     const qm_kernel_info *k = &qm_kernel_table[op->kernel];
     const double warps = op->block / 32.0;
     for (int i = 0; i < n && !path->flight; i++) {
@@ -70,22 +70,19 @@ static void flight_of(const qm_op *op, const qm_operand *o, int n, uint32_t posi
             for (int j = 0; j < n && !k->width && qm_kernel_can_wait(op->kernel); j++)
                 if (o[j].ref && o[j].kind == QM_KIND_WEIGHT) path->run += QM_RUN_CHUNKS;
         } else if (o[i].kind == QM_KIND_KV && (o[i].dir == QM_IN || o[i].appended) && !qm_operand_find(o, n, "runs")) {
-            const int wide = !o[i].appended && k->kv == QM_KV_CACHE_Q8_0, at_once = 1 + (o[i].appended || wide);
-            const uint32_t tokens = positions < QM_PAGE_TOKENS ? positions : QM_PAGE_TOKENS;
-            path->flight = at_once * warps * 2 *
-                           (double)qm_kv_head_page_bytes((qm_kv_cache_type)k->kv, (uint32_t)k->head_dim) /
-                           BATCHES_OF_A_PAGE;
-            path->rounds = ceil((KEY_BATCHES + ceil(tokens / (double)VALUE_TOKENS)) / at_once);
+            path->flight = warps * 2 * (double)qm_kv_head_page_bytes((qm_kv_cache_type)k->kv, (uint32_t)k->head_dim);
+            path->rounds = 1;
+            path->again = HALVES_OF_VALUES;
         }
     }
 }
 
-qm_op_path qm_op_path_of(const qm_plan *p, const qm_op *op, uint32_t positions) {
+qm_op_path qm_op_path_of(const qm_plan *p, const qm_op *op) {
     qm_operand o[QM_MAX_OPERANDS];
     const qm_op_view v = qm_op_view_of(p, op);
     const int n = qm_op_operands(p, op, o);
     qm_op_path path = {0};
-    flight_of(op, o, n, positions, &path);
+    flight_of(op, o, n, &path);
     for (int i = 0; i < n; i++) path.trips += is_index(&o[i]);
     path.indexed = path.trips > 0;
     further(op, &v, &path.trips, &path.clocks);

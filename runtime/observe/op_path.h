@@ -15,9 +15,10 @@ typedef struct {
     double
         run; /* chunks that a warp may have in all to ask for them at once (QM_RUN_CHUNKS), by the text for sm_90; 0: never */
     double rounds; /* so often at least: a warp has a page of keys and values, however many others there are */
+    double
+        again; /* trips to the L2 in each of these, one after the other: for what it has been asked to fetch meanwhile */
 } qm_op_path;
-/* positions: that a row sees. */
-qm_op_path qm_op_path_of(const qm_plan *p, const qm_op *op, uint32_t positions);
+qm_op_path qm_op_path_of(const qm_plan *p, const qm_op *op);
 
 /* Warps that a multiprocessor holds: 128 registers a thread. */
 enum { QM_RESIDENT_WARPS = 16 };

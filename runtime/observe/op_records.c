@@ -101,7 +101,7 @@ int qm_op_records_new(qm_op_records **out, const qm_plan *p, qm_work w, qm_err *
                                   .reads_kv = read > 0,
                                   .rows = rows,
                                   .ctas = ctas(p, op, rows),
-                                  .path = qm_op_path_of(p, op, w.depth + w.rows / w.seqs),
+                                  .path = qm_op_path_of(p, op),
                                   .begin_ns = -1,
                                   .time_ns = -1,
                                   .gap_ns = -1};

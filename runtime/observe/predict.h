@@ -30,8 +30,8 @@ const qm_chip *qm_chip_find(const char *id, size_t n); /* n bytes; NULL if unkno
  *   issue    warp instructions / (4 schedulers * busy * clock * issue), or those of a warp at the pace of a lone one
  *   tensor   (multiply-adds of integers / mma_int + of floats / mma_float) / (busy * clock)
  *   l2       32-byte sectors / (busy * 64 bytes * clock)
- *   flight   (weights + KV) * passes / (bytes on their way at once) * (latency, of later passes the L2's, and the work on them),
- *            less the first latency
+ *   flight   (weights + KV) * passes / (bytes on their way at once) * (latency, of later passes the L2's, further trips there for
+ *            what came into it meanwhile, and the work on them), less the first latency
  *   time   = before + the longest of the five, gap = node
  * bound is the longest of the five, or latency where what comes before it and the node are longer still. An op that runs
  * beside the ones before it has no gap, and of its time only what they leave; one that has nothing to do costs two trips. */

@@ -71,7 +71,8 @@ static double flight(const qm_chip *c, const qm_op_record *r, double *first) {
     const double turns = r->ctas / at_once,
                  run = rounds / turns; /* of a CTA: chunks of a warp, the first of which come together */
     const double waits = turns * (r->held > 1 ? 1 + (run > r->held ? run - r->held : 0) : run);
-    return (waits > r->path.rounds ? waits : r->path.rounds) * *first + turns * alone(c, r);
+    return (waits > r->path.rounds ? waits : r->path.rounds) * (*first + r->path.again * c->trip.v) +
+           turns * alone(c, r);
 }
 
 /* The op's times once its data flow; ready: bytes that are there already. The latency of the first chunk is not among them. */

@@ -117,7 +117,7 @@ static void choose_inside(builder *s, qm_op *op) {
     a->picked = s->b.ids;
     a->weights = s->b.rw;
     a->n_partials = s->n_logit_parts;
-    a->choice_bytes = qm_choice_shared(a->n_expert);
+    a->choice_bytes = qm_choice_shared(a->n_expert, op->grid[1]);
     op->shared += a->choice_bytes;
     s->n_logit_parts = 0;
 }

@@ -14,6 +14,7 @@ typedef struct {
     uint32_t hd, n_head, n_kv, n_splits, pos, n_pages,
         n_spans; /* n_spans: of the context; there is room for one more */
     float q_scale;
+    int uneven;       /* values: uneven_size */
     float *q, *k, *v; /* [n_head, hd], [pos + 1, n_kv, hd] each (as the cache holds them) */
     uint32_t *table;
     qm_attn_args a;
@@ -34,6 +35,13 @@ static void put_all(const attn_case *c, int is_v, char *pool, float *x, int keep
         }
 }
 
+/* How large element i of v is: small in the first 32 dims of a head, in the second a different power of two for each token, with
+ * 2^14 between them, large in the third. */
+static float uneven_size(const attn_case *c, size_t i) {
+    const uint32_t d = (uint32_t)(i % c->hd), t = (uint32_t)(i / c->hd / c->n_kv);
+    return d < 32 ? 0x1p-12f : d < 64 ? ldexpf(1, -2 * (int)(t % 8)) : d < 96 ? 3000 : 1;
+}
+
 /* sparse: the cache slots of no token stay unwritten (for the device's check of such reads) instead of
  * holding NaN. */
 static void make(attn_case *c, int sparse) {
@@ -51,6 +59,7 @@ static void make(attn_case *c, int sparse) {
     c->q = chk_normal((size_t)c->n_head * hd, c->q_scale);
     c->k = chk_normal(n, 1);
     c->v = chk_normal(n, 1);
+    for (size_t i = 0; c->uneven && i < n; i++) c->v[i] *= uneven_size(c, i);
     char *kp = chk_tmp(pool), *vp = chk_tmp(pool);
     char *not_k = sparse ? chk_tmp(pool) : NULL, *not_v = sparse ? chk_tmp(pool) : NULL;
     for (size_t i = 0; i < pool; i++) kp[i] = vp[i] = i % 2 ? 0x7e : 0; /* a NaN, as an f16 or as a scale */
@@ -83,13 +92,19 @@ typedef struct {
     uint32_t hd, n_head, n_kv, n_splits, pos;
     float q_scale;
     double tol;
+    int uneven;
 } shape;
 
 static void one(int checked, shape s) {
     (checked ? chk_begin_checked : chk_begin)("attn %s hd=%u heads=%u/%u splits=%u pos=%u q*%g", qm_kv_cache_name(kv),
                                               s.hd, s.n_head, s.n_kv, s.n_splits, s.pos, s.q_scale);
-    attn_case c = {
-        .hd = s.hd, .n_head = s.n_head, .n_kv = s.n_kv, .n_splits = s.n_splits, .pos = s.pos, .q_scale = s.q_scale};
+    attn_case c = {.hd = s.hd,
+                   .n_head = s.n_head,
+                   .n_kv = s.n_kv,
+                   .n_splits = s.n_splits,
+                   .pos = s.pos,
+                   .q_scale = s.q_scale,
+                   .uneven = s.uneven};
     qm_attn_args r;
     double tol = s.tol != 0 ? s.tol : chk_tolerance(chk_kernel_kv(QM_OP_ATTN, kv, (int)s.hd));
     make(&c, checked);
@@ -99,7 +114,10 @@ static void one(int checked, shape s) {
     /* the spans after that of pos stay as they were, on both sides: NaN, or nobody's */
     for (uint32_t h = 0; h < s.n_head; h++) {
         chk_f32_part(c.a.ml, 2 * (size_t)h * c.a.n_spans, 2 * (size_t)(checked ? c.n_spans : c.a.n_spans), tol);
-        chk_f32_part(c.a.acc, (size_t)h * c.a.n_spans * s.hd, (size_t)(checked ? c.n_spans : c.a.n_spans) * s.hd, tol);
+        const size_t part = s.uneven ? 32 : (size_t)(checked ? c.n_spans : c.a.n_spans) * s.hd,
+                     n_parts = s.uneven ? c.n_spans * s.hd / 32 : 1;
+        for (size_t i = 0; i < n_parts; i++)
+            chk_f32_part(c.a.acc, (size_t)h * c.a.n_spans * s.hd + i * part, part, tol);
     }
     const float *ml = chk_get(c.a.ml), *rl = chk_twin(c.a.ml);
     for (size_t i = 0; i < (size_t)s.n_head * c.a.n_spans; i++) {
@@ -118,8 +136,8 @@ static void positions(void **state) {
     EACH_TYPE
     for (size_t i = 0; i < sizeof pos / sizeof *pos; i++)
         for (size_t j = 0; j < sizeof splits / sizeof *splits; j++) {
-            one(0, (shape){64, 8, 1, splits[j], pos[i], 2, 0});
-            one(0, (shape){128, 8, 1, splits[j], pos[i], 2, 0});
+            one(0, (shape){64, 8, 1, splits[j], pos[i], 2, 0, 0});
+            one(0, (shape){128, 8, 1, splits[j], pos[i], 2, 0, 0});
         }
 }
 
@@ -129,8 +147,8 @@ static void groups(void **state) {
     EACH_TYPE
     for (size_t i = 0; i < sizeof g / sizeof *g; i++)
         for (uint32_t hd = 64; hd <= 128; hd += 64) {
-            one(0, (shape){hd, g[i], 1, 2, 70, 2, 0});
-            one(0, (shape){hd, 3 * g[i], 3, 3, 40, 2, 0});
+            one(0, (shape){hd, g[i], 1, 2, 70, 2, 0, 0});
+            one(0, (shape){hd, 3 * g[i], 3, 3, 40, 2, 0, 0});
         }
 }
 
@@ -179,9 +197,17 @@ static void sharp(void **state) {
     (void)state;
     EACH_TYPE
     for (uint32_t hd = 64; hd <= 128; hd += 64) {
-        one(0, (shape){hd, 8, 1, 3, 200, 100, 2e-4});
-        one(0, (shape){hd, 8, 1, 3, 200, 0, 0});
+        one(0, (shape){hd, 8, 1, 3, 200, 100, 2e-4, 0});
+        one(0, (shape){hd, 8, 1, 3, 200, 0, 0, 0});
     }
+}
+
+/* Values of very different sizes: what is small among them is as exact, of each 32 dims by itself. */
+static void uneven(void **state) {
+    (void)state;
+    EACH_TYPE
+    for (uint32_t hd = 64; hd <= 128; hd += 64)
+        for (uint32_t pos = 27; pos < 300; pos += 104) one(0, (shape){hd, 8, 1, 2, pos, 2, 0, 1});
 }
 
 /* Rows of several sequences, of which the op has some: each has the bits that it has alone, and what is beyond the count stays
@@ -250,9 +276,9 @@ static void many_rows(void **state) {
 static void checked(void **state) {
     (void)state;
     EACH_TYPE {
-        one(1, (shape){64, 8, 1, 2, 70, 2, 0});
-        one(1, (shape){128, 4, 2, 3, 33, 2, 0});
-        one(1, (shape){128, 8, 1, 1, 300, 2, 0});
+        one(1, (shape){64, 8, 1, 2, 70, 2, 0, 0});
+        one(1, (shape){128, 4, 2, 3, 33, 2, 0, 0});
+        one(1, (shape){128, 8, 1, 1, 300, 2, 0, 0});
     }
 }
 
@@ -296,7 +322,7 @@ static void ledger(void **state) {
     (void)state;
     /* a CTA for each span, as the plan does it; two CTAs */
     static const double most[QM_N_KV_CACHE][2][2] = {
-        [QM_KV_CACHE_F16] = {{62, 59}, {107, 103}}, [QM_KV_CACHE_Q8_0] = {{66, 63.5}, {112, 108.5}}};
+        [QM_KV_CACHE_F16] = {{19.6, 16.7}, {26, 22.2}}, [QM_KV_CACHE_Q8_0] = {{30, 27}, {47, 43}}};
     EACH_TYPE
     for (uint32_t i = 0; i < 4; i++) {
         const double own = 4096.0 * 2 * (double)qm_kv_head_page_bytes(kv, 64 << i / 2) / 32;
@@ -325,7 +351,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(positions), cmocka_unit_test(groups),    cmocka_unit_test(canonical),
         cmocka_unit_test(sharp),     cmocka_unit_test(whole),     cmocka_unit_test(checked),
-        cmocka_unit_test(ledger),    cmocka_unit_test(many_rows),
+        cmocka_unit_test(ledger),    cmocka_unit_test(many_rows), cmocka_unit_test(uneven),
     };
     return chk_main(tests);
 }

@@ -177,7 +177,7 @@ static void choice(int checked, uint32_t n, uint32_t used, uint32_t parts, uint3
     b.weights = chk_out("its weights", 4 * used);
     b.h = chk_out("its h", h_bytes);
     b.n_partials = parts;
-    b.choice_bytes = qm_choice_shared(n);
+    b.choice_bytes = qm_choice_shared(n, used);
     chk_launch(chk_kernel(QM_OP_MOE_UP, QM_TYPE_F32, 0), l.grid[0], used, 1, l.block, shared + b.choice_bytes, &b);
     const uint32_t *ids = chk_get(r.ids), *picked = chk_get(b.picked);
     for (uint32_t e = 0; e < used; e++)

@@ -1,6 +1,5 @@
-/* unit_launch: what launch.h promises, over many shapes: tiles covered, limits kept; at the shapes of Qwen3-30B-A3B every
- * multiprocessor busy where the matrix is large enough, none with much more than its share, all loads under way that there can
- * be, and activations below 15% of the weights. */
+/* unit_launch: what launch.h promises, over many shapes: tiles covered, limits kept; at the shapes of Qwen3-30B-A3B no
+ * multiprocessor with much more than its share, all loads under way that there can be, and activations below 15% of the weights. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -59,8 +58,8 @@ static void any_shape(void **state) {
 }
 
 /* The 30B's products on the chips of contracts/chips.def: no multiprocessor has more than a tenth over a whole number of tiles
- * that is its share; where tiles go round every one has a CTA; and every segment has its warp, until all have 16 warps. What
- * CTAs ask for beyond the weights, x and y, comes from the L2 or goes there. */
+ * that is its share; and every segment has its warp, until all have 16 warps. What CTAs ask for beyond the weights, x and y,
+ * comes from the L2 or goes there. */
 static void dealt(void **state) {
     static const struct {
         uint32_t rows, cols, max_parts, copies, streams;
@@ -85,7 +84,6 @@ static void dealt(void **state) {
             const uint32_t segments = parts == 1 ? sums.n_segments : sums.part / sums.segment;
             if (busiest > fair + fair / 10)
                 fail_msg("%s [%u,%u], %u: %u tiles of %u", t->name, rows, cols, n, busiest, fair);
-            if (tiles >= n) assert_true(ctas >= n);
             if (s < segments && 2 * s * l.tiles <= 16 && ctas * l.tiles * s < 16 * n)
                 fail_msg("%s [%u,%u], %u: %u slices of %u", t->name, rows, cols, n, s, segments);
             const double x = (t->q16a ? 2.125 : 4) * cols * l.grid[0] * copies, y = 4.0 * rows * parts * copies;

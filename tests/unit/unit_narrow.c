@@ -7,7 +7,7 @@
 #include <unistd.h>
 #include "../../runtime/base/hash.h"
 #include "../../runtime/arch/arch.h"
-#include "../../runtime/plan/narrow.h"
+#include "../../runtime/observe/predict.h"
 #include "fixture.h"
 
 enum {
@@ -166,6 +166,27 @@ static void test_all_could(void **state) {
     unlink(path);
 }
 
+/* A prediction is of the bytes that a step would read: in steps of one row and of many. */
+static void test_predicted(void **state) {
+    (void)state;
+    static const qm_work work[] = {{0, 1, 1, 1}, {0, 8, 8, 8}};
+    for (size_t k = 0; k < sizeof work / sizeof *work; k++) {
+        uint64_t bytes[2];
+        for (int narrow = 0; narrow < 2; narrow++) {
+            qm_predictor *p;
+            const qm_op_records *r;
+            qm_err e;
+            setenv("QMOE_NARROW", narrow ? "1" : "0", 1);
+            fix_ok(qm_predictor_open(&p, made, &(qm_predict_opts){0}, &e), &e);
+            unsetenv("QMOE_NARROW");
+            fix_ok(qm_predictor_step(p, qm_chip_find("h200", 4), work[k], NULL, &r, &e), &e);
+            bytes[narrow] = r->weight_bytes;
+            qm_predictor_close(p);
+        }
+        assert_int_equal(bytes[0] - bytes[1], LAYERS * ((EXPERTS + 31) / 32 * 32) * EMBD * 2);
+    }
+}
+
 typedef struct {
     uint64_t hash[N];
     size_t bytes;
@@ -264,6 +285,7 @@ static void test_upload(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_which),     cmocka_unit_test(test_no_other),
                                        cmocka_unit_test(test_all_could), cmocka_unit_test(test_upload),
-                                       cmocka_unit_test(test_same_bits), cmocka_unit_test(test_reference)};
+                                       cmocka_unit_test(test_predicted), cmocka_unit_test(test_same_bits),
+                                       cmocka_unit_test(test_reference)};
     return cmocka_run_group_tests(tests, make, drop);
 }

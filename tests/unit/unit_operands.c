@@ -284,7 +284,8 @@ static void model(char *path, size_t n, const char *types, uint32_t head_dim) {
                        .n_ff_exp = 256,
                        .n_vocab = 512,
                        .n_ctx = CTX,
-                       .types = types};
+                       .types = types,
+                       .bf16_routers = head_dim == 64}; /* F32H on the device */
     qm_err e;
     snprintf(path, n, "%s/operands-%ld-%s-%u.gguf", dir ? dir : "/tmp", (long)getpid(), types, head_dim);
     fix_ok(qm_synth(path, &o, &e), &e);

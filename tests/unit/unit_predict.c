@@ -162,6 +162,12 @@ static void test_paths(void **state) {
                 assert_int_equal(o->path.indexed, want[k].indexed);
                 assert_int_equal(o->path.flight > 0, want[k].flies);
                 assert_int_equal(o->in_flight > 0, want[k].flies);
+                /* keys and values: a page a warp, of which the values come out of the L2 in two halves */
+                assert_true(o->path.again == (o->reads_kv ? 2 : 0));
+                if (o->reads_kv)
+                    assert_true(o->path.flight ==
+                                2.0 * o->op->block / 32 *
+                                    (double)qm_kv_head_page_bytes(QM_KV_CACHE_F16, r->plan->place->model->hp.head_dim));
                 if (o->path.flight > 0)
                     assert_true(o->in_flight <= (double)(o->weight_bytes + o->kv_bytes) / qm_chips[0].sms.v);
             }
@@ -538,6 +544,37 @@ static void test_sparse(void **state) {
     qm_gguf_close(g);
 }
 
+/* What a step of the 30B asks of a device beyond its weights, in the plan's geometry for each chip: instructions, bytes and sectors
+ * (docs/decode.md, "What a step asks for"). They may fall; what lets them rise has to say here why. */
+static void test_asked(void **state) {
+    (void)state;
+    static const struct {
+        const char *chip;
+        double insts, bytes, sectors; /* of all lanes, a weight; a byte of the weights, as are sectors of 32 */
+    } most[] = {{"rtx4090", 1.74, 1.108, 1.109},
+                {"h200", 1.74, 1.105, 1.106},
+                {"gb10", 1.74, 1.103, 1.104},
+                {"rtx5090", 1.78, 1.131, 1.132}};
+    qm_err e;
+    qm_predictor *p;
+    const qm_op_records *r;
+    fix_ok(qm_predictor_open(&p, NULL, NULL, &e), &e);
+    for (size_t i = 0; i < sizeof most / sizeof *most; i++) {
+        const qm_chip *c = qm_chip_find(most[i].chip, strlen(most[i].chip));
+        fix_ok(qm_predictor_step(p, c, qm_work_decode(0), NULL, &r, &e), &e);
+        double weights = 0;
+        for (int k = 0; k < r->n_ops; k++) weights += (double)r->op[k].op->weights;
+        const double insts = (double)r->total.thread_insts / weights, read = (double)r->weight_bytes,
+                     bytes = (double)(r->total.load_bytes + r->total.store_bytes) / read,
+                     sectors = 32.0 * (double)(r->total.load_sectors + r->total.store_sectors) / read;
+        print_message("%s: %.4f thread instructions a weight; %.4f of the weights' bytes, %.4f in sectors\n",
+                      most[i].chip, insts, bytes, sectors);
+        if (insts > most[i].insts || bytes > most[i].bytes || sectors > most[i].sectors)
+            fail_msg("%s: more than %.3f, %.3f, %.3f", most[i].chip, most[i].insts, most[i].bytes, most[i].sectors);
+    }
+    qm_predictor_close(p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_facts),        cmocka_unit_test(test_arithmetic),
@@ -546,7 +583,7 @@ int main(void) {
         cmocka_unit_test(test_json),         cmocka_unit_test(test_texts),
         cmocka_unit_test(test_refuses),      cmocka_unit_test(test_sparse),
         cmocka_unit_test(test_walked),       cmocka_unit_test(test_dependent),
-        cmocka_unit_test(test_walked_range),
+        cmocka_unit_test(test_walked_range), cmocka_unit_test(test_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -160,9 +160,13 @@ static void test_terms(void **state) {
     r.weight_bytes = 80000 * 4608ull;
     qm_predict_op(&fast, 0, &r);
     assert_true(fabs(r.time_ns - 200000) < 1e-3 && r.bound == QM_BOUND_FLIGHT);
-    r.path.rounds = 150; /* a page's batches, more than its bytes make */
+    r.path.rounds = 150; /* more than its bytes make */
     qm_predict_op(&fast, 0, &r);
     assert_true(fabs(r.time_ns - 250000) < 1e-3 && r.bound == QM_BOUND_FLIGHT);
+    r.path.again = 2; /* trips in each, out of the L2 */
+    fast.trip.v = 1e-7;
+    qm_predict_op(&fast, 0, &r);
+    assert_true(fabs(r.time_ns - 280000) < 1e-3 && r.bound == QM_BOUND_FLIGHT);
 }
 
 /* A test's steps compute its rows, no more and no fewer. */

@@ -248,6 +248,41 @@ static void true_shape_is_cancelled_cleanly(void **state) {
     assert_true(fabs((double)total / (1 << 30) - 17.28) < 0.005);
 }
 
+/* bf16_routers: the routers' weights are those that they would be, as BF16; every other byte is the same. */
+static void routers_of_bf16(void **state) {
+    (void)state;
+    qm_synth_opts o = {.n_layers = 2, .n_embd = 256, .n_vocab = 512, .seed = 3};
+    qm_gguf *a = make(&o);
+    const size_t n = qm_gguf_n_tensors(a);
+    unsigned char *before[64];
+    assert_true(n <= 64);
+    for (size_t i = 0; i < n; i++) {
+        const qm_tensor *t = qm_gguf_tensor_at(a, i);
+        before[i] = malloc(t->bytes);
+        assert_non_null(before[i]);
+        memcpy(before[i], t->data, t->bytes);
+    }
+    qm_gguf_close(a);
+    o.bf16_routers = 1;
+    qm_gguf *b = make(&o);
+    int routers = 0;
+    for (size_t i = 0; i < n; i++) {
+        const qm_tensor *t = qm_gguf_tensor_at(b, i);
+        const int router = strstr(qm_show(t->name).s, "ffn_gate_inp.weight") != NULL;
+        routers += router;
+        for (uint64_t k = 0; router && k < t->bytes; k += 4) {
+            float f, g;
+            memcpy(&f, before[i] + k, 4);
+            memcpy(&g, (const char *)t->data + k, 4);
+            assert_true(g == qm_bf16_to_f32(qm_f32_to_bf16(f)));
+        }
+        if (!router) assert_memory_equal(before[i], t->data, t->bytes);
+        free(before[i]);
+    }
+    assert_int_equal(routers, 2);
+    qm_gguf_close(b);
+}
+
 static void refused(qm_synth_opts o, int code, const char *word) {
     qm_err e = {0};
     unlink(path);
@@ -362,12 +397,19 @@ static void writer_keeps_its_contract(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tiny_has_the_asked_shape),        cmocka_unit_test(bytes_are_pinned),
-        cmocka_unit_test(seed_changes_weights_only),       cmocka_unit_test(weights_have_the_asked_spread),
-        cmocka_unit_test(vocabulary_is_a_valid_bpe),       cmocka_unit_test(tokenizer_reads_it),
-        cmocka_unit_test(true_shape_is_cancelled_cleanly), cmocka_unit_test(wrong_options_are_refused),
-        cmocka_unit_test(presets_are_their_familys),       cmocka_unit_test(full_disk_is_refused_with_numbers),
-        cmocka_unit_test(missing_folder_is_refused),       cmocka_unit_test(writer_keeps_its_contract),
+        cmocka_unit_test(tiny_has_the_asked_shape),
+        cmocka_unit_test(bytes_are_pinned),
+        cmocka_unit_test(seed_changes_weights_only),
+        cmocka_unit_test(weights_have_the_asked_spread),
+        cmocka_unit_test(vocabulary_is_a_valid_bpe),
+        cmocka_unit_test(tokenizer_reads_it),
+        cmocka_unit_test(true_shape_is_cancelled_cleanly),
+        cmocka_unit_test(wrong_options_are_refused),
+        cmocka_unit_test(presets_are_their_familys),
+        cmocka_unit_test(full_disk_is_refused_with_numbers),
+        cmocka_unit_test(missing_folder_is_refused),
+        cmocka_unit_test(writer_keeps_its_contract),
+        cmocka_unit_test(routers_of_bf16),
     };
     return cmocka_run_group_tests_name("synth", tests, make_dir, remove_dir);
 }

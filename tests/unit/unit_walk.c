@@ -167,7 +167,29 @@ static qm_session *counted_step(qm_engine *g) {
     return s;
 }
 
-/* What a step really asks for, counted on the software device: every sector that its plan names, once, and no other. */
+/* What attention asks for of a context of one page: its values, of each kv head, by each CTA that has query heads of it. */
+static void expect_values(qm_sim_counters *want, qm_engine *g, qm_session *s, const qm_plan *p) {
+    qm_inside x;
+    qm_err e;
+    fix_ok(qm_inside_open(&x, g, s, 1, &e), &e);
+    int n = 0;
+    for (int i = 0; i < p->n_ops; i++) {
+        if (p->ops[i].kind != QM_OP_ATTN_DECODE) continue;
+        const qm_attn_decode_args *a = &p->ops[i].args.attn_decode;
+        const uint32_t hd = p->place->model->hp.head_dim, eights = (a->n_head / a->n_kv + 7) / 8;
+        const uint64_t bytes = qm_kv_head_page_bytes(p->limits.kv_type, hd), pool = fix_address(s, p, a->v_pool);
+        uint32_t page;
+        fix_ok(qm_inside_read(&x, a->table, &page, sizeof page, &e), &e);
+        for (uint32_t k = 0; k < a->n_kv * eights; k++)
+            qm_sim_expect_prefetch(want, pool + ((uint64_t)page * a->n_kv + k / eights) * bytes, bytes);
+        n++;
+    }
+    assert_true(n > 0);
+    qm_inside_close(&x);
+}
+
+/* What a step really asks for, counted on the software device: every sector that its plan names, once, that of attention's values,
+ * and no other. */
 static void test_prefetch_is_issued(void **state) {
     (void)state;
     qm_engine *g = fix_engine("small", "persistent");
@@ -188,6 +210,7 @@ static void test_prefetch_is_issued(void **state) {
         qm_sim_expect_prefetch(&want, at, op->prefetch.bytes);
     }
     assert_true(want.prefetches > 1000);
+    expect_values(&want, g, s, p);
     assert_int_equal(got.prefetches, want.prefetches);
     assert_true(got.prefetch_digest == want.prefetch_digest);
     qm_session_close(s);
