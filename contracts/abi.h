@@ -35,6 +35,12 @@
 /* Of one row, a warp whose run of steps is at most so many chunks (streams.def) asks for all of it at once, on sm_90 and later
  * (kernels/ptx/stream.inc). */
 #define QM_RUN_CHUNKS 4
+/* L2: what the cache does with the weights that an op of one row reads (KEEPS in ops.def). LAST: they are given up last, and so found
+ * there in the next step; FIRST: first, since a step reads them once and they are more than it holds; NORMAL: as everything else. A
+ * hint, which changes no result. Which op has which: runtime/plan/keep.c. */
+#define QM_L2_NORMAL 0
+#define QM_L2_FIRST 1
+#define QM_L2_LAST 2
 /* Shared memory of a warp of a product of many rows, for what its type decodes (kernels/ptx/rows_stream.inc). */
 #define QM_ROWS_WARP_BYTES 1152
 

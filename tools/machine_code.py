@@ -34,8 +34,8 @@ KERNELS = (
     ("moe_matvec", "qm_moe_matvec_q6_k_q16a", r"IDP"),
     ("moe_down", "qm_moe_down_q4_k_q16a", r"IDP"),
     ("moe_down", "qm_moe_down_q6_k_q16a", r"IDP"),
-    ("attn", "qm_attn_f16_hd128", r"FFMA|HFMA2"),
-    ("attn_decode", "qm_attn_decode_f16_hd128", r"FFMA|HFMA2"),
+    ("attn", "qm_attn_f16_hd128", r"HMMA"),
+    ("attn_decode", "qm_attn_decode_f16_hd128", r"HMMA"),
 )
 PAGE = "docs/machine-code.md"
 BEGIN, END = "<!-- machine_code.py: from here -->", "<!-- to here -->"

@@ -26,6 +26,8 @@ void qm_counters_add(qm_counters *to, const qm_counters *c) {
     to->store_bytes += c->store_bytes;
     to->load_sectors += c->load_sectors;
     to->store_sectors += c->store_sectors;
+    to->last_bytes += c->last_bytes;
+    to->first_bytes += c->first_bytes;
     to->shared_passes += c->shared_passes;
     to->mma_int += c->mma_int;
     to->mma_float += c->mma_float;

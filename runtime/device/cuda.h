@@ -14,6 +14,7 @@ typedef struct {
     uint64_t thread_insts;                /* the same times the lanes that take part */
     uint64_t load_bytes, store_bytes;     /* global, as requested by the lanes */
     uint64_t load_sectors, store_sectors; /* global, 32 bytes each */
+    uint64_t last_bytes, first_bytes;     /* of load_bytes: with the hint that the L2 gives them up last, or first */
     uint64_t shared_passes;               /* through shared memory, bank conflicts included */
     uint64_t mma_int, mma_float;          /* multiply-adds of tensor cores: 8-bit integers, 16-bit floats */
     uint64_t atomics;
@@ -49,11 +50,14 @@ typedef struct {
     char name[128]; /* the device's own name */
     int cc_major, cc_minor;
     int n_sm, l2_bytes;
-    int shared_bytes;   /* shared memory that a CTA may be allowed, at most */
+    int shared_bytes; /* shared memory that a CTA may be allowed, at most */
+    int l2_aside; /* most of the L2 that can be set aside for what is given up last; 0: none, or the driver does not say */
     double bytes_per_s; /* of its memory, by the driver's clock and width; 0: it does not say */
     int driver_version; /* 13000 = CUDA 13.0 */
     int integrated;     /* shares the host's memory (GB10) */
     size_t total_mem;
+    size_t aside_before; /* what was set aside before; only where `aside` */
+    int aside;           /* 1: qm_device_set_aside changed it */
 } qm_device;
 
 /* spec: "auto", "cuda:N", "cuda" (= cuda:0) or "sim". auto takes the first GPU that works (sm_80 or
@@ -64,6 +68,9 @@ int qm_device_open(qm_device **out, const char *spec, char *why, size_t why_n, q
 /* Whether spec is one of these words, whatever is there: QM_ERR_ARG where it is not. NULL and "": auto. */
 int qm_device_spec_check(const char *spec, qm_err *e);
 void qm_device_close(qm_device *d);
+/* Sets so much of the L2, or as much as can be, aside for what kernels ask it to give up last, until the device is closed; without a
+ * word there is none. It is for hints: where the driver refuses, that is logged and no error. */
+void qm_device_set_aside(qm_device *d, size_t bytes);
 /* Bytes that can be allocated now. On an integrated GPU this counts what the kernel can reclaim
  * (MemAvailable of /proc/meminfo), since cuMemGetInfo there reports only free pages. */
 int qm_device_mem(qm_device *d, size_t *avail, size_t *total, qm_err *e);

@@ -73,6 +73,8 @@ static int open_ordinal(qm_device *d, int ordinal, qm_err *e) {
     /* a hint only: a driver that does not tell is no reason to refuse a device */
     if (d->cu.DeviceGetAttribute(&khz, CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE, d->dev)) khz = 0;
     if (d->cu.DeviceGetAttribute(&bits, CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH, d->dev)) bits = 0;
+    if (d->cu.DeviceGetAttribute(&d->l2_aside, CU_DEVICE_ATTRIBUTE_MAX_PERSISTING_L2_CACHE_SIZE, d->dev))
+        d->l2_aside = 0;
     d->bytes_per_s = khz > 0 && bits > 0 ? 2e3 * khz * bits / 8 : 0; /* two transfers a clock */
     if (d->cc_major < 8) {
         rc = qm_fail(e, QM_ERR_UNSUPPORTED, "%s: %s is sm_%d%d; sm_80 or later is needed", d->spec, d->name,
@@ -192,10 +194,26 @@ int qm_device_open(qm_device **out, const char *spec, char *why, size_t why_n, q
 void qm_device_close(qm_device *d) {
     if (!d) return;
     if (d->ctx) {
+        if (d->aside && !d->cu.CtxSetCurrent(d->ctx)) { /* the context may outlive us */
+            d->cu.CtxSetLimit(CU_LIMIT_PERSISTING_L2_CACHE_SIZE, d->aside_before);
+            d->cu.CtxResetPersistingL2Cache();
+        }
         d->cu.CtxSetCurrent(NULL);
         d->cu.DevicePrimaryCtxRelease(d->dev);
     }
     free(d);
+}
+
+void qm_device_set_aside(qm_device *d, size_t bytes) {
+    qm_err e;
+    if (bytes > (size_t)d->l2_aside) bytes = (size_t)d->l2_aside;
+    CUresult r = d->cu.CtxGetLimit(&d->aside_before, CU_LIMIT_PERSISTING_L2_CACHE_SIZE);
+    if (!r && d->aside_before >= bytes) return; /* another engine in this process has done it */
+    if (!r) r = d->cu.CtxSetLimit(CU_LIMIT_PERSISTING_L2_CACHE_SIZE, bytes);
+    d->aside = !r;
+    if (!r) return;
+    qm_cu_fail(d, r, "CtxSetLimit(PERSISTING_L2_CACHE_SIZE)", &e);
+    qm_log(QM_LOG_INFO, "%s", e.msg);
 }
 
 /* MemAvailable of /proc/meminfo in bytes, 0 where it cannot be read. */

@@ -53,8 +53,8 @@ static double chunk_bytes(int wtype) {
     }
 }
 
-/* attn.inc, attn_decode.inc: all keys of a page are asked for at once, and the L2 for its values, which come from there by halves. */
-enum { HALVES_OF_VALUES = 2 };
+/* attn.inc, attn_decode.inc: all keys of a page are asked for at once, and the L2 for its values, which come from there together. */
+enum { TRIPS_FOR_VALUES = 1 };
 
 /* One row: a chunk a warp, also where it has two matrices in turn (stream.inc). Many: half a tile (rows_stream.inc); of float
  * weights a whole one (rows_float.inc). */
@@ -72,7 +72,7 @@ static void flight_of(const qm_op *op, const qm_operand *o, int n, qm_op_path *p
         } else if (o[i].kind == QM_KIND_KV && (o[i].dir == QM_IN || o[i].appended) && !qm_operand_find(o, n, "runs")) {
             path->flight = warps * 2 * (double)qm_kv_head_page_bytes((qm_kv_cache_type)k->kv, (uint32_t)k->head_dim);
             path->rounds = 1;
-            path->again = HALVES_OF_VALUES;
+            path->again = TRIPS_FOR_VALUES;
         }
     }
 }

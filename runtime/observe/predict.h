@@ -16,8 +16,8 @@ typedef struct {
 } qm_fact;
 typedef struct {
     const char *id, *name;
-    qm_fact sms, cc, clock, bandwidth, reach, latency, l2, shared, trip, issue, mma_int, mma_float, node, start, edge,
-        handoff, graph;
+    qm_fact sms, cc, clock, bandwidth, reach, latency, l2, shared, kept, trip, issue, mma_int, mma_float, node, start,
+        edge, handoff, graph;
 } qm_chip;
 extern const qm_chip qm_chips[];
 extern const int qm_n_chips;
@@ -26,7 +26,7 @@ const qm_chip *qm_chip_find(const char *id, size_t n); /* n bytes; NULL if unkno
 /* Fills time, gap and bound of a counted record. busy = CTAs / (CTAs / multiprocessors, rounded up): the last wave counts
  * as a whole one.
  *   before   start + serial trips (op_path.h) + the latency of the first load from memory, or where there is none a trip
- *   dram     (weights + KV + activations beyond half of the L2) / (bandwidth * reach)
+ *   dram     (weights + KV + activations beyond half of the L2, less what the L2 has kept) / (bandwidth * reach)
  *   issue    warp instructions / (4 schedulers * busy * clock * issue), or those of a warp at the pace of a lone one
  *   tensor   (multiply-adds of integers / mma_int + of floats / mma_float) / (busy * clock)
  *   l2       32-byte sectors / (busy * 64 bytes * clock)
@@ -57,6 +57,7 @@ typedef struct {
     int nodes;      /* 1: no dependent launches, where the chip has them */
     int unasked;    /* 1: nothing is prefetched, or all such hints are dropped */
     int ringless;   /* 1: nothing is copied to shared memory before the wait */
+    int keeps; /* 1: weights that the L2 is asked to keep are there, as far as chips.def believes it; 0: none are */
     qm_kv_cache_type kv;
 } qm_predict_opts;
 /* path NULL: the shape of the 30B; o NULL: all zero. */

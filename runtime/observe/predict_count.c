@@ -160,9 +160,9 @@ out:
 }
 
 static void scale(qm_counters *c, double by) {
-    uint64_t *v[] = {&c->warp_insts,   &c->thread_insts,  &c->load_bytes,    &c->store_bytes,
-                     &c->load_sectors, &c->store_sectors, &c->shared_passes, &c->mma_int,
-                     &c->mma_float,    &c->atomics,       &c->barriers};
+    uint64_t *v[] = {&c->warp_insts,    &c->thread_insts,  &c->load_bytes, &c->store_bytes, &c->load_sectors,
+                     &c->store_sectors, &c->shared_passes, &c->mma_int,    &c->mma_float,   &c->atomics,
+                     &c->barriers,      &c->last_bytes,    &c->first_bytes};
     for (size_t i = 0; i < sizeof v / sizeof *v; i++) *v[i] = (uint64_t)llround((double)*v[i] * by);
 }
 

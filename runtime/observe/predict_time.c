@@ -180,6 +180,11 @@ static double arrived(qm_op_records *r, int i) {
     return have;
 }
 
+/* Bytes of an op's weights that are in the L2 from the step before. Its first load may still be of others: no latency is saved. */
+static double kept(const qm_chip *c, const qm_op *op) {
+    return qm_op_l2(op) == QM_L2_LAST ? c->kept.v * (double)op->weight_bytes : 0;
+}
+
 /* An op that comes after one other, which nobody else comes after: a node can be launched before that ends (engine/capture.c), if
  * its kernel has a text that waits. */
 static int in_chain(const qm_op_records *r, int i) {
@@ -214,7 +219,8 @@ void qm_predict_step(const qm_chip *c, qm_predict_way way, qm_op_records *r) {
             deliver(r, i, rate * pause - came_early(c, o, &j, pause));
         }
         if (o->op->waits) beside = 0;
-        double idle = predict(c, o, &j, 1e-9 * beside, prefetches ? arrived(r, i) : 0);
+        const double ready = kept(c, o->op) + (prefetches ? arrived(r, i) : 0);
+        double idle = predict(c, o, &j, 1e-9 * beside, ready);
         beside += o->time_ns;
         if (prefetches) deliver(r, i, rate * idle);
         o->coming = (double)o->op->prefetch.bytes;

@@ -94,9 +94,12 @@ typedef struct {
     uint64_t l2_bytes, prefetch_bytes; /* prefetch_bytes: most in one pause (prefetch.c); 0: nothing is prefetched */
     uint32_t
         ring_bytes; /* of shared memory that a resident grid's CTA may fill with weights ahead (ring.c); 0: nothing is */
+    uint64_t keep_bytes; /* of weights that the L2 is asked to keep from step to step (keep.c); 0: it is told nothing */
 } qm_limits;
 /* prefetch_bytes of a device: what its memory delivers in a pause of about 2 us; bytes_per_s 0: unknown. */
 uint64_t qm_prefetch_bytes(double bytes_per_s, uint64_t l2_bytes);
+/* keep_bytes of a device: half of its L2, and no more than it can set aside for that. */
+uint64_t qm_keep_bytes(uint64_t l2_bytes, uint64_t aside_bytes);
 
 typedef struct {
     qm_op_kind kind;
@@ -141,10 +144,15 @@ typedef struct {
     uint64_t logits_off; /* f32 [outs, n_vocab], in scratch: the step's logits; in all plans of a model the same */
     qm_seq_layout seq;
     uint64_t weight_bytes; /* sum over the ops */
+    uint64_t kept_bytes;   /* of these, asked to stay in the L2 */
     qm_resident resident;
 } qm_plan;
 int qm_plan_build(qm_plan **out, const qm_place *p, qm_shape shape, qm_limits limits, qm_err *e);
 void qm_plan_free(qm_plan *p);
+/* Fills ops[].args' operands that say what the L2 does with weights. */
+void qm_plan_keep(qm_plan *p);
+/* That operand, QM_L2_*; NORMAL where it has none. */
+uint32_t qm_op_l2(const qm_op *op);
 /* The last part of the building: fills ops[].prefetch. */
 void qm_plan_prefetch(qm_plan *p);
 /* Fills resident. */

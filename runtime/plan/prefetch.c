@@ -4,7 +4,8 @@
  *
  * An op's weights go to the pauses before it, the nearest first, one op a pause. A pause takes at most
  * limits.prefetch_bytes: more would still be on its way when the next op's own reads begin, in front of them. And
- * no pause is taken from which on half of the L2 would have been filled before they are used. */
+ * no pause is taken from which on half of the L2 would have been filled before they are used. Weights that the L2 keeps (keep.c)
+ * are there already, in its other half. */
 #include "plan.h"
 
 uint64_t qm_prefetch_bytes(double bytes_per_s, uint64_t l2_bytes) {
@@ -19,7 +20,7 @@ void qm_plan_prefetch(qm_plan *p) {
     const uint64_t most = p->limits.prefetch_bytes & ~(uint64_t)127, half = p->limits.l2_bytes / 2;
     for (int i = 0; most && i < p->n_ops; i++) {
         const qm_op *op = &p->ops[i];
-        if (op->kind != QM_OP_MATVEC) continue;
+        if (op->kind != QM_OP_MATVEC || qm_op_l2(op) == QM_L2_LAST) continue;
         uint64_t left = op->weight_bytes, filled = 0;
         for (int j = i - 1; j >= 0 && left && filled + op->weight_bytes - left < half; j--) {
             qm_op *at = &p->ops[j];
@@ -30,7 +31,7 @@ void qm_plan_prefetch(qm_plan *p) {
                 at->prefetch.off = left; /* from the end: what is read first may come by itself */
                 at->prefetch.bytes = n;
             }
-            filled += at->weight_bytes; /* read after the pause before it */
+            if (qm_op_l2(at) != QM_L2_LAST) filled += at->weight_bytes; /* read after the pause before it */
         }
     }
 }

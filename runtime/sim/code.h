@@ -15,7 +15,8 @@ enum { /* sim_inst.mod: modifiers that handlers or checks look at */
     F_RN = 1 << 4, F_RZ = 1 << 5, F_RM = 1 << 6, F_RP = 1 << 7, F_INT = 1 << 8 /* rni rzi rmi rpi */,
     F_TRANS = 1 << 9, F_SHIFTAMT = 1 << 10, F_ALIGNED = 1 << 11, F_NOINC = 1 << 12,
     F_ADDR32 = 1 << 13 /* the address is a 32-bit register */, F_CONST = 1 << 14 /* .const: not a space of its own */,
-    F_VOLATILE = 1 << 15, F_NC = 1 << 16 /* .nc, ldu */, F_SCOPE_CTA = 1 << 17, F_SCOPE_GPU = 1 << 18
+    F_VOLATILE = 1 << 15, F_NC = 1 << 16 /* .nc, ldu */, F_SCOPE_CTA = 1 << 17, F_SCOPE_GPU = 1 << 18,
+    F_HINT = 1 << 19 /* a load with a cache policy: the last of o[] */
 };
 enum { CMP_EQ, CMP_NE, CMP_LT, CMP_LE, CMP_GT, CMP_GE, CMP_EQU, CMP_NEU, CMP_LTU, CMP_LEU, CMP_GTU, CMP_GEU,
        CMP_NUM, CMP_NAN };

@@ -12,6 +12,7 @@ static int g_inited;
 static struct {
     int refs;
     uint64_t seq;
+    size_t aside;
 } * g_ctx; /* NULL before the first reference */
 static _Thread_local CUcontext t_current;
 static _Thread_local uint64_t t_current_seq; /* of the context when it was made current */
@@ -68,6 +69,9 @@ void sim_context_end(void) {
     g_ctx = NULL;
     g_sticky = CUDA_SUCCESS;
 }
+
+void sim_context_set_aside(size_t v) { g_ctx->aside = v; }
+size_t sim_context_aside(void) { return g_ctx->aside; }
 
 int sim_context_use(CUcontext c) {
     if (c && c != (CUcontext)g_ctx) return -1;

@@ -12,10 +12,12 @@ const char *sim_fail_text(CUresult r); /* that text; NULL if the last failure ex
 
 int sim_inited(void);
 void sim_init(void);
-CUresult sim_ready(void);         /* initialised, a live context is current, no sticky fault */
-void sim_poison(CUresult r);      /* the context is lost; every later call returns r */
-CUcontext sim_context_ref(void);  /* made at the first call; NULL: out of memory */
-int sim_context_unref(void);      /* references left; -1: there was none */
-void sim_context_end(void);       /* after the last reference and all that the context held */
+CUresult sim_ready(void);             /* initialised, a live context is current, no sticky fault */
+void sim_poison(CUresult r);          /* the context is lost; every later call returns r */
+CUcontext sim_context_ref(void);      /* made at the first call; NULL: out of memory */
+int sim_context_unref(void);          /* references left; -1: there was none */
+void sim_context_end(void);           /* after the last reference and all that the context held */
+void sim_context_set_aside(size_t v); /* CU_LIMIT_PERSISTING_L2_CACHE_SIZE; 0 in a new context */
+size_t sim_context_aside(void);
 int sim_context_use(CUcontext c); /* current in this thread; NULL: none. -1: not a live context */
 #endif

@@ -39,6 +39,8 @@ static void count_global(qm_sim_counters *c, const sim_access *a) {
     if (a->kind != SIM_WRITE) { /* an atomic reads and writes */
         c->gld_bytes += bytes;
         c->gld_sectors += sectors;
+        if (a->policy == SIM_EVICT_LAST) c->last_bytes += bytes;
+        if (a->policy == SIM_EVICT_FIRST) c->first_bytes += bytes;
     }
     if (a->kind != SIM_READ) {
         c->gst_bytes += bytes;
@@ -101,6 +103,8 @@ static void add(qm_sim_counters *s, const qm_sim_counters *c) {
     s->gst_bytes += c->gst_bytes;
     s->gld_sectors += c->gld_sectors;
     s->gst_sectors += c->gst_sectors;
+    s->last_bytes += c->last_bytes;
+    s->first_bytes += c->first_bytes;
     s->shared_wavefronts += c->shared_wavefronts;
     s->prefetches += c->prefetches;
     s->prefetch_digest += c->prefetch_digest;

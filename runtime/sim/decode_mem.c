@@ -48,7 +48,7 @@ static void mem(decoder *d, int load) {
     ptx_type t = d->k.ty[0];
     const ptx_opnd *a = dec_opnd(d, load), *v = dec_opnd(d, !load);
     dec_count(d, 2 + d->k.hint, 2 + d->k.hint);
-    if (d->k.hint) dec_src(d, dec_opnd(d, 2), PT_B64, 0);
+    const uint32_t policy = d->k.hint ? dec_src(d, dec_opnd(d, 2), PT_B64, 0) : 0;
     int rsz, bytes = ptx_types[t].bytes;
     uint32_t regs[4], mod = d->k.mod;
     if (a->kind != PO_ADDR) dec_fail(d, "a memory operand is wanted");
@@ -92,6 +92,10 @@ static void mem(decoder *d, int load) {
     in->esz = (uint8_t)bytes;
     in->rsz = (uint8_t)rsz;
     in->sub = ptx_types[t].kind == PK_SINT && (bytes < 4 || rsz > bytes);
+    if (load && d->k.hint) {
+        in->mod |= F_HINT;
+        in->o[SIM_MAX_O - 1] = policy;
+    }
 }
 
 void dec_atom(decoder *d) {

@@ -90,4 +90,5 @@ void dec_plain(decoder *d) {
     in->mod = mod;
     in->imm = imm;
     in->n = (uint8_t)n;
+    in->sub = (uint8_t)d->k.sub;
 }

@@ -93,7 +93,8 @@ CUresult CUDAAPI sim_cu_DeviceGetAttribute(int *v, CUdevice_attribute a, CUdevic
     case CU_DEVICE_ATTRIBUTE_CLOCK_RATE: *v = 1000000; break; /* kHz; %clock64 ticks are made up */
     case CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE: *v = 1000000; break;
     case CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH: *v = 256; break;
-    case CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE: *v = 4 << 20; break;
+    case CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE: *v = SIM_L2; break;
+    case CU_DEVICE_ATTRIBUTE_MAX_PERSISTING_L2_CACHE_SIZE: *v = SIM_L2_PERSISTING; break;
     case CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH:
     case CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING:
     case CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY:
@@ -140,6 +141,30 @@ CUresult CUDAAPI sim_cu_CtxSetCurrent(CUcontext c) {
     return sim_unlock(CUDA_SUCCESS);
 }
 
+/* Of limits there is the one that our program sets. Nothing is cached here, so nothing comes of it. */
+CUresult CUDAAPI sim_cu_CtxSetLimit(CUlimit limit, size_t v) {
+    sim_lock();
+    CUresult r = sim_ready();
+    if (!r && limit != CU_LIMIT_PERSISTING_L2_CACHE_SIZE) r = CUDA_ERROR_UNSUPPORTED_LIMIT;
+    if (!r && v > SIM_L2_PERSISTING) r = CUDA_ERROR_INVALID_VALUE;
+    if (!r) sim_context_set_aside(v);
+    return sim_unlock(r);
+}
+
+CUresult CUDAAPI sim_cu_CtxGetLimit(size_t *v, CUlimit limit) {
+    if (!v) return CUDA_ERROR_INVALID_VALUE;
+    sim_lock();
+    CUresult r = sim_ready();
+    if (!r && limit != CU_LIMIT_PERSISTING_L2_CACHE_SIZE) r = CUDA_ERROR_UNSUPPORTED_LIMIT;
+    if (!r) *v = sim_context_aside();
+    return sim_unlock(r);
+}
+
+CUresult CUDAAPI sim_cu_CtxResetPersistingL2Cache(void) {
+    sim_lock();
+    return sim_unlock(sim_ready());
+}
+
 /* ---- the table ---- */
 static int count(int on) {
     qm_sim_options o;
@@ -161,6 +186,8 @@ static void take_counters(qm_counters *c) {
                        .store_bytes = s.gst_bytes,
                        .load_sectors = s.gld_sectors,
                        .store_sectors = s.gst_sectors,
+                       .last_bytes = s.last_bytes,
+                       .first_bytes = s.first_bytes,
                        .shared_passes = s.shared_wavefronts,
                        .mma_int = s.mma_int,
                        .mma_float = s.mma_float,

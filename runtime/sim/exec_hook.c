@@ -25,6 +25,14 @@ int sim_hook(sim_warp *w, const sim_inst *in, uint32_t m, int space, int kind, i
     sim_access a = access_of(w, in, m, space, kind, bytes, addr);
     a.order = order;
     a.nc = (in->mod & F_NC) != 0;
+    if (in->mod & F_HINT) {
+        /* any other value there is one that the PTX manual leaves open */
+        const uint64_t policy = ((const uint64_t *)(w->r + in->o[SIM_MAX_O - 1]))[__builtin_ctz(m)];
+        if (policy >> 8 != SIM_POLICY >> 8)
+            return sim_fault(w, in, __builtin_ctz(m), SIM_ILLEGAL_INSTRUCTION,
+                             "its cache policy 0x%llx is not one that createpolicy made", (unsigned long long)policy);
+        a.policy = (int)(policy & 0xff);
+    }
     a.cta_scope = order != SIM_WEAK && (in->mod & F_SCOPE_CTA) != 0; /* an atomic without a scope has .gpu */
     if (space == SIM_SPACE_GLOBAL) a.alloc = sim_mem_find(addr[__builtin_ctz(m)]);
     if (o->check_races || o->check_uninit) {

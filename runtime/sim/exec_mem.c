@@ -225,7 +225,7 @@ int h_prefetch(sim_warp *w, const sim_inst *in, uint32_t m) {
     return X_NEXT;
 }
 int h_policy(sim_warp *w, const sim_inst *in, uint32_t m) {
-    for (uint32_t q = m; q; q &= q - 1) ((u64a *)(w->r + in->o[0]))[__builtin_ctz(q)] = 0;
+    for (uint32_t q = m; q; q &= q - 1) ((u64a *)(w->r + in->o[0]))[__builtin_ctz(q)] = SIM_POLICY | in->sub;
     return X_NEXT;
 }
 int h_isspacep(sim_warp *w, const sim_inst *in, uint32_t m) {

@@ -113,8 +113,10 @@ static const char *const cmps[] = {"eq",  "ne",  "lt",  "le",  "gt",  "ge",  "eq
 static const char *const atoms[] = {"", "add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec"};
 
 static void interpret(isa_match *k) {
+    static const char *const evict[] = {"L2::evict_normal", "L2::evict_first", "L2::evict_last", "L2::evict_unchanged"};
     if (!strcmp(k->tok[0], "ldu")) k->mod |= F_NC;
     int is_atom = !strcmp(k->tok[0], "atom") || !strcmp(k->tok[0], "red");
+    int is_policy = !strcmp(k->tok[0], "createpolicy");
     int is_setp = !strcmp(k->tok[0], "setp") || !strcmp(k->tok[0], "set");
     for (int i = 1; i < k->n_tok; i++) {
         const char *t = k->tok[i];
@@ -136,6 +138,9 @@ static void interpret(isa_match *k) {
         else if (!strcmp(t, "acquire")) k->order = SIM_ACQUIRE;
         else if (!strcmp(t, "release")) k->order = SIM_RELEASE;
         else if (!strcmp(t, "acq_rel") || !strcmp(t, "sc")) k->order = SIM_ACQ_REL;
+        if (is_policy)
+            for (int j = 0; j < (int)(sizeof evict / sizeof evict[0]); j++)
+                if (!strcmp(t, evict[j])) k->sub = j;
         if (is_atom)
             for (int j = 1; j < (int)(sizeof atoms / sizeof atoms[0]); j++)
                 if (!strcmp(t, atoms[j])) k->sub = j;

@@ -32,9 +32,10 @@ typedef struct {
     uint64_t gst_bytes;
     uint64_t gld_sectors; /* distinct 32-byte sectors per warp instruction */
     uint64_t gst_sectors;
-    uint64_t shared_wavefronts;  /* shared-memory passes incl. bank conflicts */
-    uint64_t shared_insts;       /* shared-memory instructions: wavefronts beyond ideal = conflicts */
-    uint64_t mma_int, mma_float; /* multiply-adds of mma: of 8-bit integers, of 16-bit floats */
+    uint64_t shared_wavefronts;       /* shared-memory passes incl. bank conflicts */
+    uint64_t shared_insts;            /* shared-memory instructions: wavefronts beyond ideal = conflicts */
+    uint64_t mma_int, mma_float;      /* multiply-adds of mma: of 8-bit integers, of 16-bit floats */
+    uint64_t last_bytes, first_bytes; /* of gld_bytes: asked for with a policy of L2::evict_last, of L2::evict_first */
     uint64_t atomics;
     uint64_t barriers;        /* bar.sync & co, per CTA arrival */
     uint64_t prefetches;      /* addresses that threads asked for by prefetch; of its bulk form every 32 bytes */
