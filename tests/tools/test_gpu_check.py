@@ -156,7 +156,7 @@ def test_rungs(t):
     """Each rung with and without, where dependent launches work and where not; one that changes the logits is named."""
     alone = ["all but dependent launch", "dependent launch alone"]
     always = ["all", "none", "persistent", "persistent, none", *(f"all but {w}" for w in apart_words()),
-              "all but ops side by side", "persistent but prefetch", "all but narrow routers",
+              "all but ops side by side", "persistent but prefetch", "persistent but ring", "all but narrow routers",
               "all but L2 policy", "persistent but L2 policy"]
     for cc in ("80", "90"):
         got = t.run(*LONG, "--only", "rungs", env={"QMOE_SIM_CC": cc})
@@ -176,6 +176,8 @@ def test_rungs(t):
         assert set_by["persistent but prefetch"][4] is False and set_by["all but ops side by side"][3] is False, set_by
         assert [set_by[f"all but {w}"][1] for w in apart_words()] == apart_words(), set_by
         assert not on or [set_by[r][1:3] for r in alone] == [("none", False), ("all", True)], set_by
+        ring = {r: {x["ring_bytes"] > 0 for x in v} for r, v in by.items()}  # weights copied to shared memory ahead
+        assert ring.pop("persistent but ring") == {False} and all(v == {True} for v in ring.values()), ring
         narrow = {r: {x["narrow"] for x in v} for r, v in by.items()}  # whether routers lie in fewer bytes than in the file
         assert narrow.pop("all but narrow routers") == {0} and all(v == {4} for v in narrow.values()), narrow
         kept = {r: {x["kept_bytes"] > 0 for x in v} for r, v in by.items()}  # whether the L2 is told anything
