@@ -14,7 +14,7 @@ typedef struct {
     uint32_t hd, n_head, n_kv, n_splits, pos, n_pages,
         n_spans; /* n_spans: of the context; there is room for one more */
     float q_scale;
-    int uneven;       /* values: uneven_size */
+    int uneven;       /* values: uneven_size; 2: and their scales are negative */
     float *q, *k, *v; /* [n_head, hd], [pos + 1, n_kv, hd] each (as the cache holds them) */
     uint32_t *table;
     qm_attn_args a;
@@ -42,6 +42,17 @@ static float uneven_size(const attn_case *c, size_t i) {
     return d < 32 ? 0x1p-12f : d < 64 ? ldexpf(1, -2 * (int)(t % 8)) : d < 96 ? 3000 : 1;
 }
 
+/* Of a q8_0 cache: the scales of all tokens' values with a sign, which no quantiser gives them, and x = what is then read. */
+static void turn_scales(const attn_case *c, char *vp) {
+    for (uint32_t t = 0; t <= c->pos; t++)
+        for (uint32_t h = 0; h < c->n_kv; h++) {
+            char *page = vp + page_at(c, t, h);
+            uint16_t *scales = (uint16_t *)(void *)(page + 32 * c->hd) + t % 32 / 4 * (c->hd / 32) * 4 + t % 4;
+            for (uint32_t b = 0; b < c->hd / 32; b++) scales[4 * b] ^= 0x8000;
+            qm_kv_page_get(kv, 1, c->v + ((size_t)t * c->n_kv + h) * c->hd, page, c->hd, t % 32);
+        }
+}
+
 /* sparse: the cache slots of no token stay unwritten (for the device's check of such reads) instead of
  * holding NaN. */
 static void make(attn_case *c, int sparse) {
@@ -67,6 +78,7 @@ static void make(attn_case *c, int sparse) {
     if (sparse) put_all(c, 0, not_k, c->k, 0), put_all(c, 1, not_v, c->v, 0);
     put_all(c, 0, kp, c->k, 1);
     put_all(c, 1, vp, c->v, 1);
+    if (c->uneven == 2) turn_scales(c, vp);
     qm_attn_args a = {.n_head = c->n_head, .n_kv = c->n_kv, .n_spans = c->n_spans + 1};
     a.scale = (float)(1 / sqrt((double)hd));
     a.q = chk_in("q", c->q, 4 * (size_t)c->n_head * hd);
@@ -207,7 +219,9 @@ static void uneven(void **state) {
     (void)state;
     EACH_TYPE
     for (uint32_t hd = 64; hd <= 128; hd += 64)
-        for (uint32_t pos = 27; pos < 300; pos += 104) one(0, (shape){hd, 8, 1, 2, pos, 2, 0, 1});
+        for (uint32_t pos = 27; pos < 300; pos += 104)
+            for (int how = 1; how <= (kv == QM_KV_CACHE_Q8_0 ? 2 : 1); how++)
+                one(0, (shape){hd, 8, 1, 2, pos, 2, 0, how});
 }
 
 /* Rows of several sequences, of which the op has some: each has the bits that it has alone, and what is beyond the count stays
