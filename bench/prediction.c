@@ -29,22 +29,25 @@ static int waits(const qm_op_records *r) {
 static int rungs(qm_err *e) {
     static const struct {
         const char *apart, *fused;
-        int nodes, unasked, keeps;
-    } rung[] = {{"all", "nothing", 1, 0, 0},
-                {"all", "nothing", 0, 0, 0},
-                {"attn,topk,down", "norm", 0, 0, 0},
-                {"attn,topk", "norm, down", 0, 0, 0},
-                {"attn", "norm, down, topk", 0, 0, 0},
-                {"none", "norm, down, topk, attn", 0, 0, 0},
-                {"none", "norm, down, topk, attn", 0, 0, 1},
-                {"none", "norm, down, topk, attn", 1, 1, 0}};
+        int nodes, unasked, keeps, rings;
+    } rung[] = {{"all", "nothing", 1, 0, 0, 0},
+                {"all", "nothing", 0, 0, 0, 0},
+                {"attn,topk,down", "norm", 0, 0, 0, 0},
+                {"attn,topk", "norm, down", 0, 0, 0, 0},
+                {"attn", "norm, down, topk", 0, 0, 0, 0},
+                {"none", "norm, down, topk, attn", 0, 0, 0, 0},
+                {"none", "norm, down, topk, attn", 0, 0, 0, 1},
+                {"none", "norm, down, topk, attn", 0, 0, 1, 1},
+                {"none", "norm, down, topk, attn", 1, 1, 0, 1},
+                {"none", "norm, down, topk, attn", 1, 1, 0, 0}};
     int rc = 0;
     puts("tokens a second at depth 0, graph / persistent\n\n"
-         "| fused | dependent launches | prefetch | kept in the L2 | waits a layer | RTX 4090 | GB10 | H200 | RTX 5090 "
-         "|\n"
-         "|:------|:---|:---|:---|---:|---:|---:|---:|---:|");
+         "| fused | dependent launches | prefetch | kept in the L2 | ring | waits a layer | RTX 4090 | GB10 | H200 | "
+         "RTX 5090 |\n"
+         "|:------|:---|:---|:---|:---|---:|---:|---:|---:|---:|");
     for (size_t k = 0; k < sizeof rung / sizeof *rung && !rc; k++) {
-        qm_predict_opts o = {.nodes = rung[k].nodes, .unasked = rung[k].unasked, .keeps = rung[k].keeps};
+        qm_predict_opts o = {
+            .nodes = rung[k].nodes, .unasked = rung[k].unasked, .keeps = rung[k].keeps, .ringless = !rung[k].rings};
         qm_predictor *p = NULL;
         const qm_op_records *r;
         double graph, persistent;
@@ -55,8 +58,9 @@ static int rungs(qm_err *e) {
             if (!rc) rc = step(p, chip(i), "persistent", &persistent, NULL, e);
             if (rc) break;
             if (!i)
-                printf("| %s | %s | %s | %s | %d |", rung[k].fused, rung[k].nodes ? "off" : "on",
-                       rung[k].unasked ? "off" : "on", rung[k].keeps ? "on" : "off", waits(r));
+                printf("| %s | %s | %s | %s | %s | %d |", rung[k].fused, rung[k].nodes ? "off" : "on",
+                       rung[k].unasked ? "off" : "on", rung[k].keeps ? "on" : "off", rung[k].rings ? "on" : "off",
+                       waits(r));
             printf(" %.0f / %.0f |", graph, persistent);
         }
         puts("");

@@ -232,7 +232,10 @@
 #define QM_WALK_REC_WAITS   32   /* {u32 op, u32 goal} [QM_WALK_WAITS]; goal 0: none */
 #define QM_WALK_REC_PREFETCH 64  /* address */
 #define QM_WALK_REC_PREFETCH_BYTES 72 /* u64; 0: nothing */
-#define QM_WALK_REC_ARRIVES 80   /* u32: 0: no op waits for this one; after it 12 bytes of nothing */
+#define QM_WALK_REC_ARRIVES 80   /* u32: 0: no op waits for this one; after it 4 bytes of nothing */
+#define QM_WALK_REC_RING    88   /* {u32 steps, u32 at}: of its weights' steps (contracts/streams.def) so many, behind its first chunk,
+                                    a warp copies to shared memory before it waits; at: where in its CTA's they begin, warp after warp.
+                                    steps: a multiple of a chunk; 0: none. Of matvec alone */
 #define QM_WALK_REC_ARGS    96   /* the op's argument struct */
 #define QM_WALK_REC_SIZE   352
 #define QM_WALK_ARGS_MAX   256 /* bytes of an op's arguments, at most */
@@ -250,8 +253,9 @@
 #define QM_WALK_WARP_TID    12   /* of the warp's first lane, in the op's CTA */
 #define QM_WALK_WARP_X      16   /* x, y, z of the op's CTA */
 #define QM_WALK_WARP_SMEM   28   /* its shared memory */
-#define QM_WALK_WARP_SIZE   32
-#define QM_WALK_WARPS_BYTES 512  /* QM_WALK_BLOCK / 32 warps */
+#define QM_WALK_WARP_BAR    32   /* u32: the part's barrier, and the threads that meet there */
+#define QM_WALK_WARP_SIZE   48
+#define QM_WALK_WARPS_BYTES 768  /* QM_WALK_BLOCK / 32 warps */
 
 /* ---- stats: what a vector looks like, and a copy of it. Not an op of a model: it looks at what ops have left
  * (runtime/observe/trace.h). One CTA a job; the vector of a job is v[i] = add[i] + (sum_s x[s * stride + i]), added

@@ -310,6 +310,7 @@ step_rungs() {
     done
     QMOE_CONCURRENT=0 rung "all but ops side by side"
     QMOE_PREFETCH=0 rung "persistent but prefetch" --executor persistent
+    QMOE_RING=0 rung "persistent but ring" --executor persistent
     QMOE_NARROW=0 rung "all but narrow routers"
     QMOE_L2_KEEP=0 rung "all but L2 policy"
     QMOE_L2_KEEP=0 rung "persistent but L2 policy" --executor persistent

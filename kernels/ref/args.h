@@ -118,7 +118,7 @@ typedef struct {
         uint32_t op, goal;
     } waits[QM_WALK_WAITS];
     uint64_t prefetch, prefetch_bytes;
-    uint32_t arrives, pad[3];
+    uint32_t arrives, pad, ring_steps, ring_at;
     qm_op_args args;
 } qm_walk_record;
 static_assert(offsetof(qm_walk_record, id) == QM_WALK_REC_CASE, "abi");
@@ -131,6 +131,7 @@ static_assert(offsetof(qm_walk_record, waits) == QM_WALK_REC_WAITS, "abi");
 static_assert(offsetof(qm_walk_record, prefetch) == QM_WALK_REC_PREFETCH, "abi");
 static_assert(offsetof(qm_walk_record, prefetch_bytes) == QM_WALK_REC_PREFETCH_BYTES, "abi");
 static_assert(offsetof(qm_walk_record, arrives) == QM_WALK_REC_ARRIVES, "abi");
+static_assert(offsetof(qm_walk_record, ring_steps) == QM_WALK_REC_RING, "abi");
 static_assert(offsetof(qm_walk_record, args) == QM_WALK_REC_ARGS, "abi");
 static_assert(sizeof(qm_walk_record) == QM_WALK_REC_SIZE, "abi");
 static_assert(QM_WALK_RECS_BYTES == QM_WALK_RING * QM_WALK_REC_SIZE, "abi");

@@ -69,12 +69,25 @@ static uint32_t segments_of(const qm_sums *s, uint32_t n_parts) {
     return n_parts == 1 ? s->n_segments : min_u32(s->part / s->segment, s->n_segments);
 }
 
+/* Steps of a CTA, the most of any: what remains may be in the last part. */
+static uint32_t steps_of(const qm_sums *s, uint32_t n_parts) {
+    return n_parts == 1 ? s->n_steps : max_u32(s->part, s->n_steps - (n_parts - 1) * s->part);
+}
+
+uint32_t qm_launch_run(int wtype, uint32_t n_cols, uint32_t n_parts, uint32_t tiles, uint32_t block) {
+    const qm_sums s = qm_sums_of(wtype, n_cols);
+    const uint32_t steps = steps_of(&s, n_parts), n = steps / s.segment, slices = max_u32(block / 32 / tiles, 1);
+    if (n <= 1) return steps;
+    const uint32_t run = div_up(n, slices) * s.segment + steps % s.segment; /* the last segment has what remains */
+    return min_u32(run, steps);
+}
+uint32_t qm_step_bytes(int wtype) { return stream_of(wtype).tile_bytes; }
+uint32_t qm_chunk_steps(int wtype) { return stream_of(wtype).chunk; }
+
 uint32_t qm_launch_shared(int wtype, uint32_t n_cols, uint32_t n_parts, uint32_t n_streams, uint32_t tiles) {
     stream_type t = stream_of(wtype);
     qm_sums s = qm_sums_of(wtype, n_cols);
-    uint32_t n = segments_of(&s, n_parts), steps = n_parts == 1 ? s.n_steps : s.part;
-    /* what remains may be in the last part */
-    if (n_parts > 1) steps = max_u32(steps, s.n_steps - (n_parts - 1) * s.part);
+    uint32_t n = segments_of(&s, n_parts), steps = steps_of(&s, n_parts);
     uint32_t sums = n > 1 ? 16 + n_streams * tiles * n * QM_TILE_ROWS * 4 : 0; /* kernels/ptx/stream.inc */
     return div_up(steps, t.chunk) * t.staged + sums;
 }

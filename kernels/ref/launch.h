@@ -28,6 +28,11 @@ typedef struct {
     uint32_t
         width; /* rows that a warp has, which picks the kernel of a product of many rows; of moe_down its groups; else 0 */
 } qm_launch;
+/* Steps of a row's weights that a warp of a product of one row has, one after the other, at most; n_parts as for qm_launch_shared. */
+uint32_t qm_launch_run(int wtype, uint32_t n_cols, uint32_t n_parts, uint32_t tiles, uint32_t block);
+/* Of a tile of 32 rows: bytes of a step, and steps of a chunk (contracts/streams.def). */
+uint32_t qm_step_bytes(int wtype);
+uint32_t qm_chunk_steps(int wtype);
 /* grid[1]: how many parts of K the op writes: all of them, where that is at most max_parts, else 1, their sum. */
 qm_launch qm_launch_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_sm, uint32_t max_parts);
 /* The same where the op norms its input itself, which each CTA does for itself: fewer CTAs, of four warps and more. shared has

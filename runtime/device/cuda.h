@@ -50,6 +50,7 @@ typedef struct {
     char name[128]; /* the device's own name */
     int cc_major, cc_minor;
     int n_sm, l2_bytes;
+    int shared_bytes; /* shared memory that a CTA may be allowed, at most */
     int l2_aside; /* most of the L2 that can be set aside for what is given up last; 0: none, or the driver does not say */
     double bytes_per_s; /* of its memory, by the driver's clock and width; 0: it does not say */
     int driver_version; /* 13000 = CUDA 13.0 */

@@ -67,6 +67,7 @@ static int open_ordinal(qm_device *d, int ordinal, qm_err *e) {
         (rc = attribute(d, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, &d->cc_minor, e)) ||
         (rc = attribute(d, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, &d->n_sm, e)) ||
         (rc = attribute(d, CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, &d->l2_bytes, e)) ||
+        (rc = attribute(d, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, &d->shared_bytes, e)) ||
         (rc = attribute(d, CU_DEVICE_ATTRIBUTE_INTEGRATED, &d->integrated, e)))
         goto out;
     /* a hint only: a driver that does not tell is no reason to refuse a device */

@@ -5,9 +5,6 @@
 #include "../device/texts.h"
 #include "../file/quant.h"
 
-/* SHARED_MAX: what the parts of a CTA have together: less than any device's most; what is left is the L1. */
-enum { WARPS = QM_WALK_BLOCK / 32, SHARED_MAX = 88 * 1024 };
-
 int qm_walk_kernel(void) { return qm_kernel_find(QM_OP_WALK, -1, -1, 0); }
 
 /* ---- the kernel's text ---- */
@@ -59,17 +56,24 @@ int qm_walk_validate(const qm_plan *p, qm_err *e) {
     return rc;
 }
 
-/* How many of an op's CTAs run side by side, and how far apart their shared memories are. */
-static int side_by_side(qm_walk_record *r, const qm_op *op, qm_device *d, qm_kernels *k, qm_err *e) {
+/* How many of an op's CTAs run side by side, how far apart their shared memories are, and where in each the weights copied ahead
+ * lie: after what the body needs. */
+static int side_by_side(qm_walk_record *r, const qm_plan *p, const qm_op *op, qm_device *d, qm_kernels *k, qm_err *e) {
+    const uint32_t block = qm_resident_block(op);
+    uint32_t room = QM_RESIDENT_SHARED;
     CUfunction f;
     int own = 0, rc = qm_kernels_get(k, op->kernel, &f, e);
     if (rc) return rc;
     QM_CU_TRY(d, FuncGetAttribute(&own, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, f));
-    r->warps = qm_resident_block(op) / 32;
+    r->warps = block / 32;
     r->stride = ((uint32_t)own + op->shared + 15) & ~15u;
-    r->subs = r->warps ? WARPS / r->warps : 0;
-    if (r->subs > QM_WALK_SUBS) r->subs = QM_WALK_SUBS;
-    if (r->stride && r->subs > SHARED_MAX / r->stride) r->subs = SHARED_MAX / r->stride;
+    if (op->ring) {
+        r->ring_steps = op->ring;
+        r->ring_at = r->stride;
+        r->stride += qm_ring_shared(op);
+        if (p->limits.ring_bytes > room) room = p->limits.ring_bytes;
+    }
+    r->subs = qm_resident_parts(op, (uint32_t)d->n_sm, r->stride, room);
     if (!r->subs || op->block % 32)
         rc = qm_fail(e, QM_ERR_UNSUPPORTED,
                      "executor persistent: layer %d, %s: %u threads and %u bytes of shared memory do not fit",
@@ -119,7 +123,7 @@ static int fill(qm_walk_record *rec, qm_walk *w, qm_device *d, qm_kernels *k, co
             r->prefetch = qm_ref_resolve(p, QM_REF(QM_SPACE_REGION, before->prefetch.region), b) + before->prefetch.off;
             r->prefetch_bytes = before->prefetch.bytes;
         }
-        if ((rc = side_by_side(r, op, d, k, e))) return rc;
+        if ((rc = side_by_side(r, p, op, d, k, e))) return rc;
         if (r->subs * r->stride > w->shared) w->shared = r->subs * r->stride;
     }
     return order(rec, w, p, e);

@@ -37,6 +37,8 @@ typedef struct {
     uint32_t rows;         /* that it computes, or runs of rows: 0: it is there for other steps, and leaves at once */
     double ctas;           /* that have work */
     qm_op_path path;
+    double
+        held; /* of an estimate: chunks that a warp asks for before it waits, in registers and shared memory (qm_op.ring) */
     int whole_run; /* of an estimate: 1: its warps have asked for all that they read (QM_RUN_CHUNKS) */
     double
         in_flight; /* bytes of weights, keys and values on their way at once, a multiprocessor of the plan's device */

@@ -90,6 +90,7 @@ static qm_limits limits_of(const qm_predictor *p, const qm_chip *c, qm_work w) {
                        .apart = p->o.apart,
                        .kv_type = p->o.kv,
                        .l2_bytes = (uint64_t)c->l2.v,
+                       .ring_bytes = p->o.ringless ? 0 : qm_ring_bytes((uint32_t)c->shared.v),
                        .keep_bytes = p->o.keeps ? qm_keep_bytes((uint64_t)c->l2.v, (uint64_t)c->l2.v) : 0,
                        .prefetch_bytes = p->o.unasked ? 0 : qm_prefetch_bytes(c->bandwidth.v, (uint64_t)c->l2.v)};
 }

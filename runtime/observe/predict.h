@@ -16,8 +16,8 @@ typedef struct {
 } qm_fact;
 typedef struct {
     const char *id, *name;
-    qm_fact sms, cc, clock, bandwidth, reach, latency, l2, kept, trip, issue, mma_int, mma_float, node, start, edge,
-        handoff, graph;
+    qm_fact sms, cc, clock, bandwidth, reach, latency, l2, shared, kept, trip, issue, mma_int, mma_float, node, start,
+        edge, handoff, graph;
 } qm_chip;
 extern const qm_chip qm_chips[];
 extern const int qm_n_chips;
@@ -43,7 +43,8 @@ void qm_predict_op(const qm_chip *c, int early, qm_op_record *r);
  *               edge in place of node and start. Weights whose place does not depend on the step are asked for before it waits: of
  *               the latency a trip for its vector remains, and the first chunks of all warps come in that time
  *   PERSISTENT  the plan's resident ops are one node: between them a handoff, and the first weights likewise. Whenever the memory
- *               would be idle it delivers what has been prefetched, in the order in which it was asked for; those bytes are
+ *               would be idle (and nothing that a CTA copies to shared memory before it waits is on its way, qm_op.ring: that comes
+ *               first) it delivers what has been prefetched, in the order in which it was asked for; those bytes are
  *               missing from the op that needs them */
 typedef enum { QM_WAY_NODES, QM_WAY_DEPENDENT, QM_WAY_PERSISTENT } qm_predict_way;
 /* All ops, one after another, and the whole: graph + sum of gaps and times. */
@@ -55,6 +56,7 @@ typedef struct {
     uint32_t apart; /* of plans, as in qm_limits */
     int nodes;      /* 1: no dependent launches, where the chip has them */
     int unasked;    /* 1: nothing is prefetched, or all such hints are dropped */
+    int ringless;   /* 1: nothing is copied to shared memory before the wait */
     int keeps; /* 1: weights that the L2 is asked to keep are there, as far as chips.def believes it; 0: none are */
     qm_kv_cache_type kv;
 } qm_predict_opts;

@@ -68,8 +68,11 @@ static double flight(const qm_chip *c, const qm_op_record *r, double *first) {
     const double passes = passes_of(r), rounds = bytes * passes / (at_once * r->path.flight);
     *first = passes > 1 ? (c->latency.v + (passes - 1) * c->trip.v) / passes : c->latency.v;
     if (r->whole_run) return *first + (rounds - 1) * c->trip.v + r->ctas / at_once * alone(c, r);
-    return (rounds > r->path.rounds ? rounds : r->path.rounds) * (*first + r->path.again * c->trip.v) +
-           r->ctas / at_once * alone(c, r);
+    const double turns = r->ctas / at_once,
+                 run = rounds / turns; /* of a CTA: chunks of a warp, the first of which come together */
+    const double waits = turns * (r->held > 1 ? 1 + (run > r->held ? run - r->held : 0) : run);
+    return (waits > r->path.rounds ? waits : r->path.rounds) * (*first + r->path.again * c->trip.v) +
+           turns * alone(c, r);
 }
 
 /* The op's times once its data flow; ready: bytes that are there already. The latency of the first chunk is not among them. */
@@ -205,6 +208,12 @@ void qm_predict_step(const qm_chip *c, qm_predict_way way, qm_op_records *r) {
         o->whole_run =
             way == QM_WAY_DEPENDENT && chunks > 1 && chunks <= o->path.run && o->ctas <= c->sms.v * QM_RESIDENT_WARPS;
         if (o->whole_run) o->in_flight = (double)o->weight_bytes / c->sms.v;
+        o->held = 1;
+        if (prefetches && o->op->ring) {
+            const double now = o->in_flight, all = (double)o->weight_bytes / c->sms.v;
+            o->held += qm_ring_shared(o->op) / o->path.flight;
+            o->in_flight = now * o->held < all ? now * o->held : all;
+        }
         if (prefetches && o->op->waits) {
             const double pause = j.gap + before_of(c, o, &j);
             deliver(r, i, rate * pause - came_early(c, o, &j, pause));

@@ -532,6 +532,7 @@ int qm_plan_build(qm_plan **out, const qm_place *place, qm_shape shape, qm_limit
     qm_plan_keep(p);
     qm_plan_prefetch(p);
     qm_plan_resident(p);
+    qm_plan_ring(p);
     *out = p;
     return 0;
 }

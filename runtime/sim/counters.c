@@ -72,6 +72,11 @@ void qm_sim_expect_prefetch(qm_sim_counters *c, uint64_t address, uint64_t bytes
     }
 }
 
+void qm_sim_expect_async(qm_sim_counters *c, uint64_t address, uint64_t bytes) {
+    c->async_bytes += bytes;
+    for (uint64_t at = address; at < address + bytes; at += 4) c->async_digest += qm_rng_u64(&(qm_rng){at / 4});
+}
+
 void sim_count_access(qm_sim_counters *c, const sim_access *a) {
     if (!a->mask) return;
     if (a->kind == SIM_ATOMIC) c->atomics += (uint64_t)__builtin_popcount(a->mask);
@@ -103,6 +108,8 @@ static void add(qm_sim_counters *s, const qm_sim_counters *c) {
     s->shared_wavefronts += c->shared_wavefronts;
     s->prefetches += c->prefetches;
     s->prefetch_digest += c->prefetch_digest;
+    s->async_bytes += c->async_bytes;
+    s->async_digest += c->async_digest;
     s->shared_insts += c->shared_insts;
     s->mma_int += c->mma_int;
     s->mma_float += c->mma_float;

@@ -159,6 +159,9 @@ void ptx_decode(sim_module *m, ptx_func *entry) {
     f->name = entry->name;
     reach(d, entry, 0);
     place_extern_shared(d);
+    for (dec_fn *n = d->fns; n; n = n->next) d->cap_code += n->f->n_s + n->f->n_s / 8 + 8; /* mostly enough */
+    d->code = ptx_alloc(&m->unit, sizeof *d->code * (size_t)d->cap_code);
+    d->origin = ptx_alloc(&m->unit, sizeof *d->origin * (size_t)d->cap_code);
     for (dec_fn *n = d->fns; n; n = n->next) emit_fn(d, n);
     d->s = NULL;
     fix_targets(d);

@@ -81,6 +81,8 @@ int sim_cp_async_any(sim_warp *w, const sim_inst *in, uint32_t m) {
         all.dst[l] = (uint32_t)dst;
         all.take[l] = (uint8_t)n;
     }
+    if (w->cta->l->opt.count)
+        EACH (l) qm_sim_expect_async(&w->wk->c, all.src[l], all.take[l]);
     for (uint32_t left = m; left; left &= ~all.mask) { /* lanes that have committed as often */
         all.group = w->commits[__builtin_ctz(left)];
         all.mask = 0;

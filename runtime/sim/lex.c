@@ -161,6 +161,7 @@ static lex_num binary(lexer *x, int min) {
     for (;;) {
         lex_skip(x);
         int k = -1;
+        if (*x->p == ',' || *x->p == ';' || *x->p == ']') break; /* most constants stand alone */
         for (int i = 0; i < (int)(sizeof ops / sizeof ops[0]) && k < 0; i++)
             if (!strncmp(x->p, ops[i].s, strlen(ops[i].s))) k = i;
         if (k < 0 || ops[k].prec <= min) break;

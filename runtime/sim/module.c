@@ -1,11 +1,19 @@
-/* module.c: a module's life: text in, globals placed, entries decoded, everything freed. */
+/* module.c: a module's life: text in, globals placed, entries decoded, everything freed; or kept for the next who has the
+ * same text, since a process that opens engine after engine would read 10 MB of PTX for each. */
 #include "module.h"
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "decode.h"
 #include "mem.h"
 #include "parse.h"
+#include "sim.h"
+
+enum { KEPT_MOST = 384 << 20 }; /* of what has been made of texts: all kernels of a few models */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static sim_module *kept; /* the last one first; nobody has them, so that each has one user at most */
+static size_t kept_bytes;
 
 static int is_device(const ptx_var *v) { return v->space == PS_GLOBAL || v->space == PS_CONST; }
 
@@ -44,14 +52,54 @@ static int load(sim_module *m, const char *ptx) {
     return 0;
 }
 
+static void drop(sim_module *m) {
+    for (ptx_var *v = m->vars; v; v = v->next)
+        if (is_device(v) && v->addr) sim_mem_free(v->addr);
+    ptx_unit_free(&m->unit);
+    free(m);
+}
+
+static sim_module *take_kept(const char *ptx, int apart) {
+    pthread_mutex_lock(&lock);
+    sim_module **at = &kept;
+    while (*at && ((*at)->apart != apart || strcmp((*at)->text, ptx))) at = &(*at)->next;
+    sim_module *m = *at;
+    if (m) {
+        *at = m->next;
+        kept_bytes -= m->unit.bytes;
+    }
+    pthread_mutex_unlock(&lock);
+    return m;
+}
+
+/* Not one with memory on the device: that has to be as at the start. */
+static int keep(sim_module *m) {
+    for (const ptx_var *v = m->vars; v; v = v->next)
+        if (is_device(v)) return 0;
+    pthread_mutex_lock(&lock);
+    const int room = m->unit.bytes <= KEPT_MOST - kept_bytes;
+    if (room) {
+        m->next = kept;
+        kept = m;
+        kept_bytes += m->unit.bytes;
+    }
+    pthread_mutex_unlock(&lock);
+    return room;
+}
+
 sim_module *sim_module_load(const char *ptx, char *log, size_t log_n) {
+    qm_sim_options o;
+    qm_sim_get_options(&o);
+    const int apart = o.check_uninit; /* an unwritten register holds garbage then, not what another block left */
     if (log && log_n) log[0] = 0;
-    sim_module *m = calloc(1, sizeof *m);
-    if (!m) return NULL;
+    sim_module *m = take_kept(ptx, apart);
+    if (m) return m;
+    if (!(m = calloc(1, sizeof *m))) return NULL;
+    m->apart = apart;
     m->unit.log = log;
     m->unit.log_n = log_n;
     if (load(m, ptx)) {
-        sim_module_free(m);
+        drop(m);
         return NULL;
     }
     m->unit.log = NULL;
@@ -59,11 +107,7 @@ sim_module *sim_module_load(const char *ptx, char *log, size_t log_n) {
 }
 
 void sim_module_free(sim_module *m) {
-    if (!m) return;
-    for (ptx_var *v = m->vars; v; v = v->next)
-        if (is_device(v) && v->addr) sim_mem_free(v->addr);
-    ptx_unit_free(&m->unit);
-    free(m);
+    if (m && !keep(m)) drop(m);
 }
 
 sim_func *sim_module_func(sim_module *m, const char *entry) {

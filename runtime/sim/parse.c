@@ -2,7 +2,6 @@
 #include "parser.h"
 #include <stdlib.h>
 #include <string.h>
-#include "sim.h"
 
 ptx_func *ptx_find_func(const sim_module *m, const char *name) {
     for (ptx_func *f = m->funcs; f; f = f->next)
@@ -120,9 +119,6 @@ static void parse_func(ptx_parser *p, int is_entry) {
 
 void ptx_parse(sim_module *m) {
     ptx_parser p = {.m = m, .u = &m->unit, .x = {.p = m->text, .line = 1, .u = &m->unit}};
-    qm_sim_options o;
-    qm_sim_get_options(&o);
-    p.apart = o.check_uninit; /* so that one that nobody has written holds garbage, not what another block left */
     ptx_scope_push(&p);
     for (;;) {
         lex_skip(&p.x);

@@ -81,7 +81,9 @@ struct sim_module {
     ptx_targets *targets;
     uint32_t n_reg, n_var;
     int sm, version;              /* 80; 74 */
+    int apart;                    /* every register has storage of its own */
     struct isa_known *known[256]; /* isa.c's: opcodes that it has matched, by hash */
+    struct sim_module *next;      /* module.c's: of those that are kept */
 };
 
 /* m->text to m->funcs, m->vars, m->targets; leaves through the unit's failure. */

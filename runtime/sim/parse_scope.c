@@ -17,6 +17,7 @@ ptx_sym *ptx_scope_add(ptx_parser *p, const char *name) {
     ptx_sym *s = ptx_alloc(p->u, sizeof *s);
     s->name = name;
     s->hash = hash;
+    s->n = (uint32_t)strlen(name);
     s->label = -1;
     s->next = p->sc->syms;
     return p->sc->syms = s;
@@ -24,8 +25,8 @@ ptx_sym *ptx_scope_add(ptx_parser *p, const char *name) {
 
 /* name is stem0 .. stem(count-1)? The number has no leading zero. */
 static int in_range(const ptx_sym *s, const char *name, size_t n, uint32_t *index) {
-    size_t k = strlen(s->name);
-    if (k >= n || n - k > 7 || strncmp(s->name, name, k) || (name[k] == '0' && n - k > 1)) return 0;
+    const size_t k = s->n;
+    if (k >= n || n - k > 7 || memcmp(s->name, name, k) || (name[k] == '0' && n - k > 1)) return 0;
     uint32_t v = 0;
     for (size_t j = k; j < n; j++) {
         if (!isdigit((unsigned char)name[j])) return 0;
@@ -95,7 +96,7 @@ void ptx_scope_pop(ptx_parser *p) {
     for (int i = p->sc->first; i < p->f->n_s; i++) resolve_labels(p->sc, p->f->s[i].o, p->f->s[i].n);
     for (ptx_targets *t = p->m->targets; t; t = t->next)
         if (t->f == p->f) resolve_labels(p->sc, &t->list, 1);
-    if (!p->apart)
+    if (!p->m->apart)
         for (const ptx_sym *s = p->sc->syms; s; s = s->next)
             for (uint32_t i = 0; s->reg && i < (s->count ? s->count : 1); i++) leave(p, &s->reg[i]);
     p->sc = p->sc->up;

@@ -8,6 +8,7 @@
 typedef struct ptx_sym {
     const char *name;
     uint32_t hash;  /* of the name */
+    uint32_t n;     /* its length */
     uint32_t count; /* 0: one register; else a range name0 .. name(count-1) */
     ptx_reg *reg;   /* [max(count,1)] */
     ptx_var *var;
@@ -33,7 +34,6 @@ typedef struct {
     int depth;              /* of blocks and braces */
     ptx_reg *special[SR_N]; /* of the function, once named */
     ptx_left left[3];       /* of the function's blocks: predicates, up to 32 bits, 64 bits */
-    int apart;              /* every register has storage of its own */
 } ptx_parser;
 
 /* ---- parse_scope.c: names ---- */

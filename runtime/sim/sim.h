@@ -40,9 +40,13 @@ typedef struct {
     uint64_t barriers;        /* bar.sync & co, per CTA arrival */
     uint64_t prefetches;      /* addresses that threads asked for by prefetch; of its bulk form every 32 bytes */
     uint64_t prefetch_digest; /* which 32-byte sectors these were, whatever their order: qm_sim_expect_prefetch */
+    uint64_t async_bytes;     /* of gld_bytes those that cp.async asked for */
+    uint64_t async_digest;    /* which words these were, whatever their order: qm_sim_expect_async */
 } qm_sim_counters;
 /* Adds to c what one prefetch of each sector that [address, address + bytes) begins in steps of 32 counts. */
 void qm_sim_expect_prefetch(qm_sim_counters *c, uint64_t address, uint64_t bytes);
+/* The same of one copy of each word of [address, address + bytes) by cp.async. */
+void qm_sim_expect_async(qm_sim_counters *c, uint64_t address, uint64_t bytes);
 void qm_sim_counters_get(qm_sim_counters *c); /* needs options.count; warp_insts always counts */
 void qm_sim_counters_reset(void);
 /* The same per kernel entry name; 1 if that kernel has run since the reset. */

@@ -22,6 +22,7 @@ void *ptx_alloc(ptx_unit *u, size_t n) {
         c->cap = cap;
         c->next = u->mem;
         u->mem = c;
+        u->bytes += cap;
     }
     void *p = c->b + c->used;
     c->used += n;
@@ -54,4 +55,5 @@ void ptx_unit_free(ptx_unit *u) {
         c = next;
     }
     u->mem = NULL;
+    u->bytes = 0;
 }

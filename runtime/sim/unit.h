@@ -6,6 +6,7 @@
 
 typedef struct {
     struct ptx_chunk *mem;
+    size_t bytes; /* of mem */
     jmp_buf fail;
     char *log; /* [log_n], or NULL */
     size_t log_n;

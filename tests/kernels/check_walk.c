@@ -1,6 +1,7 @@
 /* check_walk: a run of ops in one resident kernel against the same run of references: over grids, parts of a CTA, with
- * and without prefetch, several launches on the same counters. That the bits are those of the ops' own kernels, over a whole
+ * and without prefetch and weights copied ahead, several launches on the same counters. That the bits are those of the ops' own kernels, over a whole
  * model, is unit_walk's to say. */
+#include "ring.h"
 #include "weights.h"
 #include <math.h>
 #include <string.h>
@@ -36,12 +37,20 @@ static void wait_for(qm_walk_record *rec, uint32_t i, uint32_t of, unsigned grid
     rec[of].arrives = 1;
 }
 
+/* The op copies so many steps of its weights ahead: after what its CTA's shared memory held before. */
+static void copy_ahead(qm_walk_record *r, int wtype, uint32_t steps) {
+    r->ring_steps = steps / qm_chunk_steps(wtype) * qm_chunk_steps(wtype);
+    r->ring_at = r->stride;
+    r->stride += r->warps * r->ring_steps * qm_step_bytes(wtype);
+}
+
 /* x -> norm -> Q4_K matvec in 2 parts, and a Q6_K one beside it -> norm of the sum of both -> F32 matvec */
 enum { PLAIN, CHECKED, COUNTED };
-static void run(int how, unsigned grid, uint32_t subs, int prefetch, int launches) {
-    (how == CHECKED   ? chk_begin_checked
-     : how == COUNTED ? chk_begin_counted
-                      : chk_begin)("walk grid=%u subs=%u prefetch=%d launches=%d", grid, subs, prefetch, launches);
+static void run(int how, unsigned grid, uint32_t subs, int prefetch, uint32_t ring, int launches) {
+    (how == CHECKED ? chk_begin_checked
+     : how == COUNTED
+         ? chk_begin_counted
+         : chk_begin)("walk grid=%u subs=%u prefetch=%d ring=%u launches=%d", grid, subs, prefetch, ring, launches);
     const qm_type_info *q4 = qm_type_get(QM_TYPE_Q4_K), *q6 = qm_type_get(QM_TYPE_Q6_K),
                        *f32 = qm_type_get(QM_TYPE_F32);
     int k = chk_kernel(QM_OP_WALK, -1, 0);
@@ -77,6 +86,9 @@ static void run(int how, unsigned grid, uint32_t subs, int prefetch, int launche
     wait_for(rec, 3, 2, grid);
     wait_for(rec, 4, 3, grid);
     rec[2].first = 10 % grid; /* beside */
+    copy_ahead(&rec[1], QM_TYPE_Q4_K, ring);
+    copy_ahead(&rec[2], QM_TYPE_Q6_K, ring);
+    copy_ahead(&rec[4], QM_TYPE_F32, ring);
     if (prefetch) {
         rec[1].prefetch = up.w;
         rec[1].prefetch_bytes = qm_pack_bytes(q4, ROWS, N);
@@ -105,6 +117,20 @@ static void run(int how, unsigned grid, uint32_t subs, int prefetch, int launche
         if (c.prefetches != want.prefetches || c.prefetch_digest != want.prefetch_digest)
             chk_fail("%llu sectors asked for ahead, %llu in the records%s", (unsigned long long)c.prefetches,
                      (unsigned long long)want.prefetches, c.prefetches == want.prefetches ? ", not the same ones" : "");
+        for (int i = 0; i < launches;
+             i++) { /* each CTA fetches all records; weights are copied by those whose they are */
+            for (unsigned cta = 0; cta < grid; cta++) qm_sim_expect_async(&want, a.records, sizeof rec);
+            ring_expect(&want, up.w, QM_TYPE_Q4_K, up.n_rows, up.n_cols, up.tiles, rec[1].warps, rec[1].grid[1],
+                        rec[1].ring_steps);
+            ring_expect(&want, beside.w, QM_TYPE_Q6_K, beside.n_rows, beside.n_cols, beside.tiles, rec[2].warps,
+                        rec[2].grid[1], rec[2].ring_steps);
+            ring_expect(&want, last.w, QM_TYPE_F32, last.n_rows, last.n_cols, last.tiles, rec[4].warps, rec[4].grid[1],
+                        rec[4].ring_steps);
+        }
+        if (c.async_bytes != want.async_bytes || c.async_digest != want.async_digest)
+            chk_fail("%llu bytes copied, %llu of records and weights%s", (unsigned long long)c.async_bytes,
+                     (unsigned long long)want.async_bytes,
+                     c.async_bytes == want.async_bytes ? ", not the same ones" : "");
     }
     chk_q16a(first.yq, 0, N, 2e-6);
     wt_compare(up.y, ROWS * PARTS, sqrt(ROWS) * wt_act_norm(q4, up.x, N), 1e-5);
@@ -117,32 +143,43 @@ static void run(int how, unsigned grid, uint32_t subs, int prefetch, int launche
 static void grids(void **state) {
     (void)state;
     for (unsigned grid = 1; grid <= 4; grid++)
-        for (uint32_t subs = 1; subs <= 4; subs++) run(PLAIN, grid, subs, 0, 1);
+        for (uint32_t subs = 1; subs <= 4; subs++) run(PLAIN, grid, subs, 0, 0, 1);
 }
 
 static void prefetch(void **state) {
     (void)state;
-    run(COUNTED, 1, 4, 1, 1);
-    run(COUNTED, 3, 2, 1, 1);
-    run(COUNTED, 4, 4, 1, 2);
-    run(COUNTED, 4, 4, 0, 1);
+    run(COUNTED, 1, 4, 1, 0, 1);
+    run(COUNTED, 3, 2, 1, 0, 1);
+    run(COUNTED, 4, 4, 1, 1, 2);
+    run(COUNTED, 4, 4, 0, 0, 1);
+}
+
+/* Part of a warp's run, all of it, more than all; several CTAs one after the other in the same ring. */
+static void ring(void **state) {
+    (void)state;
+    for (uint32_t steps = 1; steps <= 4; steps++) {
+        run(PLAIN, 1, 2, 0, steps, 2);
+        run(PLAIN, 4, 2, 1, steps, 1);
+        run(COUNTED, 3, 2, 0, steps, 2);
+    }
 }
 
 static void launches(void **state) { /* each finds the counters cleared by the last */
     (void)state;
-    run(PLAIN, 3, 4, 1, 3);
-    run(PLAIN, 4, 2, 0, 2);
+    run(PLAIN, 3, 4, 1, 0, 3);
+    run(PLAIN, 4, 2, 0, 2, 2);
 }
 
 static void checked(void **state) { /* races and unwritten bytes, between CTAs as well */
     (void)state;
-    run(CHECKED, 1, 4, 1, 1);
-    run(CHECKED, 3, 2, 1, 2);
-    run(CHECKED, 4, 4, 0, 1);
+    run(CHECKED, 1, 4, 1, 0, 1);
+    run(CHECKED, 3, 2, 1, 1, 2);
+    run(CHECKED, 4, 4, 0, 2, 1);
+    run(CHECKED, 1, 1, 0, 3, 1);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(grids), cmocka_unit_test(prefetch), cmocka_unit_test(launches),
-                                       cmocka_unit_test(checked)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(grids), cmocka_unit_test(prefetch), cmocka_unit_test(ring),
+                                       cmocka_unit_test(launches), cmocka_unit_test(checked)};
     return chk_main(tests);
 }

@@ -28,7 +28,7 @@ static void test_facts(void **state) {
             {&c->node, 1e-7, 1e-5},     {&c->start, 1e-7, 1e-5},    {&c->edge, 1e-8, 1e-5},
             {&c->handoff, 1e-7, 1e-5},  {&c->cc, 80, 130},          {&c->graph, 1e-7, 1e-4},
             {&c->trip, 5e-8, 5e-7},     {&c->latency, 2e-7, 2e-6},  {&c->mma_int, 256, 8192},
-            {&c->mma_float, 128, 4096}, {&c->kept, 0.1, 1},
+            {&c->mma_float, 128, 4096}, {&c->kept, 0.1, 1},         {&c->shared, 48 << 10, 1 << 20},
         };
         for (size_t k = 0; k < sizeof facts / sizeof *facts; k++) {
             assert_true(facts[k].f->v >= facts[k].lo && facts[k].f->v <= facts[k].hi);
@@ -95,6 +95,13 @@ static void test_arithmetic(void **state) {
     assert_true(fabs(qm_in_flight(&op, &r.path, r.ctas, 5e6, 100) - 2500) < 1e-9);
     qm_predict_op(&c, 0, &r);
     assert_true(fabs(r.time_ns - 22000) < 1e-3 && r.bound == QM_BOUND_FLIGHT);
+    r.held = 5; /* the first five of its 20 chunks come together, by shared memory */
+    qm_predict_op(&c, 0, &r);
+    assert_true(fabs(r.time_ns - 18000) < 1e-3 && r.bound == QM_BOUND_FLIGHT);
+    r.held = 30; /* all do: what is left is the memory's time */
+    qm_predict_op(&c, 0, &r);
+    assert_true(fabs(r.time_ns - 13000) < 1e-3 && r.bound == QM_BOUND_DRAM);
+    r.held = 1;
     op.block = 512; /* 16 warps: no second CTA has room */
     assert_true(fabs(qm_in_flight(&op, &r.path, 300, 5e6, 100) - 5000) < 1e-9);
     op.block = 128;

@@ -91,6 +91,42 @@ static void blocks(void **state) {
     for (uint32_t i = 0; i < 32; i++) assert_int_equal(o[i], 300 * (i + 1));
 }
 
+/* What was made of a text serves the next who loads it: but memory of the module begins anew, two who have it at once have one
+ * each, and whoever looks for unwritten bytes has registers apart. */
+static void kept(void **state) {
+    (void)state;
+    static const char *const text =
+        ".global .u32 n = 5;\n" SIMTEXT_ENTRY
+        ".reg .u32 v; ld.global.u32 v, [n]; add.u32 v, v, 1; st.global.u32 [n], v;\n" SIMTEXT_PUT("v") "ret; }";
+    char b[2000];
+    snprintf(b, sizeof b, "%s%s", SIMTEXT_HEAD, text);
+    for (int i = 0; i < 3; i++) {
+        runs(b, 1, 1, 1);
+        assert_int_equal(o[0], 6);
+    }
+    static const char *const plain = K "{ .reg .u32 a; mov.u32 a, 1; } { .reg .u32 a; mov.u32 a, 2; } ret; }";
+    sim_module *m = simtext_load(plain), *two = simtext_load(plain), *again;
+    const sim_func *first = sim_module_func(m, "k");
+    assert_ptr_not_equal(first, sim_module_func(two, "k"));
+    sim_module_free(m);
+    assert_ptr_equal(sim_module_func(again = simtext_load(plain), "k"), first);
+    const uint32_t shared = sim_func_n_regs(first);
+    sim_module_free(again);
+    static const char *const other = K "{ .reg .u32 a; mov.u32 a, 1; } { .reg .u32 a; mov.u32 a, 3; } ret; }";
+    assert_ptr_not_equal(sim_module_func(again = simtext_load(other), "k"), first);
+    sim_module_free(again);
+    qm_sim_options was, opt;
+    qm_sim_get_options(&was);
+    opt = was;
+    opt.check_uninit = !was.check_uninit;
+    qm_sim_set_options(&opt);
+    m = simtext_load(plain);
+    qm_sim_set_options(&was);
+    assert_int_equal(sim_func_n_regs(sim_module_func(m, "k")), was.check_uninit ? shared - 1 : shared + 1);
+    sim_module_free(m);
+    sim_module_free(two);
+}
+
 /* Neighbours' values cross warps through shared memory; a barrier with a reduction; a named barrier of two warps. */
 static void barriers(void **state) {
     (void)state;
@@ -396,6 +432,7 @@ int main(void) {
         cmocka_unit_test(loops),
         cmocka_unit_test(branch_table_and_calls),
         cmocka_unit_test(blocks),
+        cmocka_unit_test(kept),
         cmocka_unit_test(barriers),
         cmocka_unit_test(warp_ops),
         cmocka_unit_test(spin_locks),

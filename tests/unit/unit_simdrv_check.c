@@ -419,6 +419,7 @@ static void test_counters(void **state) {
                              "cp.async.cg.shared.global [%s], [%q], 16;\ncp.async.wait_all;\n" END,
                   1, 32, threads);
         assert_int_equal(c.gld_bytes, 512);
+        assert_int_equal(c.async_bytes, 512);
         assert_int_equal(c.gld_sectors, 32);
         assert_int_equal(c.shared_insts, 1);
         assert_int_equal(c.shared_wavefronts, 4);
@@ -427,6 +428,7 @@ static void test_counters(void **state) {
                        "shl.b32 %a, %a, 2;\ncp.async.cg.shared.global [%s], [%q], 16, %a;\ncp.async.wait_all;\n" END,
             1, 32, threads); /* 0, 4, 8, 12 of 16 */
         assert_int_equal(c.gld_bytes, 8 * (4 + 8 + 12));
+        assert_int_equal(c.async_bytes, 8 * (4 + 8 + 12));
         assert_int_equal(c.gld_sectors, 24);
         assert_int_equal(c.shared_wavefronts, 4);
         c = count(BEGIN(16) "mad.wide.u32 %q, %t, 64, %p;\nsetp.lt.u32 %x, %t, 5;\n@%x prefetch.global.L2 [%q];\n" END,

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 #include "fixture.h"
+#include "ring.h"
+#include "../../kernels/ref/launch.h"
 #include "../../runtime/device/counters.h"
 #include "../../runtime/device/texts.h"
 #include "../../runtime/engine/inside_means.h"
@@ -219,6 +221,85 @@ static void test_prefetch_is_issued(void **state) {
     assert_true(got.prefetch_digest == want.prefetch_digest);
     qm_session_close(s);
     qm_engine_close(g);
+}
+
+/* What a step copies ahead, counted likewise: of each product whose weights the step does not choose the warps' runs behind their first
+ * chunks, as far as there is room; and no byte of weights is asked for more often than without. */
+static void ring_of(const char *kind, const char *kib, int sms) {
+    qm_sim_counters got[2], want = {0};
+    const qm_sim_options was = other_grid(sms, 0);
+    uint64_t later = 0;
+    for (int on = 0; on < 2; on++) {
+        setenv("QMOE_RING", on ? kib : "0", 1);
+        qm_engine *g = fix_engine(kind, "persistent");
+        qm_session *s = counted_step(g);
+        const qm_plan *p;
+        qm_engine_info info;
+        qm_err e;
+        qm_engine_get_info(g, &info);
+        assert_int_equal(info.ring_bytes, on ? (uint64_t)atoi(kib) << 10 : 0);
+        assert_int_equal(qm_sim_counters_kernel("qm_walk", &got[on]), 1);
+        fix_ok(qm_engine_plan(g, 1, 1, &p, &e), &e);
+        for (int i = 0; i < p->n_ops; i++) {
+            const qm_op *op = &p->ops[i];
+            assert_true(!op->ring || (on && op->kind == QM_OP_MATVEC));
+            if (op->kind != QM_OP_MATVEC || !on) continue;
+            const qm_matvec_args *a = &op->args.matvec;
+            const int wtype = qm_kernel_table[op->kernel].wtype;
+            const uint32_t run = qm_launch_run(wtype, a->n_cols, op->grid[1], a->tiles, op->block);
+            assert_true(!op->ring || op->ring < run); /* no room for what is not there */
+            assert_true(op->ring || run <= qm_chunk_steps(wtype) ||
+                        atoi(kib) < 150); /* and for all that is, where there is much */
+            ring_expect(&want, fix_address(s, p, a->w), wtype, a->n_rows, a->n_cols, a->tiles, op->block / 32,
+                        op->grid[1], op->ring);
+            later += op->weight_bytes;
+        }
+        qm_session_close(s);
+        qm_engine_close(g);
+        unsetenv("QMOE_RING");
+    }
+    qm_sim_set_options(&was);
+    if (!want.async_bytes || want.async_bytes >= later)
+        fail_msg("%s, %s KiB, %d multiprocessors: %llu bytes to be copied ahead, of %llu", kind, kib, sms,
+                 (unsigned long long)want.async_bytes, (unsigned long long)later);
+    if (got[1].async_bytes - got[0].async_bytes != want.async_bytes)
+        fail_msg("%s, %s KiB, %d multiprocessors: %llu bytes copied ahead, not %llu", kind, kib, sms,
+                 (unsigned long long)(got[1].async_bytes - got[0].async_bytes), (unsigned long long)want.async_bytes);
+    /* looks at counters are loads too, as many as it takes; of one CTA one each */
+    if (sms == 1 && got[1].gld_bytes != got[0].gld_bytes)
+        fail_msg("%s, %s KiB: %lld bytes more asked for, %llu of them ahead", kind, kib,
+                 (long long)(got[1].gld_bytes - got[0].gld_bytes), (unsigned long long)want.async_bytes);
+}
+
+static void test_ring_is_filled(void **state) {
+    (void)state;
+    if (getenv("QMOE_TEST_DEVICE") && strcmp(getenv("QMOE_TEST_DEVICE"), "sim")) skip();
+    ring_of("small", "150", 4);
+    ring_of("small", "80", 1); /* several CTAs after each other, and not room for all */
+    ring_of("q8_0", "150", 3);
+    ring_of("q6_k", "150", 1);
+    ring_of("f16", "150", 1);
+}
+
+/* On and off, whole and in part, with few multiprocessors and many: the graph's bits. */
+static void test_ring_changes_no_bit(void **state) {
+    (void)state;
+    static const char *const kinds[] = {"small", "q8_0", "q6_k", "f16"}, *const kib[] = {"0", "60", "110"};
+    static const int sms[] = {1, 5};
+    if (getenv("QMOE_TEST_DEVICE") && strcmp(getenv("QMOE_TEST_DEVICE"), "sim")) skip();
+    for (int k = 0; k < 4; k++)
+        for (int i = 0; i < 2; i++) {
+            const qm_sim_options was = other_grid(sms[i], 1);
+            const said a = run_at(fix_model(kinds[k]), "graph", 3, 3);
+            for (int j = 0; j < 3; j++) {
+                setenv("QMOE_RING", kib[j], 1);
+                const said b = run_at(fix_model(kinds[k]), "persistent", 3, 3);
+                unsetenv("QMOE_RING");
+                if (a.hash != b.hash || memcmp(a.ids, b.ids, 3 * sizeof *a.ids) != 0)
+                    fail_msg("%s, %s KiB, %d multiprocessors: not the graph's bits", kinds[k], kib[j], sms[i]);
+            }
+            qm_sim_set_options(&was);
+        }
 }
 
 /* What is for measuring: no op beside another, nothing asked for ahead, the same bits; nonsense is refused by name. */
@@ -462,6 +543,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bits),      cmocka_unit_test(test_same_bits_on_other_grids),
         cmocka_unit_test(test_prefetch),       cmocka_unit_test(test_prefetch_is_issued),
+        cmocka_unit_test(test_ring_is_filled), cmocka_unit_test(test_ring_changes_no_bit),
         cmocka_unit_test(test_environment),    cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_types),          cmocka_unit_test(test_waits),
         cmocka_unit_test(test_too_many_waits), cmocka_unit_test(test_one_launch),

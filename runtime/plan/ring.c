@@ -1,0 +1,36 @@
+/* ring.c: which weights a resident grid copies to shared memory before it waits. Of a product whose weights the step does not choose
+ * (q, k, v, output, router, logits) a warp asks for its first chunk, into registers, before it waits for the op's input; where there
+ * is room it asks for the chunks after that as well, by cp.async (kernels/ptx/stream.inc). So all of a short run is on its way while
+ * the grid waits: no hint that may be dropped, and no second latency behind the first chunk. The room is what shared memory the
+ * device has beyond what the body needs, for the op's CTAs that are at work at once. */
+#include "../../kernels/ref/launch.h"
+#include "plan.h"
+
+static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+uint32_t qm_resident_parts(const qm_op *op, uint32_t n_sm, uint32_t shared, uint32_t room) {
+    const uint32_t block = qm_resident_block(op), ctas = op->grid[0] * op->grid[1] * op->grid[2];
+    uint32_t n = block ? least(QM_WALK_BLOCK / block, QM_WALK_SUBS) : 0;
+    n = least(n, (ctas + n_sm - 1) / n_sm); /* more would find nothing to do */
+    return shared ? least(n, room / shared) : n;
+}
+
+uint32_t qm_ring_shared(const qm_op *op) {
+    return op->ring ? op->block / 32 * op->ring * qm_step_bytes(qm_kernel_table[op->kernel].wtype) : 0;
+}
+
+void qm_plan_ring(qm_plan *p) {
+    for (int i = 0; p->limits.ring_bytes && i < p->resident.n; i++) {
+        qm_op *op = &p->ops[p->resident.first + i];
+        if (op->kind != QM_OP_MATVEC) continue;
+        const qm_matvec_args *a = &op->args.matvec;
+        const int wtype = qm_kernel_table[op->kernel].wtype;
+        const uint32_t chunk = qm_chunk_steps(wtype), bytes = op->block / 32 * chunk * qm_step_bytes(wtype);
+        const uint32_t run = qm_launch_run(wtype, a->n_cols, op->grid[1], a->tiles, op->block);
+        const uint32_t body = (op->shared + 15) & ~15u,
+                       parts = qm_resident_parts(op, p->limits.n_sm, body, QM_RESIDENT_SHARED);
+        if (!parts || p->limits.ring_bytes / parts <= body) continue;
+        const uint32_t room = (p->limits.ring_bytes / parts - body) / bytes, later = (run + chunk - 1) / chunk - 1;
+        op->ring = chunk * least(room, later);
+    }
+}
