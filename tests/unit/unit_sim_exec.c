@@ -427,26 +427,16 @@ static void policies(void **state) {
 
 int main(void) {
     const struct CMUnitTest t[] = {
-        cmocka_unit_test(policies),
-        cmocka_unit_test(divergence),
-        cmocka_unit_test(loops),
-        cmocka_unit_test(branch_table_and_calls),
-        cmocka_unit_test(blocks),
-        cmocka_unit_test(kept),
-        cmocka_unit_test(barriers),
-        cmocka_unit_test(warp_ops),
-        cmocka_unit_test(spin_locks),
-        cmocka_unit_test(cooperative),
-        cmocka_unit_test(local_memory),
-        cmocka_unit_test(waiting_is_no_deadlock),
-        cmocka_unit_test(deadlocks),
-        cmocka_unit_test(barrier_divergence),
-        cmocka_unit_test(absent_lanes),
-        cmocka_unit_test(bad_addresses),
-        cmocka_unit_test(placement),
-        cmocka_unit_test(many_ctas),
-        cmocka_unit_test(bad_launches),
-        cmocka_unit_test(async_copies),
+        cmocka_unit_test(policies),     cmocka_unit_test(divergence),
+        cmocka_unit_test(loops),        cmocka_unit_test(branch_table_and_calls),
+        cmocka_unit_test(blocks),       cmocka_unit_test(kept),
+        cmocka_unit_test(barriers),     cmocka_unit_test(warp_ops),
+        cmocka_unit_test(spin_locks),   cmocka_unit_test(cooperative),
+        cmocka_unit_test(local_memory), cmocka_unit_test(waiting_is_no_deadlock),
+        cmocka_unit_test(deadlocks),    cmocka_unit_test(barrier_divergence),
+        cmocka_unit_test(absent_lanes), cmocka_unit_test(bad_addresses),
+        cmocka_unit_test(placement),    cmocka_unit_test(many_ctas),
+        cmocka_unit_test(bad_launches), cmocka_unit_test(async_copies),
     };
     return cmocka_run_group_tests_name("sim_exec", t, NULL, NULL);
 }
