@@ -5,18 +5,18 @@
 #include "../plan/plan.h"
 
 typedef struct {
-    double
-        trips; /* to the L2, each waiting for the one before it, until the op knows where its weights, keys and values are,
-                      or the vectors that it works on; further ones that its text makes wait */
+    /* to the L2, each waiting for the one before it, until the op knows where its weights, keys and values are, or the vectors that
+     * it works on; further ones that its text makes wait */
+    double trips;
     double clocks; /* of other work in a chain */
     int indexed;   /* 1: where they are, another op of the step says */
-    double
-        flight; /* bytes of weights, keys and values that a CTA has on their way at once, and waits for; 0: it reads none */
-    double
-        run; /* chunks that a warp may have in all to ask for them at once (QM_RUN_CHUNKS), by the text for sm_90; 0: never */
+    /* bytes of weights, keys and values that a CTA has on their way at once, and waits for; 0: it reads none */
+    double flight;
+    /* chunks that a warp may have in all to ask for them at once (QM_RUN_CHUNKS), by the text for sm_90; 0: never */
+    double run;
     double rounds; /* so often at least: a warp has a page of keys and values, however many others there are */
-    double
-        again; /* trips to the L2 in each of these, one after the other: for what it has been asked to fetch meanwhile */
+    /* trips to the L2 in each of these, one after the other: for what it has been asked to fetch meanwhile */
+    double again;
 } qm_op_path;
 qm_op_path qm_op_path_of(const qm_plan *p, const qm_op *op);
 

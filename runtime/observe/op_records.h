@@ -37,11 +37,11 @@ typedef struct {
     uint32_t rows;         /* that it computes, or runs of rows: 0: it is there for other steps, and leaves at once */
     double ctas;           /* that have work */
     qm_op_path path;
-    double
-        held; /* of an estimate: chunks that a warp asks for before it waits, in registers and shared memory (qm_op.ring) */
+    /* of an estimate: chunks that a warp asks for before it waits, in registers and shared memory (qm_op.ring) */
+    double held;
     int whole_run; /* of an estimate: 1: its warps have asked for all that they read (QM_RUN_CHUNKS) */
-    double
-        in_flight; /* bytes of weights, keys and values on their way at once, a multiprocessor of the plan's device */
+    /* bytes of weights, keys and values on their way at once, a multiprocessor of the plan's device */
+    double in_flight;
     qm_counters count; /* where the step was counted */
     int sampled;       /* 1: of a part of its CTAs, and multiplied */
     double begin_ns;   /* from the first op's begin */

@@ -92,8 +92,8 @@ typedef struct {
     uint32_t apart; /* of a step of one row: QM_APART_*; 0: fused wherever it can be */
     int chain;      /* 1: every op waits for the one before it; else ops run at the same time where they can */
     uint64_t l2_bytes, prefetch_bytes; /* prefetch_bytes: most in one pause (prefetch.c); 0: nothing is prefetched */
-    uint32_t
-        ring_bytes; /* of shared memory that a resident grid's CTA may fill with weights ahead (ring.c); 0: nothing is */
+    /* of shared memory that a resident grid's CTA may fill with weights ahead (ring.c); 0: nothing is */
+    uint32_t ring_bytes;
     uint64_t keep_bytes; /* of weights that the L2 is asked to keep from step to step (keep.c); 0: it is told nothing */
 } qm_limits;
 /* prefetch_bytes of a device: what its memory delivers in a pause of about 2 us; bytes_per_s 0: unknown. */
@@ -115,9 +115,9 @@ typedef struct {
         int region;
         uint64_t off, bytes; /* of the region; bytes 0: nothing */
     } prefetch;              /* weights of an op to come, for a grid that waits after this one */
-    uint32_t
-        ring; /* steps of its weights that each warp of a resident grid copies to shared memory before it waits, beside the
-                      chunk that it has in registers (ring.c) */
+    /* steps of its weights that each warp of a resident grid copies to shared memory before it waits, beside the chunk that it has
+     * in registers (ring.c) */
+    uint32_t ring;
 } qm_op;
 
 /* The run of ops that a resident kernel can walk: from the first whose body it holds to the last. */
@@ -164,10 +164,8 @@ uint32_t qm_ring_shared(const qm_op *op);
 /* CTAs of the op that a resident grid's CTA has side by side when each has as much shared memory as `shared`, of `room` bytes; 0:
  * not one. */
 uint32_t qm_resident_parts(const qm_op *op, uint32_t n_sm, uint32_t shared, uint32_t room);
-enum {
-    QM_RESIDENT_SHARED =
-        88 * 1024 /* room where nothing is copied ahead: less than any device's most; what is left is the L1 */
-};
+/* Room where nothing is copied ahead: less than any device's most; what is left is the L1. */
+enum { QM_RESIDENT_SHARED = 88 * 1024 };
 /* ring_bytes of a device whose CTAs may have so much shared memory: whole KiB, and the kernel has some of its own. */
 static inline uint32_t qm_ring_bytes(uint32_t shared) { return shared > 4096 ? (shared - 4096) & ~1023u : 0; }
 /* Bodies of the resident kernel: lines QM_WALK of contracts/kernels.def. */

@@ -1,6 +1,6 @@
 /* check_walk: a run of ops in one resident kernel against the same run of references: over grids, parts of a CTA, with
- * and without prefetch and weights copied ahead, several launches on the same counters. That the bits are those of the ops' own kernels, over a whole
- * model, is unit_walk's to say. */
+ * and without prefetch and weights copied ahead, several launches on the same counters. That the bits are those of the ops'
+ * own kernels, over a whole model, is unit_walk's to say. */
 #include "ring.h"
 #include "weights.h"
 #include <math.h>

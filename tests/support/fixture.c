@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "../../runtime/base/hash.h"
 #include "../../runtime/base/rng.h"
 
 enum { MAX_MODELS = 32 };
@@ -117,6 +118,25 @@ double fix_rel_l2(const float *a, const float *b, size_t n) {
         bb += (double)b[i] * b[i];
     }
     return bb == 0 ? sqrt(d) : sqrt(d / bb);
+}
+
+typedef struct {
+    uint64_t *hash; /* of the chunk's rows */
+    size_t bytes;
+} hashes;
+
+static int keep_hash(void *user, uint32_t i, const float *logits) {
+    const hashes *h = user;
+    h->hash[i] = qm_fnv1a(logits, h->bytes);
+    return 0;
+}
+
+void fix_hashes(uint64_t *hash, qm_session *s, const uint32_t *ids, uint32_t from, uint32_t n, uint32_t chunk) {
+    qm_err e;
+    for (uint32_t at = from; at < n; at += chunk) {
+        hashes h = {hash + at, 4ull * s->g->model->hp.n_vocab};
+        fix_ok(qm_inside_score(s, ids + at, n - at < chunk ? n - at : chunk, NULL, keep_hash, &h, &e), &e);
+    }
 }
 
 uint64_t fix_address(qm_session *s, const qm_plan *p, qm_ref r) {

@@ -28,6 +28,8 @@ qm_engine *fix_engine_apart(const char *kind, const char *executor, const char *
 int fix_region(const qm_engine *g, int layer, const char *name);
 /* n token ids from a seed, none of them control tokens. */
 void fix_prompt(const qm_engine *g, uint32_t *ids, size_t n, uint64_t seed);
+/* Of a session that holds the tokens before `from`: hash [n], the hashes of the logits at from .. n - 1 of ids [n], `chunk` rows a step. */
+void fix_hashes(uint64_t *hash, qm_session *s, const uint32_t *ids, uint32_t from, uint32_t n, uint32_t chunk);
 /* The address behind a reference of one of the engine's plans, for a session. */
 uint64_t fix_address(qm_session *s, const qm_plan *p, qm_ref r);
 /* A qm_write_fn that appends to a fix_text, whose s ends in a NUL and is the caller's to free. */

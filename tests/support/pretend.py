@@ -8,7 +8,7 @@ class Pretend:
         """folder: where page.html and page.csp are."""
         self.html, self.csp = open(os.path.join(folder, "page.html"), "rb").read(), open(os.path.join(folder, "page.csp")).read()
         self.asked = []     # bodies of chats
-        self.gone = 0       # clients that left before their answer's end
+        self.gone = []      # requests whose client left before the answer's end
         self.key = None     # the key to ask for
         self.model = "demo"
         self.reply = lambda body: pieces("Hello")
@@ -72,7 +72,7 @@ class Pretend:
                             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
                     self.wfile.write(b"0\r\n\r\n")
                 except (BrokenPipeError, ConnectionResetError):
-                    outer.gone += 1
+                    outer.gone.append(body)
                     self.close_connection = True
 
         class Server(http.server.ThreadingHTTPServer):

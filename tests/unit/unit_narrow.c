@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "../../runtime/base/hash.h"
 #include "../../runtime/arch/arch.h"
 #include "../../runtime/observe/predict.h"
 #include "fixture.h"
@@ -187,32 +186,15 @@ static void test_predicted(void **state) {
     }
 }
 
-typedef struct {
-    uint64_t hash[N];
-    size_t bytes;
-} hashes;
-
-static int keep(void *user, uint32_t i, const float *logits) {
-    hashes *h = user;
-    h->hash[i] = qm_fnv1a(logits, h->bytes);
-    return 0;
-}
-
-/* The logits of each position of a text of n, chunk rows a step. */
-static void score(hashes *h, const char *executor, const char *apart, uint32_t n, uint32_t chunk) {
+/* Hashes of the logits of each position of a text of n, chunk rows a step. */
+static void score(uint64_t *hash, const char *executor, const char *apart, uint32_t n, uint32_t chunk) {
     qm_engine *g = opened(executor, apart);
     uint32_t ids[N];
     qm_session *s;
     qm_err e;
     fix_prompt(g, ids, n, 5);
-    h->bytes = 4ull * g->model->hp.n_vocab;
     fix_ok(qm_session_open(&s, g, &e), &e);
-    for (uint32_t at = 0; at < n; at += chunk) {
-        hashes part = {.bytes = h->bytes};
-        const uint32_t m = n - at < chunk ? n - at : chunk;
-        fix_ok(qm_inside_score(s, ids + at, m, NULL, keep, &part, &e), &e);
-        memcpy(h->hash + at, part.hash, m * sizeof *part.hash);
-    }
+    fix_hashes(hash, s, ids, 0, n, chunk);
     qm_session_close(s);
     qm_engine_close(g);
 }
@@ -225,15 +207,15 @@ static void test_same_bits(void **state) {
     } way[] = {{"graph", NULL, 9, 1},  {"graph", "norm", 9, 1},     {"graph", "topk", 5, 1},
                {"graph", "all", 9, 1}, {"persistent", NULL, 9, 1},  {"persistent", "norm,topk", 5, 1},
                {"graph", NULL, N, 64}, {"persistent", NULL, N, 16}, {"graph", NULL, 21, 3}};
-    static hashes wide, narrow;
+    static uint64_t wide[N], narrow[N];
     for (int bit = 0; bit < 2; bit++) { /* all of them narrow; one not */
         setenv("QMOE_NARROW", "0", 1);
-        score(&wide, "graph", "all", N, 1);
+        score(wide, "graph", "all", N, 1);
         unsetenv("QMOE_NARROW");
         for (size_t i = 0; i < sizeof way / sizeof *way; i++) {
-            score(&narrow, way[i].executor, way[i].apart, way[i].n, way[i].chunk);
+            score(narrow, way[i].executor, way[i].apart, way[i].n, way[i].chunk);
             for (uint32_t p = 0; p < way[i].n; p++)
-                if (wide.hash[p] != narrow.hash[p])
+                if (wide[p] != narrow[p])
                     fail_msg("%s, apart %s, %u rows a step, %d routers as they are: other logits at position %u",
                              way[i].executor, way[i].apart ? way[i].apart : "none", way[i].chunk, bit, p);
         }
@@ -244,13 +226,13 @@ static void test_same_bits(void **state) {
 /* The references read the file's rows, whatever lies on the device. */
 static void test_reference(void **state) {
     (void)state;
-    static hashes wide, narrow;
+    static uint64_t wide[N], narrow[N];
     for (uint32_t chunk = 1; chunk <= 4; chunk += 3) {
         setenv("QMOE_NARROW", "0", 1);
-        score(&wide, "ref", NULL, 4, chunk);
+        score(wide, "ref", NULL, 4, chunk);
         unsetenv("QMOE_NARROW");
-        score(&narrow, "ref", NULL, 4, chunk);
-        assert_memory_equal(wide.hash, narrow.hash, 4 * sizeof *wide.hash);
+        score(narrow, "ref", NULL, 4, chunk);
+        assert_memory_equal(wide, narrow, 4 * sizeof *wide);
     }
 }
 

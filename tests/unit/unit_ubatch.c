@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "../../runtime/base/hash.h"
 #include "../../runtime/base/rng.h"
 #include "../../runtime/engine/schedule.h"
 #include "../../runtime/sim/sim.h"
@@ -39,50 +38,33 @@ static qm_engine *engine(const char *path, const char *executor, uint32_t n_ctx,
     return g;
 }
 
-typedef struct {
-    uint64_t hash[MAX_N];
-    size_t bytes;
-} hashes;
-
-static int keep(void *user, uint32_t i, const float *logits) {
-    hashes *h = user;
-    h->hash[i] = qm_fnv1a(logits, h->bytes);
-    return 0;
-}
-
 /* Of n tokens of a random text, chunk rows a step; as many of them as the pages before position `lead` are appended as a prompt. */
-static void score(hashes *h, qm_engine *g, uint32_t n, uint32_t lead, uint32_t chunk) {
+static void score(uint64_t *hash, qm_engine *g, uint32_t n, uint32_t lead, uint32_t chunk) {
     uint32_t ids[MAX_N];
     qm_session *s;
     qm_err e;
     fix_prompt(g, ids, n, 3);
-    h->bytes = 4ull * g->model->hp.n_vocab;
     fix_ok(qm_session_open(&s, g, &e), &e);
     if (lead) fix_ok(qm_inside_append(s, ids, lead, NULL, NULL, &e), &e);
-    for (uint32_t at = lead; at < n; at += chunk) {
-        hashes part = {.bytes = h->bytes};
-        const uint32_t m = n - at < chunk ? n - at : chunk;
-        fix_ok(qm_inside_score(s, ids + at, m, NULL, keep, &part, &e), &e);
-        memcpy(h->hash + at, part.hash, m * sizeof *part.hash);
-    }
+    fix_hashes(hash, s, ids, lead, n, chunk);
     qm_session_close(s);
 }
 
-static void compare(const char *what, const char *executor, int n_sm, uint32_t chunk, const hashes *want,
-                    const hashes *got, uint32_t from, uint32_t n) {
+static void compare(const char *what, const char *executor, int n_sm, uint32_t chunk, const uint64_t *want,
+                    const uint64_t *got, uint32_t from, uint32_t n) {
     for (uint32_t i = from; i < n; i++)
-        if (want->hash[i] != got->hash[i])
+        if (want[i] != got[i])
             fail_msg("%s, %s, %d multiprocessors, %u rows a step: other logits at position %u", what, executor, n_sm,
                      chunk, i);
 }
 
 /* One row a step gives what is wanted. */
 static void same(const char *path, const char *name, uint32_t n, const int *sms, int n_sms, int persistent) {
-    static hashes want, got;
+    static uint64_t want[MAX_N], got[MAX_N];
     if (getenv("QMOE_TEST_DEVICE") && strcmp(getenv("QMOE_TEST_DEVICE"), "sim")) skip();
     multiprocessors(sms[0]);
     qm_engine *g = engine(path, "graph", MAX_N, 1, 1);
-    score(&want, g, n, 0, 1);
+    score(want, g, n, 0, 1);
     qm_engine_close(g);
     for (int i = 0; i < n_sms; i++)
         for (int x = 0; x <= persistent; x++) {
@@ -91,8 +73,8 @@ static void same(const char *path, const char *name, uint32_t n, const int *sms,
             for (int c = 0; c < N_CHUNKS; c++) {
                 if ((i || x) && c % 3 != (i + x) % 3) continue; /* not all on each */
                 if (chunks[c] > n && chunks[c] < MAX_N) continue;
-                score(&got, g, n, 0, chunks[c]);
-                compare(name, x ? "persistent" : "graph", sms[i], chunks[c], &want, &got, 0, n);
+                score(got, g, n, 0, chunks[c]);
+                compare(name, x ? "persistent" : "graph", sms[i], chunks[c], want, got, 0, n);
             }
             qm_engine_close(g);
         }
@@ -155,19 +137,19 @@ static void test_shapes(void **state) {
 /* Behind prompts that end anywhere in a page, and before and behind the border of a span. */
 static void test_ends(void **state) {
     (void)state;
-    static hashes want, got;
+    static uint64_t want[MAX_N], got[MAX_N];
     if (getenv("QMOE_TEST_DEVICE") && strcmp(getenv("QMOE_TEST_DEVICE"), "sim")) skip();
     multiprocessors(4);
     qm_engine *one = engine(fix_model("small"), "graph", MAX_N, 1, 1),
               *g = engine(fix_model("small"), "graph", MAX_N, MAX_N, 1);
-    score(&want, one, 290, 0, 1);
+    score(want, one, 290, 0, 1);
     for (uint32_t lead = 1; lead <= 33; lead += lead % 32 == 1 ? 1 : 6) {
-        score(&got, g, lead + 5, lead, 512);
-        compare("small", "graph", 4, 512, &want, &got, lead, lead + 5);
+        score(got, g, lead + 5, lead, 512);
+        compare("small", "graph", 4, 512, want, got, lead, lead + 5);
     }
     for (uint32_t lead = 250; lead <= 258; lead++) {
-        score(&got, g, 290, lead, 512);
-        compare("small", "graph", 4, 512, &want, &got, lead, 290);
+        score(got, g, 290, lead, 512);
+        compare("small", "graph", 4, 512, want, got, lead, 290);
     }
     qm_engine_close(one);
     qm_engine_close(g);

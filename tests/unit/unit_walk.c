@@ -94,8 +94,8 @@ static void test_same_bits_on_other_grids(void **state) {
     }
 }
 
-/* The pauses of a plan: what each asks for belongs to a matvec to come that the L2 is not asked to keep; no byte is asked for twice; none is over the cap;
- * where all pauses together hold an op's weights they are all asked for. */
+/* The pauses of a plan: what each asks for belongs to a matvec to come that the L2 is not asked to keep; no byte is asked for
+ * twice; none is over the cap; where all pauses together hold an op's weights they are all asked for. */
 static void check_prefetch(const char *kind, uint64_t l2, uint64_t cap, uint64_t keep, int want_some) {
     qm_engine *g = fix_engine(kind, "graph");
     qm_plan *p;

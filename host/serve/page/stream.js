@@ -1,9 +1,16 @@
 // An answer, streamed: POST v1/chat/completions, whose events (text/event-stream) come cut anywhere.
 
-// The data of each event. A piece of the network may end within a character, within a line, or between "\r" and "\n".
+// Reads what is left of a body and forgets it: a connection that was read to its end serves the next request too, and its server
+// does not take the reader for one that left.
+async function drain(reader) {
+  while (!(await reader.read()).done);
+}
+
+// The data of each event, "[DONE]" being the last. A piece of the network may end within a character, within a line, or between
+// "\r" and "\n".
 async function* events(body) {
   const reader = body.getReader(), decoder = new TextDecoder();
-  let rest = '', data = null;
+  let rest = '', data = null, over = false;
   try {
     for (;;) {
       const {done, value} = await reader.read();
@@ -15,6 +22,7 @@ async function* events(body) {
         rest = rest.slice(m.index + m[0].length);
         if (line === '') {
           if (data !== null) yield data;
+          if (data === '[DONE]') { over = true; return; }
           data = null;
         } else if (line.startsWith('data:')) {
           const d = line.slice(line[5] === ' ' ? 6 : 5);
@@ -24,7 +32,7 @@ async function* events(body) {
       if (done) return;
     }
   } finally {
-    reader.cancel().catch(() => {});
+    (over ? drain(reader) : reader.cancel()).catch(() => {});
   }
 }
 
@@ -58,7 +66,7 @@ async function complete(request, key, signal, on) {
   const end = {finish: null, usage: null, timings: null};
   let whole = false;
   for await (const data of events(r.body)) {
-    if (data === '[DONE]') { whole = true; break; }
+    if (data === '[DONE]') { whole = true; continue; }
     const chunk = JSON.parse(data);
     if (chunk.error) throw new Error(chunk.error.message || 'The server failed');
     const choice = chunk.choices && chunk.choices[0];
