@@ -1,6 +1,6 @@
 /* repack.cu: raw GGUF rows to the tile layout of contracts/abi.h, on the device.
  *
- *   qm_repack_wide, qm_repack_narrow, qm_repack_six(qm_repack_args a)   grid ceil(n_tiles * nb / 8), block 256, no shared
+ *   qm_repack_wide, qm_repack_narrow, qm_repack_five, qm_repack_six(qm_repack_args a)   grid ceil(n_tiles * nb / 8), block 256, no shared
  *
  * One warp packs one block column of one tile: lane r owns row r, as in the kernels that read the
  * result. A lane reads its own B contiguous bytes (its sectors stay in L1 between the pieces) and the
@@ -8,8 +8,8 @@
  * 32 * B bytes each, less the rows that are padding.
  *
  * wide reads a piece as one 16-byte load: B, piece_at and the row's length are then multiples of 16.
- * narrow reads it as eight 2-byte loads, all that Q6_K and Q8_0 (210 and 34 bytes) allow. six is narrow, and puts Q6_K's bits into
- * the order of abi.h, "Six bits". */
+ * narrow reads it as eight 2-byte loads, all that Q6_K and Q8_0 (210 and 34 bytes) allow. five and six
+ * are these of Q5_K and Q6_K, and put their bits into the order of abi.h, "Five bits" and "Six bits". */
 
 struct qm_repack_args {        /* the host's twin: runtime/device/repack.c */
     unsigned long long dst;    /* packed tiles, from tile t0 on */
@@ -51,7 +51,31 @@ static __device__ __forceinline__ void six_bits(unsigned &a, unsigned &b, unsign
     c = p2 << 2 | (low >> 4 & two);
 }
 
-enum order { AS_IN_FILE, SIX };
+/* Five bits of each byte, so many as one step takes; what `sum` lacks, at bit `at`, to have the low n bits of q there. */
+static __device__ __forceinline__ unsigned lacking(unsigned q, unsigned sum, int at, int n) {
+    return (q - (sum >> at)) & ((1u << n) - 1u);
+}
+
+/* The words A .. E of 32 weights: of qs' words s[0..3] and of qh's h. */
+static __device__ __forceinline__ void five_bits(unsigned s[4], unsigned &h) {
+    unsigned q[8];
+#pragma unroll
+    for (int j = 0; j < 8; j++) q[j] = (s[j / 2] >> 4 * (j & 1) & 0x0f0f0f0fu) | (h >> j & 0x01010101u) << 4;
+    unsigned a = q[1] << 3, b = q[3] << 3, c = q[5] << 3, d = q[4] << 3, e = q[7] << 3;
+#pragma unroll
+    for (int i = 0; i < 32; i += 8) {
+        b |= lacking(q[0] >> i, 4 * a + b, i, 2) << i;
+        b |= lacking(q[2] >> i, b + 8 * c + 16 * d, i + 2, 1) << (i + 2);
+        a |= lacking(q[0] >> (i + 2), 4 * a + b, i + 2, 3) << i;
+        d |= lacking(q[6] >> i, d + 4 * e, i, 2) << i;
+        c |= lacking(q[2] >> (i + 1), b + 8 * c + 16 * d, i + 3, 3) << i;
+        d |= lacking(q[2] >> (i + 4), b + 8 * c + 16 * d, i + 6, 1) << (i + 2);
+        e |= lacking(q[6] >> (i + 2), d + 4 * e, i + 2, 3) << i;
+    }
+    h = a, s[0] = b, s[1] = c, s[2] = d, s[3] = e;
+}
+
+enum order { AS_IN_FILE, FIVE, SIX };
 
 template <bool WIDE, order ORDER> static __device__ __forceinline__ void repack(const qm_repack_args &a) {
     const unsigned lane = threadIdx.x & 31;
@@ -65,6 +89,26 @@ template <bool WIDE, order ORDER> static __device__ __forceinline__ void repack(
     unsigned char *dst = (unsigned char *)a.dst + unit * 32 * a.bytes;
     const uint4 zero = make_uint4(0, 0, 0, 0);
     unsigned p = 0;
+    if (ORDER == FIVE) {
+        *(uint4 *)(dst + lane * 16) = real ? load_piece<WIDE>(src) : zero;
+        for (p = 1; p < 3; p++) { /* 8 words of each sub-block, 4 at a time; pieces p, p + 2 .. p + 8 */
+            uint4 v[5] = {zero, zero, zero, zero, zero};
+            if (real) {
+#pragma unroll
+                for (int k = 0; k < 5; k++) v[k] = load_piece<WIDE>(src + 16 * p + 32 * k);
+#define FIVE_BITS(i)                                                \
+    {                                                               \
+        unsigned s[4] = {v[1].i, v[2].i, v[3].i, v[4].i};           \
+        five_bits(s, v[0].i);                                       \
+        v[1].i = s[0], v[2].i = s[1], v[3].i = s[2], v[4].i = s[3]; \
+    }
+                FIVE_BITS(x) FIVE_BITS(y) FIVE_BITS(z) FIVE_BITS(w)
+            }
+#pragma unroll
+            for (int k = 0; k < 5; k++) *(uint4 *)(dst + (p + 2 * k) * 512 + lane * 16) = v[k];
+        }
+        p = 11;
+    }
     if (ORDER == SIX) {
         for (; p < 4; p++) { /* 16 words of each quarter, 4 at a time */
             uint4 v = zero, w = zero, x = zero;
@@ -95,4 +139,5 @@ extern "C" __global__ void __launch_bounds__(256) qm_repack_wide(const qm_repack
 extern "C" __global__ void __launch_bounds__(256) qm_repack_narrow(const qm_repack_args a) {
     repack<false, AS_IN_FILE>(a);
 }
+extern "C" __global__ void __launch_bounds__(256) qm_repack_five(const qm_repack_args a) { repack<true, FIVE>(a); }
 extern "C" __global__ void __launch_bounds__(256) qm_repack_six(const qm_repack_args a) { repack<false, SIX>(a); }

@@ -131,6 +131,7 @@ static void q6_k_to_f32(float *dst, const void *src, size_t n) {
 #define Q16A_f32 0
 #define Q16A_q16a 1
 #define ORDER_file NULL
+#define ORDER_five qm_order_five
 #define ORDER_six qm_order_six
 static const qm_type_info types[] = {
 #define QM_STREAM_LOADED QM_STREAM

@@ -165,6 +165,41 @@ static void half_floats(void **state) {
     assert_true(isnan(qm_bf16_to_f32(qm_f32_to_bf16(from_bits(0x7f800001)))));
 }
 
+/* Random bytes, and few different ones, so that sums carry far or not at all. */
+static void fill(unsigned char *block, size_t n, int turn, qm_rng *rng) {
+    for (size_t o = 0; o < n; o++) block[o] = (unsigned char)(qm_rng_u32(rng) | (turn % 3 == 1 ? 0xee : 0));
+    if (turn % 3 == 2) memset(block, turn / 3, n);
+}
+
+/* Five words of Q5_K hold 32 weights as abi.h says ("Five bits"), and the header is as in the file. */
+static void five_bits(void **state) {
+    (void)state;
+    qm_rng rng = {13};
+    const qm_type_info *t = qm_type_get(QM_TYPE_Q5_K);
+    unsigned char block[176], cut[176];
+    float x[256];
+    for (int n = 0; n < 20000; n++) {
+        fill(block + 16, 160, n, &rng);
+        memset(block, 0, 16); /* scales of 1 and minima of 0, d = 1 */
+        block[1] = 0x3c;
+        memset(block + 4, 1, 4);
+        memset(block + 12, 1, 4);
+        t->to_f32(x, block, 256);
+        memset(cut, 0xaa, sizeof cut);
+        t->order(cut, block);
+        assert_memory_equal(cut, block, 16);
+        for (size_t l = 0; l < 32; l += 4) {
+            uint32_t w[5];
+            for (size_t k = 0; k < 5; k++) memcpy(&w[k], cut + 16 + 32 * k + l, 4);
+            const uint32_t times_8[8] = {
+                (4 * w[0] + w[1]) << 3, w[0], (w[1] + 8 * w[2] + 16 * w[3]) << 1, w[1], w[3], w[2],
+                (w[3] + 4 * w[4]) << 3, w[4]};
+            for (size_t j = 0; j < 8; j++)
+                for (size_t i = 0; i < 4; i++) assert_int_equal(times_8[j] >> 8 * i & 0xf8, 8 * (int)x[32 * j + l + i]);
+        }
+    }
+}
+
 /* Three words of Q6_K hold sixteen weights as abi.h says ("Six bits"), and everything else of a block is as in the file. */
 static void six_bits(void **state) {
     (void)state;
@@ -173,10 +208,7 @@ static void six_bits(void **state) {
     unsigned char block[210], cut[210];
     float x[256];
     for (int n = 0; n < 20000; n++) {
-        /* random bytes; and few different ones, so that sums carry far or not at all */
-        for (size_t o = 0; o < sizeof block; o++)
-            block[o] = (unsigned char)(qm_rng_u32(&rng) | (n % 3 == 1 ? 0xee : 0));
-        if (n % 3 == 2) memset(block, n / 3, 192);
+        fill(block, 192, n, &rng);
         memset(block + 192, 1, 16); /* scales of 1, and d = 1 */
         block[208] = 0, block[209] = 0x3c;
         t->to_f32(x, block, 256);
@@ -318,8 +350,9 @@ static void q16a(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest t[] = {cmocka_unit_test(fixture),     cmocka_unit_test(fields),   cmocka_unit_test(table),
-                                   cmocka_unit_test(half_floats), cmocka_unit_test(six_bits), cmocka_unit_test(packing),
-                                   cmocka_unit_test(q16a)};
+    const struct CMUnitTest t[] = {cmocka_unit_test(fixture),   cmocka_unit_test(fields),
+                                   cmocka_unit_test(table),     cmocka_unit_test(half_floats),
+                                   cmocka_unit_test(five_bits), cmocka_unit_test(six_bits),
+                                   cmocka_unit_test(packing),   cmocka_unit_test(q16a)};
     return cmocka_run_group_tests(t, NULL, NULL);
 }
