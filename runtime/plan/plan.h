@@ -176,7 +176,7 @@ enum {
 };
 /* The body of an op in the resident kernel, its counted in contracts/kernels.def; -1: it has none. */
 int qm_resident_case(const qm_op *op);
-/* Threads that an op's CTAs have there; 0: it needs more than there are. */
+/* Threads that an op's CTAs have there: all that it asks for, or as many as there are. */
 uint32_t qm_resident_block(const qm_op *op);
 /* For which of the run's ops each of them waits: waits [resident.n, max], counted from resident.first, n_waits[i] of op i. As few
  * as say it: what these wait for is not named again. *too_many: the first op (of the plan) that has more than max; -1: none. */

@@ -10,7 +10,7 @@ static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
 uint32_t qm_resident_parts(const qm_op *op, uint32_t n_sm, uint32_t shared, uint32_t room) {
     const uint32_t block = qm_resident_block(op), ctas = op->grid[0] * op->grid[1] * op->grid[2];
-    uint32_t n = block ? least(QM_WALK_BLOCK / block, QM_WALK_SUBS) : 0;
+    uint32_t n = least(QM_WALK_BLOCK / block, QM_WALK_SUBS);
     n = least(n, (ctas + n_sm - 1) / n_sm); /* more would find nothing to do */
     return shared ? least(n, room / shared) : n;
 }
