@@ -153,14 +153,17 @@ void qm_plan_free(qm_plan *p);
 void qm_plan_keep(qm_plan *p);
 /* That operand, QM_L2_*; NORMAL where it has none. */
 uint32_t qm_op_l2(const qm_op *op);
-/* The last part of the building: fills ops[].prefetch. */
-void qm_plan_prefetch(qm_plan *p);
 /* Fills resident. */
 void qm_plan_resident(qm_plan *p);
 /* After it: fills ops[].ring. */
 void qm_plan_ring(qm_plan *p);
+/* The last part of the building: fills ops[].prefetch. */
+void qm_plan_prefetch(qm_plan *p);
 /* Bytes of shared memory that op->ring takes, of a CTA of the op. */
 uint32_t qm_ring_shared(const qm_op *op);
+/* Of an op whose weights are known (ops.h) the bytes, from the first on, among which is all that it asks for by itself while it waits:
+ * what belongs to the CTAs that are at work at once. 0: each warp's first chunk alone, and there is more. */
+uint64_t qm_ring_reach(const qm_plan *p, const qm_op *op);
 /* CTAs of the op that a resident grid's CTA has side by side when each has as much shared memory as `shared`, of `room` bytes; 0:
  * not one. */
 uint32_t qm_resident_parts(const qm_op *op, uint32_t n_sm, uint32_t shared, uint32_t room);

@@ -158,6 +158,60 @@ static void test_prefetch(void **state) {
     check_prefetch("f16", 4 << 20, 100 << 10, 200 << 10, 1);
 }
 
+/* The pause in which op `user` asks for weights by itself has no hint of any of these: of what the CTAs that are at work at once have,
+ * where a warp copies more than its first chunk, or has no more. 1: it has a hint of others. */
+static int own_hint(const qm_plan *p, int user) {
+    const qm_op *op = &p->ops[user];
+    const qm_matvec_args *a = &op->args.matvec;
+    const int wtype = qm_kernel_table[op->kernel].wtype;
+    int first = user;
+    while (!p->ops[first].waits) first--;
+    const qm_op *at = &p->ops[first > 0 ? first - 1 : 0];
+    if (!at->prefetch.bytes || at->prefetch.region != (int)QM_REF_VALUE(a->w)) return 0;
+    if (!op->ring && qm_launch_run(wtype, a->n_cols, op->grid[1], a->tiles, op->block) > qm_chunk_steps(wtype))
+        return 0;
+    const uint64_t cta = (uint64_t)a->tiles * qm_sums_of(wtype, a->n_cols).n_steps * qm_step_bytes(wtype);
+    const uint32_t room = p->limits.ring_bytes > QM_RESIDENT_SHARED ? p->limits.ring_bytes : QM_RESIDENT_SHARED,
+                   stride = ((op->shared + 15) & ~15u) + qm_ring_shared(op),
+                   now = p->limits.n_sm * qm_resident_parts(op, p->limits.n_sm, stride, room);
+    for (uint32_t c = 0; c < now && c < op->grid[0] * op->grid[1]; c++) {
+        const uint64_t begin = c % op->grid[0] * cta;
+        if (at->prefetch.off < begin + cta && begin < at->prefetch.off + at->prefetch.bytes)
+            fail_msg("%s of layer %d: CTA %u's weights are hinted at and asked for at once", op->slot, op->layer, c);
+    }
+    return 1;
+}
+
+static void test_asked_once(void **state) {
+    (void)state;
+    static const char *const kinds[] = {"small", "q8_0", "f16", "dense"};
+    static const uint32_t sms[] = {1, 4, 64}, kib[] = {0, 60, 150};
+    int beside = 0;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        qm_engine *g = fix_engine(kinds[i], "graph");
+        for (int k = 0; k < 9; k++) {
+            qm_plan *p;
+            qm_err e;
+            qm_limits l = g->limits;
+            uint64_t hints = 0;
+            l.n_sm = sms[k / 3];
+            l.ring_bytes = kib[k % 3] << 10;
+            l.l2_bytes = 64 << 20;
+            l.prefetch_bytes = 1 << 20;
+            l.keep_bytes = 0;
+            fix_ok(qm_plan_build(&p, g->place, (qm_shape){.outs = 1, .n_splits = 1, .rows = 1}, l, &e), &e);
+            for (int op = 0; op < p->n_ops; op++) {
+                hints += p->ops[op].prefetch.bytes;
+                if (p->ops[op].kind == QM_OP_MATVEC) beside += own_hint(p, op);
+            }
+            assert_true(hints > 0);
+            qm_plan_free(p);
+        }
+        qm_engine_close(g);
+    }
+    assert_true(beside > 0); /* there are such, of CTAs that come later */
+}
+
 /* A session with two positions; of the second one's step the software device has counted what its kernels did. */
 static qm_session *counted_step(qm_engine *g) {
     qm_session *s;
@@ -559,6 +613,7 @@ int main(void) {
                                        cmocka_unit_test(test_same_bits_on_other_grids),
                                        cmocka_unit_test(test_prefetch),
                                        cmocka_unit_test(test_prefetch_is_issued),
+                                       cmocka_unit_test(test_asked_once),
                                        cmocka_unit_test(test_ring_is_filled),
                                        cmocka_unit_test(test_ring_changes_no_bit),
                                        cmocka_unit_test(test_environment),
