@@ -532,9 +532,9 @@ int qm_plan_build(qm_plan **out, const qm_place *place, qm_shape shape, qm_limit
     if (shape.rows > 1) qm_plan_spare(p); /* of one row everything can be looked at */
     qm_plan_order(p);
     qm_plan_keep(p);
-    qm_plan_prefetch(p);
     qm_plan_resident(p);
     qm_plan_ring(p);
+    qm_plan_prefetch(p);
     *out = p;
     return 0;
 }

@@ -158,14 +158,17 @@ void qm_plan_free(qm_plan *p);
 void qm_plan_keep(qm_plan *p);
 /* That operand, QM_L2_*; NORMAL where it has none. */
 uint32_t qm_op_l2(const qm_op *op);
-/* The last part of the building: fills ops[].prefetch. */
-void qm_plan_prefetch(qm_plan *p);
 /* Fills resident. */
 void qm_plan_resident(qm_plan *p);
 /* After it: fills ops[].ring. */
 void qm_plan_ring(qm_plan *p);
+/* The last part of the building: fills ops[].prefetch. */
+void qm_plan_prefetch(qm_plan *p);
 /* Bytes of shared memory that op->ring takes, of a CTA of the op. */
 uint32_t qm_ring_shared(const qm_op *op);
+/* Of an op whose weights are known (ops.h) the bytes, from the first on, among which is all that it asks for by itself while it waits:
+ * what belongs to the CTAs that are at work at once. 0: each warp's first chunk alone, and there is more. */
+uint64_t qm_ring_reach(const qm_plan *p, const qm_op *op);
 /* CTAs of the op that a resident grid's CTA has side by side when each has as much shared memory as `shared`, of `room` bytes; 0:
  * not one. */
 uint32_t qm_resident_parts(const qm_op *op, uint32_t n_sm, uint32_t shared, uint32_t room);
@@ -181,7 +184,7 @@ enum {
 };
 /* The body of an op in the resident kernel, its counted in contracts/kernels.def; -1: it has none. */
 int qm_resident_case(const qm_op *op);
-/* Threads that an op's CTAs have there; 0: it needs more than there are. */
+/* Threads that an op's CTAs have there: all that it asks for, or as many as there are. */
 uint32_t qm_resident_block(const qm_op *op);
 /* For which of the run's ops each of them waits: waits [resident.n, max], counted from resident.first, n_waits[i] of op i. As few
  * as say it: what these wait for is not named again. *too_many: the first op (of the plan) that has more than max; -1: none. */
