@@ -262,8 +262,8 @@ static void ledger(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
         const uint32_t rows = shape[i].rows, cols = 2048;
-        const qm_launch l = qm_launch_matvec_normed(shape[i].wtype, rows, cols, 128, shape[i].max_parts);
-        const qm_launch plain = qm_launch_matvec(shape[i].wtype, rows, cols, 128, shape[i].max_parts);
+        const qm_launch l = qm_launch_matvec_normed(shape[i].wtype, rows, cols, (qm_sms){128, 0}, shape[i].max_parts);
+        const qm_launch plain = qm_launch_matvec(shape[i].wtype, rows, cols, (qm_sms){128, 0}, shape[i].max_parts);
         const qm_sim_counters a = counted(shape[i].wtype, rows, cols, l, 0, NORMAL),
                               b = counted(shape[i].wtype, rows, cols, l, 1, NORMAL),
                               c = counted(shape[i].wtype, rows, cols, plain, 0, NORMAL);
