@@ -26,7 +26,7 @@ void qm_plan_ring(qm_plan *p) {
         const qm_matvec_args *a = &op->args.matvec;
         const int wtype = qm_kernel_table[op->kernel].wtype;
         const uint32_t chunk = qm_chunk_steps(wtype), bytes = op->block / 32 * chunk * qm_step_bytes(wtype);
-        const uint32_t run = qm_launch_run(wtype, a->n_cols, op->grid[1], a->tiles, op->block);
+        const uint32_t run = qm_launch_run(wtype, a->n_cols, op->grid[1], a->deal.rows / QM_TILE_ROWS, op->block);
         const uint32_t body = (op->shared + 15) & ~15u,
                        parts = qm_resident_parts(op, p->limits.n_sm, body, QM_RESIDENT_SHARED);
         if (!parts || p->limits.ring_bytes / parts <= body) continue;

@@ -246,12 +246,12 @@ static void ring_of(const char *kind, const char *kib, int sms) {
             if (op->kind != QM_OP_MATVEC || !on) continue;
             const qm_matvec_args *a = &op->args.matvec;
             const int wtype = qm_kernel_table[op->kernel].wtype;
-            const uint32_t run = qm_launch_run(wtype, a->n_cols, op->grid[1], a->tiles, op->block);
+            const uint32_t run = qm_launch_run(wtype, a->n_cols, op->grid[1], a->deal.rows / QM_TILE_ROWS, op->block);
             assert_true(!op->ring || op->ring < run); /* no room for what is not there */
             assert_true(op->ring || run <= qm_chunk_steps(wtype) ||
                         atoi(kib) < 150); /* and for all that is, where there is much */
-            ring_expect(&want, fix_address(s, p, a->w), wtype, a->n_rows, a->n_cols, a->tiles, op->block / 32,
-                        op->grid[1], op->ring);
+            ring_expect(&want, fix_address(s, p, a->w), wtype, a->n_rows, a->n_cols, a->deal.rows / QM_TILE_ROWS,
+                        op->block / 32, op->grid[1], op->ring);
             later += op->weight_bytes;
         }
         qm_session_close(s);
