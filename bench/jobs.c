@@ -212,10 +212,10 @@ static uint32_t copies_for(double bytes, double spread) {
 static uint32_t product(qm_bench_work *w, uint32_t n_sm, uint32_t n_experts, uint32_t n_matrices) {
     const qm_bench_job *j = &w->job;
     const uint32_t rows = j->rows_run && j->rows_run < j->n_rows ? j->rows_run : j->n_rows;
-    w->l = n_matrices > 1  ? qm_launch_moe_up(j->wtype, j->n_rows, j->n_cols, n_experts, n_sm)
-           : n_experts > 1 ? qm_launch_moe_matvec(j->wtype, j->n_rows, j->n_cols, n_experts, n_sm)
-           : j->normed     ? qm_launch_matvec_normed(j->wtype, j->n_rows, j->n_cols, n_sm, j->max_parts)
-                           : qm_launch_matvec(j->wtype, j->n_rows, j->n_cols, n_sm, j->max_parts);
+    w->l = n_matrices > 1  ? qm_launch_moe_up(j->wtype, j->n_rows, j->n_cols, n_experts, (qm_sms){n_sm, 0})
+           : n_experts > 1 ? qm_launch_moe_matvec(j->wtype, j->n_rows, j->n_cols, n_experts, (qm_sms){n_sm, 0})
+           : j->normed     ? qm_launch_matvec_normed(j->wtype, j->n_rows, j->n_cols, (qm_sms){n_sm, 0}, j->max_parts)
+                           : qm_launch_matvec(j->wtype, j->n_rows, j->n_cols, (qm_sms){n_sm, 0}, j->max_parts);
     if (j->tiles)
         w->l = (qm_launch){{0, j->parts * n_experts, 1},
                            32 * j->tiles * j->slices,
@@ -286,7 +286,7 @@ static int shape(qm_bench_work *w, uint32_t n_sm, qm_op_args *a, qm_err *e) {
         break;
     case QM_OP_MOE_DOWN: {
         const uint32_t rows = j->rows_run && j->rows_run < j->n_rows ? j->rows_run : j->n_rows;
-        w->l = qm_launch_moe_down(j->wtype, j->n_rows, j->n_cols, m->n_used, n_sm);
+        w->l = qm_launch_moe_down(j->wtype, j->n_rows, j->n_cols, m->n_used, (qm_sms){n_sm, 0});
         w->l.grid[0] = ((rows + 31) / 32 + w->l.tiles - 1) / w->l.tiles;
         a->moe_down = (qm_moe_down_args){.n_rows = rows,
                                          .n_cols = j->n_cols,

@@ -15,8 +15,20 @@
  * 16 bytes and a tail of B % 16 bytes. Tile t, block b starts at ((t * nb) + b) * 32 * B:
  *   piece p of row r at   p * 512 + r * 16
  *   tail    of row r at   P * 512 + r * tail
- * Rows beyond n_rows (in the last tile) are zero. Packing is a permutation: nothing is lost.
+ * Rows beyond n_rows (in the last tile) are zero. Packing moves bits, within a block: nothing is lost.
  * QK, B, P, tail and the pieces' order: streams.def, for each type.
+ *
+ * Six bits. The 16 weights of which Q6_K has four words in the file (half h, quarters 0..3 at l .. l + 3) lie in three words A, B, C,
+ * word 8 h + l / 4 of the 16 that each has in a row's block. With p = q - 32, in six bits, and bytewise 4 p in a byte of its own:
+ *   4 p0 = A & 0xfc    4 p1 = B & 0xfc    4 p2 = C & 0xfc    4 p3 = (A + 4 B + 16 C) << 2 & 0xfc
+ * as signed bytes; the sum is one of 32-bit words. Low pairs of bits of A, B and C are what makes it so.
+ *
+ * Five bits. The 32 weights of Q5_K that are l .. l + 3 of each sub-block, q0 .. q7, lie in five words A .. E, word l / 4 of the 8 that
+ * each has in a row's block. Bytewise, sums of 32-bit words:
+ *   8 q1 = A & 0xf8    8 q3 = B & 0xf8    8 q5 = C & 0xf8    8 q4 = D & 0xf8    8 q7 = E & 0xf8
+ *   q0 = (4 A + B) & 0x1f    4 q2 = (B + 8 C + 16 D) & 0x7c    q6 = (D + 4 E) & 0x1f
+ * The low three bits of A .. E are what makes it so.
+ *
  * An expert tensor [n_expert, n_rows, K] is n_expert packed matrices, one after the other, each of
  * ceil(n_rows / 32) tiles. */
 #define QM_TILE_ROWS 32

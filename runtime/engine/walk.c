@@ -46,9 +46,8 @@ int qm_walk_validate(const qm_plan *p, qm_err *e) {
         const qm_op *op = &p->ops[p->resident.missing];
         return qm_fail(
             e, QM_ERR_UNSUPPORTED,
-            "executor persistent: kernel %s with %u threads (layer %d, %s) is not one it has. The executor graph runs "
-            "this one",
-            qm_kernel_table[op->kernel].entry, op->block, op->layer, op->slot);
+            "executor persistent: kernel %s (layer %d, %s) is not one it has. The executor graph runs this one",
+            qm_kernel_table[op->kernel].entry, op->layer, op->slot);
     }
     rc = waits_of(p, &waits, &n_waits, e);
     free(waits);

@@ -91,7 +91,7 @@ static void experts(builder *s, int weight, qm_ref x, uint64_t x_stride, qm_ref 
     }
     qm_op *op = qm_builder_push(s, QM_OP_MOE_MATVEC, r->type->type, 0, slot);
     if (!op) return;
-    qm_launch l = qm_launch_moe_matvec(r->type->type, r->n_rows, r->n_cols, n_used(s->hp), s->p->limits.n_sm);
+    qm_launch l = qm_launch_moe_matvec(r->type->type, r->n_rows, r->n_cols, n_used(s->hp), qm_builder_sms(s));
     memcpy(op->grid, l.grid, sizeof op->grid);
     op->block = l.block;
     op->shared = l.shared;
@@ -152,9 +152,9 @@ static void gated_up(builder *s, int gate, int up) {
         qm_builder_reads(s, op, g, experts_read(s));
         qm_builder_reads(s, op, u, experts_read(s));
     } else if (g->type == u->type) {
-        qm_launch la = qm_launch_moe_up_normed(g->type->type, hp->n_ff, hp->n_embd, k, s->p->limits.n_sm);
+        qm_launch la = qm_launch_moe_up_normed(g->type->type, hp->n_ff, hp->n_embd, k, qm_builder_sms(s));
         if (la.shared > QM_SHARED_MAX) qm_builder_norm_apart(s);
-        if (!s->norm) la = qm_launch_moe_up(g->type->type, hp->n_ff, hp->n_embd, k, s->p->limits.n_sm);
+        if (!s->norm) la = qm_launch_moe_up(g->type->type, hp->n_ff, hp->n_embd, k, qm_builder_sms(s));
         if (!(op = qm_builder_push(s, QM_OP_MOE_UP, g->type->type, 0, "ffn_up"))) return;
         memcpy(op->grid, la.grid, sizeof op->grid);
         op->block = la.block;
@@ -192,7 +192,7 @@ static void gated_up(builder *s, int gate, int up) {
 
 /* x += the chosen experts' outputs, in one op. */
 static void experts_added(builder *s, const qm_region *d, qm_ref w, uint64_t stride) {
-    const qm_launch l = qm_launch_moe_down(d->type->type, d->n_rows, d->n_cols, n_used(s->hp), s->p->limits.n_sm);
+    const qm_launch l = qm_launch_moe_down(d->type->type, d->n_rows, d->n_cols, n_used(s->hp), qm_builder_sms(s));
     qm_op *op = qm_builder_push(s, QM_OP_MOE_DOWN, d->type->type, 0, "ffn_out");
     if (!op) return;
     op->grid[0] = l.grid[0];

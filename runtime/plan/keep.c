@@ -37,22 +37,14 @@ uint32_t qm_op_l2(const qm_op *op) {
     return at ? *at : QM_L2_NORMAL;
 }
 
-/* All of its weights are whole matrices: of experts there are several, and the step says which. */
-static int of_every_step(const qm_plan *p, const qm_op *op) {
-    qm_operand o[QM_MAX_OPERANDS];
-    const int n = qm_op_operands(p, op, o);
-    for (int k = 0; k < n; k++)
-        if (o[k].kind == QM_KIND_WEIGHT && o[k].n_dims != 2) return 0;
-    return 1;
-}
-
 void qm_plan_keep(qm_plan *p) {
     const uint64_t most = p->shape.rows == 1 ? p->limits.keep_bytes : 0;
     for (int i = 0; most && i < p->n_ops; i++) {
         qm_op *op = &p->ops[i];
         uint32_t *at = place_of(op->kind, &op->args);
         if (!at) continue;
-        const int stays = of_every_step(p, op) && op->weight_bytes <= most - p->kept_bytes;
+        qm_operand w;
+        const int stays = qm_op_known_weight(p, op, &w) && op->weight_bytes <= most - p->kept_bytes;
         *at = stays ? QM_L2_LAST : QM_L2_FIRST;
         if (stays) p->kept_bytes += op->weight_bytes;
     }

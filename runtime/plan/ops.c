@@ -59,6 +59,9 @@ static void put(qm_operand *o, const qm_op_view *v, const uint32_t *dims, size_t
 #define SPARE_PARTS(field, k, parts, ...)               \
     OPERAND(field, OUT, SCRATCH, k, parts, __VA_ARGS__) \
     out[n - 1].spare = 1;
+#define CHOSEN(field, ...)                             \
+    OPERAND(field, IN, REGION, WEIGHT, 1, __VA_ARGS__) \
+    out[n - 1].chosen = 1;
 #define KV_INOUT(field, ...)                      \
     OPERAND(field, INOUT, KV, KV, 1, __VA_ARGS__) \
     out[n - 1].appended = 1;
@@ -97,6 +100,15 @@ qm_op_view qm_op_view_of(const qm_plan *p, const qm_op *op) {
 int qm_op_operands(const qm_plan *p, const qm_op *op, qm_operand out[QM_MAX_OPERANDS]) {
     const qm_op_view v = qm_op_view_of(p, op);
     return qm_operands(op->kind, &op->args, &v, out);
+}
+
+int qm_op_known_weight(const qm_plan *p, const qm_op *op, qm_operand *w) {
+    qm_operand o[QM_MAX_OPERANDS];
+    const int n = qm_op_operands(p, op, o);
+    int found = 0;
+    for (int i = 0; i < n; i++)
+        if (o[i].kind == QM_KIND_WEIGHT && !o[i].chosen) *w = o[i], found++;
+    return found == 1;
 }
 
 const qm_operand *qm_operand_find(const qm_operand *o, int n, const char *name) {

@@ -29,6 +29,7 @@ typedef struct {
     const char *name; /* of its field: "x_out" */
     int dir;          /* QM_IN, QM_OUT, QM_INOUT */
     int spare;        /* 1: may be absent where nobody reads it */
+    int chosen;       /* 1: weights of which the step says what is read */
     int appended;     /* 1: of the cache; the step's rows are written and all of their positions read */
     qm_space space;   /* where it lives; QM_SPACE_NONE: its launcher says it */
     qm_kind kind;
@@ -56,6 +57,8 @@ int qm_operands(qm_op_kind kind, const qm_op_args *a, const qm_op_view *v, qm_op
 /* The same of a plan's op. */
 int qm_op_operands(const qm_plan *p, const qm_op *op, qm_operand out[QM_MAX_OPERANDS]);
 qm_op_view qm_op_view_of(const qm_plan *p, const qm_op *op);
+/* The op's one matrix of which every step reads all, so that who is to read it can be told before the step: *w; 0: it has none. */
+int qm_op_known_weight(const qm_plan *p, const qm_op *op, qm_operand *w);
 /* Its operand of that name; NULL: it has none, or not in this op. */
 const qm_operand *qm_operand_find(const qm_operand *o, int n, const char *name);
 

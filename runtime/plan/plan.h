@@ -81,7 +81,7 @@ extern const char qm_cache_types[]; /* as in qmoe.h */
 int qm_kv_type_of(qm_kv_cache_type *kv, const char *k, const char *v, qm_err *e);
 
 typedef struct {
-    uint32_t n_sm;    /* the launch geometry's only knowledge of the device */
+    uint32_t n_sm;    /* what the launch geometry knows of the device, with flight_bytes */
     uint32_t n_ctx;   /* positions of a sequence */
     uint32_t n_seqs;  /* sequences that may be there at once */
     uint32_t n_rows;  /* of a step at most, a power of two <= QM_STEP_ROWS_MAX */
@@ -94,10 +94,15 @@ typedef struct {
     uint64_t l2_bytes, prefetch_bytes; /* prefetch_bytes: most in one pause (prefetch.c); 0: nothing is prefetched */
     /* of shared memory that a resident grid's CTA may fill with weights ahead (ring.c); 0: nothing is */
     uint32_t ring_bytes;
+    uint32_t
+        flight_bytes; /* of weights that a multiprocessor should have on its way (qm_flight_bytes); 0: all that it can */
     uint64_t keep_bytes; /* of weights that the L2 is asked to keep from step to step (keep.c); 0: it is told nothing */
 } qm_limits;
 /* prefetch_bytes of a device: what its memory delivers in a pause of about 2 us; bytes_per_s 0: unknown. */
 uint64_t qm_prefetch_bytes(double bytes_per_s, uint64_t l2_bytes);
+/* flight_bytes of a device whose memory delivers bytes_per_s (0: unknown): by Little's law twice what its latency asks for, since the
+ * warps of a CTA also wait for each other. More warps than that repeat what each does around its products, and wait longer. */
+uint32_t qm_flight_bytes(double bytes_per_s, uint32_t n_sm);
 /* keep_bytes of a device: half of its L2, and no more than it can set aside for that. */
 uint64_t qm_keep_bytes(uint64_t l2_bytes, uint64_t aside_bytes);
 
@@ -153,14 +158,17 @@ void qm_plan_free(qm_plan *p);
 void qm_plan_keep(qm_plan *p);
 /* That operand, QM_L2_*; NORMAL where it has none. */
 uint32_t qm_op_l2(const qm_op *op);
-/* The last part of the building: fills ops[].prefetch. */
-void qm_plan_prefetch(qm_plan *p);
 /* Fills resident. */
 void qm_plan_resident(qm_plan *p);
 /* After it: fills ops[].ring. */
 void qm_plan_ring(qm_plan *p);
+/* The last part of the building: fills ops[].prefetch. */
+void qm_plan_prefetch(qm_plan *p);
 /* Bytes of shared memory that op->ring takes, of a CTA of the op. */
 uint32_t qm_ring_shared(const qm_op *op);
+/* Of an op whose weights are known (ops.h) the bytes, from the first on, among which is all that it asks for by itself while it waits:
+ * what belongs to the CTAs that are at work at once. 0: each warp's first chunk alone, and there is more. */
+uint64_t qm_ring_reach(const qm_plan *p, const qm_op *op);
 /* CTAs of the op that a resident grid's CTA has side by side when each has as much shared memory as `shared`, of `room` bytes; 0:
  * not one. */
 uint32_t qm_resident_parts(const qm_op *op, uint32_t n_sm, uint32_t shared, uint32_t room);
@@ -176,7 +184,7 @@ enum {
 };
 /* The body of an op in the resident kernel, its counted in contracts/kernels.def; -1: it has none. */
 int qm_resident_case(const qm_op *op);
-/* Threads that an op's CTAs have there; 0: it needs more than there are. */
+/* Threads that an op's CTAs have there: all that it asks for, or as many as there are. */
 uint32_t qm_resident_block(const qm_op *op);
 /* For which of the run's ops each of them waits: waits [resident.n, max], counted from resident.first, n_waits[i] of op i. As few
  * as say it: what these wait for is not named again. *too_many: the first op (of the plan) that has more than max; -1: none. */

@@ -14,16 +14,12 @@ static const struct {
 
 enum { N_CASES = sizeof cases / sizeof *cases };
 
-/* Where nothing is rounded (tolerance 0) the number of threads changes no bit: such an op makes do with fewer. Of others the
- * block is part of what they compute, or of how they are cut. */
-uint32_t qm_resident_block(const qm_op *op) {
-    if (op->block <= QM_WALK_BLOCK) return op->block;
-    return qm_kernel_table[op->kernel].tolerance > 0 ? 0 : QM_WALK_BLOCK;
-}
+/* Of ops that may have more threads than that (rmsnorm, sampling) their number changes no bit: they make do with fewer. Of others the
+ * block is part of how they are cut. */
+uint32_t qm_resident_block(const qm_op *op) { return op->block < QM_WALK_BLOCK ? op->block : QM_WALK_BLOCK; }
 
 int qm_resident_case(const qm_op *op) {
     const qm_kernel_info *k = &qm_kernel_table[op->kernel];
-    if (!qm_resident_block(op)) return -1;
     for (int i = 0; i < N_CASES; i++)
         if (!strcmp(cases[i].op, k->file) && cases[i].wtype == k->wtype && cases[i].kv == k->kv &&
             cases[i].head_dim == k->head_dim)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 static qm_launch geometry_of(int wtype, uint32_t rows, uint32_t cols, uint32_t t, uint32_t s, int parted) {
-    if (!t) return qm_launch_matvec(wtype, rows, cols, s, parted ? 8 : 1);
+    if (!t) return qm_launch_matvec(wtype, rows, cols, (qm_sms){s, 0}, parted ? 8 : 1);
     const uint32_t parts = parted ? qm_sums_of(wtype, cols).n_parts : 1;
     return (qm_launch){
         {((rows + 31) / 32 + t - 1) / t, parts, 1}, 32 * t * s, qm_launch_shared(wtype, cols, parts, 1, t), t, 0};
@@ -221,8 +221,8 @@ static void canonical(void **state) {
 /* F32 weights whose low halves are zero, and the same without these: the same bits. */
 static void halves_of(uint32_t rows, uint32_t cols, int parted) {
     const size_t n = (size_t)rows * cols;
-    const qm_launch l[2] = {qm_launch_matvec(QM_TYPE_F32, rows, cols, 128, parted ? 8 : 1),
-                            qm_launch_matvec(QM_TYPE_F32H, rows, cols, 128, parted ? 8 : 1)};
+    const qm_launch l[2] = {qm_launch_matvec(QM_TYPE_F32, rows, cols, (qm_sms){128, 0}, parted ? 8 : 1),
+                            qm_launch_matvec(QM_TYPE_F32H, rows, cols, (qm_sms){128, 0}, parted ? 8 : 1)};
     const qm_type_info *t[2] = {qm_type_get(QM_TYPE_F32), qm_type_get(QM_TYPE_F32H)};
     qm_matvec_args a = {.n_rows = rows, .n_cols = cols};
     uint64_t y[2];

@@ -14,7 +14,7 @@ typedef struct {
 } shape;
 
 static qm_launch launch_of(int wtype, shape *z) {
-    if (!z->t) return qm_launch_moe_down(wtype, z->rows, z->cols, z->used, z->s);
+    if (!z->t) return qm_launch_moe_down(wtype, z->rows, z->cols, z->used, (qm_sms){z->s, 0});
     while (qm_moe_down_shared(wtype, z->cols, z->used, z->t, z->g) > 96 * 1024) z->g /= 2;
     return (qm_launch){.grid = {((z->rows + 31) / 32 + z->t - 1) / z->t, 1, 1},
                        .block = 32 * z->t * z->s * z->g,
@@ -25,7 +25,7 @@ static qm_launch launch_of(int wtype, shape *z) {
 
 /* want[row] = x_out of rmsnorm on what moe_matvec leaves in parts [used, rows] */
 static void pair(int wtype, const qm_moe_down_args *a, const float *was, float *want, uint64_t parts) {
-    qm_launch l = qm_launch_moe_matvec(wtype, a->n_rows, a->n_cols, a->n_used, 4);
+    qm_launch l = qm_launch_moe_matvec(wtype, a->n_rows, a->n_cols, a->n_used, (qm_sms){4, 0});
     qm_moe_matvec_args m = {.w = a->w,
                             .x = a->x,
                             .ids = a->ids,
@@ -175,7 +175,7 @@ static void nonfinite(void **state) {
         float *scale = chk_normal(USED, 1), *was = chk_normal(ROWS, 1);
         if (bad < 2) scale[2] = evil;
         else was[7] = evil;
-        const qm_launch l = qm_launch_moe_down(wtype, ROWS, COLS, USED, 4);
+        const qm_launch l = qm_launch_moe_down(wtype, ROWS, COLS, USED, (qm_sms){4, 0});
         qm_moe_down_args a = {.n_rows = ROWS,
                               .n_cols = COLS,
                               .deal = qm_deal_of(wtype, ROWS, COLS, 1, 1, &l),

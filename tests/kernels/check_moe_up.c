@@ -12,7 +12,7 @@ static void one(int checked, int wtype, uint32_t n_ff, uint32_t cols, uint32_t s
     if (cols % wt_unit(ty)) return;
     enum { EXPERTS = 5 };
     qm_launch l = {{(n_ff / 32 + t - 1) / (t ? t : 1), slots, 1}, 32 * t * s, 0, t, 0};
-    if (!t) l = qm_launch_moe_up(wtype, n_ff, cols, slots, s);
+    if (!t) l = qm_launch_moe_up(wtype, n_ff, cols, slots, (qm_sms){s, 0});
     else l.shared = qm_launch_shared(wtype, cols, 1, 2, t);
     (checked ? chk_begin_checked : chk_begin)("moe_up %s n_ff=%u cols=%u slots=%u T=%u S=%u how=%d", ty->name, n_ff,
                                               cols, slots, t, s, how);
@@ -109,7 +109,7 @@ static void canonical(void **state) {
                     l[n++] = (qm_launch){
                         {(3 + t - 1) / t, SLOTS, 1}, 32 * t * s, qm_launch_shared(wtype, cols[c], 1, 2, t), t, 0};
             for (size_t m = 0; m < sizeof sms / sizeof *sms; m++)
-                l[n++] = qm_launch_moe_up(wtype, N_FF, cols[c], SLOTS, sms[m]);
+                l[n++] = qm_launch_moe_up(wtype, N_FF, cols[c], SLOTS, (qm_sms){sms[m], 0});
             const uint32_t ids[SLOTS] = {1, 0};
             qm_moe_up_args a = {.n_ff = N_FF, .n_cols = cols[c], .n_expert = 2};
             a.expert_bytes = qm_pack_bytes(ty, N_FF, cols[c]);

@@ -54,6 +54,37 @@ static void blocks(void **state) /* several slots; warps without elements */
     }
 }
 
+/* The order of the sum is a function of n alone: any block gives the bits of the one that a plan launches. */
+static void blocks_same_bits(void **state) {
+    static const uint32_t ns[] = {96, 416, 2048, 2304, 4096, 5120, 8224};
+    enum { PARTS = 3 };
+    (void)state;
+    for (size_t i = 0; i < sizeof ns / sizeof *ns; i++) {
+        const uint32_t n = ns[i];
+        chk_begin("rmsnorm n=%u, any block", n);
+        const int k = chk_kernel(QM_OP_RMSNORM, -1, 0);
+        qm_rmsnorm_args a = {.n = n, .n_partials = PARTS, .rows = 1, .eps = 1e-6f}, b;
+        a.x = chk_in("x", chk_normal(n, 1), 4 * n);
+        a.partials = chk_in("partials", chk_normal((size_t)n * PARTS, 1), 4 * (size_t)n * PARTS);
+        a.w = chk_in("w", chk_normal(n, 1), 4 * n);
+        a.x_out = chk_out("x_out", 4 * n);
+        a.y = chk_out("y", 4 * n);
+        a.yq = chk_out("yq", QM_Q16A_BYTES(n));
+        chk_launch(k, 1, 1, 1, qm_launch_rmsnorm(n).block, 0, &a);
+        for (unsigned block = 32; block <= 1024; block *= 2) {
+            b = a;
+            b.x_out = chk_out("x_out", 4 * n);
+            b.y = chk_out("y", 4 * n);
+            b.yq = chk_out("yq", QM_Q16A_BYTES(n));
+            chk_launch(k, 1, 1, 1, block, 0, &b);
+            if (memcmp(chk_get(a.x_out), chk_get(b.x_out), 4 * n) || memcmp(chk_get(a.y), chk_get(b.y), 4 * n) ||
+                memcmp(chk_get(a.yq), chk_get(b.yq), QM_Q16A_DATA(n)))
+                chk_fail("%u threads: other bits than %u", block, qm_launch_rmsnorm(n).block);
+        }
+        chk_end();
+    }
+}
+
 static void outputs(void **state) {
     (void)state;
     for (int want = 0; want < 16; want++)
@@ -74,6 +105,7 @@ static void checked(void **state) {
     one(1, 96, 2, 128, 7, 1);
     one(1, 512, 2, 64, 7 | IN_PLACE, 1);
     one(1, 2048, 1, 1024, WANT_XOUT | WANT_YQ, 1);
+    one(1, 5120, 1, 512, 7 | IN_PLACE, 1);
 }
 
 /* Partial sums are added by rising index, and only then to x: r = x + ((p0 + p1) + p2 ..), each addition in f32. So what one
@@ -240,9 +272,10 @@ static void ledger(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes),     cmocka_unit_test(blocks),      cmocka_unit_test(outputs),
-        cmocka_unit_test(magnitudes), cmocka_unit_test(nonfinite),   cmocka_unit_test(checked),
-        cmocka_unit_test(ledger),     cmocka_unit_test(parts_first), cmocka_unit_test(rows),
+        cmocka_unit_test(shapes),  cmocka_unit_test(blocks),     cmocka_unit_test(blocks_same_bits),
+        cmocka_unit_test(outputs), cmocka_unit_test(magnitudes), cmocka_unit_test(nonfinite),
+        cmocka_unit_test(checked), cmocka_unit_test(ledger),     cmocka_unit_test(parts_first),
+        cmocka_unit_test(rows),
     };
     return chk_main(tests);
 }

@@ -180,8 +180,48 @@ static void checked(void **state) { /* races and unwritten bytes, between CTAs a
     run(CHECKED, 1, 1, 0, 3, 1);
 }
 
+/* An op's end is stamped before anybody can know of it: who waits for it may read its stamps as plain memory, without a race. A chain
+ * of ops, the last of which has the others' stamps for its input; that times are in order as well goes without saying then. */
+static void stamps(void **state) {
+    enum { BEFORE = 8, ALL = BEFORE + 1, ROW = 32, CTAS = 3, MANY = 256 * CTAS };
+    (void)state;
+    for (unsigned grid = 2; grid <= 4; grid++) {
+        chk_begin_checked("walk stamps grid=%u", grid);
+        const int k = chk_kernel(QM_OP_WALK, -1, 0);
+        qm_walk_record rec[ALL], ref[ALL];
+        uint64_t none[ALL][2];
+        uint32_t nought[ALL + 1][QM_WALK_COUNTER / 4] = {{0}};
+        memset(none, 0xff, sizeof none);
+        qm_walk_args a = {.n = ALL, .stamps = chk_inout("stamps", none, sizeof none)}, r;
+        const uint64_t x = chk_in("x", chk_normal(MANY, 1), 4 * MANY);
+        for (uint32_t i = 0; i < ALL; i++) {
+            qm_swiglu_args op = {.gate = x, .up = x, .n = ROW, .k = MANY / ROW};
+            if (i == BEFORE) op.gate = op.up = a.stamps, op.k = 1; /* 16 bytes of each of the BEFORE: a row */
+            static_assert(16 * BEFORE == 4 * ROW, "a row of stamps");
+            op.h = chk_out("h", 4 * ROW * op.k);
+            rec[i] = record(case_of("swiglu", -1), i == BEFORE ? 1 : CTAS, 1, 8, 1, 0, &op, sizeof op);
+            rec[i].first = i % grid;
+            if (i) wait_for(rec, i, i - 1, grid);
+        }
+        memcpy(ref, rec, sizeof ref);
+        for (int i = 0; i < ALL; i++) chk_ref_args(&ref[i].args, &rec[i].args, sizeof rec[i].args);
+        a.records = chk_in2("records", rec, sizeof rec, ref, sizeof ref);
+        a.arrived = chk_inout("arrived", nought, sizeof nought);
+        chk_launch(k, grid, 1, 1, QM_WALK_BLOCK, 0, &a);
+        chk_ref_args(&r, &a, sizeof a);
+        qm_ref_walk(&r, &(qm_ref_env){.grid = {grid, 1, 1}, .block = QM_WALK_BLOCK});
+        const uint64_t(*at)[2] = chk_get(a.stamps);
+        for (int i = 0; i < ALL; i++)
+            if (at[i][0] > at[i][1] || at[i][1] == UINT64_MAX || (i && at[i - 1][1] > at[i][0]))
+                chk_fail("op %d: begins at %llu, ends at %llu", i, (unsigned long long)at[i][0],
+                         (unsigned long long)at[i][1]);
+        chk_end();
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(grids), cmocka_unit_test(prefetch), cmocka_unit_test(ring),
-                                       cmocka_unit_test(launches), cmocka_unit_test(checked)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(grids),  cmocka_unit_test(prefetch),
+                                       cmocka_unit_test(ring),   cmocka_unit_test(launches),
+                                       cmocka_unit_test(stamps), cmocka_unit_test(checked)};
     return chk_main(tests);
 }

@@ -1,6 +1,7 @@
 /* unit_apart: a step of one row computes in one op what several can compute (contracts/apart.def), and nobody can tell from the
  * logits: for every set of what is kept apart, every weight type, mixed types and biases, networks without experts, and more
- * experts than a warp has places for, the same bits. And what is fused is fused: the plans have fewer ops. */
+ * experts than a warp has places for, the same bits, as a graph and in the persistent kernel. And what is fused is fused: the plans have
+ * fewer ops. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -48,14 +49,20 @@ static void logits_of(const char *path, const char *executor, uint32_t set, floa
     qm_engine_close(g);
 }
 
-static void same(const char *path, const char *name) {
+/* As a graph every set; in the persistent kernel likewise, or (ENDS) none and all. */
+enum { ENDS, EVERY };
+static void same(const char *path, const char *name, int resident) {
     static float want[STEPS * VOCAB], got[STEPS * VOCAB];
     char words[64];
     logits_of(path, "graph", SETS - 1, want);
-    for (uint32_t set = 0; set < SETS - 1; set++) {
-        logits_of(path, "graph", set, got);
-        if (memcmp(want, got, sizeof want)) fail_msg("%s: --apart '%s' has other bits", name, words_of(set, words));
-    }
+    for (int x = 0; x < 2; x++)
+        for (uint32_t set = 0; set < SETS; set++) {
+            const char *executor = x ? "persistent" : "graph";
+            if (x && resident == ENDS && set && set != SETS - 1) continue;
+            logits_of(path, executor, set, got);
+            if (memcmp(want, got, sizeof want))
+                fail_msg("%s, %s: --apart '%s' has other bits", name, executor, words_of(set, words));
+        }
 }
 
 static void test_types(void **state) {
@@ -66,9 +73,9 @@ static void test_types(void **state) {
 #undef QM_STREAM
     };
     (void)state;
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++) same(fix_model(types[i]), types[i]);
-    same(fix_model("small"), "small");
-    same(fix_model("dense"), "dense");
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) same(fix_model(types[i]), types[i], ENDS);
+    same(fix_model("small"), "small", EVERY);
+    same(fix_model("dense"), "dense", ENDS);
 }
 
 /* A model of its own; types NULL: the preset's. */
@@ -78,7 +85,7 @@ static void synth(const qm_synth_opts *o, const char *name) {
     const char *dir = getenv("QMOE_TEST_TMP");
     snprintf(path, sizeof path, "%s/qmoe-%ld-apart.gguf", dir ? dir : "/tmp", (long)getpid());
     fix_ok(qm_synth(path, o, &e), &e);
-    same(path, name);
+    same(path, name, ENDS);
     unlink(path);
 }
 

@@ -48,13 +48,12 @@ static void logits(uint64_t *hash, const char *path, const char *executor, int n
     qm_engine_close(g);
 }
 
-/* persistent: 1: in that executor too. */
-static void same(const char *path, const char *name, uint32_t n_ctx, const uint32_t *depth, int persistent, int n_sms) {
+static void same(const char *path, const char *name, uint32_t n_ctx, const uint32_t *depth, int n_sms) {
     uint64_t first[MAX_DEPTHS] = {0}, h[MAX_DEPTHS] = {0};
     int others = 0;
     if (getenv("QMOE_TEST_DEVICE") && strcmp(getenv("QMOE_TEST_DEVICE"), "sim")) skip();
     for (int i = 0; i < n_sms; i++)
-        for (int x = 0; x <= persistent; x++) {
+        for (int x = 0; x < 2; x++) {
             const char *executor = x ? "persistent" : "graph";
             logits(i || x ? h : first, path, executor, sms[i], n_ctx, depth);
             for (int d = 0; (i || x) && d < MAX_DEPTHS; d++) {
@@ -74,7 +73,7 @@ static void test_demo(void **state) {
     static const uint32_t depth[MAX_DEPTHS] = {1023, 1000, 768, 767, 512, 511, 510, 257,
                                                256,  255,  254, 33,  32,  31,  1,   0};
     const char *path = getenv("QMOE_DEMO");
-    same(path && *path ? path : "models/demo.gguf", "demo", 1024, depth, 1, N_SMS);
+    same(path && *path ? path : "models/demo.gguf", "demo", 1024, depth, N_SMS);
 }
 
 /* As wide as a model in use, where there are more tiles, splits and segments to deal differently; 16 query heads share a kv
@@ -99,7 +98,7 @@ static void test_wide(void **state) {
     const char *dir = getenv("QMOE_TEST_TMP");
     snprintf(path, sizeof path, "%s/qmoe-%ld-wide.gguf", dir ? dir : "/tmp", (long)getpid());
     fix_ok(qm_synth(path, &o, &e), &e);
-    same(path, "wide", 2304, depth, 1, N_SMS);
+    same(path, "wide", 2304, depth, N_SMS);
     unlink(path);
 }
 
@@ -113,8 +112,7 @@ static void test_types(void **state) {
 #undef QM_STREAM
     };
     static const uint32_t depth[MAX_DEPTHS] = {300, 0};
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        same(fix_model(types[i]), types[i], 512, depth, 0, FEW_SMS);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) same(fix_model(types[i]), types[i], 512, depth, FEW_SMS);
 }
 
 int main(void) {

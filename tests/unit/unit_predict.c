@@ -345,9 +345,9 @@ static void test_walked_range(void **state) {
     const char *dir = getenv("QMOE_TEST_TMP");
     qm_synth_opts o = {.preset = "tiny", .seed = 7, .n_layers = 1, .n_embd = 2304, .n_head = 2, .n_kv_head = 1};
     snprintf(path, sizeof path, "%s/qmoe-%ld-wide.gguf", dir ? dir : "/tmp", (long)getpid());
-    fix_ok(qm_synth(path, &o, &e), &e); /* its norms have more threads than the kernel */
+    fix_ok(qm_synth(path, &o, &e), &e); /* its norms have more threads in a graph than the kernel has */
     fix_ok(qm_predictor_open(&p, path, 0, &e), &e);
-    assert_int_equal(qm_predictor_step(p, &c, qm_work_decode(64), "persistent", &r, &e), QM_ERR_UNSUPPORTED);
+    fix_ok(qm_predictor_step(p, &c, qm_work_decode(64), "persistent", &r, &e), &e);
     fix_ok(qm_predictor_step(p, &c, qm_work_decode(64), NULL, &r, &e), &e);
     qm_predictor_close(p);
     unlink(path);
@@ -567,10 +567,10 @@ static void test_asked(void **state) {
     static const struct {
         const char *chip;
         double insts, bytes, sectors; /* of all lanes, a weight; a byte of the weights, as are sectors of 32 */
-    } most[] = {{"rtx4090", 1.66, 1.108, 1.109}, /* 8 a warp to make its policy for the L2 */
-                {"h200", 1.66, 1.106, 1.106},
-                {"gb10", 1.66, 1.103, 1.104},
-                {"rtx5090", 1.70, 1.131, 1.132}};
+    } most[] = {{"rtx4090", 1.586, 1.108, 1.109}, /* 8 a warp to make its policy for the L2 */
+                {"h200", 1.600, 1.106, 1.106},
+                {"gb10", 1.565, 1.103, 1.104},
+                {"rtx5090", 1.640, 1.131, 1.132}};
     qm_err e;
     qm_predictor *p;
     const qm_op_records *r;

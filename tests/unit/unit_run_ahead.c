@@ -53,8 +53,8 @@ static void ask(qm_device *d, qm_kernels *k, const stream *s, uint32_t rows, uin
     const qm_type_info *t = qm_type_get((uint32_t)s->type);
     const uint64_t bytes = qm_pack_bytes(t, rows, cols);
     CUdeviceptr w[2] = {0}, x, y, ids;
-    const qm_launch l =
-        two ? qm_launch_moe_up(s->type, rows, cols, 1, 4) : qm_launch_matvec(s->type, rows, cols, 4, max_parts);
+    const qm_launch l = two ? qm_launch_moe_up(s->type, rows, cols, 1, (qm_sms){4, 0})
+                            : qm_launch_matvec(s->type, rows, cols, (qm_sms){4, 0}, max_parts);
     for (int i = 0; i <= two; i++) {
         assert_int_equal(d->cu.MemAlloc(&w[i], bytes), 0);
         assert_int_equal(d->cu.MemsetD8Async(w[i], 0, bytes, NULL), 0);

@@ -31,9 +31,9 @@ static int on_token(void *user, uint32_t id, const char *s, size_t n) {
 }
 
 /* Prompt steps with no logits but the last's, then n tokens: over the border of a page (32) and of an attention split. */
-static said run_at(const char *path, const char *executor, uint32_t prompt, uint32_t n) {
+static said run_apart(const char *path, const char *executor, const char *apart, uint32_t prompt, uint32_t n) {
     const char *dev = getenv("QMOE_TEST_DEVICE");
-    qm_engine_opts oo = {.device = dev ? dev : "sim", .executor = executor};
+    qm_engine_opts oo = {.device = dev ? dev : "sim", .executor = executor, .apart = apart};
     qm_engine *g;
     qm_session *s;
     qm_err e;
@@ -49,6 +49,10 @@ static said run_at(const char *path, const char *executor, uint32_t prompt, uint
     qm_session_close(s);
     qm_engine_close(g);
     return r;
+}
+
+static said run_at(const char *path, const char *executor, uint32_t prompt, uint32_t n) {
+    return run_apart(path, executor, NULL, prompt, n);
 }
 
 static said run(const char *executor, uint32_t prompt, uint32_t n) {
@@ -152,6 +156,62 @@ static void test_prefetch(void **state) {
     check_prefetch("small", 4 << 20, 0, 0, 0);
     check_prefetch("small", 0, 4096, 0, 0);
     check_prefetch("f16", 4 << 20, 100 << 10, 200 << 10, 1);
+}
+
+/* The pause in which op `user` asks for weights by itself has no hint of any of these: of what the CTAs that are at work at once have,
+ * where a warp copies more than its first chunk, or has no more. 1: it has a hint of others. */
+static int own_hint(const qm_plan *p, int user) {
+    const qm_op *op = &p->ops[user];
+    const qm_matvec_args *a = &op->args.matvec;
+    const int wtype = qm_kernel_table[op->kernel].wtype;
+    int first = user;
+    while (!p->ops[first].waits) first--;
+    const qm_op *at = &p->ops[first > 0 ? first - 1 : 0];
+    if (!at->prefetch.bytes || at->prefetch.region != (int)QM_REF_VALUE(a->w)) return 0;
+    if (!op->ring &&
+        qm_launch_run(wtype, a->n_cols, op->grid[1], a->deal.rows / QM_TILE_ROWS, op->block) > qm_chunk_steps(wtype))
+        return 0;
+    const uint64_t cta =
+        (uint64_t)(a->deal.rows / QM_TILE_ROWS) * qm_sums_of(wtype, a->n_cols).n_steps * qm_step_bytes(wtype);
+    const uint32_t room = p->limits.ring_bytes > QM_RESIDENT_SHARED ? p->limits.ring_bytes : QM_RESIDENT_SHARED,
+                   stride = ((op->shared + 15) & ~15u) + qm_ring_shared(op),
+                   now = p->limits.n_sm * qm_resident_parts(op, p->limits.n_sm, stride, room);
+    for (uint32_t c = 0; c < now && c < op->grid[0] * op->grid[1]; c++) {
+        const uint64_t begin = c % op->grid[0] * cta;
+        if (at->prefetch.off < begin + cta && begin < at->prefetch.off + at->prefetch.bytes)
+            fail_msg("%s of layer %d: CTA %u's weights are hinted at and asked for at once", op->slot, op->layer, c);
+    }
+    return 1;
+}
+
+static void test_asked_once(void **state) {
+    (void)state;
+    static const char *const kinds[] = {"small", "q8_0", "f16", "dense"};
+    static const uint32_t sms[] = {1, 4, 64}, kib[] = {0, 60, 150};
+    int beside = 0;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        qm_engine *g = fix_engine(kinds[i], "graph");
+        for (int k = 0; k < 9; k++) {
+            qm_plan *p;
+            qm_err e;
+            qm_limits l = g->limits;
+            uint64_t hints = 0;
+            l.n_sm = sms[k / 3];
+            l.ring_bytes = kib[k % 3] << 10;
+            l.l2_bytes = 64 << 20;
+            l.prefetch_bytes = 1 << 20;
+            l.keep_bytes = 0;
+            fix_ok(qm_plan_build(&p, g->place, (qm_shape){.outs = 1, .n_splits = 1, .rows = 1}, l, &e), &e);
+            for (int op = 0; op < p->n_ops; op++) {
+                hints += p->ops[op].prefetch.bytes;
+                if (p->ops[op].kind == QM_OP_MATVEC) beside += own_hint(p, op);
+            }
+            assert_true(hints > 0);
+            qm_plan_free(p);
+        }
+        qm_engine_close(g);
+    }
+    assert_true(beside > 0); /* there are such, of CTAs that come later */
 }
 
 /* A session with two positions; of the second one's step the software device has counted what its kernels did. */
@@ -331,12 +391,6 @@ static void test_environment(void **state) {
     qm_engine_close(g);
 }
 
-static int is_called(void *user, const qm_engine_info *i) {
-    (void)i;
-    ++*(int *)user;
-    return 0;
-}
-
 static void model_of(char path[300], const char *name, const qm_synth_opts *o) {
     const char *dir = getenv("QMOE_TEST_TMP");
     qm_err e;
@@ -344,31 +398,48 @@ static void model_of(char path[300], const char *name, const qm_synth_opts *o) {
     fix_ok(qm_synth(path, o, &e), &e);
 }
 
-/* Refused in one line that names the kernel and what to do, and before anything is loaded. */
-static void refuses(const char *path, const char *kernel) {
-    const char *dev = getenv("QMOE_TEST_DEVICE");
-    int loads = 0;
-    qm_engine *g;
-    qm_err e;
-    qm_engine_opts o = {
-        .device = dev ? dev : "sim", .executor = "persistent", .before_load = is_called, .user = &loads};
-    if (qm_engine_open(&g, path, &o, &e) != QM_ERR_UNSUPPORTED) fail_msg("%s: not refused for %s", path, kernel);
-    if (!strstr(e.msg, kernel) || !strstr(e.msg, "The executor graph runs this one")) fail_msg("%s: %s", kernel, e.msg);
-    assert_int_equal(loads, 0);
-    o.executor = "graph"; /* it does, and loading is told of */
-    fix_ok(qm_engine_open(&g, path, &o, &e), &e);
-    assert_int_equal(loads, 1);
-    qm_engine_close(g);
+/* Norms with more threads in a graph than the kernel has: of a width that this is no multiple of, and of more than one slot. */
+static void test_wide(void **state) {
+    (void)state;
+    static const uint32_t widths[] = {2304, 5120};
+    static const char *const apart[] = {NULL, "all"};
+    for (int i = 0; i < 2; i++) {
+        qm_synth_opts o = {
+            .preset = "tiny", .seed = 7, .n_layers = 1, .n_embd = widths[i], .n_head = 2, .n_kv_head = 1};
+        char path[300];
+        model_of(path, "wide", &o);
+        for (int k = 0; k < 2; k++) {
+            const said a = run_apart(path, "graph", apart[k], 3, 3), b = run_apart(path, "persistent", apart[k], 3, 3);
+            if (a.hash != b.hash || memcmp(a.ids, b.ids, 3 * sizeof *a.ids) != 0)
+                fail_msg("width %u, --apart %s: not the graph's bits", widths[i], apart[k] ? apart[k] : "none");
+        }
+        unlink(path);
+    }
 }
 
-/* Norms of more elements than 512 threads hold four of each: their sums depend on the block. */
+/* An op whose body the kernel does not have is refused in one line that names it, and what to do. No plan has one today. */
 static void test_refuses(void **state) {
     (void)state;
-    qm_synth_opts o = {.preset = "tiny", .seed = 7, .n_layers = 1, .n_embd = 2304, .n_head = 2, .n_kv_head = 1};
-    char path[300];
-    model_of(path, "wide", &o);
-    refuses(path, "qm_rmsnorm with 576 threads");
-    unlink(path);
+    qm_engine *g = fix_engine("small", "graph");
+    qm_plan *p;
+    qm_err e;
+    int resident;
+    fix_ok(qm_plan_build(&p, g->place, (qm_shape){.outs = 1, .n_splits = 1, .rows = 1}, g->limits, &e), &e);
+    assert_int_equal(p->resident.missing, -1);
+    fix_ok(qm_inside_runs("persistent", p, &resident, &e), &e);
+    assert_true(resident);
+    qm_op *op = &p->ops[3];
+    while (strcmp(qm_kernel_table[op->kernel].entry, "qm_probe") != 0) op->kernel = (op->kernel + 1) % QM_N_KERNELS;
+    qm_plan_resident(p);
+    assert_int_equal(p->resident.missing, 3);
+    assert_int_equal(qm_inside_runs("persistent", p, &resident, &e), QM_ERR_UNSUPPORTED);
+    if (!strstr(e.msg, "kernel qm_probe (layer ") || !strstr(e.msg, op->slot) ||
+        !strstr(e.msg, "The executor graph runs this one"))
+        fail_msg("%s", e.msg);
+    fix_ok(qm_inside_runs("graph", p, &resident, &e), &e);
+    assert_false(resident);
+    qm_plan_free(p);
+    qm_engine_close(g);
 }
 
 /* Every type of weights, other lengths of heads, a network without experts: the graph's bits. */
@@ -540,13 +611,21 @@ static void test_text(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bits),      cmocka_unit_test(test_same_bits_on_other_grids),
-        cmocka_unit_test(test_prefetch),       cmocka_unit_test(test_prefetch_is_issued),
-        cmocka_unit_test(test_ring_is_filled), cmocka_unit_test(test_ring_changes_no_bit),
-        cmocka_unit_test(test_environment),    cmocka_unit_test(test_refuses),
-        cmocka_unit_test(test_types),          cmocka_unit_test(test_waits),
-        cmocka_unit_test(test_too_many_waits), cmocka_unit_test(test_one_launch),
-        cmocka_unit_test(test_beside),         cmocka_unit_test(test_text)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bits),
+                                       cmocka_unit_test(test_same_bits_on_other_grids),
+                                       cmocka_unit_test(test_prefetch),
+                                       cmocka_unit_test(test_prefetch_is_issued),
+                                       cmocka_unit_test(test_asked_once),
+                                       cmocka_unit_test(test_ring_is_filled),
+                                       cmocka_unit_test(test_ring_changes_no_bit),
+                                       cmocka_unit_test(test_environment),
+                                       cmocka_unit_test(test_wide),
+                                       cmocka_unit_test(test_refuses),
+                                       cmocka_unit_test(test_types),
+                                       cmocka_unit_test(test_waits),
+                                       cmocka_unit_test(test_too_many_waits),
+                                       cmocka_unit_test(test_one_launch),
+                                       cmocka_unit_test(test_beside),
+                                       cmocka_unit_test(test_text)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
