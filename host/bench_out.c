@@ -65,14 +65,15 @@ static json_t *record_json(const qm_bench_options *o, const qm_bench_facts *f, c
     const qm_bench_result *x = &r->result;
     const qm_bench_test *t = &r->test;
     double bytes = x->weight_bytes + x->kv_bytes, bps = bytes * x->avg_ts;
-    json_t *j = json_pack("{s:s, s:s, s:o, s:o, s:s, s:o, s:s, s:I, s:s, s:b, s:b, s:s, s:I, s:I, s:I, s:i, s:i}",
-                          "test", r->name, "build_commit", f->machine.commit, "cpu_info",
-                          qm_host_json_str(f->machine.cpu), "gpu_info", qm_host_json_str(i->device_name), "backends",
-                          f->machine.simulated ? i->device : "CUDA", "model_filename", qm_host_json_str(o->model),
-                          "model_type", i->arch, "model_size", (json_int_t)i->weight_bytes, "executor", i->executor,
-                          "concurrent", i->concurrent, "dependent", i->dependent, "apart", qm_apart ? qm_apart : "none",
-                          "prefetch_bytes", (json_int_t)i->prefetch_bytes, "ring_bytes", (json_int_t)i->ring_bytes,
-                          "kept_bytes", (json_int_t)i->kept_bytes, "narrow", i->n_narrow, "n_ctx", (int)i->n_ctx);
+    json_t *j =
+        json_pack("{s:s, s:s, s:o, s:o, s:s, s:o, s:s, s:I, s:s, s:b, s:b, s:s, s:I, s:I, s:I, s:i, s:i}", "test",
+                  r->name, "build_commit", f->machine.commit, "cpu_info", qm_host_json_str(f->machine.cpu), "gpu_info",
+                  qm_host_json_str(i->device_name), "backends", f->machine.simulated ? i->device : "CUDA",
+                  "model_filename", qm_host_json_str(o->model), "model_type", i->arch, "model_size",
+                  (json_int_t)i->weight_bytes, "executor", i->executor, "concurrent", i->concurrent, "dependent",
+                  i->dependent, "apart", qm_apart ? qm_apart : "none", "flight_bytes", (json_int_t)i->flight_bytes,
+                  "prefetch_bytes", (json_int_t)i->prefetch_bytes, "ring_bytes", (json_int_t)i->ring_bytes,
+                  "kept_bytes", (json_int_t)i->kept_bytes, "narrow", i->n_narrow, "n_ctx", (int)i->n_ctx);
     json_t *k = json_pack("{s:i, s:i, s:i, s:i, s:i, s:s, s:o, s:o, s:f, s:f, s:o, s:o}", "n_prompt", (int)t->n_prompt,
                           "n_gen", (int)t->n_gen, "n_depth", (int)t->depth, "n_seqs", (int)t->n_seqs, "n_ubatch",
                           o->n_ubatch ? (int)o->n_ubatch : QM_UBATCH_MOST, "test_time", r->time, "avg_ns",

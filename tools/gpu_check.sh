@@ -309,6 +309,8 @@ step_rungs() {
         rung "~all, cache in $t" -ctk "$t" -ctv "$t"
     done
     QMOE_CONCURRENT=0 rung "all but ops side by side"
+    QMOE_FLIGHT=0 rung "all but few warps"
+    QMOE_FLIGHT=0 rung "persistent but few warps" --executor persistent
     QMOE_PREFETCH=0 rung "persistent but prefetch" --executor persistent
     QMOE_RING=0 rung "persistent but ring" --executor persistent
     QMOE_NARROW=0 rung "all but narrow routers"

@@ -16,7 +16,7 @@ static_assert(sizeof(repack_args) == 56, "the struct of repack.cu");
 struct qm_repack {
     qm_device *d;
     CUmodule mod;
-    CUfunction wide, narrow;
+    CUfunction wide, narrow, five, six;
 };
 
 int qm_repack_open(qm_repack **out, qm_device *d, qm_err *e) {
@@ -30,6 +30,8 @@ int qm_repack_open(qm_repack **out, qm_device *d, qm_err *e) {
     if ((rc = qm_nvrtc_module(n, d, "repack", NULL, 0, &r->mod, NULL, e))) goto out;
     QM_CU_TRY(d, ModuleGetFunction(&r->wide, r->mod, "qm_repack_wide"));
     QM_CU_TRY(d, ModuleGetFunction(&r->narrow, r->mod, "qm_repack_narrow"));
+    QM_CU_TRY(d, ModuleGetFunction(&r->five, r->mod, "qm_repack_five"));
+    QM_CU_TRY(d, ModuleGetFunction(&r->six, r->mod, "qm_repack_six"));
     *out = r;
     r = NULL;
 out:
@@ -70,7 +72,8 @@ int qm_repack_run(qm_repack *r, CUdeviceptr dst, CUdeviceptr src, uint32_t type,
     if (grid > INT32_MAX) return qm_fail(e, QM_ERR_LIMIT, "repack: %llu CTAs in one launch", (unsigned long long)grid);
     int rc = 0;
     void *params[] = {&a};
-    QM_CU_TRY(r->d, LaunchKernel(wide ? r->wide : r->narrow, (unsigned)grid, 1, 1, 256, 1, 1, 0, stream, params, NULL));
+    CUfunction f = t->order == qm_order_five ? r->five : t->order == qm_order_six ? r->six : wide ? r->wide : r->narrow;
+    QM_CU_TRY(r->d, LaunchKernel(f, (unsigned)grid, 1, 1, 256, 1, 1, 0, stream, params, NULL));
 out:
     return rc;
 }

@@ -76,14 +76,18 @@ static int set_limits(qm_engine *g, const qm_engine_opts *o, qm_err *e) {
     g->limits.prefetch_bytes = qm_prefetch_bytes(g->dev ? g->dev->bytes_per_s : 0, g->limits.l2_bytes);
     g->limits.keep_bytes = qm_keep_bytes(g->limits.l2_bytes, g->dev ? (uint64_t)g->dev->l2_aside : 0);
     g->limits.ring_bytes = g->dev ? qm_ring_bytes((uint32_t)g->dev->shared_bytes) : 0;
-    unsigned long kib = ULONG_MAX, keep = ULONG_MAX, ring = g->limits.ring_bytes >> 10, concurrent = 1;
+    g->limits.flight_bytes = g->dev ? qm_flight_bytes(g->dev->bytes_per_s, (uint32_t)g->dev->n_sm) : 0;
+    unsigned long flight = g->limits.flight_bytes >> 10, kib = ULONG_MAX, keep = ULONG_MAX,
+                  ring = g->limits.ring_bytes >> 10, concurrent = 1;
     if ((rc = qm_env_number("QMOE_PREFETCH", 65536, &kib, e)) || (rc = qm_env_number("QMOE_RING", ring, &ring, e)) ||
+        (rc = qm_env_number("QMOE_FLIGHT", 1024, &flight, e)) ||
         (rc = qm_env_number("QMOE_L2_KEEP", 1048576, &keep, e)) ||
         (rc = qm_env_number("QMOE_CONCURRENT", 1, &concurrent, e)))
         return rc;
     if (kib != ULONG_MAX) g->limits.prefetch_bytes = (uint64_t)kib << 10;
     if (keep != ULONG_MAX) g->limits.keep_bytes = (uint64_t)keep << 10;
     g->limits.ring_bytes = (uint32_t)ring << 10;
+    g->limits.flight_bytes = (uint32_t)flight << 10;
     g->limits.chain = !concurrent;
     if ((rc = qm_apart_of(&g->limits.apart, o->apart, e))) return rc;
     return qm_pages_open(&g->kv, g->limits.n_pages, e);
@@ -119,6 +123,7 @@ static void fill_info(qm_engine *g, const qm_plan *decode, const char *why) {
     i->concurrent = !g->limits.chain;
     i->prefetch_bytes = g->limits.prefetch_bytes;
     i->ring_bytes = g->limits.ring_bytes;
+    i->flight_bytes = g->limits.flight_bytes;
     i->kept_bytes = decode->kept_bytes;
     i->n_narrow = g->place->n_narrow;
     i->n_layers = hp->n_layers;

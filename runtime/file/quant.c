@@ -130,10 +130,14 @@ static void q6_k_to_f32(float *dst, const void *src, size_t n) {
 #define f32h_to_f32 bf16_to_f32
 #define Q16A_f32 0
 #define Q16A_q16a 1
+#define ORDER_file NULL
+#define ORDER_five qm_order_five
+#define ORDER_six qm_order_six
 static const qm_type_info types[] = {
 #define QM_STREAM_LOADED QM_STREAM
-#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, ...) \
-    {QM_TYPE_##WORD, #WORD, weights, bytes, pieces, piece_at, tail, tail_at, Q16A_##act, word##_to_f32},
+#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, segment, \
+                  part, form, staged, maxnreg, maxnreg2, file_type, order)                                        \
+    {QM_TYPE_##WORD, #WORD, weights, bytes, pieces, piece_at, tail, tail_at, ORDER_##order, Q16A_##act, word##_to_f32},
 #include "../../contracts/streams.def"
 #undef QM_STREAM
 };

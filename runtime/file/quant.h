@@ -19,11 +19,13 @@ typedef struct {
     uint32_t qk;      /* weights per block */
     uint32_t bytes;   /* bytes per block */
     /* packed layout (contracts/abi.h): 16-byte pieces, then the tail */
-    uint32_t pieces;                                       /* P */
-    uint32_t piece_at;                                     /* offset in the block of piece 0 (pieces are contiguous) */
-    uint32_t tail_bytes;                                   /* 0 or 2 */
-    uint32_t tail_at;                                      /* offset of the tail in the block */
-    int q16a;                                              /* 1: the kernels take q16a activations; 0: f32 */
+    uint32_t pieces;     /* P */
+    uint32_t piece_at;   /* offset in the block of piece 0 (pieces are contiguous) */
+    uint32_t tail_bytes; /* 0 or 2 */
+    uint32_t tail_at;    /* offset of the tail in the block */
+    void (*order)(uint8_t *dst,
+                  const uint8_t *block); /* the block as it is cut, where that is not the file's; else NULL */
+    int q16a;                            /* 1: the kernels take q16a activations; 0: f32 */
     void (*to_f32)(float *dst, const void *src, size_t n); /* n % qk == 0; exact in f32 as ggml computes it */
 } qm_type_info;
 
@@ -47,6 +49,10 @@ void qm_pack(void *packed, const void *raw, const qm_type_info *t, uint64_t n_ro
  * points at tile t0's place; raw at row 32*t0; n_rows is the whole matrix's. */
 void qm_pack_tiles(void *packed, const void *raw, const qm_type_info *t, uint64_t n_rows, uint64_t n_cols, uint64_t t0,
                    uint64_t t1);
+
+/* A block of Q5_K (176 bytes), and of Q6_K (210), in the order of contracts/abi.h, "Five bits" and "Six bits". */
+void qm_order_five(uint8_t *dst, const uint8_t *block);
+void qm_order_six(uint8_t *dst, const uint8_t *block);
 
 /* q16a activations (contracts/abi.h), the reference rule, bit for bit what the kernels do.
  * dst: QM_Q16A_DATA(n) bytes; n % 32 == 0. */

@@ -82,6 +82,7 @@ static qm_limits limits_of(const qm_predictor *p, const qm_chip *c, qm_work w) {
     uint32_t rows = 1;
     while (rows < w.rows) rows *= 2;
     return (qm_limits){.n_sm = (uint32_t)c->sms.v,
+                       .flight_bytes = qm_flight_bytes(c->bandwidth.v, (uint32_t)c->sms.v),
                        .n_ctx = pages * QM_PAGE_TOKENS,
                        .n_seqs = w.seqs,
                        .n_rows = rows,

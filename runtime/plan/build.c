@@ -127,6 +127,8 @@ void qm_build_rmsnorm(builder *s, int weight, const char *slot) {
     s->norm_slot = slot;
 }
 
+qm_sms qm_builder_sms(const builder *s) { return (qm_sms){s->p->limits.n_sm, s->p->limits.flight_bytes}; }
+
 void qm_builder_norm_apart(builder *s) {
     if (s->norm) rmsnorm(s, s->norm, s->norm_slot);
     s->norm = 0;
@@ -163,9 +165,9 @@ static qm_op *matvec(builder *s, int weight, const qm_launch *l, qm_ref y, const
     op->args.matvec = (qm_matvec_args){.w = weight_ref(s, weight),
                                        .bias = region(r->bias),
                                        .y = y,
+                                       .deal = qm_deal_of((int)r->type->type, r->n_rows, r->n_cols, l->grid[1], 1, l),
                                        .n_rows = r->n_rows,
-                                       .n_cols = r->n_cols,
-                                       .tiles = l->tiles};
+                                       .n_cols = r->n_cols};
     qm_builder_reads(s, op, r, 1);
     return op;
 }
@@ -175,9 +177,9 @@ uint32_t qm_builder_product(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_
     const qm_region *r = region_at(s, weight);
     if (s->rows > 1)
         return gemm(s, r, weight_ref(s, weight), activation(s, r->type, f32, q16a), y, y_stride, max_parts, slot);
-    qm_launch l = qm_launch_matvec_normed(r->type->type, r->n_rows, r->n_cols, s->p->limits.n_sm, max_parts);
+    qm_launch l = qm_launch_matvec_normed(r->type->type, r->n_rows, r->n_cols, qm_builder_sms(s), max_parts);
     if (l.shared > QM_SHARED_MAX) qm_builder_norm_apart(s);
-    if (!s->norm) l = qm_launch_matvec(r->type->type, r->n_rows, r->n_cols, s->p->limits.n_sm, max_parts);
+    if (!s->norm) l = qm_launch_matvec(r->type->type, r->n_rows, r->n_cols, qm_builder_sms(s), max_parts);
     qm_op *op = matvec(s, weight, &l, y, slot);
     if (!op) return 1;
     if (s->norm) {
@@ -190,7 +192,7 @@ uint32_t qm_builder_product(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_
 
 void qm_builder_add_product(builder *s, int weight, qm_ref f32, qm_ref q16a, qm_ref sum, const char *slot) {
     const qm_region *r = region_at(s, weight);
-    const qm_launch l = qm_launch_matvec(r->type->type, r->n_rows, r->n_cols, s->p->limits.n_sm, 1);
+    const qm_launch l = qm_launch_matvec(r->type->type, r->n_rows, r->n_cols, qm_builder_sms(s), 1);
     if (!fuses_norm(s) || l.shared > QM_SHARED_MAX) {
         s->n_pending = qm_builder_product(s, weight, f32, q16a, sum, s->hp->n_embd, MAX_PARTS, slot);
         s->pending = sum;
@@ -541,6 +543,11 @@ void qm_plan_free(qm_plan *p) {
     if (!p) return;
     free(p->ops);
     free(p);
+}
+
+uint32_t qm_flight_bytes(double bytes_per_s, uint32_t n_sm) {
+    const double latency = 0.8e-6; /* of a memory that is busy: contracts/chips.def has 0.65 to 0.8 us */
+    return (uint32_t)(2 * latency * bytes_per_s / at_least_1(n_sm));
 }
 
 /* A CTA for each span, as many as fill the device twice: then each has several. Which does not show in the bits. A power

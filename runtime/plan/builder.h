@@ -70,6 +70,8 @@ static inline uint32_t n_used(const qm_hparams *hp) { return hp->n_expert ? hp->
 qm_op *qm_builder_push(builder *s, qm_op_kind kind, int wtype, int head_dim, const char *slot);
 /* A product of many rows, launched so. */
 qm_op *qm_builder_push_rows(builder *s, qm_op_kind kind, int wtype, const qm_launch *l, const char *slot);
+/* What products of one row are dealt to. */
+qm_sms qm_builder_sms(const builder *s);
 /* The op reads weights of the region; used: experts read out of it (1 where it has none). */
 void qm_builder_reads(builder *s, qm_op *op, const qm_region *r, uint32_t used);
 /* The product with all weights of a region, of the norm where that is not there; y [parts of K, rows, y_stride], of which it has

@@ -81,7 +81,7 @@ extern const char qm_cache_types[]; /* as in qmoe.h */
 int qm_kv_type_of(qm_kv_cache_type *kv, const char *k, const char *v, qm_err *e);
 
 typedef struct {
-    uint32_t n_sm;    /* the launch geometry's only knowledge of the device */
+    uint32_t n_sm;    /* what the launch geometry knows of the device, with flight_bytes */
     uint32_t n_ctx;   /* positions of a sequence */
     uint32_t n_seqs;  /* sequences that may be there at once */
     uint32_t n_rows;  /* of a step at most, a power of two <= QM_STEP_ROWS_MAX */
@@ -94,10 +94,15 @@ typedef struct {
     uint64_t l2_bytes, prefetch_bytes; /* prefetch_bytes: most in one pause (prefetch.c); 0: nothing is prefetched */
     /* of shared memory that a resident grid's CTA may fill with weights ahead (ring.c); 0: nothing is */
     uint32_t ring_bytes;
+    uint32_t
+        flight_bytes; /* of weights that a multiprocessor should have on its way (qm_flight_bytes); 0: all that it can */
     uint64_t keep_bytes; /* of weights that the L2 is asked to keep from step to step (keep.c); 0: it is told nothing */
 } qm_limits;
 /* prefetch_bytes of a device: what its memory delivers in a pause of about 2 us; bytes_per_s 0: unknown. */
 uint64_t qm_prefetch_bytes(double bytes_per_s, uint64_t l2_bytes);
+/* flight_bytes of a device whose memory delivers bytes_per_s (0: unknown): by Little's law twice what its latency asks for, since the
+ * warps of a CTA also wait for each other. More warps than that repeat what each does around its products, and wait longer. */
+uint32_t qm_flight_bytes(double bytes_per_s, uint32_t n_sm);
 /* keep_bytes of a device: half of its L2, and no more than it can set aside for that. */
 uint64_t qm_keep_bytes(uint64_t l2_bytes, uint64_t aside_bytes);
 

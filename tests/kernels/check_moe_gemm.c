@@ -55,7 +55,7 @@ static qm_moe_gemm_args make(const qm_type_info *ty, const shape *s, const grp *
 /* moe_matvec of each row alone: y [rows, n_used, n_rows] */
 static uint64_t alone(int wtype, const qm_moe_gemm_args *a, const shape *s, const grp *g) {
     const size_t x_bytes = wt_act_bytes(qm_type_get((uint32_t)wtype), s->n_cols);
-    const qm_launch l = qm_launch_moe_matvec(wtype, s->n_rows, s->n_cols, s->n_used, 4);
+    const qm_launch l = qm_launch_moe_matvec(wtype, s->n_rows, s->n_cols, s->n_used, (qm_sms){4, 0});
     const uint64_t y = chk_out("y alone", 4 * (size_t)s->rows * s->n_used * s->n_rows);
     for (uint32_t r = 0; r < s->count; r++) {
         const uint32_t slot = r * s->n_used;
@@ -68,7 +68,7 @@ static uint64_t alone(int wtype, const qm_moe_gemm_args *a, const shape *s, cons
                                         .x_stride = a->x_slots ? x_bytes : 0,
                                         .n_rows = s->n_rows,
                                         .n_cols = s->n_cols,
-                                        .tiles = l.tiles,
+                                        .deal = qm_deal_of(wtype, s->n_rows, s->n_cols, 1, 1, &l),
                                         .n_expert = s->n_expert};
         chk_launch(chk_kernel(QM_OP_MOE_MATVEC, wtype, 0), l.grid[0], l.grid[1], 1, l.block, l.shared, &one);
     }

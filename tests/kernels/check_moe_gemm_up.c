@@ -52,7 +52,7 @@ static qm_moe_gemm_up_args make(const qm_type_info *ty, const shape *s, const gr
 /* moe_up of each row alone: {h, hq} of all slots, in the form of make's */
 static void alone(int wtype, const qm_moe_gemm_up_args *a, const shape *s, const grp *g, uint64_t *h, uint64_t *hq) {
     const size_t x_bytes = wt_act_bytes(qm_type_get((uint32_t)wtype), s->n_cols), slots = (size_t)s->rows * s->n_used;
-    const qm_launch l = qm_launch_moe_up(wtype, s->n_ff, s->n_cols, s->n_used, 4);
+    const qm_launch l = qm_launch_moe_up(wtype, s->n_ff, s->n_cols, s->n_used, (qm_sms){4, 0});
     *h = chk_out("h alone", 4 * slots * s->n_ff);
     *hq = chk_out("hq alone", slots * QM_Q16A_BYTES(s->n_ff));
     for (uint32_t r = 0; r < s->count; r++) {
@@ -65,7 +65,7 @@ static void alone(int wtype, const qm_moe_gemm_up_args *a, const shape *s, const
                                     .expert_bytes = a->expert_bytes,
                                     .n_ff = s->n_ff,
                                     .n_cols = s->n_cols,
-                                    .tiles = l.tiles,
+                                    .deal = qm_deal_of(wtype, s->n_ff, s->n_cols, 1, 2, &l),
                                     .n_expert = s->n_expert};
         chk_launch(chk_kernel(QM_OP_MOE_UP, wtype, 0), l.grid[0], l.grid[1], 1, l.block, l.shared, &one);
     }

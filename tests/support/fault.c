@@ -269,7 +269,8 @@ static int edit_transposed(fault_site *x, qm_plan *p, int *i, qm_err *e) {
     const qm_region *r = &x->g->place->regions[x->regions[op->layer]];
     qm_moe_matvec_args *a = &op->args.moe_matvec;
     const qm_op *up = near_op(p, *i, -1, QM_OP_MOE_UP), *act = near_op(p, *i, -1, QM_OP_SWIGLU);
-    qm_launch l = qm_launch_moe_matvec(QM_TYPE_F32, r->n_rows, r->n_cols, x->g->model->hp.n_used, p->limits.n_sm);
+    qm_launch l =
+        qm_launch_moe_matvec(QM_TYPE_F32, r->n_rows, r->n_cols, x->g->model->hp.n_used, (qm_sms){p->limits.n_sm, 0});
     op->kernel = qm_kernel_find(QM_OP_MOE_MATVEC, QM_TYPE_F32, -1, 0);
     if (op->kernel < 0) return qm_fail(e, QM_ERR_UNSUPPORTED, "transposed_weight: no kernel for F32 experts");
     memcpy(op->grid, l.grid, sizeof op->grid);
@@ -279,7 +280,7 @@ static int edit_transposed(fault_site *x, qm_plan *p, int *i, qm_err *e) {
     a->x = act ? act->args.swiglu.h : up->args.moe_up.h; /* F32 weights take the activations as they are */
     a->x_stride = 4ull * r->n_cols;
     a->expert_bytes = r->expert_bytes;
-    a->tiles = l.tiles;
+    a->deal = qm_deal_of(QM_TYPE_F32, r->n_rows, r->n_cols, 1, 1, &l);
     return 0;
 }
 

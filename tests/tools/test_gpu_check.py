@@ -156,7 +156,8 @@ def test_rungs(t):
     """Each rung with and without, where dependent launches work and where not; one that changes the logits is named."""
     alone = ["all but dependent launch", "dependent launch alone"]
     always = ["all", "none", "persistent", "persistent, none", *(f"all but {w}" for w in apart_words()),
-              "all but ops side by side", "persistent but prefetch", "persistent but ring", "all but narrow routers",
+              "all but ops side by side", "all but few warps", "persistent but few warps", "persistent but prefetch",
+              "persistent but ring", "all but narrow routers",
               "all but L2 policy", "persistent but L2 policy"]
     for cc in ("80", "90"):
         got = t.run(*LONG, "--only", "rungs", env={"QMOE_SIM_CC": cc})
@@ -178,6 +179,8 @@ def test_rungs(t):
         assert not on or [set_by[r][1:3] for r in alone] == [("none", False), ("all", True)], set_by
         ring = {r: {x["ring_bytes"] > 0 for x in v} for r, v in by.items()}  # weights copied to shared memory ahead
         assert ring.pop("persistent but ring") == {False} and all(v == {True} for v in ring.values()), ring
+        flight = {r: {x["flight_bytes"] > 0 for x in v} for r, v in by.items()}  # whether warps are as many as the memory asks for
+        assert {r for r, v in flight.items() if v == {False}} == {"all but few warps", "persistent but few warps"}, flight
         narrow = {r: {x["narrow"] for x in v} for r, v in by.items()}  # whether routers lie in fewer bytes than in the file
         assert narrow.pop("all but narrow routers") == {0} and all(v == {4} for v in narrow.values()), narrow
         kept = {r: {x["kept_bytes"] > 0 for x in v} for r, v in by.items()}  # whether the L2 is told anything

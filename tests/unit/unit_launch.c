@@ -9,6 +9,7 @@
 #include "../../kernels/ref/launch.h"
 #include "../../runtime/base/rng.h"
 #include "../../runtime/file/quant.h"
+#include "../../runtime/plan/plan.h"
 
 static const int types[] = {
 #define QM_STREAM_LOADED QM_STREAM
@@ -44,15 +45,15 @@ static void any_shape(void **state) {
             for (size_t c = 0; c < sizeof cols / sizeof *cols; c++)
                 for (size_t m = 0; m < sizeof sms / sizeof *sms; m++) {
                     if (qm_type_get((uint32_t)types[i])->qk == 256 && cols[c] % 256) continue;
-                    qm_launch l = qm_launch_matvec(types[i], rows[r], cols[c], sms[m], 8);
+                    qm_launch l = qm_launch_matvec(types[i], rows[r], cols[c], (qm_sms){sms[m], 0}, 8);
                     limits(&l, types[i], rows[r], cols[c], 1, 1, 8);
-                    l = qm_launch_matvec(types[i], rows[r], cols[c], sms[m], 1);
+                    l = qm_launch_matvec(types[i], rows[r], cols[c], (qm_sms){sms[m], 0}, 1);
                     limits(&l, types[i], rows[r], cols[c], 1, 1, 1);
                     assert_true(l.shared <= 48 * 1024);
-                    l = qm_launch_moe_matvec(types[i], rows[r], cols[c], 8, sms[m]);
+                    l = qm_launch_moe_matvec(types[i], rows[r], cols[c], 8, (qm_sms){sms[m], 0});
                     limits(&l, types[i], rows[r], cols[c], 8, 1, 1);
                     if (rows[r] % 32) continue;
-                    l = qm_launch_moe_up(types[i], rows[r], cols[c], 8, sms[m]);
+                    l = qm_launch_moe_up(types[i], rows[r], cols[c], 8, (qm_sms){sms[m], 0});
                     limits(&l, types[i], rows[r], cols[c], 8, 2, 1);
                 }
 }
@@ -74,9 +75,9 @@ static void dealt(void **state) {
             const qm_type_info *t = qm_type_get((uint32_t)type);
             const uint32_t rows = shape[k].rows, cols = shape[k].cols, copies = shape[k].copies, n = sms[i % 4],
                            streams = shape[k].streams;
-            const qm_launch l = streams == 2 ? qm_launch_moe_up(type, rows, cols, copies, n)
-                                : copies > 1 ? qm_launch_moe_matvec(type, rows, cols, copies, n)
-                                             : qm_launch_matvec(type, rows, cols, n, shape[k].max_parts);
+            const qm_launch l = streams == 2 ? qm_launch_moe_up(type, rows, cols, copies, (qm_sms){n, 0})
+                                : copies > 1 ? qm_launch_moe_matvec(type, rows, cols, copies, (qm_sms){n, 0})
+                                             : qm_launch_matvec(type, rows, cols, (qm_sms){n, 0}, shape[k].max_parts);
             const uint32_t parts = limits(&l, type, rows, cols, copies, streams, shape[k].max_parts);
             const uint32_t ctas = l.grid[0] * l.grid[1], tiles = rows / 32 * copies * parts, s = l.block / 32 / l.tiles;
             const uint32_t fair = (tiles + n - 1) / n, busiest = (ctas + n - 1) / n * l.tiles;
@@ -90,6 +91,44 @@ static void dealt(void **state) {
             const double w = (double)qm_pack_bytes(t, rows, cols) * copies * streams;
             if ((x + y) / w > 0.15) fail_msg("%s [%u,%u]: %.3f of the weights", t->name, rows, cols, (x + y) / w);
         }
+}
+
+/* What a device's memory asks for takes warps away, and nothing else: as few as have that much on its way, all there are where all
+ * have less. */
+static void flight(void **state) {
+    static const struct {
+        uint32_t rows, cols, copies;
+    } shape[] = {{4608, 2048, 1}, {2048, 4096, 1}, {151936, 2048, 1}, {768, 2048, 8}, {2048, 768, 8}};
+    static const struct {
+        uint32_t n_sm;
+        double bytes_per_s;
+    } chip[] = {{48, 273e9}, {128, 1008e9}, {132, 4800e9}, {170, 1792e9}};
+    int fewer = 0;
+    (void)state;
+    for (int i = 0; i < N_TYPES * 4; i++)
+        for (size_t k = 0; k < sizeof shape / sizeof *shape; k++) {
+            const int type = types[i / 4], down = shape[k].cols == 768, up = shape[k].rows == 768;
+            const uint32_t rows = shape[k].rows, cols = shape[k].cols, copies = shape[k].copies, n = chip[i % 4].n_sm;
+            const qm_sms sms[2] = {{n, 0}, {n, qm_flight_bytes(chip[i % 4].bytes_per_s, n)}};
+            qm_launch l[2];
+            for (int j = 0; j < 2; j++)
+                l[j] = down ? qm_launch_moe_down(type, rows, cols, copies, sms[j])
+                       : up ? qm_launch_moe_up(type, rows, cols, copies, sms[j])
+                            : qm_launch_matvec_normed(type, rows, cols, sms[j], 1);
+            assert_memory_equal(l[0].grid, l[1].grid, sizeof l[0].grid);
+            assert_int_equal(l[0].tiles, l[1].tiles);
+            assert_int_equal(l[0].width, l[1].width);
+            assert_int_equal(l[0].shared, l[1].shared);
+            const uint64_t chunk = (uint64_t)qm_chunk_steps(type) * qm_step_bytes(type),
+                           wanted = (uint64_t)sms[1].flight * n, ctas = (uint64_t)l[1].grid[0] * l[1].grid[1],
+                           warps = l[1].block / 32,
+                           others = l[1].tiles * (down ? l[1].width : 1); /* a slice of every tile has so many */
+            if (warps < l[0].block / 32) assert_true(ctas * warps * chunk >= wanted);
+            if (warps > others && warps > 4) assert_true(ctas * warps / 2 * chunk < wanted);
+            fewer += warps < l[0].block / 32;
+        }
+    assert_true(fewer > 10);
+    assert_int_equal(qm_flight_bytes(0, 128), 0);
 }
 
 /* Segments and parts as abi.h says them: they tile K in order, within their limits, and no multiprocessor has a say. */
@@ -111,7 +150,7 @@ static void sums(void **state) {
             }
             if (s.n_parts > 1) assert_true(s.n_parts * s.part / s.segment >= s.n_segments);
             for (uint32_t sms = 1; sms < 300; sms += 50)
-                assert_int_equal(qm_launch_matvec(types[i], 512, cols, sms, 8).grid[1], s.n_parts);
+                assert_int_equal(qm_launch_matvec(types[i], 512, cols, (qm_sms){sms, 0}, 8).grid[1], s.n_parts);
         }
 }
 
@@ -163,7 +202,7 @@ static void groups(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest t[] = {cmocka_unit_test(any_shape), cmocka_unit_test(dealt), cmocka_unit_test(sums),
-                                   cmocka_unit_test(groups)};
+    const struct CMUnitTest t[] = {cmocka_unit_test(any_shape), cmocka_unit_test(dealt), cmocka_unit_test(flight),
+                                   cmocka_unit_test(sums), cmocka_unit_test(groups)};
     return cmocka_run_group_tests(t, NULL, NULL);
 }

@@ -165,6 +165,68 @@ static void half_floats(void **state) {
     assert_true(isnan(qm_bf16_to_f32(qm_f32_to_bf16(from_bits(0x7f800001)))));
 }
 
+/* Random bytes, and few different ones, so that sums carry far or not at all. */
+static void fill(unsigned char *block, size_t n, int turn, qm_rng *rng) {
+    for (size_t o = 0; o < n; o++) block[o] = (unsigned char)(qm_rng_u32(rng) | (turn % 3 == 1 ? 0xee : 0));
+    if (turn % 3 == 2) memset(block, turn / 3, n);
+}
+
+/* Five words of Q5_K hold 32 weights as abi.h says ("Five bits"), and the header is as in the file. */
+static void five_bits(void **state) {
+    (void)state;
+    qm_rng rng = {13};
+    const qm_type_info *t = qm_type_get(QM_TYPE_Q5_K);
+    unsigned char block[176], cut[176];
+    float x[256];
+    for (int n = 0; n < 20000; n++) {
+        fill(block + 16, 160, n, &rng);
+        memset(block, 0, 16); /* scales of 1 and minima of 0, d = 1 */
+        block[1] = 0x3c;
+        memset(block + 4, 1, 4);
+        memset(block + 12, 1, 4);
+        t->to_f32(x, block, 256);
+        memset(cut, 0xaa, sizeof cut);
+        t->order(cut, block);
+        assert_memory_equal(cut, block, 16);
+        for (size_t l = 0; l < 32; l += 4) {
+            uint32_t w[5];
+            for (size_t k = 0; k < 5; k++) memcpy(&w[k], cut + 16 + 32 * k + l, 4);
+            const uint32_t times_8[8] = {
+                (4 * w[0] + w[1]) << 3, w[0], (w[1] + 8 * w[2] + 16 * w[3]) << 1, w[1], w[3], w[2],
+                (w[3] + 4 * w[4]) << 3, w[4]};
+            for (size_t j = 0; j < 8; j++)
+                for (size_t i = 0; i < 4; i++) assert_int_equal(times_8[j] >> 8 * i & 0xf8, 8 * (int)x[32 * j + l + i]);
+        }
+    }
+}
+
+/* Three words of Q6_K hold sixteen weights as abi.h says ("Six bits"), and everything else of a block is as in the file. */
+static void six_bits(void **state) {
+    (void)state;
+    qm_rng rng = {11};
+    const qm_type_info *t = qm_type_get(QM_TYPE_Q6_K);
+    unsigned char block[210], cut[210];
+    float x[256];
+    for (int n = 0; n < 20000; n++) {
+        fill(block, 192, n, &rng);
+        memset(block + 192, 1, 16); /* scales of 1, and d = 1 */
+        block[208] = 0, block[209] = 0x3c;
+        t->to_f32(x, block, 256);
+        memset(cut, 0xaa, sizeof cut);
+        t->order(cut, block);
+        assert_memory_equal(cut + 192, block + 192, 18);
+        for (size_t h = 0; h < 2; h++)
+            for (size_t l = 0; l < 32; l += 4) {
+                uint32_t w[4];
+                for (size_t k = 0; k < 3; k++) memcpy(&w[k], cut + 64 * k + 32 * h + l, 4);
+                w[3] = (w[0] + 4 * w[1] + 16 * w[2]) << 2;
+                for (size_t k = 0; k < 4; k++)
+                    for (size_t i = 0; i < 4; i++)
+                        assert_int_equal((int8_t)(w[k] >> 8 * i & 0xfc), 4 * (int)x[128 * h + 32 * k + l + i]);
+            }
+    }
+}
+
 /* A byte of a row, by abi.h's formula alone: block b's byte o of row r. */
 static size_t packed_at(const qm_type_info *t, size_t nb, size_t row, size_t b, size_t o) {
     size_t B = t->bytes, P = B / 16, tail = B % 16, start = (row / 32 * nb + b) * 32 * B, r = row % 32;
@@ -187,17 +249,19 @@ static void packing(void **state) {
             size_t total = qm_pack_bytes(t, n, nb * t->qk);
             assert_int_equal(total, tiles * 32 * rb);
             unsigned char *raw = malloc(n * rb), *packed = malloc(total), *parts = malloc(total),
-                          *seen = calloc(1, total);
+                          *seen = calloc(1, total), *cut = malloc(n * rb);
             for (size_t j = 0; j < n * rb; j++) raw[j] = (unsigned char)qm_rng_u32(&rng);
             memset(packed, 0xee, total);
             memset(parts, 0xdd, total);
             qm_pack(packed, raw, t, n, nb * t->qk);
+            memcpy(cut, raw, n * rb); /* what is cut into pieces */
+            for (size_t j = 0; t->order && j < n * nb; j++) t->order(cut + j * t->bytes, raw + j * t->bytes);
             for (size_t row = 0; row < n; row++)
                 for (size_t b = 0; b < nb; b++)
                     for (size_t o = 0; o < t->bytes; o++) {
                         size_t at = packed_at(t, nb, row, b, o);
                         assert_true(at < total && !seen[at]++); /* each place once: a permutation */
-                        assert_int_equal(packed[at], raw[row * rb + b * t->bytes + o]);
+                        assert_int_equal(packed[at], cut[row * rb + b * t->bytes + o]);
                     }
             for (size_t j = 0; j < total; j++)
                 if (!seen[j]) assert_int_equal(packed[j], 0);
@@ -205,6 +269,7 @@ static void packing(void **state) {
                 qm_pack_tiles(parts + t0 * 32 * rb, raw + t0 * 32 * rb, t, n, nb * t->qk, t0, t0 + 1);
             assert_memory_equal(parts, packed, total);
             free(raw);
+            free(cut);
             free(packed);
             free(parts);
             free(seen);
@@ -285,7 +350,9 @@ static void q16a(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest t[] = {cmocka_unit_test(fixture),     cmocka_unit_test(fields),  cmocka_unit_test(table),
-                                   cmocka_unit_test(half_floats), cmocka_unit_test(packing), cmocka_unit_test(q16a)};
+    const struct CMUnitTest t[] = {cmocka_unit_test(fixture),   cmocka_unit_test(fields),
+                                   cmocka_unit_test(table),     cmocka_unit_test(half_floats),
+                                   cmocka_unit_test(five_bits), cmocka_unit_test(six_bits),
+                                   cmocka_unit_test(packing),   cmocka_unit_test(q16a)};
     return cmocka_run_group_tests(t, NULL, NULL);
 }

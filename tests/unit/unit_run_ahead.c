@@ -30,10 +30,11 @@ static void expect(qm_sim_counters *c, const stream *s, const qm_launch *l, uint
         for (uint32_t p = 0; p < parts; p++) {
             const uint32_t first = parts == 1 ? 0 : p * sums.part;
             const uint32_t mine = parts == 1 || p + 1 == parts ? sums.n_steps - first : sums.part;
-            const uint32_t n = mine / sums.segment > 1 ? mine / sums.segment : 1, per = (n + slices - 1) / slices;
-            for (uint32_t w = 0; w < slices && (n == 1 || w * per < n); w++) { /* one segment: all slices have it */
-                const uint32_t from = n == 1 ? 0 : w * per * sums.segment;
-                const uint32_t to = n > 1 && (w + 1) * per < n ? from + per * sums.segment : mine;
+            const uint32_t n = mine / sums.segment > 1 ? mine / sums.segment : 1;
+            const uint32_t whole = parts == 1 ? n : sums.part / sums.segment, per = (whole + slices - 1) / slices;
+            for (uint32_t w = 0; w < slices && w * per < n; w++) {
+                const uint32_t from = w * per * sums.segment;
+                const uint32_t to = (w + 1) * per < n ? from + per * sums.segment : mine;
                 const uint64_t at = ((uint64_t)t * sums.n_steps + first + from) * s->step_bytes;
                 if (to - from <= s->chunk || to - from > QM_RUN_CHUNKS * s->chunk) continue;
                 const uint64_t run = (uint64_t)(to - from) * s->step_bytes, have = (uint64_t)s->chunk * s->step_bytes;
@@ -50,8 +51,8 @@ static void ask(qm_device *d, qm_kernels *k, const stream *s, uint32_t rows, uin
     const qm_type_info *t = qm_type_get((uint32_t)s->type);
     const uint64_t bytes = qm_pack_bytes(t, rows, cols);
     CUdeviceptr w[2] = {0}, x, y, ids;
-    const qm_launch l =
-        two ? qm_launch_moe_up(s->type, rows, cols, 1, 4) : qm_launch_matvec(s->type, rows, cols, 4, max_parts);
+    const qm_launch l = two ? qm_launch_moe_up(s->type, rows, cols, 1, (qm_sms){4, 0})
+                            : qm_launch_matvec(s->type, rows, cols, (qm_sms){4, 0}, max_parts);
     for (int i = 0; i <= two; i++) {
         assert_int_equal(d->cu.MemAlloc(&w[i], bytes), 0);
         assert_int_equal(d->cu.MemsetD8Async(w[i], 0, bytes, NULL), 0);
@@ -72,9 +73,15 @@ static void ask(qm_device *d, qm_kernels *k, const stream *s, uint32_t rows, uin
                                     .expert_bytes = bytes,
                                     .n_ff = rows,
                                     .n_cols = cols,
-                                    .tiles = l.tiles,
+                                    .deal = qm_deal_of(s->type, rows, cols, 1, 2, &l),
                                     .n_expert = 1};
-    else a.matvec = (qm_matvec_args){.w = w[0], .x = x, .y = y, .n_rows = rows, .n_cols = cols, .tiles = l.tiles};
+    else
+        a.matvec = (qm_matvec_args){.w = w[0],
+                                    .x = x,
+                                    .y = y,
+                                    .n_rows = rows,
+                                    .n_cols = cols,
+                                    .deal = qm_deal_of(s->type, rows, cols, l.grid[1], 1, &l)};
     const int kernel = qm_kernel_find(two ? QM_OP_MOE_UP : QM_OP_MATVEC, s->type, -1, 0);
     qm_sim_counters got, want = {0};
     assert_int_equal(d->cu.CtxSynchronize(), 0);
