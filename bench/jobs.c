@@ -267,19 +267,19 @@ static int shape(qm_bench_work *w, uint32_t n_sm, qm_op_args *a, qm_err *e) {
     case QM_OP_MATVEC:
         a->matvec.n_rows = product(w, n_sm, 1, 1);
         a->matvec.n_cols = j->n_cols;
-        a->matvec.tiles = w->l.tiles;
+        a->matvec.deal = qm_deal_of(j->wtype, a->matvec.n_rows, j->n_cols, w->l.grid[1], 1, &w->l);
         break;
     case QM_OP_MOE_UP:
         a->moe_up.n_ff = product(w, n_sm, m->n_used, 2);
         a->moe_up.n_cols = j->n_cols;
-        a->moe_up.tiles = w->l.tiles;
+        a->moe_up.deal = qm_deal_of(j->wtype, a->moe_up.n_ff, j->n_cols, 1, 2, &w->l);
         a->moe_up.n_expert = m->n_used;
         a->moe_up.expert_bytes = qm_pack_bytes(t, a->moe_up.n_ff, j->n_cols);
         break;
     case QM_OP_MOE_MATVEC:
         a->moe_matvec.n_rows = product(w, n_sm, m->n_used, 1);
         a->moe_matvec.n_cols = j->n_cols;
-        a->moe_matvec.tiles = w->l.tiles;
+        a->moe_matvec.deal = qm_deal_of(j->wtype, a->moe_matvec.n_rows, j->n_cols, 1, 1, &w->l);
         a->moe_matvec.n_expert = m->n_used;
         a->moe_matvec.expert_bytes = qm_pack_bytes(t, a->moe_matvec.n_rows, j->n_cols);
         a->moe_matvec.x_stride = t->q16a ? QM_Q16A_BYTES((uint64_t)j->n_cols) : 4ull * j->n_cols;
@@ -290,9 +290,8 @@ static int shape(qm_bench_work *w, uint32_t n_sm, qm_op_args *a, qm_err *e) {
         w->l.grid[0] = ((rows + 31) / 32 + w->l.tiles - 1) / w->l.tiles;
         a->moe_down = (qm_moe_down_args){.n_rows = rows,
                                          .n_cols = j->n_cols,
-                                         .tiles = w->l.tiles,
-                                         .groups = w->l.width,
-                                         .group_bytes = qm_launch_shared(j->wtype, j->n_cols, 1, 1, w->l.tiles),
+                                         .deal = qm_deal_of(j->wtype, rows, j->n_cols, 1, 1, &w->l),
+                                         .groups = qm_groups_of(j->wtype, j->n_cols, m->n_used, &w->l),
                                          .n_used = m->n_used,
                                          .n_expert = m->n_used,
                                          .expert_bytes = qm_pack_bytes(t, rows, j->n_cols),

@@ -44,6 +44,43 @@
  * where it is part 0; the result is the parts by rising index. Who computes which of them is free. */
 #define QM_SEGMENTS_LOG 6
 #define QM_PARTS_LOG 3
+/* ---- The deal of a product of one row ---------------------------------------------------------
+ * What all warps of the op have in common, said by the host, so that no warp computes it (qm_deal, by qm_deal_of: kernels/ref/launch.h):
+ * u32 each, in vectors of 16 bytes as a kernel needs them. A CTA has T tiles, so `rows` = 32 T rows, and S slices: a slice has `run`
+ * steps from slice * run of its CTA's part on, and all that is left where that is less than `run_on`. Shared memory: the sums of
+ * the CTA's segments, `stride` bytes each, a row's side by side; at x_at the activations. */
+#define QM_DEAL_ROWS        0  /* rows of a CTA, a power of two */
+#define QM_DEAL_ROWS_LOG    4
+#define QM_DEAL_TILES       8  /* of the matrix */
+#define QM_DEAL_SLICES     12  /* that have a run in a whole part; others have nothing */
+#define QM_DEAL_STEPS      16  /* of a row of weights */
+#define QM_DEAL_RUN        20
+#define QM_DEAL_RUN_ON     24  /* run and a segment */
+#define QM_DEAL_SEGMENT    28  /* steps; all of a row that has fewer. Who has less left than that has nothing */
+#define QM_DEAL_X_AT       32  /* 0: no CTA has several segments, and a sum stays where it is made */
+#define QM_DEAL_X_RUN      36  /* bytes of a run's activations */
+#define QM_DEAL_X_BYTES    40  /* of a CTA's activations, the most */
+#define QM_DEAL_SUMS_RUN   44  /* bytes of a run's sums but one */
+#define QM_DEAL_TWO        48  /* steps of two segments: who has fewer has one. 2^31 - 1 where x_at is 0 */
+#define QM_DEAL_X_SEGMENT  52  /* bytes of a segment's activations */
+#define QM_DEAL_PART       56  /* steps of a CTA's part of K; all, where the CTA has all */
+#define QM_DEAL_PART_ON    60  /* part and a segment: a part has all that is left where that is less */
+#define QM_DEAL_STRIDE     64
+#define QM_DEAL_SUMS       68  /* bytes of all segments' sums */
+#define QM_DEAL_SUMS_PART  72  /* of those that are added up before they are added to the result */
+#define QM_DEAL_SUMS_CTA   76  /* of a CTA's, the most */
+#define QM_DEAL_SIZE       80
+/* Groups of warps of moe_down, each a CTA to the deal (qm_groups, by qm_groups_of). */
+#define QM_GROUPS_THREADS   0  /* of a group, a power of two */
+#define QM_GROUPS_MASK      4  /* threads - 1 */
+#define QM_GROUPS_N         8  /* groups, a power of two */
+#define QM_GROUPS_N_LOG    12
+#define QM_GROUPS_LOG      16  /* of threads */
+#define QM_GROUPS_BYTES    20  /* of shared memory, a group's */
+#define QM_GROUPS_AT       24  /* where the first one's begins */
+#define QM_GROUPS_LAST     28  /* the last round; a round is an expert for each group */
+#define QM_GROUPS_SIZE     32
+
 /* Of one row, a warp whose run of steps is at most so many chunks (streams.def) asks for all of it at once, on sm_90 and later
  * (kernels/ptx/stream.inc). */
 #define QM_RUN_CHUNKS 4
@@ -111,6 +148,12 @@
 /* ---- The choice of experts in an op's shared memory (kernels/ptx/topk.inc) --------------------- */
 #define QM_CHOICE_ID    128  /* u32: the CTA's; before it u32 [32]: the order keys of the chosen logits */
 #define QM_CHOICE_KEYS  144  /* u32 [n_expert, and up to a multiple of 32]: order keys of all logits; then the candidates */
+/* What all warps of the op have in common (qm_choice_place): u32, of one vector. */
+#define QM_CHOICE_OF_AT      0 /* where it begins: after what the product needs */
+#define QM_CHOICE_OF_PADDED  4 /* n_expert, up to a multiple of 32 */
+#define QM_CHOICE_OF_BEST    8 /* from its beginning: where the candidates begin */
+#define QM_CHOICE_OF_END    12 /* and end, at a multiple of 32 of them */
+#define QM_CHOICE_OF_SIZE   16
 
 /* ---- Groups of slots (op moe_sort) -----------------------------------------------------------
  * Of the slots {row, pick}, by rising expert: up to a width of neighbours that share one. */

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "../../contracts/abi.h"
+#include "deal.h"
 
 /* clang-format off */
 #define OP(word, WORD) typedef struct {
@@ -23,6 +24,14 @@ typedef union {
     unsigned char bytes[QM_WALK_ARGS_MAX];
 } qm_op_args;
 static_assert(sizeof(qm_op_args) == QM_WALK_ARGS_MAX, "a record of the walk has no room for an op's arguments");
+
+/* Kernels read these as vectors of 16 bytes. */
+static_assert(offsetof(qm_matvec_args, deal) % 16 == 0, "ops.def");
+static_assert(offsetof(qm_moe_up_args, deal) % 16 == 0, "ops.def");
+static_assert(offsetof(qm_moe_up_args, choice) % 16 == 0, "ops.def");
+static_assert(offsetof(qm_moe_matvec_args, deal) % 16 == 0, "ops.def");
+static_assert(offsetof(qm_moe_down_args, deal) % 16 == 0, "ops.def");
+static_assert(offsetof(qm_moe_down_args, groups) % 16 == 0, "ops.def");
 
 typedef struct { /* what row points to: one row of a step */
     uint32_t pos, seq;

@@ -25,16 +25,16 @@ typedef struct {
 #define ROW_STAGED_Z(n) 2 * (n) + (n) / 8
 static const stream_type streams[] = {
 #define QM_STREAM_LOADED QM_STREAM
-#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, segment, \
-                  part, form, staged, ...)                                                                        \
-    {number,                                                                                                      \
-     step,                                                                                                        \
-     chunk,                                                                                                       \
-     segment,                                                                                                     \
-     part,                                                                                                        \
-     QM_TILE_ROWS * (step) / (weights) * (bytes),                                                                 \
-     ACT_BYTES_##act(step),                                                                                       \
-     staged,                                                                                                      \
+#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, paired, \
+                  segment, part, form, staged, ...)                                                              \
+    {number,                                                                                                     \
+     step,                                                                                                       \
+     chunk,                                                                                                      \
+     segment,                                                                                                    \
+     part,                                                                                                       \
+     QM_TILE_ROWS * (step) / (weights) * (bytes),                                                                \
+     ACT_BYTES_##act(step),                                                                                      \
+     staged,                                                                                                     \
      ROW_STAGED_##form((chunk) * (step))},
 #include "../../contracts/streams.def"
 #undef QM_STREAM
@@ -88,7 +88,7 @@ uint32_t qm_launch_shared(int wtype, uint32_t n_cols, uint32_t n_parts, uint32_t
     stream_type t = stream_of(wtype);
     qm_sums s = qm_sums_of(wtype, n_cols);
     uint32_t n = segments_of(&s, n_parts), steps = steps_of(&s, n_parts);
-    uint32_t sums = n > 1 ? 16 + n_streams * tiles * n * QM_TILE_ROWS * 4 : 0; /* kernels/ptx/stream.inc */
+    uint32_t sums = n > 1 ? n_streams * tiles * n * QM_TILE_ROWS * 4 : 0; /* kernels/ptx/stream.inc */
     return div_up(steps, t.chunk) * t.staged + sums;
 }
 
@@ -97,6 +97,44 @@ uint32_t qm_launch_shared(int wtype, uint32_t n_cols, uint32_t n_parts, uint32_t
 static int enough(const stream_type *s, qm_sms sms, uint64_t warps) {
     const uint64_t chunk = (uint64_t)s->chunk * s->tile_bytes, n_sm = max_u32(sms.n_sm, 1);
     return warps >= WARPS_PER_SM * n_sm || (sms.flight && warps * chunk >= sms.flight * n_sm);
+}
+
+static uint32_t log2_of(uint32_t power) {
+    uint32_t n = 0;
+    while (power >> n > 1) n++;
+    return n;
+}
+
+/* A slice has neighbouring segments, as many as each other one, but for the last ones; one has all of a CTA that has one segment. */
+qm_deal qm_deal_of(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_parts, uint32_t n_streams,
+                   const qm_launch *l) {
+    const stream_type t = stream_of(wtype);
+    const qm_sums s = qm_sums_of(wtype, n_cols);
+    const uint32_t n = segments_of(&s, n_parts), steps = steps_of(&s, n_parts), step_staged = t.staged / t.chunk;
+    const uint32_t slices = max_u32(l->block / 32 / l->tiles / max_u32(l->width, 1), 1), each = div_up(n, slices);
+    const uint32_t rows = QM_TILE_ROWS * l->tiles, stride = n > 1 ? n_streams * 4 * rows : 0;
+    const uint32_t of_part = s.part / s.segment; /* segments */
+    return (qm_deal){.rows = rows,
+                     .rows_log = log2_of(rows),
+                     .n_tiles = div_up(n_rows, QM_TILE_ROWS),
+                     .slices = div_up(n, each),
+                     .n_steps = s.n_steps,
+                     .run = each * s.segment,
+                     .run_on = (each + 1) * s.segment,
+                     .segment = min_u32(s.segment, s.n_steps),
+                     .x_at = n * stride,
+                     .x_run = each * s.segment * step_staged,
+                     .x_bytes = div_up(steps, t.chunk) * t.staged,
+                     .sums_run = (each - 1) * stride,
+                     .two = n > 1 ? 2 * s.segment : INT32_MAX,
+                     .x_segment = s.segment * step_staged,
+                     .part = n_parts == 1 ? s.n_steps : s.part,
+                     .part_on = (n_parts == 1 ? s.n_steps : s.part) + s.segment,
+                     .stride = stride,
+                     .sums = s.n_segments * stride,
+                     .sums_part =
+                         (of_part > 1 ? of_part : s.n_segments) * stride, /* of one each: as if all were one part */
+                     .sums_cta = n * stride};
 }
 
 /* copies: matrices side by side in the grid (experts); n_streams: matrices that share a read of x; normed: 1 where x is normed
@@ -158,14 +196,28 @@ qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint
     return deal(wtype, n_rows, n_cols, n_used, 1, sms, 1, 0);
 }
 
-uint32_t qm_choice_shared(uint32_t n_expert, uint32_t n_used) {
-    const uint32_t n = div_up(n_expert, 32);
-    return QM_CHOICE_KEYS + 128 * n + 2 * 128 * div_up(n * n_used, 32);
+qm_choice_place qm_choice_of(uint32_t n_expert, uint32_t n_used, uint32_t *shared) {
+    const uint32_t n = div_up(n_expert, 32), best = QM_CHOICE_KEYS + 128 * n, end = best + 128 * div_up(n * n_used, 32);
+    const qm_choice_place c = {.at = div_up(*shared, 16) * 16, .padded = 32 * n, .best = best, .end = end};
+    *shared = c.at + end + (end - best); /* the candidates' ids are behind their keys */
+    return c;
 }
 
 uint32_t qm_moe_down_shared(int wtype, uint32_t n_cols, uint32_t n_used, uint32_t tiles, uint32_t groups) {
     /* scales; what is added, and the experts' products */
     return 4 * 32 + 4 * QM_TILE_ROWS * tiles * (1 + n_used) + groups * qm_launch_shared(wtype, n_cols, 1, 1, tiles);
+}
+
+qm_groups qm_groups_of(int wtype, uint32_t n_cols, uint32_t n_used, const qm_launch *l) {
+    const uint32_t threads = l->block / l->width;
+    return (qm_groups){.threads = threads,
+                       .mask = threads - 1,
+                       .n = l->width,
+                       .n_log = log2_of(l->width),
+                       .log = log2_of(threads),
+                       .bytes = qm_launch_shared(wtype, n_cols, 1, 1, l->tiles),
+                       .at = qm_moe_down_shared(wtype, n_cols, n_used, l->tiles, 0),
+                       .last = div_up(n_used, l->width) - 1};
 }
 
 /* All warps of a row's experts are in one CTA. A group an expert, where threads and shared memory allow; the warps that are

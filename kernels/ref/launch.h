@@ -6,6 +6,7 @@
 #ifndef QM_LAUNCH_H
 #define QM_LAUNCH_H
 #include <stdint.h>
+#include "deal.h"
 
 /* The sums of a row of n_cols weights. */
 typedef struct {
@@ -34,6 +35,12 @@ typedef struct qm_sms {
     uint32_t
         flight; /* bytes of weights that each multiprocessor should have on its way at once; 0: as many as warps can */
 } qm_sms;
+/* What all warps of a product of one row have in common: of weights [n_rows, n_cols], with n_parts as for qm_launch_shared, n_streams 2
+ * for moe_up. Of the launch its block, tiles and, of moe_down, width count. */
+qm_deal qm_deal_of(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_parts, uint32_t n_streams,
+                   const qm_launch *l);
+/* The same of moe_down's groups. */
+qm_groups qm_groups_of(int wtype, uint32_t n_cols, uint32_t n_used, const qm_launch *l);
 /* Steps of a row's weights that a warp of a product of one row has, one after the other, at most; n_parts as for qm_launch_shared. */
 uint32_t qm_launch_run(int wtype, uint32_t n_cols, uint32_t n_parts, uint32_t tiles, uint32_t block);
 /* Of a tile of 32 rows: bytes of a step, and steps of a chunk (contracts/streams.def). */
@@ -48,8 +55,8 @@ qm_launch qm_launch_moe_up_normed(int wtype, uint32_t n_ff, uint32_t n_cols, uin
 /* grid[1] = n_used */
 qm_launch qm_launch_moe_up(int wtype, uint32_t n_ff, uint32_t n_cols, uint32_t n_used, qm_sms sms);
 qm_launch qm_launch_moe_matvec(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, qm_sms sms);
-/* Dynamic shared memory that moe_up takes besides, where it chooses the experts (kernels/ptx/topk.inc). */
-uint32_t qm_choice_shared(uint32_t n_expert, uint32_t n_used);
+/* Where moe_up has its choice of experts (kernels/ptx/topk.inc), behind `shared` bytes; takes them along. */
+qm_choice_place qm_choice_of(uint32_t n_expert, uint32_t n_used, uint32_t *shared);
 /* width: groups of warps, each with its own expert at a time. */
 qm_launch qm_launch_moe_down(int wtype, uint32_t n_rows, uint32_t n_cols, uint32_t n_used, qm_sms sms);
 /* Dynamic shared memory of a CTA of so many groups (kernels/ptx/moe_down.inc); a group's own is qm_launch_shared. */

@@ -2,6 +2,7 @@
 #include "kernel_table.h"
 #include <stdint.h>
 #include <stdio.h>
+#include "../../kernels/ref/deal.h"
 #include "../file/quant.h"
 #include "texts.h"
 

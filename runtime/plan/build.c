@@ -165,9 +165,9 @@ static qm_op *matvec(builder *s, int weight, const qm_launch *l, qm_ref y, const
     op->args.matvec = (qm_matvec_args){.w = weight_ref(s, weight),
                                        .bias = region(r->bias),
                                        .y = y,
+                                       .deal = qm_deal_of((int)r->type->type, r->n_rows, r->n_cols, l->grid[1], 1, l),
                                        .n_rows = r->n_rows,
-                                       .n_cols = r->n_cols,
-                                       .tiles = l->tiles};
+                                       .n_cols = r->n_cols};
     qm_builder_reads(s, op, r, 1);
     return op;
 }

@@ -101,10 +101,10 @@ static void experts(builder *s, int weight, qm_ref x, uint64_t x_stride, qm_ref 
                                                .scale = scale,
                                                .y = y,
                                                .expert_bytes = r->expert_bytes,
+                                               .deal = qm_deal_of((int)r->type->type, r->n_rows, r->n_cols, 1, 1, &l),
                                                .x_stride = x_stride,
                                                .n_rows = r->n_rows,
                                                .n_cols = r->n_cols,
-                                               .tiles = l.tiles,
                                                .n_expert = n_expert(s->hp)};
     qm_builder_reads(s, op, r, n_used(s->hp));
 }
@@ -117,8 +117,7 @@ static void choose_inside(builder *s, qm_op *op) {
     a->picked = s->b.ids;
     a->weights = s->b.rw;
     a->n_partials = s->n_logit_parts;
-    a->choice_bytes = qm_choice_shared(a->n_expert, op->grid[1]);
-    op->shared += a->choice_bytes;
+    a->choice = qm_choice_of(a->n_expert, op->grid[1], &op->shared);
     s->n_logit_parts = 0;
 }
 
@@ -169,10 +168,10 @@ static void gated_up(builder *s, int gate, int up) {
                                            .r = s->norm ? s->b.x : 0,
                                            .norm = s->norm,
                                            .xn = s->norm ? s->b.xn : 0,
+                                           .deal = qm_deal_of((int)g->type->type, hp->n_ff, hp->n_embd, 1, 2, &la),
                                            .expert_bytes = g->expert_bytes,
                                            .n_ff = hp->n_ff,
                                            .n_cols = hp->n_embd,
-                                           .tiles = la.tiles,
                                            .n_expert = n_expert(hp),
                                            .eps = hp->eps};
         s->norm = 0;
@@ -207,12 +206,11 @@ static void experts_added(builder *s, const qm_region *d, qm_ref w, uint64_t str
                                            .y = s->b.x,
                                            .parts = s->b.down,
                                            .expert_bytes = d->expert_bytes,
+                                           .deal = qm_deal_of((int)d->type->type, d->n_rows, d->n_cols, 1, 1, &l),
+                                           .groups = qm_groups_of((int)d->type->type, d->n_cols, n_used(s->hp), &l),
                                            .x_stride = stride,
                                            .n_rows = d->n_rows,
                                            .n_cols = d->n_cols,
-                                           .tiles = l.tiles,
-                                           .groups = l.width,
-                                           .group_bytes = qm_launch_shared(d->type->type, d->n_cols, 1, 1, l.tiles),
                                            .n_used = n_used(s->hp),
                                            .n_expert = n_expert(s->hp)};
     qm_builder_reads(s, op, d, n_used(s->hp));

@@ -22,7 +22,8 @@ uint32_t qm_ring_shared(const qm_op *op) {
 /* Of ops of one row whose weights are known (qm_op_known_weight), all of which are matvec's: steps of each warp. */
 static uint32_t run_of(const qm_op *op) {
     const qm_matvec_args *a = &op->args.matvec;
-    return qm_launch_run(qm_kernel_table[op->kernel].wtype, a->n_cols, op->grid[1], a->tiles, op->block);
+    return qm_launch_run(qm_kernel_table[op->kernel].wtype, a->n_cols, op->grid[1], a->deal.rows / QM_TILE_ROWS,
+                         op->block);
 }
 
 static uint32_t body_of(const qm_op *op) { return (op->shared + 15) & ~15u; }
@@ -50,5 +51,5 @@ uint64_t qm_ring_reach(const qm_plan *p, const qm_op *op) {
         (uint64_t)p->limits.n_sm * qm_resident_parts(op, p->limits.n_sm, body_of(op) + qm_ring_shared(op), room);
     if (op->grid[1] > 1 || now >= op->grid[0]) return op->weight_bytes;
     const qm_matvec_args *a = &op->args.matvec;
-    return now * a->tiles * qm_sums_of(wtype, a->n_cols).n_steps * qm_step_bytes(wtype);
+    return now * (a->deal.rows / QM_TILE_ROWS) * qm_sums_of(wtype, a->n_cols).n_steps * qm_step_bytes(wtype);
 }

@@ -69,11 +69,16 @@ static void one(int checked, int wtype, const shape *s) {
                     if (memcmp(&y[(size_t)(p * s->rows + i) * stride + j], "\377\377\377\377", 4))
                         chk_fail("part %u, row %u, column %u is written", p, i, j);
     /* each row alone */
-    qm_matvec_args m = {.w = a.w, .bias = a.bias, .n_rows = s->n, .n_cols = s->cols, .tiles = 1};
+    const qm_launch lone = {.block = 32, .shared = qm_launch_shared(wtype, s->cols, parts, 1, 1), .tiles = 1};
+    qm_matvec_args m = {.w = a.w,
+                        .bias = a.bias,
+                        .deal = qm_deal_of(wtype, s->n, s->cols, parts, 1, &lone),
+                        .n_rows = s->n,
+                        .n_cols = s->cols};
     m.y = chk_out("alone", 4 * (size_t)parts * s->n);
     for (uint32_t i = 0; i < count; i++) {
         m.x = a.x + i * x_bytes;
-        chk_launch(mv, (s->n + 31) / 32, parts, 1, 32, qm_launch_shared(wtype, s->cols, parts, 1, 1), &m);
+        chk_launch(mv, (s->n + 31) / 32, parts, 1, lone.block, lone.shared, &m);
         const float *alone = chk_get(m.y);
         for (uint32_t p = 0; p < parts; p++)
             for (uint32_t j = 0; j < s->n; j++) {

@@ -21,7 +21,7 @@ static void one(int checked, int wtype, uint32_t rows, uint32_t cols, uint32_t t
                                               cols, t, s, parted, bias);
     int k = chk_kernel(QM_OP_MATVEC, wtype, 0);
     size_t n = (size_t)rows * l.grid[1];
-    qm_matvec_args a = {.n_rows = rows, .n_cols = cols, .tiles = l.tiles}, r;
+    qm_matvec_args a = {.n_rows = rows, .n_cols = cols, .deal = qm_deal_of(wtype, rows, cols, l.grid[1], 1, &l)}, r;
     a.w = wt_in("w", ty, 1, rows, cols);
     a.x = wt_act_in("x", ty, 1, cols);
     if (bias) a.bias = chk_in("bias", chk_normal(rows, 3), 4 * (size_t)rows);
@@ -86,11 +86,12 @@ static void nonfinite(void **state) {
             x[300] = inf ? __builtin_inff() : __builtin_nanf("");
             unsigned char *q = chk_tmp(QM_Q16A_BYTES(512));
             qm_q16a_quantize(q, x, 512);
-            qm_matvec_args a = {.n_rows = 40, .n_cols = 512, .tiles = 1};
+            const qm_launch l = geometry_of(wt_types[i], 40, 512, 1, 2, 0);
+            qm_matvec_args a = {.n_rows = 40, .n_cols = 512, .deal = qm_deal_of(wt_types[i], 40, 512, 1, 1, &l)};
             a.w = wt_in("w", ty, 1, 40, 512);
             a.x = ty->q16a ? chk_in("x", q, QM_Q16A_BYTES(512)) : chk_in("x", x, 4 * 512);
             a.y = chk_out("y", 4 * 40);
-            chk_launch(k, 2, 1, 1, 64, qm_launch_shared(wt_types[i], 512, 1, 1, 1), &a);
+            chk_launch(k, 2, 1, 1, l.block, l.shared, &a);
             const float *y = chk_get(a.y);
             for (int r = 0; r < 40; r++)
                 if (__builtin_isfinite(y[r])) chk_fail("row %d is %g", r, (double)y[r]);
@@ -119,11 +120,12 @@ static void columns(const matrix *m, uint32_t k0, uint32_t k1, float *y) {
     qm_pack(packed, raw, m->t, ROWS, n);
     unsigned char *q = chk_tmp(QM_Q16A_BYTES(n));
     qm_q16a_quantize(q, m->x + k0, n);
-    qm_matvec_args a = {.n_rows = ROWS, .n_cols = n, .tiles = 1};
+    const qm_launch l = geometry_of(m->wtype, ROWS, n, 1, 1, 0);
+    qm_matvec_args a = {.n_rows = ROWS, .n_cols = n, .deal = qm_deal_of(m->wtype, ROWS, n, 1, 1, &l)};
     a.w = chk_in("w", packed, qm_pack_bytes(m->t, ROWS, n));
     a.x = m->t->q16a ? chk_in("x", q, QM_Q16A_BYTES(n)) : chk_in("x", m->x + k0, 4 * (size_t)n);
     a.y = chk_out("y", 4 * ROWS);
-    chk_launch(m->kernel, 3, 1, 1, 32, qm_launch_shared(m->wtype, n, 1, 1, 1), &a);
+    chk_launch(m->kernel, 3, 1, 1, l.block, l.shared, &a);
     memcpy(y, chk_get(a.y), 4 * ROWS);
     chk_end();
 }
@@ -156,7 +158,7 @@ static void in_geometry(matrix *m, qm_matvec_args *a, uint32_t t, uint32_t s, in
     float sum[ROWS];
     memset(none, 0xff, sizeof none);
     chk_write(a->y, none, sizeof none);
-    a->tiles = l.tiles;
+    a->deal = qm_deal_of(m->wtype, ROWS, m->cols, l.grid[1], 1, &l);
     chk_launch(m->kernel, l.grid[0], l.grid[1], 1, l.block, l.shared, a);
     const float *y = chk_get(a->y);
     for (int r = 0; r < ROWS; r++) {
@@ -237,7 +239,7 @@ static void halves_of(uint32_t rows, uint32_t cols, int parted) {
         qm_pack(packed, i ? (void *)half : (void *)whole, t[i], rows, cols);
         a.w = chk_in("w", packed, bytes);
         a.y = y[i] = chk_out("y", 4 * (size_t)rows * l[i].grid[1]);
-        a.tiles = l[i].tiles;
+        a.deal = qm_deal_of((int)t[i]->type, rows, cols, l[i].grid[1], 1, &l[i]);
         chk_launch(chk_kernel(QM_OP_MATVEC, t[i]->type, 0), l[i].grid[0], l[i].grid[1], 1, l[i].block, l[i].shared, &a);
     }
     const size_t bytes = 4 * (size_t)rows * l[0].grid[1];

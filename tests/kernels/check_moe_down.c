@@ -35,7 +35,7 @@ static void pair(int wtype, const qm_moe_down_args *a, const float *was, float *
                             .x_stride = a->x_stride,
                             .n_rows = a->n_rows,
                             .n_cols = a->n_cols,
-                            .tiles = l.tiles,
+                            .deal = qm_deal_of(wtype, a->n_rows, a->n_cols, 1, 1, &l),
                             .n_expert = a->n_expert};
     chk_launch(chk_kernel(QM_OP_MOE_MATVEC, wtype, 0), l.grid[0], l.grid[1], 1, l.block, l.shared, &m);
     /* rmsnorm takes multiples of 32: parts and x with room after each, n_rows rounded up */
@@ -75,9 +75,8 @@ static void one(int checked, int wtype, shape z, int how) {
     for (uint32_t e = 0; how & ZEROS && e < z.used; e++) weight[e] = copysignf(0, weight[e]);
     qm_moe_down_args a = {.n_rows = z.rows,
                           .n_cols = z.cols,
-                          .tiles = l.tiles,
-                          .groups = l.width,
-                          .group_bytes = qm_launch_shared(wtype, z.cols, 1, 1, l.tiles),
+                          .deal = qm_deal_of(wtype, z.rows, z.cols, 1, 1, &l),
+                          .groups = qm_groups_of(wtype, z.cols, z.used, &l),
                           .n_used = z.used,
                           .n_expert = EXPERTS},
                      r;
@@ -179,9 +178,8 @@ static void nonfinite(void **state) {
         const qm_launch l = qm_launch_moe_down(wtype, ROWS, COLS, USED, (qm_sms){4, 0});
         qm_moe_down_args a = {.n_rows = ROWS,
                               .n_cols = COLS,
-                              .tiles = l.tiles,
-                              .groups = l.width,
-                              .group_bytes = qm_launch_shared(wtype, COLS, 1, 1, l.tiles),
+                              .deal = qm_deal_of(wtype, ROWS, COLS, 1, 1, &l),
+                              .groups = qm_groups_of(wtype, COLS, USED, &l),
                               .n_used = USED,
                               .n_expert = 2};
         a.expert_bytes = qm_pack_bytes(ty, ROWS, COLS);

@@ -68,7 +68,7 @@ static uint64_t alone(int wtype, const qm_moe_gemm_args *a, const shape *s, cons
                                         .x_stride = a->x_slots ? x_bytes : 0,
                                         .n_rows = s->n_rows,
                                         .n_cols = s->n_cols,
-                                        .tiles = l.tiles,
+                                        .deal = qm_deal_of(wtype, s->n_rows, s->n_cols, 1, 1, &l),
                                         .n_expert = s->n_expert};
         chk_launch(chk_kernel(QM_OP_MOE_MATVEC, wtype, 0), l.grid[0], l.grid[1], 1, l.block, l.shared, &one);
     }

@@ -65,7 +65,7 @@ static void alone(int wtype, const qm_moe_gemm_up_args *a, const shape *s, const
                                     .expert_bytes = a->expert_bytes,
                                     .n_ff = s->n_ff,
                                     .n_cols = s->n_cols,
-                                    .tiles = l.tiles,
+                                    .deal = qm_deal_of(wtype, s->n_ff, s->n_cols, 1, 2, &l),
                                     .n_expert = s->n_expert};
         chk_launch(chk_kernel(QM_OP_MOE_UP, wtype, 0), l.grid[0], l.grid[1], 1, l.block, l.shared, &one);
     }

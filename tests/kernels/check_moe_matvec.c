@@ -19,7 +19,11 @@ static void one(int checked, int wtype, uint32_t rows, uint32_t cols, uint32_t s
     uint32_t *ids = chk_tmp(4 * slots);
     for (uint32_t e = 0; e < slots; e++) ids[e] = how & SAME_EXPERT ? 3 : qm_rng_below(chk_rng(), EXPERTS);
     if (how & BAD_ID) ids[0] = 0xffffffff;
-    qm_moe_matvec_args a = {.n_rows = rows, .n_cols = cols, .tiles = l.tiles, .n_expert = EXPERTS}, r;
+    qm_moe_matvec_args a = {.n_rows = rows,
+                            .n_cols = cols,
+                            .deal = qm_deal_of(wtype, rows, cols, 1, 1, &l),
+                            .n_expert = EXPERTS},
+                       r;
     a.expert_bytes = qm_pack_bytes(ty, rows, cols);
     a.x_stride = how & ONE_X ? 0 : wt_act_bytes(ty, cols);
     a.w = wt_in("w", ty, EXPERTS, rows, cols);
@@ -107,7 +111,7 @@ static void canonical(void **state) {
             memset(none, 0xff, sizeof none);
             for (int g = 0; g < n; g++) {
                 chk_write(a.y, none, sizeof none);
-                a.tiles = l[g].tiles;
+                a.deal = qm_deal_of(wtype, ROWS, cols[c], 1, 1, &l[g]);
                 chk_launch(chk_kernel(QM_OP_MOE_MATVEC, wtype, 0), l[g].grid[0], SLOTS, 1, l[g].block, l[g].shared, &a);
                 if (!g) memcpy(want, chk_get(a.y), sizeof want);
                 if (memcmp(want, chk_get(a.y), sizeof want))

@@ -20,7 +20,11 @@ static void one(int checked, int wtype, uint32_t n_ff, uint32_t cols, uint32_t s
     uint32_t *ids = chk_tmp(4 * slots);
     for (uint32_t e = 0; e < slots; e++) ids[e] = how & SAME_EXPERT ? 2 : qm_rng_below(chk_rng(), EXPERTS);
     if (how & BAD_ID) ids[slots - 1] = 0x80000000;
-    qm_moe_up_args a = {.n_ff = n_ff, .n_cols = cols, .tiles = l.tiles, .n_expert = EXPERTS}, r;
+    qm_moe_up_args a = {.n_ff = n_ff,
+                        .n_cols = cols,
+                        .deal = qm_deal_of(wtype, n_ff, cols, 1, 2, &l),
+                        .n_expert = EXPERTS},
+                   r;
     size_t h_bytes = 4 * (size_t)n_ff * slots, hq_bytes = (size_t)QM_Q16A_BYTES(n_ff) * slots;
     a.expert_bytes = qm_pack_bytes(ty, n_ff, cols);
     a.w_gate = wt_in("gate", ty, EXPERTS, n_ff, cols);
@@ -118,7 +122,7 @@ static void canonical(void **state) {
             memset(none, 0xff, sizeof none);
             for (int g = 0; g < n; g++) {
                 chk_write(a.h, none, sizeof none);
-                a.tiles = l[g].tiles;
+                a.deal = qm_deal_of(wtype, N_FF, cols[c], 1, 2, &l[g]);
                 chk_launch(chk_kernel(QM_OP_MOE_UP, wtype, 0), l[g].grid[0], SLOTS, 1, l[g].block, l[g].shared, &a);
                 if (!g) memcpy(want, chk_get(a.h), sizeof want);
                 if (memcmp(want, chk_get(a.h), sizeof want))
@@ -152,7 +156,7 @@ static void choice(int checked, uint32_t n, uint32_t used, uint32_t parts, uint3
     (checked ? chk_begin_checked : chk_begin)("moe_up chooses %u of %u, partials=%u T=%u S=%u fill %d", used, n, parts,
                                               t, s, fill);
     const qm_launch l = {.grid = {(3 + t - 1) / t, used, 1}, .block = 32 * t * s, .tiles = t};
-    const uint32_t shared = qm_launch_shared(QM_TYPE_F32, COLS, 1, 2, t);
+    uint32_t shared = qm_launch_shared(QM_TYPE_F32, COLS, 1, 2, t);
     const size_t h_bytes = 4 * (size_t)FF * used;
     float *x = chk_tmp(4 * (size_t)n * parts);
     for (uint32_t p = 0; p < parts; p++)
@@ -161,7 +165,8 @@ static void choice(int checked, uint32_t n, uint32_t used, uint32_t parts, uint3
     r.logits = chk_in("logits", x, 4 * (size_t)n * parts);
     r.ids = chk_out("ids", 4 * used);
     r.weights = chk_out("weights", 4 * used);
-    qm_moe_up_args a = {.n_ff = FF, .n_cols = COLS, .tiles = t, .n_expert = n}, b;
+    qm_moe_up_args a = {.n_ff = FF, .n_cols = COLS, .deal = qm_deal_of(QM_TYPE_F32, FF, COLS, 1, 2, &l), .n_expert = n},
+                   b;
     a.expert_bytes = qm_pack_bytes(ty, FF, COLS);
     a.w_gate = wt_in("gate", ty, n, FF, COLS);
     a.w_up = wt_in("up", ty, n, FF, COLS);
@@ -177,8 +182,8 @@ static void choice(int checked, uint32_t n, uint32_t used, uint32_t parts, uint3
     b.weights = chk_out("its weights", 4 * used);
     b.h = chk_out("its h", h_bytes);
     b.n_partials = parts;
-    b.choice_bytes = qm_choice_shared(n, used);
-    chk_launch(chk_kernel(QM_OP_MOE_UP, QM_TYPE_F32, 0), l.grid[0], used, 1, l.block, shared + b.choice_bytes, &b);
+    b.choice = qm_choice_of(n, used, &shared);
+    chk_launch(chk_kernel(QM_OP_MOE_UP, QM_TYPE_F32, 0), l.grid[0], used, 1, l.block, shared, &b);
     const uint32_t *ids = chk_get(r.ids), *picked = chk_get(b.picked);
     for (uint32_t e = 0; e < used; e++)
         if (ids[e] != picked[e]) chk_fail("pick %u is %u, the router's %u", e, picked[e], ids[e]);

@@ -61,7 +61,7 @@ static void one_matvec(int checked, int wtype, uint32_t cols, uint32_t t, uint32
     const int k = chk_kernel(QM_OP_MATVEC, wtype, 0);
     const size_t n = (size_t)ROWS * parts;
     const normed_x o = norm_apart(ty, cols, how);
-    qm_matvec_args a = {.n_rows = ROWS, .n_cols = cols, .tiles = t}, b, r;
+    qm_matvec_args a = {.n_rows = ROWS, .n_cols = cols, .deal = qm_deal_of(wtype, ROWS, cols, parts, 1, &l)}, b, r;
     a.w = wt_in("w", ty, 1, ROWS, cols);
     b = a;
     a.x = o.x;
@@ -96,7 +96,11 @@ static void one_moe_up(int checked, int wtype, uint32_t cols, uint32_t t, uint32
     const int k = chk_kernel(QM_OP_MOE_UP, wtype, 0);
     const size_t n = ROWS * SLOTS, hq = QM_Q16A_BYTES(ROWS) * SLOTS;
     const normed_x o = norm_apart(ty, cols, how);
-    qm_moe_up_args a = {.n_ff = ROWS, .n_cols = cols, .tiles = t, .n_expert = EXPERTS}, b, r;
+    qm_moe_up_args a = {.n_ff = ROWS,
+                        .n_cols = cols,
+                        .deal = qm_deal_of(wtype, ROWS, cols, 1, 2, &l),
+                        .n_expert = EXPERTS},
+                   b, r;
     a.expert_bytes = qm_pack_bytes(ty, ROWS, cols);
     a.w_gate = wt_in("gate", ty, EXPERTS, ROWS, cols);
     a.w_up = wt_in("up", ty, EXPERTS, ROWS, cols);
@@ -160,9 +164,11 @@ static void checked(void **state) { /* races and unwritten bytes */
         one_matvec(1, wt_types[i], 1536, 2, 2, 1, NORMAL);
         one_matvec(1, wt_types[i], 4352, 1, 4, 0, NORMAL);
         one_matvec(1, wt_types[i], 96, 1, 2, 0, NORMAL);
+        one_matvec(1, wt_types[i], 768, 1, 2, 0, NORMAL); /* the last run is short, and another warp's than the first */
         if (i >= WT_N) continue; /* a type of no expert */
         one_moe_up(1, wt_types[i], 512, 2, 2, NORMAL);
         one_moe_up(1, wt_types[i], 160, 1, 2, NORMAL);
+        one_moe_up(1, wt_types[i], 768, 1, 2, NORMAL);
     }
 }
 
@@ -181,7 +187,7 @@ static void one_sum(int checked, int wtype, uint32_t cols, uint32_t t, uint32_t 
     for (uint32_t i = 0; i < ROWS && zeros; i++) add[i] = i % 2 ? -0.0f : 0.0f, b[i] = i % 3 ? -0.0f : 0.0f;
     for (uint32_t i = 0; i < cols && zeros; i++) x[i] = i % 2 ? -0.0f : 0.0f;
     qm_q16a_quantize(q, x, cols);
-    qm_matvec_args a = {.n_rows = ROWS, .n_cols = cols, .tiles = 1}, c, r;
+    qm_matvec_args a = {.n_rows = ROWS, .n_cols = cols, .deal = qm_deal_of(wtype, ROWS, cols, parts, 1, &cut)}, c, r;
     a.w = wt_in("w", ty, 1, ROWS, cols);
     a.x = ty->q16a ? chk_in("x", q, QM_Q16A_BYTES(cols)) : chk_in("x", x, 4 * (size_t)cols);
     if (bias) a.bias = chk_in("bias", b, 4 * ROWS);
@@ -193,7 +199,7 @@ static void one_sum(int checked, int wtype, uint32_t cols, uint32_t t, uint32_t 
     n.w = chk_in("w of the norm", add, 4 * ROWS);
     n.x_out = chk_out("x_out", 4 * ROWS);
     chk_launch(chk_kernel(QM_OP_RMSNORM, -1, 0), 1, 1, 1, qm_launch_rmsnorm(ROWS).block, 0, &n);
-    c.tiles = t;
+    c.deal = qm_deal_of(wtype, ROWS, cols, 1, 1, &whole);
     c.y = in_place ? chk_inout("y", add, 4 * ROWS) : chk_out("y", 4 * ROWS);
     c.add = in_place ? c.y : n.x;
     if (bias) c.sum = chk_out("sum", 4 * ROWS);
@@ -231,7 +237,8 @@ static qm_sim_counters counted(int wtype, uint32_t rows, uint32_t cols, qm_launc
     const qm_type_info *ty = qm_type_get((uint32_t)wtype);
     qm_sim_counters c = {0};
     chk_begin_counted("%s [%u,%u], normed %d", ty->name, rows, cols, normed);
-    qm_matvec_args a = {.n_rows = rows, .n_cols = cols, .tiles = l.tiles, .eps = 1e-6f};
+    qm_matvec_args a = {
+        .n_rows = rows, .n_cols = cols, .deal = qm_deal_of(wtype, rows, cols, l.grid[1], 1, &l), .eps = 1e-6f};
     a.w = wt_in("w", ty, 1, rows, cols);
     const normed_x o = norm_apart(ty, cols, how);
     qm_sim_counters_reset();

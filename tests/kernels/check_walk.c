@@ -56,8 +56,10 @@ static void run(int how, unsigned grid, uint32_t subs, int prefetch, uint32_t ri
     int k = chk_kernel(QM_OP_WALK, -1, 0);
     qm_rmsnorm_args first = {.n = N, .rows = 1, .eps = 1e-6f},
                     second = {.n = ROWS, .n_partials = PARTS, .rows = 1, .eps = 1e-6f};
-    qm_matvec_args up = {.n_rows = ROWS, .n_cols = N, .tiles = 2}, beside = {.n_rows = ROWS, .n_cols = N, .tiles = 1},
-                   last = {.n_rows = 50, .n_cols = ROWS, .tiles = 1};
+    const qm_launch l[] = {{.block = 64, .tiles = 2}, {.block = 64, .tiles = 1}, {.block = 128, .tiles = 1}};
+    qm_matvec_args up = {.n_rows = ROWS, .n_cols = N, .deal = qm_deal_of(QM_TYPE_Q4_K, ROWS, N, PARTS, 1, &l[0])},
+                   beside = {.n_rows = ROWS, .n_cols = N, .deal = qm_deal_of(QM_TYPE_Q6_K, ROWS, N, 1, 1, &l[1])},
+                   last = {.n_rows = 50, .n_cols = ROWS, .deal = qm_deal_of(QM_TYPE_F32, 50, ROWS, 1, 1, &l[2])};
     first.x = chk_in("x", chk_normal(N, 1), 4 * N);
     first.w = chk_in("w1", chk_normal(N, 1), 4 * N);
     first.yq = up.x = beside.x = chk_out("xq", QM_Q16A_BYTES(N));
@@ -120,11 +122,11 @@ static void run(int how, unsigned grid, uint32_t subs, int prefetch, uint32_t ri
         for (int i = 0; i < launches;
              i++) { /* each CTA fetches all records; weights are copied by those whose they are */
             for (unsigned cta = 0; cta < grid; cta++) qm_sim_expect_async(&want, a.records, sizeof rec);
-            ring_expect(&want, up.w, QM_TYPE_Q4_K, up.n_rows, up.n_cols, up.tiles, rec[1].warps, rec[1].grid[1],
+            ring_expect(&want, up.w, QM_TYPE_Q4_K, up.n_rows, up.n_cols, l[0].tiles, rec[1].warps, rec[1].grid[1],
                         rec[1].ring_steps);
-            ring_expect(&want, beside.w, QM_TYPE_Q6_K, beside.n_rows, beside.n_cols, beside.tiles, rec[2].warps,
+            ring_expect(&want, beside.w, QM_TYPE_Q6_K, beside.n_rows, beside.n_cols, l[1].tiles, rec[2].warps,
                         rec[2].grid[1], rec[2].ring_steps);
-            ring_expect(&want, last.w, QM_TYPE_F32, last.n_rows, last.n_cols, last.tiles, rec[4].warps, rec[4].grid[1],
+            ring_expect(&want, last.w, QM_TYPE_F32, last.n_rows, last.n_cols, l[2].tiles, rec[4].warps, rec[4].grid[1],
                         rec[4].ring_steps);
         }
         if (c.async_bytes != want.async_bytes || c.async_digest != want.async_digest)

@@ -280,7 +280,7 @@ static int edit_transposed(fault_site *x, qm_plan *p, int *i, qm_err *e) {
     a->x = act ? act->args.swiglu.h : up->args.moe_up.h; /* F32 weights take the activations as they are */
     a->x_stride = 4ull * r->n_cols;
     a->expert_bytes = r->expert_bytes;
-    a->tiles = l.tiles;
+    a->deal = qm_deal_of(QM_TYPE_F32, r->n_rows, r->n_cols, 1, 1, &l);
     return 0;
 }
 

@@ -11,17 +11,18 @@
 
 typedef struct {
     int type;
-    uint32_t step_bytes, chunk;
+    uint32_t step_bytes, chunk, paired;
 } stream;
 static const stream streams[] = {
 #define QM_STREAM_LOADED QM_STREAM
-#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, ...) \
-    {number, QM_TILE_ROWS * (step) / (weights) * (bytes), chunk},
+#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, paired, ...) \
+    {number, QM_TILE_ROWS * (step) / (weights) * (bytes), chunk, paired},
 #include "../../contracts/streams.def"
 #undef QM_STREAM
 };
 
-/* What the warps of a launch ask for: further chunks of a, and all of b where there are two. */
+/* What the warps of a launch ask for: further chunks of a, and, where there are two matrices, all of b; of a type that has both at
+ * once b's first chunk has been loaded as well. */
 static void expect(qm_sim_counters *c, const stream *s, const qm_launch *l, uint32_t rows, uint32_t cols,
                    uint32_t parts, uint64_t a, uint64_t b, uint64_t *most) {
     const qm_sums sums = qm_sums_of(s->type, cols);
@@ -30,15 +31,17 @@ static void expect(qm_sim_counters *c, const stream *s, const qm_launch *l, uint
         for (uint32_t p = 0; p < parts; p++) {
             const uint32_t first = parts == 1 ? 0 : p * sums.part;
             const uint32_t mine = parts == 1 || p + 1 == parts ? sums.n_steps - first : sums.part;
-            const uint32_t n = mine / sums.segment > 1 ? mine / sums.segment : 1, per = (n + slices - 1) / slices;
-            for (uint32_t w = 0; w < slices && (n == 1 || w * per < n); w++) { /* one segment: all slices have it */
-                const uint32_t from = n == 1 ? 0 : w * per * sums.segment;
-                const uint32_t to = n > 1 && (w + 1) * per < n ? from + per * sums.segment : mine;
+            const uint32_t n = mine / sums.segment > 1 ? mine / sums.segment : 1;
+            const uint32_t whole = parts == 1 ? n : sums.part / sums.segment, per = (whole + slices - 1) / slices;
+            for (uint32_t w = 0; w < slices && w * per < n; w++) {
+                const uint32_t from = w * per * sums.segment;
+                const uint32_t to = (w + 1) * per < n ? from + per * sums.segment : mine;
                 const uint64_t at = ((uint64_t)t * sums.n_steps + first + from) * s->step_bytes;
                 if (to - from <= s->chunk || to - from > QM_RUN_CHUNKS * s->chunk) continue;
                 const uint64_t run = (uint64_t)(to - from) * s->step_bytes, have = (uint64_t)s->chunk * s->step_bytes;
                 qm_sim_expect_prefetch(c, a + at + have, run - have);
-                if (b) qm_sim_expect_prefetch(c, b + at, run);
+                const uint64_t of_b = s->paired ? have : 0;
+                if (b) qm_sim_expect_prefetch(c, b + at + of_b, run - of_b);
                 if (run > *most) *most = run;
             }
         }
@@ -72,9 +75,15 @@ static void ask(qm_device *d, qm_kernels *k, const stream *s, uint32_t rows, uin
                                     .expert_bytes = bytes,
                                     .n_ff = rows,
                                     .n_cols = cols,
-                                    .tiles = l.tiles,
+                                    .deal = qm_deal_of(s->type, rows, cols, 1, 2, &l),
                                     .n_expert = 1};
-    else a.matvec = (qm_matvec_args){.w = w[0], .x = x, .y = y, .n_rows = rows, .n_cols = cols, .tiles = l.tiles};
+    else
+        a.matvec = (qm_matvec_args){.w = w[0],
+                                    .x = x,
+                                    .y = y,
+                                    .n_rows = rows,
+                                    .n_cols = cols,
+                                    .deal = qm_deal_of(s->type, rows, cols, l.grid[1], 1, &l)};
     const int kernel = qm_kernel_find(two ? QM_OP_MOE_UP : QM_OP_MATVEC, s->type, -1, 0);
     qm_sim_counters got, want = {0};
     assert_int_equal(d->cu.CtxSynchronize(), 0);

@@ -168,9 +168,11 @@ static int own_hint(const qm_plan *p, int user) {
     while (!p->ops[first].waits) first--;
     const qm_op *at = &p->ops[first > 0 ? first - 1 : 0];
     if (!at->prefetch.bytes || at->prefetch.region != (int)QM_REF_VALUE(a->w)) return 0;
-    if (!op->ring && qm_launch_run(wtype, a->n_cols, op->grid[1], a->tiles, op->block) > qm_chunk_steps(wtype))
+    if (!op->ring &&
+        qm_launch_run(wtype, a->n_cols, op->grid[1], a->deal.rows / QM_TILE_ROWS, op->block) > qm_chunk_steps(wtype))
         return 0;
-    const uint64_t cta = (uint64_t)a->tiles * qm_sums_of(wtype, a->n_cols).n_steps * qm_step_bytes(wtype);
+    const uint64_t cta =
+        (uint64_t)(a->deal.rows / QM_TILE_ROWS) * qm_sums_of(wtype, a->n_cols).n_steps * qm_step_bytes(wtype);
     const uint32_t room = p->limits.ring_bytes > QM_RESIDENT_SHARED ? p->limits.ring_bytes : QM_RESIDENT_SHARED,
                    stride = ((op->shared + 15) & ~15u) + qm_ring_shared(op),
                    now = p->limits.n_sm * qm_resident_parts(op, p->limits.n_sm, stride, room);
@@ -304,12 +306,12 @@ static void ring_of(const char *kind, const char *kib, int sms) {
             if (op->kind != QM_OP_MATVEC || !on) continue;
             const qm_matvec_args *a = &op->args.matvec;
             const int wtype = qm_kernel_table[op->kernel].wtype;
-            const uint32_t run = qm_launch_run(wtype, a->n_cols, op->grid[1], a->tiles, op->block);
+            const uint32_t run = qm_launch_run(wtype, a->n_cols, op->grid[1], a->deal.rows / QM_TILE_ROWS, op->block);
             assert_true(!op->ring || op->ring < run); /* no room for what is not there */
             assert_true(op->ring || run <= qm_chunk_steps(wtype) ||
                         atoi(kib) < 150); /* and for all that is, where there is much */
-            ring_expect(&want, fix_address(s, p, a->w), wtype, a->n_rows, a->n_cols, a->tiles, op->block / 32,
-                        op->grid[1], op->ring);
+            ring_expect(&want, fix_address(s, p, a->w), wtype, a->n_rows, a->n_cols, a->deal.rows / QM_TILE_ROWS,
+                        op->block / 32, op->grid[1], op->ring);
             later += op->weight_bytes;
         }
         qm_session_close(s);
