@@ -199,7 +199,7 @@ int main(int argc, char **argv) {
     if (qm_gguf_open(&g, argv[1], &e) || qm_tokenizer_open(&t, g, &e)) die(e.msg);
     tok = t;
     while ((n = getline(&line, &cap, stdin)) > 0) {
-        json_t *q = json_loadb(line, (size_t)n, 0, NULL), *a;
+        json_t *q = json_loadb(line, (size_t)n, 0, NULL), *a = NULL;
         if (!q || !(a = answer(q))) die("a request that is no JSON");
         json_dumpf(a, stdout, JSON_COMPACT);
         putchar('\n');

@@ -164,9 +164,12 @@ static void checked(void **state) { /* races and unwritten bytes */
         one_matvec(1, wt_types[i], 1536, 2, 2, 1, NORMAL);
         one_matvec(1, wt_types[i], 4352, 1, 4, 0, NORMAL);
         one_matvec(1, wt_types[i], 96, 1, 2, 0, NORMAL);
+        /* the last run is short, and another warp's than the first */
+        one_matvec(1, wt_types[i], 768, 1, 2, 0, NORMAL);
         if (i >= WT_N) continue; /* a type of no expert */
         one_moe_up(1, wt_types[i], 512, 2, 2, NORMAL);
         one_moe_up(1, wt_types[i], 160, 1, 2, NORMAL);
+        one_moe_up(1, wt_types[i], 768, 1, 2, NORMAL);
     }
 }
 

@@ -129,7 +129,7 @@ static void write_data(qm_gguf_writer *w, const tensor *t) {
 void gguf_edit_file(const char *in, const char *out, const gguf_edit *edits, size_t n) {
     edit_list l = {.edits = edits, .n = n};
     qm_gguf *g;
-    qm_gguf_writer *w;
+    qm_gguf_writer *w = NULL;
     qm_err e;
     assert_true(n <= MAX_EDITS);
     if (qm_gguf_open(&g, in, &e) || qm_gguf_writer_open(&w, out, &e)) fail_msg("%s", e.msg);

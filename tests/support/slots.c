@@ -56,10 +56,10 @@ static void check_experts(const qm_tracer *t, int l, const float *ffn_norm) {
     const qm_hparams *hp = &m->hp;
     const int router = qm_model_find(m, l, "ffn_gate_inp"), gate_w = qm_model_find(m, l, "ffn_gate_exps"),
               up = qm_model_find(m, l, "ffn_up_exps"), down = qm_model_find(m, l, "ffn_down_exps");
-    double scale, p[64], sum = 0, top = 0;
+    double scale, p[64], top = 0;
     float h[1024];
     assert_true(hp->n_expert <= 64 && hp->n_ff <= 1024);
-    for (uint32_t x = 0; x < hp->n_expert; x++) sum += p[x] = exp(row_times(m, router, 0, x, ffn_norm, &scale));
+    for (uint32_t x = 0; x < hp->n_expert; x++) p[x] = exp(row_times(m, router, 0, x, ffn_norm, &scale));
     for (uint32_t k = 0; k < hp->n_used; k++) top += p[t->ids[(uint32_t)l * hp->n_used + k]];
     for (uint32_t k = 0; k < hp->n_used; k++) {
         uint32_t id = t->ids[(uint32_t)l * hp->n_used + k];
