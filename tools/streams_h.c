@@ -9,13 +9,13 @@
 
 typedef struct {
     const char *word, *act, *form;
-    unsigned weights, bytes, step, chunk, segment, part, staged, maxnreg, maxnreg2;
+    unsigned weights, bytes, step, chunk, paired, segment, part, staged, maxnreg, maxnreg2;
     int loaded;
 } stream;
 static const stream streams[] = {
-#define STREAM(loaded, word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, segment, \
-               part, form, staged, maxnreg, maxnreg2, ...)                                                             \
-    {#word, #act, #form, weights, bytes, step, chunk, segment, part, staged, maxnreg, maxnreg2, loaded},
+#define STREAM(loaded, word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, paired, \
+               segment, part, form, staged, maxnreg, maxnreg2, ...)                                                   \
+    {#word, #act, #form, weights, bytes, step, chunk, paired, segment, part, staged, maxnreg, maxnreg2, loaded},
 #define QM_STREAM(...) STREAM(0, __VA_ARGS__)
 #define QM_STREAM_LOADED(...) STREAM(1, __VA_ARGS__)
 #include "contracts/streams.def"
@@ -40,6 +40,7 @@ static void defines(const stream *s) {
     printf("#define %s_STEP_BYTES %u\n", w, 32 * s->step / s->weights * s->bytes);
     printf("#define %s_UNROLL %u\n", w, s->chunk);
     printf("#define %s_UNROLL_LOG %u\n", w, log2_of(s->chunk));
+    printf("#define %s_PAIRED %u\n", w, s->paired);
     printf("#define %s_STAGED %u\n", w, s->staged);
     printf("#define %s_SEGMENT_LOG %u\n", w, log2_of(s->segment));
     printf("#define %s_PART_LOG %u\n", w, log2_of(s->segment * s->part));

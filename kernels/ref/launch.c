@@ -25,16 +25,16 @@ typedef struct {
 #define ROW_STAGED_Z(n) 2 * (n) + (n) / 8
 static const stream_type streams[] = {
 #define QM_STREAM_LOADED QM_STREAM
-#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, segment, \
-                  part, form, staged, ...)                                                                        \
-    {number,                                                                                                      \
-     step,                                                                                                        \
-     chunk,                                                                                                       \
-     segment,                                                                                                     \
-     part,                                                                                                        \
-     QM_TILE_ROWS * (step) / (weights) * (bytes),                                                                 \
-     ACT_BYTES_##act(step),                                                                                       \
-     staged,                                                                                                      \
+#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, paired, \
+                  segment, part, form, staged, ...)                                                              \
+    {number,                                                                                                     \
+     step,                                                                                                       \
+     chunk,                                                                                                      \
+     segment,                                                                                                    \
+     part,                                                                                                       \
+     QM_TILE_ROWS * (step) / (weights) * (bytes),                                                                \
+     ACT_BYTES_##act(step),                                                                                      \
+     staged,                                                                                                     \
      ROW_STAGED_##form((chunk) * (step))},
 #include "../../contracts/streams.def"
 #undef QM_STREAM

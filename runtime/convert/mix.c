@@ -13,8 +13,8 @@ static const qm_mix mixes[] = {
     {"q5_k_m", QM_TYPE_Q5_K, QM_TYPE_Q6_K, QM_TYPE_Q6_K, 'M', 17},
     {"q5_k_s", QM_TYPE_Q5_K, QM_TYPE_Q6_K, 0, 0, 16},
 /* every matrix alike */
-#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, segment, \
-                  part, form, staged, maxnreg, maxnreg2, file_type, ...)                                          \
+#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, paired, \
+                  segment, part, form, staged, maxnreg, maxnreg2, file_type, ...)                                \
     {#word, QM_TYPE_##WORD, QM_TYPE_##WORD, 0, 0, file_type},
 #include "../../contracts/streams.def"
 #undef QM_STREAM

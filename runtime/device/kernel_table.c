@@ -2,9 +2,20 @@
 #include "kernel_table.h"
 #include <stdint.h>
 #include <stdio.h>
-#include "../../kernels/ref/deal.h"
+#include "../../contracts/abi.h"
 #include "../file/quant.h"
 #include "texts.h"
+
+/* What an argument struct has structs for: their sizes. */
+typedef struct {
+    uint32_t of[QM_DEAL_SIZE / 4];
+} qm_deal;
+typedef struct {
+    uint32_t of[QM_GROUPS_SIZE / 4];
+} qm_groups;
+typedef struct {
+    uint32_t of[QM_CHOICE_OF_SIZE / 4];
+} qm_choice_place;
 
 /* Of each op: its number and the size of its argument struct by its word, and its name. */
 /* clang-format off */

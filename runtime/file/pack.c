@@ -10,14 +10,24 @@ size_t qm_pack_bytes(const qm_type_info *t, uint64_t n_rows, uint64_t n_cols) {
     return (size_t)((n_rows + R - 1) / R) * R * qm_row_bytes(t, n_cols);
 }
 
+/* Four words of a block, each by itself. */
+typedef uint32_t words __attribute__((vector_size(16)));
+
+static words load(const uint8_t *from) {
+    words w;
+    memcpy(&w, from, sizeof w);
+    return w;
+}
+static void store(uint8_t *to, words w) { memcpy(to, &w, sizeof w); }
+
 /* n bits that bits `at` .. of a sum lack to be `bits`. A sum has what is known of it; bits below `at` are final. */
-static uint32_t lacks(uint32_t bits, uint32_t sum, int at, int n) { return (bits - (sum >> at)) & ((1u << n) - 1); }
+static words lacks(words bits, words sum, int at, int n) { return (bits - (sum >> at)) & ((1u << n) - 1); }
 
 /* 32 weights of five bits in five words: from the low byte on, and in it in an order in which each sum lacks one thing. */
-static void five(uint32_t w[5], const uint32_t q[8]) {
-    uint32_t a = q[1] << 3, b = q[3] << 3, c = q[5] << 3, d = q[4] << 3, e = q[7] << 3;
+static void five(words w[5], const words q[8]) {
+    words a = q[1] << 3, b = q[3] << 3, c = q[5] << 3, d = q[4] << 3, e = q[7] << 3;
     for (int i = 0; i < 32; i += 8) {
-        const uint32_t q0 = q[0] >> i, q2 = q[2] >> i, q6 = q[6] >> i;
+        const words q0 = q[0] >> i, q2 = q[2] >> i, q6 = q[6] >> i;
         b |= lacks(q0, 4 * a + b, i, 2) << i;
         b |= lacks(q2, b + 8 * c + 16 * d, i + 2, 1) << (i + 2);
         a |= lacks(q0 >> 2, 4 * a + b, i + 2, 3) << i;
@@ -26,48 +36,46 @@ static void five(uint32_t w[5], const uint32_t q[8]) {
         d |= lacks(q2 >> 4, b + 8 * c + 16 * d, i + 6, 1) << (i + 2);
         e |= lacks(q6 >> 2, d + 4 * e, i + 2, 3) << i;
     }
-    memcpy(w, (uint32_t[]){a, b, c, d, e}, 20);
+    w[0] = a, w[1] = b, w[2] = c, w[3] = d, w[4] = e;
 }
 
 void qm_order_five(uint8_t *dst, const uint8_t *block) {
     memcpy(dst, block, 16);
-    for (size_t l = 0; l < 32; l += 4) {
-        uint32_t qs, qh, q[8], w[5];
-        memcpy(&qh, block + 16 + l, 4);
-        for (size_t j = 0; j < 8; j++) {
-            memcpy(&qs, block + 48 + j / 2 * 32 + l, 4);
-            q[j] = (qs >> 4 * (j % 2) & 0x0f0f0f0f) | (qh >> j & 0x01010101) << 4;
-        }
+    for (size_t l = 0; l < 32; l += sizeof(words)) {
+        const words qh = load(block + 16 + l);
+        words q[8], w[5];
+        for (int j = 0; j < 8; j++)
+            q[j] = (load(block + 48 + j / 2 * 32 + l) >> 4 * (j % 2) & 0x0f0f0f0f) | (qh >> j & 0x01010101) << 4;
         five(w, q);
-        for (size_t k = 0; k < 5; k++) memcpy(dst + 16 + 32 * k + l, &w[k], 4);
+        for (size_t k = 0; k < 5; k++) store(dst + 16 + 32 * k + l, w[k]);
     }
 }
 
-/* Sixteen weights, q - 32 as six bits, in three words. What q3 takes is added up from the low byte on: the bits that the sum has
- * without it, and what it carries, are known then. */
-static void six(uint32_t w[3], const uint32_t q[4]) {
-    for (int k = 0; k < 3; k++) w[k] = (q[k] ^ 0x20202020) << 2;
-    uint32_t sum = w[0] + 4 * w[1] + 16 * w[2], low = 0;
+/* Sixteen weights, p = q - 32 as six bits, in three words. What p3 takes is added up from the low byte on: the bits that the sum
+ * has without it, and what it carries, are known then. */
+static void six(words w[3], const words p[4]) {
+    for (int k = 0; k < 3; k++) w[k] = p[k] << 2;
+    words sum = w[0] + 4 * w[1] + 16 * w[2], low = {0};
     for (int i = 0; i < 32; i += 8) {
-        const uint32_t part = (((q[3] ^ 0x20202020) >> i) - (sum >> i)) & 63;
-        sum += part << i;
-        low |= part << i;
+        const words part = lacks(p[3] >> i, sum, i, 6) << i;
+        sum += part;
+        low |= part;
     }
     for (int k = 0; k < 3; k++) w[k] |= low >> 2 * k & 0x03030303;
 }
 
 void qm_order_six(uint8_t *dst, const uint8_t *block) {
+    enum { LO = 0x0f0f0f0f, HI = 0x30303030, SIGN = 0x20202020 };
     memcpy(dst + 192, block + 192, 18);
     for (size_t h = 0; h < 2; h++)
-        for (size_t l = 0; l < 32; l += 4) {
-            uint32_t a, b, c, w[3];
-            memcpy(&a, block + 64 * h + l, 4);
-            memcpy(&b, block + 64 * h + 32 + l, 4);
-            memcpy(&c, block + 128 + 32 * h + l, 4);
-            const uint32_t lo = 0x0f0f0f0f, hi = 0x30303030;
-            six(w, (uint32_t[]){(a & lo) | (c << 4 & hi), (b & lo) | (c << 2 & hi), (a >> 4 & lo) | (c & hi),
-                                (b >> 4 & lo) | (c >> 2 & hi)});
-            for (size_t k = 0; k < 3; k++) memcpy(dst + 64 * k + 32 * h + l, &w[k], 4);
+        for (size_t l = 0; l < 32; l += sizeof(words)) {
+            const words a = load(block + 64 * h + l), b = load(block + 64 * h + 32 + l),
+                        c = load(block + 128 + 32 * h + l);
+            const words p[4] = {((a & LO) | (c << 4 & HI)) ^ SIGN, ((b & LO) | (c << 2 & HI)) ^ SIGN,
+                                ((a >> 4 & LO) | (c & HI)) ^ SIGN, ((b >> 4 & LO) | (c >> 2 & HI)) ^ SIGN};
+            words w[3];
+            six(w, p);
+            for (size_t k = 0; k < 3; k++) store(dst + 64 * k + 32 * h + l, w[k]);
         }
 }
 

@@ -135,8 +135,8 @@ static void q6_k_to_f32(float *dst, const void *src, size_t n) {
 #define ORDER_six qm_order_six
 static const qm_type_info types[] = {
 #define QM_STREAM_LOADED QM_STREAM
-#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, segment, \
-                  part, form, staged, maxnreg, maxnreg2, file_type, order)                                        \
+#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, paired, \
+                  segment, part, form, staged, maxnreg, maxnreg2, file_type, order)                              \
     {QM_TYPE_##WORD, #WORD, weights, bytes, pieces, piece_at, tail, tail_at, ORDER_##order, Q16A_##act, word##_to_f32},
 #include "../../contracts/streams.def"
 #undef QM_STREAM

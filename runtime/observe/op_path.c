@@ -53,10 +53,23 @@ static double chunk_bytes(int wtype) {
     }
 }
 
+/* Whether a warp has a chunk of each of two matrices at a time. */
+static int paired(int wtype) {
+    switch (wtype) {
+#define QM_STREAM_LOADED QM_STREAM
+#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, paired, ...) \
+    case number:                                                                                                      \
+        return paired;
+#include "../../contracts/streams.def"
+#undef QM_STREAM
+    default: return 0;
+    }
+}
+
 /* attn.inc, attn_decode.inc: all keys of a page are asked for at once, and the L2 for its values, which come from there together. */
 enum { TRIPS_FOR_VALUES = 1 };
 
-/* One row: a chunk a warp, also where it has two matrices in turn (stream.inc). Many: half a tile (rows_stream.inc); of float
+/* One row: a chunk a warp, also where it has two matrices in turn, as all have in the walk (stream.inc). Many: half a tile (rows_stream.inc); of float
  * weights a whole one (rows_float.inc). */
 static void flight_of(const qm_op *op, const qm_operand *o, int n, qm_op_path *path) {
     const qm_kernel_info *k = &qm_kernel_table[op->kernel];
@@ -67,10 +80,14 @@ static void flight_of(const qm_op *op, const qm_operand *o, int n, qm_op_path *p
             const int half = k->width && qm_type_get((uint32_t)k->wtype)->q16a;
             path->flight = warps * chunk_bytes(k->wtype) / (half ? 2 : 1);
             path->rounds = 1;
-            for (int j = 0; j < n && !k->width && qm_kernel_can_wait(op->kernel); j++)
-                if (o[j].ref && o[j].kind == QM_KIND_WEIGHT) path->run += QM_RUN_CHUNKS;
+            int matrices = 0;
+            for (int j = 0; j < n; j++) matrices += o[j].ref && o[j].kind == QM_KIND_WEIGHT;
+            if (!k->width && qm_kernel_can_wait(op->kernel)) path->run = matrices * QM_RUN_CHUNKS;
+            path->walked = path->flight;
+            if (!k->width && matrices == 2 && paired(k->wtype)) path->flight *= 2, path->run /= 2;
         } else if (o[i].kind == QM_KIND_KV && (o[i].dir == QM_IN || o[i].appended) && !qm_operand_find(o, n, "runs")) {
             path->flight = warps * 2 * (double)qm_kv_head_page_bytes((qm_kv_cache_type)k->kv, (uint32_t)k->head_dim);
+            path->walked = path->flight;
             path->rounds = 1;
             path->again = TRIPS_FOR_VALUES;
         }

@@ -12,6 +12,7 @@ typedef struct {
     int indexed;   /* 1: where they are, another op of the step says */
     /* bytes of weights, keys and values that a CTA has on their way at once, and waits for; 0: it reads none */
     double flight;
+    double walked; /* the same in the kernel that walks a plan */
     /* chunks that a warp may have in all to ask for them at once (QM_RUN_CHUNKS), by the text for sm_90; 0: never */
     double run;
     double rounds; /* so often at least: a warp has a page of keys and values, however many others there are */

@@ -204,6 +204,11 @@ void qm_predict_step(const qm_chip *c, qm_predict_way way, qm_op_records *r) {
     for (int i = 0; i < r->n_ops; i++) {
         qm_op_record *o = &r->op[i];
         const join j = join_of(c, r, way, i);
+        const double flight_apart = o->path.flight;
+        if (way == QM_WAY_PERSISTENT && o->path.walked < flight_apart) {
+            o->path.flight = o->path.walked;
+            o->in_flight = qm_in_flight(o->op, &o->path, o->ctas, (double)o->weight_bytes, c->sms.v);
+        }
         const double chunks = o->path.flight > 0 ? chunks_of(c, o) : 0;
         o->whole_run =
             way == QM_WAY_DEPENDENT && chunks > 1 && chunks <= o->path.run && o->ctas <= c->sms.v * QM_RESIDENT_WARPS;
@@ -223,6 +228,7 @@ void qm_predict_step(const qm_chip *c, qm_predict_way way, qm_op_records *r) {
         double idle = predict(c, o, &j, 1e-9 * beside, ready);
         beside += o->time_ns;
         if (prefetches) deliver(r, i, rate * idle);
+        o->path.flight = flight_apart;
         o->coming = (double)o->op->prefetch.bytes;
         if (!i) o->gap_ns = 0; /* in graph */
         o->begin_ns = at += o->gap_ns;

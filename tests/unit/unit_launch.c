@@ -1,4 +1,4 @@
-/* unit_launch: what launch.h promises, over many shapes: tiles covered, limits kept; at the shapes of Qwen3-30B-A3B no
+/* unit_launch: what launch.h promises, over many shapes: tiles covered, steps dealt once, limits kept; at the shapes of Qwen3-30B-A3B no
  * multiprocessor with much more than its share, all loads under way that there can be, and activations below 15% of the weights. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -201,8 +201,65 @@ static void groups(void **state) {
         }
 }
 
+/* By the deal alone, as kernels/ptx/stream.inc takes it: every step is in one warp's run, a run is whole segments but for the end of K,
+ * and each segment of a CTA has a place of its own before the activations. */
+static void deal_of(int wtype, uint32_t cols, uint32_t parts, uint32_t t, uint32_t slices) {
+    const qm_sums s = qm_sums_of(wtype, cols);
+    const uint32_t streams = parts == 1 ? 2 : 1;
+    const qm_launch l = {.block = 32 * t * slices, .tiles = t};
+    const qm_deal d = qm_deal_of(wtype, 100, cols, parts, streams, &l);
+    const uint32_t shared = qm_launch_shared(wtype, cols, parts, streams, t), step = d.x_segment / s.segment;
+    uint32_t at = 0;
+    assert_true(d.rows == 32 * t && 1u << d.rows_log == d.rows && d.n_tiles == 4 && d.n_steps == s.n_steps);
+    assert_int_equal(d.x_at + d.x_bytes, shared);
+    for (uint32_t p = 0; p < parts; p++) {
+        const uint32_t first = p * d.part, left_of = d.n_steps - first, mine = left_of >= d.part_on ? d.part : left_of;
+        const uint32_t sums = d.sums > p * d.sums_cta ? d.sums - p * d.sums_cta : 0;
+        uint32_t place = 0;
+        assert_int_equal(first * s.step, qm_sums_begin(&s, p));
+        assert_int_equal(first + mine, qm_sums_begin(&s, parts == 1 ? s.n_parts : p + 1) / s.step);
+        for (uint32_t slice = 0; slice < slices; slice++) {
+            const uint32_t from = first + slice * d.run;
+            if (slice >= d.slices || from + d.segment > d.n_steps) continue;
+            const uint32_t left = d.n_steps - from, ahead = left >= d.run_on ? d.run : left;
+            assert_int_equal(from, at);
+            at += ahead;
+            assert_true(at == first + mine || !(ahead % s.segment));
+            assert_int_equal(slice * d.x_run, (from - first) * step);
+            assert_true((from - first + ahead) * step <= d.x_bytes);
+            if (!d.x_at) {
+                assert_true(d.two > ahead && !slice);
+                continue;
+            }
+            assert_int_equal(d.two, 2 * s.segment);
+            const uint32_t segments = ahead < d.two ? 1 : ahead / s.segment;
+            /* lanes of slice 1 are `rows` further, so that much of a stride comes of their numbers */
+            assert_int_equal(slice * (d.sums_run + d.rows * 4 * streams), place);
+            place += segments * d.stride;
+        }
+        assert_int_equal(at, first + mine);
+        if (d.x_at) assert_true(place <= d.x_at && place == (sums < d.sums_cta ? sums : d.sums_cta));
+    }
+    assert_int_equal(at, d.n_steps);
+    if (parts == 1 && d.x_at) /* parts in one CTA are added up as if each had its own */
+        assert_int_equal(d.sums_part, (s.part > s.segment ? s.part / s.segment : s.n_segments) * d.stride);
+}
+
+static void deals(void **state) {
+    (void)state;
+    for (int i = 0; i < N_TYPES; i++)
+        for (uint32_t cols = 32; cols <= 16384; cols += cols < 4096 ? 32 : 1024) {
+            if (qm_type_get((uint32_t)types[i])->qk == 256 && cols % 256) continue;
+            for (uint32_t t = 1; t <= 8; t *= 2)
+                for (uint32_t s = 1; t * s <= 16; s *= 2) {
+                    deal_of(types[i], cols, 1, t, s);
+                    deal_of(types[i], cols, qm_sums_of(types[i], cols).n_parts, t, s);
+                }
+        }
+}
+
 int main(void) {
-    const struct CMUnitTest t[] = {cmocka_unit_test(any_shape), cmocka_unit_test(dealt), cmocka_unit_test(flight),
-                                   cmocka_unit_test(sums), cmocka_unit_test(groups)};
+    const struct CMUnitTest t[] = {cmocka_unit_test(any_shape), cmocka_unit_test(dealt),  cmocka_unit_test(flight),
+                                   cmocka_unit_test(sums),      cmocka_unit_test(groups), cmocka_unit_test(deals)};
     return cmocka_run_group_tests(t, NULL, NULL);
 }

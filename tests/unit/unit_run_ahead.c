@@ -11,17 +11,18 @@
 
 typedef struct {
     int type;
-    uint32_t step_bytes, chunk;
+    uint32_t step_bytes, chunk, paired;
 } stream;
 static const stream streams[] = {
 #define QM_STREAM_LOADED QM_STREAM
-#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, ...) \
-    {number, QM_TILE_ROWS * (step) / (weights) * (bytes), chunk},
+#define QM_STREAM(word, WORD, number, act, weights, bytes, pieces, piece_at, tail, tail_at, step, chunk, paired, ...) \
+    {number, QM_TILE_ROWS * (step) / (weights) * (bytes), chunk, paired},
 #include "../../contracts/streams.def"
 #undef QM_STREAM
 };
 
-/* What the warps of a launch ask for: further chunks of a, and all of b where there are two. */
+/* What the warps of a launch ask for: further chunks of a, and, where there are two matrices, all of b; of a type that has both at
+ * once b's first chunk has been loaded as well. */
 static void expect(qm_sim_counters *c, const stream *s, const qm_launch *l, uint32_t rows, uint32_t cols,
                    uint32_t parts, uint64_t a, uint64_t b, uint64_t *most) {
     const qm_sums sums = qm_sums_of(s->type, cols);
@@ -39,7 +40,8 @@ static void expect(qm_sim_counters *c, const stream *s, const qm_launch *l, uint
                 if (to - from <= s->chunk || to - from > QM_RUN_CHUNKS * s->chunk) continue;
                 const uint64_t run = (uint64_t)(to - from) * s->step_bytes, have = (uint64_t)s->chunk * s->step_bytes;
                 qm_sim_expect_prefetch(c, a + at + have, run - have);
-                if (b) qm_sim_expect_prefetch(c, b + at, run);
+                const uint64_t of_b = s->paired ? have : 0;
+                if (b) qm_sim_expect_prefetch(c, b + at + of_b, run - of_b);
                 if (run > *most) *most = run;
             }
         }
