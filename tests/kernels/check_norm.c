@@ -262,11 +262,11 @@ static void ledger(void **state) {
         int wtype;
         uint32_t rows, max_parts;
         double most; /* warp instructions a warp more than of the op that is given x */
-    } shape[] = {{QM_TYPE_Q4_K, 5120, 8, 92},
-                 {QM_TYPE_Q6_K, 512, 1, 336},
-                 {QM_TYPE_Q8_0, 5120, 8, 222},
-                 {QM_TYPE_F32, 128, 8, 83},
-                 {QM_TYPE_F32H, 128, 8, 83}};
+    } shape[] = {{QM_TYPE_Q4_K, 5120, 8, 89},
+                 {QM_TYPE_Q6_K, 512, 1, 335.5},
+                 {QM_TYPE_Q8_0, 5120, 8, 219.5},
+                 {QM_TYPE_F32, 128, 8, 79},
+                 {QM_TYPE_F32H, 128, 8, 79}};
     (void)state;
     for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
         const uint32_t rows = shape[i].rows, cols = 2048;

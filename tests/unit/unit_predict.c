@@ -567,10 +567,10 @@ static void test_asked(void **state) {
     static const struct {
         const char *chip;
         double insts, bytes, sectors; /* of all lanes, a weight; a byte of the weights, as are sectors of 32 */
-    } most[] = {{"rtx4090", 1.586, 1.108, 1.109}, /* 8 a warp to make its policy for the L2 */
-                {"h200", 1.600, 1.106, 1.106},
-                {"gb10", 1.565, 1.103, 1.104},
-                {"rtx5090", 1.640, 1.131, 1.132}};
+    } most[] = {{"rtx4090", 1.584, 1.108, 1.109}, /* 8 a warp to make its policy for the L2 */
+                {"h200", 1.599, 1.106, 1.106},
+                {"gb10", 1.564, 1.103, 1.104},
+                {"rtx5090", 1.639, 1.131, 1.132}};
     qm_err e;
     qm_predictor *p;
     const qm_op_records *r;
