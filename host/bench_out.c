@@ -66,7 +66,7 @@ static json_t *record_json(const qm_bench_options *o, const qm_bench_facts *f, c
     const qm_bench_test *t = &r->test;
     double bytes = x->weight_bytes + x->kv_bytes, bps = bytes * x->avg_ts;
     json_t *j =
-        json_pack("{s:s, s:s, s:o, s:o, s:s, s:o, s:s, s:I, s:s, s:b, s:b, s:s, s:I, s:I, s:I, s:i, s:i}", "test",
+        json_pack("{s:s, s:s, s:o, s:o, s:s, s:o, s:s, s:I, s:s, s:b, s:b, s:s, s:I, s:I, s:I, s:I, s:i, s:i}", "test",
                   r->name, "build_commit", f->machine.commit, "cpu_info", qm_host_json_str(f->machine.cpu), "gpu_info",
                   qm_host_json_str(i->device_name), "backends", f->machine.simulated ? i->device : "CUDA",
                   "model_filename", qm_host_json_str(o->model), "model_type", i->arch, "model_size",

@@ -4,6 +4,7 @@
 #define QM_QUANT_H
 #include <stddef.h>
 #include <stdint.h>
+#include "order.h"
 
 /* QM_TYPE_F32, QM_TYPE_Q4_K ...: contracts/streams.def */
 typedef enum {
@@ -49,10 +50,6 @@ void qm_pack(void *packed, const void *raw, const qm_type_info *t, uint64_t n_ro
  * points at tile t0's place; raw at row 32*t0; n_rows is the whole matrix's. */
 void qm_pack_tiles(void *packed, const void *raw, const qm_type_info *t, uint64_t n_rows, uint64_t n_cols, uint64_t t0,
                    uint64_t t1);
-
-/* A block of Q5_K (176 bytes), and of Q6_K (210), in the order of contracts/abi.h, "Five bits" and "Six bits". */
-void qm_order_five(uint8_t *dst, const uint8_t *block);
-void qm_order_six(uint8_t *dst, const uint8_t *block);
 
 /* q16a activations (contracts/abi.h), the reference rule, bit for bit what the kernels do.
  * dst: QM_Q16A_DATA(n) bytes; n % 32 == 0. */

@@ -44,29 +44,29 @@ static void copy_ahead(qm_walk_record *r, int wtype, uint32_t steps) {
     r->stride += r->warps * r->ring_steps * qm_step_bytes(wtype);
 }
 
-/* x -> norm -> Q4_K matvec in 2 parts, and a Q6_K one beside it -> norm of the sum of both -> F32 matvec */
+/* x -> norm -> Q4_K matvec in 2 parts, and one of type `other` beside it -> norm of the sum of both -> F32 matvec */
 enum { PLAIN, CHECKED, COUNTED };
-static void run(int how, unsigned grid, uint32_t subs, int prefetch, uint32_t ring, int launches) {
-    (how == CHECKED ? chk_begin_checked
-     : how == COUNTED
-         ? chk_begin_counted
-         : chk_begin)("walk grid=%u subs=%u prefetch=%d ring=%u launches=%d", grid, subs, prefetch, ring, launches);
-    const qm_type_info *q4 = qm_type_get(QM_TYPE_Q4_K), *q6 = qm_type_get(QM_TYPE_Q6_K),
+static void run_beside(int other, int how, unsigned grid, uint32_t subs, int prefetch, uint32_t ring, int launches) {
+    const qm_type_info *q4 = qm_type_get(QM_TYPE_Q4_K), *q_other = qm_type_get((uint32_t)other),
                        *f32 = qm_type_get(QM_TYPE_F32);
+    (how == CHECKED   ? chk_begin_checked
+     : how == COUNTED ? chk_begin_counted
+                      : chk_begin)("walk beside=%s grid=%u subs=%u prefetch=%d ring=%u launches=%d", q_other->name,
+                                   grid, subs, prefetch, ring, launches);
     int k = chk_kernel(QM_OP_WALK, -1, 0);
     qm_rmsnorm_args first = {.n = N, .rows = 1, .eps = 1e-6f},
                     second = {.n = ROWS, .n_partials = PARTS, .rows = 1, .eps = 1e-6f};
     const qm_launch l[] = {{.block = 64, .tiles = 2}, {.block = 64, .tiles = 1}, {.block = 128, .tiles = 1}};
     qm_matvec_args up = {.n_rows = ROWS, .n_cols = N, .deal = qm_deal_of(QM_TYPE_Q4_K, ROWS, N, PARTS, 1, &l[0])},
-                   beside = {.n_rows = ROWS, .n_cols = N, .deal = qm_deal_of(QM_TYPE_Q6_K, ROWS, N, 1, 1, &l[1])},
+                   beside = {.n_rows = ROWS, .n_cols = N, .deal = qm_deal_of(other, ROWS, N, 1, 1, &l[1])},
                    last = {.n_rows = 50, .n_cols = ROWS, .deal = qm_deal_of(QM_TYPE_F32, 50, ROWS, 1, 1, &l[2])};
     first.x = chk_in("x", chk_normal(N, 1), 4 * N);
     first.w = chk_in("w1", chk_normal(N, 1), 4 * N);
     first.yq = up.x = beside.x = chk_out("xq", QM_Q16A_BYTES(N));
     up.w = wt_in("up", q4, 1, ROWS, N);
     up.y = second.partials = chk_out("sums", 4 * ROWS * PARTS);
-    beside.w = wt_in("beside", q6, 1, ROWS, N);
-    beside.y = chk_out("y6", 4 * ROWS);
+    beside.w = wt_in("beside", q_other, 1, ROWS, N);
+    beside.y = chk_out("beside's y", 4 * ROWS);
     second.x = beside.y;
     second.w = chk_in("w2", chk_normal(ROWS, 1), 4 * ROWS);
     second.y = last.x = chk_out("h", 4 * ROWS);
@@ -76,8 +76,8 @@ static void run(int how, unsigned grid, uint32_t subs, int prefetch, uint32_t ri
         record(case_of("rmsnorm", -1), 1, 1, 4, 1, 128, &first, sizeof first),
         record(case_of("matvec", QM_TYPE_Q4_K), 5, PARTS, 2, subs,
                (qm_launch_shared(QM_TYPE_Q4_K, N, PARTS, 1, 2) + 15) & ~15u, &up, sizeof up),
-        record(case_of("matvec", QM_TYPE_Q6_K), 10, 1, 2, subs,
-               (qm_launch_shared(QM_TYPE_Q6_K, N, 1, 1, 1) + 15) & ~15u, &beside, sizeof beside),
+        record(case_of("matvec", other), 10, 1, 2, subs, (qm_launch_shared(other, N, 1, 1, 1) + 15) & ~15u, &beside,
+               sizeof beside),
         record(case_of("rmsnorm", -1), 1, 1, 3, 1, 128, &second, sizeof second),
         record(case_of("matvec", QM_TYPE_F32), 2, 1, 4, subs,
                (qm_launch_shared(QM_TYPE_F32, ROWS, 1, 1, 1) + 15) & ~15u, &last, sizeof last),
@@ -89,7 +89,7 @@ static void run(int how, unsigned grid, uint32_t subs, int prefetch, uint32_t ri
     wait_for(rec, 4, 3, grid);
     rec[2].first = 10 % grid; /* beside */
     copy_ahead(&rec[1], QM_TYPE_Q4_K, ring);
-    copy_ahead(&rec[2], QM_TYPE_Q6_K, ring);
+    copy_ahead(&rec[2], other, ring);
     copy_ahead(&rec[4], QM_TYPE_F32, ring);
     if (prefetch) {
         rec[1].prefetch = up.w;
@@ -124,8 +124,8 @@ static void run(int how, unsigned grid, uint32_t subs, int prefetch, uint32_t ri
             for (unsigned cta = 0; cta < grid; cta++) qm_sim_expect_async(&want, a.records, sizeof rec);
             ring_expect(&want, up.w, QM_TYPE_Q4_K, up.n_rows, up.n_cols, l[0].tiles, rec[1].warps, rec[1].grid[1],
                         rec[1].ring_steps);
-            ring_expect(&want, beside.w, QM_TYPE_Q6_K, beside.n_rows, beside.n_cols, l[1].tiles, rec[2].warps,
-                        rec[2].grid[1], rec[2].ring_steps);
+            ring_expect(&want, beside.w, other, beside.n_rows, beside.n_cols, l[1].tiles, rec[2].warps, rec[2].grid[1],
+                        rec[2].ring_steps);
             ring_expect(&want, last.w, QM_TYPE_F32, last.n_rows, last.n_cols, l[2].tiles, rec[4].warps, rec[4].grid[1],
                         rec[4].ring_steps);
         }
@@ -136,10 +136,14 @@ static void run(int how, unsigned grid, uint32_t subs, int prefetch, uint32_t ri
     }
     chk_q16a(first.yq, 0, N, 2e-6);
     wt_compare(up.y, ROWS * PARTS, sqrt(ROWS) * wt_act_norm(q4, up.x, N), 1e-5);
-    wt_compare(beside.y, ROWS, sqrt(ROWS) * wt_act_norm(q6, beside.x, N), 1e-5);
+    wt_compare(beside.y, ROWS, sqrt(ROWS) * wt_act_norm(q_other, beside.x, N), 1e-5);
     chk_f32(second.y, ROWS, 1e-5);
     chk_f32(last.y, 50, 1e-5);
     chk_end();
+}
+
+static void run(int how, unsigned grid, uint32_t subs, int prefetch, uint32_t ring, int launches) {
+    run_beside(QM_TYPE_Q6_K, how, grid, subs, prefetch, ring, launches);
 }
 
 static void grids(void **state) {
@@ -178,6 +182,8 @@ static void checked(void **state) { /* races and unwritten bytes, between CTAs a
     run(CHECKED, 3, 2, 1, 1, 2);
     run(CHECKED, 4, 4, 0, 2, 1);
     run(CHECKED, 1, 1, 0, 3, 1);
+    /* lanes that read from the ring what others have copied, with no other barrier of the warp between */
+    run_beside(QM_TYPE_Q8_0, CHECKED, 3, 2, 0, 4, 1);
 }
 
 /* An op's end is stamped before anybody can know of it: who waits for it may read its stamps as plain memory, without a race. A chain
