@@ -14,7 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 ARCHS = (80, 86, 89, 90, 120, 121)
 # The kernel whose bodies are cases of one loop (walk) is assembled as programs load it: with those of a mix of types, entry.MIX.
 CASE = re.compile(r"L_case_\d+_(\w+)[:;]$")
-MIXES = {"q4_k_m": "q4_k|q6_k|f32h"}  # of weights (routers: F32H), with heads of 128; a mix takes ptxas some seconds for each architecture
+# Mixes of weights and of the cache's type, with routers as F32H and heads of 128, and where they are assembled: a mix takes ptxas some
+# seconds for each architecture.
+MIXES = {"q4_k_m": ("q4_k|q6_k|f32h", "f16", ARCHS), "q4_k_m_q8_0": ("q4_k|q6_k|f32h", "q8_0", (89, 90, 120)),
+         "q5_k_m": ("q5_k|q6_k|f32h", "f16", (89, 120)), "q8_0": ("q8_0|f32h", "f16", (89, 120))}
 DEPENDENT = ".sm_90"  # the texts for dependent launches: FILE.sm_90.ptx
 HEAD = """# Registers per thread of each kernel entry, by architecture: the most that ptxas may use. Zero spills, except that
 # walk, many bodies in one loop, has bytes of its text for some: a fourth number.
@@ -30,14 +33,17 @@ def target_of(text):
 
 def of_mix(text, mix):
     """The text with the cases of this mix alone (runtime/device/texts.c, qm_ptx_cases)."""
-    typed = re.compile(r"(embed|matvec|moe_\w+?)_(\w+)$")
+    typed = re.compile(r"(embed|matvec|moe_[a-z]+)_(\w+)$")
+    cached = re.compile(r"(qkrope|attn|attn_decode)_(f16|q8_0)_hd\d+$")
+    weights, kv, _ = MIXES[mix]
     out, drop = [], False
 
     def needed(name):
         m = typed.match(name)
         if m:
-            return re.fullmatch(MIXES[mix], m.group(2)) is not None
-        return not name.endswith("_hd64")
+            return re.fullmatch(weights, m.group(2)) is not None
+        m = cached.match(name)
+        return not name.endswith("_hd64") and (not m or m.group(2) == kv)
 
     for line in text.split("\n"):
         m = CASE.search(line.rstrip())
@@ -51,14 +57,14 @@ def of_mix(text, mix):
 
 
 def as_loaded(path, folder):
-    """[(what is added to its entries' names, path)] of one built file."""
+    """[(what is added to its entries' names, path, architectures)] of one built file."""
     with open(path, encoding="utf-8") as f:
         text = f.read()
     if not re.search(r"^L_cases_end:", text, re.M):
-        return [("", path)]
+        return [("", path, ARCHS)]
     made = []
     for mix in MIXES:
-        made.append(("." + mix, os.path.join(folder, f"{os.path.basename(path)[:-4]}.{mix}.ptx")))
+        made.append(("." + mix, os.path.join(folder, f"{os.path.basename(path)[:-4]}.{mix}.ptx"), MIXES[mix][2]))
         with open(made[-1][1], "w", encoding="utf-8") as f:
             f.write(of_mix(text, mix))
     return made
@@ -151,7 +157,7 @@ def main():
                 with open(p, encoding="utf-8") as f:
                     lowest = target_of(f.read())
                 more = DEPENDENT if p != path else ""
-                jobs += [(q, sm, more + mix) for mix, q in as_loaded(p, cache) for sm in ARCHS if sm >= lowest]
+                jobs += [(q, sm, more + mix) for mix, q, archs in as_loaded(p, cache) for sm in archs if sm >= lowest]
     measured, faults = {}, []
     with ThreadPoolExecutor(2) as pool:
         for (path, sm, more), r in [(j, pool.submit(assemble, o.ptxas, version, *j[:2], cache)) for j in jobs]:
