@@ -171,7 +171,7 @@ static void ledger(void **state) {
         double per = (double)c.warp_insts / 8, element = 32.0 * (double)c.warp_insts / n;
         print_message("stats n=1024: %.1f warp instructions a warp, %.1f thread instructions an element\n", per,
                       element);
-        if (per > 296) chk_fail("%.1f warp instructions a warp", per);
+        if (per > 256) chk_fail("%.1f warp instructions a warp", per);
     }
     chk_end();
 }
