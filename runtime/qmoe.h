@@ -102,8 +102,8 @@ struct qm_engine_info {
     int dependent;           /* 1: ops begin by dependent launches where they can */
     char dependent_why[160]; /* where not: why not */
     uint64_t prefetch_bytes; /* "persistent": most that is asked for ahead in one pause (QMOE_PREFETCH) */
-    uint32_t
-        flight_bytes; /* weights that a multiprocessor should have on its way, by its memory; 0: all it can (QMOE_FLIGHT) */
+    /* weights that a multiprocessor should have on its way, by its memory; 0: all that it can (QMOE_FLIGHT) */
+    uint32_t flight_bytes;
     uint64_t ring_bytes; /* and shared memory of a multiprocessor that weights may fill ahead (QMOE_RING) */
     uint64_t kept_bytes; /* weights that the L2 is asked to keep from one token to the next (QMOE_L2_KEEP) */
     int n_narrow; /* routers of F32 that lie in BF16's bytes, which hold them exactly (none with QMOE_NARROW=0) */

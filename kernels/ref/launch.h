@@ -26,14 +26,14 @@ typedef struct {
     uint32_t grid[3], block;
     uint32_t shared; /* dynamic shared memory, bytes */
     uint32_t tiles;  /* T of the argument struct */
-    uint32_t
-        width; /* rows that a warp has, which picks the kernel of a product of many rows; of moe_down its groups; else 0 */
+    /* rows that a warp has, which picks the kernel of a product of many rows; of moe_down its groups; else 0 */
+    uint32_t width;
 } qm_launch;
 /* What geometry knows of a device. */
 typedef struct qm_sms {
     uint32_t n_sm;
-    uint32_t
-        flight; /* bytes of weights that each multiprocessor should have on its way at once; 0: as many as warps can */
+    /* bytes of weights that each multiprocessor should have on its way at once; 0: as many as warps can */
+    uint32_t flight;
 } qm_sms;
 /* What all warps of a product of one row have in common: of weights [n_rows, n_cols], with n_parts as for qm_launch_shared, n_streams 2
  * for moe_up. Of the launch its block, tiles and, of moe_down, width count. */

@@ -24,9 +24,9 @@ typedef struct {
     uint32_t piece_at;   /* offset in the block of piece 0 (pieces are contiguous) */
     uint32_t tail_bytes; /* 0 or 2 */
     uint32_t tail_at;    /* offset of the tail in the block */
-    void (*order)(uint8_t *dst,
-                  const uint8_t *block); /* the block as it is cut, where that is not the file's; else NULL */
-    int q16a;                            /* 1: the kernels take q16a activations; 0: f32 */
+    /* the block as it is cut, where that is not the file's; else NULL */
+    void (*order)(uint8_t *dst, const uint8_t *block);
+    int q16a;                                              /* 1: the kernels take q16a activations; 0: f32 */
     void (*to_f32)(float *dst, const void *src, size_t n); /* n % qk == 0; exact in f32 as ggml computes it */
 } qm_type_info;
 

@@ -69,8 +69,8 @@ static int paired(int wtype) {
 /* attn.inc, attn_decode.inc: all keys of a page are asked for at once, and the L2 for its values, which come from there together. */
 enum { TRIPS_FOR_VALUES = 1 };
 
-/* One row: a chunk a warp, also where it has two matrices in turn, as all have in the walk (stream.inc). Many: half a tile (rows_stream.inc); of float
- * weights a whole one (rows_float.inc). */
+/* One row: a chunk a warp, also where it has two matrices in turn, as all have in the walk (stream.inc). Many: half a tile
+ * (rows_stream.inc); of float weights a whole one (rows_float.inc). */
 static void flight_of(const qm_op *op, const qm_operand *o, int n, qm_op_path *path) {
     const qm_kernel_info *k = &qm_kernel_table[op->kernel];
     const double warps = op->block / 32.0;

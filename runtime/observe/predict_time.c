@@ -204,8 +204,7 @@ void qm_predict_step(const qm_chip *c, qm_predict_way way, qm_op_records *r) {
     for (int i = 0; i < r->n_ops; i++) {
         qm_op_record *o = &r->op[i];
         const join j = join_of(c, r, way, i);
-        const double flight_apart = o->path.flight;
-        if (way == QM_WAY_PERSISTENT && o->path.walked < flight_apart) {
+        if (way == QM_WAY_PERSISTENT && o->path.walked < o->path.flight) {
             o->path.flight = o->path.walked;
             o->in_flight = qm_in_flight(o->op, &o->path, o->ctas, (double)o->weight_bytes, c->sms.v);
         }
@@ -228,7 +227,6 @@ void qm_predict_step(const qm_chip *c, qm_predict_way way, qm_op_records *r) {
         double idle = predict(c, o, &j, 1e-9 * beside, ready);
         beside += o->time_ns;
         if (prefetches) deliver(r, i, rate * idle);
-        o->path.flight = flight_apart;
         o->coming = (double)o->op->prefetch.bytes;
         if (!i) o->gap_ns = 0; /* in graph */
         o->begin_ns = at += o->gap_ns;

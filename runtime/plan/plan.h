@@ -94,8 +94,8 @@ typedef struct {
     uint64_t l2_bytes, prefetch_bytes; /* prefetch_bytes: most in one pause (prefetch.c); 0: nothing is prefetched */
     /* of shared memory that a resident grid's CTA may fill with weights ahead (ring.c); 0: nothing is */
     uint32_t ring_bytes;
-    uint32_t
-        flight_bytes; /* of weights that a multiprocessor should have on its way (qm_flight_bytes); 0: all that it can */
+    /* of weights that a multiprocessor should have on its way (qm_flight_bytes); 0: all that it can */
+    uint32_t flight_bytes;
     uint64_t keep_bytes; /* of weights that the L2 is asked to keep from step to step (keep.c); 0: it is told nothing */
 } qm_limits;
 /* prefetch_bytes of a device: what its memory delivers in a pause of about 2 us; bytes_per_s 0: unknown. */
