@@ -121,7 +121,7 @@ static void one(int checked, shape s) {
     double tol = s.tol != 0 ? s.tol : chk_tolerance(chk_kernel_kv(QM_OP_ATTN, kv, (int)s.hd));
     make(&c, checked);
     launch(&c);
-    chk_ref_args(&r, &c.a, sizeof r);
+    chk_ref_args(QM_OP_ATTN, &r, &c.a);
     qm_ref_attn(&r, &(qm_ref_env){.head_dim = (int)s.hd, .kv = kv});
     /* the spans after that of pos stay as they were, on both sides: NaN, or nobody's */
     for (uint32_t h = 0; h < s.n_head; h++) {
@@ -255,7 +255,7 @@ static void rows(int checked, uint32_t hd, uint32_t n_head, uint32_t n_kv, int m
     a.ml = chk_out("ml", 4 * N * n_ml);
     chk_launch(k, n_kv, SPLITS, eights * N, 256, 0, &a);
     if (!checked) {
-        chk_ref_args(&r, &a, sizeof a);
+        chk_ref_args(QM_OP_ATTN, &r, &a);
         qm_ref_attn(&r, &(qm_ref_env){.head_dim = (int)hd, .kv = kv, .rows = N});
         chk_f32(a.acc, N * n_acc, chk_tolerance(k)); /* NaN where none is written */
         chk_f32(a.ml, N * n_ml, chk_tolerance(k));

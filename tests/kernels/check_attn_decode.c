@@ -148,7 +148,7 @@ static void same_as_apart(const decode_case *c) {
 static void near_reference(const decode_case *c) {
     const double tol = chk_tolerance(chk_kernel_kv(QM_OP_ATTN_DECODE, kv, (int)c->s.hd));
     qm_attn_decode_args r;
-    chk_ref_args(&r, &c->a, sizeof r);
+    chk_ref_args(QM_OP_ATTN_DECODE, &r, &c->a);
     qm_ref_attn_decode(&r, &(qm_ref_env){.head_dim = (int)c->s.hd, .kv = kv});
     if (c->a.q_out) chk_f32(c->a.q_out, c->nq, tol);
     if (c->a.y) chk_f32(c->a.y, c->nq, 3e-3 / (c->s.pos + 1) + tol);

@@ -159,7 +159,7 @@ static void ref(int checked, shape h, const kv_step_seq *seqs, uint32_t n_seqs, 
     if (want_yq) a.yq = chk_out("yq", s.n_rows * QM_Q16A_BYTES(nq));
     give_runs(&s, &a, 1);
     launch(&s, &a, 1);
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_ATTN_PREFILL, &r, &a);
     qm_ref_attn_prefill(&r, &(qm_ref_env){.head_dim = (int)h.hd, .kv = kv, .rows = s.n_runs + 1});
     for (uint32_t i = 0; i < s.n_rows; i++) {
         chk_f32_part(a.y, (size_t)i * nq, nq, chk_tolerance(k));

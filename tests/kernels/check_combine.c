@@ -33,7 +33,7 @@ static void one(int checked, uint32_t hd, uint32_t n_head, uint32_t n_spans, int
     float *acc, *ml;
     qm_combine_args a = make(hd, n_head, n_spans, want, &acc, &ml), r;
     chk_launch(k, n_head, 1, 1, hd, 0, &a);
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_COMBINE, &r, &a);
     qm_ref_combine(&r, &(qm_ref_env){.head_dim = (int)hd, .grid = {n_head, 1, 1}, .block = hd});
     if (a.y) chk_f32(a.y, (size_t)n_head * hd, chk_tolerance(k));
     if (a.yq) chk_q16a(a.yq, a.y, (size_t)n_head * hd, chk_tolerance(k));
@@ -72,7 +72,7 @@ static void rows(int checked, uint32_t hd, uint32_t n_head, int mapped, int coun
     a.yq = chk_out("yq", STEP * QM_Q16A_BYTES(nq));
     chk_launch(k, n_head, N, 1, hd, 0, &a);
     if (!checked) {
-        chk_ref_args(&r, &a, sizeof a);
+        chk_ref_args(QM_OP_COMBINE, &r, &a);
         qm_ref_combine(&r, &(qm_ref_env){.head_dim = (int)hd, .rows = N});
         chk_f32(a.y, STEP * nq, chk_tolerance(k)); /* NaN where none is written */
         const char *y = chk_get(a.y), *yq = chk_get(a.yq);

@@ -23,7 +23,7 @@ static void one(int checked, int wtype, uint32_t rows, uint32_t cols, uint32_t p
     a.row = chk_inout("row", &row, sizeof row);
     a.y = chk_out("y", 4 * (size_t)cols);
     chk_launch(k, 1, 1, 1, block, 0, &a);
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_EMBED, &r, &a);
     qm_ref_embed(&r, &(qm_ref_env){.wtype = wtype, .grid = {1, 1, 1}, .block = block});
     chk_u32(a.state, sizeof st / 4);
     chk_u32(a.row, sizeof row / 4);
@@ -55,7 +55,7 @@ static void rows_of(int checked, int wtype, uint32_t cols, uint32_t count) {
     if (count != ALL) a.count = chk_in("count", &count, 4);
     a.y = chk_out("y", 4 * (size_t)cols * ROWS);
     chk_launch(chk_kernel(QM_OP_EMBED, wtype, 0), ROWS, 1, 1, 64, 0, &a);
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_EMBED, &r, &a);
     qm_ref_embed(&r, &(qm_ref_env){.wtype = wtype, .grid = {ROWS, 1, 1}, .block = 64, .rows = ROWS});
     const uint32_t n = count == ALL ? ROWS : count;
     chk_u32(a.state, sizeof st / 4);

@@ -56,7 +56,7 @@ static void one(int checked, int wtype, const shape *s) {
     if (s->count) a.count = chk_in("count", &s->count, 4);
     a.y = chk_out("y", y_bytes);
     chk_launch(k, l.grid[0], l.grid[1], l.grid[2], l.block, l.shared, &a);
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_GEMM, &r, &a);
     qm_ref_gemm(&r, &(qm_ref_env){.wtype = wtype, .grid = {l.grid[0], l.grid[1], l.grid[2]}, .rows = s->rows});
     const float *y = chk_get(a.y);
     double norm = 0;

@@ -27,7 +27,7 @@ static void one(int checked, int wtype, uint32_t rows, uint32_t cols, uint32_t t
     if (bias) a.bias = chk_in("bias", chk_normal(rows, 3), 4 * (size_t)rows);
     a.y = chk_out("y", 4 * n);
     chk_launch(k, l.grid[0], l.grid[1], 1, l.block, l.shared, &a);
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_MATVEC, &r, &a);
     qm_ref_matvec(&r, &(qm_ref_env){.wtype = wtype, .grid = {l.grid[0], l.grid[1], 1}, .block = l.block});
     wt_compare(a.y, n, sqrt(rows) * wt_act_norm(ty, a.x, cols), chk_tolerance(k));
     chk_end();

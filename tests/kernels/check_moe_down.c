@@ -100,7 +100,7 @@ static void one(int checked, int wtype, shape z, int how) {
         if (a.parts && memcmp(chk_get(a.parts), chk_get(parts), bytes * z.used))
             chk_fail("parts are not those of moe_matvec");
     }
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_MOE_DOWN, &r, &a);
     r.expert_bytes = z.rows * qm_row_bytes(ty, z.cols);
     qm_ref_moe_down(&r, &(qm_ref_env){.wtype = wtype, .grid = {l.grid[0], 1, 1}, .block = l.block});
     const double norm = wt_products_norm(ty, a.x, a.x_stride, z.cols, chk_twin(a.scale), z.used, z.rows);

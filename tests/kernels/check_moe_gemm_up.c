@@ -84,7 +84,7 @@ static void one(int checked, int wtype, shape s) {
     const int k = kernel(wtype, l.width);
     a.tiles = l.tiles;
     chk_launch(k, l.grid[0], l.grid[1], l.grid[2], l.block, l.shared, &a);
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_MOE_GEMM_UP, &r, &a);
     r.expert_bytes = s.n_ff * qm_row_bytes(ty, s.n_cols);
     qm_ref_moe_gemm_up(
         &r, &(qm_ref_env){.wtype = wtype, .grid = {l.grid[0], l.grid[1], 1}, .block = l.block, .rows = s.rows});

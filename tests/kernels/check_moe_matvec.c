@@ -32,7 +32,7 @@ static void one(int checked, int wtype, uint32_t rows, uint32_t cols, uint32_t s
     if (!(how & NO_SCALE)) a.scale = chk_in("scale", chk_normal(slots, 1), 4 * (size_t)slots);
     a.y = chk_out("y", 4 * (size_t)rows * slots);
     chk_launch(k, l.grid[0], l.grid[1], 1, l.block, l.shared, &a);
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_MOE_MATVEC, &r, &a);
     r.expert_bytes = rows * qm_row_bytes(ty, cols);
     qm_ref_moe_matvec(&r, &(qm_ref_env){.wtype = wtype, .grid = {l.grid[0], l.grid[1], 1}, .block = l.block});
     const double norm = wt_products_norm(ty, a.x, a.x_stride, cols, chk_twin(a.scale), slots, rows);

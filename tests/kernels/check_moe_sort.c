@@ -46,7 +46,7 @@ static void one(int checked, uint32_t rows, uint32_t count, uint32_t n_used, uin
                                               (int)count, n_used, n_expert, width, loads[load].name, block);
     qm_moe_sort_args a = make(rows, count, n_used, n_expert, width, load), r;
     chk_launch(k, 1, 1, 1, block, 0, &a);
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_MOE_SORT, &r, &a);
     qm_ref_moe_sort(&r, &(qm_ref_env){.grid = {1, 1, 1}, .block = block, .rows = rows});
     const uint32_t n = (count < rows ? count : rows) * n_used, n_groups = *(const uint32_t *)chk_twin(a.n_groups);
     if (n_groups > a.max_groups) chk_fail("%u groups, room for %u", n_groups, a.max_groups);

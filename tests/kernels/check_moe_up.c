@@ -34,7 +34,7 @@ static void one(int checked, int wtype, uint32_t n_ff, uint32_t cols, uint32_t s
     if (how & WANT_H) a.h = chk_out("h", h_bytes);
     if (how & WANT_HQ) a.hq = chk_out("hq", hq_bytes);
     chk_launch(k, l.grid[0], l.grid[1], 1, l.block, l.shared, &a);
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_MOE_UP, &r, &a);
     r.expert_bytes = n_ff * qm_row_bytes(ty, cols);
     qm_ref_moe_up(&r, &(qm_ref_env){.wtype = wtype, .grid = {l.grid[0], l.grid[1], 1}, .block = l.block});
     for (uint32_t e = 0; e < slots; e++) {
@@ -191,7 +191,7 @@ static void choice(int checked, uint32_t n, uint32_t used, uint32_t parts, uint3
     if (memcmp(chk_get(a.h), chk_get(b.h), h_bytes)) chk_fail("other experts than the router's");
     /* and the reference of the whole */
     qm_moe_up_args want;
-    chk_ref_args(&want, &b, sizeof b);
+    chk_ref_args(QM_OP_MOE_UP, &want, &b);
     want.expert_bytes = FF * qm_row_bytes(ty, COLS);
     qm_ref_moe_up(&want, &(qm_ref_env){.wtype = QM_TYPE_F32, .grid = {l.grid[0], used, 1}, .block = l.block});
     chk_u32(b.picked, used);

@@ -75,7 +75,7 @@ static void one_matvec(int checked, int wtype, uint32_t cols, uint32_t t, uint32
     same_bits("y", b.y, a.y, n);
     if (b.xn) same_bits("xn", b.xn, o.y, cols);
     if (b.xq && memcmp(chk_get(b.xq), chk_get(o.yq), QM_Q16A_DATA(cols))) chk_fail("xq has other bits");
-    chk_ref_args(&r, &b, sizeof b);
+    chk_ref_args(QM_OP_MATVEC, &r, &b);
     qm_ref_matvec(&r, &(qm_ref_env){.wtype = wtype, .grid = {l.grid[0], l.grid[1], 1}, .block = l.block});
     /* a q16a value may fall to either side of a half */
     if (how < HUGE_SUM) {
@@ -121,7 +121,7 @@ static void one_moe_up(int checked, int wtype, uint32_t cols, uint32_t t, uint32
         if (memcmp((const char *)chk_get(b.hq) + hq / SLOTS * e, (const char *)chk_get(a.hq) + hq / SLOTS * e,
                    QM_Q16A_DATA(ROWS)))
             chk_fail("hq of slot %d has other bits", e);
-    chk_ref_args(&r, &b, sizeof b);
+    chk_ref_args(QM_OP_MOE_UP, &r, &b);
     r.expert_bytes = ROWS * qm_row_bytes(ty, cols);
     qm_ref_moe_up(&r, &(qm_ref_env){.wtype = wtype, .grid = {l.grid[0], l.grid[1], 1}, .block = l.block});
     if (how == NORMAL) {
@@ -204,7 +204,7 @@ static void one_sum(int checked, int wtype, uint32_t cols, uint32_t t, uint32_t 
     c.y = in_place ? chk_inout("y", add, 4 * ROWS) : chk_out("y", 4 * ROWS);
     c.add = in_place ? c.y : n.x;
     if (bias) c.sum = chk_out("sum", 4 * ROWS);
-    chk_ref_args(&r, &c, sizeof c);
+    chk_ref_args(QM_OP_MATVEC, &r, &c);
     qm_ref_matvec(&r, &(qm_ref_env){.wtype = wtype, .grid = {whole.grid[0], 1, 1}, .block = whole.block});
     chk_launch(k, whole.grid[0], 1, 1, whole.block, whole.shared, &c);
     same_bits("y", c.y, n.x_out, ROWS);

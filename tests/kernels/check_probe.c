@@ -1,5 +1,6 @@
 /* check_probe: the sum of every warp exactly, over tails and grids; and that each byte is asked for once. */
 #include "check.h"
+#include <string.h>
 
 static void run(uint32_t n, unsigned grid, unsigned block) {
     uint32_t *v = chk_tmp(16 * (size_t)n + 16);
@@ -9,7 +10,7 @@ static void run(uint32_t n, unsigned grid, unsigned block) {
                        .n = n},
                   r;
     chk_launch(chk_kernel(QM_OP_PROBE, -1, 0), grid, 1, 1, block, 0, &a);
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_PROBE, &r, &a);
     qm_ref_probe(&r, &(qm_ref_env){.grid = {grid, 1, 1}, .block = block});
     chk_u32(a.out, (size_t)grid * block / 32);
 }
@@ -57,8 +58,25 @@ static void each_byte_once(void **state) {
     chk_end();
 }
 
+/* What a reference is given: an address in an operand's field is one, the same bits in scalars and padding are not. */
+static void operands_alone_have_twins(void **state) {
+    const uint32_t v[4] = {0};
+    qm_probe_args a, r;
+    static_assert(sizeof a == offsetof(qm_probe_args, n) + 8, "n and its padding are 8 bytes");
+    (void)state;
+    chk_begin("probe twins");
+    a.src = chk_in("src", v, sizeof v);
+    a.out = chk_out("out", 16);
+    memcpy((char *)&a + offsetof(qm_probe_args, n), &a.src, 8);
+    chk_ref_args(QM_OP_PROBE, &r, &a);
+    if (r.src != (uintptr_t)chk_twin(a.src) || r.out != (uintptr_t)chk_twin(a.out))
+        chk_fail("an operand without a twin");
+    if (memcmp((char *)&r + offsetof(qm_probe_args, n), &a.src, 8)) chk_fail("a scalar was taken for an address");
+    chk_end();
+}
+
 int main(void) {
     const struct CMUnitTest t[] = {cmocka_unit_test(shapes), cmocka_unit_test(nothing_out_of_bounds),
-                                   cmocka_unit_test(each_byte_once)};
+                                   cmocka_unit_test(each_byte_once), cmocka_unit_test(operands_alone_have_twins)};
     return chk_main(t);
 }

@@ -82,7 +82,7 @@ static void one(int checked, int hd, uint32_t n_head, uint32_t n_kv, uint32_t pa
     a.v_pool = chk_inout("v_pool", old, pool);
     a.q_out = chk_out("q_out", 4 * (size_t)n_head * (size_t)hd);
     chk_launch(k, n_head + 2 * n_kv, 1, 1, 32, 0, &a);
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_QKROPE, &r, &a);
     qm_ref_qkrope(&r, &(qm_ref_env){.head_dim = hd, .kv = kv, .grid = {n_head + 2 * n_kv, 1, 1}, .block = 32});
     chk_f32(a.q_out, (size_t)n_head * (size_t)hd, chk_tolerance(k));
 
@@ -166,7 +166,7 @@ static void nonfinite(void **state) {
             a.v_pool = chk_inout("v_pool", chk_tmp(page), page);
             a.q_out = chk_out("q_out", 8 * (size_t)hd);
             chk_launch(k, n_head + 2 * n_kv, 1, 1, 32, 0, &a);
-            chk_ref_args(&r, &a, sizeof a);
+            chk_ref_args(QM_OP_QKROPE, &r, &a);
             qm_ref_qkrope(&r, &(qm_ref_env){.head_dim = hd, .kv = kv, .grid = {n_head + 2 * n_kv, 1, 1}, .block = 32});
             for (int ref = 0; ref < 2; ref++) {
                 const float *q = ref ? chk_twin(a.q_out) : chk_get(a.q_out);
@@ -252,7 +252,7 @@ static void rows(int checked, uint32_t hd, uint32_t parts, int counted) {
     a.q_out = chk_out("q_out", 4 * N * nq);
     chk_launch(k, HEADS, N, 1, 32, 0, &a);
     if (!checked) {
-        chk_ref_args(&r, &a, sizeof a);
+        chk_ref_args(QM_OP_QKROPE, &r, &a);
         qm_ref_qkrope(&r, &(qm_ref_env){.head_dim = (int)hd, .kv = kv, .grid = {HEADS, N, 1}, .block = 32, .rows = N});
         chk_f32(a.q_out, N * nq, chk_tolerance(k)); /* NaN where none is written */
         /* one row after the other, each from parts of its own, into one cache */

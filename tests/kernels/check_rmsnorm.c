@@ -24,7 +24,7 @@ static void one(int checked, uint32_t n, uint32_t parts, unsigned block, int wan
     if (want & WANT_Y) a.y = chk_out("y", 4 * n);
     if (want & WANT_YQ) a.yq = chk_out("yq", QM_Q16A_BYTES(n));
     chk_launch(k, 1, 1, 1, block, 0, &a);
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_RMSNORM, &r, &a);
     qm_ref_rmsnorm(&r, &(qm_ref_env){.grid = {1, 1, 1}, .block = block});
     if (a.x_out) chk_f32(a.x_out, n, parts < 2 ? 1e-7 : 4e-7);
     if (a.y) chk_f32(a.y, n, chk_tolerance(k));
@@ -167,7 +167,7 @@ static void rows_of(int checked, uint32_t n, uint32_t parts, unsigned block, uin
     if (count != ALL) a.count = chk_in("count", &count, 4);
     if (mapped) a.map = chk_in("map", map, sizeof map);
     chk_launch(k, OP, 1, 1, block, 0, &a);
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_RMSNORM, &r, &a);
     qm_ref_rmsnorm(&r, &(qm_ref_env){.grid = {OP, 1, 1}, .block = block, .rows = OP});
     const uint32_t n_rows = count == ALL ? OP : count;
     unsigned char is[STEP] = {0};
@@ -232,7 +232,7 @@ static void nonfinite(void **state) {
         a.y = chk_out("y", 4 * n);
         a.yq = chk_out("yq", QM_Q16A_BYTES(n));
         chk_launch(k, 1, 1, 1, 128, 0, &a);
-        chk_ref_args(&r, &a, sizeof a);
+        chk_ref_args(QM_OP_RMSNORM, &r, &a);
         qm_ref_rmsnorm(&r, &(qm_ref_env){.grid = {1, 1, 1}, .block = 128});
         for (int ref = 0; ref < 2; ref++) {
             const float *y = ref ? chk_twin(a.y) : chk_get(a.y);

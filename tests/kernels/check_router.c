@@ -52,7 +52,7 @@ static void one(int checked, uint32_t n, uint32_t used, uint32_t parts, int f) {
     a.ids = chk_out("ids", 4 * used);
     a.weights = chk_out("weights", 4 * used);
     chk_launch(k, 1, 1, 1, 32, 0, &a);
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_ROUTER, &r, &a);
     qm_ref_router(&r, &(qm_ref_env){.grid = {1, 1, 1}, .block = 32});
     chk_u32(a.ids, used);
     chk_f32(a.weights, used, chk_tolerance(k));
@@ -119,7 +119,7 @@ static void rows_of(int checked, uint32_t n, uint32_t used, uint32_t parts, uint
     a.ids = chk_out("ids", 4 * (size_t)used * rows);
     a.weights = chk_out("weights", 4 * (size_t)used * rows);
     chk_launch(k, rows, 1, 1, 32, 0, &a);
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_ROUTER, &r, &a);
     qm_ref_router(&r, &(qm_ref_env){.grid = {rows, 1, 1}, .block = 32, .rows = rows});
     chk_u32(a.ids, used * rows);
     for (uint32_t i = 0; i < rows; i++) {
@@ -172,7 +172,7 @@ static void nonfinite(void **state) {
             a.ids = chk_out("ids", 4 * used);
             a.weights = chk_out("weights", 4 * used);
             chk_launch(k, 1, 1, 1, 32, 0, &a);
-            chk_ref_args(&r, &a, sizeof a);
+            chk_ref_args(QM_OP_ROUTER, &r, &a);
             qm_ref_router(&r, &(qm_ref_env){.grid = {1, 1, 1}, .block = 32});
             const uint32_t *id = chk_get(a.ids);
             for (uint32_t i = 0; i < used; i++)

@@ -62,7 +62,7 @@ static void run(int checked, unsigned block, uint32_t n_jobs, uint32_t n_words, 
         a.words_to = chk_out("words_to", 8 * n_words);
     }
     chk_launch(k, n_jobs, 1, 1, block, 0, &a);
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_STATS, &r, &a);
     qm_ref_stats(&r, &(qm_ref_env){.grid = {n_jobs, 1, 1}, .block = block});
     const qm_stats_record *got = chk_get(a.out), *want = chk_twin(a.out);
     for (uint32_t i = 0; i < n_jobs; i++) {

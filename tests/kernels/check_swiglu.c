@@ -15,7 +15,7 @@ static void one(int checked, uint32_t n, uint32_t rows, unsigned block, int want
     if (want & 1) a.h = chk_out("h", 4 * all);
     if (want & 2) a.hq = chk_out("hq", (size_t)rows * QM_Q16A_BYTES(n));
     chk_launch(k, (unsigned)((all + block - 1) / block), 1, 1, block, 0, &a);
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_SWIGLU, &r, &a);
     qm_ref_swiglu(&r, &(qm_ref_env){.grid = {1, 1, 1}, .block = block});
     if (a.h) chk_f32(a.h, all, chk_tolerance(k));
     for (uint32_t e = 0; a.hq && e < rows; e++) {
@@ -88,7 +88,7 @@ static void nonfinite(void **state) {
     a.h = chk_out("h", sizeof g);
     a.hq = chk_out("hq", QM_Q16A_BYTES(64));
     chk_launch(chk_kernel(QM_OP_SWIGLU, -1, 0), 1, 1, 1, 64, 0, &a);
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_SWIGLU, &r, &a);
     qm_ref_swiglu(&r, &(qm_ref_env){.grid = {1, 1, 1}, .block = 64});
     chk_f32(a.h, 64, 2e-6);
     chk_bytes(a.hq, 32); /* a group with a NaN: q = 0, d = NaN; the other group is whole */

@@ -8,14 +8,15 @@
 
 enum { N = 1024, ROWS = 320, PARTS = 2, OPS = 5 };
 
-static uint32_t case_of(const char *op, int wtype) {
-    static const struct {
-        const char *op;
-        int wtype;
-    } cases[] = {
+static const struct {
+    const char *op;
+    int wtype;
+} cases[] = {
 #define QM_WALK(op, wtype, kv, head_dim) {#op, wtype},
 #include "../../contracts/kernels.def"
-    };
+};
+
+static uint32_t case_of(const char *op, int wtype) {
     uint32_t i = 0;
     while (strcmp(cases[i].op, op) != 0 || cases[i].wtype != wtype) i++;
     return i;
@@ -26,6 +27,16 @@ static qm_walk_record record(uint32_t id, uint32_t gx, uint32_t gy, uint32_t war
     qm_walk_record r = {.id = id, .warps = warps, .subs = subs, .stride = stride, .grid = {gx, gy, 1}};
     memcpy(r.args.bytes, args, n);
     return r;
+}
+
+/* Records as the reference takes them: with the twins of what their ops work on. */
+static void twins(qm_walk_record *ref, const qm_walk_record *rec, int n) {
+    memcpy(ref, rec, (size_t)n * sizeof *rec);
+    for (int i = 0; i < n; i++) {
+        qm_op_kind op = 0;
+        while (strcmp(qm_op_name(op), cases[rec[i].id].op) != 0) op++;
+        chk_ref_args(op, &ref[i].args, &rec[i].args);
+    }
 }
 
 /* rec[i] waits for rec[of]. */
@@ -98,18 +109,16 @@ static void run_beside(int other, int how, unsigned grid, uint32_t subs, int pre
         rec[3].prefetch_bytes = 1000; /* no multiple of anything */
     }
     qm_walk_record ref[OPS];
-    memcpy(ref, rec, sizeof ref);
+    twins(ref, rec, OPS);
     uint32_t shared = 0;
-    for (int i = 0; i < OPS; i++) {
-        chk_ref_args(&ref[i].args, &rec[i].args, sizeof rec[i].args);
+    for (int i = 0; i < OPS; i++)
         if (rec[i].subs * rec[i].stride > shared) shared = rec[i].subs * rec[i].stride;
-    }
     uint32_t nought[OPS + 1][QM_WALK_COUNTER / 4] = {{0}};
     qm_walk_args a = {.n = OPS}, r;
     a.records = chk_in2("records", rec, sizeof rec, ref, sizeof ref);
     a.arrived = chk_inout("arrived", nought, sizeof nought);
     for (int i = 0; i < launches; i++) chk_launch(k, grid, 1, 1, QM_WALK_BLOCK, shared, &a);
-    chk_ref_args(&r, &a, sizeof a);
+    chk_ref_args(QM_OP_WALK, &r, &a);
     qm_ref_walk(&r, &(qm_ref_env){.grid = {grid, 1, 1}, .block = QM_WALK_BLOCK});
     if (memcmp(nought, chk_get(a.arrived), sizeof nought) != 0) chk_fail("the counters are not as they were before");
     qm_sim_counters c, want = {0};
@@ -209,12 +218,11 @@ static void stamps(void **state) {
             rec[i].first = i % grid;
             if (i) wait_for(rec, i, i - 1, grid);
         }
-        memcpy(ref, rec, sizeof ref);
-        for (int i = 0; i < ALL; i++) chk_ref_args(&ref[i].args, &rec[i].args, sizeof rec[i].args);
+        twins(ref, rec, ALL);
         a.records = chk_in2("records", rec, sizeof rec, ref, sizeof ref);
         a.arrived = chk_inout("arrived", nought, sizeof nought);
         chk_launch(k, grid, 1, 1, QM_WALK_BLOCK, 0, &a);
-        chk_ref_args(&r, &a, sizeof a);
+        chk_ref_args(QM_OP_WALK, &r, &a);
         qm_ref_walk(&r, &(qm_ref_env){.grid = {grid, 1, 1}, .block = QM_WALK_BLOCK});
         const uint64_t(*at)[2] = chk_get(a.stamps);
         for (int i = 0; i < ALL; i++)

@@ -230,16 +230,26 @@ void *chk_twin(uint64_t d) {
     return b->twin + (d - b->d);
 }
 
-void chk_ref_args(void *dst, const void *src, size_t bytes) {
-    memmove(dst, src, bytes);
-    for (size_t i = 0; i + 8 <= bytes; i += 8) {
-        uint64_t v;
-        memcpy(&v, (char *)dst + i, 8);
-        buf *b = find(v);
-        if (!b) continue;
-        v = (uint64_t)(uintptr_t)(b->twin + (v - b->d));
-        memcpy((char *)dst + i, &v, 8);
+static void to_twin(uint64_t *field) {
+    buf *b = find(*field);
+    if (b) *field = (uint64_t)(uintptr_t)(b->twin + (*field - b->d));
+}
+
+#define OP(word, WORD)                                                  \
+    static void twins_of_##word(qm_##word##_args *a, const void *src) { \
+        memmove(a, src, sizeof *a);
+#define OPERAND(field, ...) to_twin(&a->field);
+#define END(word) }
+#include "../../contracts/ops.def"
+
+void chk_ref_args(qm_op_kind op, void *dst, const void *src) {
+    switch (op) {
+/* clang-format off */
+#define OP(word, WORD) case QM_OP_##WORD: twins_of_##word(dst, src); break;
+#include "../../contracts/ops.def"
+    default: chk_fail("no op %d", (int)op);
     }
+    /* clang-format on */
 }
 
 const void *chk_get(uint64_t d) {

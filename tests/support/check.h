@@ -6,7 +6,7 @@
  *       float *x = chk_normal(n, 1.0f);
  *       qm_foo_args a = {.x = chk_in("x", x, n * 4), .y = chk_out("y", n * 4), .n = n}, r;
  *       chk_launch(chk_kernel(QM_OP_FOO, -1, 0), 1, 1, 1, 256, 0, &a);
- *       chk_ref_args(&r, &a, sizeof a);
+ *       chk_ref_args(QM_OP_FOO, &r, &a);
  *       qm_ref_foo(&r, &env);
  *       chk_f32(a.y, n, tolerance);
  *       chk_end();
@@ -58,8 +58,9 @@ uint64_t chk_in2(const char *name, const void *dev, size_t dev_bytes, const void
 void chk_write(uint64_t d, const void *data, size_t bytes);
 /* Host twin of a device address inside a buffer (what the reference reads and writes). 0 -> 0. */
 void *chk_twin(uint64_t d);
-/* dst = src with every device address of this case replaced by its host twin. Both `bytes` long. */
-void chk_ref_args(void *dst, const void *src, size_t bytes);
+/* dst = src, arguments of an op of that kind, with its operands' device addresses replaced by their host twins. Operands
+ * alone: a scalar, or two, or one and the padding beside it, can look like an address. */
+void chk_ref_args(qm_op_kind op, void *dst, const void *src);
 /* The device's contents of the buffer that starts at d; valid until chk_end or the next chk_get of it. */
 const void *chk_get(uint64_t d);
 

@@ -81,12 +81,12 @@ uint32_t smp_step(const smp_placed *b, const smp_task *t) {
     qm_sample_draw_args rd;
     const qm_ref_env env = {0};
     chk_launch(chk_kernel(QM_OP_SAMPLE_SCAN, -1, 0), t->scan_grid, 1, 1, t->scan_block, 0, &b->scan);
-    chk_ref_args(&rs, &b->scan, sizeof rs);
+    chk_ref_args(QM_OP_SAMPLE_SCAN, &rs, &b->scan);
     qm_ref_sample_scan(&rs, &env);
     if (b->w.p.mode) chk_u32(b->scan.keys, (t->n + 3) / 4 * 4);
     else chk_u32(b->scan.tokens, SMP_OFF / 4 + SMP_CTX + 1);
     chk_launch(chk_kernel(QM_OP_SAMPLE_DRAW, -1, 0), t->draw_grid, 1, 1, t->draw_block, 0, &b->draw);
-    chk_ref_args(&rd, &b->draw, sizeof rd);
+    chk_ref_args(QM_OP_SAMPLE_DRAW, &rd, &b->draw);
     qm_ref_sample_draw(&rd, &env);
     chk_u32(b->scan.tokens, SMP_OFF / 4 + SMP_CTX + 1);
     chk_u32(b->scan.state, (SMP_OFF + QM_STATE_BYTES) / 4);
@@ -149,8 +149,8 @@ static void step_of_rows(const qm_sample_scan_args *scan, const qm_sample_draw_a
     chk_write(scan->count, &count, sizeof count);
     chk_launch(chk_kernel(QM_OP_SAMPLE_SCAN, -1, 0), t->scan_grid, op, 1, t->scan_block, 0, scan);
     chk_launch(chk_kernel(QM_OP_SAMPLE_DRAW, -1, 0), t->draw_grid, op, 1, t->draw_block, 0, draw);
-    chk_ref_args(&rs, scan, sizeof rs);
-    chk_ref_args(&rd, draw, sizeof rd);
+    chk_ref_args(QM_OP_SAMPLE_SCAN, &rs, scan);
+    chk_ref_args(QM_OP_SAMPLE_DRAW, &rd, draw);
     qm_ref_sample_scan(&rs, &env);
     qm_ref_sample_draw(&rd, &env);
     chk_u32(scan->tokens, (size_t)n_tasks * SEQ_BYTES / 4);
