@@ -14,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 ARCHS = (80, 86, 89, 90, 120, 121)
 # The kernel whose bodies are cases of one loop (walk) is assembled as programs load it: with those of a mix of types, entry.MIX.
 CASE = re.compile(r"L_case_\d+_(\w+)[:;]$")
-# Mixes of weights and of the cache's type, with routers as F32H and heads of 128, and where they are assembled: a mix takes ptxas some
-# seconds for each architecture.
-MIXES = {"q4_k_m": ("q4_k|q6_k|f32h", "f16", ARCHS), "q4_k_m_q8_0": ("q4_k|q6_k|f32h", "q8_0", (89, 90, 120)),
-         "q5_k_m": ("q5_k|q6_k|f32h", "f16", (89, 120)), "q8_0": ("q8_0|f32h", "f16", (89, 120))}
+# Mixes of weights (routers as F32H), the cache's type and the heads' width, and where they are assembled: a mix takes ptxas some
+# seconds for each architecture, and its machine code for 121 is that for 120.
+MIXES = {"q4_k_m": ("q4_k|q6_k|f32h", "f16", 128, (80, 86, 89, 90, 120)), "q4_k_m_q8_0": ("q4_k|q6_k|f32h", "q8_0", 128, (90, 120)),
+         "q4_k_m_hd64": ("q4_k|q6_k|f32h", "f16", 64, (120,)), "q5_k_m": ("q5_k|q6_k|f32h", "f16", 128, (90, 120)),
+         "q8_0": ("q8_0|f32h", "f16", 128, (120,))}
 DEPENDENT = ".sm_90"  # the texts for dependent launches: FILE.sm_90.ptx
 HEAD = """# Registers per thread of each kernel entry, by architecture: the most that ptxas may use. Zero spills, except that
 # walk, many bodies in one loop, has bytes of its text for some: a fourth number.
@@ -34,8 +35,8 @@ def target_of(text):
 def of_mix(text, mix):
     """The text with the cases of this mix alone (runtime/device/texts.c, qm_ptx_cases)."""
     typed = re.compile(r"(embed|matvec|moe_[a-z]+)_(\w+)$")
-    cached = re.compile(r"(qkrope|attn|attn_decode)_(f16|q8_0)_hd\d+$")
-    weights, kv, _ = MIXES[mix]
+    cached = re.compile(r"(?:qkrope|attn|attn_decode)_(f16|q8_0)_hd\d+$")
+    weights, kv, head, _ = MIXES[mix]
     out, drop = [], False
 
     def needed(name):
@@ -43,7 +44,7 @@ def of_mix(text, mix):
         if m:
             return re.fullmatch(weights, m.group(2)) is not None
         m = cached.match(name)
-        return not name.endswith("_hd64") and (not m or m.group(2) == kv)
+        return (not m or m.group(1) == kv) and ("_hd" not in name or name.endswith(f"_hd{head}"))
 
     for line in text.split("\n"):
         m = CASE.search(line.rstrip())
@@ -64,7 +65,7 @@ def as_loaded(path, folder):
         return [("", path, ARCHS)]
     made = []
     for mix in MIXES:
-        made.append(("." + mix, os.path.join(folder, f"{os.path.basename(path)[:-4]}.{mix}.ptx"), MIXES[mix][2]))
+        made.append(("." + mix, os.path.join(folder, f"{os.path.basename(path)[:-4]}.{mix}.ptx"), MIXES[mix][3]))
         with open(made[-1][1], "w", encoding="utf-8") as f:
             f.write(of_mix(text, mix))
     return made
