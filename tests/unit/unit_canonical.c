@@ -22,10 +22,10 @@ static void multiprocessors(int n) {
 
 /* hash[i]: of the logits of one token behind depth[i] positions; depths fall, 0 ends them. The cache's contents are random,
  * the same whatever the device. */
-static void logits(uint64_t *hash, const char *path, const char *executor, int n_sm, uint32_t n_ctx,
+static void logits(uint64_t *hash, const char *path, const char *executor, const char *apart, int n_sm, uint32_t n_ctx,
                    const uint32_t *depth) {
     /* steps of one row: unit_ubatch has the others */
-    qm_engine_opts o = {.device = "sim", .executor = executor, .n_ctx = n_ctx, .n_ubatch = 1};
+    qm_engine_opts o = {.device = "sim", .executor = executor, .apart = apart, .n_ctx = n_ctx, .n_ubatch = 1};
     qm_engine *g;
     qm_session *s;
     qm_err e;
@@ -48,14 +48,16 @@ static void logits(uint64_t *hash, const char *path, const char *executor, int n
     qm_engine_close(g);
 }
 
-static void same(const char *path, const char *name, uint32_t n_ctx, const uint32_t *depth, int n_sms) {
+/* apart: which fused ops are taken apart; NULL: none */
+static void same_apart(const char *path, const char *name, const char *apart, uint32_t n_ctx, const uint32_t *depth,
+                       int n_sms) {
     uint64_t first[MAX_DEPTHS] = {0}, h[MAX_DEPTHS] = {0};
     int others = 0;
     if (getenv("QMOE_TEST_DEVICE") && strcmp(getenv("QMOE_TEST_DEVICE"), "sim")) skip();
     for (int i = 0; i < n_sms; i++)
         for (int x = 0; x < 2; x++) {
             const char *executor = x ? "persistent" : "graph";
-            logits(i || x ? h : first, path, executor, sms[i], n_ctx, depth);
+            logits(i || x ? h : first, path, executor, apart, sms[i], n_ctx, depth);
             for (int d = 0; (i || x) && d < MAX_DEPTHS; d++) {
                 if (h[d] != first[d]) {
                     print_message("%s, %s on %d multiprocessors: other bits behind %u positions\n", name, executor,
@@ -68,12 +70,27 @@ static void same(const char *path, const char *name, uint32_t n_ctx, const uint3
     if (others) fail_msg("%s: %d times other bits than the graph's on %d multiprocessors", name, others, sms[0]);
 }
 
+static void same(const char *path, const char *name, uint32_t n_ctx, const uint32_t *depth, int n_sms) {
+    same_apart(path, name, NULL, n_ctx, depth, n_sms);
+}
+
+static const char *demo(void) {
+    const char *path = getenv("QMOE_DEMO");
+    return path && *path ? path : "models/demo.gguf";
+}
+
 static void test_demo(void **state) {
     (void)state;
     static const uint32_t depth[MAX_DEPTHS] = {1023, 1000, 768, 767, 512, 511, 510, 257,
                                                256,  255,  254, 33,  32,  31,  1,   0};
-    const char *path = getenv("QMOE_DEMO");
-    same(path && *path ? path : "models/demo.gguf", "demo", 1024, depth, N_SMS);
+    same(demo(), "demo", 1024, depth, N_SMS);
+}
+
+/* Attention by an op of its own, whose CTAs have several spans where multiprocessors are few. */
+static void test_attention_apart(void **state) {
+    (void)state;
+    static const uint32_t depth[MAX_DEPTHS] = {1023, 768, 300, 0};
+    same_apart(demo(), "attention apart", "attn", 1024, depth, FEW_SMS);
 }
 
 /* As wide as a model in use, where there are more tiles, splits and segments to deal differently; 16 query heads share a kv
@@ -116,7 +133,7 @@ static void test_types(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_demo), cmocka_unit_test(test_wide),
-                                       cmocka_unit_test(test_types)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_demo), cmocka_unit_test(test_attention_apart),
+                                       cmocka_unit_test(test_wide), cmocka_unit_test(test_types)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
