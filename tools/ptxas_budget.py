@@ -2,8 +2,7 @@
 """ptxas_budget.py: every kernel through ptxas for every architecture, against kernels/budgets.txt.
 
 A budget line is `entry sm registers`, of a text for dependent launches `entry.sm_90 sm registers`, of a kernel
-with the bodies of a mix of types (walk) `entry.MIX sm registers`; for that one a fourth number: the bytes of spills, stored and
-loaded by the instructions of its text, that it may have. More registers than the budget, any other spill, a
+with the bodies of a mix of types (walk) `entry.MIX sm registers`. More registers than the budget, any spill, a
 kernel without a budget, a budget without a kernel, or a ptxas error is a failure. Fewer registers pass (and are
 mentioned); --update writes what was measured. The microbenchmarks (bench/ptx) have no budgets, but must
 assemble without spills. Results are cached by the text's hash and ptxas' version
@@ -20,8 +19,7 @@ MIXES = {"q4_k_m": ("q4_k|q6_k|f32h", "f16", 128, (80, 86, 89, 90, 120)), "q4_k_
          "q4_k_m_hd64": ("q4_k|q6_k|f32h", "f16", 64, (120,)), "q5_k_m": ("q5_k|q6_k|f32h", "f16", 128, (90, 120)),
          "q8_0": ("q8_0|f32h", "f16", 128, (120,))}
 DEPENDENT = ".sm_90"  # the texts for dependent launches: FILE.sm_90.ptx
-HEAD = """# Registers per thread of each kernel entry, by architecture: the most that ptxas may use. Zero spills, except that
-# walk, many bodies in one loop, has bytes of its text for some: a fourth number.
+HEAD = """# Registers per thread of each kernel entry, by architecture: the most that ptxas may use. Zero spills.
 # Written by tools/ptxas_budget.py --update; a change here is a change of occupancy: say why.
 # entry sm registers
 """
@@ -115,9 +113,9 @@ def read_budgets(path):
                 w = line.split("#")[0].split()
                 if not w:
                     continue
-                if len(w) not in (3, 4) or not all(x.isdigit() for x in w[1:]) or (w[0], int(w[1])) in out:
-                    raise RuntimeError(f"{path}:{no}: not `entry sm registers [saved]`, or twice: {line.strip()}")
-                out[w[0], int(w[1])] = int(w[2]), int(w[3]) if len(w) == 4 else 0
+                if len(w) != 3 or not all(x.isdigit() for x in w[1:]) or (w[0], int(w[1])) in out:
+                    raise RuntimeError(f"{path}:{no}: not `entry sm registers`, or twice: {line.strip()}")
+                out[w[0], int(w[1])] = int(w[2])
     return out
 
 
@@ -125,9 +123,9 @@ def compare(measured, budgets):
     """Breaches, and notes on budgets that could be tightened."""
     faults, notes = [], []
     for (entry, sm), (regs, spill) in sorted(measured.items()):
-        most, saved = budgets.get((entry, sm), (None, 0))
-        if spill > saved:
-            faults.append(f"{entry} sm_{sm}: spills {spill} bytes" + (f", budget {saved}" if saved else ""))
+        most = budgets.get((entry, sm))
+        if spill:
+            faults.append(f"{entry} sm_{sm}: spills {spill} bytes")
         if most is None:
             faults.append(f"{entry} sm_{sm}: no budget (uses {regs}; --update writes it)")
         elif regs > most:
@@ -171,10 +169,9 @@ def main():
             except RuntimeError as e:
                 faults.append(str(e))
     if o.update and not faults:
-        saves = {e for (e, _), (_, saved) in read_budgets(o.budgets).items() if saved} # that a kernel may: by hand
         with open(o.budgets, "w") as f:
             f.write(HEAD)
-            f.writelines(f"{e} {sm} {r}" + (f" {s}" if e in saves else "") + "\n" for (e, sm), (r, s) in sorted(measured.items()))
+            f.writelines(f"{e} {sm} {r}\n" for (e, sm), (r, _) in sorted(measured.items()))
     breaches, notes = compare(measured, read_budgets(o.budgets))
     faults += breaches
     print("\n".join(faults + [f"could be tightened: {n}" for n in notes]))
