@@ -15,4 +15,4 @@ if [ $# = 0 ]; then
     # shellcheck disable=SC2046
     set -- $(find runtime host kernels bench tests tools -name '*.[ch]' ! -path runtime/text/unicode_tables.c | sort)
 fi
-printf '%s\n' "$@" | xargs -n 16 -P 2 $tool --style=file $how
+printf '%s\n' "$@" | xargs -n 96 -P 2 $tool --style=file $how

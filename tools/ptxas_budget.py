@@ -15,7 +15,7 @@ ARCHS = (80, 86, 89, 90, 120, 121)
 CASE = re.compile(r"L_case_\d+_(\w+)[:;]$")
 # Mixes of weights (routers as F32H), the cache's type and the heads' width, and where they are assembled: a mix takes ptxas some
 # seconds for each architecture, and its machine code for 121 is that for 120.
-MIXES = {"q4_k_m": ("q4_k|q6_k|f32h", "f16", 128, (80, 86, 89, 90, 120)), "q4_k_m_q8_0": ("q4_k|q6_k|f32h", "q8_0", 128, (90, 120)),
+MIXES = {"q4_k_m": ("q4_k|q6_k|f32h", "f16", 128, (80, 89, 90, 120)), "q4_k_m_q8_0": ("q4_k|q6_k|f32h", "q8_0", 128, (90, 120)),
          "q4_k_m_hd64": ("q4_k|q6_k|f32h", "f16", 64, (120,)), "q5_k_m": ("q5_k|q6_k|f32h", "f16", 128, (90, 120)),
          "q8_0": ("q8_0|f32h", "f16", 128, (120,))}
 DEPENDENT = ".sm_90"  # the texts for dependent launches: FILE.sm_90.ptx
