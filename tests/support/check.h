@@ -13,7 +13,7 @@
  *   }
  *   int main(void) { const struct CMUnitTest t[] = {cmocka_unit_test(check_foo)}; return chk_main(t); }
  *
- * Environment: QMOE_TEST_DEVICE (default "sim"), QMOE_TEST_SEED (default 1), QMOE_SIM_SEED (the software
+ * Environment: QMOE_TEST_DEVICE (default "sim"), QMOE_TEST_SEED (default 1; of counted cases always 1), QMOE_SIM_SEED (the software
  * device's schedule), QMOE_TEST_VERBOSE=1 (prints each comparison's error and the counters).
  * Every function here fails the running cmocka test on error; a case left by a failure is cleaned up
  * by the next chk_begin. Buffers live on the device with a host twin that the reference works on. */
